@@ -1,0 +1,102 @@
+//! `cargo xtask ci`: every check, the cheap ones first.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::interop::{self, Target};
+use crate::sh::{self, Result};
+use crate::test;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Also compare the dependencies with the advisory database, which needs the network
+    #[arg(long)]
+    advisories: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result {
+    let mut skipped = Vec::new();
+    sh::run(&mut sh::cargo(&["fmt", "--all", "--check"]))?;
+    sh::run(&mut sh::cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    features("chardev")?;
+    doc()?;
+    deny(args.advisories, &mut skipped)?;
+    sh::run(&mut sh::cargo(&["build", "--workspace", "--all-targets"]))?;
+    if sh::which("qemu-system-x86_64").is_some() {
+        interop::run(&interop::Args {
+            against: Target::Qemu,
+        })?;
+    } else {
+        skipped.push("peers against QEMU, their reference: ./setup installs it");
+    }
+    // The tests come last, because their summary is what one wants to see at the end. They run the
+    // peers against the daemon.
+    let tests = test::run();
+    for check in skipped {
+        eprintln!("xtask: SKIPPED {check}");
+    }
+    tests
+}
+
+/// Checks the crate with no feature, with each feature alone and with all of them.
+fn features(package: &str) -> Result {
+    let check = |flags: &[&str]| {
+        let mut words = vec!["check", "--quiet", "--package", package];
+        words.extend(flags);
+        sh::run(&mut sh::cargo(&words))
+    };
+    check(&["--no-default-features"])?;
+    for feature in feature_names(package)? {
+        check(&["--no-default-features", "--features", &feature])?;
+    }
+    check(&["--all-features"])
+}
+
+fn feature_names(package: &str) -> Result<Vec<String>> {
+    let text = sh::output(&mut sh::cargo(&[
+        "metadata",
+        "--no-deps",
+        "--format-version=1",
+    ]))?;
+    let metadata: Value = serde_json::from_str(&text)?;
+    let packages = metadata["packages"]
+        .as_array()
+        .ok_or("cargo metadata: no packages")?;
+    let found = packages.iter().find(|p| p["name"] == package);
+    let found = found.ok_or_else(|| format!("cargo metadata: no package {package}"))?;
+    let names = found["features"]
+        .as_object()
+        .into_iter()
+        .flat_map(|map| map.keys().cloned());
+    Ok(names.filter(|name| name != "default").collect())
+}
+
+fn doc() -> Result {
+    let mut command = sh::cargo(&["doc", "--workspace", "--no-deps"]);
+    sh::run(command.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn deny(advisories: bool, skipped: &mut Vec<&'static str>) -> Result {
+    if sh::which("cargo-deny").is_none() {
+        skipped.push("licences, bans and sources: cargo install --locked cargo-deny");
+        return Ok(());
+    }
+    let check = |what: &[&str]| {
+        let mut command = Command::new("cargo-deny");
+        sh::run(command.current_dir(sh::root()).arg("check").args(what))
+    };
+    check(&["bans", "licenses", "sources"])?;
+    if !advisories {
+        skipped.push("advisories: they need the network, pass --advisories");
+        return Ok(());
+    }
+    check(&["advisories"])
+}

@@ -1,0 +1,51 @@
+//! `cargo xtask`: the one way to run the checks, the peers and the measurements of this workspace.
+#![forbid(unsafe_code)]
+
+mod ci;
+mod fuzz;
+mod interop;
+mod server;
+mod sh;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Checks, peers and measurements of this workspace"
+)]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything that must pass before a merge
+    Ci(ci::Args),
+    /// Build the workspace and run every test, the peers included
+    Test,
+    /// Run the Python peers of tests/interop
+    Interop(interop::Args),
+    /// Fuzz for a while, or replay the fuzz bodies on stable; it says which
+    Fuzz(fuzz::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().task {
+        Task::Ci(args) => ci::run(&args),
+        Task::Test => test::run(),
+        Task::Interop(args) => interop::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A daemon or a QEMU that we start, wait for, and end when the value is dropped.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::sh::{self, Result};
+
+/// How long a server may take until it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(crate) struct Server {
+    child: Child,
+    name: String,
+}
+
+impl Server {
+    /// Starts the command and returns once it listens on all of the given unix sockets.
+    pub(crate) fn start(mut command: Command, sockets: &[&Path]) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|e| format!("cannot start {name}: {e}"))?;
+        let mut server = Server { child, name };
+        for socket in sockets {
+            server.wait_until("it listened", || listens(socket))?;
+        }
+        Ok(server)
+    }
+
+    /// Waits for a condition, but not longer than the server lives or the start limit.
+    pub(crate) fn wait_until(&mut self, what: &str, ready: impl Fn() -> bool) -> Result {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !ready() {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("{} ended before {what}: {status}", self.name).into());
+            }
+            if Instant::now() > deadline {
+                return Err(
+                    format!("{}: {START_TIMEOUT:?} passed before {what}", self.name).into(),
+                );
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// User and system time used so far, of all threads.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        // The kernel's interface counts in hundredths of a second on every Linux (USER_HZ).
+        const TICK: Duration = Duration::from_millis(10);
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+        // The command's name may hold spaces, so counting starts after its closing parenthesis.
+        let (_, fields) = stat
+            .rsplit_once(')')
+            .ok_or_else(|| format!("{path}: no name"))?;
+        let ticks = |index: usize| fields.split_whitespace().nth(index)?.parse::<u32>().ok();
+        match (ticks(11), ticks(12)) {
+            (Some(user), Some(system)) => Ok(TICK * (user + system)),
+            _ => Err(format!("{path}: no CPU times").into()),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Either call fails only if the server has already ended, which is what we want.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks the kernel, because a trial connection could take the only place a monitor has.
+fn listens(socket: &Path) -> bool {
+    const ACCEPTS_CONNECTIONS: &str = "00010000";
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    table.lines().any(|line| {
+        let mut fields = line.split_whitespace();
+        fields.nth(3) == Some(ACCEPTS_CONNECTIONS)
+            && fields.last().is_some_and(|path| Path::new(path) == socket)
+    })
+}
+
+/// Builds the daemon in the given profile and returns its path.
+pub(crate) fn build_chardevd(profile: &str) -> Result<PathBuf> {
+    sh::run(&mut sh::cargo(&[
+        "build",
+        "--package",
+        "chardevd",
+        "--bins",
+        "--profile",
+        profile,
+    ]))?;
+    let folder = if profile == "dev" { "debug" } else { profile };
+    let path = sh::target_dir()?.join(folder).join("chardevd");
+    if !path.is_file() {
+        return Err(format!(
+            "{} was not built: package chardevd has no such binary",
+            path.display()
+        )
+        .into());
+    }
+    Ok(path)
+}
+
+/// The installed QEMU.
+pub(crate) fn qemu() -> Result<PathBuf> {
+    sh::need("qemu-system-x86_64", "run ./setup")
+}

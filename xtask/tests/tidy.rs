@@ -1,0 +1,296 @@
+//! The rules of CONTRIBUTING.md that a machine can check. A failure lists every offender.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Crate roots that may hold `unsafe` code, each with its reason.
+const UNSAFE_ALLOWED: [(&str, &str); 0] = [];
+
+/// What a crate may depend on inside this workspace. `None` stands for everything but itself.
+const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 6] = [
+    ("chardev-core", Some(&[])),
+    ("chardev-qapi", Some(&["chardev-core"])),
+    ("chardev-qmp", Some(&["chardev-core", "chardev-qapi"])),
+    (
+        "chardev",
+        Some(&["chardev-core", "chardev-qapi", "chardev-qmp"]),
+    ),
+    (
+        "chardevd",
+        Some(&["chardev-core", "chardev-qapi", "chardev-qmp", "chardev"]),
+    ),
+    ("xtask", None),
+];
+
+#[test]
+fn no_source_file_is_longer_than_800_lines() {
+    let long = sources().into_iter().filter_map(|file| {
+        let lines = file.text.lines().count();
+        (lines > 800).then(|| format!("{}: {lines} lines", file.name))
+    });
+    check("split these files", long);
+}
+
+#[test]
+fn the_architecture_is_read_in_one_sitting() {
+    let long = tree()
+        .into_iter()
+        .filter(|file| file.name == "ARCHITECTURE.md");
+    let long = long
+        .map(|file| file.text.lines().count())
+        .filter(|lines| *lines > 250);
+    check(
+        "keep ARCHITECTURE.md within 250 lines",
+        long.map(|lines| format!("{lines} lines")),
+    );
+}
+
+#[test]
+fn every_source_file_says_first_what_it_is_for() {
+    let silent = sources()
+        .into_iter()
+        .filter(|file| !file.text.starts_with("//!"));
+    check(
+        "start these files with a line of //!",
+        silent.map(|file| file.name),
+    );
+}
+
+#[test]
+fn dependencies_point_inwards() {
+    let mut wrong = Vec::new();
+    let packages = packages();
+    let names: Vec<_> = packages
+        .iter()
+        .map(|package| text(&package["name"]))
+        .collect();
+    for package in &packages {
+        let name = text(&package["name"]);
+        let Some((_, allowed)) = MAY_DEPEND_ON.iter().find(|(known, _)| *known == name) else {
+            wrong.push(format!(
+                "{name}: say in MAY_DEPEND_ON what it may depend on"
+            ));
+            continue;
+        };
+        for dependency in list(&package["dependencies"]) {
+            let target = text(&dependency["name"]);
+            let inside = names.contains(&target) && target != name;
+            if inside && allowed.is_some_and(|allowed| !allowed.contains(&target)) {
+                wrong.push(format!("{name} must not depend on {target}"));
+            }
+        }
+    }
+    check("these dependencies point the wrong way", wrong);
+}
+
+#[test]
+fn front_ends_and_back_ends_do_not_know_each_other() {
+    let sides = [
+        ("crates/chardev/src/front", "back"),
+        ("crates/chardev/src/back", "front"),
+    ];
+    let mut wrong = Vec::new();
+    for file in sources() {
+        for (folder, other) in sides {
+            let side = file.name.strip_prefix(folder);
+            if side.is_some_and(|rest| rest.starts_with('/') || rest == ".rs") {
+                wrong.extend(file.lines_with(|line| names_module(line, other)));
+            }
+        }
+    }
+    check("front/ and back/ meet only in the core", wrong);
+}
+
+#[test]
+fn unsafe_code_is_forbidden_in_every_crate() {
+    let root = root();
+    let mut wrong = Vec::new();
+    for package in packages() {
+        for target in list(&package["targets"]) {
+            let path = PathBuf::from(text(&target["src_path"]));
+            let name = path
+                .strip_prefix(&root)
+                .unwrap_or(&path)
+                .display()
+                .to_string();
+            let is_crate = list(&target["kind"])
+                .iter()
+                .any(|kind| *kind == "lib" || *kind == "bin");
+            let excused = UNSAFE_ALLOWED.iter().any(|(file, _reason)| *file == name);
+            let source = fs::read_to_string(&path).unwrap_or_default();
+            if is_crate && !excused && !source.contains("#![forbid(unsafe_code)]") {
+                wrong.push(name);
+            }
+        }
+    }
+    check(
+        "add #![forbid(unsafe_code)], or a reason to UNSAFE_ALLOWED",
+        wrong,
+    );
+}
+
+#[test]
+fn nothing_is_left_unfinished_or_ignored() {
+    let words = [
+        concat!("todo", "!"),
+        concat!("unimplemented", "!"),
+        concat!("#[", "ignore"),
+    ];
+    let left = sources()
+        .into_iter()
+        .flat_map(|file| file.lines_with(|line| words.iter().any(|word| line.contains(word))));
+    check("finish these, or take them out", left);
+}
+
+#[test]
+fn no_test_sleeps() {
+    let words = [concat!("thread::", "sleep"), concat!("sleep", "(Duration")];
+    let asleep = sources().into_iter().flat_map(|file| {
+        let start = file.first_test_line();
+        let sleeps = |line: &str| words.iter().any(|word| line.contains(word));
+        file.lines_from(start, sleeps)
+    });
+    check("wait for the condition with a deadline instead", asleep);
+}
+
+#[test]
+fn no_file_knows_a_developers_machine() {
+    let words = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
+    let private = tree()
+        .into_iter()
+        .flat_map(|file| file.lines_with(|line| words.iter().any(|word| line.contains(word))));
+    check("these paths exist on one machine only", private);
+}
+
+/// A file of the checkout; its name is relative to the root.
+struct File {
+    name: String,
+    text: String,
+}
+
+impl File {
+    fn lines_with(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        self.lines_from(0, wanted)
+    }
+
+    fn lines_from(&self, start: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let lines = self.text.lines().enumerate().skip(start);
+        let found = lines.filter(|(_, line)| wanted(line));
+        found
+            .map(|(index, line)| format!("{}:{}: {}", self.name, index + 1, line.trim()))
+            .collect()
+    }
+
+    /// Where the tests of this file begin: at once in a test crate, else at the first test module.
+    fn first_test_line(&self) -> usize {
+        if self.name.contains("/tests/") || self.name.ends_with("/tests.rs") {
+            return 0;
+        }
+        let tests = self
+            .text
+            .lines()
+            .position(|line| line.contains("#[cfg(test)]"));
+        tests.unwrap_or(usize::MAX)
+    }
+}
+
+fn sources() -> Vec<File> {
+    let files: Vec<_> = tree()
+        .into_iter()
+        .filter(|file| file.name.ends_with(".rs"))
+        .collect();
+    assert!(
+        !files.is_empty(),
+        "no source files below {}",
+        root().display()
+    );
+    files
+}
+
+/// Every text file of the checkout that is ours: not what was built, not what git keeps.
+fn tree() -> Vec<File> {
+    let root = root();
+    let mut files = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in folder
+            .read_dir()
+            .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+        {
+            let path = entry
+                .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+                .path();
+            let name = path
+                .strip_prefix(&root)
+                .unwrap_or(&path)
+                .display()
+                .to_string();
+            let skipped = [
+                "target",
+                ".git",
+                "Cargo.lock",
+                "fuzz/corpus",
+                "fuzz/artifacts",
+            ];
+            if skipped.contains(&name.as_str()) || name.ends_with("__pycache__") {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                files.push(File { name, text });
+            }
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files
+}
+
+/// Whether the line names the module itself, not a word that merely ends like it.
+fn names_module(line: &str, module: &str) -> bool {
+    let path = format!("{module}::");
+    line.match_indices(&path).any(|(start, _)| {
+        let before = line[..start].chars().next_back();
+        !before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_')
+    })
+}
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs, because it built this test");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    list(&metadata["packages"]).to_vec()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn root() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_path_buf()
+}
+
+fn check(remedy: &str, offenders: impl IntoIterator<Item = String>) {
+    let offenders: Vec<_> = offenders.into_iter().collect();
+    assert!(
+        offenders.is_empty(),
+        "{remedy}:\n  {}",
+        offenders.join("\n  ")
+    );
+}
