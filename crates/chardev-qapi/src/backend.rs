@@ -1,0 +1,179 @@
+//! QAPI `ChardevBackend` to and from [`Options`], driven by the tables of the kinds.
+
+use crate::json::{Json, Object};
+use crate::spec::{
+    InetAddress, KindSpec, OptionSpec, OptionType, OptionValue, Options, SocketAddress,
+};
+use crate::visit::{Reader, not_accepted};
+
+/// Reads QAPI `ChardevBackend`, that is `{"type": KIND, "data": {…}}`.
+///
+/// `path` is the name of the value, `backend` in the commands QEMU has. A kind that is not in
+/// `kinds` does not exist.
+///
+/// # Errors
+/// QEMU's texts, the first one in schema order; what is unexpected comes last.
+pub fn parse_backend(value: &Json, path: &str, kinds: &[&KindSpec]) -> Result<Options, String> {
+    let mut backend = Reader::from_value(value, path)?;
+    let kind: &str = backend.required("type")?;
+    let spec = find_kind(kinds, kind).ok_or_else(|| not_accepted("type", kind))?;
+    let mut data = backend.object("data")?;
+    let mut options = Options::new(spec.name);
+    for option in spec.all_options() {
+        if let Some(value) = read_option(&mut data, option)? {
+            options.set(option.name, value);
+        }
+    }
+    data.finish()?;
+    backend.finish()?;
+    Ok(options)
+}
+
+/// Writes QAPI `ChardevBackend`; the reverse of [`parse_backend`].
+///
+/// Options that the kind's table does not have are left out.
+pub fn backend_to_json(options: &Options, kinds: &[&KindSpec]) -> Json {
+    let mut data = Object::new();
+    if let Some(spec) = find_kind(kinds, options.kind()) {
+        for option in spec.all_options() {
+            if let Some(value) = options.get(option.name) {
+                data.insert(option.name, value_to_json(value));
+            }
+        }
+    }
+    Json::Object(
+        Object::new()
+            .with("type", options.kind())
+            .with("data", data),
+    )
+}
+
+/// The table of the kind with this name.
+pub fn find_kind<'a>(kinds: &[&'a KindSpec], name: &str) -> Option<&'a KindSpec> {
+    kinds.iter().copied().find(|spec| spec.name == name)
+}
+
+fn read_option(
+    data: &mut Reader<'_>,
+    option: &'static OptionSpec,
+) -> Result<Option<OptionValue>, String> {
+    let name = option.name;
+    let value = match option.ty {
+        OptionType::Bool => data.optional(name)?.map(OptionValue::Bool),
+        OptionType::Int | OptionType::Size => data.optional(name)?.map(OptionValue::Int),
+        OptionType::Str => data.optional(name)?.map(OptionValue::Str),
+        OptionType::Enum(words) => data
+            .optional_enum(name, words)?
+            .map(|word| OptionValue::Str(word.to_owned())),
+        OptionType::StrList => data.optional_strings(name)?.map(OptionValue::List),
+        OptionType::Address => match data.optional::<&Object>(name)? {
+            Some(object) => {
+                let reader = Reader::new(object, data.full_name(name));
+                Some(OptionValue::Address(read_address(reader)?))
+            }
+            None => None,
+        },
+    };
+    match value {
+        None if option.required => Err(data.missing(name)),
+        value => Ok(value),
+    }
+}
+
+/// Reads QAPI `SocketAddressLegacy`.
+fn read_address(mut address: Reader<'_>) -> Result<SocketAddress, String> {
+    let kind: &str = address.required("type")?;
+    if !["inet", "unix", "vsock", "fd"].contains(&kind) {
+        return Err(not_accepted("type", kind));
+    }
+    let mut data = address.object("data")?;
+    let parsed = match kind {
+        "inet" => SocketAddress::Inet(read_inet(&mut data)?),
+        "unix" => SocketAddress::Unix {
+            path: data.required("path")?,
+            abstract_name: data.optional("abstract")?.unwrap_or(false),
+            tight: data.optional("tight")?.unwrap_or(true),
+        },
+        "vsock" => SocketAddress::Vsock {
+            cid: data.required("cid")?,
+            port: data.required("port")?,
+        },
+        _ => SocketAddress::Fd(data.required("str")?),
+    };
+    data.finish()?;
+    address.finish()?;
+    Ok(parsed)
+}
+
+fn read_inet(data: &mut Reader<'_>) -> Result<InetAddress, String> {
+    Ok(InetAddress {
+        host: data.required("host")?,
+        port: data.required("port")?,
+        numeric: data.optional("numeric")?.unwrap_or(false),
+        to: data.optional_u16("to")?,
+        ipv4: data.optional("ipv4")?,
+        ipv6: data.optional("ipv6")?,
+        keep_alive: data.optional("keep-alive")?.unwrap_or(false),
+        mptcp: data.optional("mptcp")?.unwrap_or(false),
+    })
+}
+
+fn value_to_json(value: &OptionValue) -> Json {
+    match value {
+        OptionValue::Bool(value) => Json::Bool(*value),
+        OptionValue::Int(value) => Json::Int(*value),
+        OptionValue::Str(value) => Json::from(value.as_str()),
+        OptionValue::List(values) => Json::from(values.clone()),
+        OptionValue::Address(address) => address_to_json(address),
+    }
+}
+
+fn address_to_json(address: &SocketAddress) -> Json {
+    let (kind, data) = match address {
+        SocketAddress::Inet(inet) => ("inet", inet_to_json(inet)),
+        SocketAddress::Unix {
+            path,
+            abstract_name,
+            tight,
+        } => {
+            let mut data = Object::new().with("path", path.as_str());
+            if *abstract_name {
+                data.insert("abstract", true);
+            }
+            if !*tight {
+                data.insert("tight", false);
+            }
+            ("unix", data)
+        }
+        SocketAddress::Vsock { cid, port } => (
+            "vsock",
+            Object::new()
+                .with("cid", cid.as_str())
+                .with("port", port.as_str()),
+        ),
+        SocketAddress::Fd(name) => ("fd", Object::new().with("str", name.as_str())),
+    };
+    Json::Object(Object::new().with("type", kind).with("data", data))
+}
+
+fn inet_to_json(inet: &InetAddress) -> Object {
+    let mut data = Object::new()
+        .with("host", inet.host.as_str())
+        .with("port", inet.port.as_str());
+    if let Some(to) = inet.to {
+        data.insert("to", to);
+    }
+    let switches = [
+        ("numeric", inet.numeric.then_some(true)),
+        ("ipv4", inet.ipv4),
+        ("ipv6", inet.ipv6),
+        ("keep-alive", inet.keep_alive.then_some(true)),
+        ("mptcp", inet.mptcp.then_some(true)),
+    ];
+    for (name, value) in switches {
+        if let Some(value) = value {
+            data.insert(name, value);
+        }
+    }
+    data
+}

@@ -1,0 +1,337 @@
+//! `-chardev KIND,id=ID,…`: a command line to [`Options`].
+
+use crate::backend::find_kind;
+use crate::opts::{Opts, is_identifier, parse_bool, parse_number, parse_opts, parse_size};
+use crate::spec::{
+    COMMON_OPTIONS, InetAddress, KindSpec, OptionSpec, OptionType, OptionValue, Options,
+    SocketAddress,
+};
+use crate::visit::pick_word;
+
+/// A whole `-chardev` argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChardevLine {
+    /// The name of the new chardev.
+    pub id: String,
+    /// Its back end, with the command line's own defaults made explicit.
+    pub options: Options,
+    /// Whether a mux is to be put on top (`mux=on`): the back end is then `ID-base`.
+    pub mux: bool,
+    /// What to tell the user, if anything.
+    pub warnings: Vec<String>,
+}
+
+/// A back end without a name, as in `chardev-change ID BACKEND`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendLine {
+    /// The back end, with the command line's own defaults made explicit.
+    pub options: Options,
+    /// See [`ChardevLine::mux`].
+    pub mux: bool,
+    /// What to tell the user, if anything.
+    pub warnings: Vec<String>,
+}
+
+/// Parses the argument of `-chardev`.
+///
+/// Where the defaults of the command line differ from QMP's the options say so: `server` is
+/// always set, and `wait` is set to true for a server that does not mention it.
+///
+/// # Errors
+/// QEMU's texts, for example `'nosuch' is not a valid char driver name`.
+pub fn parse_chardev(text: &str, kinds: &[&KindSpec]) -> Result<ChardevLine, String> {
+    let opts = parse_opts(text, "backend");
+    let id = opts.get("id").map(str::to_owned);
+    if id.as_deref().is_some_and(|id| !is_identifier(id)) {
+        return Err("Parameter 'id' expects an identifier".to_owned());
+    }
+    check_keys(&opts, kinds)?;
+    let id = id.ok_or("chardev: no id specified")?;
+    let kind = opts
+        .get("backend")
+        .ok_or_else(|| format!("chardev: \"{id}\" missing backend"))?;
+    let (options, mux) = build(&opts, kind, kinds)?;
+    Ok(ChardevLine {
+        id,
+        options,
+        mux,
+        warnings: opts.warnings,
+    })
+}
+
+/// Parses a back end without an id; otherwise as [`parse_chardev`].
+///
+/// # Errors
+/// As for [`parse_chardev`]; `Unexpected 'id' parameter`.
+pub fn parse_backend_line(text: &str, kinds: &[&KindSpec]) -> Result<BackendLine, String> {
+    let opts = parse_opts(text, "backend");
+    if opts.get("id").is_some() {
+        return Err("Unexpected 'id' parameter".to_owned());
+    }
+    check_keys(&opts, kinds)?;
+    let kind = opts
+        .get("backend")
+        .ok_or("Parameter 'backend' is missing")?;
+    let (options, mux) = build(&opts, kind, kinds)?;
+    Ok(BackendLine {
+        options,
+        mux,
+        warnings: opts.warnings,
+    })
+}
+
+/// How the value of a key is spelled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    Text,
+    Switch,
+    Number,
+    Size,
+}
+
+/// Keys of QEMU's flat table that no option of ours spells, or spells only as part of an address.
+const QEMU_KEYS: &[(&str, Spelling)] = &[
+    ("backend", Spelling::Text),
+    ("id", Spelling::Text),
+    ("mux", Spelling::Switch),
+    ("path", Spelling::Text),
+    ("input-path", Spelling::Text),
+    ("host", Spelling::Text),
+    ("port", Spelling::Text),
+    ("fd", Spelling::Text),
+    ("localaddr", Spelling::Text),
+    ("localport", Spelling::Text),
+    ("to", Spelling::Number),
+    ("ipv4", Spelling::Switch),
+    ("ipv6", Spelling::Switch),
+    ("keep-alive", Spelling::Switch),
+    ("tight", Spelling::Switch),
+    ("abstract", Spelling::Switch),
+    ("wait", Spelling::Switch),
+    ("server", Spelling::Switch),
+    ("delay", Spelling::Switch),
+    ("nodelay", Spelling::Switch),
+    ("reconnect", Spelling::Number),
+    ("reconnect-ms", Spelling::Number),
+    ("telnet", Spelling::Switch),
+    ("tn3270", Spelling::Switch),
+    ("tls-creds", Spelling::Text),
+    ("tls-authz", Spelling::Text),
+    ("websocket", Spelling::Switch),
+    ("width", Spelling::Number),
+    ("height", Spelling::Number),
+    ("cols", Spelling::Number),
+    ("rows", Spelling::Number),
+    ("signal", Spelling::Switch),
+    ("name", Spelling::Text),
+    ("debug", Spelling::Number),
+    ("size", Spelling::Size),
+    ("chardev", Spelling::Text),
+    ("append", Spelling::Switch),
+    ("logfile", Spelling::Text),
+    ("logappend", Spelling::Switch),
+    ("mouse", Spelling::Switch),
+    ("clipboard", Spelling::Switch),
+    ("chardevs.0", Spelling::Text),
+    ("chardevs.1", Spelling::Text),
+    ("chardevs.2", Spelling::Text),
+    ("chardevs.3", Spelling::Text),
+];
+
+/// How many elements a list can have on the command line.
+const LIST_KEYS: usize = 4;
+
+/// Checks every key against one flat table: an option of another kind is ignored, as in QEMU.
+fn check_keys(opts: &Opts, kinds: &[&KindSpec]) -> Result<(), String> {
+    for (key, value) in &opts.pairs {
+        match spelling(key, kinds) {
+            None => return Err(format!("Invalid parameter '{key}'")),
+            Some(Spelling::Text) => {}
+            Some(Spelling::Switch) => _ = parse_bool(key, value)?,
+            Some(Spelling::Number) => _ = parse_number(key, value)?,
+            Some(Spelling::Size) => _ = parse_size(key, value)?,
+        }
+    }
+    Ok(())
+}
+
+fn spelling(key: &str, kinds: &[&KindSpec]) -> Option<Spelling> {
+    if let Some((_, spelling)) = QEMU_KEYS.iter().find(|(name, _)| *name == key) {
+        return Some(*spelling);
+    }
+    let own = kinds
+        .iter()
+        .flat_map(|kind| kind.options)
+        .chain(COMMON_OPTIONS);
+    own.filter(|option| !option.cli.is_empty())
+        .find_map(|option| match option.ty {
+            OptionType::StrList => (0..LIST_KEYS)
+                .any(|at| key == format!("{}.{at}", option.cli))
+                .then_some(Spelling::Text),
+            _ if option.cli != key => None,
+            OptionType::Bool => Some(Spelling::Switch),
+            OptionType::Int => Some(Spelling::Number),
+            OptionType::Size => Some(Spelling::Size),
+            OptionType::Str | OptionType::Enum(_) | OptionType::Address => Some(Spelling::Text),
+        })
+}
+
+fn build(opts: &Opts, kind: &str, kinds: &[&KindSpec]) -> Result<(Options, bool), String> {
+    let mux = switch(opts, "mux")?.unwrap_or(false);
+    let not_valid = || format!("'{kind}' is not a valid char driver name");
+    let spec = find_kind(kinds, kind).ok_or_else(not_valid)?;
+    let mut options = Options::new(spec.name);
+    for option in spec.all_options() {
+        match read_option(opts, option, kind)? {
+            Some(value) => options.set(option.name, value),
+            None if option.required => return Err(missing(option)),
+            None => {}
+        }
+    }
+    if kind == "socket" {
+        apply_socket_defaults(opts, &mut options)?;
+    }
+    Ok((options, mux))
+}
+
+fn missing(option: &OptionSpec) -> String {
+    match (option.missing, option.cli) {
+        ("", "") => format!("Parameter '{}' is missing", option.name),
+        ("", cli) => format!("Parameter '{cli}' is missing"),
+        (words, _) => words.to_owned(),
+    }
+}
+
+fn read_option(
+    opts: &Opts,
+    option: &'static OptionSpec,
+    kind: &str,
+) -> Result<Option<OptionValue>, String> {
+    match (option.ty, option.name) {
+        (OptionType::Address, "remote") => return remote_address(opts, kind).map(wrap_address),
+        (OptionType::Address, "local") => return local_address(opts).map(wrap_address),
+        (OptionType::Address, _) => return stream_address(opts, kind).map(wrap_address),
+        (OptionType::StrList, _) => return Ok(list(opts, option)),
+        _ => {}
+    }
+    let (key, text) = match opts.get(option.cli) {
+        Some(text) if !option.cli.is_empty() => (option.cli, text),
+        _ => return Ok(None),
+    };
+    let value = match option.ty {
+        OptionType::Bool => OptionValue::Bool(parse_bool(key, text)?),
+        OptionType::Int => OptionValue::Int(parse_number(key, text)?),
+        OptionType::Size => OptionValue::Int(parse_size(key, text)?),
+        OptionType::Enum(words) => OptionValue::Str(pick_word(key, text, words)?.to_owned()),
+        _ => OptionValue::Str(text.to_owned()),
+    };
+    Ok(Some(value))
+}
+
+fn wrap_address(address: Option<SocketAddress>) -> Option<OptionValue> {
+    address.map(OptionValue::Address)
+}
+
+/// The list `key.0`, `key.1` …, up to the first gap.
+fn list(opts: &Opts, option: &OptionSpec) -> Option<OptionValue> {
+    let stem = if option.cli.is_empty() {
+        option.name
+    } else {
+        option.cli
+    };
+    let stem = stem.split('.').next().unwrap_or(stem);
+    let items: Vec<String> = (0..LIST_KEYS)
+        .map_while(|at| opts.get(&format!("{stem}.{at}")).map(str::to_owned))
+        .collect();
+    (!items.is_empty()).then_some(OptionValue::List(items))
+}
+
+/// The address of a `socket`: one of `path`, `host` and `fd`.
+fn stream_address(opts: &Opts, kind: &str) -> Result<Option<SocketAddress>, String> {
+    match (opts.get("path"), opts.get("host"), opts.get("fd")) {
+        (Some(path), None, None) => Ok(Some(SocketAddress::Unix {
+            path: path.to_owned(),
+            abstract_name: switch(opts, "abstract")?.unwrap_or(false),
+            tight: switch(opts, "tight")?.unwrap_or(true),
+        })),
+        (None, Some(host), None) => {
+            let port = opts
+                .get("port")
+                .ok_or_else(|| format!("chardev: {kind}: no port given"))?;
+            Ok(Some(SocketAddress::Inet(inet(opts, host, port)?)))
+        }
+        (None, None, Some(fd)) => Ok(Some(SocketAddress::Fd(fd.to_owned()))),
+        (None, None, None) => Err("Unable to parse FD number".to_owned()),
+        _ => Err("None or one of 'path', 'fd' or 'host' option required.".to_owned()),
+    }
+}
+
+/// Where a `udp` sends to.
+fn remote_address(opts: &Opts, kind: &str) -> Result<Option<SocketAddress>, String> {
+    let host = opts
+        .get("host")
+        .filter(|host| !host.is_empty())
+        .unwrap_or("localhost");
+    let port = opts.get("port").filter(|port| !port.is_empty());
+    let port = port.ok_or_else(|| format!("chardev: {kind}: remote port not specified"))?;
+    let address = InetAddress {
+        to: None,
+        keep_alive: false,
+        ..inet(opts, host, port)?
+    };
+    Ok(Some(SocketAddress::Inet(address)))
+}
+
+/// Where a `udp` receives; nothing if neither address nor port was given.
+fn local_address(opts: &Opts) -> Result<Option<SocketAddress>, String> {
+    let (host, port) = (opts.get("localaddr"), opts.get("localport"));
+    if host.is_none() && port.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(SocketAddress::Inet(InetAddress {
+        host: host.unwrap_or_default().to_owned(),
+        port: port
+            .filter(|port| !port.is_empty())
+            .unwrap_or("0")
+            .to_owned(),
+        ..InetAddress::default()
+    })))
+}
+
+fn inet(opts: &Opts, host: &str, port: &str) -> Result<InetAddress, String> {
+    let to = opts
+        .get("to")
+        .map(|text| parse_number("to", text))
+        .transpose()?;
+    let too_large = |_| "Parameter 'to' expects uint16_t".to_owned();
+    Ok(InetAddress {
+        host: host.to_owned(),
+        port: port.to_owned(),
+        to: to.map(u16::try_from).transpose().map_err(too_large)?,
+        ipv4: switch(opts, "ipv4")?,
+        ipv6: switch(opts, "ipv6")?,
+        keep_alive: switch(opts, "keep-alive")?.unwrap_or(false),
+        ..InetAddress::default()
+    })
+}
+
+/// Spells out what the command line means where QMP would mean something else.
+fn apply_socket_defaults(opts: &Opts, options: &mut Options) -> Result<(), String> {
+    let server = options.bool_or("server", false);
+    options.set("server", OptionValue::Bool(server));
+    if server && options.get("wait").is_none() {
+        options.set("wait", OptionValue::Bool(true));
+    }
+    let Some(delay) = switch(opts, "delay")? else {
+        return Ok(());
+    };
+    if opts.get("nodelay").is_some() {
+        return Err("'delay' and 'nodelay' are mutually exclusive".to_owned());
+    }
+    options.set("nodelay", OptionValue::Bool(!delay));
+    Ok(())
+}
+
+fn switch(opts: &Opts, key: &str) -> Result<Option<bool>, String> {
+    opts.get(key).map(|text| parse_bool(key, text)).transpose()
+}

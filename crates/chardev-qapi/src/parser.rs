@@ -1,0 +1,296 @@
+//! A streaming parser for QEMU's JSON dialect.
+//!
+//! It reads one value at a time from bytes cut anywhere, without recursion and in linear time.
+//! Errors come where QEMU reports them: a bad token at once, bad syntax when the brackets of the
+//! whole message are balanced again, a limit at the token that goes over it.
+
+use std::collections::HashSet;
+
+use crate::json::{Json, Object};
+use crate::lexer::{Lexer, Token};
+use crate::literal;
+use crate::unicode::decode_lossy;
+
+/// The text of all tokens of a message together.
+pub const MAX_MESSAGE_SIZE: usize = 64 << 20;
+/// How many tokens a message may have.
+pub const MAX_TOKENS: usize = 2 << 20;
+/// How deep lists and objects may be nested.
+pub const MAX_NESTING: usize = 1024;
+
+/// An object with more members than this gets an index of its names while it is read.
+const INDEX_FROM: usize = 16;
+
+/// One message, or why there is none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// The value, or QEMU's text for what was wrong with it.
+    pub value: Result<Json, String>,
+    /// How many bytes of token text it had; a measure of the memory it takes.
+    pub size: usize,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Parser {
+    lexer: Lexer,
+    stack: Vec<Frame>,
+    value: Option<Json>,
+    error: Option<String>,
+    braces: isize,
+    brackets: isize,
+    size: usize,
+    tokens: usize,
+}
+
+/// A list or an object that is not complete yet.
+#[derive(Debug)]
+enum Frame {
+    List {
+        items: Vec<Json>,
+        expect: Expect,
+    },
+    Members {
+        object: Object,
+        names: HashSet<String>,
+        name: Option<String>,
+        expect: Expect,
+    },
+}
+
+/// What may come next in a [`Frame`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expect {
+    /// A first element or member, or the end.
+    First,
+    /// An element or a name.
+    Next,
+    Colon,
+    MemberValue,
+    Separator,
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Parser::new()
+    }
+}
+
+impl Parser {
+    /// A parser at the start of a message.
+    pub fn new() -> Self {
+        Parser {
+            lexer: Lexer::new(),
+            stack: Vec::new(),
+            value: None,
+            error: None,
+            braces: 0,
+            brackets: 0,
+            size: 0,
+            tokens: 0,
+        }
+    }
+
+    /// Reads up to the end of one message and returns how many bytes that took.
+    ///
+    /// No message means that all of `bytes` was taken and more are needed. A number or keyword at
+    /// top level is complete only with the byte after it, which is not taken.
+    pub fn feed(&mut self, bytes: &[u8]) -> (usize, Option<Message>) {
+        let mut at = 0;
+        loop {
+            let (used, token) = self.lexer.next(&bytes[at..], MAX_MESSAGE_SIZE - self.size);
+            at += used;
+            let Some(token) = token else {
+                return (at, None);
+            };
+            if let Some(message) = self.token(token) {
+                return (at, Some(message));
+            }
+        }
+    }
+
+    fn token(&mut self, token: Token) -> Option<Message> {
+        match token {
+            Token::OpenBrace => self.braces += 1,
+            Token::CloseBrace => self.braces -= 1,
+            Token::OpenBracket => self.brackets += 1,
+            Token::CloseBracket => self.brackets -= 1,
+            Token::Stray => {
+                let text = decode_lossy(self.lexer.text());
+                return Some(self.finish(Err(syntax(&format!("stray '{text}'")))));
+            }
+            Token::TooBig => return Some(self.limit("JSON token size limit exceeded")),
+            _ => {}
+        }
+        if self.tokens + 1 > MAX_TOKENS {
+            return Some(self.limit("JSON token count limit exceeded"));
+        }
+        if self.braces + self.brackets > MAX_NESTING as isize {
+            return Some(self.limit("JSON nesting depth limit exceeded"));
+        }
+        self.size += self.lexer.text().len();
+        self.tokens += 1;
+        if self.error.is_none() {
+            if let Err(error) = self.accept(token) {
+                self.error = Some(syntax(&error));
+                // What was built is of no use any more; only the brackets are still counted.
+                self.stack = Vec::new();
+            }
+        }
+        let open = self.braces > 0 || self.brackets > 0;
+        if open && self.braces >= 0 && self.brackets >= 0 {
+            return None;
+        }
+        let value = match (self.error.take(), self.value.take()) {
+            (None, Some(value)) => Ok(value),
+            (Some(error), _) => Err(error),
+            (None, None) => Err(syntax("expecting value")),
+        };
+        Some(self.finish(value))
+    }
+
+    fn limit(&mut self, text: &str) -> Message {
+        self.finish(Err(text.to_owned()))
+    }
+
+    fn finish(&mut self, value: Result<Json, String>) -> Message {
+        let size = self.size;
+        self.stack = Vec::new();
+        self.value = None;
+        self.error = None;
+        (self.braces, self.brackets, self.size, self.tokens) = (0, 0, 0, 0);
+        Message { value, size }
+    }
+
+    /// Puts one token where it belongs.
+    fn accept(&mut self, token: Token) -> Result<(), String> {
+        let Some(frame) = self.stack.last_mut() else {
+            return self.begin_value(token);
+        };
+        match frame {
+            Frame::List { expect, .. } => match (*expect, token) {
+                (Expect::First | Expect::Separator, Token::CloseBracket) => self.close(),
+                (Expect::Separator, Token::Comma) => {
+                    *expect = Expect::Next;
+                    Ok(())
+                }
+                (Expect::Separator, _) => Err("expected separator in list".to_owned()),
+                _ => self.begin_value(token),
+            },
+            Frame::Members { expect, .. } => match (*expect, token) {
+                (Expect::First | Expect::Separator, Token::CloseBrace) => self.close(),
+                (Expect::Separator, Token::Comma) => {
+                    *expect = Expect::Next;
+                    Ok(())
+                }
+                (Expect::Separator, _) => Err("expected separator in dict".to_owned()),
+                (Expect::Colon, Token::Colon) => {
+                    *expect = Expect::MemberValue;
+                    Ok(())
+                }
+                (Expect::Colon, _) => Err("missing : in object pair".to_owned()),
+                _ => self.begin_value(token),
+            },
+        }
+    }
+
+    fn begin_value(&mut self, token: Token) -> Result<(), String> {
+        let text = self.lexer.text();
+        let value = match token {
+            Token::OpenBracket => {
+                self.stack.push(Frame::List {
+                    items: Vec::new(),
+                    expect: Expect::First,
+                });
+                return Ok(());
+            }
+            Token::OpenBrace => {
+                self.stack.push(Frame::Members {
+                    object: Object::new(),
+                    names: HashSet::new(),
+                    name: None,
+                    expect: Expect::First,
+                });
+                return Ok(());
+            }
+            Token::Integer | Token::Float => literal::number(text, token == Token::Float),
+            Token::Keyword => literal::keyword(text)?,
+            Token::Text => Json::Str(literal::text(text)?),
+            _ => return Err("expecting value".to_owned()),
+        };
+        self.complete(value)
+    }
+
+    fn close(&mut self) -> Result<(), String> {
+        let value = match self.stack.pop() {
+            Some(Frame::List { items, .. }) => Json::Array(items),
+            Some(Frame::Members { object, .. }) => Json::Object(object),
+            None => return Err("expecting value".to_owned()),
+        };
+        self.complete(value)
+    }
+
+    /// Hands a complete value to the list or object it is in.
+    fn complete(&mut self, value: Json) -> Result<(), String> {
+        match self.stack.last_mut() {
+            None => self.value = Some(value),
+            Some(Frame::List { items, expect }) => {
+                items.push(value);
+                *expect = Expect::Separator;
+            }
+            Some(Frame::Members {
+                object,
+                names,
+                name,
+                expect,
+            }) => match name.take() {
+                None => {
+                    let Json::Str(text) = value else {
+                        return Err("key is not a string in object".to_owned());
+                    };
+                    *name = Some(text);
+                    *expect = Expect::Colon;
+                }
+                Some(text) => {
+                    if !is_new(object, names, &text) {
+                        return Err("duplicate key".to_owned());
+                    }
+                    object.push_new(text, value);
+                    *expect = Expect::Separator;
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+/// Parses all of `bytes` as exactly one value.
+pub(crate) fn parse_one(bytes: &[u8]) -> Result<Json, String> {
+    let mut parser = Parser::new();
+    let (used, first) = parser.feed(bytes);
+    // A newline completes a number or keyword at the end.
+    let first = first.or_else(|| parser.feed(b"\n").1);
+    let value = first
+        .ok_or_else(|| syntax("premature end of input"))?
+        .value?;
+    let rest = &bytes[used..];
+    match rest.iter().all(u8::is_ascii_whitespace) {
+        true => Ok(value),
+        false => Err(syntax("expecting end of input")),
+    }
+}
+
+fn syntax(text: &str) -> String {
+    format!("JSON parse error, {text}")
+}
+
+/// Whether `object` has no member `name` yet; large objects are looked up in `names`.
+fn is_new(object: &Object, names: &mut HashSet<String>, name: &str) -> bool {
+    if object.len() < INDEX_FROM {
+        return object.get(name).is_none();
+    }
+    if names.is_empty() {
+        names.extend(object.iter().map(|(name, _)| name.to_owned()));
+    }
+    names.insert(name.to_owned())
+}

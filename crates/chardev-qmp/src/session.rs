@@ -1,0 +1,350 @@
+//! A QMP session as a machine: bytes in, requests out, answers in, bytes out.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use chardev_qapi::parser::{Message, Parser};
+use chardev_qapi::spec::KindSpec;
+use chardev_qapi::{Json, Object, QmpError};
+
+use crate::command::{Action, COMMANDS, Command, CommandSpec};
+use crate::envelope::Envelope;
+use crate::output::Output;
+
+/// How many requests wait at most; then the session takes no more bytes.
+pub const MAX_QUEUED: usize = 8;
+/// Queued requests with more text than this together also stop the intake.
+pub const MAX_QUEUED_SIZE: usize = 1 << 20;
+/// With this much output waiting the session takes no bytes and runs nothing.
+pub const OUTPUT_HIGH_WATER: usize = 256 << 10;
+/// With this much output waiting events are dropped.
+pub const EVENT_HIGH_WATER: usize = 512 << 10;
+
+/// What a session says about itself, and what it understands.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// The version in the greeting and in `query-version`.
+    pub version: Version,
+    /// Whether answers are indented.
+    pub pretty: bool,
+    /// Whether the capability `oob` is offered.
+    pub oob_offered: bool,
+    /// The back ends that exist.
+    pub kinds: Vec<&'static KindSpec>,
+}
+
+/// QAPI `VersionInfo`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The first number.
+    pub major: u32,
+    /// The second number.
+    pub minor: u32,
+    /// The third number.
+    pub micro: u32,
+    /// Free text: who packaged what.
+    pub package: String,
+}
+
+impl Version {
+    /// The QAPI form.
+    pub fn to_json(&self) -> Json {
+        let numbers = Object::new()
+            .with("micro", self.micro)
+            .with("minor", self.minor)
+            .with("major", self.major);
+        Object::new()
+            .with("qemu", numbers)
+            .with("package", self.package.as_str())
+            .into()
+    }
+}
+
+/// A request to carry out; answer it with [`Session::respond`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Names the request in the answer.
+    pub token: Token,
+    /// What to do.
+    pub command: Command,
+}
+
+/// Names one request of one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(u64);
+
+/// One client's conversation; see the [crate] for the picture.
+#[derive(Debug)]
+pub struct Session {
+    config: SessionConfig,
+    parser: Parser,
+    connected: bool,
+    negotiated: bool,
+    oob: bool,
+    queue: VecDeque<Message>,
+    queued_size: usize,
+    /// Checked and not polled yet.
+    ready: Option<(Option<Json>, Command)>,
+    /// Polled and not answered yet.
+    in_flight: Option<(Token, Option<Json>)>,
+    last_token: u64,
+    output: Output,
+    dropped_events: u64,
+}
+
+impl Session {
+    /// A session nobody is connected to.
+    pub fn new(config: SessionConfig) -> Self {
+        Session {
+            config,
+            parser: Parser::new(),
+            connected: false,
+            negotiated: false,
+            oob: false,
+            queue: VecDeque::new(),
+            queued_size: 0,
+            ready: None,
+            in_flight: None,
+            last_token: 0,
+            output: Output::default(),
+            dropped_events: 0,
+        }
+    }
+
+    /// A client came: forgets the one before and greets.
+    pub fn handle_connect(&mut self) {
+        self.handle_disconnect();
+        self.connected = true;
+        let mut capabilities = Vec::new();
+        if self.config.oob_offered {
+            capabilities.push("oob");
+        }
+        let greeting = Object::new()
+            .with("version", self.config.version.to_json())
+            .with("capabilities", capabilities);
+        self.send(&Object::new().with("QMP", greeting).into());
+    }
+
+    /// The client left: drops what it asked for and what it has not read.
+    ///
+    /// A request that was polled goes on; its answer will be ignored.
+    pub fn handle_disconnect(&mut self) {
+        self.parser = Parser::new();
+        self.connected = false;
+        self.negotiated = false;
+        self.oob = false;
+        self.queue.clear();
+        self.queued_size = 0;
+        self.ready = None;
+        self.in_flight = None;
+        self.output.clear();
+    }
+
+    /// Takes bytes from the client and returns how many.
+    ///
+    /// The rest must be offered again after [`respond`](Session::respond) or
+    /// [`consume_output`](Session::consume_output); see [`wants_input`](Session::wants_input).
+    pub fn handle_bytes(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() && self.wants_input() {
+            let (used, message) = self.parser.feed(&bytes[at..]);
+            at += used;
+            if let Some(message) = message {
+                self.receive(message);
+            }
+        }
+        at
+    }
+
+    /// Whether [`handle_bytes`](Session::handle_bytes) would take anything now.
+    pub fn wants_input(&self) -> bool {
+        self.connected
+            && self.queue.len() < MAX_QUEUED
+            && self.queued_size < MAX_QUEUED_SIZE
+            && self.output.len() < OUTPUT_HIGH_WATER
+    }
+
+    /// The next request to carry out; none while one is not answered yet.
+    #[must_use]
+    pub fn poll_request(&mut self) -> Option<Request> {
+        let (id, command) = self.ready.take()?;
+        self.last_token += 1;
+        let token = Token(self.last_token);
+        self.in_flight = Some((token, id));
+        Some(Request { token, command })
+    }
+
+    /// Answers a request; an answer to a client that left is dropped.
+    pub fn respond(&mut self, token: Token, result: Result<Json, QmpError>) {
+        if self
+            .in_flight
+            .as_ref()
+            .is_some_and(|(current, _)| *current == token)
+        {
+            let id = self.in_flight.take().and_then(|(_, id)| id);
+            self.answer(id, result);
+            self.run();
+        }
+    }
+
+    /// The bytes for the client.
+    pub fn output(&self) -> &[u8] {
+        self.output.as_slice()
+    }
+
+    /// Says that the first `count` bytes of [`output`](Session::output) were sent.
+    pub fn consume_output(&mut self, count: usize) {
+        self.output.consume(count);
+        self.run();
+    }
+
+    /// Sends an event; `timestamp` is the time since the Unix epoch.
+    ///
+    /// Returns whether it was sent: clients that have not negotiated get none, and one that does
+    /// not read loses them (see [`dropped_events`](Session::dropped_events)).
+    pub fn send_event(&mut self, name: &str, data: Option<Json>, timestamp: Duration) -> bool {
+        if !self.connected || !self.negotiated {
+            return false;
+        }
+        if self.output.len() >= EVENT_HIGH_WATER {
+            self.dropped_events += 1;
+            return false;
+        }
+        let time = Object::new()
+            .with("seconds", timestamp.as_secs())
+            .with("microseconds", timestamp.subsec_micros());
+        let mut event = Object::new().with("timestamp", time).with("event", name);
+        if let Some(data) = data {
+            event.insert("data", data);
+        }
+        self.send(&event.into());
+        true
+    }
+
+    /// How many events were lost to clients that did not read.
+    pub fn dropped_events(&self) -> u64 {
+        self.dropped_events
+    }
+
+    /// Whether a client is there and has negotiated.
+    pub fn is_negotiated(&self) -> bool {
+        self.negotiated
+    }
+
+    fn receive(&mut self, message: Message) {
+        let out_of_band = match &message.value {
+            Ok(value) => {
+                self.oob && value.get("exec-oob").is_some() && value.get("execute").is_none()
+            }
+            Err(_) => false,
+        };
+        if out_of_band {
+            // No command may overtake others yet, so all of these are answered on the spot.
+            if let Some((id, _)) = self.dispatch(message) {
+                self.answer(id, Err("The command does not support OOB".into()));
+            }
+            return;
+        }
+        self.queued_size += message.size;
+        self.queue.push_back(message);
+        self.run();
+    }
+
+    /// Works on the queue until a request needs help from outside.
+    fn run(&mut self) {
+        while self.ready.is_none()
+            && self.in_flight.is_none()
+            && self.output.len() < OUTPUT_HIGH_WATER
+        {
+            let Some(message) = self.queue.pop_front() else {
+                return;
+            };
+            self.queued_size -= message.size;
+            self.ready = self.dispatch(message);
+        }
+    }
+
+    /// Answers a message, or returns the command that others have to answer.
+    fn dispatch(&mut self, message: Message) -> Option<(Option<Json>, Command)> {
+        let envelope = match message.value {
+            Ok(value) => Envelope::open(value, self.oob),
+            Err(error) => Envelope {
+                id: None,
+                request: Err(error.into()),
+            },
+        };
+        let action = envelope.request.and_then(|request| {
+            let spec = self.find(&request.name)?;
+            if request.oob && !spec.allow_oob {
+                return Err(format!("The command {} does not support OOB", spec.name).into());
+            }
+            Ok(spec.read(&request.arguments, &self.config.kinds)?)
+        });
+        let result = match action {
+            Ok(Action::External(command)) => return Some((envelope.id, command)),
+            Ok(Action::Negotiate(enable)) => self.negotiate(&enable),
+            Ok(Action::QueryCommands) => Ok(query_commands()),
+            Ok(Action::QueryVersion) => Ok(self.config.version.to_json()),
+            Err(error) => Err(error),
+        };
+        self.answer(envelope.id, result);
+        None
+    }
+
+    fn find(&self, name: &str) -> Result<&'static CommandSpec, QmpError> {
+        if !self.negotiated && name != "qmp_capabilities" {
+            let text = "Expecting capabilities negotiation with 'qmp_capabilities'";
+            return Err(QmpError::command_not_found(text));
+        }
+        CommandSpec::find(name).ok_or_else(|| {
+            QmpError::command_not_found(format!("The command {name} has not been found"))
+        })
+    }
+
+    fn negotiate(&mut self, enable: &[String]) -> Result<Json, QmpError> {
+        if self.negotiated {
+            let text = "Capabilities negotiation is already complete, command ignored";
+            return Err(QmpError::command_not_found(text));
+        }
+        if !enable.is_empty() && !self.config.oob_offered {
+            return Err("Capability oob not available".into());
+        }
+        self.negotiated = true;
+        self.oob = !enable.is_empty();
+        Ok(Json::empty())
+    }
+
+    fn answer(&mut self, id: Option<Json>, result: Result<Json, QmpError>) {
+        let mut answer = Object::new();
+        match result {
+            Ok(value) => {
+                answer.insert("return", value);
+                if let Some(id) = id {
+                    answer.insert("id", id);
+                }
+            }
+            Err(error) => {
+                if let Some(id) = id {
+                    answer.insert("id", id);
+                }
+                answer.insert("error", error.to_json());
+            }
+        }
+        self.send(&answer.into());
+    }
+
+    fn send(&mut self, value: &Json) {
+        match self.config.pretty {
+            true => self.output.push_lines(&value.to_pretty_string()),
+            false => self.output.push_lines(&value.to_string()),
+        }
+    }
+}
+
+fn query_commands() -> Json {
+    COMMANDS
+        .iter()
+        .map(|spec| Object::new().with("name", spec.name))
+        .collect::<Vec<_>>()
+        .into()
+}
