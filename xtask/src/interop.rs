@@ -42,7 +42,13 @@ pub(crate) fn run(args: &Args) -> Result {
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", socket.display()));
         let _server = Server::start(command, &[&socket])?;
-        let result = sh::run(Command::new(&python).arg(peer).arg(&socket).arg(&program));
+        let result = sh::run(
+            Command::new(&python)
+                .arg("-B")
+                .arg(peer)
+                .arg(&socket)
+                .arg(&program),
+        );
         if let Err(error) = result {
             eprintln!("xtask: {error}");
             failed.push(peer.display().to_string());

@@ -1,9 +1,11 @@
 //! `cargo xtask`: the one way to run the checks, the peers and the measurements of this workspace.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod fuzz;
 mod interop;
+mod qmp;
 mod server;
 mod sh;
 mod test;
@@ -32,6 +34,8 @@ enum Task {
     Interop(interop::Args),
     /// Fuzz for a while, or replay the fuzz bodies on stable; it says which
     Fuzz(fuzz::Args),
+    /// Measure beside an installed QEMU and socat
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Interop(args) => interop::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Bench(args) => bench::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

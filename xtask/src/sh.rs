@@ -20,6 +20,13 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
+/// git, working at the root of the workspace.
+pub(crate) fn git() -> Command {
+    let mut command = Command::new("git");
+    command.current_dir(root());
+    command
+}
+
 /// Shows the command, runs it with our output, and fails if it fails.
 pub(crate) fn run(command: &mut Command) -> Result {
     eprintln!("xtask: {}", shown(command));

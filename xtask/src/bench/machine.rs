@@ -1,0 +1,47 @@
+//! What the numbers were measured on and with.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use super::Programs;
+use crate::sh::{self, Result};
+
+pub(crate) fn describe(programs: &Programs) -> Result<String> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let model = model.map_or("unknown CPU", |rest| {
+        rest.trim_start_matches([' ', '\t', ':'])
+    });
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    // The rest of a release names a build, which says nothing to a reader elsewhere.
+    let linux: Vec<_> = release.split(['.', '-']).take(2).collect();
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let load = load.split_whitespace().next().unwrap_or("?");
+    let commit = sh::output(sh::git().args(["describe", "--always", "--dirty"]))
+        .unwrap_or_else(|_| String::from("no commit"));
+    let date = sh::output(Command::new("date").args(["--utc", "+%F"]))?;
+    Ok(format!(
+        "\nMeasured {} at {}: {model}, {} CPUs, Linux {}, load {load} at the start; {}; {}; {}.\n",
+        date.trim(),
+        commit.trim(),
+        thread::available_parallelism()?,
+        linux.join("."),
+        line_with(&programs.qemu, "--version", "version")?,
+        line_with(&programs.socat, "-V", "version")?,
+        line_with(Path::new("rustc"), "--version", "rustc")?,
+    ))
+}
+
+fn line_with(program: &Path, option: &str, word: &str) -> Result<String> {
+    let text = sh::output(Command::new(program).arg(option))?;
+    let line = text
+        .lines()
+        .find(|line| line.contains(word))
+        .unwrap_or_default();
+    // "socat version 1.7.4.4 on 06 Nov 2022 08:15:51" says enough with three words.
+    Ok(line.split(" on ").next().unwrap_or_default().to_string())
+}

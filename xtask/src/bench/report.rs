@@ -1,0 +1,50 @@
+//! Tables in Markdown, and their place in docs/performance.md.
+
+use std::fs;
+
+use crate::sh::{self, Result};
+
+const BEGIN: &str = "<!-- cargo xtask bench --write: begin -->";
+const END: &str = "<!-- end -->";
+
+/// Lays out rows under a heading; the first column is text, the others are numbers.
+pub(crate) fn table(title: &str, header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut text = format!("\n### {title}\n\n| {} |\n|", header.join(" | "));
+    for column in 0..header.len() {
+        text += if column == 0 { " --- |" } else { " --: |" };
+    }
+    for row in rows {
+        text += &format!("\n| {} |", row.join(" | "));
+    }
+    text + "\n"
+}
+
+/// Replaces what stands between the markers of docs/performance.md.
+pub(crate) fn write(section: &str) -> Result {
+    let path = sh::root().join("docs/performance.md");
+    let old = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let parts = old
+        .split_once(BEGIN)
+        .and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+    let (head, tail) = parts.ok_or_else(|| {
+        format!(
+            "{}: put the lines {BEGIN:?} and {END:?} where the tables go",
+            path.display()
+        )
+    })?;
+    fs::write(&path, format!("{head}{BEGIN}\n{section}\n{END}{tail}"))?;
+    eprintln!("xtask: wrote the tables into {}", path.display());
+    Ok(())
+}
+
+/// The value below which the given share of the sorted values lies.
+pub(crate) fn percentile<T: Copy>(sorted: &[T], share: f64) -> T {
+    let last = sorted.len().saturating_sub(1);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index between 0 and last"
+    )]
+    let index = (last as f64 * share).round() as usize;
+    sorted[index]
+}
