@@ -40,11 +40,12 @@ def main(peer) -> None:
 
 
 @contextlib.asynccontextmanager
-async def connected(socket: str):
-    """A negotiated client; the server may have just started, so refusals are tried again."""
+async def connected(socket: str, negotiate: bool = True):
+    """A client, negotiated or not; the server may have just started, so a refusal is not final."""
     deadline = time.monotonic() + DEADLINE_S
     while True:
         client = QMPClient(Path(socket).name)
+        client.negotiate = negotiate
         try:
             await client.connect(socket)
             break

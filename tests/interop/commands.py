@@ -6,6 +6,11 @@ from _backends import samples
 from _peer import Server, connected, equal, labels, main, refused
 
 
+# QEMU closes its descriptors 0 and 1 with the first stdio, so none opens again; and it may refuse a
+# label as "duplicate yank instance" while a connection attempt made under it is still ending.
+ONCE_IN_QEMU = {"stdio", "unix, absent peer"}
+
+
 async def peer(server: Server, scratch: Path) -> None:
     async with connected(server.socket) as client:
         await session(client)
@@ -38,10 +43,11 @@ async def session(client) -> None:
 
 async def every_kind_is_added_and_removed(client, server: Server, scratch: Path) -> None:
     before = await labels(client)
-    for sample in samples(fresh(scratch, "add"), server.is_qemu):
-        answer = await client.execute("chardev-add", {"id": "c", "backend": sample.backend})
-        await opened(client, sample, answer)
-        await client.execute("chardev-remove", {"id": "c"})
+    for number, sample in enumerate(samples(fresh(scratch, "add"), server.is_qemu)):
+        label = f"c{number}"
+        answer = await client.execute("chardev-add", {"id": label, "backend": sample.backend})
+        await opened(client, label, sample, answer)
+        await client.execute("chardev-remove", {"id": label})
     equal("labels after removing all", await labels(client), before)
 
 
@@ -52,8 +58,7 @@ async def every_kind_follows_every_other(client, server: Server, scratch: Path) 
     for number, old in enumerate(olds):
         # Fresh samples each time: a listener's queue would fill, and a server's path is taken.
         for new in samples(fresh(scratch, f"new{number}"), server.is_qemu):
-            if server.is_qemu and "stdio" in (old.kind, new.kind):
-                # QEMU closes its descriptors 0 and 1 with the first stdio, and none opens again.
+            if server.is_qemu and not {old.name, new.name}.isdisjoint(ONCE_IN_QEMU):
                 continue
             await change(client, old)
             await change(client, new)
@@ -63,11 +68,11 @@ async def every_kind_follows_every_other(client, server: Server, scratch: Path) 
 
 async def change(client, sample) -> None:
     answer = await client.execute("chardev-change", {"id": "c", "backend": sample.backend})
-    await opened(client, sample, answer)
+    await opened(client, "c", sample, answer)
 
 
-async def opened(client, sample, answer) -> None:
-    filename = (await labels(client))["c"]["filename"]
+async def opened(client, label: str, sample, answer) -> None:
+    filename = (await labels(client))[label]["filename"]
     if not filename.startswith(sample.filename):
         raise AssertionError(f"{sample.name}: filename {filename!r}, not {sample.filename!r}…")
     expected = {"pty": filename.removeprefix("pty:")} if sample.kind == "pty" else {}

@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from qemu.qmp import ConnectError, ExecuteError, QMPClient
+from qemu.qmp import ExecuteError
 
 from _backends import inet, listener, unix_path
 from _peer import Server, connected, equal, labels, main, refused
@@ -22,15 +22,9 @@ async def peer(server: Server, scratch: Path) -> None:
 
 
 async def before_negotiation(path: str) -> None:
-    client = QMPClient("hasty")
-    client.negotiate = False
-    try:
-        await client.connect(path)
-    except ConnectError as error:
-        raise AssertionError(f"no greeting: {error}") from error
     text = "Expecting capabilities negotiation with 'qmp_capabilities'"
-    await refused(client, "query-chardev", {}, text, "CommandNotFound")
-    await client.disconnect()
+    async with connected(path, negotiate=False) as client:
+        await refused(client, "query-chardev", {}, text, "CommandNotFound")
 
 
 async def negotiation_and_names(client) -> None:
