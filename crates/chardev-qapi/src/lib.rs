@@ -1,4 +1,54 @@
-//! QAPI on the wire and on the command line, in QEMU's words.
+//! QAPI on the wire and on the command line: strict parsing of chardev options, in QEMU's words.
+//!
+//! ```text
+//!   QMP bytes ──▶ parser ──▶ Json ──▶ visit::Reader ──▶ parse_backend ──┐
+//!                              ▲                                        ▼
+//!                              └────────── backend_to_json ◀──────── Options ──▶ a back end
+//!                                                                       ▲
+//!   -chardev socket,id=c0,path=/tmp/s,server=on ──▶ parse_chardev ──────┘
+//! ```
+//!
+//! Every kind of back end describes its options in a [`KindSpec`](spec::KindSpec); both parsers and
+//! the way back are driven by these tables, so an option is written down once.
+//!
+//! ```
+//! use chardev_qapi::spec::{KindSpec, OptionSpec, OptionType};
+//! use chardev_qapi::{Json, backend_to_json, parse_backend, parse_chardev};
+//!
+//! static PTY: KindSpec = KindSpec {
+//!     name: "pty",
+//!     summary: "a pseudo terminal",
+//!     options: &[OptionSpec {
+//!         name: "path",
+//!         cli: "path",
+//!         ty: OptionType::Str,
+//!         required: false,
+//!         missing: "",
+//!         help: "symbolic link to the slave",
+//!     }],
+//! };
+//!
+//! let line = parse_chardev("pty,id=con0,path=/run/con0", &[&PTY])?;
+//! assert_eq!(line.id, "con0");
+//! assert_eq!(line.options.str("path"), Some("/run/con0"));
+//!
+//! let json = backend_to_json(&line.options, &[&PTY]);
+//! assert_eq!(json.to_string(), r#"{"type": "pty", "data": {"path": "/run/con0"}}"#);
+//!
+//! let wrong = Json::parse("{'type': 'pty', 'data': {'path': 7}}")?;
+//! let error = parse_backend(&wrong, "backend", &[&PTY]).unwrap_err();
+//! assert_eq!(error, "Invalid parameter type for 'backend.data.path', expected: string");
+//! # Ok::<(), String>(())
+//! ```
+//!
+//! What this crate does not do:
+//!
+//! - It does no I/O, opens nothing and resolves no name.
+//! - It does not judge what options mean together: that `wait` needs a server, or that a size is a
+//!   power of two, is for the back end to say. A required address is checked, an empty path is not.
+//! - It does not know which kinds exist; the caller brings their tables.
+//! - It does not read the legacy strings of `-serial` and `-monitor` (`tcp:host:port`, `mon:stdio`).
+//! - It does not check that an id is free.
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -9,13 +59,13 @@ mod lexer;
 mod literal;
 pub mod opts;
 pub mod parser;
+#[path = "../../chardev-core/src/spec.rs"]
+pub mod spec;
 pub mod unicode;
 pub mod visit;
 mod write;
 
 pub use backend::{backend_to_json, parse_backend};
-#[path = "../../chardev-core/src/spec.rs"]
-pub mod spec;
 pub use cmdline::{BackendLine, ChardevLine, parse_backend_line, parse_chardev};
 pub use error::{ErrorClass, QmpError};
 pub use json::{Json, Object};
