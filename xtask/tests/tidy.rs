@@ -234,6 +234,7 @@ fn tree() -> Vec<File> {
                 "Cargo.lock",
                 "fuzz/corpus",
                 "fuzz/artifacts",
+                "fuzz/target",
             ];
             if skipped.contains(&name.as_str()) || name.ends_with("__pycache__") {
                 continue;
