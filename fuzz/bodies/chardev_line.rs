@@ -4,7 +4,7 @@ use chardev_qapi::spec::{KindSpec, Options};
 use chardev_qapi::{Json, backend_to_json, parse_backend, parse_backend_line, parse_chardev};
 
 /// Reads `data` as a `-chardev` line, as a line without an id, and as QMP.
-pub fn run(data: &[u8], kinds: &[&'static KindSpec]) {
+pub(crate) fn run(data: &[u8], kinds: &[&'static KindSpec]) {
     let text = String::from_utf8_lossy(data);
     if let Ok(line) = parse_chardev(&text, kinds) {
         same(&line.options, kinds);
@@ -13,10 +13,9 @@ pub fn run(data: &[u8], kinds: &[&'static KindSpec]) {
         same(&line.options, kinds);
     }
     if let Ok(json) = Json::parse(&text) {
-        assert_eq!(
-            Json::parse(&json.to_string()).map(|json| json.to_string()),
-            Ok(json.to_string())
-        );
+        // A float without a fraction comes back as an integer, but only once.
+        let again = Json::parse(&json.to_string()).expect("what is written can be read");
+        assert_eq!(Json::parse(&again.to_string()).as_ref(), Ok(&again));
         if let Ok(options) = parse_backend(&json, "backend", kinds) {
             same(&options, kinds);
         }

@@ -2,11 +2,11 @@
 //! repeated and mixed with arbitrary bytes. The same seed gives the same input.
 
 /// A small generator of numbers (xorshift).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     /// A number below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -15,7 +15,7 @@ impl Random {
 }
 
 /// One input of up to about twenty pieces.
-pub fn input(random: &mut Random, dictionary: &[&str]) -> Vec<u8> {
+pub(crate) fn input(random: &mut Random, dictionary: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..random.below(20) {
         match random.below(8) {

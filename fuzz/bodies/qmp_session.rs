@@ -7,7 +7,7 @@ use chardev_qapi::spec::KindSpec;
 use chardev_qmp::{Session, SessionConfig, Version};
 
 /// The first byte says how input is cut and which options are on; the rest is the input.
-pub fn run(data: &[u8], kinds: &[&'static KindSpec]) {
+pub(crate) fn run(data: &[u8], kinds: &[&'static KindSpec]) {
     let Some((&head, input)) = data.split_first() else {
         return;
     };

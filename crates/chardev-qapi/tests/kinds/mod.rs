@@ -40,7 +40,7 @@ const fn kind(name: &'static str, options: &'static [OptionSpec]) -> KindSpec {
 const RINGBUF: &[OptionSpec] = &[option("size", "size", OptionType::Size)];
 
 /// Kinds with every type of option there is.
-pub const KINDS: &[&KindSpec] = &[
+pub(crate) const KINDS: &[&KindSpec] = &[
     &kind("null", &[]),
     &kind(
         "file",
