@@ -32,6 +32,13 @@ pub struct BackendLine {
     pub warnings: Vec<String>,
 }
 
+/// Whether the argument of `-chardev` asks for the list of kinds: `help` or `?`.
+pub fn wants_help(text: &str) -> bool {
+    let opts = parse_opts(text, "backend");
+    opts.get("backend")
+        .is_some_and(|kind| kind == "help" || kind == "?")
+}
+
 /// Parses the argument of `-chardev`.
 ///
 /// Where the defaults of the command line differ from QMP's the options say so: `server` is
@@ -210,7 +217,10 @@ fn read_option(
     match (option.ty, option.name) {
         (OptionType::Address, "remote") => return remote_address(opts, kind).map(wrap_address),
         (OptionType::Address, "local") => return local_address(opts).map(wrap_address),
-        (OptionType::Address, _) => return stream_address(opts, kind).map(wrap_address),
+        (OptionType::Address, _) if option.required || names_an_address(opts) => {
+            return stream_address(opts, kind).map(wrap_address);
+        }
+        (OptionType::Address, _) => return Ok(None),
         (OptionType::StrList, _) => return Ok(list(opts, option)),
         _ => {}
     }
@@ -244,6 +254,12 @@ fn list(opts: &Opts, option: &OptionSpec) -> Option<OptionValue> {
         .map_while(|at| opts.get(&format!("{stem}.{at}")).map(str::to_owned))
         .collect();
     (!items.is_empty()).then_some(OptionValue::List(items))
+}
+
+fn names_an_address(opts: &Opts) -> bool {
+    ["path", "host", "fd"]
+        .into_iter()
+        .any(|key| opts.get(key).is_some())
 }
 
 /// The address of a `socket`: one of `path`, `host` and `fd`.

@@ -5,6 +5,10 @@ use std::fmt::Write;
 use crate::json::Json;
 use crate::unicode::is_noncharacter;
 
+/// Deeper levels are indented like this one, so that a client that has a deep value echoed cannot
+/// have much more sent than it sent itself.
+const MAX_INDENT: usize = 16;
+
 /// `value` on one line.
 pub(crate) fn to_string(value: &Json) -> String {
     let mut out = String::new();
@@ -63,7 +67,7 @@ fn separate(out: &mut String, at: usize, level: Option<usize>) {
 fn break_line(out: &mut String, level: Option<usize>) {
     if let Some(level) = level {
         out.push('\n');
-        out.extend(std::iter::repeat_n("    ", level));
+        out.extend(std::iter::repeat_n("    ", level.min(MAX_INDENT)));
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod kinds;
 
+use chardev_qapi::cmdline::wants_help;
 use chardev_qapi::{backend_to_json, parse_backend_line, parse_chardev};
 use kinds::KINDS;
 
@@ -145,6 +146,12 @@ fn mux_and_warnings() {
         "short-form boolean option 'nowait' deprecated",
     ];
     assert_eq!(line.warnings, warnings);
+}
+
+#[test]
+fn help() {
+    assert!(wants_help("help") && wants_help("?") && wants_help("backend=help"));
+    assert!(!wants_help("null,id=help"));
 }
 
 #[test]

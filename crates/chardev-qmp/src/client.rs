@@ -111,6 +111,25 @@ impl<S: Read + Write> Client<S> {
     /// any more.
     pub fn execute(&mut self, command: &str, arguments: Object) -> Result<Json, ClientError> {
         self.send(command, arguments)?;
+        self.receive()
+    }
+
+    /// Sends a command without waiting; [`receive`](Client::receive) takes the answer.
+    ///
+    /// # Errors
+    /// [`ClientError::Io`]
+    pub fn send(&mut self, command: &str, arguments: Object) -> Result<(), ClientError> {
+        let text = self.request(command, arguments);
+        self.stream.write_all(text.as_bytes())?;
+        self.stream.flush()?;
+        Ok(())
+    }
+
+    /// Waits for the answer to the last command that was sent.
+    ///
+    /// # Errors
+    /// As for [`execute`](Client::execute).
+    pub fn receive(&mut self) -> Result<Json, ClientError> {
         loop {
             let mut message = self.read_message()?;
             if let Some(event) = read_event(&message) {
@@ -138,17 +157,6 @@ impl<S: Read + Write> Client<S> {
                 )));
             }
         }
-    }
-
-    /// Sends a command without waiting, so that a descriptor can be sent along by other means.
-    ///
-    /// # Errors
-    /// [`ClientError::Io`]
-    pub fn send(&mut self, command: &str, arguments: Object) -> Result<(), ClientError> {
-        let text = self.request(command, arguments);
-        self.stream.write_all(text.as_bytes())?;
-        self.stream.flush()?;
-        Ok(())
     }
 
     /// The events that came so far.
