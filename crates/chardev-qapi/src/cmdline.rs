@@ -1,10 +1,10 @@
 //! `-chardev KIND,id=ID,…`: a command line to [`Options`].
 
 use crate::backend::find_kind;
+use crate::keys::{LIST_KEYS, check_keys};
 use crate::opts::{Opts, is_identifier, parse_bool, parse_number, parse_opts, parse_size};
 use crate::spec::{
-    COMMON_OPTIONS, InetAddress, KindSpec, OptionSpec, OptionType, OptionValue, Options,
-    SocketAddress,
+    InetAddress, KindSpec, OptionSpec, OptionType, OptionValue, Options, SocketAddress,
 };
 use crate::visit::pick_word;
 
@@ -85,102 +85,6 @@ pub fn parse_backend_line(text: &str, kinds: &[&KindSpec]) -> Result<BackendLine
         mux,
         warnings: opts.warnings,
     })
-}
-
-/// How the value of a key is spelled.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Spelling {
-    Text,
-    Switch,
-    Number,
-    Size,
-}
-
-/// Keys of QEMU's flat table that no option of ours spells, or spells only as part of an address.
-const QEMU_KEYS: &[(&str, Spelling)] = &[
-    ("backend", Spelling::Text),
-    ("id", Spelling::Text),
-    ("mux", Spelling::Switch),
-    ("path", Spelling::Text),
-    ("input-path", Spelling::Text),
-    ("host", Spelling::Text),
-    ("port", Spelling::Text),
-    ("fd", Spelling::Text),
-    ("localaddr", Spelling::Text),
-    ("localport", Spelling::Text),
-    ("to", Spelling::Number),
-    ("ipv4", Spelling::Switch),
-    ("ipv6", Spelling::Switch),
-    ("keep-alive", Spelling::Switch),
-    ("tight", Spelling::Switch),
-    ("abstract", Spelling::Switch),
-    ("wait", Spelling::Switch),
-    ("server", Spelling::Switch),
-    ("delay", Spelling::Switch),
-    ("nodelay", Spelling::Switch),
-    ("reconnect", Spelling::Number),
-    ("reconnect-ms", Spelling::Number),
-    ("telnet", Spelling::Switch),
-    ("tn3270", Spelling::Switch),
-    ("tls-creds", Spelling::Text),
-    ("tls-authz", Spelling::Text),
-    ("websocket", Spelling::Switch),
-    ("width", Spelling::Number),
-    ("height", Spelling::Number),
-    ("cols", Spelling::Number),
-    ("rows", Spelling::Number),
-    ("signal", Spelling::Switch),
-    ("name", Spelling::Text),
-    ("debug", Spelling::Number),
-    ("size", Spelling::Size),
-    ("chardev", Spelling::Text),
-    ("append", Spelling::Switch),
-    ("logfile", Spelling::Text),
-    ("logappend", Spelling::Switch),
-    ("mouse", Spelling::Switch),
-    ("clipboard", Spelling::Switch),
-    ("chardevs.0", Spelling::Text),
-    ("chardevs.1", Spelling::Text),
-    ("chardevs.2", Spelling::Text),
-    ("chardevs.3", Spelling::Text),
-];
-
-/// How many elements a list can have on the command line.
-const LIST_KEYS: usize = 4;
-
-/// Checks every key against one flat table: an option of another kind is ignored, as in QEMU.
-fn check_keys(opts: &Opts, kinds: &[&KindSpec]) -> Result<(), String> {
-    for (key, value) in &opts.pairs {
-        match spelling(key, kinds) {
-            None => return Err(format!("Invalid parameter '{key}'")),
-            Some(Spelling::Text) => {}
-            Some(Spelling::Switch) => _ = parse_bool(key, value)?,
-            Some(Spelling::Number) => _ = parse_number(key, value)?,
-            Some(Spelling::Size) => _ = parse_size(key, value)?,
-        }
-    }
-    Ok(())
-}
-
-fn spelling(key: &str, kinds: &[&KindSpec]) -> Option<Spelling> {
-    if let Some((_, spelling)) = QEMU_KEYS.iter().find(|(name, _)| *name == key) {
-        return Some(*spelling);
-    }
-    let own = kinds
-        .iter()
-        .flat_map(|kind| kind.options)
-        .chain(COMMON_OPTIONS);
-    own.filter(|option| !option.cli.is_empty())
-        .find_map(|option| match option.ty {
-            OptionType::StrList => (0..LIST_KEYS)
-                .any(|at| key == format!("{}.{at}", option.cli))
-                .then_some(Spelling::Text),
-            _ if option.cli != key => None,
-            OptionType::Bool => Some(Spelling::Switch),
-            OptionType::Int => Some(Spelling::Number),
-            OptionType::Size => Some(Spelling::Size),
-            OptionType::Str | OptionType::Enum(_) | OptionType::Address => Some(Spelling::Text),
-        })
 }
 
 fn build(opts: &Opts, kind: &str, kinds: &[&KindSpec]) -> Result<(Options, bool), String> {

@@ -55,6 +55,7 @@ pub mod backend;
 pub mod cmdline;
 mod error;
 mod json;
+mod keys;
 mod lexer;
 mod literal;
 pub mod opts;

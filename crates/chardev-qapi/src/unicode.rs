@@ -1,11 +1,14 @@
 //! Modified UTF-8, the text encoding of QMP: UTF-8 in which U+0000 may be spelled C0 80.
 
-/// Decodes the character at the start of `bytes`, which must not be empty.
+/// Decodes the character at the start of `bytes`.
 ///
 /// Returns how many bytes were read and the character; `None` stands for an invalid or cut
-/// sequence, a surrogate, or one of the code points Unicode reserves as noncharacters.
+/// sequence, a surrogate, or one of the code points Unicode reserves as noncharacters. For no bytes
+/// at all it returns that none were read.
 pub fn decode_char(bytes: &[u8]) -> (usize, Option<char>) {
-    let first = bytes[0];
+    let Some(&first) = bytes.first() else {
+        return (0, None);
+    };
     let len = match first {
         0x00..=0x7f => return (1, Some(first as char)),
         0xc0..=0xdf => 2,
