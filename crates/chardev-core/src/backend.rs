@@ -1,0 +1,150 @@
+//! front → chardev → [back end] → host: what a back end must offer.
+//!
+//! The machine calls a back end only through [`Backend`], always under the chardev's lock and
+//! never expecting it to wait. A back end tells of readiness out of band (see [`Ready`]) and of
+//! everything else through [`Backend::poll_event`].
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
+
+use bitflags::bitflags;
+
+use crate::drain::Drain;
+use crate::line::{Answers, Line, ModemLines, TerminalSize};
+use crate::ringbuf::RingBuffer;
+
+/// Names one back end among all that a chardev has had; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendId(pub u64);
+
+bitflags! {
+    /// Directions: what a chardev waits for, or what became possible.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Ready: u8 {
+        /// A read may return bytes.
+        const READ = 1;
+        /// A write may take bytes.
+        const WRITE = 2;
+        /// The peer hung up, wholly or for writing.
+        const HANGUP = 4;
+    }
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// This many bytes, at least one, now belong to the back end.
+    Taken(usize),
+    /// There is a peer, but it takes nothing just now.
+    Full,
+    /// Nobody is there to take output; the chardev's policy decides.
+    NoPeer,
+}
+
+/// What a back end tells the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackendEvent {
+    /// A peer is there.
+    Opened,
+    /// The peer is gone. `unread` is everything it had sent that nobody has read yet.
+    Closed {
+        /// Input received from the peer and not yet returned by [`Backend::read`].
+        unread: Vec<u8>,
+    },
+    /// The peer sent a break.
+    Break,
+    /// The peer's terminal has this size.
+    Resized(TerminalSize),
+}
+
+/// One end of the world: a pty, a socket, a file …
+///
+/// Every method returns at once. A method that cannot do its work now says so and, if asked by
+/// [`Backend::watch`], reports readiness later.
+pub trait Backend: Send {
+    /// The QAPI kind, for example `pty`.
+    fn kind(&self) -> &'static str;
+
+    /// The name shown by `query-chardev` (QEMU's `filename`).
+    fn filename(&self) -> String;
+
+    /// The slave's path, for the kind `pty` (QAPI `ChardevReturn`).
+    fn pty(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether a peer is there, or the kind always takes output (QEMU's `be_open`).
+    fn is_open(&self) -> bool;
+
+    /// Takes as much of `bufs` as fits now.
+    ///
+    /// `fds` are to reach the peer together with the first byte taken; a back end that passed
+    /// them on empties the vector.
+    fn write(&mut self, bufs: &[IoSlice<'_>], fds: &mut Vec<OwnedFd>) -> Sent;
+
+    /// Fills `bufs` with input; 0 means none now. After 0 the machine looks for events.
+    fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize;
+
+    /// Asks for one report of each readiness in `interest`, level triggered, one shot.
+    fn watch(&mut self, interest: Ready);
+
+    /// Readiness was seen, or the back end's own tasks have news: bring the state up to date.
+    fn update(&mut self, _ready: Ready) {}
+
+    /// The next thing to tell the machine, oldest first.
+    fn poll_event(&mut self) -> Option<BackendEvent> {
+        None
+    }
+
+    /// Sets the whole line up and says what came of each part. Called again after every change
+    /// of the line, so it must be idempotent.
+    fn apply(&mut self, line: &Line) -> Answers {
+        Answers::unsupported(line, self.is_open())
+    }
+
+    /// The modem inputs as they stand, where the kind has any.
+    fn modem_inputs(&mut self) -> Option<ModemLines> {
+        None
+    }
+
+    /// Descriptors that came with the last input, oldest first; taken once.
+    fn take_fds(&mut self) -> Vec<OwnedFd> {
+        Vec::new()
+    }
+
+    /// Drops the present peer, if the kind can.
+    fn disconnect(&mut self) {}
+
+    /// The ring buffer inside, for the kinds `ringbuf` and `memory`.
+    fn ring(&mut self) -> Option<&mut RingBuffer> {
+        None
+    }
+
+    /// The policy for output nobody takes: a ring buffer that holds does not overwrite.
+    fn set_hold(&mut self, _hold: bool) {}
+
+    /// Bytes overwritten since the last call before anybody read them.
+    fn take_overwritten(&mut self) -> u64 {
+        0
+    }
+
+    /// The last step before the back end goes live, and the only one that touches what another
+    /// back end may be using: truncate the file, rename a listening socket into place.
+    ///
+    /// # Errors
+    /// The cause in QEMU's words; the change is then refused and nothing has been touched.
+    fn activate(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Hands out all input the peer has sent so far and nobody has read.
+    ///
+    /// The second value says that more may still be on its way (TCP): the drain goes on
+    /// reading until it is quiet.
+    fn cut_input(&mut self) -> (Vec<u8>, bool) {
+        (Vec::new(), false)
+    }
+
+    /// Releases names and listeners and leaves what is needed to deliver accepted output.
+    fn retire(self: Box<Self>) -> Box<dyn Drain>;
+}

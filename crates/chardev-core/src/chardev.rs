@@ -1,0 +1,460 @@
+//! front → [chardev] → back → host: the joint between one front end and one back end.
+//!
+//! The machine owns the back end in its one slot, the line, the policy, the counters and what
+//! outlives a back end: unread input and a replaced ring buffer's content. It calls the back
+//! end directly, so with nothing queued a write goes from the caller's buffers to the
+//! descriptor with no copy in between.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Waker;
+
+use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
+use crate::event::Event;
+use crate::frontend::FrontEndHooks;
+use crate::input::InputQueue;
+use crate::line::{Answers, Line, TerminalSize};
+use crate::ringbuf::RingBuffer;
+use crate::stats::Stats;
+
+/// What happens to output while nobody is there to take it (`x-closed`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Closed {
+    /// It is dropped and counted, as QEMU does (uncounted).
+    #[default]
+    Discard,
+    /// The front end waits.
+    Hold,
+}
+
+/// A copy of all output, such as a log file.
+pub trait LogSink: Send {
+    /// Bytes that fit now. Output waits for room, so a log has no holes.
+    fn room(&self) -> usize;
+    /// Appends `bytes`, at most [`LogSink::room`] of them.
+    fn push(&mut self, bytes: &[u8]);
+    /// Asks for one report of write readiness when there is room again.
+    fn watch(&mut self);
+}
+
+/// The front end's side of a chardev while one is attached.
+pub(crate) struct Front {
+    pub(crate) hooks: Arc<dyn FrontEndHooks>,
+    pub(crate) read_waker: Option<Waker>,
+    pub(crate) write_waker: Option<Waker>,
+}
+
+/// One character device. All methods return at once; shared through [`ChardevRef`].
+pub struct Chardev {
+    pub(crate) label: String,
+    pub(crate) id: BackendId,
+    pub(crate) backend: Box<dyn Backend>,
+    /// A back end set aside by a temporary one; it comes back when that one closes.
+    pub(crate) parked: Option<(BackendId, Box<dyn Backend>)>,
+    /// Whether the last opened/closed event put in the queue was an opening.
+    pub(crate) shown_open: bool,
+    pub(crate) closed: Closed,
+    pub(crate) line: Line,
+    pub(crate) line_generation: u64,
+    pub(crate) size: Option<TerminalSize>,
+    pub(crate) front: Option<Front>,
+    pub(crate) input: InputQueue,
+    /// Output that no back end has taken yet: what a replaced ring buffer held unread.
+    pub(crate) preface: RingBuffer,
+    pub(crate) log: Option<Box<dyn LogSink>>,
+    pub(crate) fds: Vec<OwnedFd>,
+    pub(crate) stats: Stats,
+    pub(crate) changing: bool,
+    pub(crate) removed: bool,
+    wakes: Vec<Waker>,
+}
+
+impl std::fmt::Debug for Chardev {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chardev")
+            .field("label", &self.label)
+            .field("kind", &self.backend.kind())
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A shared chardev. Clones refer to the same one.
+#[derive(Clone, Debug)]
+pub struct ChardevRef(Arc<Mutex<Chardev>>);
+
+/// A reference that does not keep the chardev alive.
+#[derive(Clone, Debug)]
+pub struct WeakChardev(Weak<Mutex<Chardev>>);
+
+impl ChardevRef {
+    /// A chardev around `backend`, which goes live with this call.
+    pub fn new(
+        label: &str,
+        id: BackendId,
+        mut backend: Box<dyn Backend>,
+        closed: Closed,
+        log: Option<Box<dyn LogSink>>,
+    ) -> Self {
+        backend.set_hold(closed == Closed::Hold);
+        let shown_open = backend.is_open();
+        ChardevRef(Arc::new(Mutex::new(Chardev {
+            label: label.to_owned(),
+            id,
+            backend,
+            parked: None,
+            shown_open,
+            closed,
+            line: Line::default(),
+            line_generation: 0,
+            size: None,
+            front: None,
+            input: InputQueue::default(),
+            preface: RingBuffer::default(),
+            log,
+            fds: Vec::new(),
+            stats: Stats::default(),
+            changing: false,
+            removed: false,
+            wakes: Vec::new(),
+        })))
+    }
+
+    /// Runs `action` under the chardev's lock and afterwards, unlocked, wakes whom it made ready.
+    pub fn with<R>(&self, action: impl FnOnce(&mut Chardev) -> R) -> R {
+        let mut chardev = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = action(&mut chardev);
+        if chardev.wakes.is_empty() {
+            return result;
+        }
+        let wakes = std::mem::take(&mut chardev.wakes);
+        drop(chardev);
+        for waker in wakes {
+            waker.wake();
+        }
+        result
+    }
+
+    /// A reference that does not keep the chardev alive.
+    pub fn downgrade(&self) -> WeakChardev {
+        WeakChardev(Arc::downgrade(&self.0))
+    }
+}
+
+impl WeakChardev {
+    /// The chardev, if it still exists.
+    pub fn upgrade(&self) -> Option<ChardevRef> {
+        self.0.upgrade().map(ChardevRef)
+    }
+}
+
+impl Chardev {
+    /// The id it was created with.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The back end in the slot.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// Whether a front end is attached and open (QEMU's `frontend-open`).
+    pub fn frontend_open(&self) -> bool {
+        self.line.open
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Readiness or news of the back end `id`; one that is not in the slot is ignored.
+    pub fn handle_ready(&mut self, id: BackendId, ready: Ready) {
+        if id != self.id {
+            return;
+        }
+        self.backend.update(ready);
+        self.collect_events();
+        if ready.contains(Ready::READ) {
+            self.wake(Ready::READ);
+        }
+        if ready.contains(Ready::WRITE) {
+            self.flush_preface();
+            self.wake(Ready::WRITE);
+        }
+    }
+
+    /// The log has room again.
+    pub fn handle_log_room(&mut self) {
+        self.wake(Ready::WRITE);
+    }
+
+    /// Sends a break to the front end (`chardev-send-break`).
+    pub fn send_break(&mut self) {
+        self.push_event(Event::Break);
+    }
+
+    /// The peer's terminal has a new size.
+    pub fn resize(&mut self, size: TerminalSize) {
+        self.size = Some(size);
+        self.push_event(Event::Resized(size));
+    }
+
+    /// Runs `action` on the ring buffer inside; `None` where the back end is not one.
+    pub fn with_ring<R>(&mut self, action: impl FnOnce(&mut RingBuffer) -> R) -> Option<R> {
+        let result = action(self.backend.ring()?);
+        self.backend.update(Ready::WRITE);
+        self.flush_preface();
+        self.wake(Ready::WRITE);
+        Some(result)
+    }
+
+    /// Puts output into the ring buffer as if the front end had written it (`ringbuf-write`).
+    pub fn ring_write(&mut self, bytes: &[u8]) -> Option<()> {
+        let lost = self.backend.ring()?.push_overwriting(bytes);
+        self.stats.output_overwritten += lost as u64;
+        Some(())
+    }
+
+    pub(crate) fn write(&mut self, bufs: &[IoSlice<'_>]) -> usize {
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if total == 0 {
+            return 0;
+        }
+        let Some(log) = &mut self.log else {
+            return self.write_logged(bufs, total);
+        };
+        let room = log.room();
+        if room == 0 {
+            log.watch();
+            return 0;
+        }
+        let limited = limit(bufs, room);
+        let taken = self.write_logged(&limited, total.min(room));
+        if let Some(log) = &mut self.log {
+            for part in limit(&limited, taken) {
+                log.push(&part);
+            }
+        }
+        taken
+    }
+
+    fn write_logged(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
+        self.flush_preface();
+        let taken = if self.preface.is_empty() {
+            match self.backend.write(bufs, &mut self.fds) {
+                Sent::Taken(count) => {
+                    self.stats.output_delivered += count as u64;
+                    if count < total {
+                        self.backend.watch(Ready::WRITE);
+                    }
+                    self.stats.output_overwritten += self.backend.take_overwritten();
+                    count
+                }
+                Sent::Full => {
+                    self.backend.watch(Ready::WRITE);
+                    0
+                }
+                Sent::NoPeer => self.nobody_there(bufs, total),
+            }
+        } else {
+            self.write_behind_preface(bufs, total)
+        };
+        self.stats.output_accepted += taken as u64;
+        taken
+    }
+
+    fn nobody_there(&mut self, _bufs: &[IoSlice<'_>], total: usize) -> usize {
+        self.backend.watch(Ready::WRITE);
+        self.collect_events();
+        match self.closed {
+            Closed::Hold => 0,
+            Closed::Discard => {
+                self.stats.output_discarded += total as u64;
+                total
+            }
+        }
+    }
+
+    /// Older output still waits for its first reader. Where the policy is to discard, the ring
+    /// goes on as the ring it was: it keeps the newest bytes, and the front end never waits.
+    fn write_behind_preface(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
+        if self.closed == Closed::Hold || self.backend.is_open() {
+            self.backend.watch(Ready::WRITE);
+            return 0;
+        }
+        for buf in bufs {
+            self.stats.output_overwritten += self.preface.push_overwriting(buf) as u64;
+        }
+        total
+    }
+
+    pub(crate) fn flush_preface(&mut self) {
+        while !self.preface.is_empty() {
+            let (first, second) = self.preface.as_slices();
+            match self
+                .backend
+                .write(&[IoSlice::new(first), IoSlice::new(second)], &mut self.fds)
+            {
+                Sent::Taken(count) => {
+                    self.stats.output_delivered += count as u64;
+                    self.preface.consume(count);
+                }
+                Sent::Full => {
+                    self.backend.watch(Ready::WRITE);
+                    break;
+                }
+                Sent::NoPeer => break,
+            }
+            self.stats.output_overwritten += self.backend.take_overwritten();
+        }
+    }
+
+    pub(crate) fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        let count = self.read_now(bufs);
+        self.stats.input_delivered += count as u64;
+        count
+    }
+
+    fn read_now(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return 0;
+        }
+        loop {
+            if !self.input.is_empty() {
+                return self.read_carried(bufs);
+            }
+            let count = self.backend.read(bufs);
+            if count > 0 {
+                return count;
+            }
+            self.collect_events();
+            if self.input.is_empty() {
+                self.backend.watch(Ready::READ);
+                return 0;
+            }
+        }
+    }
+
+    fn read_carried(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        let mut total = 0;
+        for buf in bufs {
+            let count = self.input.read(buf);
+            total += count;
+            if count < buf.len() {
+                break;
+            }
+        }
+        total
+    }
+
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        if self.input.is_empty() {
+            self.collect_events();
+        }
+        self.input.next_event()
+    }
+
+    pub(crate) fn set_line(&mut self, change: impl FnOnce(&mut Line)) -> Answers {
+        change(&mut self.line);
+        self.line_generation += 1;
+        self.backend.apply(&self.line)
+    }
+
+    /// Takes over what the back end has to tell.
+    pub(crate) fn collect_events(&mut self) {
+        let mut parked_returns = false;
+        while let Some(event) = self.backend.poll_event() {
+            match event {
+                BackendEvent::Opened => {
+                    self.show_open(true);
+                    self.flush_preface();
+                    self.wake(Ready::WRITE);
+                }
+                BackendEvent::Closed { unread } => {
+                    self.push_input(unread);
+                    if self.parked.is_some() {
+                        parked_returns = true;
+                    } else {
+                        self.show_open(false);
+                    }
+                }
+                BackendEvent::Break => self.push_event(Event::Break),
+                BackendEvent::Resized(size) => self.resize(size),
+            }
+        }
+        if parked_returns {
+            self.unpark();
+        }
+    }
+
+    /// Shows the front end an opening or closing, unless that is what it saw last.
+    pub(crate) fn show_open(&mut self, open: bool) {
+        if self.shown_open == open {
+            return;
+        }
+        self.shown_open = open;
+        self.push_event(if open { Event::Opened } else { Event::Closed });
+    }
+
+    pub(crate) fn push_event(&mut self, event: Event) {
+        if self.front.is_some() {
+            self.input.push_event(event);
+            self.wake(Ready::READ);
+        }
+    }
+
+    pub(crate) fn push_input(&mut self, bytes: Vec<u8>) {
+        self.stats.input_overflowed += self.input.push_bytes(bytes) as u64;
+        self.wake(Ready::READ);
+    }
+
+    pub(crate) fn settle(&mut self, marker: Option<u64>, bytes: &[u8]) {
+        let lost = match marker {
+            Some(marker) => self.input.settle(marker, bytes),
+            None => bytes.len(),
+        };
+        self.stats.input_overflowed += lost as u64;
+        self.wake(Ready::READ);
+    }
+
+    pub(crate) fn settled(&mut self, marker: u64) {
+        self.input.settled(marker);
+        self.wake(Ready::READ);
+    }
+
+    pub(crate) fn count_undrained(&mut self, bytes: u64) {
+        self.stats.output_undrained += bytes;
+    }
+
+    pub(crate) fn count_late_input(&mut self, bytes: u64) {
+        self.stats.input_late += bytes;
+    }
+
+    /// Notes whom to wake once the lock is released.
+    pub(crate) fn wake(&mut self, which: Ready) {
+        let Some(front) = &self.front else { return };
+        if which.contains(Ready::READ) {
+            self.wakes.extend(front.read_waker.clone());
+        }
+        if which.contains(Ready::WRITE) {
+            self.wakes.extend(front.write_waker.clone());
+        }
+    }
+}
+
+/// The first `count` bytes of `bufs`.
+fn limit<'a>(bufs: &'a [IoSlice<'_>], mut count: usize) -> Vec<IoSlice<'a>> {
+    let mut limited = Vec::with_capacity(bufs.len());
+    for buf in bufs {
+        if count == 0 {
+            break;
+        }
+        let part = &buf[..buf.len().min(count)];
+        count -= part.len();
+        limited.push(IoSlice::new(part));
+    }
+    limited
+}

@@ -1,0 +1,250 @@
+//! The afterlife of a replaced back end: deliver what it accepted, then let its peer go.
+//!
+//! A [`Drainer`] owns the [`Drain`] that [`Backend::retire`](crate::Backend::retire) left behind
+//! and walks it through three phases: *settle* (input that was under way still counts as sent
+//! before the change), *deliver* (the peer takes what was accepted; a slow one has until the
+//! limit since its last progress), *part* (the peer has seen the end of file and is given a
+//! moment to close its side, so that no reset destroys what it has not read yet).
+
+use std::time::Duration;
+
+use crate::chardev::ChardevRef;
+
+/// How long a TCP peer must be silent for its input to count as complete.
+const SETTLE_QUIET: Duration = Duration::from_millis(20);
+/// The longest time a peer that never falls silent can keep the settle phase going.
+const SETTLE_LIMIT: Duration = Duration::from_millis(250);
+/// The most input a settle phase takes in: the kernel's default limits of both socket buffers.
+const SETTLE_BYTES: usize = 16 << 20;
+/// How long a peer that takes nothing keeps a replaced back end alive.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// How long a peer may take to close its side after it has seen the end of file.
+const PART_LIMIT: Duration = Duration::from_secs(2);
+/// The shortest and the longest pause between two looks.
+const POLL_MIN: Duration = Duration::from_millis(1);
+const POLL_MAX: Duration = Duration::from_millis(50);
+
+/// What came from the old peer after the change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// This many bytes.
+    Data(usize),
+    /// Nothing now, but the peer is still there.
+    Quiet,
+    /// Nothing now nor ever.
+    End,
+}
+
+/// A retired back end, as far as it is still needed.
+pub trait Drain: Send {
+    /// Bytes accepted that the peer has not taken; 0 also when it never will, being gone.
+    fn pending(&mut self) -> u64;
+
+    /// Reads what the peer goes on sending.
+    fn read_late(&mut self, _buf: &mut [u8]) -> Late {
+        Late::End
+    }
+
+    /// Tells the peer that no more output follows.
+    fn half_close(&mut self) {}
+}
+
+/// A drain with nothing to deliver.
+#[derive(Debug)]
+pub struct NothingToDrain;
+
+impl Drain for NothingToDrain {
+    fn pending(&mut self) -> u64 {
+        0
+    }
+}
+
+/// When the next look at a drain is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainStep {
+    /// Call [`Drainer::poll`] again after this pause.
+    Again(Duration),
+    /// All is delivered or given up; drop the drainer.
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Settle,
+    Deliver,
+    Part,
+}
+
+/// Walks a retired back end to its end. Time is an argument, counted from any fixed moment.
+pub struct Drainer {
+    drain: Box<dyn Drain>,
+    chardev: ChardevRef,
+    phase: Phase,
+    settle_marker: Option<u64>,
+    limit: Duration,
+    phase_began: Option<Duration>,
+    last_progress: Duration,
+    settled_bytes: usize,
+    pending: u64,
+    pause: Duration,
+}
+
+impl std::fmt::Debug for Drainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Drainer")
+            .field("phase", &self.phase)
+            .field("pending", &self.pending)
+            .finish()
+    }
+}
+
+impl Drainer {
+    /// A drainer for `drain`, reporting to `chardev`. `settle_marker` names the gap in the input
+    /// queue that the settle phase fills.
+    pub(crate) fn new(
+        drain: Box<dyn Drain>,
+        chardev: ChardevRef,
+        settle_marker: Option<u64>,
+    ) -> Self {
+        Drainer {
+            drain,
+            chardev,
+            phase: if settle_marker.is_some() {
+                Phase::Settle
+            } else {
+                Phase::Deliver
+            },
+            settle_marker,
+            limit: DRAIN_LIMIT,
+            phase_began: None,
+            last_progress: Duration::ZERO,
+            settled_bytes: 0,
+            pending: u64::MAX,
+            pause: POLL_MIN,
+        }
+    }
+
+    /// Sets how long a peer that takes nothing is waited for.
+    pub fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
+    /// Takes the next step; never blocks.
+    pub fn poll(&mut self, now: Duration) -> DrainStep {
+        loop {
+            let began = *self.phase_began.get_or_insert_with(|| {
+                self.last_progress = now;
+                now
+            });
+            let next = match self.phase {
+                Phase::Settle => self.settle(now, began),
+                Phase::Deliver => self.deliver(now),
+                Phase::Part => self.part(now, began),
+            };
+            match next {
+                Some(phase) => {
+                    self.phase = phase;
+                    self.phase_began = None;
+                    self.pause = POLL_MIN;
+                }
+                None if self.phase == Phase::Part && self.pause.is_zero() => {
+                    return DrainStep::Done;
+                }
+                None => {
+                    let pause = self.pause;
+                    self.pause = (pause * 2).min(POLL_MAX);
+                    return DrainStep::Again(pause);
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, now: Duration, began: Duration) -> Option<Phase> {
+        let mut buf = [0; 16 << 10];
+        let ended = loop {
+            match self.drain.read_late(&mut buf) {
+                Late::Data(count) => {
+                    self.last_progress = now;
+                    self.settled_bytes += count;
+                    self.chardev
+                        .with(|chardev| chardev.settle(self.settle_marker, &buf[..count]));
+                    if self.settled_bytes >= SETTLE_BYTES {
+                        break true;
+                    }
+                }
+                Late::Quiet => break false,
+                Late::End => break true,
+            }
+            if now - began > SETTLE_LIMIT {
+                break true;
+            }
+        };
+        let quiet = now - self.last_progress >= SETTLE_QUIET || now - began >= SETTLE_LIMIT;
+        self.pause = POLL_MIN * 2;
+        (ended || quiet).then(|| {
+            self.finish_settling();
+            Phase::Deliver
+        })
+    }
+
+    fn finish_settling(&mut self) {
+        if let Some(marker) = self.settle_marker.take() {
+            self.chardev.with(|chardev| chardev.settled(marker));
+        }
+    }
+
+    fn deliver(&mut self, now: Duration) -> Option<Phase> {
+        self.discard_late();
+        let pending = self.drain.pending();
+        if pending != self.pending {
+            self.last_progress = now;
+            self.pause = POLL_MIN;
+        }
+        self.pending = pending;
+        if pending == 0 {
+            self.drain.half_close();
+            return Some(Phase::Part);
+        }
+        if now - self.last_progress >= self.limit {
+            self.chardev
+                .with(|chardev| chardev.count_undrained(pending));
+            return Some(Phase::Part);
+        }
+        None
+    }
+
+    fn part(&mut self, now: Duration, began: Duration) -> Option<Phase> {
+        let gone = self.discard_late();
+        if gone || self.pending > 0 || now - began >= PART_LIMIT {
+            self.pause = Duration::ZERO;
+        }
+        None
+    }
+
+    /// Reads and counts what the old peer still sends; true once it has closed its side.
+    fn discard_late(&mut self) -> bool {
+        let mut buf = [0; 4 << 10];
+        let mut total = 0;
+        let gone = loop {
+            match self.drain.read_late(&mut buf) {
+                Late::Data(count) => total += count as u64,
+                Late::Quiet => break false,
+                Late::End => break true,
+            }
+            if total > 1 << 20 {
+                break false;
+            }
+        };
+        if total > 0 {
+            self.chardev.with(|chardev| chardev.count_late_input(total));
+        }
+        gone
+    }
+}
+
+impl Drop for Drainer {
+    /// A drainer dropped early must not leave the front end's input waiting for it.
+    fn drop(&mut self) {
+        self.finish_settling();
+    }
+}

@@ -1,0 +1,27 @@
+//! What a front end is told, in order with its input.
+
+use crate::line::{Answers, TerminalSize};
+
+/// An event for a front end. A closed set, read from a queue; nobody stores a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A peer is there, or the back end became ready. Never twice without [`Event::Closed`] between.
+    #[doc(alias = "CHR_EVENT_OPENED")]
+    Opened,
+    /// The peer is gone; all it had sent has been read. Always after an [`Event::Opened`].
+    #[doc(alias = "CHR_EVENT_CLOSED")]
+    Closed,
+    /// A break condition was received, or sent by `chardev-send-break`.
+    #[doc(alias = "CHR_EVENT_BREAK")]
+    Break,
+    /// A multiplexer gave this front end the focus.
+    #[doc(alias = "CHR_EVENT_MUX_IN")]
+    MuxIn,
+    /// A multiplexer is about to take the focus away.
+    #[doc(alias = "CHR_EVENT_MUX_OUT")]
+    MuxOut,
+    /// The peer's terminal has this size now.
+    Resized(TerminalSize),
+    /// The back end was replaced; the front end redoes what depends on the answers.
+    Changed(Answers),
+}

@@ -1,0 +1,298 @@
+//! [front] → chardev → back → host: what a device sees of a chardev.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::backend::Ready;
+use crate::chardev::{Chardev, ChardevRef, Front};
+use crate::error::AttachError;
+use crate::event::Event;
+use crate::line::{Answer, Answers, Line, ModemLines, SerialParams, TerminalSize};
+use crate::stats::Stats;
+
+/// What a front end decides about changes of its back end. `()` accepts everything.
+///
+/// Both are asked without any lock held, before anything has happened.
+pub trait FrontEndHooks: Send + Sync {
+    /// Whether the front end can live with another back end at all. `false` refuses every
+    /// change with QEMU's words.
+    fn swappable(&self) -> bool {
+        true
+    }
+
+    /// The *backend change* handler: the new back end has been set up with the whole line and
+    /// gave `answers`. Anything that must be redone is redone when [`Event::Changed`] arrives.
+    ///
+    /// # Errors
+    /// A reason refuses the change, which then never happened.
+    #[doc(alias = "be_change")]
+    fn backend_change(&self, _answers: &Answers) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl FrontEndHooks for () {}
+
+/// What [`FrontEnd::poll_read`] brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// This many bytes of input.
+    Data(usize),
+    /// An event, at its place in the input.
+    Event(Event),
+}
+
+/// A device's handle to its chardev; dropping it detaches the device.
+///
+/// Every method may be called from any thread and returns at once. The handle never gives
+/// access to the back end itself, so a change leaves nothing stale.
+#[derive(Debug)]
+#[doc(alias = "CharBackend")]
+pub struct FrontEnd {
+    chardev: ChardevRef,
+}
+
+impl FrontEnd {
+    /// Attaches a device to `chardev`. If a peer is there the first event is [`Event::Opened`].
+    ///
+    /// # Errors
+    /// [`AttachError::InUse`] while another front end is attached.
+    #[doc(alias = "qemu_chr_fe_init")]
+    pub fn attach(
+        chardev: &ChardevRef,
+        hooks: Arc<dyn FrontEndHooks>,
+    ) -> Result<Self, AttachError> {
+        chardev.with(|chardev| {
+            if chardev.removed {
+                return Err(AttachError::NotFound(chardev.label.clone()));
+            }
+            if chardev.front.is_some() {
+                return Err(AttachError::InUse(chardev.label.clone()));
+            }
+            chardev.collect_events();
+            chardev.input.clear_events();
+            chardev.front = Some(Front {
+                hooks,
+                read_waker: None,
+                write_waker: None,
+            });
+            chardev.shown_open = false;
+            let open = chardev.backend.is_open();
+            chardev.show_open(open);
+            Ok(())
+        })?;
+        Ok(FrontEnd {
+            chardev: chardev.clone(),
+        })
+    }
+
+    /// The chardev's id.
+    pub fn label(&self) -> String {
+        self.chardev.with(|chardev| chardev.label.clone())
+    }
+
+    /// Writes what fits now and returns how many bytes that was. 0 means "not now": the write
+    /// waker is woken when it may succeed. A count below the length means the same for the rest.
+    /// Bytes counted are accepted: they reach the present back end, whatever changes follow.
+    #[doc(alias = "qemu_chr_fe_write")]
+    pub fn write(&self, bytes: &[u8]) -> usize {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    /// [`FrontEnd::write`] from several buffers, in one system call where the kind allows.
+    pub fn write_vectored(&self, bufs: &[IoSlice<'_>]) -> usize {
+        self.chardev.with(|chardev| chardev.write(bufs))
+    }
+
+    /// Reads input that is there now. 0 means none now, or an event comes first; the read waker
+    /// is woken when there is something. Not reading is how a device holds its peer back.
+    pub fn read(&self, buf: &mut [u8]) -> usize {
+        self.read_vectored(&mut [IoSliceMut::new(buf)])
+    }
+
+    /// [`FrontEnd::read`] into several buffers.
+    pub fn read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        self.chardev.with(|chardev| chardev.read(bufs))
+    }
+
+    /// Takes the next event, if all input before it has been read.
+    pub fn next_event(&self) -> Option<Event> {
+        self.chardev.with(Chardev::next_event)
+    }
+
+    /// [`FrontEnd::write`] for a task: ready with at least one byte taken.
+    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<usize> {
+        self.chardev.with(|chardev| {
+            set_waker(chardev, Ready::WRITE, cx.waker());
+            match chardev.write(&[IoSlice::new(bytes)]) {
+                0 if !bytes.is_empty() => Poll::Pending,
+                count => Poll::Ready(count),
+            }
+        })
+    }
+
+    /// [`FrontEnd::read`] and [`FrontEnd::next_event`] for a task.
+    pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Input> {
+        self.chardev.with(|chardev| {
+            set_waker(chardev, Ready::READ, cx.waker());
+            let count = chardev.read(&mut [IoSliceMut::new(buf)]);
+            if count > 0 {
+                return Poll::Ready(Input::Data(count));
+            }
+            chardev
+                .next_event()
+                .map_or(Poll::Pending, |event| Poll::Ready(Input::Event(event)))
+        })
+    }
+
+    /// Waits for the next event without reading input; input before it keeps it back.
+    pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Event> {
+        self.chardev.with(|chardev| {
+            set_waker(chardev, Ready::READ, cx.waker());
+            chardev.next_event().map_or(Poll::Pending, Poll::Ready)
+        })
+    }
+
+    /// Sets whom to wake for `which` directions; stays set. What is possible already wakes at
+    /// once, so nothing is missed between an attempt and this call.
+    #[doc(alias = "qemu_chr_fe_add_watch")]
+    pub fn set_waker(&self, which: Ready, waker: &Waker) {
+        self.chardev.with(|chardev| {
+            set_waker(chardev, which, waker);
+            if which.contains(Ready::READ) {
+                if chardev.input.has_news() {
+                    chardev.wake(Ready::READ);
+                }
+                chardev.backend.watch(Ready::READ);
+            }
+            if which.contains(Ready::WRITE) {
+                chardev.backend.watch(Ready::WRITE);
+            }
+        });
+    }
+
+    /// The device can take input again: whoever waits for input is woken to try.
+    #[doc(alias = "qemu_chr_fe_accept_input")]
+    pub fn accept_input(&self) {
+        self.chardev.with(|chardev| chardev.wake(Ready::READ));
+    }
+
+    /// Whether a peer is there, or the back end always takes output.
+    #[doc(alias = "qemu_chr_fe_backend_open")]
+    pub fn is_open(&self) -> bool {
+        self.chardev.with(|chardev| chardev.backend.is_open())
+    }
+
+    /// Tells the back end whether the device is in use; shown as `frontend-open`.
+    #[doc(alias = "qemu_chr_fe_set_open")]
+    pub fn set_open(&self, open: bool) {
+        self.set_line(|line| line.open = open);
+    }
+
+    /// Asks the peer's terminal to echo, or not to.
+    #[doc(alias = "qemu_chr_fe_set_echo")]
+    pub fn set_echo(&self, echo: bool) -> Answer {
+        self.set_line(|line| line.echo = echo).echo
+    }
+
+    /// Sets the serial parameters.
+    #[doc(alias = "CHR_IOCTL_SERIAL_SET_PARAMS")]
+    pub fn set_serial(&self, params: SerialParams) -> Answer {
+        self.set_line(|line| line.serial = Some(params)).serial
+    }
+
+    /// Starts or ends a break condition.
+    #[doc(alias = "CHR_IOCTL_SERIAL_SET_BREAK")]
+    pub fn set_break(&self, on: bool) -> Answer {
+        self.set_line(|line| line.break_on = on).break_on
+    }
+
+    /// Sets the modem outputs (DTR and RTS; other bits are ignored).
+    #[doc(alias = "CHR_IOCTL_SERIAL_SET_TIOCM")]
+    pub fn set_modem(&self, outputs: ModemLines) -> Answer {
+        let outputs = outputs & (ModemLines::DTR | ModemLines::RTS);
+        self.set_line(|line| line.modem = Some(outputs)).modem
+    }
+
+    /// The modem inputs, where the back end has any.
+    #[doc(alias = "CHR_IOCTL_SERIAL_GET_TIOCM")]
+    pub fn modem_inputs(&self) -> Option<ModemLines> {
+        self.chardev.with(|chardev| chardev.backend.modem_inputs())
+    }
+
+    /// Keeps descriptors to go out with the next byte written, replacing earlier ones that have
+    /// not gone. A change carries them over. `false` if the back end cannot pass any.
+    #[doc(alias = "qemu_chr_fe_set_msgfds")]
+    pub fn pass_fds(&self, fds: Vec<OwnedFd>) -> bool {
+        self.chardev.with(|chardev| {
+            let able = chardev.backend.apply(&chardev.line).passes_fds;
+            if able {
+                chardev.fds = fds;
+            }
+            able
+        })
+    }
+
+    /// Descriptors that came with the input read last.
+    #[doc(alias = "qemu_chr_fe_get_msgfds")]
+    pub fn take_fds(&self) -> Vec<OwnedFd> {
+        self.chardev.with(|chardev| chardev.backend.take_fds())
+    }
+
+    /// Drops the present peer, where the kind can.
+    #[doc(alias = "qemu_chr_fe_disconnect")]
+    pub fn disconnect(&self) {
+        self.chardev.with(|chardev| {
+            chardev.backend.disconnect();
+            chardev.collect_events();
+        });
+    }
+
+    /// Asks a multiplexer for the focus; nothing to do on other back ends.
+    #[doc(alias = "qemu_chr_fe_take_focus")]
+    pub fn take_focus(&self) {}
+
+    /// The size of the peer's terminal, if one was told.
+    pub fn size(&self) -> Option<TerminalSize> {
+        self.chardev.with(|chardev| chardev.size)
+    }
+
+    /// The chardev's counters.
+    pub fn stats(&self) -> Stats {
+        self.chardev.with(|chardev| chardev.stats)
+    }
+
+    fn set_line(&self, change: impl FnOnce(&mut Line)) -> Answers {
+        self.chardev.with(|chardev| chardev.set_line(change))
+    }
+}
+
+impl Drop for FrontEnd {
+    /// The line goes back to its rest: not open, no break.
+    fn drop(&mut self) {
+        self.chardev.with(|chardev| {
+            chardev.set_line(|line| {
+                line.open = false;
+                line.break_on = false;
+            });
+            chardev.front = None;
+            chardev.input.clear_events();
+        });
+    }
+}
+
+fn set_waker(chardev: &mut Chardev, which: Ready, waker: &Waker) {
+    let Some(front) = &mut chardev.front else {
+        return;
+    };
+    for (wanted, slot) in [
+        (Ready::READ, &mut front.read_waker),
+        (Ready::WRITE, &mut front.write_waker),
+    ] {
+        if which.contains(wanted) && !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+}

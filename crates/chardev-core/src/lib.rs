@@ -1,0 +1,49 @@
+//! The machine behind a live console: what a device writes goes to a back end that can be
+//! replaced while the device keeps running, and no accepted byte is lost, doubled or reordered.
+//!
+//! ```text
+//!   front end ──write──▶ chardev ──write──▶ back end ──▶ host
+//!   (a device) ◀──read── line, policy, ◀──read── (pty, socket, file …)
+//!                        counters, log
+//!                           ▲
+//!                         change
+//! ```
+//!
+//! A [`FrontEnd`] is a device's handle; a [`ChardevRef`] joins it to one [`Backend`]; a
+//! [`Change`] replaces the back end as a transaction; a [`Drainer`] lets the old one deliver what
+//! it had accepted.
+//!
+//! # What this crate does not do
+//! - No I/O: back ends are given to it. The crate `chardev` has real ones.
+//! - No clock: time is an argument of [`Drainer::poll`].
+//! - No threads: it is called from any thread, and never waits.
+//! - No parsing: [`spec`] only holds the tables that parsers work from.
+
+#![forbid(unsafe_code)]
+
+mod backend;
+mod change;
+mod chardev;
+mod drain;
+mod error;
+mod event;
+mod frontend;
+mod input;
+mod line;
+mod registry;
+mod ringbuf;
+pub mod spec;
+mod stats;
+
+pub use backend::{Backend, BackendEvent, BackendId, Ready, Sent};
+pub use change::{Change, NewBackend, Offer, Old};
+pub use chardev::{Chardev, ChardevRef, Closed, LogSink, WeakChardev};
+pub use drain::{DRAIN_LIMIT, Drain, DrainStep, Drainer, Late, NothingToDrain};
+pub use error::{AddError, AttachError, ChangeError, RemoveError};
+pub use event::Event;
+pub use frontend::{FrontEnd, FrontEndHooks, Input};
+pub use input::CARRY_LIMIT;
+pub use line::{Answer, Answers, Line, ModemLines, Parity, SerialParams, TerminalSize};
+pub use registry::{Registry, Reservation};
+pub use ringbuf::RingBuffer;
+pub use stats::Stats;

@@ -1,0 +1,129 @@
+//! The line: everything a front end has set up, kept in the chardev so that a change can redo it.
+//!
+//! A back end never holds the only copy of a set-up. When the back end is replaced, the whole
+//! [`Line`] is applied to the new one, which replies with [`Answers`].
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// Modem lines with the values of the kernel's `TIOCM_*` (and QEMU's `CHR_TIOCM_*`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct ModemLines: u32 {
+        /// Data terminal ready, set by the front end.
+        const DTR = 0x002;
+        /// Request to send, set by the front end.
+        const RTS = 0x004;
+        /// Clear to send, read by the front end.
+        const CTS = 0x020;
+        /// Carrier detect, read by the front end.
+        const CAR = 0x040;
+        /// Ring indicator, read by the front end.
+        const RI = 0x080;
+        /// Data set ready, read by the front end.
+        const DSR = 0x100;
+    }
+}
+
+/// Parity of a serial line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parity {
+    /// No parity bit.
+    None,
+    /// Even parity.
+    Even,
+    /// Odd parity.
+    Odd,
+}
+
+/// Serial parameters (QEMU's `QEMUSerialSetParams`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(alias = "CHR_IOCTL_SERIAL_SET_PARAMS")]
+pub struct SerialParams {
+    /// Bits per second.
+    pub speed: u32,
+    /// Parity.
+    pub parity: Parity,
+    /// Data bits, 5 to 8.
+    pub data_bits: u8,
+    /// Stop bits, 1 or 2.
+    pub stop_bits: u8,
+}
+
+/// The size of a peer's terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Columns.
+    pub cols: u16,
+    /// Rows.
+    pub rows: u16,
+}
+
+/// What the front end has asked of the line so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// The front end is open (QEMU's `fe_is_open`).
+    pub open: bool,
+    /// The front end wants the peer's terminal to echo.
+    pub echo: bool,
+    /// Serial parameters, once set.
+    pub serial: Option<SerialParams>,
+    /// A break condition is being sent.
+    pub break_on: bool,
+    /// The modem outputs (DTR, RTS), once set.
+    pub modem: Option<ModemLines>,
+}
+
+/// A back end's answer to one part of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Answer {
+    /// The front end never asked for this.
+    #[default]
+    NotAsked,
+    /// The back end did it.
+    Done,
+    /// The back end has no such thing (QEMU's `-ENOTSUP`).
+    Unsupported,
+    /// The back end tried and failed.
+    Failed,
+}
+
+/// What a back end answered when a [`Line`] was applied to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Whether the back end has a peer, or is of a kind that always takes output.
+    pub open: bool,
+    /// The answer to [`Line::echo`].
+    pub echo: Answer,
+    /// The answer to [`Line::serial`].
+    pub serial: Answer,
+    /// The answer to [`Line::break_on`].
+    pub break_on: Answer,
+    /// The answer to [`Line::modem`].
+    pub modem: Answer,
+    /// The modem inputs as they stand, where the back end has any.
+    pub modem_inputs: Option<ModemLines>,
+    /// Whether file descriptors can be passed to the peer.
+    pub passes_fds: bool,
+}
+
+impl Answers {
+    /// What a back end without any line set-up answers to `line`.
+    pub fn unsupported(line: &Line, open: bool) -> Self {
+        let asked = |wanted: bool| {
+            if wanted {
+                Answer::Unsupported
+            } else {
+                Answer::NotAsked
+            }
+        };
+        Answers {
+            open,
+            echo: asked(line.echo),
+            serial: asked(line.serial.is_some()),
+            break_on: asked(line.break_on),
+            modem: asked(line.modem.is_some()),
+            modem_inputs: None,
+            passes_fds: false,
+        }
+    }
+}

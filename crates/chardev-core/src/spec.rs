@@ -1,0 +1,236 @@
+//! What a kind of back end looks like from outside: its name and its options, as data.
+//!
+//! One back end declares one [`KindSpec`]. The wire parser, the `-chardev` grammar, the help
+//! lists and the documentation are all derived from these tables, so an option is written down
+//! exactly once. Parsed values travel as [`Options`].
+
+use std::collections::BTreeMap;
+
+/// One kind of back end: `file`, `pty`, `socket` …
+#[derive(Debug)]
+pub struct KindSpec {
+    /// The QAPI name, for example `ringbuf`.
+    pub name: &'static str,
+    /// One line for help lists.
+    pub summary: &'static str,
+    /// The options that only this kind takes; [`COMMON_OPTIONS`] come on top.
+    pub options: &'static [OptionSpec],
+}
+
+impl KindSpec {
+    /// Looks an option up by its QMP name, common options included.
+    pub fn option(&self, name: &str) -> Option<&'static OptionSpec> {
+        self.all_options().find(|spec| spec.name == name)
+    }
+
+    /// The options of this kind in QAPI order: the common ones first, as in QEMU's base struct.
+    pub fn all_options(&self) -> impl Iterator<Item = &'static OptionSpec> + use<> {
+        COMMON_OPTIONS.iter().chain(self.options)
+    }
+}
+
+/// One option of a kind.
+#[derive(Debug)]
+pub struct OptionSpec {
+    /// The QMP member name inside `backend.data`.
+    pub name: &'static str,
+    /// The `-chardev` key; empty where the command line has none (an address is spelled in parts).
+    pub cli: &'static str,
+    /// What a value must be.
+    pub ty: OptionType,
+    /// Whether QMP refuses the kind without it.
+    pub required: bool,
+    /// QEMU's words on the command line when a required option is missing.
+    pub missing: &'static str,
+    /// One line for help and documentation, with the default.
+    pub help: &'static str,
+}
+
+/// The type of an option's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionType {
+    /// `true`/`false` on the wire, `on`/`off` on the command line.
+    Bool,
+    /// A signed 64-bit integer.
+    Int,
+    /// An integer that takes `k`, `M`, `G` … suffixes on the command line.
+    Size,
+    /// Text.
+    Str,
+    /// One of a fixed set of words.
+    Enum(&'static [&'static str]),
+    /// QAPI `SocketAddressLegacy`.
+    Address,
+    /// A list of strings.
+    StrList,
+}
+
+/// The options every kind takes (QAPI `ChardevCommon`, and ours under `x-`).
+pub const COMMON_OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "logfile",
+        cli: "logfile",
+        ty: OptionType::Str,
+        required: false,
+        missing: "",
+        help: "file that gets a copy of all output",
+    },
+    OptionSpec {
+        name: "logappend",
+        cli: "logappend",
+        ty: OptionType::Bool,
+        required: false,
+        missing: "",
+        help: "append to the log file instead of truncating it (default off)",
+    },
+    OptionSpec {
+        name: "x-closed",
+        cli: "x-closed",
+        ty: OptionType::Enum(&["discard", "hold"]),
+        required: false,
+        missing: "",
+        help: "output while nobody is there to take it: discard (counted; the default) or hold (the front end waits)",
+    },
+];
+
+/// A socket address as QAPI's `SocketAddress` spells it, nothing resolved yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SocketAddress {
+    /// TCP or UDP over IPv4 or IPv6.
+    Inet(InetAddress),
+    /// A Unix domain socket.
+    Unix {
+        /// The path, or the abstract name.
+        path: String,
+        /// Linux abstract name space.
+        abstract_name: bool,
+        /// Whether an abstract name's length is exact (`true`) or padded with NULs.
+        tight: bool,
+    },
+    /// A virtio socket.
+    Vsock {
+        /// Context id, as text.
+        cid: String,
+        /// Port, as text.
+        port: String,
+    },
+    /// A descriptor given by `getfd` name, or a number before any monitor exists.
+    Fd(String),
+}
+
+/// The inet form of [`SocketAddress`] (QAPI `InetSocketAddress`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InetAddress {
+    /// Host name or address; empty means any when listening.
+    pub host: String,
+    /// Port number or service name.
+    pub port: String,
+    /// Last port of a range to try when listening.
+    pub to: Option<u16>,
+    /// Whether IPv4 is wanted (`None`: whatever resolves).
+    pub ipv4: Option<bool>,
+    /// Whether IPv6 is wanted (`None`: whatever resolves).
+    pub ipv6: Option<bool>,
+    /// TCP keep-alive (client).
+    pub keep_alive: bool,
+    /// Only numeric host and port are accepted.
+    pub numeric: bool,
+    /// Multipath TCP.
+    pub mptcp: bool,
+}
+
+/// The value of one option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionValue {
+    /// See [`OptionType::Bool`].
+    Bool(bool),
+    /// See [`OptionType::Int`] and [`OptionType::Size`].
+    Int(i64),
+    /// See [`OptionType::Str`] and [`OptionType::Enum`].
+    Str(String),
+    /// See [`OptionType::Address`].
+    Address(SocketAddress),
+    /// See [`OptionType::StrList`].
+    List(Vec<String>),
+}
+
+/// A kind of back end and the options it was given, checked against its [`KindSpec`].
+///
+/// The parser has checked names and types; a back end checks meaning when it opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    kind: &'static str,
+    values: BTreeMap<&'static str, OptionValue>,
+}
+
+impl Options {
+    /// Options for `kind` with nothing set.
+    pub fn new(kind: &'static str) -> Self {
+        Options {
+            kind,
+            values: BTreeMap::new(),
+        }
+    }
+
+    /// The kind's QAPI name.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Sets option `name`, replacing an earlier value.
+    pub fn set(&mut self, name: &'static str, value: OptionValue) {
+        self.values.insert(name, value);
+    }
+
+    /// Sets option `name` and returns the options, for building them in one expression.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: OptionValue) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// The value of option `name`, if it was given.
+    pub fn get(&self, name: &str) -> Option<&OptionValue> {
+        self.values.get(name)
+    }
+
+    /// The boolean `name`, or `default` where it was not given.
+    pub fn bool_or(&self, name: &str, default: bool) -> bool {
+        match self.get(name) {
+            Some(OptionValue::Bool(value)) => *value,
+            _ => default,
+        }
+    }
+
+    /// The integer `name`, if it was given.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        match self.get(name) {
+            Some(OptionValue::Int(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The text `name`, if it was given.
+    pub fn str(&self, name: &str) -> Option<&str> {
+        match self.get(name) {
+            Some(OptionValue::Str(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The address `name`, if it was given.
+    pub fn address(&self, name: &str) -> Option<&SocketAddress> {
+        match self.get(name) {
+            Some(OptionValue::Address(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The list `name`; empty where it was not given.
+    pub fn list(&self, name: &str) -> &[String] {
+        match self.get(name) {
+            Some(OptionValue::List(value)) => value,
+            _ => &[],
+        }
+    }
+}

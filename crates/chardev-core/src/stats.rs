@@ -1,0 +1,26 @@
+//! Counters of one chardev, with absolute byte offsets since it was created.
+
+/// What happened to bytes and back ends so far. Plain numbers; a copy is a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Output bytes accepted from the front end: the absolute output offset.
+    pub output_accepted: u64,
+    /// Output bytes handed to a back end.
+    pub output_delivered: u64,
+    /// Output bytes dropped because nobody was there and the policy was `discard`.
+    pub output_discarded: u64,
+    /// Output bytes that a ring overwrote before anybody read them.
+    pub output_overwritten: u64,
+    /// Output bytes a replaced back end's peer had not taken when the drain limit ran out.
+    pub output_undrained: u64,
+    /// Input bytes read by the front end: the absolute input offset.
+    pub input_delivered: u64,
+    /// Input bytes that a replaced back end's peer sent after the change.
+    pub input_late: u64,
+    /// Input bytes of a departed peer that did not fit in the carry buffer.
+    pub input_overflowed: u64,
+    /// Changes that were committed.
+    pub changes: u64,
+    /// Changes that were refused or failed.
+    pub changes_failed: u64,
+}
