@@ -17,6 +17,11 @@ use crate::ringbuf::RingBuffer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(pub u64);
 
+impl BackendId {
+    /// Not a back end: the log, which survives changes. Its readiness means room in the log.
+    pub const LOG: BackendId = BackendId(0);
+}
+
 bitflags! {
     /// Directions: what a chardev waits for, or what became possible.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

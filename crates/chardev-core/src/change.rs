@@ -115,8 +115,8 @@ impl Change {
         })
     }
 
-    /// Puts N into the slot. From here on the change has happened; the [`Drainer`], if any, is
-    /// to be polled until the old back end has delivered everything.
+    /// Puts N into the slot. From here on the change has happened; each [`Drainer`] is to be
+    /// polled until its old back end has delivered everything.
     ///
     /// # Errors
     /// The last step of N failed, or the front end was replaced since it was asked; O is as it
@@ -126,9 +126,9 @@ impl Change {
         offer: Offer,
         new: NewBackend,
         old: Old,
-    ) -> Result<Option<Drainer>, ChangeError> {
+    ) -> Result<Vec<Drainer>, ChangeError> {
         let chardev = self.chardev.clone();
-        let drainer = chardev.with(|machine| {
+        let drainers = chardev.with(|machine| {
             let same_front = match (&machine.front, &offer.hooks) {
                 (None, None) => true,
                 (Some(front), Some(asked)) => Arc::ptr_eq(&front.hooks, asked),
@@ -143,7 +143,7 @@ impl Change {
             machine.install(&chardev, offer, new, old)
         })?;
         self.committed = true;
-        Ok(drainer)
+        Ok(drainers)
     }
 }
 
@@ -189,7 +189,7 @@ impl Chardev {
         offer: Offer,
         mut new: NewBackend,
         old: Old,
-    ) -> Result<Option<Drainer>, ChangeError> {
+    ) -> Result<Vec<Drainer>, ChangeError> {
         let mut answers = offer.answers;
         if self.line_generation != offer.generation {
             answers = new.backend.apply(&self.line);
@@ -202,27 +202,34 @@ impl Chardev {
         if let Some(closed) = new.closed {
             self.closed = closed;
         }
-        if new.log.is_some() {
-            self.log = new.log;
+        if let Some(mut log) = new.log {
+            log.activate();
+            self.log = Some(log);
         }
         let old_id = std::mem::replace(&mut self.id, new.id);
         let old_backend = std::mem::replace(&mut self.backend, new.backend);
         self.backend.set_hold(self.closed == Closed::Hold);
-        let drain = match old {
-            Old::Park if self.parked.is_none() => {
-                self.parked = Some((old_id, old_backend));
-                marker.map(|_| Box::new(crate::drain::NothingToDrain) as Box<_>)
-            }
-            Old::Park => Some(old_backend.retire()),
-            Old::Retire => {
-                if let Some((_, parked)) = self.parked.take() {
-                    drop(parked.retire());
-                }
-                Some(old_backend.retire())
-            }
+        let mut retired = Vec::new();
+        let mut retire = |backend: Box<dyn Backend>, marker| {
+            retired.push(Drainer::new(backend.retire(), this.clone(), marker));
         };
+        match old {
+            Old::Park if self.parked.is_none() => {
+                if let Some(marker) = marker {
+                    self.input.settled(marker);
+                }
+                self.parked = Some((old_id, old_backend));
+            }
+            Old::Park => retire(old_backend, marker),
+            Old::Retire => {
+                retire(old_backend, marker);
+                if let Some((_, parked)) = self.parked.take() {
+                    retire(parked, None);
+                }
+            }
+        }
         self.go_live(answers);
-        Ok(drain.map(|drain| Drainer::new(drain, this.clone(), marker)))
+        Ok(retired)
     }
 
     /// All input the old peer has sent so far comes before anything from the new one.
@@ -280,14 +287,14 @@ impl Chardev {
     }
 
     /// Takes the chardev out of service, for removal: the back end delivers what it accepted.
-    pub(crate) fn retire(&mut self) -> Box<dyn crate::drain::Drain> {
+    pub(crate) fn retire(&mut self, this: &ChardevRef) -> Vec<Drainer> {
         self.removed = true;
-        if let Some((_, parked)) = self.parked.take() {
-            drop(parked.retire());
-        }
-        let old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
         self.id = BackendId(u64::MAX);
-        old.retire()
+        let old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
+        std::iter::once(old)
+            .chain(self.parked.take().map(|(_, parked)| parked))
+            .map(|backend| Drainer::new(backend.retire(), this.clone(), None))
+            .collect()
     }
 }
 

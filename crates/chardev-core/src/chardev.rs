@@ -36,6 +36,8 @@ pub trait LogSink: Send {
     fn push(&mut self, bytes: &[u8]);
     /// Asks for one report of write readiness when there is room again.
     fn watch(&mut self);
+    /// The log goes live: truncate the file if that was asked for.
+    fn activate(&mut self) {}
 }
 
 /// The front end's side of a chardev while one is attached.
@@ -172,6 +174,9 @@ impl Chardev {
 
     /// Readiness or news of the back end `id`; one that is not in the slot is ignored.
     pub fn handle_ready(&mut self, id: BackendId, ready: Ready) {
+        if id == BackendId::LOG {
+            self.wake(Ready::WRITE);
+        }
         if id != self.id {
             return;
         }
@@ -184,11 +189,6 @@ impl Chardev {
             self.flush_preface();
             self.wake(Ready::WRITE);
         }
-    }
-
-    /// The log has room again.
-    pub fn handle_log_room(&mut self) {
-        self.wake(Ready::WRITE);
     }
 
     /// Sends a break to the front end (`chardev-send-break`).

@@ -40,6 +40,12 @@ pub trait Drain: Send {
     /// Bytes accepted that the peer has not taken; 0 also when it never will, being gone.
     fn pending(&mut self) -> u64;
 
+    /// Any number that changes when the peer takes something, where [`Drain::pending`] alone
+    /// cannot tell.
+    fn progress(&mut self) -> u64 {
+        0
+    }
+
     /// Reads what the peer goes on sending.
     fn read_late(&mut self, _buf: &mut [u8]) -> Late {
         Late::End
@@ -86,6 +92,7 @@ pub struct Drainer {
     last_progress: Duration,
     settled_bytes: usize,
     pending: u64,
+    progress: u64,
     pause: Duration,
 }
 
@@ -120,6 +127,7 @@ impl Drainer {
             last_progress: Duration::ZERO,
             settled_bytes: 0,
             pending: u64::MAX,
+            progress: 0,
             pause: POLL_MIN,
         }
     }
@@ -196,11 +204,13 @@ impl Drainer {
     fn deliver(&mut self, now: Duration) -> Option<Phase> {
         self.discard_late();
         let pending = self.drain.pending();
-        if pending != self.pending {
+        let progress = self.drain.progress();
+        if pending != self.pending || progress != self.progress {
             self.last_progress = now;
             self.pause = POLL_MIN;
         }
         self.pending = pending;
+        self.progress = progress;
         if pending == 0 {
             self.drain.half_close();
             return Some(Phase::Part);

@@ -64,23 +64,23 @@ impl Registry {
             .collect()
     }
 
-    /// Removes the chardev called `id`; the drainer delivers what its back end accepted.
+    /// Removes the chardev called `id`; the drainers deliver what its back end accepted.
     ///
     /// # Errors
     /// [`RemoveError::NotFound`], or [`RemoveError::Busy`] while a front end is attached or a
     /// change is under way.
-    pub fn remove(&self, id: &str) -> Result<Drainer, RemoveError> {
+    pub fn remove(&self, id: &str) -> Result<Vec<Drainer>, RemoveError> {
         let chardev = self
             .get(id)
             .ok_or_else(|| RemoveError::NotFound(id.to_owned()))?;
-        let drain = chardev.with(|machine| {
+        let drainers = chardev.with(|machine| {
             if machine.front.is_some() || machine.changing || machine.removed {
                 return Err(RemoveError::Busy(id.to_owned()));
             }
-            Ok(machine.retire())
+            Ok(machine.retire(&chardev))
         })?;
         self.forget(id);
-        Ok(Drainer::new(drain, chardev, None))
+        Ok(drainers)
     }
 
     /// Takes every chardev out of service, front end or not, for the end of the process.
@@ -91,11 +91,8 @@ impl Registry {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         chardevs
-            .into_iter()
-            .map(|chardev| {
-                let drain = chardev.with(crate::chardev::Chardev::retire);
-                Drainer::new(drain, chardev, None)
-            })
+            .iter()
+            .flat_map(|chardev| chardev.with(|machine| machine.retire(chardev)))
             .collect()
     }
 
