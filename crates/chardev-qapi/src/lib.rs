@@ -60,11 +60,11 @@ mod lexer;
 mod literal;
 pub mod opts;
 pub mod parser;
-#[path = "../../chardev-core/src/spec.rs"]
-pub mod spec;
 pub mod unicode;
 pub mod visit;
 mod write;
+
+pub use chardev_core::spec;
 
 pub use backend::{backend_to_json, parse_backend};
 pub use cmdline::{BackendLine, ChardevLine, parse_backend_line, parse_chardev};
