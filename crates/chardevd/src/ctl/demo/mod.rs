@@ -1,0 +1,4 @@
+//! demo
+pub mod check;
+pub mod numbers;
+pub mod records;

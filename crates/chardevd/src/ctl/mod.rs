@@ -1,0 +1,2 @@
+//! chardevctl: the client of the daemon.
+pub mod demo;
