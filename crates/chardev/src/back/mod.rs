@@ -1,0 +1,117 @@
+//! front → chardev → [back] → host: every kind of back end, and the one table that lists them.
+//!
+//! To add a back end: write its file with its options, its `open` and its tests, and add its
+//! [`Kind`] to [`KINDS`]. The wire parser, the command line, help lists and
+//! `query-chardev-backends` follow from the table.
+
+#[cfg(feature = "file")]
+mod file;
+mod null;
+#[cfg(feature = "pipe")]
+mod pipe;
+#[cfg(feature = "pty")]
+mod pty;
+mod ringbuf;
+#[cfg(feature = "socket")]
+mod socket;
+#[cfg(feature = "stdio")]
+pub mod stdio;
+#[cfg(feature = "udp")]
+mod udp;
+
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use chardev_core::Backend;
+use chardev_core::spec::{KindSpec, Options};
+
+use crate::port::Port;
+
+/// A kind of back end: how it is described and how it is opened.
+pub struct Kind {
+    /// Its name and options.
+    pub spec: KindSpec,
+    /// Opens one. Beside a running back end: nothing that one uses may be touched before
+    /// [`Backend::activate`]. The error is the cause in QEMU's words, without a prefix.
+    pub(crate) open: for<'a> fn(&'a Options, &'a OpenContext) -> Opening<'a>,
+}
+
+/// A back end being opened. May take long (DNS, connect, `wait`); dropping it gives up and
+/// leaves nothing behind.
+pub(crate) type Opening<'a> =
+    Pin<Box<dyn Future<Output = Result<Box<dyn Backend>, String>> + Send + 'a>>;
+
+/// What a back end is opened with.
+#[derive(Clone)]
+pub struct OpenContext {
+    /// The line to the chardev.
+    pub port: Port,
+    /// Where descriptors named in `fd` addresses come from.
+    pub fds: Arc<dyn FdSource>,
+}
+
+/// Descriptors that were handed in by name (`getfd`) or, at startup, by number.
+pub trait FdSource: Send + Sync {
+    /// Takes the descriptor called `name`.
+    ///
+    /// # Errors
+    /// The cause in QEMU's words.
+    fn take(&self, name: &str) -> Result<OwnedFd, String>;
+
+    /// Gives a descriptor back that a failed opening did not use.
+    fn give_back(&self, _name: &str, _fd: OwnedFd) {}
+}
+
+/// A source with no descriptors.
+#[derive(Debug)]
+pub struct NoFds;
+
+impl FdSource for NoFds {
+    fn take(&self, name: &str) -> Result<OwnedFd, String> {
+        Err(format!("File descriptor named '{name}' has not been found"))
+    }
+}
+
+/// A source with one descriptor, whatever it is called.
+#[derive(Debug)]
+pub struct OneFd(std::sync::Mutex<Option<OwnedFd>>);
+
+impl OneFd {
+    /// A source that gives `fd` to the first who asks.
+    pub fn new(fd: OwnedFd) -> Self {
+        OneFd(std::sync::Mutex::new(Some(fd)))
+    }
+}
+
+impl FdSource for OneFd {
+    fn take(&self, name: &str) -> Result<OwnedFd, String> {
+        let mut fd = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        fd.take().ok_or_else(|| format!("File descriptor named '{name}' has not been found"))
+    }
+}
+
+/// Every kind this build has, in the order of the help list.
+pub static KINDS: &[&Kind] = &[
+    &null::KIND,
+    &ringbuf::KIND,
+    &ringbuf::MEMORY,
+    #[cfg(feature = "file")]
+    &file::KIND,
+    #[cfg(feature = "pipe")]
+    &pipe::KIND,
+    #[cfg(feature = "pty")]
+    &pty::KIND,
+    #[cfg(feature = "socket")]
+    &socket::KIND,
+    #[cfg(feature = "stdio")]
+    &stdio::KIND,
+    #[cfg(feature = "udp")]
+    &udp::KIND,
+];
+
+/// The tables of [`KINDS`] alone, for parsers.
+pub fn specs() -> Vec<&'static KindSpec> {
+    KINDS.iter().map(|kind| &kind.spec).collect()
+}

@@ -1,0 +1,294 @@
+//! front → chardev → [back] → host: a pseudoterminal; whoever opens its slave is the peer.
+//!
+//! Presence is read off inotify on the slave, so an idle pty needs no timer. A replaced pty's
+//! master stays open until the reader has taken everything, since closing it would destroy what
+//! is buffered.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
+use chardev_core::{Backend, BackendEvent, Drain, Late, Ready, Sent};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_setfl, inotify};
+use rustix::io::Errno;
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+use super::{Kind, OpenContext};
+use crate::reactor::FdWatch;
+use crate::sys::strerror;
+
+/// The most a pty can hold on its way to us: both kernel buffers, rounded up.
+const CUT_LIMIT: usize = 128 << 10;
+
+/// The kind `pty` (QAPI `ChardevPty`).
+pub(super) static KIND: Kind = Kind {
+    spec: KindSpec {
+        name: "pty",
+        summary: "a new pseudoterminal",
+        options: &[OptionSpec {
+            name: "path",
+            cli: "path",
+            ty: OptionType::Str,
+            required: false,
+            missing: "",
+            help: "symbolic link to create to the slave",
+        }],
+    },
+    open: |options, context| Box::pin(async move { open(options, context) }),
+};
+
+fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
+    let failed = |error: Errno| format!("Failed to create PTY: {}", strerror(error));
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+        .map_err(failed)?;
+    grantpt(&master).map_err(failed)?;
+    unlockpt(&master).map_err(failed)?;
+    let slave = ptsname(&master, Vec::new()).map_err(failed)?;
+    let slave = slave.to_string_lossy().into_owned();
+
+    // The settings of a pty are those of its slave and can be set without opening that.
+    let mut settings = tcgetattr(&master).map_err(failed)?;
+    settings.make_raw();
+    tcsetattr(&master, OptionalActions::Now, &settings).map_err(failed)?;
+    fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK).map_err(failed)?;
+
+    let presence = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+        .map_err(failed)?;
+    let seen = inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE;
+    inotify::add_watch(&presence, slave.as_str(), seen).map_err(failed)?;
+
+    let link = options.str("path").map(|path| Link::create(path, &slave)).transpose()?;
+    let watch = |fd: OwnedFd| {
+        FdWatch::new(&context.port, Arc::new(fd))
+            .map_err(|error| format!("Failed to create PTY: {}", strerror(error)))
+    };
+    let pty = Pty {
+        master: watch(master)?,
+        presence: watch(presence)?,
+        slave,
+        link,
+        opened_once: false,
+        connected: false,
+        events: Vec::new(),
+    };
+    pty.presence.arm(Ready::READ);
+    Ok(Box::new(pty))
+}
+
+struct Pty {
+    master: FdWatch,
+    presence: FdWatch,
+    slave: String,
+    link: Option<Link>,
+    /// Before the slave is first opened the kernel reports no hang-up although nobody is there.
+    opened_once: bool,
+    connected: bool,
+    events: Vec<BackendEvent>,
+}
+
+impl Pty {
+    fn look_for_peer(&mut self) {
+        if drain_inotify(&self.presence) {
+            self.opened_once = true;
+        }
+        self.presence.arm(Ready::READ);
+        let present = self.opened_once && !is_hung_up(&self.master);
+        match (self.connected, present) {
+            (false, true) => self.events.push(BackendEvent::Opened),
+            (true, false) => {
+                let unread = read_all(&self.master);
+                self.events.push(BackendEvent::Closed { unread });
+            }
+            // A peer may come, write and go before we look once.
+            (false, false) if self.opened_once => {
+                let unread = read_all(&self.master);
+                if !unread.is_empty() {
+                    self.events.push(BackendEvent::Opened);
+                    self.events.push(BackendEvent::Closed { unread });
+                }
+            }
+            _ => {}
+        }
+        self.connected = present;
+    }
+}
+
+impl Backend for Pty {
+    fn kind(&self) -> &'static str {
+        "pty"
+    }
+
+    fn filename(&self) -> String {
+        format!("pty:{}", self.slave)
+    }
+
+    fn pty(&self) -> Option<String> {
+        Some(self.slave.clone())
+    }
+
+    fn is_open(&self) -> bool {
+        self.connected
+    }
+
+    fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
+        if !self.connected {
+            return Sent::NoPeer;
+        }
+        let bufs = &bufs[..bufs.len().min(64)];
+        match rustix::io::writev(self.master.fd(), bufs) {
+            Ok(0) | Err(Errno::AGAIN | Errno::INTR) => Sent::Full,
+            Ok(count) => Sent::Taken(count),
+            Err(_) => {
+                self.look_for_peer();
+                Sent::NoPeer
+            }
+        }
+    }
+
+    fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        if !self.connected {
+            return 0;
+        }
+        let count = bufs.len().min(64);
+        match rustix::io::readv(self.master.fd(), &mut bufs[..count]) {
+            Ok(count) => count,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(_) => {
+                self.look_for_peer();
+                0
+            }
+        }
+    }
+
+    fn watch(&mut self, interest: Ready) {
+        // Without a peer the master is hung up, which would be reported for ever.
+        if self.connected {
+            self.master.arm(interest);
+        }
+    }
+
+    fn update(&mut self, _ready: Ready) {
+        self.look_for_peer();
+    }
+
+    fn poll_event(&mut self) -> Option<BackendEvent> {
+        (!self.events.is_empty()).then(|| self.events.remove(0))
+    }
+
+    fn cut_input(&mut self) -> (Vec<u8>, bool) {
+        (read_all(&self.master), false)
+    }
+
+    fn retire(self: Box<Self>) -> Box<dyn Drain> {
+        let Pty { master, slave, link, .. } = *self;
+        drop(link);
+        let reader_end = ioctl_tiocgptpeer(
+            master.fd(),
+            OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
+        );
+        Box::new(RetiringPty { master, reader_end: reader_end.ok(), slave, parted: false })
+    }
+}
+
+/// The master of a replaced pty, kept until its reader has taken everything.
+struct RetiringPty {
+    master: FdWatch,
+    /// Our own descriptor of the slave: the only way to ask what is unread there.
+    reader_end: Option<OwnedFd>,
+    slave: String,
+    parted: bool,
+}
+
+impl Drain for RetiringPty {
+    fn pending(&mut self) -> u64 {
+        let Some(reader_end) = &self.reader_end else { return 0 };
+        // Polling also moves what is still between the two kernel buffers.
+        let mut fds = [PollFd::new(reader_end, PollFlags::IN)];
+        match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(ready) if ready > 0 && fds[0].revents().contains(PollFlags::IN) => {
+                rustix::io::ioctl_fionread(reader_end).unwrap_or(1).max(1)
+            }
+            _ => 0,
+        }
+    }
+
+    /// The unread count saturates, so a slow reader's progress shows only in the access time.
+    fn progress(&mut self) -> u64 {
+        rustix::fs::stat(self.slave.as_str()).map_or(0, |stat| stat.st_atime as u64)
+    }
+
+    fn read_late(&mut self, buf: &mut [u8]) -> Late {
+        match rustix::io::read(self.master.fd(), buf) {
+            _ if self.parted => Late::End,
+            Ok(count) if count > 0 => Late::Data(count),
+            Err(Errno::AGAIN | Errno::INTR) => Late::Quiet,
+            _ => Late::End,
+        }
+    }
+
+    fn half_close(&mut self) {
+        self.parted = true;
+    }
+}
+
+/// The symbolic link at `path`, removed with the pty if it is still ours.
+struct Link {
+    path: PathBuf,
+    slave: String,
+}
+
+impl Link {
+    fn create(path: &str, slave: &str) -> Result<Self, String> {
+        std::os::unix::fs::symlink(slave, path)
+            .map_err(|error| format!("Failed to create PTY symlink: {}", strerror(error)))?;
+        Ok(Link { path: path.into(), slave: slave.to_owned() })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if std::fs::read_link(&self.path).is_ok_and(|target| target.as_os_str() == self.slave.as_str())
+        {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn is_hung_up(master: &FdWatch) -> bool {
+    let fd = master.fd();
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+    let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    fds[0].revents().contains(PollFlags::HUP)
+}
+
+/// Empties the inotify queue; whether there was anything in it.
+fn drain_inotify(presence: &FdWatch) -> bool {
+    let mut buf = [MaybeUninit::uninit(); 4096];
+    let mut any = false;
+    while let Ok((events, _)) = rustix::io::read(presence.fd(), &mut buf[..]) {
+        if events.is_empty() {
+            break;
+        }
+        any = true;
+    }
+    any
+}
+
+/// Everything the slave's side has written and nobody has read.
+fn read_all(master: &FdWatch) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut buf = [0; 4096];
+    while all.len() < CUT_LIMIT {
+        match rustix::io::read(master.fd(), &mut buf) {
+            Ok(count) if count > 0 => all.extend_from_slice(&buf[..count]),
+            Err(Errno::INTR) => {}
+            _ => break,
+        }
+    }
+    all
+}

@@ -1,0 +1,61 @@
+//! Character devices for VMM authors: connect a serial port or console to a pty, a socket, a
+//! file …, and replace where it goes while the guest runs, losing nothing.
+//!
+//! ```text
+//!   your device ──▶ FrontEnd ──▶ chardev "con0" ──▶ back end: pty socket file pipe ringbuf …
+//!               ◀──          ◀──       ▲         ◀──
+//!                          Chardevs::change
+//! ```
+//!
+//! ```
+//! use std::sync::Arc;
+//! use chardev::back::NoFds;
+//! use chardev::spec::{OptionValue, Options};
+//!
+//! let chardevs = chardev::Chardevs::new()?;
+//! let ring = Options::new("ringbuf").with("size", OptionValue::Int(4096));
+//! chardevs.block_on(chardevs.add("con0", &ring, Arc::new(NoFds)))?;
+//! let console = chardevs.front_end("con0", Arc::new(()))?;
+//! assert_eq!(console.write(b"hello"), 5);
+//!
+//! // The console moves to another back end; what nobody has read yet moves with it.
+//! let bigger = Options::new("ringbuf").with("size", OptionValue::Int(65536));
+//! chardevs.block_on(chardevs.change("con0", &bigger, Arc::new(NoFds)))?;
+//! assert_eq!(console.write(b" world"), 6);
+//! assert_eq!(chardevs.ring_read("con0", 100)?, b"hello world");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Threads
+//! Every method of [`FrontEnd`] returns at once and may be called from any thread. One I/O thread
+//! serves all chardevs of a [`Chardevs`]; no async runtime shows in the synchronous API.
+//!
+//! # Features
+//! One per kind of back end: `file`, `pipe`, `pty`, `socket`, `stdio`, `udp`; `null` and
+//! `ringbuf` are always there.
+//!
+//! # What this crate does not do
+//! - It parses neither QMP nor command lines: see `chardev-qapi` and `chardev-qmp`.
+//! - It emulates no device: see the front ends of the daemon for how one is written.
+//! - Multiplexers and hubs, telnet, TLS and websockets are not in this version.
+
+#![deny(unsafe_code)]
+
+pub mod back;
+mod chardevs;
+mod port;
+mod reactor;
+#[allow(unsafe_code, reason = "the one edge where a descriptor is vouched for")]
+mod sys;
+mod wait;
+mod writer;
+
+pub use chardev_core::{
+    AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
+    ChangeError, Chardev, ChardevRef, Closed, Drain, Event, FrontEnd, FrontEndHooks, Input, Late,
+    Line, LogSink, ModemLines, Parity, Ready, RemoveError, SerialParams, Sent, Stats, TerminalSize,
+    spec,
+};
+pub use chardevs::{Chardevs, Info, RingError};
+pub use port::Port;
+pub use wait::{BlockingFrontEnd, ReadyFd};

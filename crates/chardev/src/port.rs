@@ -1,0 +1,108 @@
+//! front → chardev → [back] → host: the line from a back end's tasks to its chardev.
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use chardev_core::{BackendId, ChardevRef, Ready, WeakChardev};
+use tokio::task::JoinHandle;
+
+use crate::reactor::Reactor;
+
+/// A back end's line to the chardev it serves. Cheap to clone; holds nothing alive.
+#[derive(Clone, Debug)]
+pub struct Port {
+    id: BackendId,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    label: String,
+    chardev: OnceLock<WeakChardev>,
+    reactor: Arc<Reactor>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Port {
+    pub(crate) fn new(
+        id: BackendId,
+        label: &str,
+        reactor: Arc<Reactor>,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
+        Port {
+            id,
+            inner: Arc::new(Inner {
+                label: label.to_owned(),
+                chardev: OnceLock::new(),
+                reactor,
+                runtime,
+            }),
+        }
+    }
+
+    /// The back end's id.
+    pub fn id(&self) -> BackendId {
+        self.id
+    }
+
+    /// The same line for a log, which outlives the back end it came with.
+    pub(crate) fn for_log(&self) -> Self {
+        Port { id: BackendId::LOG, inner: Arc::clone(&self.inner) }
+    }
+
+    /// The label of the chardev.
+    pub fn label(&self) -> &str {
+        &self.inner.label
+    }
+
+    /// Tells the chardev that the back end is `ready` or has news: [`Backend::update`] is called
+    /// with it and the events are collected. Takes the chardev's lock, so it must never be
+    /// called from inside a [`Backend`] method; call it from a task or the reactor.
+    ///
+    /// Before the back end is installed and after it was replaced this does nothing; the machine
+    /// looks at a back end by itself when it installs it.
+    ///
+    /// [`Backend`]: chardev_core::Backend
+    /// [`Backend::update`]: chardev_core::Backend::update
+    pub fn kick(&self, ready: Ready) {
+        if let Some(chardev) = self.inner.chardev.get().and_then(WeakChardev::upgrade) {
+            chardev.with(|chardev| chardev.handle_ready(self.id, ready));
+        }
+    }
+
+    /// Runs `task` on the I/O thread.
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.inner.runtime.spawn(task)
+    }
+
+    pub(crate) fn reactor(&self) -> &Arc<Reactor> {
+        &self.inner.reactor
+    }
+
+    /// Connects the port to its chardev; readiness seen before is looked at right after.
+    pub(crate) fn connect(&self, chardev: &ChardevRef) {
+        let _ = self.inner.chardev.set(chardev.downgrade());
+    }
+}
+
+/// A task that ends when its owner is dropped.
+#[derive(Debug)]
+pub(crate) struct OwnedTask(tokio::task::JoinHandle<()>);
+
+impl OwnedTask {
+    pub(crate) fn spawn(port: &Port, task: impl Future<Output = ()> + Send + 'static) -> Self {
+        OwnedTask(port.spawn(task))
+    }
+}
+
+impl Drop for OwnedTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+

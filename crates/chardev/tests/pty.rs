@@ -1,0 +1,143 @@
+//! The back end `pty`, with real readers of its slave.
+
+mod common;
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+
+use chardev::spec::{OptionValue, Options};
+use chardev::{BlockingFrontEnd, Chardevs, Event};
+use common::{DEADLINE, add, change, hold, read_until, ring, wait_for};
+
+fn open_slave(path: &str) -> File {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc_noctty())
+        .open(path)
+        .unwrap()
+}
+
+fn libc_noctty() -> i32 {
+    rustix::fs::OFlags::NOCTTY.bits() as i32
+}
+
+#[test]
+fn a_reader_is_noticed_and_bytes_pass_both_ways() {
+    let chardevs = Chardevs::new().unwrap();
+    let path = add(&chardevs, "con0", &Options::new("pty")).pty.unwrap();
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert!(!front.is_open());
+    let mut slave = open_slave(&path);
+    assert_eq!(wait_for("opened", || front.next_event()), Event::Opened);
+    assert_eq!(front.write(b"to the reader"), 13);
+    let mut buf = [0; 13];
+    slave.read_exact(&mut buf).unwrap();
+    assert_eq!(&buf, b"to the reader");
+    slave.write_all(b"to the device").unwrap();
+    assert_eq!(read_until(&front, 13), b"to the device");
+    drop(slave);
+    assert_eq!(wait_for("closed", || front.next_event()), Event::Closed);
+    assert!(!front.is_open());
+}
+
+#[test]
+fn what_a_peer_wrote_before_it_left_is_read_before_its_closing() {
+    let chardevs = Chardevs::new().unwrap();
+    let path = add(&chardevs, "con0", &Options::new("pty")).pty.unwrap();
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    for round in 0..20 {
+        let mut slave = open_slave(&path);
+        slave.write_all(b"typed, then gone").unwrap();
+        drop(slave);
+        assert_eq!(
+            wait_for("opened", || front.next_event()),
+            Event::Opened,
+            "round {round}"
+        );
+        assert_eq!(read_until(&front, 16), b"typed, then gone");
+        assert_eq!(wait_for("closed", || front.next_event()), Event::Closed);
+    }
+}
+
+#[test]
+fn a_slow_reader_gets_everything_before_its_end_of_file() {
+    let chardevs = Chardevs::new().unwrap();
+    let path = add(&chardevs, "con0", &hold("pty")).pty.unwrap();
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let mut slave = open_slave(&path);
+    wait_for("opened", || front.next_event());
+    let mut accepted = 0;
+    loop {
+        let count = front.write(&[b'x'; 1000]);
+        accepted += count;
+        if count == 0 {
+            break;
+        }
+    }
+    assert!(accepted > 4096, "the pty took only {accepted} bytes");
+    change(&chardevs, "con0", &ring(4096)).unwrap();
+    assert_eq!(front.write(b"next"), 4);
+    let mut got = 0;
+    let mut buf = [0; 700];
+    while let Ok(count) = slave.read(&mut buf) {
+        if count == 0 {
+            break;
+        }
+        got += count;
+    }
+    assert_eq!(got, accepted);
+    assert_eq!(chardevs.ring_read("con0", 100).unwrap(), b"next");
+}
+
+#[test]
+fn with_hold_a_device_waits_for_the_first_reader() {
+    let chardevs = Chardevs::new().unwrap();
+    let path = add(&chardevs, "con0", &hold("pty")).pty.unwrap();
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(front.write(b"held"), 0);
+    let reader = std::thread::spawn(move || {
+        let mut buf = [0; 4];
+        open_slave(&path).read_exact(&mut buf).unwrap();
+        buf
+    });
+    assert_eq!(front.write_all(b"held", Some(DEADLINE)).unwrap(), 4);
+    assert_eq!(&reader.join().unwrap(), b"held");
+    assert_eq!(front.stats().output_discarded, 0);
+}
+
+#[test]
+fn without_a_reader_output_is_discarded_and_counted() {
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &Options::new("pty"));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(front.write(b"nobody"), 6);
+    assert_eq!(front.stats().output_discarded, 6);
+}
+
+#[test]
+fn the_link_is_made_and_removed_and_never_replaces_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("con0");
+    let options =
+        Options::new("pty").with("path", OptionValue::Str(link.to_str().unwrap().to_owned()));
+    let chardevs = Chardevs::new().unwrap();
+    let info = add(&chardevs, "con0", &options);
+    assert_eq!(
+        std::fs::read_link(&link).unwrap().to_str(),
+        info.pty.as_deref()
+    );
+    let error = change(&chardevs, "con0", &options).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Failed to create PTY symlink: File exists"
+    );
+    assert_eq!(
+        std::fs::read_link(&link).unwrap().to_str(),
+        info.pty.as_deref()
+    );
+    change(&chardevs, "con0", &ring(64)).unwrap();
+    assert!(std::fs::read_link(&link).is_err());
+}
