@@ -19,7 +19,7 @@ const SETTLE_BYTES: usize = 16 << 20;
 /// How long a peer that takes nothing keeps a replaced back end alive.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long a peer may take to close its side after it has seen the end of file.
-const PART_LIMIT: Duration = Duration::from_secs(2);
+const PART_LIMIT: Duration = Duration::from_secs(10);
 /// The shortest and the longest pause between two looks.
 const POLL_MIN: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(50);

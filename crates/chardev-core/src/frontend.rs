@@ -173,6 +173,16 @@ impl FrontEnd {
         });
     }
 
+    /// Takes out the waker of one direction, to be put back by [`FrontEnd::set_waker`].
+    pub fn take_waker(&self, which: Ready) -> Option<Waker> {
+        self.chardev.with(|chardev| {
+            let front = chardev.front.as_mut()?;
+            let slot =
+                if which == Ready::WRITE { &mut front.write_waker } else { &mut front.read_waker };
+            slot.take()
+        })
+    }
+
     /// The device can take input again: whoever waits for input is woken to try.
     #[doc(alias = "qemu_chr_fe_accept_input")]
     pub fn accept_input(&self) {

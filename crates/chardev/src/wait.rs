@@ -95,6 +95,7 @@ impl BlockingFrontEnd for FrontEnd {
             return Ok(taken);
         }
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let _former = Former::of(self, Ready::WRITE);
         let ready = ReadyFd::new(self, Ready::WRITE)?;
         loop {
             ready.clear();
@@ -107,6 +108,7 @@ impl BlockingFrontEnd for FrontEnd {
 
     fn wait_connected(&self, timeout: Option<Duration>) -> io::Result<bool> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let _former = (Former::of(self, Ready::READ), Former::of(self, Ready::WRITE));
         let ready = ReadyFd::new(self, Ready::READ | Ready::WRITE)?;
         loop {
             ready.clear();
@@ -116,6 +118,27 @@ impl BlockingFrontEnd for FrontEnd {
             if !ready.wait(deadline)? {
                 return Ok(self.is_open());
             }
+        }
+    }
+}
+
+/// The waker that was set before a waiting call, put back when the call ends.
+struct Former<'a> {
+    front: &'a FrontEnd,
+    which: Ready,
+    waker: Option<Waker>,
+}
+
+impl<'a> Former<'a> {
+    fn of(front: &'a FrontEnd, which: Ready) -> Self {
+        Former { front, which, waker: front.take_waker(which) }
+    }
+}
+
+impl Drop for Former<'_> {
+    fn drop(&mut self) {
+        if let Some(waker) = &self.waker {
+            self.front.set_waker(self.which, waker);
         }
     }
 }
