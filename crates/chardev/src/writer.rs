@@ -1,0 +1,422 @@
+//! front → chardev → back → [host]: files, which cannot be polled, are written by a thread.
+//!
+//! A write to a regular file may wait for the disk, and epoll refuses such descriptors. A
+//! [`FileWriter`] therefore takes output into a bounded queue and one thread writes it, so that a
+//! slow disk stops neither the I/O thread nor a front end holding its chardev's lock. When the
+//! disk takes nothing (it is full, or failing) the bytes stay queued and are tried again; the
+//! queue fills up and the front end waits, as it would for any slow peer. Nothing is dropped.
+//!
+//! Two writers of one file, such as the old and the new back end of a change, take turns: the
+//! later one neither truncates nor writes before the earlier one's queue is in the file.
+
+mod log;
+mod target;
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use chardev_core::{Drain, Ready};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::port::Port;
+use crate::sys::strerror;
+
+pub(crate) use log::open_log;
+pub(crate) use target::{Created, Target, could_not, open_target};
+
+/// The most bytes that wait for the disk.
+const CAPACITY: usize = 1 << 20;
+/// Room is reported once there is this much, so that a front end does not creep along.
+const ROOM_WORTH_REPORTING: usize = CAPACITY / 4;
+/// An idle thread ends after this long, so an idle chardev has none.
+const IDLE: Duration = Duration::from_secs(2);
+/// How long to wait before trying again what the disk refused.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// The writers that are live, for taking turns and for knowing what is still on its way.
+static LIVE: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+/// A bounded queue in front of a descriptor that may block. Dropping it lets the thread write
+/// what is queued, for as long as the disk takes it.
+#[derive(Debug)]
+pub(crate) struct FileWriter {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    fd: OwnedFd,
+    name: String,
+    /// Device and inode, for files where the order of two writers can be seen.
+    file: Option<(u64, u64)>,
+    port: Port,
+    state: Mutex<State>,
+    /// Work, or the end, for the thread.
+    work: Condvar,
+    /// Bytes reached the file, for a writer whose turn comes after.
+    progress: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Accepted and not yet picked up by the thread.
+    queue: VecDeque<u8>,
+    accepted: u64,
+    written: u64,
+    running: bool,
+    watched: bool,
+    failing: bool,
+    /// The handle is gone: finish, and give up at the first failure.
+    closed: bool,
+    /// Writers whose bytes, up to a count, come before ours.
+    after: Vec<(Arc<Shared>, u64)>,
+    truncate: bool,
+}
+
+impl FileWriter {
+    /// A writer to `target`, called `name` in warnings, which reports room to `port`.
+    pub(crate) fn new(target: Target, name: &str, port: &Port) -> Self {
+        let shared = Shared {
+            file: target.ordered_file(),
+            fd: target.fd,
+            name: name.to_owned(),
+            port: port.clone(),
+            state: Mutex::default(),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+        };
+        FileWriter { shared: Arc::new(shared) }
+    }
+
+    /// Goes live: empties the file if `truncate` says so, and queues up behind earlier writers
+    /// of the same file.
+    ///
+    /// # Errors
+    /// The file cannot be truncated; nothing has happened then.
+    pub(crate) fn activate(&self, truncate: bool) -> Result<(), Errno> {
+        let truncate = truncate && self.shared.file.is_some();
+        let before = self.register();
+        if truncate && before.is_empty() {
+            retry_interrupted(|| rustix::fs::ftruncate(&self.shared.fd, 0))?;
+        }
+        let mut state = self.shared.lock();
+        state.truncate = truncate && !before.is_empty();
+        state.after = before;
+        Ok(())
+    }
+
+    /// Takes as much of `bufs` as there is room for and returns how much that was.
+    pub(crate) fn push(&self, bufs: &[IoSlice<'_>]) -> usize {
+        let mut state = self.shared.lock();
+        let mut room = state.room();
+        let mut taken = 0;
+        for buf in bufs {
+            let part = &buf[..buf.len().min(room)];
+            state.queue.extend(part);
+            taken += part.len();
+            room -= part.len();
+        }
+        state.accepted += taken as u64;
+        if taken > 0 {
+            self.shared.rouse(&mut state);
+        }
+        taken
+    }
+
+    /// Bytes that fit now.
+    pub(crate) fn room(&self) -> usize {
+        self.shared.lock().room()
+    }
+
+    /// Bytes accepted that are not in the file yet.
+    pub(crate) fn pending(&self) -> u64 {
+        self.shared.lock().pending()
+    }
+
+    /// Asks for one report of write readiness once there is room.
+    pub(crate) fn watch(&self) {
+        let mut state = self.shared.lock();
+        state.watched = true;
+        self.shared.rouse(&mut state);
+    }
+
+    /// Registers among the live writers; returns those of the same file with bytes on their way.
+    fn register(&self) -> Vec<(Arc<Shared>, u64)> {
+        let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        live.retain(|writer| writer.strong_count() > 0);
+        let mut before = Vec::new();
+        if self.shared.file.is_some() {
+            for other in live.iter().filter_map(Weak::upgrade) {
+                if other.file == self.shared.file && !Arc::ptr_eq(&other, &self.shared) {
+                    let accepted = other.lock().pending_target();
+                    before.extend(accepted.map(|accepted| (Arc::clone(&other), accepted)));
+                }
+            }
+        }
+        live.push(Arc::downgrade(&self.shared));
+        before
+    }
+}
+
+impl Drop for FileWriter {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.work.notify_all();
+    }
+}
+
+impl Drain for FileWriter {
+    fn pending(&mut self) -> u64 {
+        FileWriter::pending(self)
+    }
+}
+
+/// Bytes that all writers of the process together still have to write, logs included; for a
+/// process that wants to end.
+pub(crate) fn unwritten() -> u64 {
+    let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    live.iter().filter_map(Weak::upgrade).map(|writer| writer.lock().pending()).sum()
+}
+
+/// Whether a live writer has the file with this device and inode open.
+fn in_use(file: (u64, u64)) -> bool {
+    let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    live.iter().filter_map(Weak::upgrade).any(|writer| writer.file == Some(file))
+}
+
+impl State {
+    fn pending(&self) -> u64 {
+        self.accepted - self.written
+    }
+
+    fn room(&self) -> usize {
+        CAPACITY.saturating_sub(self.pending() as usize)
+    }
+
+    /// The count at which everything accepted so far is written, if it is not yet.
+    fn pending_target(&self) -> Option<u64> {
+        // A truncation that still has to happen is work as well.
+        (self.pending() > 0 || self.truncate).then_some(self.accepted)
+    }
+
+    fn owes_report(&self) -> bool {
+        self.watched && self.room() >= ROOM_WORTH_REPORTING
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the thread, starting it if there is none.
+    fn rouse(self: &Arc<Self>, state: &mut State) {
+        if state.running {
+            self.work.notify_all();
+            return;
+        }
+        let shared = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("chardev-disk".to_owned());
+        match thread.spawn(move || shared.run()) {
+            Ok(_) => state.running = true,
+            Err(error) => {
+                tracing::warn!("no thread to write '{}': {error}", self.name);
+                let shared = Arc::clone(self);
+                self.port.spawn(async move {
+                    tokio::time::sleep(RETRY_MAX).await;
+                    shared.rouse(&mut shared.lock());
+                });
+            }
+        }
+    }
+
+    fn run(self: Arc<Self>) {
+        let mut chunk = VecDeque::new();
+        while self.next_chunk(&mut chunk) {
+            let written = self.wait_for_turn() && self.write_chunk(&mut chunk);
+            if !written {
+                self.give_up(chunk.len());
+                return;
+            }
+        }
+    }
+
+    /// Waits for bytes and moves all there are into the empty `chunk`; `false` ends the thread.
+    fn next_chunk(&self, chunk: &mut VecDeque<u8>) -> bool {
+        let mut state = self.lock();
+        loop {
+            if state.owes_report() {
+                state = self.report_room(state);
+            } else if !state.queue.is_empty() || state.truncate {
+                std::mem::swap(&mut state.queue, chunk);
+                return true;
+            } else if state.closed {
+                state.running = false;
+                return false;
+            } else {
+                let waited = self.work.wait_timeout(state, IDLE);
+                let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                state = next;
+                if timeout.timed_out() && state.queue.is_empty() && !state.watched {
+                    state.queue = VecDeque::new();
+                    state.running = false;
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Waits until earlier writers of the same file are done; `false` if one that will not end
+    /// stands in the way of a writer that nobody holds any more.
+    fn wait_for_turn(&self) -> bool {
+        let before = std::mem::take(&mut self.lock().after);
+        for (other, target) in before {
+            let mut state = other.lock();
+            while state.written < target || state.truncate {
+                let waited = other.progress.wait_timeout(state, RETRY_MIN);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                if state.failing && self.lock().closed {
+                    return false;
+                }
+            }
+        }
+        let truncate = self.lock().truncate;
+        if truncate {
+            let truncated = self.persist(|| rustix::fs::ftruncate(&self.fd, 0).map(|()| 1));
+            self.lock().truncate = false;
+            self.progress.notify_all();
+            return truncated.is_some();
+        }
+        true
+    }
+
+    fn write_chunk(&self, chunk: &mut VecDeque<u8>) -> bool {
+        while !chunk.is_empty() {
+            let (first, second) = chunk.as_slices();
+            let bufs = [IoSlice::new(first), IoSlice::new(second)];
+            let Some(count) = self.persist(|| rustix::io::writev(&self.fd, &bufs)) else {
+                return false;
+            };
+            chunk.drain(..count);
+            let mut state = self.lock();
+            state.written += count as u64;
+            self.progress.notify_all();
+            if state.owes_report() {
+                drop(self.report_room(state));
+            }
+        }
+        true
+    }
+
+    /// Does `attempt` until it succeeds; `None` once it failed with nobody holding the writer.
+    fn persist(&self, mut attempt: impl FnMut() -> Result<usize, Errno>) -> Option<usize> {
+        let mut pause = RETRY_MIN;
+        loop {
+            let error = match attempt() {
+                Ok(0) => Errno::IO,
+                Ok(count) => {
+                    self.lock().failing = false;
+                    return Some(count);
+                }
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => {
+                    self.wait_writable();
+                    if self.lock().closed && !is_writable(&self.fd, Duration::ZERO) {
+                        return None;
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            self.warn_once(error);
+            if !self.pause(pause) {
+                return None;
+            }
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// A FIFO or a terminal as a log file is full; its reader decides when that changes.
+    fn wait_writable(&self) {
+        is_writable(&self.fd, RETRY_MIN);
+        let state = self.lock();
+        if state.owes_report() {
+            drop(self.report_room(state));
+        }
+    }
+
+    fn warn_once(&self, error: Errno) {
+        let mut state = self.lock();
+        if !std::mem::replace(&mut state.failing, true) {
+            let pending = state.pending();
+            drop(state);
+            tracing::warn!(
+                "writing '{}' fails: {}; {pending} bytes wait and are tried again",
+                self.name,
+                strerror(error),
+            );
+        }
+    }
+
+    /// Waits before the next attempt; `false` if the writer was let go.
+    fn pause(&self, pause: Duration) -> bool {
+        let deadline = Instant::now() + pause;
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return false;
+            }
+            if state.owes_report() {
+                state = self.report_room(state);
+                continue;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            let waited = self.work.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Tells the chardev that there is room, with our own lock released meanwhile.
+    fn report_room<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.watched = false;
+        drop(state);
+        self.port.kick(Ready::WRITE);
+        self.lock()
+    }
+
+    fn give_up(&self, in_hand: usize) {
+        let mut state = self.lock();
+        let lost = in_hand + state.queue.len();
+        state.queue = VecDeque::new();
+        state.written = state.accepted;
+        state.truncate = false;
+        state.running = false;
+        self.progress.notify_all();
+        drop(state);
+        if lost > 0 {
+            tracing::warn!("{lost} bytes could not be written to '{}'", self.name);
+        }
+    }
+}
+
+fn is_writable(fd: &OwnedFd, limit: Duration) -> bool {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() };
+    poll(&mut [PollFd::new(fd, PollFlags::OUT)], Some(&timeout)).is_ok_and(|ready| ready > 0)
+}
+
+fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! front → chardev → back → [host]: opening a file for output beside whoever else uses it.
+//!
+//! Opening for a change must not truncate and must leave nothing behind if the change fails, so
+//! a file is never opened with `O_TRUNC`, and one that had to be created is removed again unless
+//! it is kept. Nothing here waits for a peer: a FIFO without a reader opens at once.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::in_use;
+use crate::sys::strerror;
+
+/// A descriptor for output and what it refers to.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// The descriptor, non-blocking where that means anything.
+    pub(crate) fd: OwnedFd,
+    file_type: FileType,
+    file: (u64, u64),
+}
+
+impl Target {
+    /// Looks at what `fd` refers to.
+    pub(crate) fn of(fd: OwnedFd) -> Result<Self, Errno> {
+        let stat = rustix::fs::fstat(&fd)?;
+        let file_type = FileType::from_raw_mode(stat.st_mode);
+        Ok(Target { fd, file_type, file: (stat.st_dev, stat.st_ino) })
+    }
+
+    /// The type of the file.
+    pub(crate) fn file_type(&self) -> FileType {
+        self.file_type
+    }
+
+    /// Device and inode where bytes stay in the order they were written: a regular file.
+    pub(super) fn ordered_file(&self) -> Option<(u64, u64)> {
+        (self.file_type == FileType::RegularFile).then_some(self.file)
+    }
+}
+
+/// A file that exists only because it was opened; removed again unless it is kept.
+#[derive(Debug)]
+pub(crate) struct Created {
+    path: PathBuf,
+    file: (u64, u64),
+    kept: bool,
+}
+
+impl Created {
+    /// The file stays.
+    pub(crate) fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if self.kept || in_use(self.file) {
+            return;
+        }
+        let Ok(stat) = rustix::fs::lstat(&self.path) else { return };
+        // Somebody may have put another file there, or something into this one.
+        if (stat.st_dev, stat.st_ino) == self.file && stat.st_size == 0 {
+            let _ = rustix::fs::unlink(&self.path);
+        }
+    }
+}
+
+/// Opens `path` for output, creating it with mode 0666 if need be.
+///
+/// # Errors
+/// What the kernel said.
+pub(crate) fn open_target(path: &str, append: bool) -> Result<(Target, Option<Created>), Errno> {
+    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    if append {
+        flags |= OFlags::APPEND;
+    }
+    let (target, created) = open_or_create(path, flags)?;
+    let created = created.then(|| Created {
+        path: std::path::absolute(path).unwrap_or_else(|_| Path::new(path).to_owned()),
+        file: target.file,
+        kept: false,
+    });
+    Ok((target, created))
+}
+
+/// `<what> '<path>': <cause>`, QEMU's form for a file that cannot be opened or created.
+pub(crate) fn could_not(action: &str, path: &str, error: Errno) -> String {
+    format!("Could not {action} '{path}': {}", strerror(error))
+}
+
+fn open_or_create(path: &str, flags: OFlags) -> Result<(Target, bool), Errno> {
+    let mode = Mode::from_raw_mode(0o666);
+    let exclusive = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    match open_existing(path, flags) {
+        Err(Errno::NOENT) => match rustix::fs::open(path, exclusive, mode) {
+            Ok(fd) => Ok((Target::of(fd)?, true)),
+            // A symbolic link to nothing: the file appears where it points.
+            Err(Errno::EXIST) => {
+                let fd = rustix::fs::open(path, flags | OFlags::WRONLY | OFlags::CREATE, mode)?;
+                Ok((Target::of(fd)?, false))
+            }
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+        Ok(target) => Ok((target, false)),
+    }
+}
+
+/// Opens an existing file. A FIFO is opened for reading too: then the opening needs no reader,
+/// what is written before one comes is kept by the kernel, and one that leaves is no error, all
+/// as for the kind `pipe`.
+fn open_existing(path: &str, flags: OFlags) -> Result<Target, Errno> {
+    let both = || rustix::fs::open(path, flags | OFlags::RDWR, Mode::empty());
+    match rustix::fs::open(path, flags | OFlags::WRONLY, Mode::empty()) {
+        Ok(fd) => {
+            let target = Target::of(fd)?;
+            if target.file_type != FileType::Fifo {
+                return Ok(target);
+            }
+            match both().and_then(Target::of) {
+                Ok(fifo) if fifo.file == target.file => Ok(fifo),
+                _ => Ok(target),
+            }
+        }
+        Err(Errno::NXIO) => both().and_then(Target::of),
+        Err(error) => Err(error),
+    }
+}
