@@ -1,7 +1,7 @@
 //! The few system calls and texts that no crate below has in the shape we need.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use tokio::io::unix::AsyncFd;
 
@@ -20,4 +20,17 @@ pub(crate) fn async_fd(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // same for as long as the `AsyncFd` lives.
     let registered = unsafe { AsyncFd::register(fd) };
     registered.map_err(io::Error::from)
+}
+
+/// What a stream socket's peer has not taken yet (`SIOCOUTQ`): for TCP bytes not acknowledged, for
+/// Unix sockets memory not read. 0 means that everything was taken.
+#[cfg(feature = "socket")]
+pub(crate) fn unsent(socket: BorrowedFd<'_>) -> rustix::io::Result<u64> {
+    const SIOCOUTQ: rustix::ioctl::Opcode = libc::TIOCOUTQ as rustix::ioctl::Opcode;
+    // SAFETY: the request writes one C int, which is what the getter provides.
+    let count = unsafe {
+        let getter = rustix::ioctl::Getter::<SIOCOUTQ, std::ffi::c_int>::new();
+        rustix::ioctl::ioctl(socket, getter)?
+    };
+    Ok(u64::try_from(count).unwrap_or(0))
 }

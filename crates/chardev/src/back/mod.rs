@@ -11,6 +11,8 @@ mod null;
 mod pipe;
 #[cfg(feature = "pty")]
 mod pty;
+#[cfg(any(feature = "socket", feature = "udp"))]
+mod resolve;
 mod ringbuf;
 #[cfg(feature = "socket")]
 mod socket;

@@ -57,7 +57,7 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
     }
 }
 
-/// Reads exactly `count` bytes of input, woken by the chardev.
+/// Reads exactly `count` bytes of input, woken by the chardev; events between are taken too.
 pub(crate) fn read_until(front: &FrontEnd, count: usize) -> Vec<u8> {
     let ready = ReadyFd::new(front, Ready::READ).unwrap();
     let mut all = Vec::new();
@@ -68,7 +68,7 @@ pub(crate) fn read_until(front: &FrontEnd, count: usize) -> Vec<u8> {
         let room = (count - all.len()).min(buf.len());
         let got = front.read(&mut buf[..room]);
         all.extend_from_slice(&buf[..got]);
-        if got == 0 {
+        if got == 0 && front.next_event().is_none() {
             assert!(
                 Instant::now() < end,
                 "only {} of {count} bytes came",

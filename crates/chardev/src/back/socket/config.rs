@@ -1,0 +1,117 @@
+//! front → chardev → [back] → host: what the options of a socket mean, and which do not go together.
+
+use std::time::Duration;
+
+use chardev_core::spec::{Options, SocketAddress};
+
+/// The options of a socket, checked.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    pub(super) address: SocketAddress,
+    pub(super) server: bool,
+    pub(super) wait: bool,
+    pub(super) nodelay: bool,
+    /// How long a client waits before it connects again; `None`: it never does.
+    pub(super) reconnect: Option<Duration>,
+}
+
+impl Config {
+    /// Reads and checks `options`.
+    ///
+    /// # Errors
+    /// What does not go together, in QEMU's words and order; then what this build has not.
+    pub(super) fn read(options: &Options) -> Result<Self, String> {
+        let address = options.address("addr").ok_or("Parameter 'addr' is missing")?;
+        let server = options.bool_or("server", true);
+        check_combinations(options, address, server)?;
+        let reconnect = reconnect_interval(options)?;
+        check_supported(options, address)?;
+        Ok(Config {
+            address: address.clone(),
+            server,
+            wait: options.bool_or("wait", false),
+            nodelay: options.bool_or("nodelay", false),
+            reconnect,
+        })
+    }
+}
+
+fn check_combinations(
+    options: &Options,
+    address: &SocketAddress,
+    server: bool,
+) -> Result<(), String> {
+    let given = |name: &str| options.get(name).is_some();
+    let incompatible =
+        |option: &str, with: &str| Err(format!("'{option}' option is incompatible with {with}"));
+    let milliseconds = options.int("reconnect-ms").is_some_and(|interval| interval != 0);
+    match address {
+        SocketAddress::Fd(_) if given("reconnect") => {
+            return incompatible("reconnect", "'fd' address type");
+        }
+        SocketAddress::Fd(_) if milliseconds => {
+            return incompatible("reconnect-ms", "'fd' address type");
+        }
+        SocketAddress::Fd(_) if given("tls-creds") && !server => {
+            return incompatible("tls_creds", "'fd' address type as client");
+        }
+        SocketAddress::Unix { .. } if given("tls-creds") => {
+            return incompatible("tls_creds", "'unix' address type");
+        }
+        SocketAddress::Vsock { .. } if given("tls-creds") => {
+            return incompatible("tls_creds", "'vsock' address type");
+        }
+        _ => {}
+    }
+    if given("tls-authz") && !given("tls-creds") {
+        return Err("'tls_authz' option requires 'tls_creds' option".to_owned());
+    }
+    if server && given("reconnect") {
+        return incompatible("reconnect", "socket in server listen mode");
+    }
+    if server && milliseconds {
+        return incompatible("reconnect-ms", "socket in server listen mode");
+    }
+    if !server && options.bool_or("websocket", false) {
+        return Err("Websocket client is not implemented".to_owned());
+    }
+    if !server && given("wait") {
+        return incompatible("wait", "socket in client connect mode");
+    }
+    if given("reconnect") && given("reconnect-ms") {
+        return Err("'reconnect' and 'reconnect-ms' are mutually exclusive".to_owned());
+    }
+    Ok(())
+}
+
+fn check_supported(options: &Options, address: &SocketAddress) -> Result<(), String> {
+    if let Some(id) = options.str("tls-creds") {
+        return Err(format!("No TLS credentials with id '{id}'"));
+    }
+    for name in ["telnet", "tn3270", "websocket"] {
+        if options.bool_or(name, false) {
+            return Err(format!("'{name}' option is not supported by this build"));
+        }
+    }
+    match address {
+        SocketAddress::Vsock { .. } => {
+            Err("'vsock' address type is not supported by this build".to_owned())
+        }
+        SocketAddress::Inet(inet) if inet.mptcp => {
+            Err("'mptcp' option is not supported by this build".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `reconnect` in seconds or `reconnect-ms`; 0 means never.
+fn reconnect_interval(options: &Options) -> Result<Option<Duration>, String> {
+    for (name, unit) in [("reconnect", 1000), ("reconnect-ms", 1)] {
+        let Some(interval) = options.int(name) else { continue };
+        let interval = u64::try_from(interval)
+            .map_err(|_| format!("Parameter '{name}' expects a non-negative number"))?;
+        let interval = Duration::from_millis(interval.saturating_mul(unit));
+        return Ok((!interval.is_zero()).then_some(interval));
+    }
+    Ok(None)
+}

@@ -1,0 +1,228 @@
+//! front → chardev → back → [host]: names of Unix sockets, and taking one over without a gap.
+//!
+//! A path that is free is bound at once. Where a socket exists already, perhaps that of the back
+//! end about to be replaced, a hidden name beside it is bound, and [`BoundPath::activate`]
+//! renames it over the old one: a client finds either the old socket or the new, never none.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::sys::strerror;
+
+/// The longest path the kernel takes, and the longest abstract name.
+const PATH_LIMIT: usize = 108;
+const ABSTRACT_LIMIT: usize = 107;
+
+/// The kernel's address for path or abstract name `name`.
+///
+/// # Errors
+/// QEMU's text for a name that is too long.
+pub(super) fn address(
+    name: &str,
+    abstract_name: bool,
+    tight: bool,
+) -> Result<SocketAddrUnix, String> {
+    let too_long = || format!("UNIX socket path '{name}' is too long");
+    if !abstract_name {
+        if name.len() > PATH_LIMIT {
+            return Err(too_long());
+        }
+        return SocketAddrUnix::new(name).map_err(|_| too_long());
+    }
+    let mut bytes = name.as_bytes().to_vec();
+    if bytes.len() > ABSTRACT_LIMIT {
+        return Err(too_long());
+    }
+    if !tight {
+        bytes.resize(ABSTRACT_LIMIT, 0);
+    }
+    SocketAddrUnix::new_abstract_name(&bytes).map_err(|_| too_long())
+}
+
+/// A new Unix stream socket that never blocks.
+///
+/// # Errors
+/// The cause in QEMU's words.
+pub(super) fn stream() -> Result<OwnedFd, String> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|error| format!("Failed to create Unix socket: {}", strerror(error)))
+}
+
+/// A path this process bound a socket to. Dropping it unlinks the path if it still is that
+/// socket's.
+#[derive(Debug)]
+pub(super) struct BoundPath {
+    directory: OwnedFd,
+    /// The final name in `directory`, and the path as it was given.
+    name: OsString,
+    shown: String,
+    /// The hidden name, until [`BoundPath::activate`].
+    hidden: Option<OsString>,
+    identity: Option<Identity>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl BoundPath {
+    /// Binds `socket` to `path`, or to a hidden name beside it if a socket is there already.
+    ///
+    /// # Errors
+    /// The cause in QEMU's words. What is at `path` is untouched.
+    pub(super) fn bind(socket: &OwnedFd, path: &str) -> Result<Self, String> {
+        let failed = |error: Errno| bind_error(path, &strerror(error));
+        let address = address(path, false, true)?;
+        let (parent, name) = split(path);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(&parent, flags, Mode::empty()).map_err(failed)?;
+        let direct = rustix::net::bind(socket, &address);
+        if let Err(error) = direct {
+            if error != Errno::ADDRINUSE {
+                return Err(failed(error));
+            }
+        }
+        let mut bound =
+            BoundPath { directory, name, shown: path.to_owned(), hidden: None, identity: None };
+        if direct.is_err() {
+            bound.check_replaceable()?;
+            bound.hidden = Some(bound.bind_hidden(socket, &parent).map_err(failed)?);
+        }
+        bound.identity = bound.look(bound.current_name()).map(|(identity, _)| identity);
+        Ok(bound)
+    }
+
+    /// Whether the socket at the path is served by nobody. The look disturbs no one: a datagram
+    /// socket cannot connect to a stream socket, and the kernel tells why.
+    pub(super) fn is_stale(&self) -> bool {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let probe =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
+        let (Ok(probe), Ok(address)) = (probe, address(&self.shown, false, true)) else {
+            return false;
+        };
+        matches!(rustix::net::connect(&probe, &address), Err(Errno::CONNREFUSED | Errno::NOENT))
+    }
+
+    /// Whether the socket waits under a hidden name.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.hidden.is_some()
+    }
+
+    /// Puts the socket in its place, over whatever socket is there.
+    ///
+    /// # Errors
+    /// The cause in QEMU's words; the path is untouched.
+    pub(super) fn activate(&mut self) -> Result<(), String> {
+        let Some(hidden) = &self.hidden else { return Ok(()) };
+        self.check_replaceable()?;
+        rustix::fs::renameat(&self.directory, hidden, &self.directory, &self.name)
+            .map_err(|error| bind_error(&self.shown, &strerror(error)))?;
+        self.hidden = None;
+        Ok(())
+    }
+
+    /// A socket, or nothing, may be replaced; a file that holds something may not.
+    fn check_replaceable(&self) -> Result<(), String> {
+        match self.look(&self.name) {
+            None | Some((_, FileType::Socket)) => Ok(()),
+            Some((_, FileType::Directory)) => {
+                Err(format!("Failed to unlink socket {}: Is a directory", self.shown))
+            }
+            Some(_) => Err(bind_error(&self.shown, "File exists and is not a socket")),
+        }
+    }
+
+    fn bind_hidden(&self, socket: &OwnedFd, parent: &Path) -> Result<OsString, Errno> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        loop {
+            let serial = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!(".chardev-{}-{serial}", std::process::id());
+            let mut path = parent.join(&name);
+            if path.as_os_str().len() > PATH_LIMIT {
+                path = PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()));
+                path.push(&name);
+            }
+            match rustix::net::bind(socket, &SocketAddrUnix::new(&path)?) {
+                // A name left behind by a process that died; the next one is as good.
+                Err(Errno::ADDRINUSE) => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(name.into()),
+            }
+        }
+    }
+
+    fn current_name(&self) -> &OsStr {
+        self.hidden.as_deref().unwrap_or(&self.name)
+    }
+
+    fn look(&self, name: &OsStr) -> Option<(Identity, FileType)> {
+        let stat = rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let identity = Identity { device: stat.st_dev, inode: stat.st_ino };
+        Some((identity, FileType::from_raw_mode(stat.st_mode)))
+    }
+}
+
+impl Drop for BoundPath {
+    fn drop(&mut self) {
+        let name = self.current_name();
+        if self.identity.is_some() && self.look(name).map(|(found, _)| found) == self.identity {
+            let _ = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
+        }
+    }
+}
+
+fn bind_error(path: &str, cause: &str) -> String {
+    format!("Failed to bind socket to {path}: {cause}")
+}
+
+/// The directory of `path` and the name in it. Unlike [`Path::file_name`] it keeps `..` and a
+/// trailing slash as they are, for the kernel to judge.
+fn split(path: &str) -> (PathBuf, OsString) {
+    let trimmed = path.trim_end_matches('/');
+    match trimmed.rfind('/') {
+        Some(at) => (PathBuf::from(&path[..=at]), OsString::from(&trimmed[at + 1..])),
+        None => (PathBuf::from("."), OsString::from(trimmed)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_splits_into_directory_and_name() {
+        let check = |path, directory: &str, name: &str| {
+            assert_eq!(split(path), (PathBuf::from(directory), OsString::from(name)));
+        };
+        check("/run/console.sock", "/run/", "console.sock");
+        check("console.sock", ".", "console.sock");
+        check("/console.sock", "/", "console.sock");
+        check("/run/dir/", "/run/", "dir");
+    }
+
+    #[test]
+    fn an_abstract_name_is_padded_unless_tight() {
+        let name = |tight| address("con0", true, tight).unwrap().abstract_name().unwrap().len();
+        assert_eq!((name(true), name(false)), (4, ABSTRACT_LIMIT));
+        assert!(address(&"a".repeat(107), true, true).is_ok());
+        assert!(address(&"a".repeat(108), true, true).is_err());
+    }
+
+    #[test]
+    fn a_path_may_be_as_long_as_the_kernel_allows() {
+        assert!(address(&"a".repeat(108), false, true).is_ok());
+        let path = "a".repeat(109);
+        let too_long = format!("UNIX socket path '{path}' is too long");
+        assert_eq!(address(&path, false, true).unwrap_err(), too_long);
+    }
+}
