@@ -1,0 +1,96 @@
+//! The command line of the daemon.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser};
+
+/// The options that QEMU spells with one dash.
+const SINGLE_DASH: &[&str] =
+    &["chardev", "device", "mon", "qmp", "qmp-pretty", "name", "pidfile", "version", "help"];
+
+/// Owns consoles: programs, and whatever chardevs couple, on back ends that can be changed live.
+///
+/// Without arguments it runs your shell on a console called con0, with a QMP socket only you can
+/// use; `chardevctl attach con0` connects you. QEMU's spelling with one dash works too, so the
+/// chardev part of a QEMU command line can be pasted.
+#[derive(Clone, Debug, Default, Parser)]
+#[command(name = "chardevd", version, max_term_width = 100)]
+pub struct Args {
+    /// Adds a chardev: KIND,id=ID[,OPTION=VALUE…]. `help` lists the kinds, `KIND,help` its options.
+    #[arg(long, value_name = "LINE")]
+    pub chardev: Vec<String>,
+    /// Adds a device: exec,chardev=ID,command=… or null-modem,chardev=A,peer=B. `help` lists them.
+    #[arg(long, value_name = "LINE")]
+    pub device: Vec<String>,
+    /// Puts a QMP monitor on a chardev: chardev=ID[,mode=control][,pretty=on].
+    #[arg(long, value_name = "LINE")]
+    pub mon: Vec<String>,
+    /// A QMP monitor on a device of its own: unix:PATH,server=on,wait=off or tcp:HOST:PORT,… or
+    /// chardev:ID.
+    #[arg(long, value_name = "DEV")]
+    pub qmp: Vec<String>,
+    /// Like --qmp, with indented answers.
+    #[arg(long, value_name = "DEV")]
+    pub qmp_pretty: Vec<String>,
+    /// The name that query-name answers.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Writes the process id into this file, and removes it at the end.
+    #[arg(long, value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+    /// Says more on standard error; RUST_LOG chooses exactly.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+impl Args {
+    /// Reads the arguments of the process. Ends it after `--help`, or with a text on a mistake.
+    pub fn from_env() -> Self {
+        Args::parse_from(std::env::args_os().map(two_dashes))
+    }
+
+    /// Whether nothing was asked for, so the default console is wanted.
+    pub fn is_default(&self) -> bool {
+        self.chardev.is_empty()
+            && self.device.is_empty()
+            && self.mon.is_empty()
+            && self.qmp.is_empty()
+            && self.qmp_pretty.is_empty()
+    }
+}
+
+/// The command line as data, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
+fn two_dashes(argument: OsString) -> OsString {
+    let Some(text) = argument.to_str() else { return argument };
+    let Some(name) = text.strip_prefix('-').filter(|name| !name.starts_with('-')) else {
+        return argument;
+    };
+    let word = name.split('=').next().unwrap_or(name);
+    if SINGLE_DASH.contains(&word) { format!("-{text}").into() } else { argument }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_dash_styles_are_read() {
+        let read = |words: &[&str]| {
+            Args::parse_from(words.iter().map(|word| two_dashes(OsString::from(word))))
+        };
+        let one = read(&["chardevd", "-chardev", "null,id=a", "-qmp", "stdio", "-v"]);
+        let two = read(&["chardevd", "--chardev", "null,id=a", "--qmp=stdio", "--verbose"]);
+        assert_eq!(format!("{one:?}"), format!("{two:?}"));
+        assert!(read(&["chardevd"]).is_default());
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+}

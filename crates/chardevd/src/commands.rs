@@ -1,0 +1,172 @@
+//! Carries out the commands of a monitor, in QEMU's words.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use chardev::back::{FdSource, KINDS};
+use chardev::{Chardevs, Info, Stats, TerminalSize};
+use chardev_qapi::{Json, Object, QmpError};
+use chardev_qmp::{Command, ringbuf};
+
+use crate::fds::NamedFds;
+
+/// What a command works on.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The chardevs of the daemon.
+    pub chardevs: Chardevs,
+    /// The name the daemon was given (`--name`).
+    pub name: Option<String>,
+    /// The descriptors of the monitor.
+    pub fds: Arc<NamedFds>,
+}
+
+impl Context {
+    /// Carries out `command`. `sent` is the descriptor that came with it, if any.
+    ///
+    /// May wait for as long as opening a back end takes; dropping the future gives the command up.
+    /// `quit` only answers: ending is for the caller, after the answer.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn run(self, command: Command, sent: Option<OwnedFd>) -> Result<Json, QmpError> {
+        let done = match command {
+            Command::ChardevAdd { id, options } => {
+                let added = self.chardevs.add(&id, &options, self.source()).await;
+                return added.map(|info| chardev_return(&info)).map_err(generic);
+            }
+            Command::ChardevChange { id, options } => {
+                let changed = self.chardevs.change(&id, &options, self.source()).await;
+                return changed.map(|info| chardev_return(&info)).map_err(generic);
+            }
+            Command::ChardevRemove { id } => self.chardevs.remove(&id).map_err(generic),
+            Command::ChardevSendBreak { id } => self.chardevs.send_break(&id).map_err(generic),
+            Command::QueryChardev => return Ok(self.query_chardev()),
+            Command::QueryChardevBackends => return Ok(query_chardev_backends()),
+            Command::RingbufRead { device, size, format } => {
+                return self.ringbuf_read(&device, size, format);
+            }
+            Command::RingbufWrite { device, data } => {
+                self.chardevs.ring_write(&device, &data).map_err(generic)
+            }
+            Command::GetFd { fdname } => self.get_fd(fdname, sent),
+            Command::CloseFd { fdname } => self.fds.close(&fdname).map_err(generic),
+            Command::QueryName => return Ok(self.query_name()),
+            Command::Quit => Ok(()),
+            Command::XChardevAttach { id, fdname } => self.attach(&id, &fdname).await,
+            Command::XChardevSetWinsize { id, cols, rows } => {
+                match self.chardevs.resize(&id, TerminalSize { cols, rows }) {
+                    true => Ok(()),
+                    false => Err(not_found(&id)),
+                }
+            }
+            Command::XQueryChardevStats { id } => return self.query_stats(id.as_deref()),
+        };
+        done.map(|()| Json::empty())
+    }
+
+    fn source(&self) -> Arc<dyn FdSource> {
+        Arc::clone(&self.fds) as Arc<dyn FdSource>
+    }
+
+    fn query_chardev(&self) -> Json {
+        let describe = |info: &Info| {
+            Object::new()
+                .with("frontend-open", info.frontend_open)
+                .with("filename", info.filename.as_str())
+                .with("label", info.label.as_str())
+        };
+        self.chardevs.list().iter().map(describe).collect::<Vec<_>>().into()
+    }
+
+    fn ringbuf_read(
+        &self,
+        device: &str,
+        size: i64,
+        format: ringbuf::Format,
+    ) -> Result<Json, QmpError> {
+        // A missing device is reported before a wrong size, as in QEMU.
+        self.chardevs.ring_read(device, 0).map_err(generic)?;
+        let size = usize::try_from(size).unwrap_or(0);
+        if size == 0 {
+            return Err("size must be greater than zero".into());
+        }
+        let bytes = self.chardevs.ring_read(device, size).map_err(generic)?;
+        Ok(ringbuf::encode(&bytes, format))
+    }
+
+    fn get_fd(&self, fdname: String, sent: Option<OwnedFd>) -> Result<(), QmpError> {
+        let fd = sent.ok_or("No file descriptor supplied via SCM_RIGHTS")?;
+        self.fds.name(fdname, fd).map_err(generic)
+    }
+
+    fn query_name(&self) -> Json {
+        match &self.name {
+            Some(name) => Object::new().with("name", name.as_str()).into(),
+            None => Json::empty(),
+        }
+    }
+
+    async fn attach(&self, id: &str, fdname: &str) -> Result<(), QmpError> {
+        let fd = self.fds.take(fdname)?;
+        // A refused descriptor keeps its name, as it does for an address of type `fd`.
+        let attached = match fd.try_clone() {
+            Ok(copy) => self.chardevs.attach_peer(id, copy).await.map_err(generic),
+            Err(error) => Err(format!("Failed to duplicate '{fdname}': {error}").into()),
+        };
+        if attached.is_err() {
+            self.fds.give_back(fdname, fd);
+        }
+        attached
+    }
+
+    fn query_stats(&self, id: Option<&str>) -> Result<Json, QmpError> {
+        let all = self.chardevs.list();
+        let wanted = all.iter().filter(|info| id.is_none_or(|id| info.label == id));
+        let described: Vec<_> = wanted
+            .filter_map(|info| Some(describe_stats(info, &self.chardevs.stats(&info.label)?)))
+            .collect();
+        match id {
+            Some(id) if described.is_empty() => Err(not_found(id)),
+            _ => Ok(described.into()),
+        }
+    }
+}
+
+fn chardev_return(info: &Info) -> Json {
+    match &info.pty {
+        Some(pty) => Object::new().with("pty", pty.as_str()).into(),
+        None => Json::empty(),
+    }
+}
+
+fn query_chardev_backends() -> Json {
+    let names = KINDS.iter().map(|kind| Object::new().with("name", kind.spec.name));
+    names.collect::<Vec<_>>().into()
+}
+
+fn describe_stats(info: &Info, stats: &Stats) -> Object {
+    Object::new()
+        .with("label", info.label.as_str())
+        .with("kind", info.kind)
+        .with("open", info.open)
+        .with("frontend-open", info.frontend_open)
+        .with("output-accepted", stats.output_accepted)
+        .with("output-delivered", stats.output_delivered)
+        .with("output-discarded", stats.output_discarded)
+        .with("output-overwritten", stats.output_overwritten)
+        .with("output-undrained", stats.output_undrained)
+        .with("input-delivered", stats.input_delivered)
+        .with("input-late", stats.input_late)
+        .with("input-overflowed", stats.input_overflowed)
+        .with("changes", stats.changes)
+        .with("changes-failed", stats.changes_failed)
+}
+
+fn not_found(id: &str) -> QmpError {
+    format!("Chardev '{id}' not found").into()
+}
+
+fn generic(error: impl ToString) -> QmpError {
+    QmpError::generic(error.to_string())
+}

@@ -1,0 +1,247 @@
+//! From the arguments to the end: chardevs, devices, monitors, and a clean stop.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chardev::back::FdSource;
+use chardev::spec::{OptionValue, Options};
+use chardev::Chardevs;
+use chardev_qapi::cmdline::{parse_backend_line, parse_chardev};
+use chardev_qapi::opts::{parse_bool, parse_opts};
+use rustix::fs::Mode;
+use tokio::task::JoinHandle;
+
+use crate::cli::Args;
+use crate::devices::{Device, exec};
+use crate::edge::Inherited;
+use crate::legacy::{self, Legacy};
+use crate::monitor::{Hooks, Monitor};
+use crate::stop::Stop;
+use crate::{default, help, signals};
+
+/// How long peers have to take what was accepted when the daemon ends.
+const END_LIMIT: Duration = Duration::from_secs(2);
+/// How long devices and monitors have to come to their end.
+const TASK_LIMIT: Duration = Duration::from_secs(3);
+/// How much of the default console's output waits for somebody to attach.
+const DEFAULT_RING: i64 = 1 << 20;
+
+/// Runs the daemon until a signal or `quit` ends it.
+///
+/// # Errors
+/// What could not be started, naming the argument.
+pub fn run(args: &Args) -> Result<(), String> {
+    if let Some(text) = wanted_help(args) {
+        print!("{text}");
+        return Ok(());
+    }
+    let inherited = Arc::new(Inherited::collect());
+    let stop = Stop::default();
+    let chardevs = Chardevs::new().map_err(|error| format!("cannot start: {error}"))?;
+    signals::listen(stop.clone()).map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let pidfile = args.pidfile.as_ref().map(PidFile::create).transpose()?;
+    let mut daemon = Daemon { chardevs, stop, fds: inherited, held: HashSet::new(), tasks: Vec::new() };
+    let started = if args.is_default() { daemon.start_default() } else { daemon.start(args) };
+    if started.is_err() {
+        daemon.stop.request(crate::stop::Reason::Signal);
+    }
+    daemon.serve();
+    drop(pidfile);
+    started
+}
+
+struct Daemon {
+    chardevs: Chardevs,
+    stop: Stop,
+    fds: Arc<Inherited>,
+    /// Chardevs whose device waits for the first client (`wait=on`).
+    held: HashSet<String>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Daemon {
+    fn start(&mut self, args: &Args) -> Result<(), String> {
+        for line in &args.chardev {
+            let parsed = parse_chardev(line, &chardev::back::specs());
+            let parsed = parsed.map_err(|error| format!("-chardev {line}: {error}"))?;
+            warn_all(&parsed.warnings);
+            if parsed.mux {
+                return Err(format!("-chardev {line}: 'mux' is not a valid char driver name"));
+            }
+            self.add(&parsed.id, parsed.options)
+                .map_err(|error| format!("-chardev {line}: {error}"))?;
+        }
+        for line in &args.device {
+            self.start_device(line).map_err(|error| format!("-device {line}: {error}"))?;
+        }
+        for line in &args.mon {
+            self.start_mon(line, &args.name).map_err(|error| format!("-mon {line}: {error}"))?;
+        }
+        let plain = args.qmp.iter().map(|dev| ("-qmp", dev, false));
+        let pretty = args.qmp_pretty.iter().map(|dev| ("-qmp-pretty", dev, true));
+        for (number, (option, dev, pretty)) in plain.chain(pretty).enumerate() {
+            self.start_qmp(dev, number, pretty, &args.name)
+                .map_err(|error| format!("{option} {dev}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn start_default(&mut self) -> Result<(), String> {
+        let socket = default::default_socket();
+        default::prepare(&socket)?;
+        let ring = Options::new("ringbuf").with("size", OptionValue::Int(DEFAULT_RING));
+        self.add("con0", ring)?;
+        let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned());
+        let device = Device::Exec(exec::Exec {
+            chardev: "con0".to_owned(),
+            command: format!("exec {shell}"),
+            restart: true,
+            cwd: None,
+        });
+        self.tasks.push(device.start(&self.chardevs, |_| false, &self.stop)?);
+        // The socket is made for this user alone; nothing else runs yet that could create files.
+        let old = rustix::process::umask(Mode::from_raw_mode(0o177));
+        let path = socket.display().to_string().replace(',', ",,");
+        let started = self.start_qmp(&format!("unix:{path},server=on,wait=off"), 0, false, &None);
+        rustix::process::umask(old);
+        started?;
+        let option = if std::env::var_os("XDG_RUNTIME_DIR").is_some() || default::default_socket() == socket {
+            String::new()
+        } else {
+            format!(" --socket {}", socket.display())
+        };
+        println!("Console con0 runs {shell}; QMP is on {}. In another terminal, try:", socket.display());
+        println!("  chardevctl{option} attach con0        (Ctrl-] then . leaves it running)");
+        println!("  chardevctl{option} change con0 pty    (or: chardevctl list, chardevctl demo)");
+        Ok(())
+    }
+
+    fn add(&mut self, id: &str, mut options: Options) -> Result<(), String> {
+        let waits = options.kind() == "socket" && options.bool_or("wait", false);
+        if waits {
+            options.set("wait", OptionValue::Bool(false));
+        }
+        let fds = Arc::clone(&self.fds) as Arc<dyn FdSource>;
+        let info = self
+            .chardevs
+            .block_on(self.chardevs.add(id, &options, fds))
+            .map_err(|error| match error {
+                chardev::AddError::Open { cause, .. } => cause,
+                error @ chardev::AddError::Exists(_) => error.to_string(),
+            })?;
+        if let Some(pty) = info.pty {
+            println!("char device redirected to {pty} (label {id})");
+        }
+        if waits {
+            eprintln!("chardevd: info: waiting for connection on: {}", info.filename);
+            self.held.insert(id.to_owned());
+        }
+        Ok(())
+    }
+
+    fn start_device(&mut self, line: &str) -> Result<(), String> {
+        let device = Device::parse(line)?;
+        let task = device.start(&self.chardevs, |id| self.held.contains(id), &self.stop)?;
+        self.tasks.push(task);
+        Ok(())
+    }
+
+    fn start_mon(&mut self, line: &str, name: &Option<String>) -> Result<(), String> {
+        let opts = parse_opts(line, "chardev");
+        for (key, _) in &opts.pairs {
+            if !["chardev", "mode", "pretty", "id"].contains(&key.as_str()) {
+                return Err(format!("Invalid parameter '{key}'"));
+            }
+        }
+        match opts.get("mode").unwrap_or("control") {
+            "control" => {}
+            "readline" => {
+                return Err("the human monitor (mode=readline) is not in this version; use mode=control".to_owned());
+            }
+            mode => return Err(format!("Parameter 'mode' does not accept value '{mode}'")),
+        }
+        let pretty = opts.get("pretty").map_or(Ok(false), |value| parse_bool("pretty", value))?;
+        let id = opts.get("chardev").ok_or("Parameter 'chardev' is missing")?;
+        self.start_monitor(id, pretty, name)
+    }
+
+    fn start_qmp(
+        &mut self,
+        dev: &str,
+        number: usize,
+        pretty: bool,
+        name: &Option<String>,
+    ) -> Result<(), String> {
+        match legacy::parse(dev)? {
+            Legacy::Existing(id) => self.start_monitor(&id, pretty, name),
+            Legacy::New(line) => {
+                let parsed = parse_backend_line(&line, &chardev::back::specs())?;
+                warn_all(&parsed.warnings);
+                let id = format!("compat_monitor{number}");
+                self.add(&id, parsed.options)?;
+                self.start_monitor(&id, pretty, name)
+            }
+        }
+    }
+
+    fn start_monitor(
+        &mut self,
+        id: &str,
+        pretty: bool,
+        name: &Option<String>,
+    ) -> Result<(), String> {
+        let front =
+            self.chardevs.front_end(id, Arc::new(Hooks)).map_err(|error| error.to_string())?;
+        let chardevs = self.chardevs.clone();
+        let monitor = Monitor::new(front, pretty, chardevs, name.clone(), self.stop.clone());
+        self.tasks.push(self.chardevs.runtime().spawn(monitor.run()));
+        Ok(())
+    }
+
+    /// Waits for the wish to end, then for the devices, then for the peers.
+    fn serve(self) {
+        let Daemon { chardevs, stop, tasks, .. } = self;
+        let ending = chardevs.clone();
+        chardevs.block_on(async move {
+            stop.requested().await;
+            let all = async {
+                for task in tasks {
+                    let _ = task.await;
+                }
+            };
+            let _ = tokio::time::timeout(TASK_LIMIT, all).await;
+            ending.shut_down(END_LIMIT).await;
+        });
+    }
+}
+
+/// A file with our process id, removed at the end.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn create(path: &PathBuf) -> Result<Self, String> {
+        std::fs::write(path, format!("{}\n", std::process::id()))
+            .map_err(|error| format!("cannot create PID file '{}': {error}", path.display()))?;
+        Ok(PidFile(path.clone()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn wanted_help(args: &Args) -> Option<String> {
+    let chardev = args.chardev.iter().find_map(|line| help::chardev(line));
+    chardev.or_else(|| args.device.iter().find_map(|line| help::device(line)))
+}
+
+fn warn_all(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("chardevd: warning: {warning}");
+    }
+}
+

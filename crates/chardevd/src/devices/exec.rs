@@ -1,0 +1,312 @@
+//! [front: exec] → chardev → back → host: a program on a terminal of its own.
+//!
+//! The program leads a session on a new pty, so job control, `^C` and the window size work as on
+//! any terminal. A break is what it is on a terminal with BRKINT: SIGINT for the foreground.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use chardev::{Event, FrontEnd, Input, TerminalSize};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcgetpgrp, tcsetwinsize};
+use tokio::io::unix::AsyncFd;
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::devices::first_client;
+use crate::devices::pump::{Leftover, TURN, with_scratch};
+use crate::edge;
+use crate::stop::Stop;
+
+/// The most bytes on their way in one direction.
+const BUFFER: usize = 64 << 10;
+/// The least time between two starts: a program that ends at once must not use up a CPU.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// How long a program may take to end after its terminal was hung up.
+const HANG_UP_LIMIT: Duration = Duration::from_secs(1);
+/// How long the last output may take once the daemon ends.
+const LAST_OUTPUT_LIMIT: Duration = Duration::from_millis(500);
+
+/// What to run, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exec {
+    /// The chardev that is its console.
+    pub chardev: String,
+    /// The command, for `sh -c`.
+    pub command: String,
+    /// Whether it is started again when it ends.
+    pub restart: bool,
+    /// Where it runs; the daemon's directory where not given.
+    pub cwd: Option<PathBuf>,
+}
+
+impl Exec {
+    /// Runs the program on `front` until it ends for good or the daemon does; first waits for a
+    /// client if `held`.
+    pub(crate) async fn run(self, front: FrontEnd, held: bool, stop: Stop) {
+        let front = Arc::new(front);
+        if held {
+            tokio::select! {
+                () = first_client(&front) => {}
+                _ = stop.requested() => return,
+            }
+        }
+        loop {
+            let began = Instant::now();
+            let chardev = &self.chardev;
+            match self.run_once(&front, &stop).await {
+                Ok(status) => tracing::info!("exec on '{chardev}': the program ended, {status}"),
+                Err(error) => tracing::error!("exec on '{chardev}': cannot run sh: {error}"),
+            }
+            let pause = match self.restart {
+                true => RESTART_PAUSE.saturating_sub(began.elapsed()),
+                false => Duration::MAX,
+            };
+            tokio::select! {
+                biased;
+                _ = stop.requested() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn run_once(&self, front: &Arc<FrontEnd>, stop: &Stop) -> io::Result<ExitStatus> {
+        let (master, slave) = open_terminal(front.size())?;
+        let mut child = self.command(&slave)?.spawn()?;
+        let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
+        let mut ended = tokio::spawn(async move { child.wait().await });
+        let master = Arc::new(AsyncFd::new(master)?);
+        front.set_open(true);
+        let keyboard = tokio::spawn(type_in(Arc::clone(front), Arc::clone(&master)));
+        let mut screen = Screen { front, master: &master, leftover: Leftover::default() };
+
+        let status = tokio::select! {
+            biased;
+            _ = stop.requested() => hang_up(&mut screen, &mut ended, pid).await,
+            status = screen.show_until(&mut ended) => status,
+        };
+        keyboard.abort();
+        // With the last copy of the slave gone, what is left ends with an end of file.
+        drop(slave);
+        let last_output = poll_fn(|cx| screen.poll(cx, true));
+        tokio::select! {
+            () = last_output => {}
+            () = async {
+                stop.requested().await;
+                tokio::time::sleep(LAST_OUTPUT_LIMIT).await;
+            } => {}
+        }
+        front.set_open(false);
+        status
+    }
+
+    fn command(&self, terminal: &OwnedFd) -> io::Result<Command> {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(&self.command).env("CHARDEV", &self.chardev);
+        if std::env::var_os("TERM").is_none() {
+            command.env("TERM", "vt100");
+        }
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+        command.stdin(Stdio::from(terminal.try_clone()?));
+        command.stdout(Stdio::from(terminal.try_clone()?));
+        command.stderr(Stdio::from(terminal.try_clone()?));
+        edge::lead_session(&mut command);
+        Ok(command)
+    }
+}
+
+/// The way from the program to the chardev.
+struct Screen<'a> {
+    front: &'a FrontEnd,
+    master: &'a AsyncFd<OwnedFd>,
+    leftover: Leftover,
+}
+
+impl Screen<'_> {
+    /// Shows what the program prints until it has ended. We hold the slave open meanwhile, so
+    /// there is no end of file even if the program closes its terminal.
+    async fn show_until(
+        &mut self,
+        ended: &mut JoinHandle<io::Result<ExitStatus>>,
+    ) -> io::Result<ExitStatus> {
+        tokio::select! {
+            biased;
+            status = ended => joined(status),
+            () = poll_fn(|cx| self.poll(cx, false)) => Err(Errno::IO.into()),
+        }
+    }
+
+    /// Ready at the end of the output; `last` says that the program has ended, and that nothing
+    /// follows what can be read now.
+    fn poll(&mut self, cx: &mut Context<'_>, last: bool) -> Poll<()> {
+        for _ in 0..TURN {
+            ready!(self.leftover.poll_flush(cx, self.front));
+            let step = with_scratch(|buffer| {
+                let (count, end) = fill(self.master.get_ref(), &mut buffer[..BUFFER]);
+                if count > 0 {
+                    self.leftover.send(cx, self.front, &buffer[..count]);
+                }
+                (count, end)
+            });
+            match step {
+                (_, Fill::More) => {}
+                (0, Fill::End) => return Poll::Ready(()),
+                // The hang-up follows the program's end, so it was told to be the last by us.
+                (0, Fill::Empty) if last => return Poll::Ready(()),
+                (0, Fill::Empty) => match ready!(self.master.poll_read_ready(cx)) {
+                    Ok(mut guard) => guard.clear_ready(),
+                    Err(_) => return Poll::Ready(()),
+                },
+                _ => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Why [`fill`] stopped.
+enum Fill {
+    /// The buffer is full.
+    More,
+    /// Nothing more now.
+    Empty,
+    /// Nothing more ever.
+    End,
+}
+
+/// Reads as much as there is: a pty gives at most 4 KiB at a time, and one write of many is cheaper.
+fn fill(master: &OwnedFd, buffer: &mut [u8]) -> (usize, Fill) {
+    let mut count = 0;
+    while count < buffer.len() {
+        match rustix::io::read(master, &mut buffer[count..]) {
+            Ok(0) => return (count, Fill::End),
+            Ok(more) => count += more,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return (count, Fill::Empty),
+            Err(_) => return (count, Fill::End),
+        }
+    }
+    (count, Fill::More)
+}
+
+/// The way from the chardev to the program, until the task is aborted.
+async fn type_in(front: Arc<FrontEnd>, master: Arc<AsyncFd<OwnedFd>>) {
+    let mut leftover = Leftover::default();
+    loop {
+        match poll_fn(|cx| poll_keys(cx, &front, &master, &mut leftover)).await {
+            Ok(Event::Break) => interrupt(master.get_ref()),
+            Ok(Event::Resized(size)) => {
+                // A terminal that takes no size has none.
+                let _ = tcsetwinsize(master.get_ref(), winsize(size));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!("exec on '{}': input is lost: {error}", front.label());
+                return;
+            }
+        }
+    }
+}
+
+fn poll_keys(
+    cx: &mut Context<'_>,
+    front: &FrontEnd,
+    master: &AsyncFd<OwnedFd>,
+    leftover: &mut Leftover,
+) -> Poll<io::Result<Event>> {
+    for _ in 0..TURN {
+        while !leftover.is_empty() {
+            match rustix::io::write(master.get_ref(), leftover.rest()) {
+                Ok(count) => leftover.consume(count),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => match ready!(master.poll_write_ready(cx)) {
+                    Ok(mut guard) => guard.clear_ready(),
+                    Err(error) => return Poll::Ready(Err(error)),
+                },
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+        let input = with_scratch(|buffer| {
+            let input = front.poll_read(cx, &mut buffer[..BUFFER]);
+            if let Poll::Ready(Input::Data(count)) = input {
+                leftover.keep(&buffer[..count]);
+            }
+            input
+        });
+        if let Input::Event(event) = ready!(input) {
+            return Poll::Ready(Ok(event));
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// Ends the program as a terminal does that is hung up, and by force if it does not take the hint.
+async fn hang_up(
+    screen: &mut Screen<'_>,
+    ended: &mut JoinHandle<io::Result<ExitStatus>>,
+    pid: Option<Pid>,
+) -> io::Result<ExitStatus> {
+    let mut groups: Vec<Pid> = pid.into_iter().collect();
+    groups.extend(tcgetpgrp(screen.master.get_ref()).ok().filter(|group| Some(*group) != pid));
+    signal(&groups, &[Signal::HUP, Signal::CONT]);
+    match timeout(HANG_UP_LIMIT, screen.show_until(ended)).await {
+        Ok(status) => status,
+        Err(_) => {
+            signal(&groups, &[Signal::KILL]);
+            joined(ended.await)
+        }
+    }
+}
+
+fn signal(groups: &[Pid], signals: &[Signal]) {
+    for group in groups {
+        for signal in signals {
+            // A group that is gone already needs no signal.
+            let _ = kill_process_group(*group, *signal);
+        }
+    }
+}
+
+fn interrupt(master: &OwnedFd) {
+    if let Ok(foreground) = tcgetpgrp(master) {
+        signal(&[foreground], &[Signal::INT]);
+    }
+}
+
+fn joined(
+    status: Result<io::Result<ExitStatus>, tokio::task::JoinError>,
+) -> io::Result<ExitStatus> {
+    status.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// A new terminal: its master, which never blocks, and its slave.
+fn open_terminal(size: Option<TerminalSize>) -> io::Result<(OwnedFd, OwnedFd)> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
+    let slave =
+        ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    if let Some(size) = size {
+        tcsetwinsize(&master, winsize(size))?;
+    }
+    Ok((master, slave))
+}
+
+fn winsize(size: TerminalSize) -> Winsize {
+    Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 }
+}

@@ -1,0 +1,158 @@
+//! [front] → chardev → back → host: the devices of the daemon, from the argument to the task.
+
+pub mod exec;
+pub mod null_modem;
+mod pump;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chardev::{Chardevs, Event, FrontEnd};
+use chardev_qapi::opts::{Opts, parse_bool, parse_opts};
+use tokio::task::JoinHandle;
+
+use crate::stop::Stop;
+
+/// A device as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// A program on a terminal.
+    Exec(exec::Exec),
+    /// Two chardevs coupled with each other.
+    NullModem(null_modem::NullModem),
+}
+
+/// A kind of device, for the help list.
+#[derive(Debug)]
+pub struct DeviceKind {
+    /// The word after `--device`.
+    pub name: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// The options, each with one line.
+    pub options: &'static [(&'static str, &'static str)],
+}
+
+/// Every kind of device.
+pub static DEVICES: &[DeviceKind] = &[
+    DeviceKind {
+        name: "exec",
+        summary: "a program on a terminal of its own, run by sh -c",
+        options: &[
+            ("chardev", "the chardev that is its console"),
+            ("command", "what to run; a comma is written twice"),
+            ("restart", "start it again when it ends (default off)"),
+            ("cwd", "the directory to run it in (default: the daemon's)"),
+        ],
+    },
+    DeviceKind {
+        name: "null-modem",
+        summary: "couples two chardevs: data, break and modem lines",
+        options: &[("chardev", "one of them"), ("peer", "the other one")],
+    },
+];
+
+impl Device {
+    /// Reads the argument of `--device`.
+    ///
+    /// # Errors
+    /// QEMU's texts, for example `'nosuch' is not a valid device model name`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let opts = parse_opts(text, "driver");
+        let driver = opts.get("driver").ok_or("Parameter 'driver' is missing")?;
+        let kind = DEVICES.iter().find(|kind| kind.name == driver);
+        let kind = kind.ok_or_else(|| format!("'{driver}' is not a valid device model name"))?;
+        for (key, _) in &opts.pairs {
+            let known = kind.options.iter().any(|(name, _)| name == key);
+            if !known && !["driver", "id"].contains(&key.as_str()) {
+                return Err(format!("Property '{driver}.{key}' not found"));
+            }
+        }
+        let chardev = required(&opts, "chardev")?;
+        Ok(match kind.name {
+            "exec" => Device::Exec(exec::Exec {
+                chardev,
+                command: required(&opts, "command")?,
+                restart: match opts.get("restart") {
+                    Some(value) => parse_bool("restart", value)?,
+                    None => false,
+                },
+                cwd: opts.get("cwd").map(PathBuf::from),
+            }),
+            _ => Device::NullModem(null_modem::NullModem { chardev, peer: required(&opts, "peer")? }),
+        })
+    }
+
+    /// Attaches the device to its chardevs and starts it. Until `is_held` says otherwise it waits
+    /// for the first client of a chardev with `wait=on`.
+    ///
+    /// # Errors
+    /// A chardev is missing or in use, in QEMU's words.
+    pub fn start(
+        self,
+        chardevs: &Chardevs,
+        is_held: impl Fn(&str) -> bool,
+        stop: &Stop,
+    ) -> Result<JoinHandle<()>, String> {
+        let attach = |driver, property, id: &str| {
+            let front = chardevs.front_end(id, Arc::new(()));
+            front.map_err(|error| match error {
+                chardev::AttachError::NotFound(id) => {
+                    format!("Property '{driver}.{property}' can't find value '{id}'")
+                }
+                error => error.to_string(),
+            })
+        };
+        let stop = stop.clone();
+        match self {
+            Device::Exec(exec) => {
+                let front = attach("exec", "chardev", &exec.chardev)?;
+                let held = is_held(&exec.chardev);
+                Ok(chardevs.runtime().spawn(exec.run(front, held, stop)))
+            }
+            Device::NullModem(modem) => {
+                let front = attach("null-modem", "chardev", &modem.chardev)?;
+                let peer = attach("null-modem", "peer", &modem.peer)?;
+                let held = [is_held(&modem.chardev), is_held(&modem.peer)];
+                Ok(chardevs.runtime().spawn(null_modem::run([front, peer], held, stop)))
+            }
+        }
+    }
+}
+
+/// Waits until the chardev has its first client.
+pub(crate) async fn first_client(front: &FrontEnd) {
+    while std::future::poll_fn(|cx| front.poll_event(cx)).await != Event::Opened {}
+}
+
+fn required(opts: &Opts, key: &str) -> Result<String, String> {
+    opts.get(key).map(str::to_owned).ok_or_else(|| format!("Parameter '{key}' is missing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_and_refused_by_name() {
+        let exec = Device::parse("exec,chardev=c0,command=echo a,,b=c,restart=on").unwrap();
+        let expected = exec::Exec {
+            chardev: "c0".to_owned(),
+            command: "echo a,b=c".to_owned(),
+            restart: true,
+            cwd: None,
+        };
+        assert_eq!(exec, Device::Exec(expected));
+        for (text, error) in [
+            ("", "Parameter 'driver' is missing"),
+            ("e1000", "'e1000' is not a valid device model name"),
+            ("exec,chardev=c0", "Parameter 'command' is missing"),
+            ("exec,command=sh", "Parameter 'chardev' is missing"),
+            ("exec,chardev=c0,speed=9", "Property 'exec.speed' not found"),
+            ("exec,chardev=c0,command=a,restart=2", "Parameter 'restart' expects 'on' or 'off'"),
+            ("null-modem,chardev=c0", "Parameter 'peer' is missing"),
+        ] {
+            assert_eq!(Device::parse(text), Err(error.to_owned()), "{text}");
+        }
+    }
+}

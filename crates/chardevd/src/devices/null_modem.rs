@@ -1,0 +1,141 @@
+//! [front: null-modem] → chardev → back → host: couples two chardevs.
+//!
+//! Each direction is a task of its own with its own wakers, so a peer that takes nothing holds
+//! back only what is sent to it. A direction has at most one buffer of bytes in hand.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use chardev::{Event, FrontEnd, Input, ModemLines};
+
+use crate::devices::first_client;
+use crate::devices::pump::{Leftover, TURN, with_scratch};
+use crate::stop::Stop;
+
+/// How long a break lasts on the other side: what `tcsendbreak` does.
+const BREAK: Duration = Duration::from_millis(250);
+
+/// The two chardevs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NullModem {
+    /// One of them.
+    pub chardev: String,
+    /// The other one.
+    pub peer: String,
+}
+
+/// Relays between `fronts` until the daemon ends; first waits for the client of each that is held.
+pub(crate) async fn run(fronts: [FrontEnd; 2], held: [bool; 2], stop: Stop) {
+    let [a, b] = fronts.map(Arc::new);
+    let relay = async {
+        for (front, held) in [(&a, held[0]), (&b, held[1])] {
+            if held {
+                first_client(front).await;
+            }
+        }
+        for front in [&a, &b] {
+            front.set_open(true);
+        }
+        // A client that was waited for is there, but its event is not any more.
+        cross_lines(&a, &b);
+        cross_lines(&b, &a);
+        let back = tokio::spawn(relay(Arc::clone(&b), Arc::clone(&a)));
+        let _back = AbortOnDrop(back);
+        relay(Arc::clone(&a), Arc::clone(&b)).await;
+    };
+    tokio::select! {
+        () = relay => {}
+        _ = stop.requested() => {}
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One direction.
+async fn relay(from: Arc<FrontEnd>, to: Arc<FrontEnd>) {
+    let mut leftover = Leftover::default();
+    loop {
+        match poll_fn(|cx| poll_data(cx, &from, &to, &mut leftover)).await {
+            Event::Opened | Event::Closed | Event::Changed(_) => cross_lines(&from, &to),
+            Event::Break => {
+                to.set_break(true);
+                tokio::time::sleep(BREAK).await;
+                to.set_break(false);
+            }
+            Event::MuxIn | Event::MuxOut | Event::Resized(_) => {}
+        }
+    }
+}
+
+/// Moves bytes until an event comes, which is ready only after what was sent before it.
+fn poll_data(
+    cx: &mut Context<'_>,
+    from: &FrontEnd,
+    to: &FrontEnd,
+    leftover: &mut Leftover,
+) -> Poll<Event> {
+    for _ in 0..TURN {
+        ready!(leftover.poll_flush(cx, to));
+        let input = with_scratch(|buffer| {
+            let input = from.poll_read(cx, buffer);
+            if let Poll::Ready(Input::Data(count)) = input {
+                leftover.send(cx, to, &buffer[..count]);
+            }
+            input
+        });
+        if let Input::Event(event) = ready!(input) {
+            return Poll::Ready(event);
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// What drives the lines of one side drives the other's: DTR is seen as DSR and carrier, RTS as
+/// CTS. A back end without lines counts as a terminal that is switched on while a peer is there.
+fn cross_lines(from: &FrontEnd, to: &FrontEnd) {
+    let outputs = match from.modem_inputs() {
+        Some(inputs) => crossed(inputs),
+        None if from.is_open() => ModemLines::DTR | ModemLines::RTS,
+        None => ModemLines::empty(),
+    };
+    to.set_modem(outputs);
+}
+
+fn crossed(inputs: ModemLines) -> ModemLines {
+    let mut outputs = ModemLines::empty();
+    if inputs.intersects(ModemLines::DSR | ModemLines::CAR) {
+        outputs |= ModemLines::DTR;
+    }
+    if inputs.contains(ModemLines::CTS) {
+        outputs |= ModemLines::RTS;
+    }
+    outputs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_crossed_as_in_the_cable() {
+        for (inputs, outputs) in [
+            (ModemLines::empty(), ModemLines::empty()),
+            (ModemLines::DSR, ModemLines::DTR),
+            (ModemLines::CAR, ModemLines::DTR),
+            (ModemLines::CTS, ModemLines::RTS),
+            (ModemLines::RI, ModemLines::empty()),
+            (ModemLines::all(), ModemLines::DTR | ModemLines::RTS),
+        ] {
+            assert_eq!(crossed(inputs), outputs, "{inputs:?}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! [front] → chardev → back → host: what both devices move bytes with.
+
+use std::cell::RefCell;
+use std::task::{Context, Poll, ready};
+
+use chardev::FrontEnd;
+
+/// The most bytes a device moves at a time, and so the most it keeps.
+pub(crate) const BUFFER: usize = 256 << 10;
+
+/// How often a device moves bytes before other tasks have their turn.
+pub(crate) const TURN: usize = 4;
+
+thread_local! {
+    /// One buffer for all devices of a thread: an idle device costs nothing, and the bytes of a
+    /// busy one stay in the cache.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into());
+}
+
+/// Runs `action` with the buffer of this thread, which nothing keeps between two calls.
+pub(crate) fn with_scratch<R>(action: impl FnOnce(&mut [u8]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|buffer| action(buffer))
+}
+
+/// Bytes that were read and that the other side has not taken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Leftover {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Leftover {
+    /// Keeps `bytes`; only with nothing kept from before.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        debug_assert!(self.is_empty());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// What is left.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// The first `count` bytes of the rest were taken. The storage goes with the last byte.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.written += count;
+        if self.written >= self.bytes.len() {
+            *self = Leftover::default();
+        }
+    }
+
+    /// Writes everything to `front`.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, front: &FrontEnd) -> Poll<()> {
+        while !self.is_empty() {
+            let count = ready!(front.poll_write(cx, self.rest()));
+            self.consume(count);
+        }
+        Poll::Ready(())
+    }
+
+    /// Writes `bytes` to `front` and keeps what it does not take now.
+    pub(crate) fn send(&mut self, cx: &mut Context<'_>, front: &FrontEnd, bytes: &[u8]) {
+        match front.poll_write(cx, bytes) {
+            Poll::Ready(count) => self.keep(&bytes[count..]),
+            Poll::Pending => self.keep(bytes),
+        }
+    }
+}

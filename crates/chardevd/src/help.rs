@@ -1,0 +1,62 @@
+//! The lists behind `--chardev help`, `--chardev KIND,help` and `--device help`.
+
+use std::fmt::Write;
+
+use chardev::spec::{OptionSpec, OptionType};
+use chardev_qapi::opts::parse_opts;
+
+use crate::devices::DEVICES;
+
+/// The help that a `--chardev` argument asks for, if it does.
+pub fn chardev(text: &str) -> Option<String> {
+    if chardev_qapi::cmdline::wants_help(text) {
+        let mut list = "Available chardev backend types:\n".to_owned();
+        for spec in chardev::back::specs() {
+            let _ = writeln!(list, "  {:<10} {}", spec.name, spec.summary);
+        }
+        list.push_str("\n--chardev KIND,help lists the options of a kind.\n");
+        return Some(list);
+    }
+    let opts = parse_opts(text, "backend");
+    let asked = text.split(',').skip(1).any(|word| word == "help" || word == "?");
+    let kind = opts.get("backend").filter(|_| asked)?;
+    let spec = chardev::back::specs().into_iter().find(|spec| spec.name == kind)?;
+    let mut list = format!("{}: {}\n\nOptions:\n", spec.name, spec.summary);
+    for option in spec.options.iter().chain(chardev::spec::COMMON_OPTIONS) {
+        if !option.cli.is_empty() {
+            let _ = writeln!(list, "  {:<28} {}", usage(option), option.help);
+        } else if matches!(option.ty, OptionType::Address) {
+            let _ = writeln!(list, "  {:<28} {}", format!("({})", option.name), option.help);
+        }
+    }
+    Some(list)
+}
+
+/// The help that a `--device` argument asks for, if it does.
+pub fn device(text: &str) -> Option<String> {
+    let word = text.split(',').next().unwrap_or_default();
+    let asked = text.split(',').skip(1).any(|word| word == "help" || word == "?");
+    if !asked && !["help", "?"].contains(&word) {
+        return None;
+    }
+    let mut list = "Devices (front ends):\n".to_owned();
+    for kind in DEVICES.iter().filter(|kind| !asked || kind.name == word) {
+        let _ = writeln!(list, "  {:<12} {}", kind.name, kind.summary);
+        for (name, help) in kind.options {
+            let _ = writeln!(list, "    {name:<10} {help}");
+        }
+    }
+    Some(list)
+}
+
+fn usage(option: &OptionSpec) -> String {
+    let value = match option.ty {
+        OptionType::Bool => "on|off".to_owned(),
+        OptionType::Int => "NUMBER".to_owned(),
+        OptionType::Size => "SIZE[k|M|G]".to_owned(),
+        OptionType::Str => "TEXT".to_owned(),
+        OptionType::Enum(words) => words.join("|"),
+        OptionType::Address | OptionType::StrList => "…".to_owned(),
+    };
+    format!("{}={value}", option.cli)
+}

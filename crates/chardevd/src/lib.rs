@@ -1,0 +1,24 @@
+//! The daemon and its client: glue between the command line, QMP and the library.
+//!
+//! ```text
+//!   command line ─▶ cli ─▶ daemon ─▶ devices (front ends: exec, null-modem) ─▶ chardevs
+//!                             └────▶ monitor (front end: QMP) ─▶ commands ──▶ chardevs
+//! ```
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod commands;
+pub mod ctl;
+pub mod daemon;
+pub mod default;
+pub mod devices;
+mod edge;
+pub mod fds;
+pub mod help;
+pub mod legacy;
+pub mod monitor;
+pub mod signals;
+pub mod stop;
+
+pub use default::default_socket;
+pub use edge::Inherited;

@@ -1,0 +1,248 @@
+//! [front: monitor] → chardev → back → host: one QMP conversation, a task on the I/O thread.
+//!
+//! A monitor reads only while its session has room, so a client that sends faster than it is
+//! answered, or that does not read, holds back nobody but itself. The command in work is a future
+//! polled beside the reading: it may wait for a peer or a name server and delays no one, and it is
+//! given up when its client leaves.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chardev::{Chardevs, Event, FrontEnd, FrontEndHooks, Input};
+use chardev_qapi::{Json, Object, QmpError};
+use chardev_qmp::{Command, Session, SessionConfig, Token, Version};
+
+use crate::commands;
+use crate::fds::NamedFds;
+use crate::stop::{Reason, Stop};
+
+/// The version of QEMU whose chardev commands we answer to.
+const QEMU: (u32, u32, u32) = (10, 0, 0);
+/// How much is read ahead of a session that has no room, to see that its client has left.
+const READ_AHEAD: usize = 64 << 10;
+/// How many descriptors wait for their `getfd` at most.
+const MAX_SENT: usize = 16;
+/// How many steps a monitor takes before others have their turn.
+const TURN: usize = 16;
+
+/// A monitor keeps its back end: its client would lose the conversation.
+#[derive(Debug)]
+pub struct Hooks;
+
+impl FrontEndHooks for Hooks {
+    fn swappable(&self) -> bool {
+        false
+    }
+}
+
+/// One monitor.
+pub struct Monitor {
+    front: FrontEnd,
+    session: Session,
+    connected: bool,
+    running: Option<Running>,
+    /// Input that the session had no room for.
+    unread: VecDeque<u8>,
+    /// Descriptors that no `getfd` has named yet.
+    sent: VecDeque<OwnedFd>,
+    context: commands::Context,
+    stop: Stop,
+    stopping: Pin<Box<dyn Future<Output = Reason> + Send>>,
+    stopped: bool,
+    buffer: Box<[u8]>,
+}
+
+/// A command that was begun.
+struct Running {
+    token: Token,
+    is_quit: bool,
+    work: Pin<Box<dyn Future<Output = Result<Json, QmpError>> + Send>>,
+}
+
+impl Monitor {
+    /// A monitor for the client of `front`.
+    pub fn new(
+        front: FrontEnd,
+        pretty: bool,
+        chardevs: Chardevs,
+        name: Option<String>,
+        stop: Stop,
+    ) -> Self {
+        let config = SessionConfig {
+            version: Version {
+                major: QEMU.0,
+                minor: QEMU.1,
+                micro: QEMU.2,
+                package: format!("chardevd {}", env!("CARGO_PKG_VERSION")),
+            },
+            pretty,
+            oob_offered: true,
+            kinds: chardev::back::specs(),
+        };
+        Monitor {
+            front,
+            session: Session::new(config),
+            connected: false,
+            running: None,
+            unread: VecDeque::new(),
+            sent: VecDeque::new(),
+            context: commands::Context { chardevs, name, fds: Arc::<NamedFds>::default() },
+            stopping: Box::pin(stop.requested()),
+            stop,
+            stopped: false,
+            buffer: Box::default(),
+        }
+    }
+
+    /// Serves one client after the other until the daemon ends.
+    pub async fn run(mut self) {
+        self.front.set_open(true);
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURN {
+            let moved = self.poll_stop(cx)
+                | self.write_output(cx)
+                | self.poll_command(cx)
+                | self.read_input(cx);
+            if self.stopped && self.session.output().is_empty() {
+                return Poll::Ready(());
+            }
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Tells the client that the daemon ends; nothing is read or begun after that.
+    fn poll_stop(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.stopped {
+            return false;
+        }
+        let Poll::Ready(reason) = self.stopping.as_mut().poll(cx) else { return false };
+        self.stopped = true;
+        self.running = None;
+        let data = Object::new().with("guest", false).with("reason", reason.as_str());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.session.send_event("SHUTDOWN", Some(data.into()), now)
+    }
+
+    fn write_output(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.session.output().is_empty() {
+            return false;
+        }
+        let Poll::Ready(count) = self.front.poll_write(cx, self.session.output()) else {
+            return false;
+        };
+        self.session.consume_output(count);
+        true
+    }
+
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.stopped {
+            return false;
+        }
+        if self.running.is_none() {
+            self.begin_next();
+        }
+        let Some(running) = &mut self.running else { return false };
+        let Poll::Ready(result) = running.work.as_mut().poll(cx) else { return false };
+        self.session.respond(running.token, result);
+        if running.is_quit {
+            self.stop.request(Reason::Quit);
+        }
+        self.running = None;
+        true
+    }
+
+    fn begin_next(&mut self) {
+        let Some(request) = self.session.poll_request() else { return };
+        let sent = match request.command {
+            Command::GetFd { .. } => self.sent.pop_front(),
+            _ => None,
+        };
+        self.running = Some(Running {
+            token: request.token,
+            is_quit: request.command == Command::Quit,
+            work: Box::pin(self.context.clone().run(request.command, sent)),
+        });
+    }
+
+    fn read_input(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.stopped {
+            return false;
+        }
+        if !self.unread.is_empty() && self.session.wants_input() {
+            let (first, _) = self.unread.as_slices();
+            let used = self.session.handle_bytes(first);
+            self.unread.drain(..used);
+            return true;
+        }
+        if self.unread.len() >= READ_AHEAD {
+            return self.drop_departed();
+        }
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; READ_AHEAD].into();
+        }
+        match self.front.poll_read(cx, &mut self.buffer) {
+            Poll::Pending => {
+                self.buffer = Box::default();
+                return false;
+            }
+            Poll::Ready(Input::Data(count)) => self.receive(count),
+            Poll::Ready(Input::Event(Event::Opened)) => {
+                self.forget_client();
+                self.session.handle_connect();
+                self.connected = true;
+            }
+            Poll::Ready(Input::Event(Event::Closed)) => self.forget_client(),
+            Poll::Ready(Input::Event(_)) => {}
+        }
+        true
+    }
+
+    fn receive(&mut self, count: usize) {
+        let came = self.front.take_fds();
+        if !came.is_empty() {
+            // With nothing under way these replace older ones nobody asked for, as in QEMU.
+            if self.running.is_none() && self.unread.is_empty() {
+                self.sent.clear();
+            }
+            self.sent.extend(came);
+            self.sent.truncate(MAX_SENT);
+        }
+        if !self.connected {
+            return;
+        }
+        let used = match self.unread.is_empty() {
+            true => self.session.handle_bytes(&self.buffer[..count]),
+            false => 0,
+        };
+        self.unread.extend(&self.buffer[used..count]);
+    }
+
+    /// A client may leave more unread than is read ahead; its command must not wait on for it.
+    fn drop_departed(&mut self) -> bool {
+        if self.front.is_open() {
+            return false;
+        }
+        self.forget_client();
+        true
+    }
+
+    fn forget_client(&mut self) {
+        self.session.handle_disconnect();
+        self.connected = false;
+        self.running = None;
+        self.unread = VecDeque::new();
+        self.sent.clear();
+    }
+}

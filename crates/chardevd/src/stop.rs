@@ -1,0 +1,68 @@
+//! The wish to end: asked for once, by a signal or by `quit`, and seen by every task.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Why the daemon ends, in the words of QAPI `ShutdownCause`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A monitor's client sent `quit`.
+    Quit,
+    /// A signal came.
+    Signal,
+}
+
+impl Reason {
+    /// The wire spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Quit => "host-qmp-quit",
+            Reason::Signal => "host-signal",
+        }
+    }
+}
+
+/// Asks for the end, and waits for it. Clones share the wish.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    reason: Arc<watch::Sender<Option<Reason>>>,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Stop { reason: Arc::new(watch::Sender::new(None)) }
+    }
+}
+
+impl Stop {
+    /// Asks for the end; `false` if that was done before, whose reason then stands.
+    pub fn request(&self, reason: Reason) -> bool {
+        self.reason.send_if_modified(|slot| {
+            let first = slot.is_none();
+            slot.get_or_insert(reason);
+            first
+        })
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.reason.borrow().is_some()
+    }
+
+    /// Waits until the end is asked for. Owns what it needs, so that a task can keep it.
+    pub fn requested(&self) -> impl Future<Output = Reason> + Send + 'static {
+        let mut reason = self.reason.subscribe();
+        async move {
+            loop {
+                if let Some(reason) = *reason.borrow_and_update() {
+                    return reason;
+                }
+                // The sender outlives every task; if it did not, there would be nothing to wait for.
+                if reason.changed().await.is_err() {
+                    return Reason::Signal;
+                }
+            }
+        }
+    }
+}
