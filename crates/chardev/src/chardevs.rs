@@ -81,27 +81,38 @@ impl Chardevs {
     /// # Errors
     /// The process is out of threads or descriptors.
     pub fn new() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let handle = runtime.handle().clone();
         let reactor = Reactor::new()?;
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&reactor);
-        std::thread::Builder::new().name("chardev-io".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    result = serving.run() => {
-                        if let Err(error) = result {
-                            tracing::error!("the I/O thread of the chardevs stops: {error}");
+        std::thread::Builder::new()
+            .name("chardev-io".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        result = serving.run() => {
+                            if let Err(error) = result {
+                                tracing::error!("the I/O thread of the chardevs stops: {error}");
+                            }
                         }
+                        _ = stopped => {}
                     }
-                    _ = stopped => {}
-                }
-            });
-            runtime.shutdown_background();
-        })?;
-        let shared =
-            Shared { runtime: handle, reactor, next_backend: AtomicU64::new(1), _stop: stop };
-        Ok(Chardevs { registry: Registry::default(), shared: Arc::new(shared) })
+                });
+                runtime.shutdown_background();
+            })?;
+        let shared = Shared {
+            runtime: handle,
+            reactor,
+            next_backend: AtomicU64::new(1),
+            _stop: stop,
+        };
+        Ok(Chardevs {
+            registry: Registry::default(),
+            shared: Arc::new(shared),
+        })
     }
 
     /// Adds a chardev (`chardev-add`). May take as long as its opening does: a connect, a DNS
@@ -115,7 +126,10 @@ impl Chardevs {
         options: &Options,
         fds: Arc<dyn FdSource>,
     ) -> Result<Info, AddError> {
-        let failed = |cause| AddError::Open { id: id.to_owned(), cause };
+        let failed = |cause| AddError::Open {
+            id: id.to_owned(),
+            cause,
+        };
         let reservation = self.registry.reserve(id)?;
         let port = self.new_port(id);
         let mut new = self.open(&port, options, fds).await.map_err(failed)?;
@@ -148,7 +162,10 @@ impl Chardevs {
         let chardev = self.chardev(id)?;
         let change = Change::begin(&chardev)?;
         let port = self.new_port(id);
-        let opened = self.open(&port, options, fds).await.map_err(ChangeError::Open)?;
+        let opened = self
+            .open(&port, options, fds)
+            .await
+            .map_err(ChangeError::Open)?;
         self.finish_change(&chardev, change, &port, opened, Old::Retire)
     }
 
@@ -162,10 +179,16 @@ impl Chardevs {
         let change = Change::begin(&chardev)?;
         let port = self.new_port(id);
         let options = Options::new("socket")
-            .with("addr", OptionValue::Address(SocketAddress::Fd("peer".to_owned())))
+            .with(
+                "addr",
+                OptionValue::Address(SocketAddress::Fd("peer".to_owned())),
+            )
             .with("server", OptionValue::Bool(false));
         let fds = Arc::new(OneFd::new(fd));
-        let opened = self.open(&port, &options, fds).await.map_err(ChangeError::Open)?;
+        let opened = self
+            .open(&port, &options, fds)
+            .await
+            .map_err(ChangeError::Open)?;
         self.finish_change(&chardev, change, &port, opened, Old::Park)?;
         Ok(())
     }
@@ -212,14 +235,20 @@ impl Chardevs {
         id: &str,
         hooks: Arc<dyn FrontEndHooks>,
     ) -> Result<FrontEnd, AttachError> {
-        let chardev =
-            self.registry.get(id).ok_or_else(|| AttachError::NotFound(id.to_owned()))?;
+        let chardev = self
+            .registry
+            .get(id)
+            .ok_or_else(|| AttachError::NotFound(id.to_owned()))?;
         FrontEnd::attach(&chardev, hooks)
     }
 
     /// All chardevs in the order they were created (`query-chardev`).
     pub fn list(&self) -> Vec<Info> {
-        self.registry.all().iter().map(|chardev| chardev.with(|chardev| Info::of(chardev))).collect()
+        self.registry
+            .all()
+            .iter()
+            .map(|chardev| chardev.with(|chardev| Info::of(chardev)))
+            .collect()
     }
 
     /// Sends a break to the front end of chardev `id` (`chardev-send-break`).
@@ -227,8 +256,10 @@ impl Chardevs {
     /// # Errors
     /// There is no such chardev.
     pub fn send_break(&self, id: &str) -> Result<(), RemoveError> {
-        let chardev =
-            self.registry.get(id).ok_or_else(|| RemoveError::NotFound(id.to_owned()))?;
+        let chardev = self
+            .registry
+            .get(id)
+            .ok_or_else(|| RemoveError::NotFound(id.to_owned()))?;
         chardev.with(Chardev::send_break);
         Ok(())
     }
@@ -236,7 +267,9 @@ impl Chardevs {
     /// Tells the front end of chardev `id` the size of its peer's terminal; `false` if there is
     /// no such chardev.
     pub fn resize(&self, id: &str, size: TerminalSize) -> bool {
-        let Some(chardev) = self.registry.get(id) else { return false };
+        let Some(chardev) = self.registry.get(id) else {
+            return false;
+        };
         chardev.with(|chardev| chardev.resize(size));
         true
     }
@@ -251,7 +284,10 @@ impl Chardevs {
     /// # Errors
     /// There is none, or it is not a ring buffer.
     pub fn ring_write(&self, id: &str, bytes: &[u8]) -> Result<(), RingError> {
-        let chardev = self.registry.get(id).ok_or_else(|| RingError::NotFound(id.to_owned()))?;
+        let chardev = self
+            .registry
+            .get(id)
+            .ok_or_else(|| RingError::NotFound(id.to_owned()))?;
         let written = chardev.with(|chardev| chardev.ring_write(bytes));
         written.ok_or_else(|| RingError::NotRing(id.to_owned()))
     }
@@ -261,7 +297,10 @@ impl Chardevs {
     /// # Errors
     /// There is none, or it is not a ring buffer.
     pub fn ring_read(&self, id: &str, size: usize) -> Result<Vec<u8>, RingError> {
-        let chardev = self.registry.get(id).ok_or_else(|| RingError::NotFound(id.to_owned()))?;
+        let chardev = self
+            .registry
+            .get(id)
+            .ok_or_else(|| RingError::NotFound(id.to_owned()))?;
         let bytes = chardev.with(|chardev| chardev.with_ring(|ring| ring.take(size)));
         bytes.ok_or_else(|| RingError::NotRing(id.to_owned()))
     }
@@ -298,7 +337,9 @@ impl Chardevs {
     }
 
     fn chardev(&self, id: &str) -> Result<ChardevRef, ChangeError> {
-        self.registry.get(id).ok_or_else(|| ChangeError::NotFound(id.to_owned()))
+        self.registry
+            .get(id)
+            .ok_or_else(|| ChangeError::NotFound(id.to_owned()))
     }
 
     fn new_port(&self, id: &str) -> Port {
@@ -321,17 +362,30 @@ impl Chardevs {
             None => None,
             Some("hold") => Some(Closed::Hold),
             Some("discard") => Some(Closed::Discard),
-            Some(other) => return Err(format!("Parameter 'x-closed' does not accept value '{other}'")),
+            Some(other) => {
+                return Err(format!(
+                    "Parameter 'x-closed' does not accept value '{other}'"
+                ));
+            }
         };
         let log = match options.str("logfile") {
             None => None,
-            Some(path) => {
-                Some(writer::open_log(path, options.bool_or("logappend", false), &port.for_log())?)
-            }
+            Some(path) => Some(writer::open_log(
+                path,
+                options.bool_or("logappend", false),
+                &port.for_log(),
+            )?),
         };
-        let context = OpenContext { port: port.clone(), fds };
+        let context = OpenContext {
+            port: port.clone(),
+            fds,
+        };
         let backend = (kind.open)(options, &context).await?;
-        Ok(Opened { backend, closed, log })
+        Ok(Opened {
+            backend,
+            closed,
+            log,
+        })
     }
 
     /// Lets a retired back end deliver what it accepted, in the background.

@@ -53,7 +53,7 @@ mod writer;
 pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
     ChangeError, Chardev, ChardevRef, Closed, Drain, Event, FrontEnd, FrontEndHooks, Input, Late,
-    Line, LogSink, ModemLines, Parity, Ready, RemoveError, SerialParams, Sent, Stats, TerminalSize,
+    Line, LogSink, ModemLines, Parity, Ready, RemoveError, Sent, SerialParams, Stats, TerminalSize,
     spec,
 };
 pub use chardevs::{Chardevs, Info, RingError};

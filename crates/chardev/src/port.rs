@@ -48,7 +48,10 @@ impl Port {
 
     /// The same line for a log, which outlives the back end it came with.
     pub(crate) fn for_log(&self) -> Self {
-        Port { id: BackendId::LOG, inner: Arc::clone(&self.inner) }
+        Port {
+            id: BackendId::LOG,
+            inner: Arc::clone(&self.inner),
+        }
     }
 
     /// The label of the chardev.
@@ -105,4 +108,3 @@ impl Drop for OwnedTask {
         self.0.abort();
     }
 }
-

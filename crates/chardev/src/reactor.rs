@@ -44,7 +44,10 @@ impl Reactor {
             match epoll::wait(
                 &self.epoll,
                 rustix::buffer::spare_capacity(&mut events),
-                Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }),
+                Some(&rustix::event::Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                }),
             ) {
                 Ok(0) => guard.clear_ready(),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -70,9 +73,9 @@ impl Reactor {
         if flags.contains(epoll::EventFlags::OUT) {
             ready |= Ready::WRITE;
         }
-        if flags.intersects(
-            epoll::EventFlags::HUP | epoll::EventFlags::ERR | epoll::EventFlags::RDHUP,
-        ) {
+        if flags
+            .intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR | epoll::EventFlags::RDHUP)
+        {
             ready |= Ready::HANGUP | Ready::READ | Ready::WRITE;
         }
         watched.fired(self, ready);
@@ -107,9 +110,16 @@ impl FdWatch {
             epoll::EventFlags::ONESHOT,
         )?;
         // A fresh registration with no interest would still report a hang-up, so it is disarmed.
-        let watched =
-            Arc::new(Watched { token, fd, port: port.clone(), armed: Mutex::new(Ready::empty()) });
-        let mut watches = reactor.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = Arc::new(Watched {
+            token,
+            fd,
+            port: port.clone(),
+            armed: Mutex::new(Ready::empty()),
+        });
+        let mut watches = reactor
+            .watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         watches.insert(token, Arc::downgrade(&watched));
         drop(watches);
         Ok(FdWatch { watched, reactor })
@@ -118,7 +128,11 @@ impl FdWatch {
     /// Asks for one report of each of `interest`, on top of what is armed already.
     /// May be called from any thread, also under the chardev's lock.
     pub(crate) fn arm(&self, interest: Ready) {
-        let mut armed = self.watched.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut armed = self
+            .watched
+            .armed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if armed.contains(interest) {
             return;
         }
@@ -135,7 +149,11 @@ impl FdWatch {
 impl Drop for FdWatch {
     fn drop(&mut self) {
         let _ = epoll::delete(&self.reactor.epoll, self.watched.fd.as_fd());
-        let mut watches = self.reactor.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watches = self
+            .reactor
+            .watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         watches.remove(&self.watched.token);
     }
 }

@@ -53,7 +53,10 @@ impl ReadyFd {
     fn wait(&self, deadline: Option<Instant>) -> io::Result<bool> {
         let timeout = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+            Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: left.subsec_nanos().into(),
+            }
         });
         let mut fds = [PollFd::new(&self.inner.0, PollFlags::IN)];
         match poll(&mut fds, timeout.as_ref()) {
@@ -108,7 +111,10 @@ impl BlockingFrontEnd for FrontEnd {
 
     fn wait_connected(&self, timeout: Option<Duration>) -> io::Result<bool> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let _former = (Former::of(self, Ready::READ), Former::of(self, Ready::WRITE));
+        let _former = (
+            Former::of(self, Ready::READ),
+            Former::of(self, Ready::WRITE),
+        );
         let ready = ReadyFd::new(self, Ready::READ | Ready::WRITE)?;
         loop {
             ready.clear();
@@ -131,7 +137,11 @@ struct Former<'a> {
 
 impl<'a> Former<'a> {
     fn of(front: &'a FrontEnd, which: Ready) -> Self {
-        Former { front, which, waker: front.take_waker(which) }
+        Former {
+            front,
+            which,
+            waker: front.take_waker(which),
+        }
     }
 }
 

@@ -90,7 +90,9 @@ impl FileWriter {
             work: Condvar::new(),
             progress: Condvar::new(),
         };
-        FileWriter { shared: Arc::new(shared) }
+        FileWriter {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Goes live: empties the file if `truncate` says so, and queues up behind earlier writers
@@ -180,13 +182,18 @@ impl Drain for FileWriter {
 /// process that wants to end.
 pub(crate) fn unwritten() -> u64 {
     let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
-    live.iter().filter_map(Weak::upgrade).map(|writer| writer.lock().pending()).sum()
+    live.iter()
+        .filter_map(Weak::upgrade)
+        .map(|writer| writer.lock().pending())
+        .sum()
 }
 
 /// Whether a live writer has the file with this device and inode open.
 fn in_use(file: (u64, u64)) -> bool {
     let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
-    live.iter().filter_map(Weak::upgrade).any(|writer| writer.file == Some(file))
+    live.iter()
+        .filter_map(Weak::upgrade)
+        .any(|writer| writer.file == Some(file))
 }
 
 impl State {
@@ -408,7 +415,10 @@ impl Shared {
 }
 
 fn is_writable(fd: &OwnedFd, limit: Duration) -> bool {
-    let timeout = Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() };
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: limit.subsec_nanos().into(),
+    };
     poll(&mut [PollFd::new(fd, PollFlags::OUT)], Some(&timeout)).is_ok_and(|ready| ready > 0)
 }
 

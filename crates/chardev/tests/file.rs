@@ -11,7 +11,9 @@ use chardev::{BlockingFrontEnd, Chardevs, Event};
 use common::{DEADLINE, add, change, read_until, ring, text, wait_for};
 
 fn wait_content(path: &std::path::Path, content: &str) {
-    wait_for(content, || (fs::read_to_string(path).ok()? == content).then_some(()));
+    wait_for(content, || {
+        (fs::read_to_string(path).ok()? == content).then_some(())
+    });
 }
 
 #[test]
@@ -21,7 +23,11 @@ fn a_file_is_truncated_or_appended_to() {
     fs::write(&path, "old ").unwrap();
     let chardevs = Chardevs::new().unwrap();
     let options = Options::new("file").with("out", text(&path));
-    add(&chardevs, "con0", &options.clone().with("append", OptionValue::Bool(true)));
+    add(
+        &chardevs,
+        "con0",
+        &options.clone().with("append", OptionValue::Bool(true)),
+    );
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
     front.write(b"more");
     wait_content(&path, "old more");
@@ -34,21 +40,30 @@ fn a_file_is_truncated_or_appended_to() {
 fn changes_of_a_file_to_itself_keep_everything_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out");
-    let options =
-        Options::new("file").with("out", text(&path)).with("append", OptionValue::Bool(true));
+    let options = Options::new("file")
+        .with("out", text(&path))
+        .with("append", OptionValue::Bool(true));
     let chardevs = Chardevs::new().unwrap();
     add(&chardevs, "con0", &options);
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
     let mut expected = String::new();
     for round in 0..50 {
         let text = format!("{round:07}\n").repeat(2000);
-        assert_eq!(front.write_all(text.as_bytes(), Some(DEADLINE)).unwrap(), text.len());
+        assert_eq!(
+            front.write_all(text.as_bytes(), Some(DEADLINE)).unwrap(),
+            text.len()
+        );
         expected.push_str(&text);
         change(&chardevs, "con0", &options).unwrap();
     }
     chardevs.block_on(chardevs.shut_down(DEADLINE));
-    wait_for("the file", || (fs::metadata(&path).unwrap().len() >= expected.len() as u64).then_some(()));
-    assert!(fs::read_to_string(&path).unwrap() == expected, "bytes moved or are missing");
+    wait_for("the file", || {
+        (fs::metadata(&path).unwrap().len() >= expected.len() as u64).then_some(())
+    });
+    assert!(
+        fs::read_to_string(&path).unwrap() == expected,
+        "bytes moved or are missing"
+    );
 }
 
 #[test]
@@ -105,11 +120,20 @@ fn the_log_goes_on_through_changes_and_holds_each_byte_once() {
 #[test]
 fn a_full_disk_holds_the_device_and_loses_nothing_silently() {
     let chardevs = Chardevs::new().unwrap();
-    add(&chardevs, "con0", &Options::new("file").with("out", text("/dev/full")));
+    add(
+        &chardevs,
+        "con0",
+        &Options::new("file").with("out", text("/dev/full")),
+    );
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
-    front.write_all(b"refused", Some(Duration::from_millis(100))).unwrap();
+    front
+        .write_all(b"refused", Some(Duration::from_millis(100)))
+        .unwrap();
     let stats = front.stats();
-    assert_eq!(stats.output_accepted, stats.output_delivered + stats.output_discarded);
+    assert_eq!(
+        stats.output_accepted,
+        stats.output_delivered + stats.output_discarded
+    );
     change(&chardevs, "con0", &ring(64)).unwrap();
     assert_eq!(front.write(b"ok"), 2);
 }

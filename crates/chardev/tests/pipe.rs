@@ -29,11 +29,17 @@ fn bytes_pass_both_ways() {
     add(&chardevs, "con0", &fifos(dir.path(), "p"));
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
     assert_eq!(front.write(b"out"), 3);
-    let mut reader = OpenOptions::new().read(true).open(dir.path().join("p.out")).unwrap();
+    let mut reader = OpenOptions::new()
+        .read(true)
+        .open(dir.path().join("p.out"))
+        .unwrap();
     let mut got = [0; 3];
     reader.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"out");
-    let mut writer = OpenOptions::new().write(true).open(dir.path().join("p.in")).unwrap();
+    let mut writer = OpenOptions::new()
+        .write(true)
+        .open(dir.path().join("p.in"))
+        .unwrap();
     writer.write_all(b"in").unwrap();
     assert_eq!(read_until(&front, 2), b"in");
 }
@@ -44,7 +50,11 @@ fn one_file_serves_both_directions() {
     let path = dir.path().join("both");
     make_fifo(&path);
     let chardevs = Chardevs::new().unwrap();
-    add(&chardevs, "con0", &Options::new("pipe").with("device", text(&path)));
+    add(
+        &chardevs,
+        "con0",
+        &Options::new("pipe").with("device", text(&path)),
+    );
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
     assert_eq!(front.write(b"round"), 5);
     assert_eq!(read_until(&front, 5), b"round");
@@ -64,14 +74,20 @@ fn a_full_pipe_holds_the_device_and_a_change_loses_nothing() {
         }
         accepted += count;
     }
-    let mut writer = OpenOptions::new().write(true).open(dir.path().join("p.in")).unwrap();
+    let mut writer = OpenOptions::new()
+        .write(true)
+        .open(dir.path().join("p.in"))
+        .unwrap();
     writer.write_all(&[b'i'; 30000]).unwrap();
     change(&chardevs, "con0", &ring(64)).unwrap();
     assert_eq!(front.write(b"goes on"), 7);
     assert_eq!(read_until(&front, 30000), [b'i'; 30000]);
 
     // The reader comes only now, and gets everything and then its end-of-file.
-    let mut reader = OpenOptions::new().read(true).open(dir.path().join("p.out")).unwrap();
+    let mut reader = OpenOptions::new()
+        .read(true)
+        .open(dir.path().join("p.out"))
+        .unwrap();
     let mut all = Vec::new();
     reader.read_to_end(&mut all).unwrap();
     assert_eq!(all.len(), accepted);

@@ -212,7 +212,10 @@ fn cases(rig: &Rig) -> Vec<(Options, String)> {
     );
     case(
         unix(&path("folder"), true),
-        format!("Failed to unlink socket {}: Is a directory", shown("folder")),
+        format!(
+            "Failed to unlink socket {}: Is a directory",
+            shown("folder")
+        ),
     );
     case(
         unix(&path("precious"), true),

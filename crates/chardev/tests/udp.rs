@@ -17,7 +17,11 @@ fn console(chardevs: &Chardevs) -> UdpSocket {
         port: peer.local_addr().unwrap().port().to_string(),
         ..InetAddress::default()
     });
-    add(chardevs, "con0", &Options::new("udp").with("remote", OptionValue::Address(remote)));
+    add(
+        chardevs,
+        "con0",
+        &Options::new("udp").with("remote", OptionValue::Address(remote)),
+    );
     peer
 }
 

@@ -6,8 +6,17 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser};
 
 /// The options that QEMU spells with one dash.
-const SINGLE_DASH: &[&str] =
-    &["chardev", "device", "mon", "qmp", "qmp-pretty", "name", "pidfile", "version", "help"];
+const SINGLE_DASH: &[&str] = &[
+    "chardev",
+    "device",
+    "mon",
+    "qmp",
+    "qmp-pretty",
+    "name",
+    "pidfile",
+    "version",
+    "help",
+];
 
 /// Owns consoles: programs, and whatever chardevs couple, on back ends that can be changed live.
 ///
@@ -66,12 +75,18 @@ pub fn command() -> clap::Command {
 }
 
 fn two_dashes(argument: OsString) -> OsString {
-    let Some(text) = argument.to_str() else { return argument };
+    let Some(text) = argument.to_str() else {
+        return argument;
+    };
     let Some(name) = text.strip_prefix('-').filter(|name| !name.starts_with('-')) else {
         return argument;
     };
     let word = name.split('=').next().unwrap_or(name);
-    if SINGLE_DASH.contains(&word) { format!("-{text}").into() } else { argument }
+    if SINGLE_DASH.contains(&word) {
+        format!("-{text}").into()
+    } else {
+        argument
+    }
 }
 
 #[cfg(test)]
@@ -84,7 +99,13 @@ mod tests {
             Args::parse_from(words.iter().map(|word| two_dashes(OsString::from(word))))
         };
         let one = read(&["chardevd", "-chardev", "null,id=a", "-qmp", "stdio", "-v"]);
-        let two = read(&["chardevd", "--chardev", "null,id=a", "--qmp=stdio", "--verbose"]);
+        let two = read(&[
+            "chardevd",
+            "--chardev",
+            "null,id=a",
+            "--qmp=stdio",
+            "--verbose",
+        ]);
         assert_eq!(format!("{one:?}"), format!("{two:?}"));
         assert!(read(&["chardevd"]).is_default());
     }

@@ -43,7 +43,11 @@ impl Context {
             Command::ChardevSendBreak { id } => self.chardevs.send_break(&id).map_err(generic),
             Command::QueryChardev => return Ok(self.query_chardev()),
             Command::QueryChardevBackends => return Ok(query_chardev_backends()),
-            Command::RingbufRead { device, size, format } => {
+            Command::RingbufRead {
+                device,
+                size,
+                format,
+            } => {
                 return self.ringbuf_read(&device, size, format);
             }
             Command::RingbufWrite { device, data } => {
@@ -76,7 +80,12 @@ impl Context {
                 .with("filename", info.filename.as_str())
                 .with("label", info.label.as_str())
         };
-        self.chardevs.list().iter().map(describe).collect::<Vec<_>>().into()
+        self.chardevs
+            .list()
+            .iter()
+            .map(describe)
+            .collect::<Vec<_>>()
+            .into()
     }
 
     fn ringbuf_read(
@@ -122,7 +131,9 @@ impl Context {
 
     fn query_stats(&self, id: Option<&str>) -> Result<Json, QmpError> {
         let all = self.chardevs.list();
-        let wanted = all.iter().filter(|info| id.is_none_or(|id| info.label == id));
+        let wanted = all
+            .iter()
+            .filter(|info| id.is_none_or(|id| info.label == id));
         let described: Vec<_> = wanted
             .filter_map(|info| Some(describe_stats(info, &self.chardevs.stats(&info.label)?)))
             .collect();
@@ -141,7 +152,9 @@ fn chardev_return(info: &Info) -> Json {
 }
 
 fn query_chardev_backends() -> Json {
-    let names = KINDS.iter().map(|kind| Object::new().with("name", kind.spec.name));
+    let names = KINDS
+        .iter()
+        .map(|kind| Object::new().with("name", kind.spec.name));
     names.collect::<Vec<_>>().into()
 }
 

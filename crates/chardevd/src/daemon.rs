@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chardev::Chardevs;
 use chardev::back::FdSource;
 use chardev::spec::{OptionValue, Options};
-use chardev::Chardevs;
 use chardev_qapi::cmdline::{parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
 use rustix::fs::Mode;
@@ -42,8 +42,18 @@ pub fn run(args: &Args) -> Result<(), String> {
     let chardevs = Chardevs::new().map_err(|error| format!("cannot start: {error}"))?;
     signals::listen(stop.clone()).map_err(|error| format!("cannot listen for signals: {error}"))?;
     let pidfile = args.pidfile.as_ref().map(PidFile::create).transpose()?;
-    let mut daemon = Daemon { chardevs, stop, fds: inherited, held: HashSet::new(), tasks: Vec::new() };
-    let started = if args.is_default() { daemon.start_default() } else { daemon.start(args) };
+    let mut daemon = Daemon {
+        chardevs,
+        stop,
+        fds: inherited,
+        held: HashSet::new(),
+        tasks: Vec::new(),
+    };
+    let started = if args.is_default() {
+        daemon.start_default()
+    } else {
+        daemon.start(args)
+    };
     if started.is_err() {
         daemon.stop.request(crate::stop::Reason::Signal);
     }
@@ -68,16 +78,20 @@ impl Daemon {
             let parsed = parsed.map_err(|error| format!("-chardev {line}: {error}"))?;
             warn_all(&parsed.warnings);
             if parsed.mux {
-                return Err(format!("-chardev {line}: 'mux' is not a valid char driver name"));
+                return Err(format!(
+                    "-chardev {line}: 'mux' is not a valid char driver name"
+                ));
             }
             self.add(&parsed.id, parsed.options)
                 .map_err(|error| format!("-chardev {line}: {error}"))?;
         }
         for line in &args.device {
-            self.start_device(line).map_err(|error| format!("-device {line}: {error}"))?;
+            self.start_device(line)
+                .map_err(|error| format!("-device {line}: {error}"))?;
         }
         for line in &args.mon {
-            self.start_mon(line, &args.name).map_err(|error| format!("-mon {line}: {error}"))?;
+            self.start_mon(line, &args.name)
+                .map_err(|error| format!("-mon {line}: {error}"))?;
         }
         let plain = args.qmp.iter().map(|dev| ("-qmp", dev, false));
         let pretty = args.qmp_pretty.iter().map(|dev| ("-qmp-pretty", dev, true));
@@ -100,19 +114,25 @@ impl Daemon {
             restart: true,
             cwd: None,
         });
-        self.tasks.push(device.start(&self.chardevs, |_| false, &self.stop)?);
+        self.tasks
+            .push(device.start(&self.chardevs, |_| false, &self.stop)?);
         // The socket is made for this user alone; nothing else runs yet that could create files.
         let old = rustix::process::umask(Mode::from_raw_mode(0o177));
         let path = socket.display().to_string().replace(',', ",,");
         let started = self.start_qmp(&format!("unix:{path},server=on,wait=off"), 0, false, &None);
         rustix::process::umask(old);
         started?;
-        let option = if std::env::var_os("XDG_RUNTIME_DIR").is_some() || default::default_socket() == socket {
+        let option = if std::env::var_os("XDG_RUNTIME_DIR").is_some()
+            || default::default_socket() == socket
+        {
             String::new()
         } else {
             format!(" --socket {}", socket.display())
         };
-        println!("Console con0 runs {shell}; QMP is on {}. In another terminal, try:", socket.display());
+        println!(
+            "Console con0 runs {shell}; QMP is on {}. In another terminal, try:",
+            socket.display()
+        );
         println!("  chardevctl{option} attach con0        (Ctrl-] then . leaves it running)");
         println!("  chardevctl{option} change con0 pty    (or: chardevctl list, chardevctl demo)");
         Ok(())
@@ -135,7 +155,10 @@ impl Daemon {
             println!("char device redirected to {pty} (label {id})");
         }
         if waits {
-            eprintln!("chardevd: info: waiting for connection on: {}", info.filename);
+            eprintln!(
+                "chardevd: info: waiting for connection on: {}",
+                info.filename
+            );
             self.held.insert(id.to_owned());
         }
         Ok(())
@@ -158,12 +181,19 @@ impl Daemon {
         match opts.get("mode").unwrap_or("control") {
             "control" => {}
             "readline" => {
-                return Err("the human monitor (mode=readline) is not in this version; use mode=control".to_owned());
+                return Err(
+                    "the human monitor (mode=readline) is not in this version; use mode=control"
+                        .to_owned(),
+                );
             }
             mode => return Err(format!("Parameter 'mode' does not accept value '{mode}'")),
         }
-        let pretty = opts.get("pretty").map_or(Ok(false), |value| parse_bool("pretty", value))?;
-        let id = opts.get("chardev").ok_or("Parameter 'chardev' is missing")?;
+        let pretty = opts
+            .get("pretty")
+            .map_or(Ok(false), |value| parse_bool("pretty", value))?;
+        let id = opts
+            .get("chardev")
+            .ok_or("Parameter 'chardev' is missing")?;
         self.start_monitor(id, pretty, name)
     }
 
@@ -192,17 +222,25 @@ impl Daemon {
         pretty: bool,
         name: &Option<String>,
     ) -> Result<(), String> {
-        let front =
-            self.chardevs.front_end(id, Arc::new(Hooks)).map_err(|error| error.to_string())?;
+        let front = self
+            .chardevs
+            .front_end(id, Arc::new(Hooks))
+            .map_err(|error| error.to_string())?;
         let chardevs = self.chardevs.clone();
         let monitor = Monitor::new(front, pretty, chardevs, name.clone(), self.stop.clone());
-        self.tasks.push(self.chardevs.runtime().spawn(monitor.run()));
+        self.tasks
+            .push(self.chardevs.runtime().spawn(monitor.run()));
         Ok(())
     }
 
     /// Waits for the wish to end, then for the devices, then for the peers.
     fn serve(self) {
-        let Daemon { chardevs, stop, tasks, .. } = self;
+        let Daemon {
+            chardevs,
+            stop,
+            tasks,
+            ..
+        } = self;
         let ending = chardevs.clone();
         chardevs.block_on(async move {
             stop.requested().await;
@@ -244,4 +282,3 @@ fn warn_all(warnings: &[String]) {
         eprintln!("chardevd: warning: {warning}");
     }
 }
-

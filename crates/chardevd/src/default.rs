@@ -11,7 +11,10 @@ pub fn default_socket() -> PathBuf {
     let uid = rustix::process::getuid().as_raw();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let run_user = PathBuf::from(format!("/run/user/{uid}"));
-    match runtime.filter(|dir| dir.is_absolute()).or(run_user.is_dir().then_some(run_user)) {
+    match runtime
+        .filter(|dir| dir.is_absolute())
+        .or(run_user.is_dir().then_some(run_user))
+    {
         Some(dir) => dir.join("chardevd/qmp.sock"),
         None => PathBuf::from(format!("/tmp/chardevd-{uid}/qmp.sock")),
     }
@@ -29,7 +32,10 @@ pub(crate) fn prepare(socket: &Path) -> Result<(), String> {
     made.map_err(|error| format!("cannot create {}: {error}", dir.display()))?;
     let owner = std::fs::metadata(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     if owner.uid() != rustix::process::getuid().as_raw() {
-        return Err(format!("{} belongs to another user; set XDG_RUNTIME_DIR", dir.display()));
+        return Err(format!(
+            "{} belongs to another user; set XDG_RUNTIME_DIR",
+            dir.display()
+        ));
     }
     match UnixStream::connect(socket) {
         Ok(_) => Err(format!(
@@ -37,7 +43,8 @@ pub(crate) fn prepare(socket: &Path) -> Result<(), String> {
         )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(socket).map_err(|error| format!("cannot remove stale {shown}: {error}"))
+            std::fs::remove_file(socket)
+                .map_err(|error| format!("cannot remove stale {shown}: {error}"))
         }
         Err(error) => Err(format!("cannot use {shown}: {error}")),
     }

@@ -1,14 +1,17 @@
-//! The two places where the operating system hands out what Rust cannot check: descriptors that
-//! were open when we were started, and the moment between `fork` and `exec`.
+//! The places where the operating system hands out what Rust cannot check: descriptors that were
+//! open when we were started, one that a runtime watches, and the moment between `fork` and `exec`.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
 use chardev::back::FdSource;
 use rustix::io::FdFlags;
+use tokio::io::unix::AsyncFd;
+use tokio::io::unix::AsyncFd;
 
 /// The descriptors above 2 that we were started with, each handed out once, by number.
 #[derive(Debug)]
@@ -19,9 +22,13 @@ pub struct Inherited {
 impl Inherited {
     /// Notes what is open now. Call it first thing in `main`, before anything else opens some.
     pub fn collect() -> Self {
-        let entries = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-        let listed: Vec<RawFd> =
-            entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        let entries = fs::read_dir("/proc/self/fd")
+            .into_iter()
+            .flatten()
+            .flatten();
+        let listed: Vec<RawFd> = entries
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect();
         // One of those was the listing itself, which is closed by now.
         let open = listed.into_iter().filter(|number| {
             *number > 2 && fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
@@ -33,21 +40,35 @@ impl Inherited {
             // Our own children are not to inherit it again. This fails for no open descriptor.
             let _ = rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
         }
-        Inherited { numbers: Mutex::new(numbers) }
+        Inherited {
+            numbers: Mutex::new(numbers),
+        }
     }
 }
 
 impl FdSource for Inherited {
     fn take(&self, name: &str) -> Result<OwnedFd, String> {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = name.parse().map_err(|_| "Unable to parse FD number".to_owned())?;
+        let number = name
+            .parse()
+            .map_err(|_| "Unable to parse FD number".to_owned())?;
         if !numbers.remove(&number) {
-            return Err(format!("File descriptor '{number}' is not open or in use already"));
+            return Err(format!(
+                "File descriptor '{number}' is not open or in use already"
+            ));
         }
         // SAFETY: it was open before we opened anything, and its number leaves the set, so nobody
         // else in this process owns it now or later.
         Ok(unsafe { OwnedFd::from_raw_fd(number) })
     }
+}
+
+/// Registers a descriptor with the runtime of the calling thread.
+pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the `AsyncFd` owns the only handle of the descriptor, so it stays open and the same
+    // for as long as the `AsyncFd` lives.
+    let registered = unsafe { AsyncFd::register(fd) };
+    registered.map_err(io::Error::from)
 }
 
 /// Makes the program that `command` starts the leader of a session on its standard input, which
@@ -61,4 +82,12 @@ pub(crate) fn lead_session(command: &mut tokio::process::Command) {
     // SAFETY: two system calls, which is all a child of a process with threads may do here: no
     // allocation, no lock, no panic.
     unsafe { command.pre_exec(between) };
+}
+
+/// Registers a descriptor with the tokio runtime of the calling thread.
+pub(crate) fn async_fd(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the `AsyncFd` owns the only handle of the descriptor, so it stays open and the
+    // same for as long as the `AsyncFd` lives.
+    let registered = unsafe { AsyncFd::register(fd) };
+    registered.map_err(std::io::Error::from)
 }

@@ -39,7 +39,8 @@ impl NamedFds {
     /// There is none.
     pub fn close(&self, name: &str) -> Result<(), String> {
         let fd = self.lock().remove(name);
-        fd.map(drop).ok_or_else(|| format!("File descriptor named '{name}' not found"))
+        fd.map(drop)
+            .ok_or_else(|| format!("File descriptor named '{name}' not found"))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, OwnedFd>> {

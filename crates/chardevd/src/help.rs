@@ -18,15 +18,25 @@ pub fn chardev(text: &str) -> Option<String> {
         return Some(list);
     }
     let opts = parse_opts(text, "backend");
-    let asked = text.split(',').skip(1).any(|word| word == "help" || word == "?");
+    let asked = text
+        .split(',')
+        .skip(1)
+        .any(|word| word == "help" || word == "?");
     let kind = opts.get("backend").filter(|_| asked)?;
-    let spec = chardev::back::specs().into_iter().find(|spec| spec.name == kind)?;
+    let spec = chardev::back::specs()
+        .into_iter()
+        .find(|spec| spec.name == kind)?;
     let mut list = format!("{}: {}\n\nOptions:\n", spec.name, spec.summary);
     for option in spec.options.iter().chain(chardev::spec::COMMON_OPTIONS) {
         if !option.cli.is_empty() {
             let _ = writeln!(list, "  {:<28} {}", usage(option), option.help);
         } else if matches!(option.ty, OptionType::Address) {
-            let _ = writeln!(list, "  {:<28} {}", format!("({})", option.name), option.help);
+            let _ = writeln!(
+                list,
+                "  {:<28} {}",
+                format!("({})", option.name),
+                option.help
+            );
         }
     }
     Some(list)
@@ -35,7 +45,10 @@ pub fn chardev(text: &str) -> Option<String> {
 /// The help that a `--device` argument asks for, if it does.
 pub fn device(text: &str) -> Option<String> {
     let word = text.split(',').next().unwrap_or_default();
-    let asked = text.split(',').skip(1).any(|word| word == "help" || word == "?");
+    let asked = text
+        .split(',')
+        .skip(1)
+        .any(|word| word == "help" || word == "?");
     if !asked && !["help", "?"].contains(&word) {
         return None;
     }

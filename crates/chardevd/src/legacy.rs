@@ -44,8 +44,14 @@ mod tests {
     #[test]
     fn device_strings_become_chardev_lines() {
         for (text, line) in [
-            ("unix:/tmp/q,server=on,wait=off", "socket,path=/tmp/q,server=on,wait=off"),
-            ("tcp:localhost:4444,server=on", "socket,host=localhost,port=4444,server=on"),
+            (
+                "unix:/tmp/q,server=on,wait=off",
+                "socket,path=/tmp/q,server=on,wait=off",
+            ),
+            (
+                "tcp:localhost:4444,server=on",
+                "socket,host=localhost,port=4444,server=on",
+            ),
             ("tcp::4444", "socket,host=,port=4444"),
             ("tcp:[::1]:4444", "socket,host=::1,port=4444"),
             ("stdio", "stdio"),
@@ -53,9 +59,15 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(Legacy::New(line.to_owned())), "{text}");
         }
-        assert_eq!(parse("chardev:mon0"), Ok(Legacy::Existing("mon0".to_owned())));
+        assert_eq!(
+            parse("chardev:mon0"),
+            Ok(Legacy::Existing("mon0".to_owned()))
+        );
         for text in ["nosuch", "unix:", "tcp:80", "chardev:", ""] {
-            assert_eq!(parse(text), Err(format!("'{text}' is not a valid char driver")));
+            assert_eq!(
+                parse(text),
+                Err(format!("'{text}' is not a valid char driver"))
+            );
         }
     }
 }

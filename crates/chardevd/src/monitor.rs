@@ -91,7 +91,11 @@ impl Monitor {
             running: None,
             unread: VecDeque::new(),
             sent: VecDeque::new(),
-            context: commands::Context { chardevs, name, fds: Arc::<NamedFds>::default() },
+            context: commands::Context {
+                chardevs,
+                name,
+                fds: Arc::<NamedFds>::default(),
+            },
             stopping: Box::pin(stop.requested()),
             stop,
             stopped: false,
@@ -127,11 +131,17 @@ impl Monitor {
         if self.stopped {
             return false;
         }
-        let Poll::Ready(reason) = self.stopping.as_mut().poll(cx) else { return false };
+        let Poll::Ready(reason) = self.stopping.as_mut().poll(cx) else {
+            return false;
+        };
         self.stopped = true;
         self.running = None;
-        let data = Object::new().with("guest", false).with("reason", reason.as_str());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let data = Object::new()
+            .with("guest", false)
+            .with("reason", reason.as_str());
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         self.session.send_event("SHUTDOWN", Some(data.into()), now)
     }
 
@@ -153,8 +163,12 @@ impl Monitor {
         if self.running.is_none() {
             self.begin_next();
         }
-        let Some(running) = &mut self.running else { return false };
-        let Poll::Ready(result) = running.work.as_mut().poll(cx) else { return false };
+        let Some(running) = &mut self.running else {
+            return false;
+        };
+        let Poll::Ready(result) = running.work.as_mut().poll(cx) else {
+            return false;
+        };
         self.session.respond(running.token, result);
         if running.is_quit {
             self.stop.request(Reason::Quit);
@@ -164,7 +178,9 @@ impl Monitor {
     }
 
     fn begin_next(&mut self) {
-        let Some(request) = self.session.poll_request() else { return };
+        let Some(request) = self.session.poll_request() else {
+            return;
+        };
         let sent = match request.command {
             Command::GetFd { .. } => self.sent.pop_front(),
             _ => None,

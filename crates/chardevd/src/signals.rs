@@ -14,15 +14,19 @@ use crate::stop::{Reason, Stop};
 /// # Errors
 /// The process is out of threads or descriptors.
 pub fn listen(stop: Stop) -> io::Result<()> {
-    let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| !is_ignored(*signal));
+    let wanted = [SIGHUP, SIGINT, SIGTERM]
+        .into_iter()
+        .filter(|signal| !is_ignored(*signal));
     let mut signals = Signals::new(wanted)?;
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            if !stop.request(Reason::Signal) {
-                std::process::exit(128 + signal);
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if !stop.request(Reason::Signal) {
+                    std::process::exit(128 + signal);
+                }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }
 

@@ -31,7 +31,9 @@ pub struct Stop {
 
 impl Default for Stop {
     fn default() -> Self {
-        Stop { reason: Arc::new(watch::Sender::new(None)) }
+        Stop {
+            reason: Arc::new(watch::Sender::new(None)),
+        }
     }
 }
 

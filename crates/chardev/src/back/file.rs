@@ -58,16 +58,28 @@ pub(super) static KIND: Kind = Kind {
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
     let append = options.bool_or("append", false);
     let path = options.str("out").unwrap_or_default();
-    let input = options.str("in").map(|path| Source::open(path, context)).transpose()?;
+    let input = options
+        .str("in")
+        .map(|path| Source::open(path, context))
+        .transpose()?;
     let (target, created) =
         open_target(path, append).map_err(|error| could_not("open", path, error))?;
     let sink = if target.file_type() == FileType::RegularFile {
         Sink::Queued(FileWriter::new(target, path, &context.port))
     } else {
         let fd = Arc::new(target.fd);
-        Sink::Direct { watch: FdWatch::new(&context.port, Arc::clone(&fd)).ok(), fd }
+        Sink::Direct {
+            watch: FdWatch::new(&context.port, Arc::clone(&fd)).ok(),
+            fd,
+        }
     };
-    Ok(Box::new(File { sink, input, created, truncate: !append, events: Vec::new() }))
+    Ok(Box::new(File {
+        sink,
+        input,
+        created,
+        truncate: !append,
+        events: Vec::new(),
+    }))
 }
 
 struct File {
@@ -81,7 +93,10 @@ struct File {
 enum Sink {
     Queued(FileWriter),
     /// What epoll refuses, such as `/dev/null`, never says "not now" and needs no watch.
-    Direct { fd: Arc<OwnedFd>, watch: Option<FdWatch> },
+    Direct {
+        fd: Arc<OwnedFd>,
+        watch: Option<FdWatch>,
+    },
 }
 
 struct Source {
@@ -99,7 +114,10 @@ impl Source {
             return Err(failed(Errno::ISDIR));
         }
         let fd = Arc::new(fd);
-        Ok(Source { watch: FdWatch::new(&context.port, Arc::clone(&fd)).ok(), fd })
+        Ok(Source {
+            watch: FdWatch::new(&context.port, Arc::clone(&fd)).ok(),
+            fd,
+        })
     }
 }
 
@@ -126,7 +144,11 @@ impl Backend for File {
                 Err(_) => return Sent::NoPeer,
             },
         };
-        if taken > 0 { Sent::Taken(taken) } else { Sent::Full }
+        if taken > 0 {
+            Sent::Taken(taken)
+        } else {
+            Sent::Full
+        }
     }
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
@@ -140,7 +162,8 @@ impl Backend for File {
             Err(Errno::AGAIN | Errno::INTR) => 0,
             Ok(_) | Err(_) => {
                 self.input = None;
-                self.events.push(BackendEvent::Closed { unread: Vec::new() });
+                self.events
+                    .push(BackendEvent::Closed { unread: Vec::new() });
                 0
             }
         }
@@ -150,12 +173,18 @@ impl Backend for File {
         if interest.contains(Ready::WRITE) {
             match &self.sink {
                 Sink::Queued(writer) => writer.watch(),
-                Sink::Direct { watch: Some(watch), .. } => watch.arm(Ready::WRITE),
+                Sink::Direct {
+                    watch: Some(watch), ..
+                } => watch.arm(Ready::WRITE),
                 Sink::Direct { .. } => {}
             }
         }
-        if let (true, Some(Source { watch: Some(watch), .. })) =
-            (interest.contains(Ready::READ), &self.input)
+        if let (
+            true,
+            Some(Source {
+                watch: Some(watch), ..
+            }),
+        ) = (interest.contains(Ready::READ), &self.input)
         {
             watch.arm(Ready::READ);
         }
@@ -167,9 +196,9 @@ impl Backend for File {
 
     fn activate(&mut self) -> Result<(), String> {
         if let Sink::Queued(writer) = &self.sink {
-            writer
-                .activate(self.truncate)
-                .map_err(|error| format!("Could not truncate file: {}", crate::sys::strerror(error)))?;
+            writer.activate(self.truncate).map_err(|error| {
+                format!("Could not truncate file: {}", crate::sys::strerror(error))
+            })?;
         }
         if let Some(created) = &mut self.created {
             created.keep();
@@ -180,7 +209,9 @@ impl Backend for File {
     /// What a FIFO holds was sent by its writer. A regular file is a place, not a peer: nothing
     /// in it was sent to us before we read it.
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        let Some(Source { fd, watch: Some(_) }) = &self.input else { return (Vec::new(), false) };
+        let Some(Source { fd, watch: Some(_) }) = &self.input else {
+            return (Vec::new(), false);
+        };
         let unread = rustix::io::ioctl_fionread(fd).unwrap_or(0).min(1 << 20);
         let mut bytes = vec![0; unread as usize];
         let count = rustix::io::read(fd, &mut bytes).unwrap_or(0);

@@ -11,6 +11,8 @@ mod null;
 mod pipe;
 #[cfg(feature = "pty")]
 mod pty;
+#[cfg(any(feature = "file", feature = "pipe", feature = "stdio"))]
+mod reader;
 #[cfg(any(feature = "socket", feature = "udp"))]
 mod resolve;
 mod ringbuf;
@@ -18,6 +20,8 @@ mod ringbuf;
 mod socket;
 #[cfg(feature = "stdio")]
 pub mod stdio;
+#[cfg(any(feature = "file", feature = "pipe", feature = "stdio"))]
+mod stream;
 #[cfg(feature = "udp")]
 mod udp;
 
@@ -89,8 +93,12 @@ impl OneFd {
 
 impl FdSource for OneFd {
     fn take(&self, name: &str) -> Result<OwnedFd, String> {
-        let mut fd = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        fd.take().ok_or_else(|| format!("File descriptor named '{name}' has not been found"))
+        let mut fd = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        fd.take()
+            .ok_or_else(|| format!("File descriptor named '{name}' has not been found"))
     }
 }
 

@@ -50,7 +50,10 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
             (both, copy)
         }
     };
-    Ok(Box::new(Pipe { input: watch(input)?, output: watch(output)? }))
+    Ok(Box::new(Pipe {
+        input: watch(input)?,
+        output: watch(output)?,
+    }))
 }
 
 fn open_fifo(path: &str) -> Result<OwnedFd, Errno> {
@@ -110,7 +113,9 @@ impl Backend for Pipe {
     }
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        Box::new(RetiringPipe { output: self.output })
+        Box::new(RetiringPipe {
+            output: self.output,
+        })
     }
 }
 

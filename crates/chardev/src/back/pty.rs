@@ -44,8 +44,8 @@ pub(super) static KIND: Kind = Kind {
 
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
     let failed = |error: Errno| format!("Failed to create PTY: {}", strerror(error));
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-        .map_err(failed)?;
+    let master =
+        openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).map_err(failed)?;
     grantpt(&master).map_err(failed)?;
     unlockpt(&master).map_err(failed)?;
     let slave = ptsname(&master, Vec::new()).map_err(failed)?;
@@ -62,7 +62,10 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     let seen = inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE;
     inotify::add_watch(&presence, slave.as_str(), seen).map_err(failed)?;
 
-    let link = options.str("path").map(|path| Link::create(path, &slave)).transpose()?;
+    let link = options
+        .str("path")
+        .map(|path| Link::create(path, &slave))
+        .transpose()?;
     let watch = |fd: OwnedFd| {
         FdWatch::new(&context.port, Arc::new(fd))
             .map_err(|error| format!("Failed to create PTY: {}", strerror(error)))
@@ -185,13 +188,23 @@ impl Backend for Pty {
     }
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        let Pty { master, slave, link, .. } = *self;
+        let Pty {
+            master,
+            slave,
+            link,
+            ..
+        } = *self;
         drop(link);
         let reader_end = ioctl_tiocgptpeer(
             master.fd(),
             OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
         );
-        Box::new(RetiringPty { master, reader_end: reader_end.ok(), slave, parted: false })
+        Box::new(RetiringPty {
+            master,
+            reader_end: reader_end.ok(),
+            slave,
+            parted: false,
+        })
     }
 }
 
@@ -206,10 +219,18 @@ struct RetiringPty {
 
 impl Drain for RetiringPty {
     fn pending(&mut self) -> u64 {
-        let Some(reader_end) = &self.reader_end else { return 0 };
+        let Some(reader_end) = &self.reader_end else {
+            return 0;
+        };
         // Polling also moves what is still between the two kernel buffers.
         let mut fds = [PollFd::new(reader_end, PollFlags::IN)];
-        match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+        match poll(
+            &mut fds,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        ) {
             Ok(ready) if ready > 0 && fds[0].revents().contains(PollFlags::IN) => {
                 rustix::io::ioctl_fionread(reader_end).unwrap_or(1).max(1)
             }
@@ -246,13 +267,17 @@ impl Link {
     fn create(path: &str, slave: &str) -> Result<Self, String> {
         std::os::unix::fs::symlink(slave, path)
             .map_err(|error| format!("Failed to create PTY symlink: {}", strerror(error)))?;
-        Ok(Link { path: path.into(), slave: slave.to_owned() })
+        Ok(Link {
+            path: path.into(),
+            slave: slave.to_owned(),
+        })
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if std::fs::read_link(&self.path).is_ok_and(|target| target.as_os_str() == self.slave.as_str())
+        if std::fs::read_link(&self.path)
+            .is_ok_and(|target| target.as_os_str() == self.slave.as_str())
         {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -262,7 +287,13 @@ impl Drop for Link {
 fn is_hung_up(master: &FdWatch) -> bool {
     let fd = master.fd();
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
-    let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    let _ = poll(
+        &mut fds,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    );
     fds[0].revents().contains(PollFlags::HUP)
 }
 

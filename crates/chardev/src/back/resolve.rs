@@ -25,7 +25,10 @@ pub(crate) async fn resolve(
 ) -> Result<Vec<SocketAddr>, String> {
     let family = Family::of(inet)?;
     let failed = |cause: &str| {
-        format!("address resolution failed for {}:{}: {cause}", inet.host, inet.port)
+        format!(
+            "address resolution failed for {}:{}: {cause}",
+            inet.host, inet.port
+        )
     };
     let port = match parse_port(&inet.port) {
         Some(port) => port,
@@ -96,7 +99,10 @@ fn parse_port(text: &str) -> Option<u16> {
     if text.is_empty() {
         return Some(0);
     }
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 /// A port given by the name of its service.
@@ -115,7 +121,9 @@ fn find_service(table: &str, name: &str) -> Option<u16> {
         let official = words.next()?;
         let (port, protocol) = words.next()?.split_once('/')?;
         let named = official == name || words.any(|alias| alias == name);
-        (named && matches!(protocol, "tcp" | "udp")).then(|| port.parse().ok()).flatten()
+        (named && matches!(protocol, "tcp" | "udp"))
+            .then(|| port.parse().ok())
+            .flatten()
     })
 }
 
@@ -133,12 +141,19 @@ mod tests {
     use super::*;
 
     fn resolve_now(inet: &InetAddress, purpose: Purpose) -> Result<Vec<SocketAddr>, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(resolve(inet, purpose))
     }
 
     fn inet(host: &str, port: &str) -> InetAddress {
-        InetAddress { host: host.to_owned(), port: port.to_owned(), ..InetAddress::default() }
+        InetAddress {
+            host: host.to_owned(),
+            port: port.to_owned(),
+            ..InetAddress::default()
+        }
     }
 
     #[test]
@@ -146,15 +161,28 @@ mod tests {
         let found = resolve_now(&inet("::1", "80"), Purpose::Connect).unwrap();
         assert_eq!(found, ["[::1]:80".parse().unwrap()]);
         let found = resolve_now(&inet("", ""), Purpose::Bind).unwrap();
-        assert_eq!(found, ["0.0.0.0:0".parse().unwrap(), "[::]:0".parse().unwrap()]);
+        assert_eq!(
+            found,
+            ["0.0.0.0:0".parse().unwrap(), "[::]:0".parse().unwrap()]
+        );
     }
 
     #[test]
     fn families_can_be_chosen() {
-        let choose = |ipv4, ipv6| InetAddress { ipv4, ipv6, ..inet("", "1") };
+        let choose = |ipv4, ipv6| InetAddress {
+            ipv4,
+            ipv6,
+            ..inet("", "1")
+        };
         let v6: Vec<SocketAddr> = vec!["[::]:1".parse().unwrap()];
-        assert_eq!(resolve_now(&choose(Some(false), None), Purpose::Bind), Ok(v6.clone()));
-        assert_eq!(resolve_now(&choose(None, Some(true)), Purpose::Bind), Ok(v6));
+        assert_eq!(
+            resolve_now(&choose(Some(false), None), Purpose::Bind),
+            Ok(v6.clone())
+        );
+        assert_eq!(
+            resolve_now(&choose(None, Some(true)), Purpose::Bind),
+            Ok(v6)
+        );
         assert_eq!(
             resolve_now(&choose(Some(false), Some(false)), Purpose::Bind),
             Err("Cannot disable IPv4 and IPv6 at same time".to_owned())
@@ -164,19 +192,34 @@ mod tests {
     #[test]
     fn failures_speak_as_the_c_library() {
         let fails = |inet: InetAddress, cause: &str| {
-            let text = format!("address resolution failed for {}:{}: {cause}", inet.host, inet.port);
+            let text = format!(
+                "address resolution failed for {}:{}: {cause}",
+                inet.host, inet.port
+            );
             assert_eq!(resolve_now(&inet, Purpose::Connect), Err(text));
         };
         fails(inet("nosuch.invalid", "1"), "Name or service not known");
         fails(inet("", "1"), "Name or service not known");
         fails(
-            InetAddress { numeric: true, ..inet("localhost", "1") },
+            InetAddress {
+                numeric: true,
+                ..inet("localhost", "1")
+            },
             "Name or service not known",
         );
-        fails(inet("127.0.0.1", "nosuchservice"), "Servname not supported for ai_socktype");
-        fails(inet("127.0.0.1", "65536"), "Servname not supported for ai_socktype");
         fails(
-            InetAddress { ipv6: Some(true), ..inet("127.0.0.1", "1") },
+            inet("127.0.0.1", "nosuchservice"),
+            "Servname not supported for ai_socktype",
+        );
+        fails(
+            inet("127.0.0.1", "65536"),
+            "Servname not supported for ai_socktype",
+        );
+        fails(
+            InetAddress {
+                ipv6: Some(true),
+                ..inet("127.0.0.1", "1")
+            },
             "Address family for hostname not supported",
         );
     }

@@ -41,16 +41,17 @@ const DEFAULT_SIZE: i64 = 65536;
 /// QEMU dies when it cannot allocate the ring; a console needs no more than this.
 const MAX_SIZE: i64 = 1 << 30;
 
-fn open<'a>(
-    kind: &'static str,
-    options: &'a Options,
-    _context: &'a OpenContext,
-) -> Opening<'a> {
+fn open<'a>(kind: &'static str, options: &'a Options, _context: &'a OpenContext) -> Opening<'a> {
     Box::pin(async move {
         let capacity = check_size(options.int("size").unwrap_or(DEFAULT_SIZE))?;
         let ring = RingBuffer::new(capacity);
         let hold = options.str("x-closed") == Some("hold");
-        Ok(Box::new(Ring { kind, ring, hold, overwritten: 0 }) as Box<dyn Backend>)
+        Ok(Box::new(Ring {
+            kind,
+            ring,
+            hold,
+            overwritten: 0,
+        }) as Box<dyn Backend>)
     })
 }
 
@@ -86,7 +87,11 @@ impl Backend for Ring {
                 taken += buf.len();
             }
         }
-        if taken == 0 { Sent::Full } else { Sent::Taken(taken) }
+        if taken == 0 {
+            Sent::Full
+        } else {
+            Sent::Taken(taken)
+        }
     }
 
     fn read(&mut self, _bufs: &mut [IoSliceMut<'_>]) -> usize {
@@ -121,7 +126,9 @@ fn check_size(size: i64) -> Result<usize, String> {
         return Err(not_power());
     }
     if size > MAX_SIZE {
-        return Err(format!("size of ringbuf chardev must be at most {MAX_SIZE}, not {size}"));
+        return Err(format!(
+            "size of ringbuf chardev must be at most {MAX_SIZE}, not {size}"
+        ));
     }
     Ok(size_bytes)
 }
@@ -141,7 +148,10 @@ mod tests {
             (5, Err(not_power)),
             (-1, Err(not_power)),
             (i64::MIN, Err(not_power)),
-            (1 << 31, Err("size of ringbuf chardev must be at most 1073741824, not 2147483648")),
+            (
+                1 << 31,
+                Err("size of ringbuf chardev must be at most 1073741824, not 2147483648"),
+            ),
             (
                 1 << 62,
                 Err("size of ringbuf chardev must be at most 1073741824, not 4611686018427387904"),
@@ -153,11 +163,22 @@ mod tests {
 
     #[test]
     fn a_full_ring_overwrites_or_holds() {
-        let ring = |hold| Ring { kind: "ringbuf", ring: RingBuffer::new(4), hold, overwritten: 0 };
+        let ring = |hold| Ring {
+            kind: "ringbuf",
+            ring: RingBuffer::new(4),
+            hold,
+            overwritten: 0,
+        };
         let bufs = [IoSlice::new(b"abc"), IoSlice::new(b"def")];
         let mut overwriting = ring(false);
         assert_eq!(overwriting.write(&bufs, &mut Vec::new()), Sent::Taken(6));
-        assert_eq!((overwriting.take_overwritten(), overwriting.take_overwritten()), (2, 0));
+        assert_eq!(
+            (
+                overwriting.take_overwritten(),
+                overwriting.take_overwritten()
+            ),
+            (2, 0)
+        );
         assert_eq!(overwriting.ring.take(9), b"cdef");
 
         let mut holding = ring(true);

@@ -55,9 +55,12 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
     }
     let local = inet(options.address("local"))?;
     let socket = connect(&remote, local.as_ref()).await?;
-    let watch = FdWatch::new(&context.port, Arc::new(OwnedFd::from(socket)))
-        .map_err(strerror)?;
-    Ok(Box::new(Udp { socket: watch, received: Vec::new(), read: 0 }))
+    let watch = FdWatch::new(&context.port, Arc::new(OwnedFd::from(socket))).map_err(strerror)?;
+    Ok(Box::new(Udp {
+        socket: watch,
+        received: Vec::new(),
+        read: 0,
+    }))
 }
 
 fn inet(address: Option<&SocketAddress>) -> Result<Option<InetAddress>, String> {
@@ -86,8 +89,12 @@ async fn connect(remote: &InetAddress, local: Option<&InetAddress>) -> Result<Ud
     let failed =
         |what: &str, error: io::Error| format!("Failed to {what} socket: {}", strerror(error));
     let socket = UdpSocket::bind(own).map_err(|error| failed("bind", error))?;
-    socket.connect(peer).map_err(|error| failed("connect", error))?;
-    socket.set_nonblocking(true).map_err(|error| failed("set up", error))?;
+    socket
+        .connect(peer)
+        .map_err(|error| failed("connect", error))?;
+    socket
+        .set_nonblocking(true)
+        .map_err(|error| failed("set up", error))?;
     Ok(socket)
 }
 
@@ -105,7 +112,11 @@ impl Udp {
         self.received.resize(DATAGRAM_LIMIT, 0);
         self.read = 0;
         for _ in 0..16 {
-            match recv(self.socket.fd(), &mut self.received[..], RecvFlags::DONTWAIT) {
+            match recv(
+                self.socket.fd(),
+                &mut self.received[..],
+                RecvFlags::DONTWAIT,
+            ) {
                 Ok((_, count)) if count > 0 => {
                     self.received.truncate(count);
                     return true;
@@ -142,11 +153,21 @@ impl Backend for Udp {
         }
         let total = DATAGRAM_LIMIT - room;
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        match sendmsg(self.socket.fd(), &parts, &mut SendAncillaryBuffer::default(), flags) {
+        match sendmsg(
+            self.socket.fd(),
+            &parts,
+            &mut SendAncillaryBuffer::default(),
+            flags,
+        ) {
             Err(Errno::AGAIN | Errno::NOBUFS) => Sent::Full,
             // A refusal belongs to an earlier datagram: this one is sent with the next try.
             Err(Errno::CONNREFUSED | Errno::INTR) => {
-                let _ = sendmsg(self.socket.fd(), &parts, &mut SendAncillaryBuffer::default(), flags);
+                let _ = sendmsg(
+                    self.socket.fd(),
+                    &parts,
+                    &mut SendAncillaryBuffer::default(),
+                    flags,
+                );
                 Sent::Taken(total)
             }
             Ok(_) | Err(_) => Sent::Taken(total),

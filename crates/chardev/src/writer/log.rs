@@ -20,7 +20,12 @@ pub(crate) fn open_log(path: &str, append: bool, port: &Port) -> Result<Box<dyn 
     let (target, created) =
         open_target(path, true).map_err(|error| could_not("create", path, error))?;
     let writer = FileWriter::new(target, path, port);
-    Ok(Box::new(FileLog { writer, truncate: !append, created, path: path.to_owned() }))
+    Ok(Box::new(FileLog {
+        writer,
+        truncate: !append,
+        created,
+        path: path.to_owned(),
+    }))
 }
 
 #[derive(Debug)]
@@ -47,7 +52,11 @@ impl LogSink for FileLog {
     fn activate(&mut self) {
         if let Err(error) = self.writer.activate(self.truncate) {
             // The change has happened; the log goes on behind what is in the file.
-            tracing::warn!("cannot truncate log file '{}': {}", self.path, strerror(error));
+            tracing::warn!(
+                "cannot truncate log file '{}': {}",
+                self.path,
+                strerror(error)
+            );
         }
         if let Some(created) = &mut self.created {
             created.keep();

@@ -27,7 +27,11 @@ impl Target {
     pub(crate) fn of(fd: OwnedFd) -> Result<Self, Errno> {
         let stat = rustix::fs::fstat(&fd)?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
-        Ok(Target { fd, file_type, file: (stat.st_dev, stat.st_ino) })
+        Ok(Target {
+            fd,
+            file_type,
+            file: (stat.st_dev, stat.st_ino),
+        })
     }
 
     /// The type of the file.
@@ -61,7 +65,9 @@ impl Drop for Created {
         if self.kept || in_use(self.file) {
             return;
         }
-        let Ok(stat) = rustix::fs::lstat(&self.path) else { return };
+        let Ok(stat) = rustix::fs::lstat(&self.path) else {
+            return;
+        };
         // Somebody may have put another file there, or something into this one.
         if (stat.st_dev, stat.st_ino) == self.file && stat.st_size == 0 {
             let _ = rustix::fs::unlink(&self.path);

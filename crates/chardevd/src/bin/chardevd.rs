@@ -10,7 +10,10 @@ fn main() -> ExitCode {
     let args = Args::from_env();
     let level = if args.verbose { "info" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match chardevd::daemon::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -85,10 +85,14 @@ impl Exec {
         let mut child = self.command(&slave)?.spawn()?;
         let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
         let mut ended = tokio::spawn(async move { child.wait().await });
-        let master = Arc::new(AsyncFd::new(master)?);
+        let master = Arc::new(edge::async_fd(master)?);
         front.set_open(true);
         let keyboard = tokio::spawn(type_in(Arc::clone(front), Arc::clone(&master)));
-        let mut screen = Screen { front, master: &master, leftover: Leftover::default() };
+        let mut screen = Screen {
+            front,
+            master: &master,
+            leftover: Leftover::default(),
+        };
 
         let status = tokio::select! {
             biased;
@@ -112,7 +116,10 @@ impl Exec {
 
     fn command(&self, terminal: &OwnedFd) -> io::Result<Command> {
         let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(&self.command).env("CHARDEV", &self.chardev);
+        command
+            .arg("-c")
+            .arg(&self.command)
+            .env("CHARDEV", &self.chardev);
         if std::env::var_os("TERM").is_none() {
             command.env("TERM", "vt100");
         }
@@ -261,7 +268,11 @@ async fn hang_up(
     pid: Option<Pid>,
 ) -> io::Result<ExitStatus> {
     let mut groups: Vec<Pid> = pid.into_iter().collect();
-    groups.extend(tcgetpgrp(screen.master.get_ref()).ok().filter(|group| Some(*group) != pid));
+    groups.extend(
+        tcgetpgrp(screen.master.get_ref())
+            .ok()
+            .filter(|group| Some(*group) != pid),
+    );
     signal(&groups, &[Signal::HUP, Signal::CONT]);
     match timeout(HANG_UP_LIMIT, screen.show_until(ended)).await {
         Ok(status) => status,
@@ -299,8 +310,10 @@ fn open_terminal(size: Option<TerminalSize>) -> io::Result<(OwnedFd, OwnedFd)> {
     grantpt(&master)?;
     unlockpt(&master)?;
     fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
-    let slave =
-        ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    let slave = ioctl_tiocgptpeer(
+        &master,
+        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
+    )?;
     if let Some(size) = size {
         tcsetwinsize(&master, winsize(size))?;
     }
@@ -308,5 +321,10 @@ fn open_terminal(size: Option<TerminalSize>) -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 fn winsize(size: TerminalSize) -> Winsize {
-    Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 }
+    Winsize {
+        ws_row: size.rows,
+        ws_col: size.cols,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
 }

@@ -79,7 +79,10 @@ impl Device {
                 },
                 cwd: opts.get("cwd").map(PathBuf::from),
             }),
-            _ => Device::NullModem(null_modem::NullModem { chardev, peer: required(&opts, "peer")? }),
+            _ => Device::NullModem(null_modem::NullModem {
+                chardev,
+                peer: required(&opts, "peer")?,
+            }),
         })
     }
 
@@ -114,7 +117,9 @@ impl Device {
                 let front = attach("null-modem", "chardev", &modem.chardev)?;
                 let peer = attach("null-modem", "peer", &modem.peer)?;
                 let held = [is_held(&modem.chardev), is_held(&modem.peer)];
-                Ok(chardevs.runtime().spawn(null_modem::run([front, peer], held, stop)))
+                Ok(chardevs
+                    .runtime()
+                    .spawn(null_modem::run([front, peer], held, stop)))
             }
         }
     }
@@ -126,7 +131,9 @@ pub(crate) async fn first_client(front: &FrontEnd) {
 }
 
 fn required(opts: &Opts, key: &str) -> Result<String, String> {
-    opts.get(key).map(str::to_owned).ok_or_else(|| format!("Parameter '{key}' is missing"))
+    opts.get(key)
+        .map(str::to_owned)
+        .ok_or_else(|| format!("Parameter '{key}' is missing"))
 }
 
 #[cfg(test)]
@@ -149,7 +156,10 @@ mod tests {
             ("exec,chardev=c0", "Parameter 'command' is missing"),
             ("exec,command=sh", "Parameter 'chardev' is missing"),
             ("exec,chardev=c0,speed=9", "Property 'exec.speed' not found"),
-            ("exec,chardev=c0,command=a,restart=2", "Parameter 'restart' expects 'on' or 'off'"),
+            (
+                "exec,chardev=c0,command=a,restart=2",
+                "Parameter 'restart' expects 'on' or 'off'",
+            ),
             ("null-modem,chardev=c0", "Parameter 'peer' is missing"),
         ] {
             assert_eq!(Device::parse(text), Err(error.to_owned()), "{text}");

@@ -6,9 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chardev_core::{
-    Answers, Backend, BackendEvent, Drain, Line, NothingToDrain, Ready, Sent,
-};
+use chardev_core::{Answers, Backend, BackendEvent, Drain, Line, NothingToDrain, Ready, Sent};
 use tokio::sync::Notify;
 
 use super::config::Config;
@@ -34,10 +32,19 @@ pub(super) struct SocketBackend {
 
 /// Where peers come from.
 enum Source {
-    Server { listener: Listener, watch: FdWatch },
+    Server {
+        listener: Listener,
+        watch: FdWatch,
+    },
     /// One connection, and none after it.
-    Once { name: String },
-    Reconnecting { name: String, link: Arc<Link>, _task: OwnedTask },
+    Once {
+        name: String,
+    },
+    Reconnecting {
+        name: String,
+        link: Arc<Link>,
+        _task: OwnedTask,
+    },
 }
 
 /// Between a reconnecting client and its task.
@@ -70,7 +77,9 @@ impl SocketBackend {
         target: Target,
         fd: OwnedFd,
     ) -> Result<Self, String> {
-        let source = Source::Once { name: target.filename() };
+        let source = Source::Once {
+            name: target.filename(),
+        };
         let mut backend = Self::new(port, config.nodelay, source);
         backend.connect(Arc::new(fd));
         Ok(backend)
@@ -87,7 +96,15 @@ impl SocketBackend {
         let name = target.filename();
         let task = keep_connecting(port.clone(), target, interval, Arc::clone(&link));
         let task = OwnedTask::spawn(&port, task);
-        Self::new(port, config.nodelay, Source::Reconnecting { name, link, _task: task })
+        Self::new(
+            port,
+            config.nodelay,
+            Source::Reconnecting {
+                name,
+                link,
+                _task: task,
+            },
+        )
     }
 
     /// The connected socket that was given as `name`.
@@ -97,7 +114,9 @@ impl SocketBackend {
         name: &str,
         fd: &Arc<OwnedFd>,
     ) -> Result<Self, String> {
-        let source = Source::Once { name: format!("fd:{name}") };
+        let source = Source::Once {
+            name: format!("fd:{name}"),
+        };
         let mut backend = Self::new(port, config.nodelay, source);
         backend.connect(Arc::clone(fd));
         Ok(backend)
@@ -139,7 +158,9 @@ impl SocketBackend {
     /// The peer has left: what it had sent goes to the machine, and the next one may come.
     fn lose_peer(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.events.push(BackendEvent::Closed { unread: connection.unread() });
+            self.events.push(BackendEvent::Closed {
+                unread: connection.unread(),
+            });
             if let Source::Reconnecting { link, .. } = &self.source {
                 link.lost.notify_one();
             }
@@ -157,8 +178,11 @@ impl SocketBackend {
                 None => watch.arm(Ready::READ),
             },
             Source::Reconnecting { link, .. } => {
-                let connected =
-                    link.connected.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let connected = link
+                    .connected
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
                 if let Some(fd) = connected {
                     self.connect(Arc::new(fd));
                 }
@@ -171,9 +195,16 @@ impl SocketBackend {
         let address = |name: rustix::net::SocketAddrAny| SocketAddr::try_from(name).ok();
         let text =
             |address: SocketAddr| host_port(&address.ip().to_string(), &address.port().to_string());
-        let server = if matches!(self.source, Source::Server { .. }) { ",server=on" } else { "" };
+        let server = if matches!(self.source, Source::Server { .. }) {
+            ",server=on"
+        } else {
+            ""
+        };
         let own = rustix::net::getsockname(fd).ok().and_then(address);
-        let peer = rustix::net::getpeername(fd).ok().flatten().and_then(address);
+        let peer = rustix::net::getpeername(fd)
+            .ok()
+            .flatten()
+            .and_then(address);
         match (own, peer) {
             (Some(own), Some(peer)) => format!("tcp:{}{server} <-> {}", text(own), text(peer)),
             _ => self.idle_name(),
@@ -205,7 +236,9 @@ impl Backend for SocketBackend {
     }
 
     fn write(&mut self, bufs: &[IoSlice<'_>], fds: &mut Vec<OwnedFd>) -> Sent {
-        let Some(connection) = &self.connection else { return Sent::NoPeer };
+        let Some(connection) = &self.connection else {
+            return Sent::NoPeer;
+        };
         match connection.write(bufs, fds) {
             Ok(0) => Sent::Full,
             Ok(count) => Sent::Taken(count),
@@ -217,7 +250,9 @@ impl Backend for SocketBackend {
     }
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        let Some(connection) = &mut self.connection else { return 0 };
+        let Some(connection) = &mut self.connection else {
+            return 0;
+        };
         match connection.read(bufs) {
             Ok(count) => count,
             Err(_) => {
@@ -249,12 +284,18 @@ impl Backend for SocketBackend {
 
     fn apply(&mut self, line: &Line) -> Answers {
         let mut answers = Answers::unsupported(line, self.is_open());
-        answers.passes_fds = self.connection.as_ref().is_some_and(|connection| connection.unix);
+        answers.passes_fds = self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.unix);
         answers
     }
 
     fn take_fds(&mut self) -> Vec<OwnedFd> {
-        self.connection.as_mut().map(Connection::take_fds).unwrap_or_default()
+        self.connection
+            .as_mut()
+            .map(Connection::take_fds)
+            .unwrap_or_default()
     }
 
     fn disconnect(&mut self) {
@@ -297,17 +338,22 @@ async fn keep_connecting(port: Port, target: Target, interval: Duration, link: A
         match target.clone().connect().await {
             Ok(fd) => {
                 reported = false;
-                *link.connected.lock().unwrap_or_else(PoisonError::into_inner) = Some(fd);
+                *link
+                    .connected
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some(fd);
                 port.kick(Ready::empty());
                 link.lost.notified().await;
             }
             Err(cause) if !reported => {
                 reported = true;
-                tracing::warn!("Unable to connect character device {}: {cause}", port.label());
+                tracing::warn!(
+                    "Unable to connect character device {}: {cause}",
+                    port.label()
+                );
             }
             Err(_) => {}
         }
         tokio::time::sleep(interval).await;
     }
 }
-

@@ -21,7 +21,9 @@ impl Config {
     /// # Errors
     /// What does not go together, in QEMU's words and order; then what this build has not.
     pub(super) fn read(options: &Options) -> Result<Self, String> {
-        let address = options.address("addr").ok_or("Parameter 'addr' is missing")?;
+        let address = options
+            .address("addr")
+            .ok_or("Parameter 'addr' is missing")?;
         let server = options.bool_or("server", true);
         check_combinations(options, address, server)?;
         let reconnect = reconnect_interval(options)?;
@@ -44,7 +46,9 @@ fn check_combinations(
     let given = |name: &str| options.get(name).is_some();
     let incompatible =
         |option: &str, with: &str| Err(format!("'{option}' option is incompatible with {with}"));
-    let milliseconds = options.int("reconnect-ms").is_some_and(|interval| interval != 0);
+    let milliseconds = options
+        .int("reconnect-ms")
+        .is_some_and(|interval| interval != 0);
     match address {
         SocketAddress::Fd(_) if given("reconnect") => {
             return incompatible("reconnect", "'fd' address type");
@@ -107,7 +111,9 @@ fn check_supported(options: &Options, address: &SocketAddress) -> Result<(), Str
 /// `reconnect` in seconds or `reconnect-ms`; 0 means never.
 fn reconnect_interval(options: &Options) -> Result<Option<Duration>, String> {
     for (name, unit) in [("reconnect", 1000), ("reconnect-ms", 1)] {
-        let Some(interval) = options.int(name) else { continue };
+        let Some(interval) = options.int(name) else {
+            continue;
+        };
         let interval = u64::try_from(interval)
             .map_err(|_| format!("Parameter '{name}' expects a non-negative number"))?;
         let interval = Duration::from_millis(interval.saturating_mul(unit));

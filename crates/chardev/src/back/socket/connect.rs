@@ -16,7 +16,11 @@ const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 /// Where a client connects to.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
-    Unix { path: String, abstract_name: bool, tight: bool },
+    Unix {
+        path: String,
+        abstract_name: bool,
+        tight: bool,
+    },
     Inet(InetAddress),
 }
 
@@ -27,7 +31,11 @@ impl Target {
     /// The cause in QEMU's words.
     pub(super) fn new(address: &SocketAddress) -> Result<Self, String> {
         match address {
-            SocketAddress::Unix { path, abstract_name, tight } => {
+            SocketAddress::Unix {
+                path,
+                abstract_name,
+                tight,
+            } => {
                 unix::address(path, *abstract_name, *tight)?;
                 Ok(Target::Unix {
                     path: path.clone(),
@@ -48,9 +56,11 @@ impl Target {
     /// The cause in QEMU's words.
     pub(super) async fn connect(self) -> Result<OwnedFd, String> {
         match &self {
-            Target::Unix { path, abstract_name, tight } => {
-                connect_unix(path, *abstract_name, *tight).await
-            }
+            Target::Unix {
+                path,
+                abstract_name,
+                tight,
+            } => connect_unix(path, *abstract_name, *tight).await,
             Target::Inet(inet) => connect_inet(inet).await,
         }
     }
@@ -58,7 +68,11 @@ impl Target {
     /// The address as QEMU writes it.
     pub(super) fn filename(&self) -> String {
         match self {
-            Target::Unix { path, abstract_name, tight } => unix_name(path, *abstract_name, *tight),
+            Target::Unix {
+                path,
+                abstract_name,
+                tight,
+            } => unix_name(path, *abstract_name, *tight),
             Target::Inet(inet) => format!("tcp:{}", host_port(&inet.host, &inet.port)),
         }
     }
@@ -76,7 +90,11 @@ pub(super) fn unix_name(path: &str, abstract_name: bool, tight: bool) -> String 
 
 /// `host:port` with an IPv6 address in brackets.
 pub(super) fn host_port(host: &str, port: &str) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 /// Refuses a descriptor that is not a connected stream socket.
@@ -88,7 +106,9 @@ pub(super) fn check_connected(fd: &OwnedFd, name: &str) -> Result<(), String> {
     if connected {
         return Ok(());
     }
-    Err(format!("File descriptor '{name}' is not a connected stream socket"))
+    Err(format!(
+        "File descriptor '{name}' is not a connected stream socket"
+    ))
 }
 
 async fn connect_unix(path: &str, abstract_name: bool, tight: bool) -> Result<OwnedFd, String> {
@@ -100,7 +120,10 @@ async fn connect_unix(path: &str, abstract_name: bool, tight: bool) -> Result<Ow
             Err(Errno::AGAIN) => tokio::time::sleep(QUEUE_PAUSE).await,
             Err(Errno::INTR) => {}
             Err(error) => {
-                return Err(format!("Failed to connect to '{path}': {}", strerror(error)));
+                return Err(format!(
+                    "Failed to connect to '{path}': {}",
+                    strerror(error)
+                ));
             }
         }
     }
@@ -109,7 +132,10 @@ async fn connect_unix(path: &str, abstract_name: bool, tight: bool) -> Result<Ow
 async fn connect_inet(inet: &InetAddress) -> Result<OwnedFd, String> {
     let mut last = String::new();
     for address in resolve(inet, Purpose::Connect).await? {
-        match tokio::net::TcpStream::connect(address).await.and_then(|tcp| tcp.into_std()) {
+        match tokio::net::TcpStream::connect(address)
+            .await
+            .and_then(|tcp| tcp.into_std())
+        {
             Ok(tcp) => {
                 if inet.keep_alive {
                     let _ = rustix::net::sockopt::set_socket_keepalive(&tcp, true);
@@ -119,5 +145,8 @@ async fn connect_inet(inet: &InetAddress) -> Result<OwnedFd, String> {
             Err(error) => last = strerror(error),
         }
     }
-    Err(format!("Failed to connect to '{}:{}': {last}", inet.host, inet.port))
+    Err(format!(
+        "Failed to connect to '{}:{}': {last}",
+        inet.host, inet.port
+    ))
 }

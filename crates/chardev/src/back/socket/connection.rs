@@ -41,11 +41,19 @@ impl Connection {
         let unix = rustix::net::sockopt::socket_domain(&fd)? == AddressFamily::UNIX;
         let watch = FdWatch::new(port, fd)?;
         watch.arm(Ready::HANGUP);
-        Ok(Connection { watch, unix, received: Vec::new() })
+        Ok(Connection {
+            watch,
+            unix,
+            received: Vec::new(),
+        })
     }
 
     /// Sends what fits; 0 means not now.
-    pub(super) fn write(&self, bufs: &[IoSlice<'_>], fds: &mut Vec<OwnedFd>) -> Result<usize, Gone> {
+    pub(super) fn write(
+        &self,
+        bufs: &[IoSlice<'_>],
+        fds: &mut Vec<OwnedFd>,
+    ) -> Result<usize, Gone> {
         let bufs = &bufs[..bufs.len().min(BUFFERS)];
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let passing = self.unix && !fds.is_empty();
@@ -56,7 +64,12 @@ impl Connection {
             ancillary.push(SendAncillaryMessage::ScmRights(&borrowed));
             sendmsg(self.watch.fd(), bufs, &mut ancillary, flags)
         } else {
-            sendmsg(self.watch.fd(), bufs, &mut SendAncillaryBuffer::default(), flags)
+            sendmsg(
+                self.watch.fd(),
+                bufs,
+                &mut SendAncillaryBuffer::default(),
+                flags,
+            )
         };
         match sent {
             Ok(count) => {
@@ -118,7 +131,8 @@ impl Connection {
 
     /// Whether the peer has closed at least its sending side, or vanished.
     pub(super) fn has_left(&self) -> bool {
-        self.poll(PollFlags::RDHUP).intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+        self.poll(PollFlags::RDHUP)
+            .intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
     }
 
     /// Everything that has arrived and was not read.
@@ -129,7 +143,11 @@ impl Connection {
     /// What has arrived by now; the peer may go on sending meanwhile.
     pub(super) fn cut(&self) -> Vec<u8> {
         let arrived = ioctl_fionread(self.watch.fd()).unwrap_or(0);
-        self.take_input(usize::try_from(arrived).unwrap_or(usize::MAX).min(CARRY_LIMIT))
+        self.take_input(
+            usize::try_from(arrived)
+                .unwrap_or(usize::MAX)
+                .min(CARRY_LIMIT),
+        )
     }
 
     /// Ends the connection both ways.
@@ -154,14 +172,23 @@ impl Connection {
 
     fn poll(&self, interest: PollFlags) -> PollFlags {
         let mut fds = [PollFd::from_borrowed_fd(self.watch.fd(), interest)];
-        let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        let _ = poll(
+            &mut fds,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        );
         fds[0].revents()
     }
 }
 
 impl Drain for Connection {
     fn pending(&mut self) -> u64 {
-        if self.poll(PollFlags::empty()).intersects(PollFlags::HUP | PollFlags::ERR) {
+        if self
+            .poll(PollFlags::empty())
+            .intersects(PollFlags::HUP | PollFlags::ERR)
+        {
             return 0;
         }
         unsent(self.watch.fd()).unwrap_or(0)

@@ -39,9 +39,11 @@ impl Listener {
         port: &Port,
     ) -> Result<Self, String> {
         match address {
-            SocketAddress::Unix { path, abstract_name, tight } => {
-                bind_unix(path, *abstract_name, *tight, wait)
-            }
+            SocketAddress::Unix {
+                path,
+                abstract_name,
+                tight,
+            } => bind_unix(path, *abstract_name, *tight, wait),
             SocketAddress::Inet(inet) => {
                 let inet = inet.clone();
                 let addresses = {
@@ -63,10 +65,16 @@ impl Listener {
     /// It does not listen.
     pub(super) fn given(fd: &Arc<OwnedFd>, name: &str) -> Result<Self, String> {
         if !is_stream_socket(fd) || sockopt::socket_acceptconn(fd) != Ok(true) {
-            return Err(format!("File descriptor '{name}' is not a listening stream socket"));
+            return Err(format!(
+                "File descriptor '{name}' is not a listening stream socket"
+            ));
         }
         let _ = rustix::io::ioctl_fionbio(fd, true);
-        Ok(Listener { fd: Arc::clone(fd), name: format!("fd:{name}"), bound: None })
+        Ok(Listener {
+            fd: Arc::clone(fd),
+            name: format!("fd:{name}"),
+            bound: None,
+        })
     }
 
     /// The address as QEMU writes it.
@@ -141,8 +149,16 @@ fn bind_unix(path: &str, abstract_name: bool, tight: bool, wait: bool) -> Result
     rustix::net::listen(&socket, BACKLOG)
         .map_err(|error| format!("Failed to listen on socket: {}", strerror(error)))?;
     let name = unix_name(path, abstract_name, tight);
-    let mut listener = Listener { fd: Arc::new(socket), name, bound };
-    if let Some(bound) = listener.bound.as_mut().filter(|bound| wait && bound.is_hidden()) {
+    let mut listener = Listener {
+        fd: Arc::new(socket),
+        name,
+        bound,
+    };
+    if let Some(bound) = listener
+        .bound
+        .as_mut()
+        .filter(|bound| wait && bound.is_hidden())
+    {
         if !bound.is_stale() {
             return Err(failed(Errno::ADDRINUSE));
         }
@@ -168,7 +184,11 @@ fn bind_inet(inet: &InetAddress, addresses: &[SocketAddr]) -> Result<Listener, S
                     };
                     let name = format!("tcp:{}", host_port(&host, &port));
                     let fd = Arc::new(OwnedFd::from(socket));
-                    return Ok(Listener { fd, name, bound: None });
+                    return Ok(Listener {
+                        fd,
+                        name,
+                        bound: None,
+                    });
                 }
                 Err(error) => last = error,
             }
@@ -178,11 +198,20 @@ fn bind_inet(inet: &InetAddress, addresses: &[SocketAddr]) -> Result<Listener, S
     if last.kind() == io::ErrorKind::AddrInUse {
         return Err("Failed to find an available port: Address already in use".to_owned());
     }
-    Err(format!("Failed to bind socket to {}:{}: {}", inet.host, inet.port, strerror(last)))
+    Err(format!(
+        "Failed to bind socket to {}:{}: {}",
+        inet.host,
+        inet.port,
+        strerror(last)
+    ))
 }
 
 fn listen_tcp(address: &SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(*address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&(*address).into())?;

@@ -45,8 +45,16 @@ const OPTIONS: &[OptionSpec] = &[
         missing: "None or one of 'path', 'fd' or 'host' option required.",
         help: "address: path=…, host=… with port=…, or fd=…",
     },
-    option("tls-creds", OptionType::Str, "id of TLS credentials (not in this build)"),
-    option("tls-authz", OptionType::Str, "id of a TLS authorization object (not in this build)"),
+    option(
+        "tls-creds",
+        OptionType::Str,
+        "id of TLS credentials (not in this build)",
+    ),
+    option(
+        "tls-authz",
+        OptionType::Str,
+        "id of a TLS authorization object (not in this build)",
+    ),
     option(
         "server",
         OptionType::Bool,
@@ -57,16 +65,47 @@ const OPTIONS: &[OptionSpec] = &[
         OptionType::Bool,
         "server: wait for the first client (default off in QMP, on on the command line)",
     ),
-    option("nodelay", OptionType::Bool, "TCP: send without waiting for more (default off)"),
-    option("telnet", OptionType::Bool, "speak telnet (not in this build)"),
-    option("tn3270", OptionType::Bool, "speak tn3270 (not in this build)"),
-    option("websocket", OptionType::Bool, "speak websocket (not in this build)"),
-    option("reconnect", OptionType::Int, "client: connect again after this many seconds"),
-    option("reconnect-ms", OptionType::Int, "client: connect again after this many milliseconds"),
+    option(
+        "nodelay",
+        OptionType::Bool,
+        "TCP: send without waiting for more (default off)",
+    ),
+    option(
+        "telnet",
+        OptionType::Bool,
+        "speak telnet (not in this build)",
+    ),
+    option(
+        "tn3270",
+        OptionType::Bool,
+        "speak tn3270 (not in this build)",
+    ),
+    option(
+        "websocket",
+        OptionType::Bool,
+        "speak websocket (not in this build)",
+    ),
+    option(
+        "reconnect",
+        OptionType::Int,
+        "client: connect again after this many seconds",
+    ),
+    option(
+        "reconnect-ms",
+        OptionType::Int,
+        "client: connect again after this many milliseconds",
+    ),
 ];
 
 const fn option(name: &'static str, ty: OptionType, help: &'static str) -> OptionSpec {
-    OptionSpec { name, cli: name, ty, required: false, missing: "", help }
+    OptionSpec {
+        name,
+        cli: name,
+        ty,
+        required: false,
+        missing: "",
+        help,
+    }
 }
 
 async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
@@ -82,7 +121,12 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
             let target = Target::new(&config.address)?;
             let Some(interval) = config.reconnect else {
                 let fd = on_io_thread(port, target.clone().connect()).await?;
-                return Ok(Box::new(SocketBackend::client(port.clone(), &config, target, fd)?));
+                return Ok(Box::new(SocketBackend::client(
+                    port.clone(),
+                    &config,
+                    target,
+                    fd,
+                )?));
             };
             SocketBackend::reconnecting(port.clone(), &config, target, interval)
         }

@@ -91,13 +91,20 @@ impl BoundPath {
                 return Err(failed(error));
             }
         }
-        let mut bound =
-            BoundPath { directory, name, shown: path.to_owned(), hidden: None, identity: None };
+        let mut bound = BoundPath {
+            directory,
+            name,
+            shown: path.to_owned(),
+            hidden: None,
+            identity: None,
+        };
         if direct.is_err() {
             bound.check_replaceable()?;
             bound.hidden = Some(bound.bind_hidden(socket, &parent).map_err(failed)?);
         }
-        bound.identity = bound.look(bound.current_name()).map(|(identity, _)| identity);
+        bound.identity = bound
+            .look(bound.current_name())
+            .map(|(identity, _)| identity);
         Ok(bound)
     }
 
@@ -105,12 +112,14 @@ impl BoundPath {
     /// socket cannot connect to a stream socket, and the kernel tells why.
     pub(super) fn is_stale(&self) -> bool {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let probe =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
+        let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
         let (Ok(probe), Ok(address)) = (probe, address(&self.shown, false, true)) else {
             return false;
         };
-        matches!(rustix::net::connect(&probe, &address), Err(Errno::CONNREFUSED | Errno::NOENT))
+        matches!(
+            rustix::net::connect(&probe, &address),
+            Err(Errno::CONNREFUSED | Errno::NOENT)
+        )
     }
 
     /// Whether the socket waits under a hidden name.
@@ -123,7 +132,9 @@ impl BoundPath {
     /// # Errors
     /// The cause in QEMU's words; the path is untouched.
     pub(super) fn activate(&mut self) -> Result<(), String> {
-        let Some(hidden) = &self.hidden else { return Ok(()) };
+        let Some(hidden) = &self.hidden else {
+            return Ok(());
+        };
         self.check_replaceable()?;
         rustix::fs::renameat(&self.directory, hidden, &self.directory, &self.name)
             .map_err(|error| bind_error(&self.shown, &strerror(error)))?;
@@ -135,9 +146,10 @@ impl BoundPath {
     fn check_replaceable(&self) -> Result<(), String> {
         match self.look(&self.name) {
             None | Some((_, FileType::Socket)) => Ok(()),
-            Some((_, FileType::Directory)) => {
-                Err(format!("Failed to unlink socket {}: Is a directory", self.shown))
-            }
+            Some((_, FileType::Directory)) => Err(format!(
+                "Failed to unlink socket {}: Is a directory",
+                self.shown
+            )),
             Some(_) => Err(bind_error(&self.shown, "File exists and is not a socket")),
         }
     }
@@ -167,7 +179,10 @@ impl BoundPath {
 
     fn look(&self, name: &OsStr) -> Option<(Identity, FileType)> {
         let stat = rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        let identity = Identity { device: stat.st_dev, inode: stat.st_ino };
+        let identity = Identity {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        };
         Some((identity, FileType::from_raw_mode(stat.st_mode)))
     }
 }
@@ -190,7 +205,10 @@ fn bind_error(path: &str, cause: &str) -> String {
 fn split(path: &str) -> (PathBuf, OsString) {
     let trimmed = path.trim_end_matches('/');
     match trimmed.rfind('/') {
-        Some(at) => (PathBuf::from(&path[..=at]), OsString::from(&trimmed[at + 1..])),
+        Some(at) => (
+            PathBuf::from(&path[..=at]),
+            OsString::from(&trimmed[at + 1..]),
+        ),
         None => (PathBuf::from("."), OsString::from(trimmed)),
     }
 }
@@ -202,7 +220,10 @@ mod tests {
     #[test]
     fn a_path_splits_into_directory_and_name() {
         let check = |path, directory: &str, name: &str| {
-            assert_eq!(split(path), (PathBuf::from(directory), OsString::from(name)));
+            assert_eq!(
+                split(path),
+                (PathBuf::from(directory), OsString::from(name))
+            );
         };
         check("/run/console.sock", "/run/", "console.sock");
         check("console.sock", ".", "console.sock");
@@ -212,7 +233,13 @@ mod tests {
 
     #[test]
     fn an_abstract_name_is_padded_unless_tight() {
-        let name = |tight| address("con0", true, tight).unwrap().abstract_name().unwrap().len();
+        let name = |tight| {
+            address("con0", true, tight)
+                .unwrap()
+                .abstract_name()
+                .unwrap()
+                .len()
+        };
         assert_eq!((name(true), name(false)), (4, ABSTRACT_LIMIT));
         assert!(address(&"a".repeat(107), true, true).is_ok());
         assert!(address(&"a".repeat(108), true, true).is_err());

@@ -294,7 +294,12 @@ mod tests {
 
     fn faults(pieces: &[&str]) -> [u64; 4] {
         let verdict = judge(pieces);
-        [verdict.lost, verdict.doubled, verdict.reordered, verdict.damaged]
+        [
+            verdict.lost,
+            verdict.doubled,
+            verdict.reordered,
+            verdict.damaged,
+        ]
     }
 
     #[test]
@@ -363,7 +368,11 @@ mod tests {
                 segment.push(&wrong);
                 let mut tally = Tally::default();
                 tally.append(segment);
-                assert!(!tally.verdict().is_clean(), "byte {at} of {:?}", text[at] as char);
+                assert!(
+                    !tally.verdict().is_clean(),
+                    "byte {at} of {:?}",
+                    text[at] as char
+                );
             }
         }
     }

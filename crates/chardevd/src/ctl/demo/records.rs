@@ -37,7 +37,12 @@ pub struct Feed {
 impl Feed {
     /// The records of `peer`, from number 0.
     pub fn new(peer: u64) -> Self {
-        Feed { prefix: prefix(peer), next: Decimal::default(), buffer: Vec::new(), used: 0 }
+        Feed {
+            prefix: prefix(peer),
+            next: Decimal::default(),
+            buffer: Vec::new(),
+            used: 0,
+        }
     }
 
     /// What to send next.
@@ -63,10 +68,17 @@ impl Feed {
     /// Replaces the supply: the record under way is completed, and [`STOP`] is the last.
     pub fn stop(&mut self) {
         let rest = self.pending();
-        let end = rest.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let end = rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
         // At the start of a record nothing of it is needed.
         let whole = is_opener(rest[0]);
-        let mut last = if whole { Vec::new() } else { rest[..end].to_vec() };
+        let mut last = if whole {
+            Vec::new()
+        } else {
+            rest[..end].to_vec()
+        };
         last.extend_from_slice(STOP);
         (self.buffer, self.used) = (last, 0);
     }
@@ -144,7 +156,10 @@ impl InputCheck {
             if is_opener(first) && !self.partial.is_empty() {
                 self.cut_off();
             }
-            let end = bytes.iter().skip(1).position(|byte| *byte == b'\n' || is_opener(*byte));
+            let end = bytes
+                .iter()
+                .skip(1)
+                .position(|byte| *byte == b'\n' || is_opener(*byte));
             let piece = match end {
                 // One byte alone can end a record that came in parts.
                 _ if first == b'\n' => 1,
@@ -249,7 +264,10 @@ impl InputCheck {
     }
 
     fn begin(&mut self, peer: u64) {
-        self.peers.push(Received { peer, ..Received::default() });
+        self.peers.push(Received {
+            peer,
+            ..Received::default()
+        });
         self.expected = prefix(peer);
         self.next = Decimal::default();
     }
@@ -312,10 +330,20 @@ mod tests {
     #[test]
     fn accepts_peers_cut_off_at_any_byte() {
         for cut in 0..200 {
-            let text = [sent(0, cut), sent(1, 150 - cut / 2), sent(3, 40), STOP.to_vec()].concat();
+            let text = [
+                sent(0, cut),
+                sent(1, 150 - cut / 2),
+                sent(3, 40),
+                STOP.to_vec(),
+            ]
+            .concat();
             for step in [1, 2, 7, 1000] {
                 let check = check(&text, step);
-                assert_eq!(check.faults(), InputFaults::default(), "cut {cut}, step {step}");
+                assert_eq!(
+                    check.faults(),
+                    InputFaults::default(),
+                    "cut {cut}, step {step}"
+                );
                 assert!(check.is_stopped());
                 let first = check.peers().first().filter(|peer| peer.peer == 0);
                 let received = first.map_or(0, |peer| peer.bytes);
@@ -339,7 +367,11 @@ mod tests {
             assert_eq!(check.faults(), InputFaults::default());
             assert!(check.is_stopped());
             let records = records_in(0, (text.len() - STOP.len()) as u64);
-            let all = Received { peer: 0, bytes: (text.len() - STOP.len()) as u64, records };
+            let all = Received {
+                peer: 0,
+                bytes: (text.len() - STOP.len()) as u64,
+                records,
+            };
             assert_eq!(check.peers().first().copied().unwrap_or_default(), all);
         }
     }
@@ -384,7 +416,10 @@ mod tests {
             shorter.remove(at);
             longer.insert(at, text[at]);
             other[at] ^= 1;
-            assert!(!clean(&shorter) && !clean(&longer) && !clean(&other), "byte {at}");
+            assert!(
+                !clean(&shorter) && !clean(&longer) && !clean(&other),
+                "byte {at}"
+            );
         }
     }
 

@@ -1,0 +1,257 @@
+//! front → chardev → [back] → host: stdio, the standard input and output of the process.
+//!
+//! Others share these descriptors (the shell, programs in the same pipeline), so nothing is done
+//! to them that others would notice: they are never closed, and they become non-blocking only
+//! where no descriptor of our own can be had. A terminal is set to raw and set back.
+
+mod terminal;
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
+use chardev_core::{
+    Answer, Answers, Backend, BackendEvent, Drain, Line, Ready, Sent, TerminalSize,
+};
+use rustix::fs::{FileType, Mode, OFlags};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::reader::Found;
+use super::stream::{Input, Output};
+use super::{Kind, OpenContext};
+use crate::port::{OwnedTask, Port};
+use crate::sys::strerror;
+use crate::writer::Target;
+
+pub use terminal::restore_terminal;
+use terminal::{NonBlocking, RawTerminal};
+
+/// The kind `stdio` (QAPI `ChardevStdio`).
+pub(super) static KIND: Kind = Kind {
+    spec: KindSpec {
+        name: "stdio",
+        summary: "standard input and output of the process",
+        options: &[OptionSpec {
+            name: "signal",
+            cli: "signal",
+            ty: OptionType::Bool,
+            required: false,
+            missing: "",
+            help: "let keys such as Ctrl-C send signals (default on)",
+        }],
+    },
+    open: |options, context| Box::pin(async move { open(options, context) }),
+};
+
+static IN_USE: AtomicBool = AtomicBool::new(false);
+
+fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
+    let claim = Claim::new()?;
+    let failed = |error: io::Error| format!("Failed to open stdio: {}", strerror(error));
+    let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
+    let (input, input_blocking) = own_descriptor(stdin, OFlags::RDONLY).map_err(failed)?;
+    let (output, output_blocking) = own_descriptor(stdout, OFlags::WRONLY).map_err(failed)?;
+    let target = Target::of(output).map_err(|error| failed(error.into()))?;
+    Ok(Box::new(Stdio {
+        input: Input::new(input, false, &context.port).map_err(failed)?,
+        output: Output::new(target, "standard output", &context.port).map_err(failed)?,
+        closed: false,
+        events: Vec::new(),
+        size: None,
+        echo: false,
+        signals: options.bool_or("signal", true),
+        port: context.port.clone(),
+        caretaker: None,
+        terminal: None,
+        _shared: [input_blocking, output_blocking],
+        _claim: claim,
+    }))
+}
+
+struct Stdio {
+    input: Input,
+    output: Output,
+    closed: bool,
+    events: Vec<BackendEvent>,
+    size: Option<TerminalSize>,
+    echo: bool,
+    signals: bool,
+    port: Port,
+    /// Watches for the signals that concern a terminal.
+    caretaker: Option<OwnedTask>,
+    terminal: Option<RawTerminal>,
+    // Given up in this order: whoever comes next finds everything as it was.
+    _shared: [Option<NonBlocking>; 2],
+    _claim: Claim,
+}
+
+impl Stdio {
+    fn close(&mut self, unread: Vec<u8>) {
+        if !std::mem::replace(&mut self.closed, true) {
+            self.events.push(BackendEvent::Closed { unread });
+        }
+    }
+
+    fn look_at_size(&mut self) {
+        if self.terminal.is_some() {
+            let size = terminal::size();
+            if size.is_some() && size != self.size {
+                self.size = size;
+                self.events.extend(size.map(BackendEvent::Resized));
+            }
+        }
+    }
+}
+
+impl Backend for Stdio {
+    fn kind(&self) -> &'static str {
+        "stdio"
+    }
+
+    fn filename(&self) -> String {
+        "stdio".to_owned()
+    }
+
+    fn is_open(&self) -> bool {
+        !self.closed
+    }
+
+    fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
+        self.output.write(bufs)
+    }
+
+    fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        match self.input.read(bufs) {
+            Found::Data(count) => count,
+            Found::Nothing => 0,
+            Found::End => {
+                self.close(Vec::new());
+                0
+            }
+        }
+    }
+
+    fn watch(&mut self, interest: Ready) {
+        if interest.contains(Ready::READ) {
+            self.input.watch();
+        }
+        if interest.contains(Ready::WRITE) {
+            self.output.watch();
+        }
+    }
+
+    fn update(&mut self, ready: Ready) {
+        if ready.contains(Ready::HANGUP) {
+            if let Some(unread) = self.input.take_if_hung_up() {
+                self.close(unread);
+            }
+        }
+        // The caretaker reports with nothing ready.
+        if ready.is_empty() {
+            self.look_at_size();
+        }
+    }
+
+    fn poll_event(&mut self) -> Option<BackendEvent> {
+        (!self.events.is_empty()).then(|| self.events.remove(0))
+    }
+
+    fn apply(&mut self, line: &Line) -> Answers {
+        self.echo = line.echo;
+        let is_terminal = rustix::termios::isatty(rustix::stdio::stdin());
+        if let Some(terminal) = &self.terminal {
+            terminal.set_echo(line.echo);
+        }
+        let mut answers = Answers::unsupported(line, self.is_open());
+        if line.echo && is_terminal {
+            answers.echo = Answer::Done;
+        }
+        answers
+    }
+
+    fn activate(&mut self) -> Result<(), String> {
+        self.output.activate(false).map_err(strerror)?;
+        self.terminal = RawTerminal::new(self.signals, self.echo);
+        if self.terminal.is_some() {
+            self.caretaker = Some(OwnedTask::spawn(&self.port, care(self.port.clone())));
+            self.look_at_size();
+        }
+        Ok(())
+    }
+
+    fn cut_input(&mut self) -> (Vec<u8>, bool) {
+        (self.input.take_all(), false)
+    }
+
+    /// What standard output was given stays there for its reader, since the descriptor itself
+    /// stays open; only what waits for a disk has to be seen off.
+    fn retire(self: Box<Self>) -> Box<dyn Drain> {
+        match self.output {
+            Output::Queued(_) => self.output.retire(),
+            Output::Direct(_) => Box::new(chardev_core::NothingToDrain),
+        }
+    }
+}
+
+/// The right to use standard input and output; there is one.
+struct Claim(());
+
+impl Claim {
+    fn new() -> Result<Self, String> {
+        if IN_USE.swap(true, Ordering::SeqCst) {
+            return Err("cannot use stdio by multiple character devices".to_owned());
+        }
+        Ok(Claim(()))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        IN_USE.store(false, Ordering::SeqCst);
+    }
+}
+
+/// After a stop the shell has set the terminal its own way; and a window may change its size.
+async fn care(port: Port) {
+    let continued = SignalKind::from_raw(rustix::process::Signal::CONT.as_raw());
+    let (Ok(mut continued), Ok(mut resized)) =
+        (signal(continued), signal(SignalKind::window_change()))
+    else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = continued.recv() => terminal::apply_again(),
+            _ = resized.recv() => {}
+        }
+        port.kick(Ready::empty());
+    }
+}
+
+/// A descriptor for what `shared` refers to that can be used without blocking and without
+/// others noticing; where there is none, a copy made non-blocking for as long as needed.
+fn own_descriptor(
+    shared: BorrowedFd<'_>,
+    access: OFlags,
+) -> io::Result<(OwnedFd, Option<NonBlocking>)> {
+    let copy = shared.try_clone_to_owned()?;
+    let stat = rustix::fs::fstat(&copy)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::CharacterDevice | FileType::Fifo => {}
+        // A socket takes a flag with each call, and a file is used by a thread that may wait;
+        // there the copy has to share the position with the other users.
+        _ => return Ok((copy, None)),
+    }
+    let path = format!("/proc/self/fd/{}", shared.as_raw_fd());
+    let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // Opening a pty's master again would make another pty.
+    let is_master = rustix::pty::ptsname(copy.as_fd(), Vec::new()).is_ok();
+    if !is_master {
+        if let Ok(own) = rustix::fs::open(path, flags, Mode::empty()) {
+            return Ok((own, None));
+        }
+    }
+    let non_blocking = NonBlocking::set(shared)?;
+    Ok((copy, Some(non_blocking)))
+}

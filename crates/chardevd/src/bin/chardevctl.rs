@@ -1,0 +1,4 @@
+//! chardevctl: the client of the daemon.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,40 @@
+//! Back ends as they are typed, in the grammar of `-chardev`, turned into what QMP takes.
+
+use chardev_qapi::{Json, backend_to_json, parse_backend_line, parse_chardev};
+
+/// A back end without an id, as the member `backend` of a command.
+///
+/// # Errors
+/// What is wrong with the line, in QEMU's words.
+pub fn backend_json(line: &str) -> Result<Json, String> {
+    let kinds = chardev::back::specs();
+    let parsed = parse_backend_line(line, &kinds)?;
+    warn(&parsed.warnings);
+    refuse_mux(parsed.mux)?;
+    Ok(backend_to_json(&parsed.options, &kinds))
+}
+
+/// A whole `-chardev` line: the id, and the back end as the member `backend` of a command.
+///
+/// # Errors
+/// What is wrong with the line, in QEMU's words.
+pub fn chardev_json(line: &str) -> Result<(String, Json), String> {
+    let kinds = chardev::back::specs();
+    let parsed = parse_chardev(line, &kinds)?;
+    warn(&parsed.warnings);
+    refuse_mux(parsed.mux)?;
+    Ok((parsed.id, backend_to_json(&parsed.options, &kinds)))
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("chardevctl: warning: {warning}");
+    }
+}
+
+fn refuse_mux(mux: bool) -> Result<(), String> {
+    match mux {
+        true => Err("'mux=on' works only on the daemon's command line; leave it out".to_owned()),
+        false => Ok(()),
+    }
+}

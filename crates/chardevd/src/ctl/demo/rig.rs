@@ -1,0 +1,444 @@
+//! A daemon of our own, a console with the program behind it, and the peers: what changes it, and
+//! what counts every byte.
+
+use std::io::{Read, Seek};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use chardev_qapi::{Json, Object};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+
+use super::check::{Tally, Verdict};
+use super::peers::pump_pause;
+use super::peers::{Kind, Load, Peer, Prepared};
+use super::program::ProgramReport;
+use super::records::{STOP, records_in};
+use crate::ctl::backend::backend_json;
+use crate::ctl::connect::{Address, Monitor, connect};
+
+/// The chardev that is changed.
+const ID: &str = "con0";
+/// How long anything may take before it counts as stuck.
+const STUCK: Duration = Duration::from_secs(30);
+/// How much a peer must have moved in each direction before it may be replaced.
+const ENOUGH: u64 = 32 << 10;
+
+/// The programs to run.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// `chardevd`
+    pub daemon: PathBuf,
+    /// `chardevctl`, whose hidden command is the program behind the console.
+    pub client: PathBuf,
+}
+
+/// What came of it all.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// How long each change took, from the command to the answer.
+    pub changes: Vec<Duration>,
+    /// The changes that did not happen, with their errors.
+    pub refused: Vec<String>,
+    /// The lines the program printed.
+    pub output: Verdict,
+    /// The records the program read.
+    pub input: Input,
+    /// What the daemon counted as sent after the change, and not delivered.
+    pub late: u64,
+    /// From the start of the daemon to the program's last line.
+    pub time: Duration,
+}
+
+/// What became of the records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Input {
+    /// Bytes the program read.
+    pub bytes: u64,
+    /// Whole records among them.
+    pub records: u64,
+    /// Records accepted from a peer that the program did not read.
+    pub lost: u64,
+    /// Records it read again.
+    pub doubled: u64,
+    /// Records of a peer that came after a later peer's.
+    pub reordered: u64,
+    /// What is no record.
+    pub damaged: u64,
+}
+
+impl Report {
+    /// Whether not a byte is missing, doubled or in the wrong place, and every change was made.
+    pub fn is_clean(&self) -> bool {
+        let Input { lost, doubled, reordered, damaged, .. } = self.input;
+        self.output.is_clean()
+            && lost + doubled + reordered + damaged == 0
+            && self.refused.is_empty()
+    }
+}
+
+/// The daemon, the console and its peers.
+pub struct Rig {
+    dir: tempfile::TempDir,
+    daemon: Daemon,
+    monitor: Monitor,
+    ring_monitor: Address,
+    report: OwnedFd,
+    current: Option<Peer>,
+    replaced: Vec<Replaced>,
+    next: u64,
+    began: Instant,
+    result: Report,
+}
+
+/// A peer whose back end was replaced.
+struct Replaced {
+    peer: Peer,
+    /// Input accepted from it before the change was asked for.
+    accepted: u64,
+}
+
+/// The daemon; killed when dropped.
+struct Daemon {
+    child: Child,
+    messages: std::fs::File,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Daemon {
+    /// What it printed, for an error message.
+    fn said(&mut self) -> String {
+        let mut text = String::new();
+        let _ = self.messages.rewind();
+        let _ = self.messages.read_to_string(&mut text);
+        text.lines().rev().take(5).fold(String::new(), |said, line| format!("\n  {line}{said}"))
+    }
+}
+
+impl Rig {
+    /// Starts everything; the first back end is of the kind in `first`.
+    ///
+    /// # Errors
+    /// What does not work, and why.
+    pub fn start(programs: &Programs, first: Load) -> Result<Rig, String> {
+        let dir = tempfile::Builder::new()
+            .prefix("chardev-demo-")
+            .tempdir()
+            .map_err(|error| format!("no temporary directory: {error}"))?;
+        let report_path = dir.path().join("report");
+        mknodat(CWD, &report_path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .map_err(|error| format!("{}: {error}", report_path.display()))?;
+        // Opened both ways, so that there is no end of file before the program has opened it.
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let report = open(&report_path, flags, Mode::empty())
+            .map_err(|error| format!("{}: {error}", report_path.display()))?;
+        let prepared = Prepared::new(first, dir.path(), 0)?;
+        let began = Instant::now();
+        let mut daemon = start_daemon(programs, dir.path(), &prepared.line)?;
+        let monitor = Address::Unix(dir.path().join("qmp"));
+        let ring_monitor = Address::Unix(dir.path().join("qmp-ring"));
+        let mut monitor = wait_for_monitor(&monitor, &mut daemon, began)?;
+        let pty = if first.kind == Kind::Pty { pty_path(&mut monitor)? } else { None };
+        let current = prepared.attach(0, pty.as_deref(), &ring_monitor)?;
+        Ok(Rig {
+            dir,
+            daemon,
+            monitor,
+            ring_monitor,
+            report,
+            current: Some(current),
+            replaced: Vec::new(),
+            next: 1,
+            began,
+            result: Report::default(),
+        })
+    }
+
+    /// The kind of the present back end.
+    pub fn kind(&self) -> Kind {
+        self.current.as_ref().map_or(Kind::File, |peer| peer.load.kind)
+    }
+
+    /// What was done so far, without what is counted at the end.
+    pub fn so_far(&self) -> &Report {
+        &self.result
+    }
+
+    /// Bytes of output and input moved so far.
+    pub fn moved(&self) -> (u64, u64) {
+        let replaced = self.replaced.iter().map(|replaced| &replaced.peer);
+        let peers = replaced.chain(&self.current);
+        peers.fold((0, 0), |(out, input), peer| {
+            (out + peer.received(), input + peer.shared.accepted.load(Ordering::Acquire))
+        })
+    }
+
+    /// Waits until the present peer has moved enough both ways for the change to meet full load.
+    ///
+    /// # Errors
+    /// Nothing moves.
+    pub fn wait_for_load(&mut self) -> Result<(), String> {
+        let Some(peer) = &self.current else {
+            return Ok(());
+        };
+        let enough = if peer.load.slow { ENOUGH / 4 } else { ENOUGH };
+        let began = Instant::now();
+        loop {
+            let input = peer.shared.accepted.load(Ordering::Acquire);
+            let output = peer.received();
+            if output >= enough && (input >= enough || !peer.load.kind.has_input()) {
+                return Ok(());
+            }
+            let about = || {
+                format!(
+                    "peer {} ({}) is stuck: {output} bytes of output, {input} of input",
+                    peer.number,
+                    peer.load.kind.name()
+                )
+            };
+            if began.elapsed() > STUCK {
+                let about = about();
+                return Err(format!("{about}{}", self.explain()));
+            }
+            if peer.is_done() && peer.load.kind != Kind::File {
+                let about = about();
+                let current = self.current.take().map(Peer::finish);
+                let cause = current.and_then(Result::err).unwrap_or("end of file".to_owned());
+                return Err(format!("{about}, then {cause}{}", self.explain()));
+            }
+            pump_pause(Duration::from_millis(1));
+        }
+    }
+
+    /// Replaces the back end.
+    ///
+    /// # Errors
+    /// Setting the peers up failed. A change that is refused is counted, and nothing else.
+    pub fn change(&mut self, load: Load) -> Result<(), String> {
+        let number = self.next;
+        let prepared = Prepared::new(load, self.dir.path(), number)?;
+        let arguments =
+            Object::new().with("id", ID).with("backend", backend_json(&prepared.line)?);
+        let Some(old) = self.current.take() else {
+            return Err("the console has no peer".to_owned());
+        };
+        if old.load.kind == Kind::Ringbuf {
+            // Read under the same name, the next ring's output would be taken for this one's.
+            old.shared.replaced.store(true, Ordering::Release);
+            wait_until(|| old.is_done(), || format!("peer {}: still reading", old.number))?;
+        }
+        let accepted = old.shared.accepted.load(Ordering::Acquire);
+        let began = Instant::now();
+        let answer = self.monitor.execute("chardev-change", arguments);
+        let time = began.elapsed();
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(chardev_qmp::client::ClientError::Command(error)) => {
+                let text = format!("{} → {}: {error}", old.load.kind.name(), load.kind.name());
+                self.result.refused.push(text);
+                self.current = Some(old);
+                return Ok(());
+            }
+            Err(error) => return Err(format!("chardev-change: {error}{}", self.explain())),
+        };
+        self.result.changes.push(time);
+        self.next += 1;
+        let pty = answer.get("pty").and_then(Json::as_str);
+        let peer = prepared.attach(number, pty, &self.ring_monitor)?;
+        self.current = Some(peer);
+        old.shared.replaced.store(true, Ordering::Release);
+        self.replaced.push(Replaced { peer: old, accepted });
+        Ok(())
+    }
+
+    /// Ends the program, then the daemon, and counts. The present back end must be a socket.
+    ///
+    /// # Errors
+    /// Something does not end.
+    pub fn finish(mut self) -> Result<Report, String> {
+        let Some(last) = self.current.take() else {
+            return Err("the console has no peer".to_owned());
+        };
+        last.shared.stop.store(true, Ordering::Release);
+        let text = match self.read_report() {
+            Ok(text) => text,
+            Err(error) => return Err(format!("{error}{}", self.explain())),
+        };
+        wait_until(|| last.is_done(), || "the program's last line has not come".to_owned())?;
+        self.result.time = self.began.elapsed();
+        let accepted = last.shared.accepted.load(Ordering::Acquire) - STOP.len() as u64;
+        self.replaced.push(Replaced { peer: last, accepted });
+        for replaced in &self.replaced {
+            let peer = &replaced.peer;
+            let about =
+                || format!("peer {} ({}): no end of file", peer.number, peer.load.kind.name());
+            wait_until(|| peer.is_done(), about)?;
+        }
+        self.result.late = self.late_input();
+        self.result.input = judge_input(&ProgramReport::parse(&text)?, &self.replaced);
+        self.quit()?;
+        let mut tally = Tally::default();
+        for replaced in self.replaced.drain(..) {
+            tally.append(replaced.peer.finish()?);
+        }
+        self.result.output = tally.verdict();
+        Ok(std::mem::take(&mut self.result))
+    }
+
+    /// Reads the FIFO up to the end of the report.
+    fn read_report(&self) -> Result<String, String> {
+        let mut text = Vec::new();
+        let began = Instant::now();
+        while !text.ends_with(b"\n") || !String::from_utf8_lossy(&text).contains("faults") {
+            let left = STUCK.checked_sub(began.elapsed());
+            let left = left.ok_or("the program did not get the record that ends it")?;
+            let mut fds = [PollFd::new(&self.report, PollFlags::IN)];
+            let time = Timespec { tv_sec: left.as_secs() as i64 + 1, tv_nsec: 0 };
+            let _ = poll(&mut fds, Some(&time));
+            let mut buffer = [0; 4096];
+            if let Ok(count) = rustix::io::read(&self.report, &mut buffer) {
+                text.extend_from_slice(&buffer[..count]);
+            }
+        }
+        String::from_utf8(text).map_err(|_| "the program's report is not text".to_owned())
+    }
+
+    fn late_input(&mut self) -> u64 {
+        let stats = self.monitor.execute("x-query-chardev-stats", Object::new().with("id", ID));
+        let stats = stats.ok();
+        let stats = stats.as_ref().and_then(Json::as_array).and_then(<[Json]>::first);
+        stats.and_then(|stats| stats.get("input-late")).and_then(Json::as_u64).unwrap_or(0)
+    }
+
+    /// Ends the daemon in order, so that its files are complete.
+    fn quit(&mut self) -> Result<(), String> {
+        let _ = self.monitor.execute("quit", Object::new());
+        let child = &mut self.daemon.child;
+        wait_until(
+            || child.try_wait().is_ok_and(|status| status.is_some()),
+            || "the daemon does not end".to_owned(),
+        )
+    }
+
+    /// What the daemon and its counters say about trouble.
+    fn explain(&mut self) -> String {
+        let mut text = String::new();
+        let patience = Some(Duration::from_secs(2));
+        let answers = match self.monitor.stream().unix().map(|unix| unix.set_read_timeout(patience))
+        {
+            Some(Ok(())) => self.monitor.execute("x-query-chardev-stats", Object::new()).ok(),
+            _ => None,
+        };
+        if let Some(stats) = answers {
+            text += &format!("\n  {stats}");
+        }
+        text + &self.daemon.said()
+    }
+}
+
+/// Compares what the program read with what was accepted from each peer.
+fn judge_input(report: &ProgramReport, peers: &[Replaced]) -> Input {
+    let mut input = Input {
+        lost: report.faults.lost,
+        doubled: report.faults.doubled,
+        reordered: report.faults.reordered,
+        damaged: report.faults.damaged,
+        ..Input::default()
+    };
+    for received in &report.peers {
+        input.bytes += received.bytes;
+        input.records += received.records;
+        // A number that no peer has is an invention.
+        input.damaged += u64::from(received.peer >= peers.len() as u64);
+    }
+    for Replaced { peer, accepted } in peers {
+        let received = report.peers.iter().find(|received| received.peer == peer.number);
+        let bytes = received.map_or(0, |received| received.bytes);
+        if bytes < *accepted {
+            let missing = records_in(peer.number, *accepted) - records_in(peer.number, bytes);
+            input.lost += missing.max(1);
+        }
+    }
+    input
+}
+
+fn start_daemon(programs: &Programs, dir: &Path, line: &str) -> Result<Daemon, String> {
+    let quote = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    let report = dir.join("report");
+    let command = format!("exec {} demo-program {}", quote(&programs.client), quote(&report));
+    let monitor = |name: &str| {
+        let path = dir.join(name).display().to_string().replace(',', ",,");
+        format!("unix:{path},server=on,wait=off")
+    };
+    let messages = tempfile::tempfile_in(dir).map_err(|error| error.to_string())?;
+    let both = || messages.try_clone().map_err(|error| error.to_string());
+    let child = Command::new(&programs.daemon)
+        .args(["--chardev", &format!("{line},id={ID},x-closed=hold")])
+        .args([
+            "--device",
+            &format!("exec,chardev={ID},command={}", command.replace(',', ",,")),
+        ])
+        .args(["--qmp", &monitor("qmp"), "--qmp", &monitor("qmp-ring")])
+        .stdin(Stdio::null())
+        .stdout(both()?)
+        .stderr(both()?)
+        .spawn()
+        .map_err(|error| {
+            format!(
+                "cannot start {}: {error}\nname the daemon's program with --daemon PATH",
+                programs.daemon.display()
+            )
+        })?;
+    Ok(Daemon { child, messages })
+}
+
+fn wait_for_monitor(
+    address: &Address,
+    daemon: &mut Daemon,
+    began: Instant,
+) -> Result<Monitor, String> {
+    loop {
+        match connect(address) {
+            Ok(monitor) => return Ok(monitor),
+            Err(_) if began.elapsed() < STUCK => {}
+            Err(error) => return Err(format!("{error}{}", daemon.said())),
+        }
+        if let Ok(Some(status)) = daemon.child.try_wait() {
+            return Err(format!("the daemon ended at once, {status}{}", daemon.said()));
+        }
+        pump_pause(Duration::from_millis(5));
+    }
+}
+
+/// The slave of a pty that was there from the start, from its file name `pty:PATH`.
+fn pty_path(monitor: &mut Monitor) -> Result<Option<String>, String> {
+    let list = monitor.execute("query-chardev", Object::new());
+    let list = list.map_err(|error| format!("query-chardev: {error}"))?;
+    let mut entries = list.as_array().unwrap_or_default().iter();
+    let console = entries.find(|entry| entry.get("label").and_then(Json::as_str) == Some(ID));
+    let name = console.and_then(|console| console.get("filename")).and_then(Json::as_str);
+    Ok(name.and_then(|name| name.strip_prefix("pty:")).map(str::to_owned))
+}
+
+fn wait_until(
+    mut condition: impl FnMut() -> bool,
+    about: impl Fn() -> String,
+) -> Result<(), String> {
+    let began = Instant::now();
+    while !condition() {
+        if began.elapsed() > STUCK {
+            return Err(about());
+        }
+        pump_pause(Duration::from_millis(1));
+    }
+    Ok(())
+}
