@@ -3,21 +3,19 @@
 //! Both are opened for reading and writing, so opening never waits and a reader that leaves is no
 //! error; what is written before one comes is kept by the kernel.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
-use chardev_core::{Backend, Drain, Late, Ready, Sent};
-use rustix::fs::{Mode, OFlags};
+use chardev_core::{Backend, BackendEvent, Drain, Ready, Sent};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::reader::Found;
+use super::stream::{Input, Output};
 use super::{Kind, OpenContext};
-use crate::reactor::FdWatch;
 use crate::sys::strerror;
-
-/// The most input taken over at once: the largest pipe an ordinary user can have.
-const CUT_LIMIT: usize = 1 << 20;
+use crate::writer::Target;
 
 /// The kind `pipe` (QAPI `ChardevHostdev`).
 pub(super) static KIND: Kind = Kind {
@@ -38,21 +36,24 @@ pub(super) static KIND: Kind = Kind {
 
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
     let path = options.str("device").unwrap_or_default();
-    let failed = |error: std::io::Error| format!("Could not open '{path}': {}", strerror(error));
-    let watch = |fd: OwnedFd| FdWatch::new(&context.port, Arc::new(fd)).map_err(failed);
+    let failed = |error: io::Error| format!("Could not open '{path}': {}", strerror(error));
     let pair = open_fifo(&format!("{path}.in"))
         .and_then(|input| Ok((input, open_fifo(&format!("{path}.out"))?)));
-    let (input, output) = match pair {
-        Ok((input, output)) => (input, output),
+    let (input, output, both_ways) = match pair {
+        Ok((input, output)) => (input, output, false),
         Err(_) => {
             let both = open_fifo(path).map_err(|error| failed(error.into()))?;
             let copy = both.try_clone().map_err(failed)?;
-            (both, copy)
+            (both, copy, true)
         }
     };
+    let target = Target::of(output).map_err(|error| failed(error.into()))?;
+    let loops = both_ways && target.file_type() == FileType::Fifo;
     Ok(Box::new(Pipe {
-        input: watch(input)?,
-        output: watch(output)?,
+        input: Input::new(input, false, &context.port).map_err(failed)?,
+        output: Output::new(target, path, &context.port).map_err(failed)?,
+        loops,
+        events: Vec::new(),
     }))
 }
 
@@ -62,8 +63,11 @@ fn open_fifo(path: &str) -> Result<OwnedFd, Errno> {
 }
 
 struct Pipe {
-    input: FdWatch,
-    output: FdWatch,
+    input: Input,
+    output: Output,
+    /// One FIFO serves both directions, so what is in it may be our own output.
+    loops: bool,
+    events: Vec<BackendEvent>,
 }
 
 impl Backend for Pipe {
@@ -80,58 +84,50 @@ impl Backend for Pipe {
     }
 
     fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
-        match rustix::io::writev(self.output.fd(), &bufs[..bufs.len().min(64)]) {
-            Ok(count) if count > 0 => Sent::Taken(count),
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Sent::Full,
-            Err(_) => Sent::NoPeer,
-        }
+        self.output.write(bufs)
     }
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        let count = bufs.len().min(64);
-        rustix::io::readv(self.input.fd(), &mut bufs[..count]).unwrap_or(0)
+        match self.input.read(bufs) {
+            Found::Data(count) => count,
+            Found::Nothing => 0,
+            // Not a FIFO, then: those never end for one who has them open for writing too.
+            Found::End => {
+                self.events.push(BackendEvent::Closed { unread: Vec::new() });
+                0
+            }
+        }
     }
 
     fn watch(&mut self, interest: Ready) {
-        self.input.arm(interest & Ready::READ);
-        self.output.arm(interest & Ready::WRITE);
-    }
-
-    fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        let unread = rustix::io::ioctl_fionread(self.input.fd()).unwrap_or(0);
-        let mut bytes = vec![0; CUT_LIMIT.min(unread as usize)];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match rustix::io::read(self.input.fd(), &mut bytes[filled..]) {
-                Ok(count) if count > 0 => filled += count,
-                Err(Errno::INTR) => {}
-                _ => break,
-            }
+        if interest.contains(Ready::READ) {
+            self.input.watch();
         }
-        bytes.truncate(filled);
-        (bytes, false)
+        if interest.contains(Ready::WRITE) {
+            self.output.watch();
+        }
     }
 
+    fn poll_event(&mut self) -> Option<BackendEvent> {
+        self.events.pop()
+    }
+
+    fn activate(&mut self) -> Result<(), String> {
+        self.output.activate(false).map_err(strerror)
+    }
+
+    /// Where output cannot be told from input it is left to whoever reads the FIFO next: output
+    /// that was accepted must not come back as input.
+    fn cut_input(&mut self) -> (Vec<u8>, bool) {
+        if self.loops {
+            return (Vec::new(), false);
+        }
+        (self.input.take_all(), false)
+    }
+
+    /// The input FIFO is given up at once, so that whoever goes on writing into it reaches its
+    /// next reader instead of us.
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        Box::new(RetiringPipe {
-            output: self.output,
-        })
-    }
-}
-
-/// The output FIFO of a replaced pipe: closing it while nobody else has it open would destroy
-/// what its reader has not taken yet. The input FIFO is given up at once, so that whoever goes on
-/// writing into it reaches the next reader instead of us.
-struct RetiringPipe {
-    output: FdWatch,
-}
-
-impl Drain for RetiringPipe {
-    fn pending(&mut self) -> u64 {
-        rustix::io::ioctl_fionread(self.output.fd()).unwrap_or(0)
-    }
-
-    fn read_late(&mut self, _buf: &mut [u8]) -> Late {
-        Late::End
+        self.output.retire()
     }
 }

@@ -14,7 +14,7 @@ use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
 use chardev_core::{
     Answer, Answers, Backend, BackendEvent, Drain, Line, Ready, Sent, TerminalSize,
 };
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::reader::Found;
@@ -50,8 +50,13 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     let claim = Claim::new()?;
     let failed = |error: io::Error| format!("Failed to open stdio: {}", strerror(error));
     let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
-    let (input, input_blocking) = own_descriptor(stdin, OFlags::RDONLY).map_err(failed)?;
-    let (output, output_blocking) = own_descriptor(stdout, OFlags::WRONLY).map_err(failed)?;
+    // Both may be one and the same description, so both flags are read before either is set.
+    let flags = |fd| fcntl_getfl(fd).map_err(|error| failed(error.into()));
+    let (input_flags, output_flags) = (flags(stdin)?, flags(stdout)?);
+    let (input, input_blocking) =
+        own_descriptor(stdin, OFlags::RDONLY, input_flags).map_err(failed)?;
+    let (output, output_blocking) =
+        own_descriptor(stdout, OFlags::WRONLY, output_flags).map_err(failed)?;
     let target = Target::of(output).map_err(|error| failed(error.into()))?;
     Ok(Box::new(Stdio {
         input: Input::new(input, false, &context.port).map_err(failed)?,
@@ -234,6 +239,7 @@ async fn care(port: Port) {
 fn own_descriptor(
     shared: BorrowedFd<'_>,
     access: OFlags,
+    before: OFlags,
 ) -> io::Result<(OwnedFd, Option<NonBlocking>)> {
     let copy = shared.try_clone_to_owned()?;
     let stat = rustix::fs::fstat(&copy)?;
@@ -252,6 +258,6 @@ fn own_descriptor(
             return Ok((own, None));
         }
     }
-    let non_blocking = NonBlocking::set(shared)?;
+    let non_blocking = NonBlocking::set(shared, before)?;
     Ok((copy, Some(non_blocking)))
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chardev_core::TerminalSize;
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{
     ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios,
@@ -100,11 +100,11 @@ pub(super) fn size() -> Option<TerminalSize> {
 pub(super) struct NonBlocking(usize);
 
 impl NonBlocking {
-    pub(super) fn set(fd: BorrowedFd<'_>) -> rustix::io::Result<Self> {
+    /// Makes standard input or output, whose flags are `before`, non-blocking.
+    pub(super) fn set(fd: BorrowedFd<'_>, before: OFlags) -> rustix::io::Result<Self> {
         let index = usize::from(fd.as_raw_fd() == stdout().as_raw_fd());
-        let flags = fcntl_getfl(fd)?;
-        fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
-        lock().blocking[index] = Some(flags);
+        fcntl_setfl(fd, before | OFlags::NONBLOCK)?;
+        lock().blocking[index] = Some(before);
         Ok(NonBlocking(index))
     }
 }
