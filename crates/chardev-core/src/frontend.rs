@@ -177,8 +177,11 @@ impl FrontEnd {
     pub fn take_waker(&self, which: Ready) -> Option<Waker> {
         self.chardev.with(|chardev| {
             let front = chardev.front.as_mut()?;
-            let slot =
-                if which == Ready::WRITE { &mut front.write_waker } else { &mut front.read_waker };
+            let slot = if which == Ready::WRITE {
+                &mut front.write_waker
+            } else {
+                &mut front.read_waker
+            };
             slot.take()
         })
     }

@@ -11,7 +11,6 @@ use std::sync::{Mutex, PoisonError};
 use chardev::back::FdSource;
 use rustix::io::FdFlags;
 use tokio::io::unix::AsyncFd;
-use tokio::io::unix::AsyncFd;
 
 /// The descriptors above 2 that we were started with, each handed out once, by number.
 #[derive(Debug)]
