@@ -137,3 +137,55 @@ fn a_full_disk_holds_the_device_and_loses_nothing_silently() {
     change(&chardevs, "con0", &ring(64)).unwrap();
     assert_eq!(front.write(b"ok"), 2);
 }
+
+fn make_fifo(path: &std::path::Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+}
+
+#[test]
+fn fifos_as_out_and_in_need_nobody_at_the_other_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, input) = (dir.path().join("out"), dir.path().join("in"));
+    make_fifo(&out);
+    make_fifo(&input);
+    let chardevs = Chardevs::new().unwrap();
+    let options = Options::new("file")
+        .with("out", text(&out))
+        .with("in", text(&input));
+    add(&chardevs, "con0", &options);
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(wait_for("opened", || front.next_event()), Event::Opened);
+    assert_eq!(front.write(b"early"), 5);
+    assert_eq!(front.read(&mut [0; 8]), 0);
+    assert_eq!(
+        front.next_event(),
+        None,
+        "no writer yet is not the end of the input"
+    );
+    fs::write(&input, "typed").unwrap();
+    assert_eq!(read_until(&front, 5), b"typed");
+    assert_eq!(front.read(&mut [0; 8]), 0);
+    assert_eq!(wait_for("closed", || front.next_event()), Event::Closed);
+
+    // Its reader comes after the change and still gets everything, then the end.
+    change(&chardevs, "con0", &ring(64)).unwrap();
+    assert_eq!(fs::read(&out).unwrap(), b"early");
+}
+
+#[test]
+fn input_not_read_before_a_change_comes_before_anything_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    make_fifo(&first);
+    make_fifo(&second);
+    let null = Options::new("file").with("out", text("/dev/null"));
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &null.clone().with("in", text(&first)));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let mut peer = fs::OpenOptions::new().write(true).open(&first).unwrap();
+    std::io::Write::write_all(&mut peer, b"one ").unwrap();
+    change(&chardevs, "con0", &null.with("in", text(&second))).unwrap();
+    fs::write(&second, "two").unwrap();
+    assert_eq!(read_until(&front, 7), b"one two");
+}

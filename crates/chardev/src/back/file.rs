@@ -61,13 +61,22 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
     // Opening may wait for a disk or a network. The input comes first: if that fails, the output
     // file has not been created.
     let opening = tokio::task::spawn_blocking(move || {
-        let input = source.map(|source| open_input(&source, &port)).transpose()?;
+        let input = source
+            .map(|source| open_input(&source, &port))
+            .transpose()?;
         let failed = |error| could_not("open", &path, error);
         let (target, created) = open_target(&path, append).map_err(failed)?;
         let output = Output::new(target, &path, &port)
             .map_err(|error| format!("Could not open '{path}': {}", strerror(error)))?;
         let input = input.unwrap_or(Input::Ended);
-        Ok(File { input, output, created, truncate: !append, path, events: Vec::new() })
+        Ok(File {
+            input,
+            output,
+            created,
+            truncate: !append,
+            path,
+            events: Vec::new(),
+        })
     });
     let opened: Result<File, String> = opening.await.map_err(|error| error.to_string())?;
     Ok(Box::new(opened?))
@@ -112,7 +121,8 @@ impl Backend for File {
             Found::Data(count) => count,
             Found::Nothing => 0,
             Found::End => {
-                self.events.push(BackendEvent::Closed { unread: Vec::new() });
+                self.events
+                    .push(BackendEvent::Closed { unread: Vec::new() });
                 0
             }
         }
@@ -128,10 +138,8 @@ impl Backend for File {
     }
 
     fn update(&mut self, ready: Ready) {
-        if ready.contains(Ready::HANGUP) {
-            if let Some(unread) = self.input.take_if_hung_up() {
-                self.events.push(BackendEvent::Closed { unread });
-            }
+        if let Some(unread) = self.input.take_if_ended(ready) {
+            self.events.push(BackendEvent::Closed { unread });
         }
     }
 

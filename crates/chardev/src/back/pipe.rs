@@ -93,7 +93,8 @@ impl Backend for Pipe {
             Found::Nothing => 0,
             // Not a FIFO, then: those never end for one who has them open for writing too.
             Found::End => {
-                self.events.push(BackendEvent::Closed { unread: Vec::new() });
+                self.events
+                    .push(BackendEvent::Closed { unread: Vec::new() });
                 0
             }
         }
@@ -105,6 +106,12 @@ impl Backend for Pipe {
         }
         if interest.contains(Ready::WRITE) {
             self.output.watch();
+        }
+    }
+
+    fn update(&mut self, ready: Ready) {
+        if let Some(unread) = self.input.take_if_ended(ready) {
+            self.events.push(BackendEvent::Closed { unread });
         }
     }
 

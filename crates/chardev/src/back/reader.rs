@@ -56,20 +56,35 @@ struct State {
 impl FileReader {
     /// A reader of `fd` that reports to `port`.
     pub(super) fn new(fd: OwnedFd, port: &Port) -> Self {
-        let shared =
-            Shared { fd, port: port.clone(), state: Mutex::default(), work: Condvar::new() };
-        FileReader { shared: Arc::new(shared) }
+        let shared = Shared {
+            fd,
+            port: port.clone(),
+            state: Mutex::default(),
+            work: Condvar::new(),
+        };
+        FileReader {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Fills `bufs` with what has been read ahead.
     pub(super) fn read(&self, bufs: &mut [IoSliceMut<'_>]) -> Found {
         let mut state = self.shared.lock();
         if state.bytes.is_empty() {
-            return if state.ended { Found::End } else { Found::Nothing };
+            return if state.ended {
+                Found::End
+            } else {
+                Found::Nothing
+            };
         }
         // Reading from a `VecDeque` cannot fail.
         let count = state.bytes.read_vectored(bufs).unwrap_or(0);
         Found::Data(count)
+    }
+
+    /// Whether the end was found.
+    pub(super) fn has_ended(&self) -> bool {
+        self.shared.lock().ended
     }
 
     /// What has been read ahead and not been handed out.

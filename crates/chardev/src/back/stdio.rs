@@ -147,10 +147,8 @@ impl Backend for Stdio {
     }
 
     fn update(&mut self, ready: Ready) {
-        if ready.contains(Ready::HANGUP) {
-            if let Some(unread) = self.input.take_if_hung_up() {
-                self.close(unread);
-            }
+        if let Some(unread) = self.input.take_if_ended(ready) {
+            self.close(unread);
         }
         // The caretaker reports with nothing ready.
         if ready.is_empty() {

@@ -111,7 +111,10 @@ impl Input {
             return Err(Errno::ISDIR.into());
         }
         Ok(match Direct::new(target.fd, file_type, port)? {
-            Ok(direct) => Input::Direct(Direct { awaits_writer, ..direct }),
+            Ok(direct) => Input::Direct(Direct {
+                awaits_writer,
+                ..direct
+            }),
             Err(fd) => Input::Ahead(FileReader::new(fd, port)),
         })
     }
@@ -149,14 +152,19 @@ impl Input {
         }
     }
 
-    /// Looks for a hang-up; if there was one, what had been sent before it.
-    pub(super) fn take_if_hung_up(&mut self) -> Option<Vec<u8>> {
-        let Input::Direct(direct) = self else { return None };
-        if !conditions(direct.watch.fd()).contains(PollFlags::HUP) {
-            return None;
-        }
-        let unread = direct.take_all();
-        // Beyond the limit the rest is given up, as for any peer that left.
+    /// Looks for the end, once `ready` was reported; if it came, what had been sent before it.
+    pub(super) fn take_if_ended(&mut self, ready: Ready) -> Option<Vec<u8>> {
+        let unread = match self {
+            Input::Direct(direct)
+                if ready.contains(Ready::HANGUP)
+                    && conditions(direct.watch.fd()).contains(PollFlags::HUP) =>
+            {
+                // Beyond the limit the rest is given up, as for any peer that left.
+                direct.take_all()
+            }
+            Input::Ahead(reader) if reader.has_ended() => reader.take_all(),
+            _ => return None,
+        };
         *self = Input::Ended;
         Some(unread)
     }
@@ -167,7 +175,12 @@ impl Direct {
     fn new(fd: OwnedFd, file_type: FileType, port: &Port) -> io::Result<Result<Self, OwnedFd>> {
         let fd = Arc::new(fd);
         match FdWatch::new(port, Arc::clone(&fd)) {
-            Ok(watch) => Ok(Ok(Direct { watch, file_type, awaits_writer: false, gone: false })),
+            Ok(watch) => Ok(Ok(Direct {
+                watch,
+                file_type,
+                awaits_writer: false,
+                gone: false,
+            })),
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
                 match Arc::try_unwrap(fd) {
                     Ok(fd) => Ok(Err(fd)),
@@ -217,7 +230,9 @@ impl Direct {
         match result {
             Ok(count) if count > 0 => Found::Data(count),
             Err(Errno::AGAIN | Errno::INTR) => Found::Nothing,
-            Ok(_) if self.awaits_writer && !conditions(self.watch.fd()).contains(PollFlags::HUP) => {
+            Ok(_)
+                if self.awaits_writer && !conditions(self.watch.fd()).contains(PollFlags::HUP) =>
+            {
                 Found::Nothing
             }
             _ => Found::End,
@@ -259,6 +274,12 @@ impl Drain for RetiringFifo {
 
 fn conditions(fd: BorrowedFd<'_>) -> PollFlags {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    let _ = poll(
+        &mut fds,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    );
     fds[0].revents()
 }
