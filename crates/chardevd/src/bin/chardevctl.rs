@@ -1,4 +1,6 @@
 //! chardevctl: the client of the daemon.
 #![forbid(unsafe_code)]
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    chardevd::ctl::main()
+}

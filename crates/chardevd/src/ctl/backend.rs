@@ -6,7 +6,7 @@ use chardev_qapi::{Json, backend_to_json, parse_backend_line, parse_chardev};
 ///
 /// # Errors
 /// What is wrong with the line, in QEMU's words.
-pub fn backend_json(line: &str) -> Result<Json, String> {
+pub(super) fn backend_json(line: &str) -> Result<Json, String> {
     let kinds = chardev::back::specs();
     let parsed = parse_backend_line(line, &kinds)?;
     warn(&parsed.warnings);
@@ -18,7 +18,7 @@ pub fn backend_json(line: &str) -> Result<Json, String> {
 ///
 /// # Errors
 /// What is wrong with the line, in QEMU's words.
-pub fn chardev_json(line: &str) -> Result<(String, Json), String> {
+pub(super) fn chardev_json(line: &str) -> Result<(String, Json), String> {
     let kinds = chardev::back::specs();
     let parsed = parse_chardev(line, &kinds)?;
     warn(&parsed.warnings);

@@ -66,7 +66,10 @@ impl Stream {
             };
             format!("no chardevd at {address}: {error}\n{remedy}")
         })?;
-        Ok(Stream { socket, passing: None })
+        Ok(Stream {
+            socket,
+            passing: None,
+        })
     }
 
     /// Passes `fd` along with the next bytes written. Only a unix socket can.

@@ -1,2 +1,130 @@
 //! chardevctl: the client of the daemon.
+//!
+//! It talks to the daemon's monitor only, except for [`demo`], which starts a daemon of its own.
+
+mod attach;
+mod backend;
+mod commands;
+pub mod connect;
 pub mod demo;
+mod raw;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use connect::Address;
+
+/// Controls the consoles of a running chardevd.
+#[derive(Debug, Parser)]
+#[command(name = "chardevctl", version, max_term_width = 100)]
+struct Args {
+    /// The daemon's monitor, a unix socket [default: chardevd/qmp.sock in the runtime directory]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "CHARDEVD_SOCKET",
+        hide_env_values = true
+    )]
+    socket: Option<PathBuf>,
+    /// The daemon's monitor over TCP
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        conflicts_with = "socket"
+    )]
+    host: Option<String>,
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Lists the chardevs
+    List {
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Adds a chardev, in the grammar of -chardev
+    Add {
+        /// KIND,id=ID[,OPTION=VALUE…]
+        line: String,
+    },
+    /// Gives a chardev another back end, losing nothing
+    Change {
+        /// The chardev
+        id: String,
+        /// KIND[,OPTION=VALUE…], in the grammar of -chardev without an id
+        line: String,
+    },
+    /// Removes a chardev that nobody uses
+    Remove {
+        /// The chardev
+        id: String,
+    },
+    /// Sends a break to a chardev's front end
+    Break {
+        /// The chardev
+        id: String,
+    },
+    /// Connects this terminal to a chardev until you leave; then its back end comes back
+    Attach(attach::Args),
+    /// Runs one QMP command, or without one passes QMP on from standard input
+    Qmp {
+        /// The command, for example query-chardev
+        command: Option<String>,
+        /// Its arguments, a JSON object
+        arguments: Option<String>,
+    },
+    /// Changes a busy console's back end again and again and counts every byte
+    Demo(demo::Args),
+    /// The program behind the demo's console
+    #[command(hide = true)]
+    DemoProgram {
+        /// Where its report goes
+        report: PathBuf,
+    },
+}
+
+/// The command line, for man pages and completions.
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
+/// Runs `chardevctl` with the arguments of the process.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let address = match (args.socket, args.host) {
+        (_, Some(host)) => Address::Tcp(host),
+        (Some(path), None) => Address::Unix(path),
+        (None, None) => Address::Unix(crate::default_socket()),
+    };
+    let done = match args.command {
+        Action::Demo(args) => return demo::run(&args),
+        Action::List { json } => commands::list(&address, json),
+        Action::Add { line } => commands::add(&address, &line),
+        Action::Change { id, line } => commands::change(&address, &id, &line),
+        Action::Remove { id } => commands::remove(&address, &id),
+        Action::Break { id } => commands::send_break(&address, &id),
+        Action::Attach(args) => attach::run(&address, &args),
+        Action::Qmp {
+            command: Some(command),
+            arguments,
+        } => raw::one(&address, &command, arguments.as_deref()),
+        Action::Qmp { .. } => raw::all(&address),
+        Action::DemoProgram { report } => {
+            demo::program::run(&report).map_err(|error| error.to_string())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("chardevctl: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

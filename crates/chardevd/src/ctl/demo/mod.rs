@@ -1,4 +1,192 @@
-//! demo
+//! `chardevctl demo`: a daemon of its own, a program that prints and reads as fast as it can, and
+//! changes of its console in the midst of that, with every byte counted.
+
 pub mod check;
 pub mod numbers;
+pub mod peers;
+pub mod program;
 pub mod records;
+mod report;
+pub mod rig;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use numbers::Random;
+use peers::{Kind, Load};
+use rig::{Programs, Report, Rig};
+
+/// How many changes there are if nothing else is asked for.
+const CHANGES: u64 = 200;
+/// One peer in this many reads slowly.
+const SLOW: usize = 10;
+/// One change in this many does not wait for the load to build up.
+const AT_ONCE: usize = 8;
+
+/// Changes a busy console's back end again and again and counts every byte
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Args {
+    /// How many changes to make [default: 200, or as many as fit into --seconds]
+    #[arg(long, value_name = "N")]
+    pub changes: Option<u64>,
+    /// How long to go on making changes
+    #[arg(long, value_name = "S")]
+    pub seconds: Option<u64>,
+    /// The daemon's program [default: chardevd beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub daemon: Option<PathBuf>,
+    /// Repeats the same order of changes [default: a new one every time]
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// Goes on when a change is refused
+    #[arg(long)]
+    pub keep_going: bool,
+    /// Prints the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the demo: 0 if everything arrived, 1 if not, 2 if it could not be set up or got stuck.
+pub fn run(args: &Args) -> ExitCode {
+    let seed = args.seed.unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.map_or(0, |now| {
+            u64::from(now.subsec_nanos()) ^ u64::from(std::process::id())
+        })
+    });
+    let report = programs(args).and_then(|programs| drive(args, &programs, seed));
+    match report {
+        Ok(report) if args.json => {
+            println!("{}", report::json(&report, seed));
+            ExitCode::from(u8::from(!report.is_clean()))
+        }
+        Ok(report) => {
+            print!("{}", report::table(&report, seed));
+            ExitCode::from(u8::from(!report.is_clean()))
+        }
+        Err(error) => {
+            eprintln!("chardevctl demo (--seed {seed}): {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn programs(args: &Args) -> Result<Programs, String> {
+    let client = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
+    let daemon = match &args.daemon {
+        Some(path) => path.clone(),
+        None => client.with_file_name("chardevd"),
+    };
+    Ok(Programs { daemon, client })
+}
+
+fn drive(args: &Args, programs: &Programs, seed: u64) -> Result<Report, String> {
+    let mut random = Random::new(seed);
+    let changes = args.changes.unwrap_or(if args.seconds.is_some() {
+        u64::MAX
+    } else {
+        CHANGES
+    });
+    let began = Instant::now();
+    let time_is_up = || {
+        args.seconds
+            .is_some_and(|seconds| began.elapsed() >= Duration::from_secs(seconds))
+    };
+    let mut progress = Progress::new(args, changes);
+    let mut rig = Rig::start(
+        programs,
+        Load {
+            kind: Kind::UnixServer,
+            slow: false,
+        },
+    )?;
+    let mut made = 0;
+    while made < changes {
+        let last = made + 1 == changes || time_is_up();
+        if !random.one_in(AT_ONCE) {
+            rig.wait_for_load()?;
+        }
+        // The last peer has to be one that reads and writes to the very end.
+        let kind = if last {
+            Kind::UnixServer
+        } else {
+            random.pick(&Kind::ALL)
+        };
+        let before = rig.kind();
+        rig.change(Load {
+            kind,
+            slow: !last && random.one_in(SLOW),
+        })?;
+        if !args.keep_going && !rig.so_far().refused.is_empty() {
+            let refused = rig.so_far().refused.join("\n");
+            return Err(format!("a change was refused: {refused}"));
+        }
+        made += 1;
+        progress.show(made, before, kind, &rig);
+        if last {
+            break;
+        }
+    }
+    rig.wait_for_load()?;
+    progress.end("waiting for the last bytes");
+    rig.finish()
+}
+
+/// A line that lives on a terminal, and a few lines elsewhere.
+struct Progress {
+    wanted: bool,
+    live: bool,
+    changes: u64,
+    shown: Instant,
+}
+
+impl Progress {
+    fn new(args: &Args, changes: u64) -> Self {
+        let live = io::stderr().is_terminal();
+        Progress {
+            wanted: !args.json || live,
+            live,
+            changes,
+            shown: Instant::now(),
+        }
+    }
+
+    fn show(&mut self, made: u64, from: Kind, to: Kind, rig: &Rig) {
+        let pause = Duration::from_millis(if self.live { 50 } else { 2000 });
+        if !self.wanted || self.shown.elapsed() < pause {
+            return;
+        }
+        self.shown = Instant::now();
+        let of = if self.changes == u64::MAX {
+            String::new()
+        } else {
+            format!("/{}", self.changes)
+        };
+        let (output, input) = rig.moved();
+        let line = format!(
+            "{made}{of} changes, {} MB out, {} MB in, {} → {}",
+            output / 1_000_000,
+            input / 1_000_000,
+            from.name(),
+            to.name()
+        );
+        self.put(&line);
+    }
+
+    fn end(&mut self, text: &str) {
+        if self.live {
+            self.put(text);
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+
+    fn put(&self, line: &str) {
+        // Whoever watches may have left; that is no reason to stop counting.
+        let _ = match self.live {
+            true => write!(io::stderr(), "\r\x1b[K{line}"),
+            false => writeln!(io::stderr(), "{line}"),
+        };
+    }
+}

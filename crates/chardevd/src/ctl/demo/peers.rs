@@ -3,6 +3,8 @@
 
 mod pump;
 
+pub(super) use pump::pause as pump_pause;
+
 use std::fs::File;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -141,12 +143,16 @@ impl Prepared {
             Kind::File => (format!("file,path={shown}"), Means::Path(path)),
             Kind::Pty => ("pty".to_owned(), Means::Nothing),
             Kind::Ringbuf => ("ringbuf,size=256K".to_owned(), Means::Nothing),
-            Kind::UnixServer => {
-                (format!("socket,path={shown},server=on,wait=off"), Means::Path(path))
-            }
+            Kind::UnixServer => (
+                format!("socket,path={shown},server=on,wait=off"),
+                Means::Path(path),
+            ),
             Kind::UnixClient => {
                 let listener = UnixListener::bind(&path).map_err(failed)?;
-                (format!("socket,path={shown}"), Means::UnixListener(listener))
+                (
+                    format!("socket,path={shown}"),
+                    Means::UnixListener(listener),
+                )
             }
             Kind::TcpServer => {
                 let port = free_port()?;
@@ -156,7 +162,10 @@ impl Prepared {
             Kind::TcpClient => {
                 let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
                 let port = listener.local_addr().map_err(failed)?.port();
-                (format!("socket,host=127.0.0.1,port={port}"), Means::TcpListener(listener))
+                (
+                    format!("socket,host=127.0.0.1,port={port}"),
+                    Means::TcpListener(listener),
+                )
             }
             Kind::Pipe => {
                 let output = make_fifos(&path).map_err(failed)?;
@@ -171,23 +180,28 @@ impl Prepared {
     ///
     /// # Errors
     /// The back end cannot be reached.
-    pub fn attach(
-        self,
-        number: u64,
-        pty: Option<&str>,
-        monitor: &Address,
-    ) -> Result<Peer, String> {
+    pub fn attach(self, number: u64, pty: Option<&str>, monitor: &Address) -> Result<Peer, String> {
         let shared = Arc::new(Shared::default());
         let Load { kind, slow } = self.load;
         let failed = |error: std::io::Error| format!("peer {number} ({}): {error}", kind.name());
         let (reading, writing): (OwnedFd, Option<OwnedFd>) = match self.means {
             Means::Path(path) if kind == Kind::File => {
-                return Ok(Peer { load: self.load, number, shared, work: Work::File(path) });
+                return Ok(Peer {
+                    load: self.load,
+                    number,
+                    shared,
+                    work: Work::File(path),
+                });
             }
             Means::Nothing if kind == Kind::Ringbuf => {
                 let (monitor, news) = (monitor.clone(), Arc::clone(&shared));
                 let work = std::thread::spawn(move || pump::read_ring(&monitor, &news));
-                return Ok(Peer { load: self.load, number, shared, work: Work::Thread(work) });
+                return Ok(Peer {
+                    load: self.load,
+                    number,
+                    shared,
+                    work: Work::Thread(work),
+                });
             }
             Means::Nothing => {
                 let path = pty.ok_or_else(|| format!("peer {number}: no pty in the answer"))?;
@@ -196,9 +210,12 @@ impl Prepared {
                 (slave, None)
             }
             Means::Path(path) => (UnixStream::connect(&path).map_err(failed)?.into(), None),
-            Means::Port(port) => {
-                (TcpStream::connect(("127.0.0.1", port)).map_err(failed)?.into(), None)
-            }
+            Means::Port(port) => (
+                TcpStream::connect(("127.0.0.1", port))
+                    .map_err(failed)?
+                    .into(),
+                None,
+            ),
             Means::UnixListener(listener) => (listener.accept().map_err(failed)?.0.into(), None),
             Means::TcpListener(listener) => (listener.accept().map_err(failed)?.0.into(), None),
             Means::Fifo { path, output } => {
@@ -212,10 +229,23 @@ impl Prepared {
         let waits = matches!(kind, Kind::UnixServer | Kind::TcpServer);
         let news = Arc::clone(&shared);
         let work = std::thread::spawn(move || {
-            let pump = pump::Pump { reading, writing, number, slow, waits, shared: &news };
-            pump.run().map_err(|error| format!("peer {number} ({}): {error}", kind.name()))
+            let pump = pump::Pump {
+                reading,
+                writing,
+                number,
+                slow,
+                waits,
+                shared: &news,
+            };
+            pump.run()
+                .map_err(|error| format!("peer {number} ({}): {error}", kind.name()))
         });
-        Ok(Peer { load: self.load, number, shared, work: Work::Thread(work) })
+        Ok(Peer {
+            load: self.load,
+            number,
+            shared,
+            work: Work::Thread(work),
+        })
     }
 }
 
@@ -242,7 +272,9 @@ impl Peer {
     /// Something other than the end of the stream ended it.
     pub fn finish(self) -> Result<Segment, String> {
         match self.work {
-            Work::Thread(thread) => thread.join().unwrap_or_else(|_| Err("a peer panicked".into())),
+            Work::Thread(thread) => thread
+                .join()
+                .unwrap_or_else(|_| Err("a peer panicked".into())),
             Work::File(path) => {
                 let failed = |error: std::io::Error| format!("{}: {error}", path.display());
                 let mut file = File::open(&path).map_err(failed)?;
@@ -264,7 +296,9 @@ impl Peer {
 /// A port nobody uses just now.
 fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    listener.map(|address| address.port()).map_err(|error| format!("no free TCP port: {error}"))
+    listener
+        .map(|address| address.port())
+        .map_err(|error| format!("no free TCP port: {error}"))
 }
 
 /// Creates the two FIFOs of a `pipe` and opens the one for output before there is a writer, so

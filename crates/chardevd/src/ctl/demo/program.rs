@@ -42,9 +42,17 @@ pub fn run(report: &Path) -> io::Result<()> {
         })
     };
     print_lines(&stopped)?;
-    let check = reader.join().map_err(|_| io::Error::other("the reader panicked"))??;
-    let found = ProgramReport { peers: check.peers().to_vec(), faults: check.faults() };
-    std::fs::OpenOptions::new().write(true).open(report)?.write_all(found.to_text().as_bytes())?;
+    let check = reader
+        .join()
+        .map_err(|_| io::Error::other("the reader panicked"))??;
+    let found = ProgramReport {
+        peers: check.peers().to_vec(),
+        faults: check.faults(),
+    };
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(report)?
+        .write_all(found.to_text().as_bytes())?;
     // Leaving now would hang up the console while its last output is still on the way.
     let mut rest = [0; 512];
     while io::stdin().read(&mut rest)? > 0 {}
@@ -102,7 +110,12 @@ impl ProgramReport {
         for peer in &self.peers {
             text += &format!("peer {} {} {}\n", peer.peer, peer.bytes, peer.records);
         }
-        let InputFaults { lost, doubled, reordered, damaged } = self.faults;
+        let InputFaults {
+            lost,
+            doubled,
+            reordered,
+            damaged,
+        } = self.faults;
         text + &format!("faults {lost} {doubled} {reordered} {damaged}\n")
     }
 
@@ -135,7 +148,9 @@ impl ProgramReport {
                 _ => return Err(format!("the program reported '{line}'")),
             }
         }
-        whole.then_some(report).ok_or_else(|| "the program's report is cut off".to_owned())
+        whole
+            .then_some(report)
+            .ok_or_else(|| "the program's report is cut off".to_owned())
     }
 }
 
@@ -148,10 +163,23 @@ mod tests {
     fn a_report_is_read_as_it_was_written() {
         let report = ProgramReport {
             peers: vec![
-                Received { peer: 0, bytes: 12, records: 2 },
-                Received { peer: 3, bytes: 7, records: 1 },
+                Received {
+                    peer: 0,
+                    bytes: 12,
+                    records: 2,
+                },
+                Received {
+                    peer: 3,
+                    bytes: 7,
+                    records: 1,
+                },
             ],
-            faults: InputFaults { lost: 1, doubled: 2, reordered: 3, damaged: 4 },
+            faults: InputFaults {
+                lost: 1,
+                doubled: 2,
+                reordered: 3,
+                damaged: 4,
+            },
         };
         assert_eq!(ProgramReport::parse(&report.to_text()), Ok(report));
         assert!(ProgramReport::parse("peer 0 12 2\n").is_err());

@@ -73,7 +73,13 @@ pub struct Input {
 impl Report {
     /// Whether not a byte is missing, doubled or in the wrong place, and every change was made.
     pub fn is_clean(&self) -> bool {
-        let Input { lost, doubled, reordered, damaged, .. } = self.input;
+        let Input {
+            lost,
+            doubled,
+            reordered,
+            damaged,
+            ..
+        } = self.input;
         self.output.is_clean()
             && lost + doubled + reordered + damaged == 0
             && self.refused.is_empty()
@@ -120,7 +126,10 @@ impl Daemon {
         let mut text = String::new();
         let _ = self.messages.rewind();
         let _ = self.messages.read_to_string(&mut text);
-        text.lines().rev().take(5).fold(String::new(), |said, line| format!("\n  {line}{said}"))
+        text.lines()
+            .rev()
+            .take(5)
+            .fold(String::new(), |said, line| format!("\n  {line}{said}"))
     }
 }
 
@@ -135,8 +144,14 @@ impl Rig {
             .tempdir()
             .map_err(|error| format!("no temporary directory: {error}"))?;
         let report_path = dir.path().join("report");
-        mknodat(CWD, &report_path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
-            .map_err(|error| format!("{}: {error}", report_path.display()))?;
+        mknodat(
+            CWD,
+            &report_path,
+            FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .map_err(|error| format!("{}: {error}", report_path.display()))?;
         // Opened both ways, so that there is no end of file before the program has opened it.
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let report = open(&report_path, flags, Mode::empty())
@@ -147,7 +162,11 @@ impl Rig {
         let monitor = Address::Unix(dir.path().join("qmp"));
         let ring_monitor = Address::Unix(dir.path().join("qmp-ring"));
         let mut monitor = wait_for_monitor(&monitor, &mut daemon, began)?;
-        let pty = if first.kind == Kind::Pty { pty_path(&mut monitor)? } else { None };
+        let pty = if first.kind == Kind::Pty {
+            pty_path(&mut monitor)?
+        } else {
+            None
+        };
         let current = prepared.attach(0, pty.as_deref(), &ring_monitor)?;
         Ok(Rig {
             dir,
@@ -165,7 +184,9 @@ impl Rig {
 
     /// The kind of the present back end.
     pub fn kind(&self) -> Kind {
-        self.current.as_ref().map_or(Kind::File, |peer| peer.load.kind)
+        self.current
+            .as_ref()
+            .map_or(Kind::File, |peer| peer.load.kind)
     }
 
     /// What was done so far, without what is counted at the end.
@@ -178,7 +199,10 @@ impl Rig {
         let replaced = self.replaced.iter().map(|replaced| &replaced.peer);
         let peers = replaced.chain(&self.current);
         peers.fold((0, 0), |(out, input), peer| {
-            (out + peer.received(), input + peer.shared.accepted.load(Ordering::Acquire))
+            (
+                out + peer.received(),
+                input + peer.shared.accepted.load(Ordering::Acquire),
+            )
         })
     }
 
@@ -212,7 +236,9 @@ impl Rig {
             if peer.is_done() && peer.load.kind != Kind::File {
                 let about = about();
                 let current = self.current.take().map(Peer::finish);
-                let cause = current.and_then(Result::err).unwrap_or("end of file".to_owned());
+                let cause = current
+                    .and_then(Result::err)
+                    .unwrap_or("end of file".to_owned());
                 return Err(format!("{about}, then {cause}{}", self.explain()));
             }
             pump_pause(Duration::from_millis(1));
@@ -226,15 +252,19 @@ impl Rig {
     pub fn change(&mut self, load: Load) -> Result<(), String> {
         let number = self.next;
         let prepared = Prepared::new(load, self.dir.path(), number)?;
-        let arguments =
-            Object::new().with("id", ID).with("backend", backend_json(&prepared.line)?);
+        let arguments = Object::new()
+            .with("id", ID)
+            .with("backend", backend_json(&prepared.line)?);
         let Some(old) = self.current.take() else {
             return Err("the console has no peer".to_owned());
         };
         if old.load.kind == Kind::Ringbuf {
             // Read under the same name, the next ring's output would be taken for this one's.
             old.shared.replaced.store(true, Ordering::Release);
-            wait_until(|| old.is_done(), || format!("peer {}: still reading", old.number))?;
+            wait_until(
+                || old.is_done(),
+                || format!("peer {}: still reading", old.number),
+            )?;
         }
         let accepted = old.shared.accepted.load(Ordering::Acquire);
         let began = Instant::now();
@@ -256,7 +286,10 @@ impl Rig {
         let peer = prepared.attach(number, pty, &self.ring_monitor)?;
         self.current = Some(peer);
         old.shared.replaced.store(true, Ordering::Release);
-        self.replaced.push(Replaced { peer: old, accepted });
+        self.replaced.push(Replaced {
+            peer: old,
+            accepted,
+        });
         Ok(())
     }
 
@@ -273,14 +306,25 @@ impl Rig {
             Ok(text) => text,
             Err(error) => return Err(format!("{error}{}", self.explain())),
         };
-        wait_until(|| last.is_done(), || "the program's last line has not come".to_owned())?;
+        wait_until(
+            || last.is_done(),
+            || "the program's last line has not come".to_owned(),
+        )?;
         self.result.time = self.began.elapsed();
         let accepted = last.shared.accepted.load(Ordering::Acquire) - STOP.len() as u64;
-        self.replaced.push(Replaced { peer: last, accepted });
+        self.replaced.push(Replaced {
+            peer: last,
+            accepted,
+        });
         for replaced in &self.replaced {
             let peer = &replaced.peer;
-            let about =
-                || format!("peer {} ({}): no end of file", peer.number, peer.load.kind.name());
+            let about = || {
+                format!(
+                    "peer {} ({}): no end of file",
+                    peer.number,
+                    peer.load.kind.name()
+                )
+            };
             wait_until(|| peer.is_done(), about)?;
         }
         self.result.late = self.late_input();
@@ -302,7 +346,10 @@ impl Rig {
             let left = STUCK.checked_sub(began.elapsed());
             let left = left.ok_or("the program did not get the record that ends it")?;
             let mut fds = [PollFd::new(&self.report, PollFlags::IN)];
-            let time = Timespec { tv_sec: left.as_secs() as i64 + 1, tv_nsec: 0 };
+            let time = Timespec {
+                tv_sec: left.as_secs() as i64 + 1,
+                tv_nsec: 0,
+            };
             let _ = poll(&mut fds, Some(&time));
             let mut buffer = [0; 4096];
             if let Ok(count) = rustix::io::read(&self.report, &mut buffer) {
@@ -313,10 +360,18 @@ impl Rig {
     }
 
     fn late_input(&mut self) -> u64 {
-        let stats = self.monitor.execute("x-query-chardev-stats", Object::new().with("id", ID));
+        let stats = self
+            .monitor
+            .execute("x-query-chardev-stats", Object::new().with("id", ID));
         let stats = stats.ok();
-        let stats = stats.as_ref().and_then(Json::as_array).and_then(<[Json]>::first);
-        stats.and_then(|stats| stats.get("input-late")).and_then(Json::as_u64).unwrap_or(0)
+        let stats = stats
+            .as_ref()
+            .and_then(Json::as_array)
+            .and_then(<[Json]>::first);
+        stats
+            .and_then(|stats| stats.get("input-late"))
+            .and_then(Json::as_u64)
+            .unwrap_or(0)
     }
 
     /// Ends the daemon in order, so that its files are complete.
@@ -333,9 +388,16 @@ impl Rig {
     fn explain(&mut self) -> String {
         let mut text = String::new();
         let patience = Some(Duration::from_secs(2));
-        let answers = match self.monitor.stream().unix().map(|unix| unix.set_read_timeout(patience))
+        let answers = match self
+            .monitor
+            .stream()
+            .unix()
+            .map(|unix| unix.set_read_timeout(patience))
         {
-            Some(Ok(())) => self.monitor.execute("x-query-chardev-stats", Object::new()).ok(),
+            Some(Ok(())) => self
+                .monitor
+                .execute("x-query-chardev-stats", Object::new())
+                .ok(),
             _ => None,
         };
         if let Some(stats) = answers {
@@ -361,7 +423,10 @@ fn judge_input(report: &ProgramReport, peers: &[Replaced]) -> Input {
         input.damaged += u64::from(received.peer >= peers.len() as u64);
     }
     for Replaced { peer, accepted } in peers {
-        let received = report.peers.iter().find(|received| received.peer == peer.number);
+        let received = report
+            .peers
+            .iter()
+            .find(|received| received.peer == peer.number);
         let bytes = received.map_or(0, |received| received.bytes);
         if bytes < *accepted {
             let missing = records_in(peer.number, *accepted) - records_in(peer.number, bytes);
@@ -374,7 +439,11 @@ fn judge_input(report: &ProgramReport, peers: &[Replaced]) -> Input {
 fn start_daemon(programs: &Programs, dir: &Path, line: &str) -> Result<Daemon, String> {
     let quote = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
     let report = dir.join("report");
-    let command = format!("exec {} demo-program {}", quote(&programs.client), quote(&report));
+    let command = format!(
+        "exec {} demo-program {}",
+        quote(&programs.client),
+        quote(&report)
+    );
     let monitor = |name: &str| {
         let path = dir.join(name).display().to_string().replace(',', ",,");
         format!("unix:{path},server=on,wait=off")
@@ -413,7 +482,10 @@ fn wait_for_monitor(
             Err(error) => return Err(format!("{error}{}", daemon.said())),
         }
         if let Ok(Some(status)) = daemon.child.try_wait() {
-            return Err(format!("the daemon ended at once, {status}{}", daemon.said()));
+            return Err(format!(
+                "the daemon ended at once, {status}{}",
+                daemon.said()
+            ));
         }
         pump_pause(Duration::from_millis(5));
     }
@@ -425,8 +497,12 @@ fn pty_path(monitor: &mut Monitor) -> Result<Option<String>, String> {
     let list = list.map_err(|error| format!("query-chardev: {error}"))?;
     let mut entries = list.as_array().unwrap_or_default().iter();
     let console = entries.find(|entry| entry.get("label").and_then(Json::as_str) == Some(ID));
-    let name = console.and_then(|console| console.get("filename")).and_then(Json::as_str);
-    Ok(name.and_then(|name| name.strip_prefix("pty:")).map(str::to_owned))
+    let name = console
+        .and_then(|console| console.get("filename"))
+        .and_then(Json::as_str);
+    Ok(name
+        .and_then(|name| name.strip_prefix("pty:"))
+        .map(str::to_owned))
 }
 
 fn wait_until(

@@ -71,7 +71,9 @@ impl Pump<'_> {
                     Ok(0) | Err(Errno::IO | Errno::CONNRESET) => return Ok(segment),
                     Ok(count) => {
                         segment.push(&buffer[..count]);
-                        self.shared.received.store(segment.bytes(), Ordering::Release);
+                        self.shared
+                            .received
+                            .store(segment.bytes(), Ordering::Release);
                     }
                     Err(Errno::AGAIN | Errno::INTR) => {}
                     Err(error) => return Err(format!("read: {error}")),
@@ -87,16 +89,25 @@ impl Pump<'_> {
     }
 
     fn wait(&self, writing: &OwnedFd, may_write: bool) -> Result<(bool, bool), String> {
-        let interest = if may_write { PollFlags::OUT } else { PollFlags::empty() };
-        let mut fds =
-            [PollFd::new(&self.reading, PollFlags::IN), PollFd::new(writing, interest)];
+        let interest = if may_write {
+            PollFlags::OUT
+        } else {
+            PollFlags::empty()
+        };
+        let mut fds = [
+            PollFd::new(&self.reading, PollFlags::IN),
+            PollFd::new(writing, interest),
+        ];
         // A hung-up descriptor that is of no interest any more would be reported all the time.
         let watched = if may_write { 2 } else { 1 };
         match poll(&mut fds[..watched], Some(&timespec(LOOK))) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(format!("poll: {error}")),
         }
-        Ok((!fds[0].revents().is_empty(), may_write && !fds[1].revents().is_empty()))
+        Ok((
+            !fds[0].revents().is_empty(),
+            may_write && !fds[1].revents().is_empty(),
+        ))
     }
 
     /// Sends what fits; false when nothing more can be sent.
@@ -110,14 +121,20 @@ impl Pump<'_> {
             return Ok(false);
         };
         // Never more than the stop record once it was asked for.
-        let pending = if stopping { feed.remainder() } else { feed.pending() };
+        let pending = if stopping {
+            feed.remainder()
+        } else {
+            feed.pending()
+        };
         if pending.is_empty() {
             return Ok(false);
         }
         match write(writing, pending) {
             Ok(count) => {
                 feed.consume(count);
-                self.shared.accepted.fetch_add(count as u64, Ordering::AcqRel);
+                self.shared
+                    .accepted
+                    .fetch_add(count as u64, Ordering::AcqRel);
                 Ok(true)
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(true),
@@ -158,5 +175,8 @@ pub(in crate::ctl::demo) fn pause(time: Duration) {
 }
 
 fn timespec(time: Duration) -> Timespec {
-    Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() }
+    Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    }
 }
