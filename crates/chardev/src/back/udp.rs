@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use chardev_core::spec::{InetAddress, KindSpec, OptionSpec, OptionType, Options, SocketAddress};
 use chardev_core::{Backend, Drain, NothingToDrain, Ready, Sent};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 
 use super::resolve::{Purpose, resolve};
@@ -20,6 +20,10 @@ use crate::sys::strerror;
 
 /// The largest payload of a datagram.
 const DATAGRAM_LIMIT: usize = 65507;
+/// The most buffers the kernel takes in one call.
+const BUFS_LIMIT: usize = 1024;
+/// Empty datagrams and errors skipped in one read before others get their turn.
+const SKIP_LIMIT: usize = 64;
 
 /// The kind `udp` (QAPI `ChardevUdp`).
 pub(super) static KIND: Kind = Kind {
@@ -54,7 +58,13 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
         return Err("remote port not specified".to_owned());
     }
     let local = inet(options.address("local"))?;
-    let socket = connect(&remote, local.as_ref()).await?;
+    // Looking up needs the I/O thread, whatever executor the caller is on.
+    let connecting = async move { connect(&remote, local.as_ref()).await };
+    let socket = context
+        .port
+        .spawn(connecting)
+        .await
+        .map_err(|error| error.to_string())??;
     let watch = FdWatch::new(&context.port, Arc::new(OwnedFd::from(socket))).map_err(strerror)?;
     Ok(Box::new(Udp {
         socket: watch,
@@ -78,23 +88,27 @@ async fn connect(remote: &InetAddress, local: Option<&InetAddress>) -> Result<Ud
     }
     let peer = resolve(&remote, Purpose::Connect).await?[0];
     let own = match local {
-        Some(local) => resolve(local, Purpose::Bind)
-            .await?
-            .into_iter()
-            .find(|address| address.is_ipv4() == peer.is_ipv4())
-            .ok_or("local and remote address are of different families")?,
+        Some(local) => {
+            // Both ends are of one family, and the remote one has decided which.
+            let family = InetAddress {
+                ipv4: Some(peer.is_ipv4()),
+                ipv6: Some(peer.is_ipv6()),
+                ..local.clone()
+            };
+            resolve(&family, Purpose::Bind).await?[0]
+        }
         None if peer.is_ipv4() => SocketAddr::from(([0, 0, 0, 0], 0)),
         None => SocketAddr::from(([0u16; 8], 0)),
     };
-    let failed =
-        |what: &str, error: io::Error| format!("Failed to {what} socket: {}", strerror(error));
-    let socket = UdpSocket::bind(own).map_err(|error| failed("bind", error))?;
+    let failed = |what: &str, error: io::Error| format!("Failed to {what}: {}", strerror(error));
+    let shown = format!("connect to '{}:{}'", remote.host, remote.port);
+    let socket = UdpSocket::bind(own).map_err(|error| failed("bind socket", error))?;
     socket
         .connect(peer)
-        .map_err(|error| failed("connect", error))?;
+        .map_err(|error| failed(&shown, error))?;
     socket
         .set_nonblocking(true)
-        .map_err(|error| failed("set up", error))?;
+        .map_err(|error| failed("set FD nonblocking", error))?;
     Ok(socket)
 }
 
@@ -109,9 +123,11 @@ impl Udp {
     /// Receives the next datagram that is not empty; errors such as a refusal that the network
     /// reported for an earlier datagram are consumed.
     fn receive(&mut self) -> bool {
-        self.received.resize(DATAGRAM_LIMIT, 0);
         self.read = 0;
-        for _ in 0..16 {
+        for _ in 0..SKIP_LIMIT {
+            let size = ioctl_fionread(self.socket.fd()).unwrap_or(0);
+            self.received
+                .resize(usize::try_from(size).unwrap_or(DATAGRAM_LIMIT).max(1), 0);
             match recv(
                 self.socket.fd(),
                 &mut self.received[..],
@@ -128,6 +144,29 @@ impl Udp {
         self.received = Vec::new();
         false
     }
+
+    /// Sends one datagram. A refusal that an earlier one met on its way comes back here first, so
+    /// it is consumed and the datagram sent again.
+    fn send(&self, bufs: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let mut control = SendAncillaryBuffer::default();
+        let sent = sendmsg(self.socket.fd(), bufs, &mut control, flags);
+        match sent {
+            Err(Errno::CONNREFUSED | Errno::INTR) => {
+                sendmsg(self.socket.fd(), bufs, &mut control, flags)
+            }
+            sent => sent,
+        }
+    }
+}
+
+fn gather(bufs: &[IoSlice<'_>], count: usize) -> Vec<u8> {
+    let mut datagram = Vec::with_capacity(count);
+    for buf in bufs {
+        let left = count - datagram.len();
+        datagram.extend_from_slice(&buf[..buf.len().min(left)]);
+    }
+    datagram
 }
 
 impl Backend for Udp {
@@ -144,33 +183,17 @@ impl Backend for Udp {
     }
 
     fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
-        let mut room = DATAGRAM_LIMIT;
-        let mut parts = Vec::with_capacity(bufs.len().min(64));
-        for buf in bufs.iter().take(64) {
-            let part = &buf[..buf.len().min(room)];
-            room -= part.len();
-            parts.push(IoSlice::new(part));
-        }
-        let total = DATAGRAM_LIMIT - room;
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        match sendmsg(
-            self.socket.fd(),
-            &parts,
-            &mut SendAncillaryBuffer::default(),
-            flags,
-        ) {
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let count = total.min(DATAGRAM_LIMIT);
+        let sent = if total == count && bufs.len() <= BUFS_LIMIT {
+            self.send(bufs)
+        } else {
+            self.send(&[IoSlice::new(&gather(bufs, count))])
+        };
+        match sent {
             Err(Errno::AGAIN | Errno::NOBUFS) => Sent::Full,
-            // A refusal belongs to an earlier datagram: this one is sent with the next try.
-            Err(Errno::CONNREFUSED | Errno::INTR) => {
-                let _ = sendmsg(
-                    self.socket.fd(),
-                    &parts,
-                    &mut SendAncillaryBuffer::default(),
-                    flags,
-                );
-                Sent::Taken(total)
-            }
-            Ok(_) | Err(_) => Sent::Taken(total),
+            // Nobody can say where a datagram gets lost; this one was lost early.
+            Ok(_) | Err(_) => Sent::Taken(count),
         }
     }
 

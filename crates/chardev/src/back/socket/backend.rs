@@ -1,32 +1,37 @@
-//! front → chardev → [back] → host: the socket back end, joining its peers to the chardev.
+//! front → chardev → [back] → host: the socket as the machine sees it, with or without a peer.
 
+use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chardev_core::spec::SocketAddress;
 use chardev_core::{Answers, Backend, BackendEvent, Drain, Line, NothingToDrain, Ready, Sent};
-use tokio::sync::Notify;
+use rustix::io::Errno;
 
 use super::config::Config;
-use super::connect::{Target, host_port};
+use super::connect::Target;
 use super::connection::Connection;
 use super::lent::Lent;
 use super::listen::Listener;
+use super::unix;
 use crate::port::{OwnedTask, Port};
-use crate::reactor::FdWatch;
 use crate::sys::strerror;
+
+/// The pause before the next attempt to accept when the process is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket: where its peers come from, and the one that is there.
 pub(super) struct SocketBackend {
     port: Port,
     source: Source,
     nodelay: bool,
+    unix: bool,
     connection: Option<Connection>,
-    /// The live peer as QEMU writes it.
-    live: String,
-    events: Vec<BackendEvent>,
+    events: VecDeque<BackendEvent>,
+    /// Descriptors that came with the last input.
+    fds: Vec<OwnedFd>,
     lent: Option<Lent>,
 }
 
@@ -34,24 +39,25 @@ pub(super) struct SocketBackend {
 enum Source {
     Server {
         listener: Listener,
-        watch: FdWatch,
+        pause: Option<OwnedTask>,
     },
-    /// One connection, and none after it.
-    Once {
+    Client {
         name: String,
-    },
-    Reconnecting {
-        name: String,
-        link: Arc<Link>,
-        _task: OwnedTask,
+        again: Option<Again>,
     },
 }
 
-/// Between a reconnecting client and its task.
-#[derive(Default)]
-struct Link {
-    connected: Mutex<Option<OwnedFd>>,
-    lost: Notify,
+/// How a client connects again.
+struct Again {
+    target: Target,
+    interval: Duration,
+    connector: Option<Connector>,
+}
+
+/// A connection being made in the background.
+struct Connector {
+    reached: Arc<Mutex<Option<OwnedFd>>>,
+    _task: OwnedTask,
 }
 
 impl SocketBackend {
@@ -62,49 +68,55 @@ impl SocketBackend {
         listener: Listener,
         first: Option<OwnedFd>,
     ) -> Result<Self, String> {
-        let watch = FdWatch::new(&port, Arc::clone(listener.fd())).map_err(strerror)?;
-        let mut backend = Self::new(port, config.nodelay, Source::Server { listener, watch });
-        if let Some(first) = first {
-            backend.connect(Arc::new(first));
+        let unix = listener.is_unix();
+        let source = Source::Server {
+            listener,
+            pause: None,
+        };
+        let mut backend = SocketBackend::new(port, source, config.nodelay, unix);
+        match first {
+            Some(fd) => backend.establish(Arc::new(fd))?,
+            None => backend.watch_listener()?,
         }
         Ok(backend)
     }
 
-    /// A client that is connected to `target`.
+    /// A client that is connected over `fd` and ends with its peer.
     pub(super) fn client(
         port: Port,
         config: &Config,
-        target: Target,
+        target: &Target,
         fd: OwnedFd,
     ) -> Result<Self, String> {
-        let source = Source::Once {
-            name: target.filename(),
+        let source = Source::Client {
+            name: show(&config.address),
+            again: None,
         };
-        let mut backend = Self::new(port, config.nodelay, source);
-        backend.connect(Arc::new(fd));
+        let mut backend = SocketBackend::new(port, source, config.nodelay, target.is_unix());
+        backend.establish(Arc::new(fd))?;
         Ok(backend)
     }
 
-    /// A client that connects to `target` again and again.
+    /// A client that connects in the background, whenever it has no peer.
     pub(super) fn reconnecting(
         port: Port,
         config: &Config,
         target: Target,
         interval: Duration,
     ) -> Self {
-        let link = Arc::new(Link::default());
-        let name = target.filename();
-        let task = keep_connecting(port.clone(), target, interval, Arc::clone(&link));
-        let task = OwnedTask::spawn(&port, task);
-        Self::new(
-            port,
-            config.nodelay,
-            Source::Reconnecting {
-                name,
-                link,
-                _task: task,
-            },
-        )
+        let unix = target.is_unix();
+        let again = Again {
+            target,
+            interval,
+            connector: None,
+        };
+        let source = Source::Client {
+            name: show(&config.address),
+            again: Some(again),
+        };
+        let mut backend = SocketBackend::new(port, source, config.nodelay, unix);
+        backend.connect_after(Duration::ZERO);
+        backend
     }
 
     /// The connected socket that was given as `name`.
@@ -114,11 +126,13 @@ impl SocketBackend {
         name: &str,
         fd: &Arc<OwnedFd>,
     ) -> Result<Self, String> {
-        let source = Source::Once {
+        let source = Source::Client {
             name: format!("fd:{name}"),
+            again: None,
         };
-        let mut backend = Self::new(port, config.nodelay, source);
-        backend.connect(Arc::clone(fd));
+        let mut backend = SocketBackend::new(port, source, config.nodelay, false);
+        backend.establish(Arc::clone(fd))?;
+        backend.unix = backend.connection.as_ref().is_some_and(Connection::is_unix);
         Ok(backend)
     }
 
@@ -127,95 +141,176 @@ impl SocketBackend {
         self.lent = Some(lent);
     }
 
-    fn new(port: Port, nodelay: bool, source: Source) -> Self {
+    fn new(port: Port, source: Source, nodelay: bool, unix: bool) -> Self {
         SocketBackend {
             port,
             source,
             nodelay,
+            unix,
             connection: None,
-            live: String::new(),
-            events: Vec::new(),
+            events: VecDeque::new(),
+            fds: Vec::new(),
             lent: None,
         }
     }
 
-    fn connect(&mut self, fd: Arc<OwnedFd>) {
-        if self.nodelay {
-            let _ = rustix::net::sockopt::set_tcp_nodelay(&fd, true);
-        }
-        self.live = self.live_name(&fd);
-        match Connection::new(&self.port, fd) {
-            Ok(connection) => {
-                self.connection = Some(connection);
-                self.events.push(BackendEvent::Opened);
-            }
-            Err(error) => {
-                tracing::warn!(label = self.port.label(), "peer lost: {}", strerror(error));
-            }
-        }
+    fn establish(&mut self, fd: Arc<OwnedFd>) -> Result<(), String> {
+        self.connection = Some(Connection::new(&self.port, fd, self.nodelay)?);
+        self.events.push_back(BackendEvent::Opened);
+        Ok(())
     }
 
-    /// The peer has left: what it had sent goes to the machine, and the next one may come.
+    /// The peer is gone: what it had sent is handed over, and the next one may come.
     fn lose_peer(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.events.push(BackendEvent::Closed {
-                unread: connection.unread(),
-            });
-            if let Source::Reconnecting { link, .. } = &self.source {
-                link.lost.notify_one();
-            }
-        }
-        self.find_peer();
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        let unread = connection.take_unread(&mut self.fds);
+        drop(connection);
+        self.after_peer(unread);
     }
 
+    /// Nothing of a next peer is looked at here: the machine has to be told of this one's end
+    /// first, so that neither input nor output crosses over.
+    fn after_peer(&mut self, unread: Vec<u8>) {
+        self.events.push_back(BackendEvent::Closed { unread });
+        let interval = match &self.source {
+            Source::Client {
+                again: Some(again), ..
+            } => again.interval,
+            Source::Client { again: None, .. } => return,
+            Source::Server { .. } => {
+                if let Err(cause) = self.watch_listener() {
+                    self.pause_accepting(&cause);
+                }
+                return;
+            }
+        };
+        self.connect_after(interval);
+    }
+
+    /// Takes a peer that has come by now, whether or not anything told of it yet.
     fn find_peer(&mut self) {
         if self.connection.is_some() {
             return;
         }
-        match &self.source {
-            Source::Server { listener, watch } => match listener.accept() {
-                Some(client) => self.connect(Arc::new(client)),
-                None => watch.arm(Ready::READ),
-            },
-            Source::Reconnecting { link, .. } => {
-                let connected = link
-                    .connected
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take();
-                if let Some(fd) = connected {
-                    self.connect(Arc::new(fd));
-                }
+        let found = match &mut self.source {
+            Source::Server { listener, pause } => {
+                *pause = None;
+                listener.accept().map_err(strerror)
             }
-            Source::Once { .. } => {}
-        }
-    }
-
-    fn live_name(&self, fd: &OwnedFd) -> String {
-        let address = |name: rustix::net::SocketAddrAny| SocketAddr::try_from(name).ok();
-        let text =
-            |address: SocketAddr| host_port(&address.ip().to_string(), &address.port().to_string());
-        let server = if matches!(self.source, Source::Server { .. }) {
-            ",server=on"
-        } else {
-            ""
+            Source::Client { again, .. } => Ok(again.as_mut().and_then(Again::take_reached)),
         };
-        let own = rustix::net::getsockname(fd).ok().and_then(address);
-        let peer = rustix::net::getpeername(fd)
-            .ok()
-            .flatten()
-            .and_then(address);
-        match (own, peer) {
-            (Some(own), Some(peer)) => format!("tcp:{}{server} <-> {}", text(own), text(peer)),
-            _ => self.idle_name(),
+        let outcome = match found {
+            Ok(Some(fd)) => self.establish(Arc::new(fd)),
+            Ok(None) => self.watch_listener(),
+            Err(cause) => Err(cause),
+        };
+        if let Err(cause) = outcome {
+            self.retry_later(&cause);
         }
     }
 
-    fn idle_name(&self) -> String {
-        match &self.source {
-            Source::Server { listener, .. } => listener.filename(),
-            Source::Once { name } | Source::Reconnecting { name, .. } => name.clone(),
+    fn watch_listener(&mut self) -> Result<(), String> {
+        match &mut self.source {
+            Source::Server { listener, .. } => listener.watch(&self.port),
+            Source::Client { .. } => Ok(()),
         }
+    }
+
+    fn retry_later(&mut self, cause: &str) {
+        match &self.source {
+            Source::Server { .. } => self.pause_accepting(cause),
+            Source::Client {
+                again: Some(again), ..
+            } => {
+                let (label, interval) = (self.port.label(), again.interval);
+                tracing::warn!("Unable to connect character device {label}: {cause}");
+                self.connect_after(interval);
+            }
+            Source::Client { again: None, .. } => {}
+        }
+    }
+
+    /// Out of something: looking for a client at once would keep the I/O thread spinning.
+    fn pause_accepting(&mut self, cause: &str) {
+        tracing::warn!(
+            label = self.port.label(),
+            "cannot serve a client for now: {cause}"
+        );
+        let Source::Server { pause, .. } = &mut self.source else {
+            return;
+        };
+        let port = self.port.clone();
+        *pause = Some(OwnedTask::spawn(&self.port, async move {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            port.kick(Ready::empty());
+        }));
+    }
+
+    fn connect_after(&mut self, delay: Duration) {
+        let Source::Client {
+            again: Some(again), ..
+        } = &mut self.source
+        else {
+            return;
+        };
+        let reached = Arc::new(Mutex::new(None));
+        let hand_over = Arc::clone(&reached);
+        let (port, target, interval) = (self.port.clone(), again.target.clone(), again.interval);
+        let task = OwnedTask::spawn(&self.port, async move {
+            tokio::time::sleep(delay).await;
+            let fd = reach(port.label(), &target, interval).await;
+            *hand_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(fd);
+            port.kick(Ready::empty());
+        });
+        again.connector = Some(Connector {
+            reached,
+            _task: task,
+        });
+    }
+}
+
+impl Again {
+    fn take_reached(&mut self) -> Option<OwnedFd> {
+        let connector = self.connector.as_ref()?;
+        let fd = connector
+            .reached
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()?;
+        self.connector = None;
+        Some(fd)
+    }
+}
+
+/// Connects until it works. The first failure of a row is reported.
+async fn reach(label: &str, target: &Target, interval: Duration) -> OwnedFd {
+    let mut told = false;
+    loop {
+        match target.clone().connect().await {
+            Ok(fd) => return fd,
+            Err(cause) if !told => {
+                told = true;
+                tracing::warn!("Unable to connect character device {label}: {cause}");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// The address a client was given, as QEMU writes it.
+fn show(address: &SocketAddress) -> String {
+    match address {
+        SocketAddress::Inet(inet) => format!("tcp:{}:{}", inet.host, inet.port),
+        SocketAddress::Unix {
+            path,
+            abstract_name,
+            tight,
+        } => unix::show(path, *abstract_name, *tight),
+        SocketAddress::Vsock { cid, port } => format!("vsock:{cid}:{port}"),
+        SocketAddress::Fd(name) => format!("fd:{name}"),
     }
 }
 
@@ -225,9 +320,13 @@ impl Backend for SocketBackend {
     }
 
     fn filename(&self) -> String {
-        match self.connection {
-            Some(_) => self.live.clone(),
-            None => format!("disconnected:{}", self.idle_name()),
+        let (name, server) = match &self.source {
+            Source::Server { listener, .. } => (listener.filename(), true),
+            Source::Client { name, .. } => (name.clone(), false),
+        };
+        match &self.connection {
+            None => format!("disconnected:{name}"),
+            Some(connection) => connection.tcp_name(server).unwrap_or(name),
         }
     }
 
@@ -239,8 +338,8 @@ impl Backend for SocketBackend {
         let Some(connection) = &self.connection else {
             return Sent::NoPeer;
         };
-        match connection.write(bufs, fds) {
-            Ok(0) => Sent::Full,
+        match connection.send(bufs, fds) {
+            Ok(0) | Err(Errno::AGAIN) => Sent::Full,
             Ok(count) => Sent::Taken(count),
             Err(_) => {
                 self.lose_peer();
@@ -250,12 +349,13 @@ impl Backend for SocketBackend {
     }
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        let Some(connection) = &mut self.connection else {
+        let Some(connection) = &self.connection else {
             return 0;
         };
-        match connection.read(bufs) {
-            Ok(count) => count,
-            Err(_) => {
+        match connection.receive(bufs, &mut self.fds) {
+            Ok(count) if count > 0 => count,
+            Err(Errno::AGAIN) => 0,
+            Ok(_) | Err(_) => {
                 self.lose_peer();
                 0
             }
@@ -264,45 +364,44 @@ impl Backend for SocketBackend {
 
     fn watch(&mut self, interest: Ready) {
         if let Some(connection) = &self.connection {
-            connection.watch(interest | Ready::HANGUP);
+            connection.watch(interest);
         }
     }
 
-    fn update(&mut self, _ready: Ready) {
-        if self.connection.as_ref().is_some_and(Connection::has_left) {
-            self.lose_peer();
+    /// A hang-up stays armed while there is a peer, so that its end is noticed even if the front
+    /// end neither reads nor writes. It is told once and acted upon at once, so it cannot spin.
+    fn update(&mut self, ready: Ready) {
+        if ready.contains(Ready::HANGUP) {
+            match &self.connection {
+                Some(connection) if connection.has_ended() => self.lose_peer(),
+                Some(connection) => connection.watch(Ready::HANGUP),
+                None => {}
+            }
         }
         self.find_peer();
-        if let Some(connection) = &self.connection {
-            connection.watch(Ready::HANGUP);
-        }
     }
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
-        (!self.events.is_empty()).then(|| self.events.remove(0))
+        self.events.pop_front()
     }
 
     fn apply(&mut self, line: &Line) -> Answers {
         let mut answers = Answers::unsupported(line, self.is_open());
-        answers.passes_fds = self
-            .connection
-            .as_ref()
-            .is_some_and(|connection| connection.unix);
+        answers.passes_fds = self.unix;
         answers
     }
 
     fn take_fds(&mut self) -> Vec<OwnedFd> {
-        self.connection
-            .as_mut()
-            .map(Connection::take_fds)
-            .unwrap_or_default()
+        std::mem::take(&mut self.fds)
     }
 
     fn disconnect(&mut self) {
-        if let Some(connection) = &self.connection {
-            connection.shut_down();
-        }
-        self.lose_peer();
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        let unread = connection.cut_input(&mut self.fds);
+        connection.dismiss(&self.port);
+        self.after_peer(unread);
     }
 
     fn activate(&mut self) -> Result<(), String> {
@@ -316,44 +415,18 @@ impl Backend for SocketBackend {
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        match &self.connection {
-            Some(connection) => (connection.cut(), !connection.unix),
-            None => (Vec::new(), false),
-        }
+        self.find_peer();
+        let Some(connection) = &self.connection else {
+            return (Vec::new(), false);
+        };
+        let complete = connection.is_unix() || connection.has_ended();
+        (connection.cut_input(&mut self.fds), !complete)
     }
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
         match self.connection {
-            Some(connection) => Box::new(connection),
+            Some(connection) => Box::new(connection.into_drain()),
             None => Box::new(NothingToDrain),
         }
-    }
-}
-
-/// Connects, hands the connection over, and starts again `interval` after it was lost. The first
-/// of a row of failures is reported.
-async fn keep_connecting(port: Port, target: Target, interval: Duration, link: Arc<Link>) {
-    let mut reported = false;
-    loop {
-        match target.clone().connect().await {
-            Ok(fd) => {
-                reported = false;
-                *link
-                    .connected
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = Some(fd);
-                port.kick(Ready::empty());
-                link.lost.notified().await;
-            }
-            Err(cause) if !reported => {
-                reported = true;
-                tracing::warn!(
-                    "Unable to connect character device {}: {cause}",
-                    port.label()
-                );
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(interval).await;
     }
 }

@@ -1,99 +1,70 @@
-//! front → chardev → [back] → host: connecting to a server, without holding anything up.
+//! front → chardev → back → [host]: reaching a server, or taking a descriptor that has reached one.
 
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use chardev_core::spec::{InetAddress, SocketAddress};
 use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, getpeername, getsockname, sockopt,
+};
 
 use super::unix;
 use crate::back::resolve::{Purpose, resolve};
-use crate::sys::strerror;
+use crate::sys::{async_fd, strerror};
 
-/// How long to wait before trying again to get into a Unix server's full queue.
-const QUEUE_PAUSE: Duration = Duration::from_millis(20);
+/// The pause between two attempts at a Unix server whose backlog is full.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where a client connects to.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
-    Unix {
-        path: String,
-        abstract_name: bool,
-        tight: bool,
-    },
+    /// A host and a port, looked up anew for every connection.
     Inet(InetAddress),
+    /// A Unix socket, and its name as it was given.
+    Unix {
+        given: String,
+        address: SocketAddrUnix,
+    },
 }
 
 impl Target {
-    /// Checks what can be checked before connecting.
+    /// The target that `address` means.
     ///
     /// # Errors
     /// The cause in QEMU's words.
     pub(super) fn new(address: &SocketAddress) -> Result<Self, String> {
         match address {
+            SocketAddress::Inet(inet) => Ok(Target::Inet(inet.clone())),
             SocketAddress::Unix {
                 path,
                 abstract_name,
                 tight,
-            } => {
-                unix::address(path, *abstract_name, *tight)?;
-                Ok(Target::Unix {
-                    path: path.clone(),
-                    abstract_name: *abstract_name,
-                    tight: *tight,
-                })
-            }
-            SocketAddress::Inet(inet) => Ok(Target::Inet(inet.clone())),
+            } => Ok(Target::Unix {
+                given: path.clone(),
+                address: unix::address(path, *abstract_name, *tight)?,
+            }),
             SocketAddress::Vsock { .. } | SocketAddress::Fd(_) => {
                 Err("address type is not supported for a client of this build".to_owned())
             }
         }
     }
 
-    /// Connects; runs on the I/O thread.
+    /// Whether this is a Unix socket.
+    pub(super) fn is_unix(&self) -> bool {
+        matches!(self, Target::Unix { .. })
+    }
+
+    /// Connects; takes as long as look-up and server do. Runs on the I/O thread.
     ///
     /// # Errors
     /// The cause in QEMU's words.
     pub(super) async fn connect(self) -> Result<OwnedFd, String> {
-        match &self {
-            Target::Unix {
-                path,
-                abstract_name,
-                tight,
-            } => connect_unix(path, *abstract_name, *tight).await,
-            Target::Inet(inet) => connect_inet(inet).await,
-        }
-    }
-
-    /// The address as QEMU writes it.
-    pub(super) fn filename(&self) -> String {
         match self {
-            Target::Unix {
-                path,
-                abstract_name,
-                tight,
-            } => unix_name(path, *abstract_name, *tight),
-            Target::Inet(inet) => format!("tcp:{}", host_port(&inet.host, &inet.port)),
+            Target::Inet(inet) => connect_inet(&inet).await,
+            Target::Unix { given, address } => connect_unix(&given, &address).await,
         }
-    }
-}
-
-/// `unix:<path>` with what distinguishes an abstract name.
-pub(super) fn unix_name(path: &str, abstract_name: bool, tight: bool) -> String {
-    let kind = match (abstract_name, tight) {
-        (false, _) => "",
-        (true, false) => ",abstract=on",
-        (true, true) => ",abstract=on,tight=on",
-    };
-    format!("unix:{path}{kind}")
-}
-
-/// `host:port` with an IPv6 address in brackets.
-pub(super) fn host_port(host: &str, port: &str) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
     }
 }
 
@@ -101,52 +72,91 @@ pub(super) fn host_port(host: &str, port: &str) -> String {
 ///
 /// # Errors
 /// Names the descriptor and says what it is not.
-pub(super) fn check_connected(fd: &OwnedFd, name: &str) -> Result<(), String> {
-    let connected = super::listen::is_stream_socket(fd) && rustix::net::getpeername(fd).is_ok();
-    if connected {
-        return Ok(());
+pub(super) fn check_connected(fd: impl AsFd, name: &str) -> Result<(), String> {
+    check_stream(&fd, name)?;
+    match getpeername(&fd) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!(
+            "File descriptor '{name}' is not a connected socket"
+        )),
+    }
+}
+
+/// Refuses a descriptor that is not a stream socket.
+///
+/// # Errors
+/// Names the descriptor and says what it is not.
+pub(super) fn check_stream(fd: impl AsFd, name: &str) -> Result<(), String> {
+    match sockopt::socket_type(&fd) {
+        Ok(SocketType::STREAM) => Ok(()),
+        Ok(_) => Err(format!("File descriptor '{name}' is not a stream socket")),
+        Err(_) => Err(format!("File descriptor '{name}' is not a socket")),
+    }
+}
+
+async fn connect_inet(inet: &InetAddress) -> Result<OwnedFd, String> {
+    let mut last = Errno::CONNREFUSED;
+    for address in resolve(inet, Purpose::Connect).await? {
+        match connect_address(address).await {
+            Ok(fd) => {
+                if inet.keep_alive {
+                    sockopt::set_socket_keepalive(&fd, true)
+                        .map_err(|error| format!("Unable to set KEEPALIVE: {}", strerror(error)))?;
+                }
+                return Ok(fd);
+            }
+            Err(error) => last = error,
+        }
     }
     Err(format!(
-        "File descriptor '{name}' is not a connected stream socket"
+        "Failed to connect to '{}:{}': {}",
+        inet.host,
+        inet.port,
+        strerror(last)
     ))
 }
 
-async fn connect_unix(path: &str, abstract_name: bool, tight: bool) -> Result<OwnedFd, String> {
-    let address = unix::address(path, abstract_name, tight)?;
+async fn connect_address(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) => {}
+        Err(Errno::INPROGRESS | Errno::INTR) => finish_connecting(&socket).await?,
+        Err(error) => return Err(error),
+    }
+    // A client of its own host may be given the very port it wants to reach, and meet itself.
+    match (getsockname(&socket), getpeername(&socket)) {
+        (Ok(own), Ok(Some(peer))) if own == peer => Err(Errno::CONNREFUSED),
+        _ => Ok(socket),
+    }
+}
+
+async fn finish_connecting(socket: &OwnedFd) -> Result<(), Errno> {
+    let watched = socket
+        .try_clone()
+        .and_then(async_fd)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOMEM))?;
+    let _ = watched.writable().await;
+    sockopt::socket_error(socket)?
+}
+
+async fn connect_unix(given: &str, address: &SocketAddrUnix) -> Result<OwnedFd, String> {
     let socket = unix::stream()?;
     loop {
-        match rustix::net::connect(&socket, &address) {
+        match rustix::net::connect(&socket, address) {
             Ok(()) => return Ok(socket),
-            Err(Errno::AGAIN) => tokio::time::sleep(QUEUE_PAUSE).await,
+            Err(Errno::AGAIN) => tokio::time::sleep(BACKLOG_PAUSE).await,
             Err(Errno::INTR) => {}
             Err(error) => {
                 return Err(format!(
-                    "Failed to connect to '{path}': {}",
+                    "Failed to connect to '{given}': {}",
                     strerror(error)
                 ));
             }
         }
     }
-}
-
-async fn connect_inet(inet: &InetAddress) -> Result<OwnedFd, String> {
-    let mut last = String::new();
-    for address in resolve(inet, Purpose::Connect).await? {
-        match tokio::net::TcpStream::connect(address)
-            .await
-            .and_then(|tcp| tcp.into_std())
-        {
-            Ok(tcp) => {
-                if inet.keep_alive {
-                    let _ = rustix::net::sockopt::set_socket_keepalive(&tcp, true);
-                }
-                return Ok(OwnedFd::from(tcp));
-            }
-            Err(error) => last = strerror(error),
-        }
-    }
-    Err(format!(
-        "Failed to connect to '{}:{}': {last}",
-        inet.host, inet.port
-    ))
 }

@@ -1,208 +1,269 @@
-//! front → chardev → [back] → host: one connected peer of a socket.
+//! front → chardev → back → [host]: one connected peer of a socket, and what is left of it after
+//! its back end was replaced.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chardev_core::{CARRY_LIMIT, Drain, Late, Ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, ioctl_fionread};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, recv, recvmsg, sendmsg, shutdown,
+    SendAncillaryMessage, SendFlags, Shutdown, getpeername, getsockname, sockopt,
 };
 
 use crate::port::Port;
 use crate::reactor::FdWatch;
-use crate::sys::unsent;
+use crate::sys::{async_fd, strerror, unsent};
 
-/// The most buffers the kernel takes at once is 1024; fewer cost nothing.
-const BUFFERS: usize = 64;
-/// The most descriptors passed with one message (QEMU's limit).
-const FDS: usize = 16;
-
-/// The peer is gone.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Gone;
+/// The most descriptors that go with one message, as in QEMU.
+const FDS_LIMIT: usize = 16;
+/// The most buffers the kernel takes in one call.
+const BUFS_LIMIT: usize = 1024;
+/// How long a peer that was told to go may take to close its side.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A connected stream socket.
 #[derive(Debug)]
 pub(super) struct Connection {
+    fd: Arc<OwnedFd>,
     watch: FdWatch,
-    pub(super) unix: bool,
-    received: Vec<OwnedFd>,
+    unix: bool,
 }
 
 impl Connection {
-    /// Takes over the connected socket `fd`.
-    pub(super) fn new(port: &Port, fd: Arc<OwnedFd>) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        let unix = rustix::net::sockopt::socket_domain(&fd)? == AddressFamily::UNIX;
-        let watch = FdWatch::new(port, fd)?;
+    /// Takes charge of `fd`. From here on a hang-up is reported.
+    ///
+    /// # Errors
+    /// The descriptor cannot be made ready for use.
+    pub(super) fn new(port: &Port, fd: Arc<OwnedFd>, nodelay: bool) -> Result<Self, String> {
+        rustix::io::ioctl_fionbio(&fd, true)
+            .map_err(|error| format!("Failed to set FD nonblocking: {}", strerror(error)))?;
+        let unix = sockopt::socket_domain(&fd) == Ok(AddressFamily::UNIX);
+        if nodelay && !unix {
+            // A peer that has left already makes this fail; that is noticed soon enough.
+            let _ = sockopt::set_tcp_nodelay(&fd, true);
+        }
+        let watch = FdWatch::new(port, Arc::clone(&fd))
+            .map_err(|error| format!("Failed to watch socket: {}", strerror(error)))?;
         watch.arm(Ready::HANGUP);
-        Ok(Connection {
-            watch,
-            unix,
-            received: Vec::new(),
-        })
+        Ok(Connection { fd, watch, unix })
     }
 
-    /// Sends what fits; 0 means not now.
-    pub(super) fn write(
-        &self,
-        bufs: &[IoSlice<'_>],
-        fds: &mut Vec<OwnedFd>,
-    ) -> Result<usize, Gone> {
-        let bufs = &bufs[..bufs.len().min(BUFFERS)];
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let passing = self.unix && !fds.is_empty();
-        let sent = if passing {
-            let borrowed: Vec<_> = fds.iter().take(FDS).map(AsFd::as_fd).collect();
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];
-            let mut ancillary = SendAncillaryBuffer::new(&mut space);
-            ancillary.push(SendAncillaryMessage::ScmRights(&borrowed));
-            sendmsg(self.watch.fd(), bufs, &mut ancillary, flags)
-        } else {
-            sendmsg(
-                self.watch.fd(),
-                bufs,
-                &mut SendAncillaryBuffer::default(),
-                flags,
-            )
-        };
-        match sent {
-            Ok(count) => {
-                if passing && count > 0 {
-                    fds.clear();
-                }
-                Ok(count)
-            }
-            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => Ok(0),
-            Err(_) => Err(Gone),
-        }
+    /// Whether this is a Unix socket.
+    pub(super) fn is_unix(&self) -> bool {
+        self.unix
     }
 
-    /// Receives what is there; 0 means nothing now.
-    pub(super) fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> Result<usize, Gone> {
-        let count = bufs.len().min(BUFFERS);
-        let bufs = &mut bufs[..count];
-        let result = if self.unix {
-            self.receive_with_fds(bufs)
-        } else {
-            rustix::io::readv(self.watch.fd(), bufs)
-        };
-        match result {
-            Ok(0) => Err(Gone),
-            Ok(count) => Ok(count),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-            Err(_) => Err(Gone),
-        }
-    }
-
-    fn receive_with_fds(&mut self, bufs: &mut [IoSliceMut<'_>]) -> Result<usize, Errno> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let message = recvmsg(self.watch.fd(), bufs, &mut ancillary, flags)?;
-        let fds: Vec<OwnedFd> = ancillary
-            .drain()
-            .filter_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        if !fds.is_empty() {
-            self.received = fds;
-        }
-        Ok(message.bytes)
-    }
-
-    /// Descriptors that came with the input received last.
-    pub(super) fn take_fds(&mut self) -> Vec<OwnedFd> {
-        std::mem::take(&mut self.received)
-    }
-
-    /// Asks for readiness.
+    /// Asks for one report of each readiness in `interest`.
     pub(super) fn watch(&self, interest: Ready) {
         self.watch.arm(interest);
     }
 
-    /// Whether the peer has closed at least its sending side, or vanished.
-    pub(super) fn has_left(&self) -> bool {
-        self.poll(PollFlags::RDHUP)
-            .intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+    /// Both ends of a TCP connection as QEMU writes them; nothing for a Unix socket.
+    pub(super) fn tcp_name(&self, server: bool) -> Option<String> {
+        let local = SocketAddr::try_from(getsockname(&self.fd).ok()?).ok()?;
+        let server = if server { ",server=on" } else { "" };
+        // A peer that has just gone has no address any more.
+        let peer = getpeername(&self.fd).ok().flatten();
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        let peer = peer.map_or_else(String::new, |peer| format!(" <-> {peer}"));
+        Some(format!("tcp:{local}{server}{peer}"))
     }
 
-    /// Everything that has arrived and was not read.
-    pub(super) fn unread(&self) -> Vec<u8> {
-        self.take_input(CARRY_LIMIT)
+    /// Sends as much of `bufs` as fits, and up to 16 of `fds` with the first byte.
+    ///
+    /// # Errors
+    /// [`Errno::AGAIN`] if nothing fits now; anything else means that the peer is gone.
+    pub(super) fn send(
+        &self,
+        bufs: &[IoSlice<'_>],
+        fds: &mut Vec<OwnedFd>,
+    ) -> Result<usize, Errno> {
+        let start = bufs.iter().position(|buf| !buf.is_empty()).unwrap_or(0);
+        let bufs = &bufs[start..];
+        let bufs = &bufs[..bufs.len().min(BUFS_LIMIT)];
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        if self.unix && !fds.is_empty() {
+            return self.send_with_fds(bufs, fds, flags);
+        }
+        let mut control = SendAncillaryBuffer::default();
+        let sent = retry_on_intr(|| rustix::net::sendmsg(&self.fd, bufs, &mut control, flags));
+        not_now(sent)
     }
 
-    /// What has arrived by now; the peer may go on sending meanwhile.
-    pub(super) fn cut(&self) -> Vec<u8> {
-        let arrived = ioctl_fionread(self.watch.fd()).unwrap_or(0);
-        self.take_input(
-            usize::try_from(arrived)
-                .unwrap_or(usize::MAX)
-                .min(CARRY_LIMIT),
-        )
+    fn send_with_fds(
+        &self,
+        bufs: &[IoSlice<'_>],
+        fds: &mut Vec<OwnedFd>,
+        flags: SendFlags,
+    ) -> Result<usize, Errno> {
+        let count = fds.len().min(FDS_LIMIT);
+        let sent = {
+            let borrowed: Vec<_> = fds[..count].iter().map(AsFd::as_fd).collect();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_LIMIT))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            control.push(SendAncillaryMessage::ScmRights(&borrowed));
+            retry_on_intr(|| rustix::net::sendmsg(&self.fd, bufs, &mut control, flags))
+        };
+        match sent {
+            Ok(_) => {
+                fds.drain(..count);
+            }
+            // Too many descriptors are under way already: the bytes go without them.
+            Err(Errno::TOOMANYREFS) => {
+                fds.clear();
+                return self.send(bufs, fds);
+            }
+            Err(_) => {}
+        }
+        not_now(sent)
     }
 
-    /// Ends the connection both ways.
-    pub(super) fn shut_down(&self) {
-        let _ = shutdown(self.watch.fd(), Shutdown::Both);
-    }
-
-    fn take_input(&self, limit: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        while bytes.len() < limit {
-            let start = bytes.len();
-            bytes.resize(start + (limit - start).min(64 << 10), 0);
-            let received = recv(self.watch.fd(), &mut bytes[start..], RecvFlags::DONTWAIT);
-            let count = received.map_or(0, |(_, count)| count);
-            bytes.truncate(start + count);
-            if count == 0 && received != Err(Errno::INTR) {
-                break;
+    /// Reads what is there; 0 means that the peer has ended. Descriptors that come along
+    /// replace what is in `fds`.
+    ///
+    /// # Errors
+    /// [`Errno::AGAIN`] if nothing is there; anything else means that the peer is gone.
+    pub(super) fn receive(
+        &self,
+        bufs: &mut [IoSliceMut<'_>],
+        fds: &mut Vec<OwnedFd>,
+    ) -> Result<usize, Errno> {
+        let count = bufs.len().min(BUFS_LIMIT);
+        let bufs = &mut bufs[..count];
+        if !self.unix {
+            return not_now(retry_on_intr(|| rustix::io::readv(&self.fd, &mut *bufs)));
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_LIMIT))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let message = not_now(retry_on_intr(|| {
+            rustix::net::recvmsg(&self.fd, &mut *bufs, &mut control, flags)
+        }))?;
+        let mut came = Vec::new();
+        for part in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = part {
+                came.extend(rights);
             }
         }
-        bytes
+        if !came.is_empty() {
+            *fds = came;
+        }
+        Ok(message.bytes)
     }
 
-    fn poll(&self, interest: PollFlags) -> PollFlags {
-        let mut fds = [PollFd::from_borrowed_fd(self.watch.fd(), interest)];
-        let _ = poll(
-            &mut fds,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            }),
-        );
-        fds[0].revents()
+    /// Whether the peer has ended: it sends nothing more, or is gone altogether.
+    pub(super) fn has_ended(&self) -> bool {
+        let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        poll_now(&self.fd, PollFlags::RDHUP).intersects(ended)
+    }
+
+    /// Everything that a peer that has ended had sent and nobody read.
+    pub(super) fn take_unread(&self, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
+        self.take_input(CARRY_LIMIT, fds)
+    }
+
+    /// All input that is there by now; the peer may go on sending meanwhile.
+    pub(super) fn cut_input(&self, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
+        let there = rustix::io::ioctl_fionread(&self.fd).unwrap_or(0);
+        let there = usize::try_from(there).unwrap_or(CARRY_LIMIT);
+        self.take_input(there.min(CARRY_LIMIT), fds)
+    }
+
+    fn take_input(&self, limit: usize, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
+        let mut input = Vec::new();
+        let mut chunk = vec![0; limit.min(64 << 10)];
+        while input.len() < limit {
+            let wanted = chunk.len().min(limit - input.len());
+            match self.receive(&mut [IoSliceMut::new(&mut chunk[..wanted])], fds) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => input.extend_from_slice(&chunk[..count]),
+            }
+        }
+        input
+    }
+
+    /// What is left of the connection when its back end was replaced.
+    pub(super) fn into_drain(self) -> SocketDrain {
+        SocketDrain { fd: self.fd }
+    }
+
+    /// Tells the peer to go, and takes in what it still sends so that no reset destroys what it
+    /// has not read yet.
+    pub(super) fn dismiss(self, port: &Port) {
+        let mut drain = self.into_drain();
+        drain.half_close();
+        port.spawn(async move {
+            let _ = tokio::time::timeout(LINGER, drain.wait_for_end()).await;
+        });
     }
 }
 
-impl Drain for Connection {
+/// A connection that only delivers what was accepted.
+#[derive(Debug)]
+pub(super) struct SocketDrain {
+    fd: Arc<OwnedFd>,
+}
+
+impl SocketDrain {
+    async fn wait_for_end(mut self) {
+        let Ok(watched) = self.fd.try_clone().and_then(async_fd) else {
+            return;
+        };
+        let mut buf = [0; 4096];
+        while let Ok(mut guard) = watched.readable().await {
+            match self.read_late(&mut buf) {
+                Late::Data(_) => tokio::task::yield_now().await,
+                Late::Quiet => guard.clear_ready(),
+                Late::End => return,
+            }
+        }
+    }
+}
+
+impl Drain for SocketDrain {
     fn pending(&mut self) -> u64 {
-        if self
-            .poll(PollFlags::empty())
-            .intersects(PollFlags::HUP | PollFlags::ERR)
-        {
+        if poll_now(&self.fd, PollFlags::empty()).intersects(PollFlags::HUP | PollFlags::ERR) {
             return 0;
         }
-        unsent(self.watch.fd()).unwrap_or(0)
+        unsent(self.fd.as_fd()).unwrap_or(0)
     }
 
     fn read_late(&mut self, buf: &mut [u8]) -> Late {
-        match recv(self.watch.fd(), buf, RecvFlags::DONTWAIT) {
-            Ok((_, count)) if count > 0 => Late::Data(count),
-            Err(Errno::AGAIN | Errno::INTR) => Late::Quiet,
-            _ => Late::End,
+        match retry_on_intr(|| rustix::net::recv(&self.fd, &mut *buf, RecvFlags::DONTWAIT)) {
+            Ok((0, _)) => Late::End,
+            Ok((count, _)) => Late::Data(count),
+            Err(Errno::AGAIN) => Late::Quiet,
+            Err(_) => Late::End,
         }
     }
 
     fn half_close(&mut self) {
-        let _ = shutdown(self.watch.fd(), Shutdown::Write);
+        let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
+    }
+}
+
+/// A kernel that is short of memory says "not now" in its own way.
+fn not_now<T>(result: Result<T, Errno>) -> Result<T, Errno> {
+    match result {
+        Err(Errno::NOBUFS | Errno::NOMEM) => Err(Errno::AGAIN),
+        result => result,
+    }
+}
+
+fn poll_now(fd: &OwnedFd, interest: PollFlags) -> PollFlags {
+    let mut fds = [PollFd::new(fd, interest)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    match retry_on_intr(|| poll(&mut fds, Some(&now))) {
+        Ok(_) => fds[0].revents(),
+        Err(_) => PollFlags::empty(),
     }
 }

@@ -1,38 +1,48 @@
-//! front → chardev → [back] → host: a listening socket, one client at a time.
+//! front → chardev → back → [host]: listening for clients, on one address or several.
 
-use std::io;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::task::Poll;
 
+use chardev_core::Ready;
 use chardev_core::spec::{InetAddress, SocketAddress};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, SocketType, acceptfrom_with, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::net::{
+    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, accept_with,
+    getsockname, sockopt,
+};
 
-use super::connect::{host_port, unix_name};
 use super::unix::{self, BoundPath};
+use super::{connect, on_io_thread};
 use crate::back::resolve::{Purpose, resolve};
 use crate::port::Port;
+use crate::reactor::FdWatch;
 use crate::sys::{async_fd, strerror};
 
-/// Clients that wait in the kernel while another one is served.
+/// Clients that may wait in the kernel while one is served.
 const BACKLOG: i32 = 16;
+/// How often a port is looked for that is free on every address.
+const PORT_ATTEMPTS: usize = 16;
 
-/// A listening socket.
+/// One or more listening sockets under one name.
 #[derive(Debug)]
 pub(super) struct Listener {
-    fd: Arc<OwnedFd>,
-    name: String,
-    bound: Option<BoundPath>,
+    sockets: Vec<Arc<OwnedFd>>,
+    watches: Vec<FdWatch>,
+    path: Option<BoundPath>,
+    /// Where it listens, as QEMU writes it: `tcp:127.0.0.1:1234`, `unix:/run/con0`.
+    place: String,
+    unix: bool,
 }
 
 impl Listener {
-    /// Binds and listens at `address`. With `wait` the address must be reachable before the
-    /// change is decided, so nothing live may be at a path.
+    /// Listens on `address`. With `wait` clients must find it at once, not only after
+    /// [`Listener::activate`], so nobody else may serve a path.
     ///
     /// # Errors
-    /// The cause in QEMU's words.
+    /// The cause in QEMU's words; nothing is left behind.
     pub(super) async fn bind(
         address: &SocketAddress,
         wait: bool,
@@ -41,17 +51,14 @@ impl Listener {
         match address {
             SocketAddress::Unix {
                 path,
-                abstract_name,
+                abstract_name: true,
                 tight,
-            } => bind_unix(path, *abstract_name, *tight, wait),
+            } => bind_abstract(path, *tight),
+            SocketAddress::Unix { path, .. } => bind_path(path, wait),
             SocketAddress::Inet(inet) => {
-                let inet = inet.clone();
-                let addresses = {
-                    let inet = inet.clone();
-                    super::on_io_thread(port, async move { resolve(&inet, Purpose::Bind).await })
-                        .await?
-                };
-                bind_inet(&inet, &addresses)
+                let wanted = inet.clone();
+                let resolving = async move { resolve(&wanted, Purpose::Bind).await };
+                bind_inet(inet, &on_io_thread(port, resolving).await?)
             }
             SocketAddress::Vsock { .. } | SocketAddress::Fd(_) => {
                 Err("address type is not supported for a server of this build".to_owned())
@@ -59,162 +66,283 @@ impl Listener {
         }
     }
 
-    /// Serves the listening socket that was given as `name`.
+    /// A listener around `fd`, called `name`, that listens already.
     ///
     /// # Errors
-    /// It does not listen.
+    /// Names the descriptor and says what it is not.
     pub(super) fn given(fd: &Arc<OwnedFd>, name: &str) -> Result<Self, String> {
-        if !is_stream_socket(fd) || sockopt::socket_acceptconn(fd) != Ok(true) {
+        connect::check_stream(fd, name)?;
+        if !sockopt::socket_acceptconn(fd).unwrap_or(false) {
             return Err(format!(
-                "File descriptor '{name}' is not a listening stream socket"
+                "File descriptor '{name}' is not a listening socket"
             ));
         }
-        let _ = rustix::io::ioctl_fionbio(fd, true);
-        Ok(Listener {
-            fd: Arc::clone(fd),
-            name: format!("fd:{name}"),
-            bound: None,
-        })
+        rustix::io::ioctl_fionbio(fd, true)
+            .map_err(|error| format!("Failed to set FD nonblocking: {}", strerror(error)))?;
+        let unix = sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX);
+        let place = place(fd).unwrap_or_else(|| format!("fd:{name}"));
+        Ok(Listener::new(vec![Arc::clone(fd)], None, place, unix))
     }
 
-    /// The address as QEMU writes it.
+    fn new(sockets: Vec<Arc<OwnedFd>>, path: Option<BoundPath>, place: String, unix: bool) -> Self {
+        Listener {
+            sockets,
+            watches: Vec::new(),
+            path,
+            place,
+            unix,
+        }
+    }
+
+    /// Whether clients come over Unix sockets.
+    pub(super) fn is_unix(&self) -> bool {
+        self.unix
+    }
+
+    /// The name that `query-chardev` shows.
     pub(super) fn filename(&self) -> String {
-        format!("{},server=on", self.name)
+        format!("{},server=on", self.place)
     }
 
-    /// The descriptor, for watching.
-    pub(super) fn fd(&self) -> &Arc<OwnedFd> {
-        &self.fd
+    /// Asks for one report when a client comes.
+    ///
+    /// # Errors
+    /// The host is out of watches.
+    pub(super) fn watch(&mut self, port: &Port) -> Result<(), String> {
+        if self.watches.is_empty() {
+            let watches: std::io::Result<Vec<_>> = self
+                .sockets
+                .iter()
+                .map(|fd| FdWatch::new(port, Arc::clone(fd)))
+                .collect();
+            self.watches =
+                watches.map_err(|error| format!("Failed to watch socket: {}", strerror(error)))?;
+        }
+        for watch in &self.watches {
+            watch.arm(Ready::READ);
+        }
+        Ok(())
     }
 
-    /// Takes the next client, if one waits.
-    pub(super) fn accept(&self) -> Option<OwnedFd> {
-        accept(&self.fd)
+    /// The next client, if one is waiting.
+    ///
+    /// # Errors
+    /// The process or the host is out of something; clients go on waiting.
+    pub(super) fn accept(&self) -> Result<Option<OwnedFd>, Errno> {
+        for socket in &self.sockets {
+            if let Some(client) = accept_one(socket)? {
+                return Ok(Some(client));
+            }
+        }
+        Ok(None)
     }
 
-    /// Waits for the first client; runs on the I/O thread.
+    /// Waits for the first client. Runs on the I/O thread and keeps nothing borrowed.
     pub(super) fn first_client(
         &self,
-    ) -> impl Future<Output = Result<OwnedFd, String>> + Send + 'static {
-        let fd = Arc::clone(&self.fd);
-        async move {
-            let copy = fd.as_fd().try_clone_to_owned().map_err(strerror)?;
-            let watched = async_fd(copy).map_err(strerror)?;
-            loop {
-                let mut ready = watched.readable().await.map_err(strerror)?;
-                match accept(&fd) {
-                    Some(client) => return Ok(client),
-                    None => ready.clear_ready(),
-                }
-            }
-        }
+    ) -> impl Future<Output = Result<OwnedFd, String>> + Send + use<> {
+        let sockets = self.sockets.clone();
+        async move { first_client(&sockets).await }
     }
 
-    /// Puts a socket bound under a hidden name into its place.
+    /// Takes a path into use: from here on clients come to this listener.
+    ///
+    /// # Errors
+    /// The cause in QEMU's words.
     pub(super) fn activate(&mut self) -> Result<(), String> {
-        self.bound.as_mut().map_or(Ok(()), BoundPath::activate)
+        self.path.as_mut().map_or(Ok(()), BoundPath::activate)
     }
 }
 
-/// Whether `fd` is a stream socket.
-pub(super) fn is_stream_socket(fd: &OwnedFd) -> bool {
-    sockopt::socket_type(fd) == Ok(SocketType::STREAM)
-}
-
-fn accept(fd: &OwnedFd) -> Option<OwnedFd> {
-    loop {
-        match acceptfrom_with(fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok((client, _)) => return Some(client),
-            // A client that gave up while it waited; the next one may be there.
-            Err(Errno::INTR | Errno::CONNABORTED) => {}
-            Err(Errno::AGAIN) => return None,
-            Err(error) => {
-                tracing::warn!("cannot accept a client: {}", strerror(error));
-                return None;
-            }
-        }
+/// Where `socket` listens. An IPv6 address stands without brackets here, as in QEMU.
+fn place(socket: impl AsFd) -> Option<String> {
+    let local: SocketAddrAny = getsockname(socket).ok()?;
+    if let Ok(address) = SocketAddr::try_from(local.clone()) {
+        return Some(format!("tcp:{}:{}", address.ip(), address.port()));
     }
-}
-
-fn bind_unix(path: &str, abstract_name: bool, tight: bool, wait: bool) -> Result<Listener, String> {
-    let socket = unix::stream()?;
-    let failed = |error: Errno| format!("Failed to bind socket to {path}: {}", strerror(error));
-    let bound = if abstract_name {
-        let address = unix::address(path, true, tight)?;
-        rustix::net::bind(&socket, &address).map_err(failed)?;
-        None
-    } else {
-        Some(BoundPath::bind(&socket, path)?)
-    };
-    rustix::net::listen(&socket, BACKLOG)
-        .map_err(|error| format!("Failed to listen on socket: {}", strerror(error)))?;
-    let name = unix_name(path, abstract_name, tight);
-    let mut listener = Listener {
-        fd: Arc::new(socket),
-        name,
-        bound,
-    };
-    if let Some(bound) = listener
-        .bound
-        .as_mut()
-        .filter(|bound| wait && bound.is_hidden())
-    {
-        if !bound.is_stale() {
-            return Err(failed(Errno::ADDRINUSE));
-        }
-        bound.activate()?;
+    let address = SocketAddrUnix::try_from(local).ok()?;
+    if let Some(path) = address.path_bytes() {
+        return Some(format!("unix:{}", String::from_utf8_lossy(path)));
     }
-    Ok(listener)
-}
-
-fn bind_inet(inet: &InetAddress, addresses: &[SocketAddr]) -> Result<Listener, String> {
-    let mut last = Errno::ADDRINUSE.into();
-    for address in addresses {
-        let first = address.port();
-        for port in first..=inet.to.unwrap_or(first).max(first) {
-            let address = SocketAddr::new(address.ip(), port);
-            match listen_tcp(&address) {
-                Ok(socket) => {
-                    let bound = socket.local_addr().ok().and_then(|name| name.as_socket());
-                    let port = bound.map_or(port, |bound| bound.port()).to_string();
-                    let host = if inet.host.is_empty() {
-                        address.ip().to_string()
-                    } else {
-                        inet.host.clone()
-                    };
-                    let name = format!("tcp:{}", host_port(&host, &port));
-                    let fd = Arc::new(OwnedFd::from(socket));
-                    return Ok(Listener {
-                        fd,
-                        name,
-                        bound: None,
-                    });
-                }
-                Err(error) => last = error,
-            }
-        }
-    }
-    let last: io::Error = last;
-    if last.kind() == io::ErrorKind::AddrInUse {
-        return Err("Failed to find an available port: Address already in use".to_owned());
-    }
-    Err(format!(
-        "Failed to bind socket to {}:{}: {}",
-        inet.host,
-        inet.port,
-        strerror(last)
+    let name = address.abstract_name()?;
+    Some(format!(
+        "unix:{},abstract=on,tight=on",
+        String::from_utf8_lossy(name)
     ))
 }
 
-fn listen_tcp(address: &SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(*address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&(*address).into())?;
-    socket.listen(BACKLOG)?;
+async fn first_client(sockets: &[Arc<OwnedFd>]) -> Result<OwnedFd, String> {
+    let failed = |error: std::io::Error| format!("Unable to accept: {}", strerror(error));
+    let mut watched = Vec::with_capacity(sockets.len());
+    for socket in sockets {
+        watched.push(socket.try_clone().and_then(async_fd).map_err(failed)?);
+    }
+    poll_fn(|cx| {
+        for socket in &watched {
+            while let Poll::Ready(guard) = socket.poll_read_ready(cx) {
+                let mut guard = guard.map_err(failed)?;
+                match accept_one(socket.get_ref()) {
+                    Ok(Some(client)) => return Poll::Ready(Ok(client)),
+                    Ok(None) => guard.clear_ready(),
+                    Err(error) => return Poll::Ready(Err(failed(error.into()))),
+                }
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn accept_one(socket: impl AsFd) -> Result<Option<OwnedFd>, Errno> {
+    loop {
+        match accept_with(&socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Ok(client) => return Ok(Some(client)),
+            Err(Errno::AGAIN) => return Ok(None),
+            // A client that gave up while it waited; the next one may be there.
+            Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO | Errno::PERM) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn bind_abstract(name: &str, tight: bool) -> Result<Listener, String> {
+    let address = unix::address(name, true, tight)?;
+    let socket = unix::stream()?;
+    rustix::net::bind(&socket, &address)
+        .map_err(|error| format!("Failed to bind socket to {name}: {}", strerror(error)))?;
+    listen(&socket)?;
+    let place = unix::show(name, true, tight);
+    Ok(Listener::new(vec![Arc::new(socket)], None, place, true))
+}
+
+fn bind_path(path: &str, wait: bool) -> Result<Listener, String> {
+    let generated;
+    let path = if path.is_empty() {
+        generated = unix::free_path();
+        &generated
+    } else {
+        path
+    };
+    let socket = unix::stream()?;
+    let mut bound = BoundPath::bind(&socket, path)?;
+    listen(&socket)?;
+    if wait && bound.is_hidden() {
+        // Whoever serves the path keeps it while the outcome is open, so the wait would be
+        // for ever.
+        if !bound.is_stale() {
+            let cause = strerror(Errno::ADDRINUSE);
+            return Err(format!("Failed to bind socket to {path}: {cause}"));
+        }
+        bound.activate()?;
+    }
+    let place = unix::show(path, false, true);
+    Ok(Listener::new(
+        vec![Arc::new(socket)],
+        Some(bound),
+        place,
+        true,
+    ))
+}
+
+fn listen(socket: &OwnedFd) -> Result<(), String> {
+    rustix::net::listen(socket, BACKLOG)
+        .map_err(|error| format!("Failed to listen on socket: {}", strerror(error)))
+}
+
+fn bind_inet(inet: &InetAddress, addresses: &[SocketAddr]) -> Result<Listener, String> {
+    let first = addresses.first().map_or(0, SocketAddr::port);
+    let last = inet.to.unwrap_or(first);
+    let mut failure = BindFailure::Port(Errno::INVAL);
+    let attempts = if first == 0 && last == 0 {
+        PORT_ATTEMPTS
+    } else {
+        1
+    };
+    for port in (first..=last).flat_map(|port| std::iter::repeat_n(port, attempts)) {
+        match bind_port(inet, addresses, port) {
+            Ok(sockets) => {
+                let place = place(&sockets[0]);
+                let place = place.unwrap_or_else(|| format!("tcp:{}:{port}", inet.host));
+                return Ok(Listener::new(sockets, None, place, false));
+            }
+            Err(error @ BindFailure::Port(_)) => failure = error,
+            Err(error) => return Err(error.text()),
+        }
+    }
+    Err(failure.text())
+}
+
+/// Why a port was not bound.
+enum BindFailure {
+    /// It is taken; another one may do.
+    Port(Errno),
+    Create(Errno),
+    Bind(Errno),
+    Listen(Errno),
+}
+
+impl BindFailure {
+    fn text(&self) -> String {
+        let (what, error) = match self {
+            BindFailure::Port(error) => ("Failed to find an available port", error),
+            BindFailure::Create(error) => ("Failed to create a socket", error),
+            BindFailure::Bind(error) => ("Failed to bind socket", error),
+            BindFailure::Listen(error) => ("Failed to listen on socket", error),
+        };
+        format!("{what}: {}", strerror(*error))
+    }
+}
+
+/// Binds the same port on every address. An address that this host does not have is left out as
+/// long as there is another; one that is taken is not.
+fn bind_port(
+    inet: &InetAddress,
+    addresses: &[SocketAddr],
+    mut port: u16,
+) -> Result<Vec<Arc<OwnedFd>>, BindFailure> {
+    let only_v6 = inet.ipv4 == Some(false) || addresses.iter().any(SocketAddr::is_ipv4);
+    let mut sockets = Vec::new();
+    let mut failure = BindFailure::Port(Errno::INVAL);
+    for &(mut address) in addresses {
+        address.set_port(port);
+        match bind_one(address, only_v6) {
+            Ok(socket) => {
+                if let Some(Ok(bound)) = getsockname(&socket).ok().map(SocketAddr::try_from) {
+                    port = bound.port();
+                }
+                sockets.push(Arc::new(socket));
+            }
+            Err(
+                error @ (BindFailure::Bind(Errno::ADDRNOTAVAIL)
+                | BindFailure::Create(Errno::AFNOSUPPORT)),
+            ) => failure = error,
+            Err(error) => return Err(error),
+        }
+    }
+    if sockets.is_empty() {
+        Err(failure)
+    } else {
+        Ok(sockets)
+    }
+}
+
+fn bind_one(address: SocketAddr, only_v6: bool) -> Result<OwnedFd, BindFailure> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)
+        .map_err(BindFailure::Create)?;
+    sockopt::set_socket_reuseaddr(&socket, true).map_err(BindFailure::Create)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, only_v6).map_err(BindFailure::Create)?;
+    }
+    let taken = |error, other: fn(Errno) -> BindFailure| match error {
+        Errno::ADDRINUSE => BindFailure::Port(error),
+        _ => other(error),
+    };
+    rustix::net::bind(&socket, &address).map_err(|error| taken(error, BindFailure::Bind))?;
+    rustix::net::listen(&socket, BACKLOG).map_err(|error| taken(error, BindFailure::Listen))?;
     Ok(socket)
 }

@@ -124,7 +124,7 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
                 return Ok(Box::new(SocketBackend::client(
                     port.clone(),
                     &config,
-                    target,
+                    &target,
                     fd,
                 )?));
             };

@@ -45,6 +45,28 @@ pub(super) fn address(
     SocketAddrUnix::new_abstract_name(&bytes).map_err(|_| too_long())
 }
 
+/// `unix:<name>` with what distinguishes an abstract name, as QEMU writes it.
+pub(super) fn show(name: &str, abstract_name: bool, tight: bool) -> String {
+    let kind = match (abstract_name, tight) {
+        (false, _) => "",
+        (true, false) => ",abstract=on",
+        (true, true) => ",abstract=on,tight=on",
+    };
+    format!("unix:{name}{kind}")
+}
+
+/// A path for a server that was given an empty one; it looks as QEMU's.
+pub(super) fn free_path() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let serial = NEXT.fetch_add(1, Ordering::Relaxed);
+    let directory = std::env::temp_dir();
+    format!(
+        "{}/qemu-socket-{}-{serial}",
+        directory.display(),
+        std::process::id()
+    )
+}
+
 /// A new Unix stream socket that never blocks.
 ///
 /// # Errors
