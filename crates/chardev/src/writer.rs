@@ -109,6 +109,9 @@ impl FileWriter {
         let mut state = self.shared.lock();
         state.truncate = truncate && !before.is_empty();
         state.after = before;
+        if state.truncate {
+            self.shared.rouse(&mut state);
+        }
         Ok(())
     }
 

@@ -13,7 +13,10 @@ use rustix::termios::{
     ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios,
 };
 
-static CHANGED: Mutex<Changed> = Mutex::new(Changed { terminal: None, blocking: [None, None] });
+static CHANGED: Mutex<Changed> = Mutex::new(Changed {
+    terminal: None,
+    blocking: [None, None],
+});
 
 /// What differs from how the process found it.
 struct Changed {
@@ -53,7 +56,11 @@ impl RawTerminal {
     /// Sets the terminal on standard input to raw; `None` if there is none.
     pub(super) fn new(signals: bool, echo: bool) -> Option<Self> {
         let original = rustix::termios::tcgetattr(stdin()).ok()?;
-        lock().terminal = Some(Settings { original, signals, echo });
+        lock().terminal = Some(Settings {
+            original,
+            signals,
+            echo,
+        });
         apply_again();
         Some(RawTerminal(()))
     }
@@ -82,7 +89,11 @@ impl Drop for RawTerminal {
 /// Sets the terminal the way the back end wants it, if one is in use.
 pub(super) fn apply_again() {
     if let Some(settings) = &lock().terminal {
-        set(&if settings.echo { settings.original.clone() } else { settings.raw() });
+        set(&if settings.echo {
+            settings.original.clone()
+        } else {
+            settings.raw()
+        });
     }
 }
 
@@ -92,8 +103,10 @@ pub(super) fn size() -> Option<TerminalSize> {
         .or_else(|_| rustix::termios::tcgetwinsize(stdin()))
         .ok()?;
     // A terminal that does not know its size says 0.
-    (size.ws_col > 0 && size.ws_row > 0)
-        .then_some(TerminalSize { cols: size.ws_col, rows: size.ws_row })
+    (size.ws_col > 0 && size.ws_row > 0).then_some(TerminalSize {
+        cols: size.ws_col,
+        rows: size.ws_row,
+    })
 }
 
 /// A shared descriptor that had to become non-blocking, until this is dropped.
