@@ -107,10 +107,10 @@ impl Daemon {
         default::prepare(&socket)?;
         let ring = Options::new("ringbuf").with("size", OptionValue::Int(DEFAULT_RING));
         self.add("con0", ring)?;
-        let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned());
+        let shell = default::shell();
         let device = Device::Exec(exec::Exec {
             chardev: "con0".to_owned(),
-            command: format!("exec {shell}"),
+            command: format!("exec {}", default::quoted(&shell)),
             restart: true,
             cwd: None,
         });
@@ -122,35 +122,29 @@ impl Daemon {
         let started = self.start_qmp(&format!("unix:{path},server=on,wait=off"), 0, false, &None);
         rustix::process::umask(old);
         started?;
-        let option = if std::env::var_os("XDG_RUNTIME_DIR").is_some()
-            || default::default_socket() == socket
-        {
-            String::new()
-        } else {
-            format!(" --socket {}", socket.display())
-        };
-        println!(
-            "Console con0 runs {shell}; QMP is on {}. In another terminal, try:",
-            socket.display()
-        );
-        println!("  chardevctl{option} attach con0        (Ctrl-] then . leaves it running)");
-        println!("  chardevctl{option} change con0 pty    (or: chardevctl list, chardevctl demo)");
+        print!("{}", default::welcome(&shell, &socket));
         Ok(())
     }
 
     fn add(&mut self, id: &str, mut options: Options) -> Result<(), String> {
-        let waits = options.kind() == "socket" && options.bool_or("wait", false);
+        let waits = options.bool_or("server", false) && options.bool_or("wait", false);
         if waits {
             options.set("wait", OptionValue::Bool(false));
         }
         let fds = Arc::clone(&self.fds) as Arc<dyn FdSource>;
-        let info = self
-            .chardevs
-            .block_on(self.chardevs.add(id, &options, fds))
-            .map_err(|error| match error {
-                chardev::AddError::Open { cause, .. } => cause,
-                error @ chardev::AddError::Exists(_) => error.to_string(),
-            })?;
+        // A connect may take long, and a signal must not wait for it.
+        let added = self.chardevs.block_on(async {
+            tokio::select! {
+                biased;
+                added = self.chardevs.add(id, &options, fds) => Some(added),
+                _ = self.stop.requested() => None,
+            }
+        });
+        let added = added.ok_or("interrupted by a signal")?;
+        let info = added.map_err(|error| match error {
+            chardev::AddError::Open { cause, .. } => cause,
+            chardev::AddError::Exists(id) => format!("Duplicate ID '{id}' for chardev"),
+        })?;
         if let Some(pty) = info.pty {
             println!("char device redirected to {pty} (label {id})");
         }

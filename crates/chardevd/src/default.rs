@@ -30,10 +30,18 @@ pub(crate) fn prepare(socket: &Path) -> Result<(), String> {
     let mut builder = std::fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(dir);
     made.map_err(|error| format!("cannot create {}: {error}", dir.display()))?;
-    let owner = std::fs::metadata(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    if owner.uid() != rustix::process::getuid().as_raw() {
+    // A symbolic link, or what somebody else put there, must not decide who talks to us.
+    let found = std::fs::symlink_metadata(dir);
+    let found = found.map_err(|error| format!("{}: {error}", dir.display()))?;
+    if !found.is_dir() || found.uid() != rustix::process::getuid().as_raw() {
         return Err(format!(
-            "{} belongs to another user; set XDG_RUNTIME_DIR",
+            "{} is not a directory of yours; remove it, or set XDG_RUNTIME_DIR",
+            dir.display()
+        ));
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err(format!(
+            "{} is open to others; run chmod 700 on it",
             dir.display()
         ));
     }
@@ -47,5 +55,47 @@ pub(crate) fn prepare(socket: &Path) -> Result<(), String> {
                 .map_err(|error| format!("cannot remove stale {shown}: {error}"))
         }
         Err(error) => Err(format!("cannot use {shown}: {error}")),
+    }
+}
+
+/// The user's shell.
+pub(crate) fn shell() -> String {
+    let shell = std::env::var("SHELL").ok();
+    shell
+        .filter(|path| Path::new(path).is_file())
+        .unwrap_or_else(|| "/bin/sh".to_owned())
+}
+
+/// `text` as one word of the shell's.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// What to type next.
+pub(crate) fn welcome(shell: &str, socket: &Path) -> String {
+    let ctl = ctl_command();
+    format!(
+        "Console con0 runs {shell}; QMP is on {}. In another terminal, try:\n  \
+         {ctl} list         what there is, and where it goes\n  \
+         {ctl} attach con0  use the console\n  \
+         {ctl} demo         change a busy console many times and count every byte\n",
+        socket.display()
+    )
+}
+
+/// How the client is called from here: by name, beside the daemon, or through cargo.
+fn ctl_command() -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join("chardevctl").is_file()) {
+        return "chardevctl".to_owned();
+    }
+    let beside = std::env::current_exe().map(|exe| exe.with_file_name("chardevctl"));
+    match beside {
+        Ok(beside) if beside.is_file() => {
+            let here = std::env::current_dir().unwrap_or_default();
+            let beside = beside.strip_prefix(here).unwrap_or(&beside);
+            beside.display().to_string()
+        }
+        _ => "cargo run --release --bin chardevctl --".to_owned(),
     }
 }

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
@@ -60,14 +59,6 @@ impl FdSource for Inherited {
         // else in this process owns it now or later.
         Ok(unsafe { OwnedFd::from_raw_fd(number) })
     }
-}
-
-/// Registers a descriptor with the runtime of the calling thread.
-pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the `AsyncFd` owns the only handle of the descriptor, so it stays open and the same
-    // for as long as the `AsyncFd` lives.
-    let registered = unsafe { AsyncFd::register(fd) };
-    registered.map_err(io::Error::from)
 }
 
 /// Makes the program that `command` starts the leader of a session on its standard input, which

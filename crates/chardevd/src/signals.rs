@@ -23,6 +23,7 @@ pub fn listen(stop: Stop) -> io::Result<()> {
         .spawn(move || {
             for signal in signals.forever() {
                 if !stop.request(Reason::Signal) {
+                    chardev::back::stdio::restore_terminal();
                     std::process::exit(128 + signal);
                 }
             }
