@@ -60,6 +60,9 @@ async def every_kind_follows_every_other(client, server: Server, scratch: Path) 
         for new in samples(fresh(scratch, f"new{number}"), server.is_qemu):
             if server.is_qemu and not {old.name, new.name}.isdisjoint(ONCE_IN_QEMU):
                 continue
+            # The old one still has stdio while the new one is opened: refused, as by QEMU.
+            if old.name == new.name == "stdio":
+                continue
             await change(client, old)
             await change(client, new)
         await client.execute("chardev-change", start)

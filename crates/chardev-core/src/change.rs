@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, BackendId, Ready};
+use crate::backend::{Backend, BackendEvent, BackendId, Ready};
 use crate::chardev::{Chardev, ChardevRef, Closed, LogSink};
 use crate::drain::Drainer;
 use crate::error::ChangeError;
@@ -93,7 +93,7 @@ impl Change {
     /// Sets N up with the line and asks the front end, with no lock held while it answers.
     ///
     /// # Errors
-    /// [`ChangeError::Refused`] with the front end's reason.
+    /// [`ChangeError::Refused`] with the front end's reason, or [`ChangeError::NotSwappable`].
     pub fn offer(&self, new: &mut NewBackend) -> Result<Offer, ChangeError> {
         let (line, generation, hooks) = self.chardev.with(|chardev| {
             let hooks = chardev.front.as_ref().map(|front| Arc::clone(&front.hooks));
@@ -101,6 +101,10 @@ impl Change {
         });
         let answers = new.backend.apply(&line);
         if let Some(hooks) = &hooks {
+            // It may have been attached only after the beginning.
+            if !hooks.swappable() {
+                return Err(ChangeError::NotSwappable);
+            }
             hooks
                 .backend_change(&answers)
                 .map_err(|reason| ChangeError::Refused {
@@ -129,6 +133,9 @@ impl Change {
     ) -> Result<Vec<Drainer>, ChangeError> {
         let chardev = self.chardev.clone();
         let drainers = chardev.with(|machine| {
+            if machine.removed {
+                return Err(ChangeError::NotFound(self.label.clone()));
+            }
             let same_front = match (&machine.front, &offer.hooks) {
                 (None, None) => true,
                 (Some(front), Some(asked)) => Arc::ptr_eq(&front.hooks, asked),
@@ -210,22 +217,18 @@ impl Chardev {
         let old_backend = std::mem::replace(&mut self.backend, new.backend);
         self.backend.set_hold(self.closed == Closed::Hold);
         let mut retired = Vec::new();
-        let mut retire = |backend: Box<dyn Backend>, marker| {
-            retired.push(Drainer::new(backend.retire(), this.clone(), marker));
-        };
         match old {
             Old::Park if self.parked.is_none() => {
+                // It goes on being read when it comes back.
                 if let Some(marker) = marker {
                     self.input.settled(marker);
                 }
                 self.parked = Some((old_id, old_backend));
             }
-            Old::Park => retire(old_backend, marker),
+            Old::Park => retired.push(Drainer::new(old_backend.retire(), this.clone(), marker)),
             Old::Retire => {
-                retire(old_backend, marker);
-                if let Some((_, parked)) = self.parked.take() {
-                    retire(parked, None);
-                }
+                retired.push(Drainer::new(old_backend.retire(), this.clone(), marker));
+                retired.extend(self.retire_parked(this));
             }
         }
         self.go_live(answers);
@@ -256,6 +259,21 @@ impl Chardev {
             .stats
             .output_delivered
             .saturating_sub(content.len() as u64);
+    }
+
+    /// The parked back end will not come back: what its peer has sent is still input.
+    fn retire_parked(&mut self, this: &ChardevRef) -> Option<Drainer> {
+        let (_, mut parked) = self.parked.take()?;
+        parked.update(Ready::all());
+        while let Some(event) = parked.poll_event() {
+            if let BackendEvent::Closed { unread } = event {
+                self.push_input(unread);
+            }
+        }
+        let (unread, more) = parked.cut_input();
+        self.push_input(unread);
+        let marker = more.then(|| self.input.push_settling());
+        Some(Drainer::new(parked.retire(), this.clone(), marker))
     }
 
     /// The back end in the slot is new: show what differs, flush what waited, wake everybody.
@@ -291,10 +309,11 @@ impl Chardev {
         self.removed = true;
         self.id = BackendId(u64::MAX);
         let old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
-        std::iter::once(old)
-            .chain(self.parked.take().map(|(_, parked)| parked))
-            .map(|backend| Drainer::new(backend.retire(), this.clone(), None))
-            .collect()
+        let mut drainers = vec![Drainer::new(old.retire(), this.clone(), None)];
+        drainers.extend(self.retire_parked(this));
+        self.stats.output_undrained += self.preface.take(usize::MAX).len() as u64;
+        self.show_open(false);
+        drainers
     }
 }
 

@@ -237,6 +237,9 @@ impl Chardev {
             for part in limit(&limited, taken) {
                 log.push(&part);
             }
+            if taken < total && log.room() == 0 {
+                log.watch();
+            }
         }
         taken
     }
@@ -266,16 +269,30 @@ impl Chardev {
         taken
     }
 
-    fn nobody_there(&mut self, _bufs: &[IoSlice<'_>], total: usize) -> usize {
+    /// The policy decides, unless a look at the back end shows that a peer has come after all.
+    fn nobody_there(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
         self.backend.watch(Ready::WRITE);
+        let (id, was_open) = (self.id, self.backend.is_open());
         self.collect_events();
-        match self.closed {
-            Closed::Hold => 0,
-            Closed::Discard => {
-                self.stats.output_discarded += total as u64;
-                total
+        if self.closed == Closed::Hold {
+            return 0;
+        }
+        if (self.id != id || self.backend.is_open() != was_open) && self.preface.is_empty() {
+            match self.backend.write(bufs, &mut self.fds) {
+                Sent::Taken(count) => {
+                    self.stats.output_delivered += count as u64;
+                    self.backend.watch(Ready::WRITE);
+                    return count;
+                }
+                Sent::Full => {
+                    self.backend.watch(Ready::WRITE);
+                    return 0;
+                }
+                Sent::NoPeer => {}
             }
         }
+        self.stats.output_discarded += total as u64;
+        total
     }
 
     /// Older output still waits for its first reader. Where the policy is to discard, the ring
@@ -292,11 +309,13 @@ impl Chardev {
     }
 
     pub(crate) fn flush_preface(&mut self) {
+        // Descriptors wait for the next byte the front end writes, not for older ones.
+        let mut no_fds = Vec::new();
         while !self.preface.is_empty() {
             let (first, second) = self.preface.as_slices();
             match self
                 .backend
-                .write(&[IoSlice::new(first), IoSlice::new(second)], &mut self.fds)
+                .write(&[IoSlice::new(first), IoSlice::new(second)], &mut no_fds)
             {
                 Sent::Taken(count) => {
                     self.stats.output_delivered += count as u64;
@@ -365,28 +384,37 @@ impl Chardev {
 
     /// Takes over what the back end has to tell.
     pub(crate) fn collect_events(&mut self) {
-        let mut parked_returns = false;
         while let Some(event) = self.backend.poll_event() {
             match event {
                 BackendEvent::Opened => {
                     self.show_open(true);
                     self.flush_preface();
-                    self.wake(Ready::WRITE);
+                    // A peer that left and came back between two looks shows no event, but
+                    // whoever waited for the former one must look again.
+                    self.wake(Ready::READ | Ready::WRITE);
+                }
+                BackendEvent::Closed { unread } if self.parked.is_some() => {
+                    // Nothing after this concerns the temporary back end any more.
+                    self.push_input(unread);
+                    self.unpark();
                 }
                 BackendEvent::Closed { unread } => {
-                    self.push_input(unread);
-                    if self.parked.is_some() {
-                        parked_returns = true;
-                    } else {
-                        self.show_open(false);
-                    }
+                    self.push_last_words(unread);
+                    self.show_open(false);
+                    self.wake(Ready::WRITE);
                 }
                 BackendEvent::Break => self.push_event(Event::Break),
                 BackendEvent::Resized(size) => self.resize(size),
             }
         }
-        if parked_returns {
-            self.unpark();
+    }
+
+    /// Input of a peer that has left. If its coming was never shown it is shown now, so that no
+    /// input follows a closing.
+    pub(crate) fn push_last_words(&mut self, unread: Vec<u8>) {
+        if !unread.is_empty() {
+            self.show_open(true);
+            self.push_input(unread);
         }
     }
 

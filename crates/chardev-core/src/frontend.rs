@@ -162,13 +162,11 @@ impl FrontEnd {
         self.chardev.with(|chardev| {
             set_waker(chardev, which, waker);
             if which.contains(Ready::READ) {
-                if chardev.input.has_news() {
-                    chardev.wake(Ready::READ);
-                }
-                chardev.backend.watch(Ready::READ);
+                chardev.wake(Ready::READ);
             }
             if which.contains(Ready::WRITE) {
-                chardev.backend.watch(Ready::WRITE);
+                // Trying once too often is harmless; missing what happened just before is not.
+                chardev.wake(Ready::WRITE);
             }
         });
     }
@@ -291,6 +289,7 @@ impl Drop for FrontEnd {
                 line.break_on = false;
             });
             chardev.front = None;
+            chardev.fds.clear();
             chardev.input.clear_events();
         });
     }

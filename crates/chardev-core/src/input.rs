@@ -10,8 +10,8 @@ use crate::event::Event;
 
 /// The most input that waits here; a change that would add to more is refused.
 pub const CARRY_LIMIT: usize = 16 << 20;
-/// Breaks and resizes that may wait; further ones are merged into the last.
-const MINOR_EVENTS_LIMIT: usize = 16;
+/// Items that may wait before they are squeezed.
+const ITEMS_LIMIT: usize = 256;
 
 #[derive(Debug)]
 enum Item {
@@ -44,24 +44,22 @@ impl InputQueue {
         self.items.is_empty()
     }
 
-    /// Whether the front end would get something if it asked now.
-    pub(crate) fn has_news(&self) -> bool {
-        match self.items.front() {
-            None => false,
-            Some(Item::Event(_)) => true,
-            Some(Item::Bytes(bytes) | Item::Settling { bytes, .. }) => !bytes.is_empty(),
-        }
-    }
-
-    /// Appends what fits under the limit and returns how many bytes did not.
+    /// Appends what fits and returns how many bytes did not. A change is refused from
+    /// [`CARRY_LIMIT`] on, so one that is not has as much room again for its cut.
     pub(crate) fn push_bytes(&mut self, bytes: Vec<u8>) -> usize {
-        let kept = bytes.len().min(CARRY_LIMIT.saturating_sub(self.bytes));
+        let kept = bytes
+            .len()
+            .min((2 * CARRY_LIMIT).saturating_sub(self.bytes));
         let lost = bytes.len() - kept;
         if kept > 0 {
             self.bytes += kept;
-            let mut bytes = VecDeque::from(bytes);
-            bytes.truncate(kept);
-            self.items.push_back(Item::Bytes(bytes));
+            if let Some(Item::Bytes(last)) = self.items.back_mut() {
+                last.extend(&bytes[..kept]);
+            } else {
+                let mut bytes = VecDeque::from(bytes);
+                bytes.truncate(kept);
+                self.items.push_back(Item::Bytes(bytes));
+            }
         }
         lost
     }
@@ -82,7 +80,7 @@ impl InputQueue {
     pub(crate) fn settle(&mut self, marker: u64, input: &[u8]) -> usize {
         let kept = input
             .len()
-            .min((2 * CARRY_LIMIT).saturating_sub(self.bytes));
+            .min((3 * CARRY_LIMIT).saturating_sub(self.bytes));
         for item in &mut self.items {
             if let Item::Settling {
                 marker: found,
@@ -129,10 +127,59 @@ impl InputQueue {
             | (Some(Item::Event(Event::Resized(_))), Event::Resized(_)) => {
                 self.items.pop_back();
             }
-            (Some(Item::Event(Event::Break)), Event::Break) if self.is_crowded() => return,
             _ => {}
         }
         self.items.push_back(Item::Event(event));
+        if self.items.len() > ITEMS_LIMIT {
+            self.squeeze();
+        }
+    }
+
+    /// Nobody takes events while peers come and go: inner closings and openings are left out as
+    /// if the flaps between had not been, and of resizes and changes only the last counts.
+    fn squeeze(&mut self) {
+        let opens_last = self.items.iter().rev().find_map(|item| match item {
+            Item::Event(Event::Opened) => Some(true),
+            Item::Event(Event::Closed) => Some(false),
+            _ => None,
+        });
+        let opens_first = self.items.iter().find_map(|item| match item {
+            Item::Event(Event::Opened) => Some(true),
+            Item::Event(Event::Closed) => Some(false),
+            _ => None,
+        });
+        let (mut changed, mut resized) = (None, None);
+        let mut bytes = VecDeque::new();
+        let mut settling = VecDeque::new();
+        for item in std::mem::take(&mut self.items) {
+            match item {
+                Item::Event(Event::Changed(answers)) => changed = Some(Event::Changed(answers)),
+                Item::Event(Event::Resized(size)) => resized = Some(Event::Resized(size)),
+                Item::Event(_) => {}
+                Item::Bytes(more) if settling.is_empty() => bytes.extend(more),
+                other => settling.push_back(other),
+            }
+        }
+        // What the front end saw last is the opposite of the first event that waited.
+        let events = match (opens_first, opens_last) {
+            (Some(true), Some(true)) => vec![Event::Opened],
+            (Some(false), Some(false)) => vec![Event::Closed],
+            (Some(false), Some(true)) => vec![Event::Closed, Event::Opened],
+            (Some(true), Some(false)) => vec![Event::Opened, Event::Closed],
+            _ => Vec::new(),
+        };
+        if opens_first == Some(true) {
+            self.items.push_back(Item::Event(Event::Opened));
+        }
+        if !bytes.is_empty() {
+            self.items.push_back(Item::Bytes(bytes));
+        }
+        self.items.append(&mut settling);
+        let rest = events
+            .into_iter()
+            .skip(usize::from(opens_first == Some(true)));
+        self.items
+            .extend(rest.chain(changed).chain(resized).map(Item::Event));
     }
 
     /// Takes bytes from the front, up to the next event.
@@ -165,10 +212,6 @@ impl InputQueue {
     pub(crate) fn clear_events(&mut self) {
         self.items.retain(|item| !matches!(item, Item::Event(_)));
         self.drop_spent();
-    }
-
-    fn is_crowded(&self) -> bool {
-        self.items.len() >= MINOR_EVENTS_LIMIT
     }
 
     /// Drops empty complete items at the front; true if one was dropped.
@@ -255,15 +298,27 @@ mod tests {
             queue.push_event(Event::Closed);
             queue.push_event(Event::Break);
         }
-        assert!(queue.items.len() <= 3 * 1000 + 1);
+        assert!(queue.items.len() <= ITEMS_LIMIT + 1);
         assert!(drain(&mut queue).starts_with("<Closed><Break>"));
+        for round in 0..1000 {
+            queue.push_event(Event::Opened);
+            assert_eq!(queue.push_bytes(vec![b'x']), 0, "{round}");
+            queue.push_event(Event::Closed);
+        }
+        assert!(queue.items.len() <= ITEMS_LIMIT + 1);
+        let all = drain(&mut queue).replace("<Closed><Opened>", "");
+        assert_eq!(all.matches('x').count(), 1000);
+        assert!(
+            all.starts_with("<Opened>x") && all.ends_with("x<Closed>"),
+            "{all}"
+        );
     }
 
     #[test]
     fn the_limit_counts_what_it_refuses() {
         let mut queue = InputQueue::default();
-        assert_eq!(queue.push_bytes(vec![0; CARRY_LIMIT - 1]), 0);
+        assert_eq!(queue.push_bytes(vec![0; 2 * CARRY_LIMIT - 1]), 0);
         assert_eq!(queue.push_bytes(vec![0; 3]), 2);
-        assert_eq!(queue.bytes(), CARRY_LIMIT);
+        assert_eq!(queue.bytes(), 2 * CARRY_LIMIT);
     }
 }

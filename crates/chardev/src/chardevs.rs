@@ -332,6 +332,10 @@ impl Chardevs {
             for drain in drains {
                 let _ = drain.await;
             }
+            // Logs are in no drain.
+            while writer::unwritten() > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
         };
         let _ = tokio::time::timeout(limit, all).await;
     }

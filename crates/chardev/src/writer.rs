@@ -183,7 +183,6 @@ impl Drain for FileWriter {
 
 /// Bytes that all writers of the process together still have to write, logs included; for a
 /// process that wants to end.
-#[allow(dead_code, reason = "for the shutting down of a whole process")]
 pub(crate) fn unwritten() -> u64 {
     let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
     live.iter()

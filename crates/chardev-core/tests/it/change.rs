@@ -1,0 +1,187 @@
+//! What the two sides see of a change, a refusal, a departure, and who is woken by each.
+
+use std::sync::Arc;
+
+use chardev_core::{
+    BackendEvent, BackendId, Change, ChangeError, ChardevRef, Event, FrontEnd, FrontEndHooks, Old,
+    Ready, Registry,
+};
+
+use crate::rig::{Peer, SmallLog, Woken};
+
+/// Everything the front end can get now, events in angle brackets.
+fn everything(front: &FrontEnd) -> String {
+    let mut out = String::new();
+    loop {
+        let mut buf = [0; 3];
+        let count = front.read(&mut buf);
+        if count > 0 {
+            out.push_str(std::str::from_utf8(&buf[..count]).unwrap());
+        } else if let Some(event) = front.next_event() {
+            match event {
+                Event::Changed(_) => out.push_str("<Changed>"),
+                event => out.push_str(&format!("<{event:?}>")),
+            }
+        } else {
+            return out;
+        }
+    }
+}
+
+fn change(chardev: &ChardevRef, id: u64, new: &Peer, old: Old) -> Result<(), ChangeError> {
+    let change = Change::begin(chardev)?;
+    let mut new = new.as_new(id);
+    let offer = change.offer(&mut new)?;
+    change.commit(offer, new, old).map(drop)
+}
+
+fn kick(chardev: &ChardevRef, id: u64) {
+    chardev.with(|chardev| chardev.handle_ready(BackendId(id), Ready::empty()));
+}
+
+#[test]
+fn a_change_brings_old_input_then_the_closing_then_the_new_back_end() {
+    let (old, new) = (Peer::new(true, 99), Peer::new(false, 99));
+    let chardev = old.chardev(None);
+    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    assert_eq!(front.write(b"to old"), 6);
+    old.send(b"unread");
+    change(&chardev, 2, &new, Old::Retire).unwrap();
+    new.open();
+    new.send(b"new");
+    kick(&chardev, 2);
+    assert_eq!(front.write(b"to new"), 6);
+    assert_eq!(
+        everything(&front),
+        "<Opened>unread<Closed><Changed><Opened>new"
+    );
+    assert_eq!(
+        (old.received(), new.received()),
+        ("to old".into(), "to new".into())
+    );
+    assert!(old.world().retired);
+}
+
+#[test]
+fn a_change_that_fails_at_its_last_step_is_invisible() {
+    let (old, new) = (Peer::new(true, 99), Peer::new(true, 99));
+    new.world().fail_activate = true;
+    let chardev = old.chardev(None);
+    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    old.send(b"input");
+    let error = change(&chardev, 2, &new, Old::Retire).unwrap_err();
+    assert_eq!(error, ChangeError::Open("no".to_owned()));
+    assert_eq!(everything(&front), "<Opened>input");
+    assert!(!old.world().retired && front.stats().changes_failed == 1);
+}
+
+struct Fixed;
+impl FrontEndHooks for Fixed {
+    fn swappable(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_fixed_front_end_is_asked_even_if_it_came_after_the_beginning() {
+    let (old, new) = (Peer::new(true, 99), Peer::new(true, 99));
+    let chardev = old.chardev(None);
+    let change = Change::begin(&chardev).unwrap();
+    let _front = FrontEnd::attach(&chardev, Arc::new(Fixed)).unwrap();
+    let error = change.offer(&mut new.as_new(2)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Chardev user does not support chardev hotswap"
+    );
+}
+
+#[test]
+fn nothing_is_installed_in_a_chardev_that_was_retired_meanwhile() {
+    let (old, new) = (Peer::new(true, 99), Peer::new(true, 99));
+    let chardev = old.chardev(None);
+    let registry = Registry::default();
+    registry.reserve("con0").unwrap().fill(chardev.clone());
+    let change = Change::begin(&chardev).unwrap();
+    let mut n = new.as_new(2);
+    let offer = change.offer(&mut n).unwrap();
+    drop(registry.retire_all());
+    let error = change.commit(offer, n, Old::Retire).unwrap_err();
+    assert_eq!(error, ChangeError::NotFound("con0".to_owned()));
+}
+
+#[test]
+fn what_a_parked_back_ends_peer_sent_is_not_lost_when_both_are_retired() {
+    for leaves in [false, true] {
+        let (parked, temporary, new) = (
+            Peer::new(true, 99),
+            Peer::new(true, 99),
+            Peer::new(true, 99),
+        );
+        let chardev = parked.chardev(None);
+        let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+        change(&chardev, 2, &temporary, Old::Park).unwrap();
+        parked.send(b"P");
+        if leaves {
+            parked.close();
+        }
+        temporary.send(b"T");
+        change(&chardev, 3, &new, Old::Retire).unwrap();
+        new.send(b"N");
+        assert_eq!(
+            everything(&front),
+            "<Opened><Changed>TP<Changed>N",
+            "{leaves}"
+        );
+    }
+}
+
+#[test]
+fn a_writer_is_woken_when_a_full_peer_leaves() {
+    let peer = Peer::new(true, 0);
+    let chardev = peer.chardev(None);
+    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    let (woken, waker) = Woken::new();
+    front.set_waker(Ready::WRITE, &waker);
+    assert_eq!(front.write(b"x"), 0);
+    peer.close();
+    kick(&chardev, 1);
+    assert!(woken.take());
+    assert_eq!(front.write(b"x"), 1);
+}
+
+#[test]
+fn a_writer_cut_short_by_the_log_is_reported_its_room() {
+    let peer = Peer::new(true, 99);
+    let log = SmallLog::default();
+    log.0.lock().unwrap().0 = 2;
+    let chardev = peer.chardev(Some(Box::new(log.clone())));
+    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    assert_eq!(front.write(b"abc"), 2);
+    assert!(log.0.lock().unwrap().1);
+}
+
+#[test]
+fn events_nobody_takes_do_not_pile_up() {
+    let peer = Peer::new(true, 99);
+    let chardev = peer.chardev(None);
+    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    for _ in 0..5000 {
+        peer.send(b"i");
+        peer.close();
+        peer.open();
+        peer.world().events.push_back(BackendEvent::Break);
+        kick(&chardev, 1);
+    }
+    let seen = everything(&front);
+    assert_eq!(seen.matches('i').count(), 5000);
+    assert!(seen.matches('<').count() < 1000);
+    let mut open = false;
+    for part in seen
+        .split(['<', '>'])
+        .filter(|part| ["Opened", "Closed"].contains(part))
+    {
+        assert_eq!(part == "Opened", !open);
+        open = !open;
+    }
+    assert!(open);
+}

@@ -1,0 +1,4 @@
+//! The machine against back ends without a host: what a change keeps, and who is woken.
+
+mod change;
+mod rig;

@@ -1,0 +1,203 @@
+//! front → chardev → [back] → host: a back end in memory, and a peer the test moves by hand.
+
+use std::collections::VecDeque;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Wake, Waker};
+
+use chardev_core::{
+    Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Late, LogSink, NewBackend, Ready,
+    Sent,
+};
+
+/// What the peer and the back end share.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) present: bool,
+    /// Bytes the peer still takes before it is full.
+    pub(crate) room: usize,
+    pub(crate) received: Vec<u8>,
+    pub(crate) to_read: VecDeque<u8>,
+    pub(crate) events: VecDeque<BackendEvent>,
+    pub(crate) retired: bool,
+    pub(crate) fail_activate: bool,
+}
+
+/// The peer's side of a [`SimBackend`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer(Arc<Mutex<World>>);
+
+impl Peer {
+    pub(crate) fn new(present: bool, room: usize) -> Self {
+        let peer = Peer::default();
+        peer.world().present = present;
+        peer.world().room = room;
+        peer
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn send(&self, bytes: &[u8]) {
+        self.world().to_read.extend(bytes);
+    }
+
+    pub(crate) fn open(&self) {
+        let mut world = self.world();
+        world.present = true;
+        world.events.push_back(BackendEvent::Opened);
+    }
+
+    pub(crate) fn close(&self) {
+        let mut world = self.world();
+        world.present = false;
+        let unread = world.to_read.drain(..).collect();
+        world.events.push_back(BackendEvent::Closed { unread });
+    }
+
+    pub(crate) fn received(&self) -> String {
+        String::from_utf8(self.world().received.clone()).unwrap()
+    }
+
+    pub(crate) fn backend(&self) -> Box<dyn Backend> {
+        Box::new(SimBackend(self.clone()))
+    }
+
+    pub(crate) fn chardev(&self, log: Option<Box<dyn LogSink>>) -> ChardevRef {
+        ChardevRef::new("con0", BackendId(1), self.backend(), Closed::Discard, log)
+    }
+
+    pub(crate) fn as_new(&self, id: u64) -> NewBackend {
+        NewBackend {
+            id: BackendId(id),
+            backend: self.backend(),
+            closed: None,
+            log: None,
+        }
+    }
+}
+
+struct SimBackend(Peer);
+
+impl Backend for SimBackend {
+    fn kind(&self) -> &'static str {
+        "sim"
+    }
+
+    fn filename(&self) -> String {
+        "sim".to_owned()
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.world().present
+    }
+
+    fn write(&mut self, bufs: &[IoSlice<'_>], _: &mut Vec<OwnedFd>) -> Sent {
+        let mut world = self.0.world();
+        if !world.present {
+            return Sent::NoPeer;
+        }
+        let mut taken = 0;
+        for buf in bufs {
+            let count = buf.len().min(world.room);
+            world.received.extend(&buf[..count]);
+            world.room -= count;
+            taken += count;
+        }
+        if taken == 0 {
+            Sent::Full
+        } else {
+            Sent::Taken(taken)
+        }
+    }
+
+    fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        let mut world = self.0.world();
+        let mut total = 0;
+        for slot in bufs.iter_mut().flat_map(|buf| buf.iter_mut()) {
+            let Some(byte) = world.to_read.pop_front() else {
+                break;
+            };
+            *slot = byte;
+            total += 1;
+        }
+        total
+    }
+
+    fn watch(&mut self, _: Ready) {}
+
+    fn poll_event(&mut self) -> Option<BackendEvent> {
+        self.0.world().events.pop_front()
+    }
+
+    fn activate(&mut self) -> Result<(), String> {
+        if self.0.world().fail_activate {
+            return Err("no".to_owned());
+        }
+        Ok(())
+    }
+
+    fn cut_input(&mut self) -> (Vec<u8>, bool) {
+        (self.0.world().to_read.drain(..).collect(), false)
+    }
+
+    fn retire(self: Box<Self>) -> Box<dyn Drain> {
+        self.0.world().retired = true;
+        Box::new(SimDrain)
+    }
+}
+
+struct SimDrain;
+
+impl Drain for SimDrain {
+    fn pending(&mut self) -> u64 {
+        0
+    }
+
+    fn read_late(&mut self, _: &mut [u8]) -> Late {
+        Late::End
+    }
+}
+
+/// Counts how often it was woken.
+#[derive(Debug, Default)]
+pub(crate) struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Woken {
+    pub(crate) fn new() -> (Arc<Self>, Waker) {
+        let woken = Arc::new(Woken::default());
+        (Arc::clone(&woken), Waker::from(woken))
+    }
+
+    /// Whether it was woken since the last call.
+    pub(crate) fn take(&self) -> bool {
+        self.0.swap(0, Ordering::Relaxed) > 0
+    }
+}
+
+/// A log with little room that notes whether it is asked to report.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SmallLog(pub(crate) Arc<Mutex<(usize, bool)>>);
+
+impl LogSink for SmallLog {
+    fn room(&self) -> usize {
+        self.0.lock().unwrap().0
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.0.lock().unwrap().0 -= bytes.len();
+    }
+
+    fn watch(&mut self) {
+        self.0.lock().unwrap().1 = true;
+    }
+}
