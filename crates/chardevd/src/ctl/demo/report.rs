@@ -33,6 +33,12 @@ pub(super) fn table(report: &Report, seed: u64) -> String {
         "{} bytes were sent after the peer's change and count as late\n",
         report.late
     );
+    if report.deferred > 0 {
+        text += &format!(
+            "{} times a change waited for the program to read\n",
+            report.deferred
+        );
+    }
     for refused in &report.refused {
         text += &format!("refused: {refused}\n");
     }
@@ -83,6 +89,7 @@ pub(super) fn json(report: &Report, seed: u64) -> Json {
             ),
         )
         .with("input-late", report.late)
+        .with("deferred", report.deferred)
         .with("change-p50-us", micros(percentile(&report.changes, 50)))
         .with("change-p99-us", micros(percentile(&report.changes, 99)))
         .with(

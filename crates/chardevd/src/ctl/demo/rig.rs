@@ -12,6 +12,8 @@ use chardev_qapi::{Json, Object};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 
+use chardev_qmp::client::ClientError;
+
 use super::check::{Tally, Verdict};
 use super::peers::pump_pause;
 use super::peers::{Kind, Load, Peer, Prepared};
@@ -24,6 +26,8 @@ use crate::ctl::connect::{Address, Monitor, connect};
 const ID: &str = "con0";
 /// How long anything may take before it counts as stuck.
 const STUCK: Duration = Duration::from_secs(30);
+/// Part of the error when the front end lags too far behind with its input.
+const BACKLOG: &str = "bytes of input wait to be read";
 /// How much a peer must have moved in each direction before it may be replaced.
 const ENOUGH: u64 = 32 << 10;
 
@@ -43,6 +47,8 @@ pub struct Report {
     pub changes: Vec<Duration>,
     /// The changes that did not happen, with their errors.
     pub refused: Vec<String>,
+    /// How often a change had to wait for the program to read earlier peers' input.
+    pub deferred: u64,
     /// The lines the program printed.
     pub output: Verdict,
     /// The records the program read.
@@ -266,19 +272,29 @@ impl Rig {
                 || format!("peer {}: still reading", old.number),
             )?;
         }
-        let accepted = old.shared.accepted.load(Ordering::Acquire);
-        let began = Instant::now();
-        let answer = self.monitor.execute("chardev-change", arguments);
-        let time = began.elapsed();
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(chardev_qmp::client::ClientError::Command(error)) => {
-                let text = format!("{} → {}: {error}", old.load.kind.name(), load.kind.name());
-                self.result.refused.push(text);
-                self.current = Some(old);
-                return Ok(());
+        let first = Instant::now();
+        let (answer, accepted, time) = loop {
+            let accepted = old.shared.accepted.load(Ordering::Acquire);
+            let began = Instant::now();
+            let answer = self.monitor.execute("chardev-change", arguments.clone());
+            let time = began.elapsed();
+            match answer {
+                Ok(answer) => break (answer, accepted, time),
+                // The program has not read yet what earlier peers sent; nothing is lost by waiting.
+                Err(ClientError::Command(error))
+                    if error.desc.contains(BACKLOG) && first.elapsed() < STUCK =>
+                {
+                    self.result.deferred += 1;
+                    pump_pause(Duration::from_millis(10));
+                }
+                Err(ClientError::Command(error)) => {
+                    let text = format!("{} → {}: {error}", old.load.kind.name(), load.kind.name());
+                    self.result.refused.push(text);
+                    self.current = Some(old);
+                    return Ok(());
+                }
+                Err(error) => return Err(format!("chardev-change: {error}{}", self.explain())),
             }
-            Err(error) => return Err(format!("chardev-change: {error}{}", self.explain())),
         };
         self.result.changes.push(time);
         self.next += 1;

@@ -1,0 +1,155 @@
+//! The escape key: finds, in what is typed, the commands that are not for the console.
+
+/// Separates what is typed into text and commands. Keeps one bit between two readings: whether the
+/// escape key was the last.
+#[derive(Debug)]
+pub(super) struct Escape {
+    key: Option<u8>,
+    pending: bool,
+}
+
+/// The next thing that was typed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step<'a> {
+    /// For the console.
+    Text(&'a [u8]),
+    /// Leave.
+    Leave,
+    /// Send a break.
+    Break,
+    /// Show the help line.
+    Help,
+    /// The escape key, and then one that means nothing.
+    Unknown,
+}
+
+impl Escape {
+    /// Commands begin with `key`; without one all is text.
+    pub(super) fn new(key: Option<u8>) -> Self {
+        Escape {
+            key,
+            pending: false,
+        }
+    }
+
+    /// Takes the next step from the front of `typed`; `None` when nothing is left.
+    pub(super) fn next<'a>(&mut self, typed: &mut &'a [u8]) -> Option<Step<'a>> {
+        loop {
+            let (&first, rest) = typed.split_first()?;
+            if !self.pending {
+                let key = self.key;
+                let length = typed.iter().position(|byte| Some(*byte) == key);
+                let length = length.unwrap_or(typed.len());
+                if length > 0 {
+                    return Some(Step::Text(take(typed, length)));
+                }
+                self.pending = true;
+                *typed = rest;
+                continue;
+            }
+            self.pending = false;
+            return Some(match first {
+                _ if Some(first) == self.key => Step::Text(take(typed, 1)),
+                _ => {
+                    *typed = rest;
+                    match first {
+                        b'.' | b'q' => Step::Leave,
+                        b'b' => Step::Break,
+                        b'h' | b'?' => Step::Help,
+                        _ => Step::Unknown,
+                    }
+                }
+            });
+        }
+    }
+}
+
+fn take<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (taken, rest) = bytes.split_at(count);
+    *bytes = rest;
+    taken
+}
+
+/// Reads the option `--escape`: `^X`, one character, or `none`.
+pub(super) fn parse_key(text: &str) -> Result<Option<u8>, String> {
+    match text.as_bytes() {
+        b"none" => Ok(None),
+        [b'^', b'?'] => Ok(Some(0x7f)),
+        [b'^', key @ (b'@'..=b'_' | b'a'..=b'z')] => Ok(Some(key.to_ascii_uppercase() & 0x1f)),
+        [key] if key.is_ascii() => Ok(Some(*key)),
+        _ => Err(format!(
+            "'{text}' is no key: give ^X for control-X, one character, or none"
+        )),
+    }
+}
+
+/// How the key is written for people.
+pub(super) fn key_name(key: u8) -> String {
+    match key {
+        0x7f => "Ctrl-?".to_owned(),
+        0..0x20 => format!("Ctrl-{}", char::from(key | 0x40)),
+        _ => char::from(key).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Escape, Step, key_name, parse_key};
+
+    /// What comes out, written as text with the commands in capitals.
+    fn told(key: Option<u8>, pieces: &[&[u8]]) -> String {
+        let mut escape = Escape::new(key);
+        let mut told = String::new();
+        for mut typed in pieces.iter().copied() {
+            while let Some(step) = escape.next(&mut typed) {
+                told += match step {
+                    Step::Text(text) => std::str::from_utf8(text).expect("ASCII"),
+                    Step::Leave => "LEAVE",
+                    Step::Break => "BREAK",
+                    Step::Help => "HELP",
+                    Step::Unknown => "UNKNOWN",
+                };
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn commands_come_out_of_what_is_typed_however_it_is_cut() {
+        for (typed, expected) in [
+            ("plain", "plain"),
+            ("ab\x1dbcd", "abBREAKcd"),
+            ("\x1d.", "LEAVE"),
+            ("x\x1dq", "xLEAVE"),
+            ("\x1d?\x1dh", "HELPHELP"),
+            ("\x1d\x1d", "\x1d"),
+            ("\x1d\x1d\x1db", "\x1dBREAK"),
+            ("\x1dx.", "UNKNOWN."),
+            ("\x1d", ""),
+            ("b.?h", "b.?h"),
+        ] {
+            let key = Some(0x1d);
+            assert_eq!(told(key, &[typed.as_bytes()]), expected, "{typed:?}");
+            let single: Vec<&[u8]> = typed.as_bytes().chunks(1).collect();
+            assert_eq!(told(key, &single), expected, "{typed:?} byte by byte");
+            assert_eq!(told(None, &single), typed, "{typed:?} without a key");
+        }
+    }
+
+    #[test]
+    fn keys_are_read_and_written() {
+        for (text, key, name) in [
+            ("^]", 0x1d, "Ctrl-]"),
+            ("^a", 1, "Ctrl-A"),
+            ("^A", 1, "Ctrl-A"),
+            ("^?", 0x7f, "Ctrl-?"),
+            ("~", b'~', "~"),
+        ] {
+            assert_eq!(parse_key(text), Ok(Some(key)));
+            assert_eq!(key_name(key), name);
+        }
+        assert_eq!(parse_key("none"), Ok(None));
+        assert!(parse_key("").is_err() && parse_key("^").is_ok() && parse_key("ab").is_err());
+        assert!(parse_key("ä").is_err());
+    }
+}
