@@ -30,7 +30,10 @@ impl Drop for Daemon {
 impl Daemon {
     fn start() -> Daemon {
         let dir = tempfile::tempdir().expect("a directory");
-        let qmp = format!("unix:{},server=on,wait=off", dir.path().join("qmp").display());
+        let qmp = format!(
+            "unix:{},server=on,wait=off",
+            dir.path().join("qmp").display()
+        );
         let child = Command::new(env!("CARGO_BIN_EXE_chardevd"))
             .args(["--chardev", "ringbuf,id=con0", "--qmp", &qmp])
             .args(["--device", "exec,chardev=con0,command=PS1=ready: exec sh"])
@@ -58,12 +61,19 @@ impl Daemon {
     }
 
     fn ctl(&self, arguments: &[&str]) -> Output {
-        self.command().args(arguments).output().expect("chardevctl runs")
+        self.command()
+            .args(arguments)
+            .output()
+            .expect("chardevctl runs")
     }
 
     fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.ctl(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
         text(&output.stdout)
     }
 }
@@ -83,7 +93,12 @@ impl Attached {
         unlockpt(&screen).expect("a pty");
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let terminal = ioctl_tiocgptpeer(&screen, flags).expect("a pty");
-        let size = Winsize { ws_row: 37, ws_col: 91, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row: 37,
+            ws_col: 91,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         tcsetwinsize(&terminal, size).expect("a terminal");
         let end = || Stdio::from(terminal.try_clone().expect("a descriptor"));
         let child = daemon
@@ -94,14 +109,20 @@ impl Attached {
             .stderr(end())
             .spawn()
             .expect("chardevctl runs");
-        let mut attached =
-            Attached { child, screen: screen.into(), terminal, seen: String::new() };
+        let mut attached = Attached {
+            child,
+            screen: screen.into(),
+            terminal,
+            seen: String::new(),
+        };
         attached.wait_for("[con0: attached; Ctrl-] ? for help]");
         attached
     }
 
     fn type_in(&mut self, keys: &[u8]) {
-        self.screen.write_all(keys).expect("the terminal takes keys");
+        self.screen
+            .write_all(keys)
+            .expect("the terminal takes keys");
     }
 
     /// Reads the screen until `wanted` has appeared after what was waited for before.
@@ -113,7 +134,10 @@ impl Attached {
                 return;
             }
             assert!(began.elapsed() < LIMIT, "no {wanted:?} in {:?}", self.seen);
-            let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+            let second = Timespec {
+                tv_sec: 1,
+                tv_nsec: 0,
+            };
             let mut fds = [PollFd::new(&self.screen, PollFlags::IN)];
             let ready = poll(&mut fds, Some(&second)).expect("poll");
             let mut buffer = [0; 4096];
@@ -148,21 +172,39 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn commands_print_what_they_did_and_what_to_do_about_errors() {
     let daemon = Daemon::start();
-    assert!(daemon.succeed(&["change", "con0", "pty"]).starts_with("/dev/pts/"));
+    assert!(
+        daemon
+            .succeed(&["change", "con0", "pty"])
+            .starts_with("/dev/pts/")
+    );
     assert_eq!(daemon.succeed(&["add", "null,id=spare"]), "");
     assert!(daemon.succeed(&["list"]).contains("spare"));
     assert_eq!(daemon.succeed(&["remove", "spare"]), "");
-    assert!(daemon.succeed(&["qmp", "query-version"]).contains("\"major\": 10"));
+    assert!(
+        daemon
+            .succeed(&["qmp", "query-version"])
+            .contains("\"major\": 10")
+    );
     for (arguments, error) in [
-        (&["change", "con0", "file,path=/nonexistent/x"][..], "create the directory"),
+        (
+            &["change", "con0", "file,path=/nonexistent/x"][..],
+            "create the directory",
+        ),
         (&["change", "nobody", "null"], "'chardevctl list' shows"),
         (&["add", "null,id=con0"], "choose another id"),
         (&["attach", "nobody"], "does not exist"),
-        (&["--host", "127.0.0.1:1", "list"], "no chardevd at 127.0.0.1:1"),
+        (
+            &["--host", "127.0.0.1:1", "list"],
+            "no chardevd at 127.0.0.1:1",
+        ),
     ] {
         let output = daemon.ctl(arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        assert!(text(&output.stderr).contains(error), "{arguments:?}: {}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains(error),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
     }
 }
 
@@ -217,5 +259,9 @@ fn without_a_terminal_input_and_output_are_copied() {
     drop(keys);
     let output = child.wait_with_output().expect("chardevctl ends");
     assert!(output.status.success());
-    assert!(text(&output.stdout).contains("42x"), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).contains("42x"),
+        "{}",
+        text(&output.stdout)
+    );
 }

@@ -4,7 +4,10 @@ use std::process::{Command, Output};
 
 fn demo(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chardevctl"));
-    command.arg("demo").args(["--daemon", env!("CARGO_BIN_EXE_chardevd")]).args(arguments);
+    command
+        .arg("demo")
+        .args(["--daemon", env!("CARGO_BIN_EXE_chardevd")])
+        .args(arguments);
     command.output().expect("chardevctl runs")
 }
 
@@ -18,7 +21,10 @@ fn twenty_changes_lose_nothing() {
     let (table, errors) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{table}{errors}");
     assert!(table.contains("20 changes in"), "{table}");
-    assert!(table.ends_with("every byte arrived once and in order\n"), "{table}");
+    assert!(
+        table.ends_with("every byte arrived once and in order\n"),
+        "{table}"
+    );
 }
 
 #[test]
@@ -27,8 +33,14 @@ fn a_machine_gets_json() {
     let (json, errors) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{json}{errors}");
     let json = chardev_qapi::Json::parse(&json).expect("one value");
-    assert_eq!(json.get("clean").and_then(chardev_qapi::Json::as_bool), Some(true));
-    assert_eq!(json.get("changes").and_then(chardev_qapi::Json::as_u64), Some(5));
+    assert_eq!(
+        json.get("clean").and_then(chardev_qapi::Json::as_bool),
+        Some(true)
+    );
+    assert_eq!(
+        json.get("changes").and_then(chardev_qapi::Json::as_u64),
+        Some(5)
+    );
 }
 
 #[test]
@@ -39,5 +51,8 @@ fn what_cannot_be_set_up_is_said() {
         .expect("chardevctl runs");
     assert_eq!(output.status.code(), Some(2));
     let errors = text(&output.stderr);
-    assert!(errors.contains("cannot start /nonexistent/chardevd"), "{errors}");
+    assert!(
+        errors.contains("cannot start /nonexistent/chardevd"),
+        "{errors}"
+    );
 }

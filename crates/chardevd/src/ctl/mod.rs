@@ -29,13 +29,8 @@ struct Args {
         hide_env_values = true
     )]
     socket: Option<PathBuf>,
-    /// The daemon's monitor over TCP
-    #[arg(
-        long,
-        global = true,
-        value_name = "HOST:PORT",
-        conflicts_with = "socket"
-    )]
+    /// The daemon's monitor over TCP, whatever --socket says
+    #[arg(long, global = true, value_name = "HOST:PORT")]
     host: Option<String>,
     #[command(subcommand)]
     command: Action,

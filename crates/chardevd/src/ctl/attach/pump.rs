@@ -132,7 +132,7 @@ impl<'a> Pump<'a> {
         drop(terminal);
         if was_raw {
             eprintln!(
-                "\r\n[{}: {}]",
+                "\n[{}: {}]",
                 self.id,
                 if gone { "the console ended" } else { "left" }
             );

@@ -216,8 +216,24 @@ impl Prepared {
                     .into(),
                 None,
             ),
-            Means::UnixListener(listener) => (listener.accept().map_err(failed)?.0.into(), None),
-            Means::TcpListener(listener) => (listener.accept().map_err(failed)?.0.into(), None),
+            Means::UnixListener(listener) => {
+                listener.set_nonblocking(true).map_err(failed)?;
+                (
+                    newest(|| listener.accept().map(|(socket, _)| socket))
+                        .map_err(failed)?
+                        .into(),
+                    None,
+                )
+            }
+            Means::TcpListener(listener) => {
+                listener.set_nonblocking(true).map_err(failed)?;
+                (
+                    newest(|| listener.accept().map(|(socket, _)| socket))
+                        .map_err(failed)?
+                        .into(),
+                    None,
+                )
+            }
             Means::Fifo { path, output } => {
                 let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 let input = open(with_end(&path, "in"), flags, Mode::empty());
@@ -291,6 +307,16 @@ impl Peer {
             }
         }
     }
+}
+
+/// The newest connection that waits to be accepted: one that was made for a change that was refused
+/// is older, and closed.
+fn newest<S>(mut accept: impl FnMut() -> std::io::Result<S>) -> std::io::Result<S> {
+    let mut newest = accept()?;
+    while let Ok(newer) = accept() {
+        newest = newer;
+    }
+    Ok(newest)
 }
 
 /// A port nobody uses just now.
