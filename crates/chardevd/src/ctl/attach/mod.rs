@@ -71,7 +71,7 @@ pub(super) fn run(address: &Address, args: &Args) -> Result<(), String> {
 fn watch_signals() -> std::io::Result<Signals> {
     let (read, write) = UnixStream::pair()?;
     let all = [SIGWINCH, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGCONT];
-    SignalDelivery::with_pipe(read, write, SignalOnly::default(), all)
+    SignalDelivery::with_pipe(read, write, SignalOnly, all)
 }
 
 /// Makes one end of a socket pair the back end and returns the other.

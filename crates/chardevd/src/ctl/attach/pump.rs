@@ -62,6 +62,9 @@ struct Readiness {
     request: bool,
 }
 
+/// A descriptor, what to wait for on it, and where to note that it is ready.
+type Want<'fd> = (BorrowedFd<'fd>, PollFlags, fn(&mut Readiness));
+
 impl<'a> Pump<'a> {
     #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
@@ -149,7 +152,7 @@ impl<'a> Pump<'a> {
     fn wait(&self) -> Result<Readiness, String> {
         let stdin = io::stdin();
         let in_room = self.shown.len() < BUFFER && !self.console_ended;
-        let mut want: Vec<(BorrowedFd<'_>, PollFlags, fn(&mut Readiness))> =
+        let mut want: Vec<Want<'_>> =
             vec![(self.signals.get_read().as_fd(), PollFlags::IN, |ready| {
                 ready.signal = true
             })];
