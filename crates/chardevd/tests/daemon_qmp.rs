@@ -104,7 +104,7 @@ fn a_string_of_64_mib_is_refused_in_bounded_memory() {
 #[test]
 fn a_client_that_never_reads_stops_only_itself() {
     let (daemon, second, _dir) = with_second_monitor(&[]);
-    let mut deaf = Raw::negotiated(&second);
+    let deaf = Raw::negotiated(&second);
     // Nothing taken for this long means that the daemon has stopped reading.
     deaf.stream
         .set_write_timeout(Some(Duration::from_millis(500)))

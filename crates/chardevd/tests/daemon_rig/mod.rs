@@ -226,7 +226,7 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 fn readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
     let limit = Timespec {
-        tv_sec: limit.as_secs().cast_signed(),
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: 0,
     };
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
