@@ -8,7 +8,11 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let args = Args::from_env();
-    let level = if args.verbose { "info" } else { "warn,chardevd=info" };
+    let level = if args.verbose {
+        "info"
+    } else {
+        "warn,chardevd=info"
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
