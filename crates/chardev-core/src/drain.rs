@@ -11,9 +11,9 @@ use std::time::Duration;
 use crate::chardev::ChardevRef;
 
 /// How long a TCP peer must be silent for its input to count as complete.
-const SETTLE_QUIET: Duration = Duration::from_millis(20);
+const SETTLE_QUIET: Duration = Duration::from_millis(60);
 /// The longest time a peer that never falls silent can keep the settle phase going.
-const SETTLE_LIMIT: Duration = Duration::from_millis(250);
+const SETTLE_LIMIT: Duration = Duration::from_millis(500);
 /// The most input a settle phase takes in: the kernel's default limits of both socket buffers.
 const SETTLE_BYTES: usize = 16 << 20;
 /// How long a peer that takes nothing keeps a replaced back end alive.

@@ -172,7 +172,9 @@ impl Connection {
     pub(super) fn cut_input(&self, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
         let there = rustix::io::ioctl_fionread(&self.fd).unwrap_or(0);
         let there = usize::try_from(there).unwrap_or(CARRY_LIMIT);
-        self.take_input(there.min(CARRY_LIMIT), fds)
+        let input = self.take_input(there.min(CARRY_LIMIT), fds);
+        acknowledge(&self.fd);
+        input
     }
 
     fn take_input(&self, limit: usize, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
@@ -237,7 +239,10 @@ impl Drain for SocketDrain {
     fn read_late(&mut self, buf: &mut [u8]) -> Late {
         match retry_on_intr(|| rustix::net::recv(&self.fd, &mut *buf, RecvFlags::DONTWAIT)) {
             Ok((0, _)) => Late::End,
-            Ok((count, _)) => Late::Data(count),
+            Ok((count, _)) => {
+                acknowledge(&self.fd);
+                Late::Data(count)
+            }
             Err(Errno::AGAIN) => Late::Quiet,
             Err(_) => Late::End,
         }
@@ -246,6 +251,13 @@ impl Drain for SocketDrain {
     fn half_close(&mut self) {
         let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
     }
+}
+
+/// What a peer's write returned may wait in its kernel for our acknowledgement, which ours would
+/// put off; asking for it at once makes silence mean that there is nothing more. Fails, to no
+/// harm, on a Unix socket.
+fn acknowledge(fd: &OwnedFd) {
+    let _ = rustix::net::sockopt::set_tcp_quickack(fd, true);
 }
 
 /// A kernel that is short of memory says "not now" in its own way.

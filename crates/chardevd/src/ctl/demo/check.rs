@@ -12,6 +12,8 @@ use super::numbers::Decimal;
 const MAX_LINE: usize = 40;
 /// How many separate runs of lines are kept; a stream with more is damaged beyond counting.
 const MAX_RUNS: usize = 100_000;
+/// How many damaged lines are shown.
+const MAX_SAMPLES: usize = 4;
 /// How the program's last line begins; the number of lines follows.
 pub const END: &str = "end ";
 
@@ -41,6 +43,8 @@ struct Lines {
     runs: Vec<Range<u64>>,
     expected: Decimal,
     damaged: u64,
+    /// The first damaged lines, as evidence.
+    samples: Vec<String>,
     end: Option<u64>,
 }
 
@@ -123,6 +127,11 @@ impl Tally {
         self.lines.push(std::mem::take(&mut self.pending));
         self.lines.append(segment.lines);
         self.pending = segment.tail;
+    }
+
+    /// The first damaged lines, as evidence.
+    pub fn samples(&self) -> &[String] {
+        &self.lines.samples
     }
 
     /// What is wrong so far; lines that may still come are not missed.
@@ -223,6 +232,11 @@ impl Lines {
             self.end = Some(count);
         } else {
             self.damaged += 1;
+            if self.samples.len() < MAX_SAMPLES {
+                let after = self.runs.last().map_or(0, |run| run.end);
+                let text = String::from_utf8_lossy(&line.text);
+                self.samples.push(format!("{text:?} before line {after}"));
+            }
         }
     }
 
@@ -243,6 +257,8 @@ impl Lines {
             self.push_run(run);
         }
         self.damaged += next.damaged;
+        self.samples.extend(next.samples);
+        self.samples.truncate(MAX_SAMPLES);
         if let Some(end) = next.end {
             self.damaged += u64::from(self.end.is_some());
             self.end = Some(end);

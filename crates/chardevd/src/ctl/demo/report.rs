@@ -39,6 +39,9 @@ pub(super) fn table(report: &Report, seed: u64) -> String {
             report.deferred
         );
     }
+    for damaged in &report.evidence {
+        text += &format!("damaged: {damaged}\n");
+    }
     for refused in &report.refused {
         text += &format!("refused: {refused}\n");
     }
@@ -88,6 +91,7 @@ pub(super) fn json(report: &Report, seed: u64) -> Json {
                 input.damaged,
             ),
         )
+        .with("damaged", report.evidence.clone())
         .with("input-late", report.late)
         .with("deferred", report.deferred)
         .with("change-p50-us", micros(percentile(&report.changes, 50)))

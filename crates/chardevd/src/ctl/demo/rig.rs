@@ -49,6 +49,8 @@ pub struct Report {
     pub refused: Vec<String>,
     /// How often a change had to wait for the program to read earlier peers' input.
     pub deferred: u64,
+    /// Damaged lines, the first few.
+    pub evidence: Vec<String>,
     /// The lines the program printed.
     pub output: Verdict,
     /// The records the program read.
@@ -348,7 +350,17 @@ impl Rig {
         self.quit()?;
         let mut tally = Tally::default();
         for replaced in self.replaced.drain(..) {
+            let about = format!(
+                "peer {} ({})",
+                replaced.peer.number,
+                replaced.peer.load.kind.name()
+            );
+            let known = tally.samples().len();
             tally.append(replaced.peer.finish()?);
+            let news = &tally.samples()[known..];
+            self.result
+                .evidence
+                .extend(news.iter().map(|line| format!("{about}: {line}")));
         }
         self.result.output = tally.verdict();
         Ok(std::mem::take(&mut self.result))
