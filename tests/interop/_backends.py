@@ -58,7 +58,9 @@ def _sockets(scratch: Path, is_qemu: bool) -> list:
     port = tcp.getsockname()[1]
     own = str(scratch / "own.sock")
     server = {"server": True, "wait": False}
-    abstract = {"type": "unix", "data": {"path": f"chardev-{os.getpid()}", "abstract": True}}
+    # An abstract name is nobody's file: each set of samples needs one of its own.
+    abstract_name = f"chardev-{os.getpid()}-{port}"
+    abstract = {"type": "unix", "data": {"path": abstract_name, "abstract": True}}
     found = [
         _socket("unix, server", unix_path(own), server, f"disconnected:unix:{own},server=on"),
         _socket("unix, abstract server", abstract, server, "disconnected:unix:"),

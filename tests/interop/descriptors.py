@@ -130,8 +130,14 @@ async def drain(client) -> str:
 async def attached(path: str, before: str) -> str:
     """What a viewer of the socket sees until the program has echoed what it typed."""
     reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(b"typed\n")
     seen = b""
+    # The terminal echoes what is typed among the lines that are still to come, so those come first.
+    while f"line {LINES - 1}\r\n" not in before + seen.decode():
+        part = await asyncio.wait_for(reader.read(1 << 16), 20)
+        if not part:
+            raise AssertionError(f"end of file after {(before + seen.decode())[-200:]!r}")
+        seen += part
+    writer.write(b"typed\n")
     while seen.count(b"typed") < 2:
         part = await asyncio.wait_for(reader.read(1 << 16), 20)
         if not part:
