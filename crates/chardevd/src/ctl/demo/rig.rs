@@ -142,7 +142,8 @@ impl Daemon {
 }
 
 impl Rig {
-    /// Starts everything; the first back end is of the kind in `first`.
+    /// Starts everything; the first back end is a socket that listens, as in `first`, because its
+    /// peer sends nothing before the program runs.
     ///
     /// # Errors
     /// What does not work, and why.
@@ -176,6 +177,11 @@ impl Rig {
             None
         };
         let current = prepared.attach(0, pty.as_deref(), &ring_monitor)?;
+        // Until the program has made its terminal raw, input would be echoed into its output.
+        wait_until(
+            || current.received() > 0 || current.is_done(),
+            || "the program prints nothing".to_owned(),
+        )?;
         Ok(Rig {
             dir,
             daemon,
