@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use chardev_qapi::{Json, Object};
 use chardev_qmp::client::{Client, ClientError};
-use daemon_rig::{Daemon, connect, console, until};
+use daemon_rig::{Daemon, console};
 
 /// The two examples of QEMU's documentation, as they are printed there.
 const PTY: &str = r#"{ "execute" : "chardev-change",
@@ -120,48 +120,6 @@ fn a_client_that_never_reads_stops_only_itself() {
 }
 
 #[test]
-fn a_command_that_waits_delays_no_other_monitor() {
-    let waiting = [
-        r#"{"type": "socket", "data": {"addr": {"type": "unix", "data": {"path": "PATH"}},
-            "server": true, "wait": true}}"#,
-        // A network that is for documentation only: nobody answers.
-        r#"{"type": "socket", "data": {"addr": {"type": "inet", "data": {"host": "192.0.2.1",
-            "port": "9"}}, "server": false}}"#,
-    ];
-    for backend in waiting {
-        let (daemon, second, _dir) = with_second_monitor(&["-chardev", "ringbuf,id=c"]);
-        let backend = backend.replace("PATH", daemon.dir().join("wait.sock").to_str().unwrap());
-        let parsed = Json::parse(&backend).unwrap();
-        let arguments = Object::new().with("id", "c").with("backend", parsed);
-        let mut waits = connect(&second);
-        waits.send("chardev-change", arguments).unwrap();
-        let mut client = daemon.client();
-        let null = Json::parse("{'type': 'null', 'data': {}}").unwrap();
-        let other = Object::new().with("id", "c").with("backend", null);
-        // Not every machine lets a connect to nowhere wait; a server's client never comes.
-        if backend.contains("\"server\": true") {
-            until("the change is under way", || {
-                client.execute("chardev-change", other.clone()).is_err()
-            });
-        }
-        filename(&mut client, "c");
-        // When its client leaves, the change is given up and the chardev is as it was.
-        drop(waits);
-        until("the change is given up", || {
-            match client.execute("chardev-change", other.clone()) {
-                Ok(_) => true,
-                Err(ClientError::Command(error)) => {
-                    assert!(error.desc.contains("is being changed already"), "{error}");
-                    false
-                }
-                Err(error) => panic!("{error}"),
-            }
-        });
-        assert_eq!(filename(&mut client, "c"), "null");
-    }
-}
-
-#[test]
 fn a_monitor_keeps_its_back_end_and_stats_are_counted() {
     let daemon = Daemon::start(&["-chardev", "ringbuf,id=c"]);
     let mut client = daemon.client();
@@ -220,19 +178,6 @@ fn with_second_monitor(arguments: &[&str]) -> (Daemon, std::path::PathBuf, tempf
     let line = format!("socket,id=m2,path={},server=on,wait=off", second.display());
     let more = ["-chardev", &line, "-mon", "chardev=m2,mode=control"];
     (Daemon::start(&[arguments, &more].concat()), second, dir)
-}
-
-fn filename(client: &mut Client<UnixStream>, id: &str) -> String {
-    let all = client.execute("query-chardev", Object::new()).unwrap();
-    let wanted = all
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|entry| entry.get("label").and_then(Json::as_str) == Some(id));
-    wanted
-        .and_then(|entry| entry.get("filename")?.as_str())
-        .unwrap()
-        .to_owned()
 }
 
 /// A connection to a monitor, byte by byte.
