@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chardev_qapi::{Json, Object};
-use chardev_qmp::client::{Client, ClientError};
+use chardev_qmp::client::ClientError;
 use daemon_rig::{Daemon, console};
 
 /// The two examples of QEMU's documentation, as they are printed there.
