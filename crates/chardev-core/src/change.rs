@@ -307,6 +307,7 @@ impl Chardev {
     /// Takes the chardev out of service, for removal: the back end delivers what it accepted.
     pub(crate) fn retire(&mut self, this: &ChardevRef) -> Vec<Drainer> {
         self.removed = true;
+        self.tap.end(&mut self.wakes);
         self.id = BackendId(u64::MAX);
         let old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
         let mut drainers = vec![Drainer::new(old.retire(), this.clone(), None)];

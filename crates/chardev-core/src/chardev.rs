@@ -17,6 +17,7 @@ use crate::input::InputQueue;
 use crate::line::{Answers, Line, TerminalSize};
 use crate::ringbuf::RingBuffer;
 use crate::stats::Stats;
+use crate::tap::Tap;
 
 /// What happens to output while nobody is there to take it (`x-closed`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,9 +68,10 @@ pub struct Chardev {
     pub(crate) log: Option<Box<dyn LogSink>>,
     pub(crate) fds: Vec<OwnedFd>,
     pub(crate) stats: Stats,
+    pub(crate) tap: Tap,
     pub(crate) changing: bool,
     pub(crate) removed: bool,
-    wakes: Vec<Waker>,
+    pub(crate) wakes: Vec<Waker>,
 }
 
 impl std::fmt::Debug for Chardev {
@@ -117,6 +119,7 @@ impl ChardevRef {
             log,
             fds: Vec::new(),
             stats: Stats::default(),
+            tap: Tap::default(),
             changing: false,
             removed: false,
             wakes: Vec::new(),
@@ -265,6 +268,8 @@ impl Chardev {
         } else {
             self.write_behind_preface(bufs, total)
         };
+        let offset = self.stats.output_accepted;
+        self.tap.push(offset, bufs, taken, &mut self.wakes);
         self.stats.output_accepted += taken as u64;
         taken
     }

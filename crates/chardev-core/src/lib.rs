@@ -34,6 +34,7 @@ mod registry;
 mod ringbuf;
 pub mod spec;
 mod stats;
+mod tap;
 
 pub use backend::{Backend, BackendEvent, BackendId, Ready, Sent};
 pub use change::{Change, NewBackend, Offer, Old};
@@ -47,3 +48,7 @@ pub use line::{Answer, Answers, Line, ModemLines, Parity, SerialParams, Terminal
 pub use registry::{Registry, Reservation};
 pub use ringbuf::RingBuffer;
 pub use stats::Stats;
+pub use tap::{
+    History, SCROLLBACK_LIMIT, Slow, VIEWED_SCROLLBACK, ViewEnd, ViewError, ViewFrom, Viewed,
+    Viewer,
+};

@@ -1,0 +1,466 @@
+//! front → [chardev: scrollback] → viewers: a copy of the newest output, and who looks at it.
+//!
+//! ```text
+//!   front end ──write──▶ chardev ──▶ back end
+//!                           └─ one copy ─▶ scrollback ◀─ cursor of viewer 1
+//!                                                     ◀─ cursor of viewer 2 …
+//! ```
+//!
+//! A byte's address is its absolute offset, [`Stats::output_accepted`](crate::Stats) when it was
+//! accepted. A viewer is a cursor in the one scrollback, so replay and live output are one
+//! stream with no seam between them, a hundred viewers cost the writer what one does, and a
+//! viewer that is too slow finds a gap and delays nobody.
+
+mod ring;
+mod waiters;
+
+use std::io::IoSlice;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use thiserror::Error;
+
+use crate::chardev::{Chardev, ChardevRef, WeakChardev};
+use ring::{Found, Ring};
+use waiters::Waiters;
+
+/// Bytes of scrollback while there are viewers and no history was asked for.
+pub const VIEWED_SCROLLBACK: usize = 1 << 20;
+/// The most scrollback one chardev can have; more is cut down to it.
+pub const SCROLLBACK_LIMIT: usize = 1 << 30;
+/// What a scrollback begins with; it grows with its content.
+const FIRST_SIZE: usize = 64 << 10;
+
+/// Where a viewer begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewFrom {
+    /// With what comes next.
+    Now,
+    /// With the oldest byte kept.
+    Oldest,
+    /// At this absolute offset. If it is no longer kept, a gap comes first.
+    Offset(u64),
+    /// This many bytes before the end, or as many as there have been.
+    Last(u64),
+}
+
+/// What becomes of a viewer that falls behind by more than the scrollback holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Slow {
+    /// It is told how much it missed and goes on.
+    #[default]
+    Skip,
+    /// It ends.
+    Drop,
+}
+
+/// What [`Viewer::read`] brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Viewed {
+    /// `count` bytes, the first of which is at `offset`.
+    Data {
+        /// The absolute offset of the first byte.
+        offset: u64,
+        /// How many bytes were put into the buffer.
+        count: usize,
+    },
+    /// Everything from `from` up to, but not including, `to` is missing.
+    Gap {
+        /// The offset of the first byte missing.
+        from: u64,
+        /// The offset of the first byte after the gap.
+        to: u64,
+    },
+    /// Nothing more follows.
+    End(ViewEnd),
+}
+
+/// Why a viewer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewEnd {
+    /// The chardev was removed, and all that was kept has been read.
+    Removed,
+    /// It was too slow, and [`Slow::Drop`] was its policy; this is how far behind it was, in bytes.
+    TooSlow(u64),
+}
+
+/// Why nothing can be viewed from there.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ViewError {
+    /// The offset asked for has not been reached.
+    #[error("Chardev '{id}' has no output at offset {from} yet: its output ends at {end}")]
+    Ahead {
+        /// The chardev.
+        id: String,
+        /// The offset asked for.
+        from: u64,
+        /// Where the output ends.
+        end: u64,
+    },
+    /// The chardev was removed meanwhile.
+    #[error("Chardev '{0}' not found")]
+    NotFound(String),
+}
+
+/// A piece of the output that was kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The offset of the first byte of `bytes`; above the one asked for if that is gone.
+    pub start: u64,
+    /// The content.
+    pub bytes: Vec<u8>,
+    /// The offset of the oldest byte kept.
+    pub oldest: u64,
+    /// The offset of the next byte to come.
+    pub end: u64,
+}
+
+/// A chardev's scrollback, as far as it is wanted. Only used under the chardev's lock.
+#[derive(Debug, Default)]
+pub(crate) struct Tap {
+    /// Bytes to keep whether or not there are viewers.
+    wanted: usize,
+    kept: Option<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// The same ring as in `shared`, which the writer uses without a lock.
+    ring: Arc<Ring>,
+    shared: Arc<Shared>,
+    /// How large the ring may grow.
+    target: usize,
+}
+
+/// What the viewers of one chardev share with it.
+#[derive(Debug)]
+struct Shared {
+    ring: Mutex<Arc<Ring>>,
+    waiters: Waiters,
+    viewers: AtomicUsize,
+    ended: AtomicBool,
+}
+
+impl Shared {
+    fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Tap {
+    /// Copies the first `count` bytes of `bufs`, the output that begins at offset `at`, if anybody
+    /// wants it, and moves whoever waits for it into `wakes`.
+    pub(crate) fn push(
+        &mut self,
+        at: u64,
+        bufs: &[IoSlice<'_>],
+        mut count: usize,
+        wakes: &mut Vec<Waker>,
+    ) {
+        if count == 0 {
+            return;
+        }
+        if self.kept.is_none() && self.wanted > 0 {
+            self.adjust(at, 0);
+        }
+        let Some(kept) = &mut self.kept else { return };
+        kept.make_room(count);
+        for buf in bufs {
+            let part = &buf[..buf.len().min(count)];
+            kept.ring.write(part);
+            count -= part.len();
+        }
+        kept.shared.waiters.take(wakes);
+    }
+
+    /// How many viewers there are.
+    pub(crate) fn viewers(&self) -> usize {
+        let kept = self.kept.as_ref();
+        kept.map_or(0, |kept| kept.shared.viewers.load(SeqCst))
+    }
+
+    /// The output ends: viewers get what is kept, and then the end.
+    pub(crate) fn end(&mut self, wakes: &mut Vec<Waker>) {
+        if let Some(kept) = self.kept.take() {
+            kept.shared.ended.store(true, SeqCst);
+            kept.shared.waiters.take(wakes);
+        }
+    }
+
+    /// Makes the scrollback as large as it is wanted now; the output has come to offset `at`.
+    fn adjust(&mut self, at: u64, viewers: usize) {
+        let target = match (self.wanted, viewers) {
+            (0, 0) => {
+                self.kept = None;
+                return;
+            }
+            (0, _) => VIEWED_SCROLLBACK,
+            (wanted, _) => wanted,
+        };
+        let kept = self.kept.get_or_insert_with(|| {
+            let ring = Arc::new(Ring::new(target.min(FIRST_SIZE), at));
+            let shared = Shared {
+                ring: Mutex::new(Arc::clone(&ring)),
+                waiters: Waiters::default(),
+                viewers: AtomicUsize::new(0),
+                ended: AtomicBool::new(false),
+            };
+            Kept {
+                ring,
+                shared: Arc::new(shared),
+                target,
+            }
+        });
+        kept.target = target;
+        if kept.ring.capacity() > target.next_multiple_of(8) {
+            kept.replace(target);
+        }
+    }
+}
+
+impl Kept {
+    /// Grows rather than overwrites, up to the target.
+    fn make_room(&mut self, count: usize) {
+        let capacity = self.ring.capacity();
+        if capacity >= self.target {
+            return;
+        }
+        let held = usize::try_from(self.ring.end() - self.ring.low()).unwrap_or(usize::MAX);
+        let needed = held.saturating_add(count);
+        if needed > capacity {
+            self.replace(needed.max(capacity.saturating_mul(4)).min(self.target));
+        }
+    }
+
+    fn replace(&mut self, capacity: usize) {
+        self.ring = Arc::new(Ring::resized(&self.ring, capacity));
+        *self
+            .shared
+            .ring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&self.ring);
+    }
+}
+
+impl Chardev {
+    /// Keeps the newest `bytes` bytes of output (up to [`SCROLLBACK_LIMIT`]) whether or not there
+    /// are viewers; 0 keeps nothing beyond what the viewers need. Memory is used as output comes.
+    /// What is kept already stays as far as it fits.
+    pub fn set_scrollback(&mut self, bytes: usize) {
+        self.tap.wanted = bytes.min(SCROLLBACK_LIMIT);
+        if self.tap.kept.is_some() {
+            let viewers = self.tap.viewers();
+            self.tap.adjust(self.stats.output_accepted, viewers);
+        }
+    }
+
+    /// How many viewers there are.
+    pub fn viewers(&self) -> usize {
+        self.tap.viewers()
+    }
+
+    /// The offset of the oldest byte of output that is kept, and that of the next to come.
+    pub fn scrollback(&self) -> (u64, u64) {
+        let end = self.stats.output_accepted;
+        let oldest = self.tap.kept.as_ref().map_or(end, |kept| kept.ring.low());
+        (oldest, end)
+    }
+
+    fn resolve(&self, from: ViewFrom) -> Result<u64, ViewError> {
+        if self.removed {
+            return Err(ViewError::NotFound(self.label.clone()));
+        }
+        let (oldest, end) = self.scrollback();
+        match from {
+            ViewFrom::Now => Ok(end),
+            ViewFrom::Oldest => Ok(oldest),
+            ViewFrom::Last(count) => Ok(end.saturating_sub(count)),
+            ViewFrom::Offset(from) if from > end => Err(ViewError::Ahead {
+                id: self.label.clone(),
+                from,
+                end,
+            }),
+            ViewFrom::Offset(from) => Ok(from),
+        }
+    }
+}
+
+impl ChardevRef {
+    /// Copies out up to `limit` bytes of the output kept, beginning at `from`.
+    ///
+    /// # Errors
+    /// [`ViewError::Ahead`], or the chardev was removed.
+    pub fn history(&self, from: ViewFrom, limit: usize) -> Result<History, ViewError> {
+        let (start, (oldest, end), ring) = self.with(|chardev| {
+            let ring = chardev.tap.kept.as_ref().map(|kept| Arc::clone(&kept.ring));
+            Ok((chardev.resolve(from)?, chardev.scrollback(), ring))
+        })?;
+        let mut history = History {
+            start: start.max(oldest),
+            bytes: Vec::new(),
+            oldest,
+            end,
+        };
+        let Some(ring) = ring else {
+            return Ok(history);
+        };
+        loop {
+            let there = usize::try_from(end.saturating_sub(history.start)).unwrap_or(usize::MAX);
+            history.bytes.resize(there.min(limit), 0);
+            match ring.read(history.start, &mut history.bytes) {
+                // The writer came round while we copied.
+                Found::Overwritten(low) if low < end => history.start = low,
+                Found::Bytes(_) => return Ok(history),
+                Found::Overwritten(_) | Found::Nothing => {
+                    history.start = end;
+                    history.bytes.clear();
+                    return Ok(history);
+                }
+            }
+        }
+    }
+
+    /// A new viewer. From this moment on nothing is lost to it that the scrollback still holds.
+    ///
+    /// # Errors
+    /// [`ViewError::Ahead`], or the chardev was removed.
+    pub fn view(&self, from: ViewFrom, slow: Slow) -> Result<Viewer, ViewError> {
+        self.with(|chardev| {
+            let at = chardev.resolve(from)?;
+            let viewers = chardev.tap.viewers() + 1;
+            chardev.tap.adjust(chardev.stats.output_accepted, viewers);
+            let Some(kept) = &chardev.tap.kept else {
+                return Err(ViewError::NotFound(chardev.label.clone()));
+            };
+            let shared = Arc::clone(&kept.shared);
+            shared.viewers.fetch_add(1, SeqCst);
+            Ok(Viewer {
+                chardev: self.downgrade(),
+                shared,
+                at,
+                slow,
+                reading: false,
+                ended: None,
+            })
+        })
+    }
+}
+
+/// A reader of a chardev's output, beside its back end and without any effect on it.
+///
+/// It follows the chardev through changes and ends when the chardev is removed. It may be moved
+/// to another thread; no method waits.
+#[derive(Debug)]
+pub struct Viewer {
+    chardev: WeakChardev,
+    shared: Arc<Shared>,
+    at: u64,
+    slow: Slow,
+    /// It has read something: a gap now is one it was too slow for.
+    reading: bool,
+    ended: Option<ViewEnd>,
+}
+
+impl Viewer {
+    /// The offset of the byte it reads next.
+    pub fn offset(&self) -> u64 {
+        self.at
+    }
+
+    /// The offset of the next byte to come, as of now.
+    pub fn end(&self) -> u64 {
+        self.shared.ring().end()
+    }
+
+    /// Copies what comes next into `buf`; `None` when there is nothing now.
+    pub fn read(&mut self, buf: &mut [u8]) -> Option<Viewed> {
+        self.peek(buf).inspect(|viewed| self.accept(*viewed))
+    }
+
+    /// [`Viewer::read`], waking the task when there is something.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Viewed> {
+        if let Some(viewed) = self.read(buf) {
+            return Poll::Ready(viewed);
+        }
+        self.shared.waiters.register(cx.waker());
+        self.read(buf).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// As [`Viewer::read`], but the same is found again until [`Viewer::advance`].
+    ///
+    /// A slow viewer that hands on less than it peeked at needs no buffer for the rest: that
+    /// stays in the scrollback for as long as the scrollback holds it.
+    pub fn peek(&self, buf: &mut [u8]) -> Option<Viewed> {
+        if let Some(end) = self.ended {
+            return Some(Viewed::End(end));
+        }
+        // In this order, so that the end is not taken for true while the last bytes come.
+        let ended = self.shared.ended.load(SeqCst);
+        let ring = self.shared.ring();
+        match ring.read(self.at, buf) {
+            Found::Bytes(count) => Some(Viewed::Data {
+                offset: self.at,
+                count,
+            }),
+            Found::Nothing => ended.then_some(Viewed::End(ViewEnd::Removed)),
+            Found::Overwritten(_) if self.reading && self.slow == Slow::Drop => {
+                Some(Viewed::End(ViewEnd::TooSlow(ring.end() - self.at)))
+            }
+            Found::Overwritten(low) => Some(Viewed::Gap {
+                from: self.at,
+                to: self.landing(&ring, low),
+            }),
+        }
+    }
+
+    /// Goes on by `count` bytes of the data that was peeked at.
+    pub fn advance(&mut self, count: usize) {
+        self.reading = true;
+        self.at += count as u64;
+    }
+
+    /// Goes on behind what was peeked at.
+    pub fn accept(&mut self, viewed: Viewed) {
+        match viewed {
+            Viewed::Data { count, .. } => self.advance(count),
+            Viewed::Gap { to, .. } => {
+                self.reading = true;
+                self.at = self.at.max(to);
+            }
+            Viewed::End(end) => self.ended = Some(end),
+        }
+    }
+
+    /// Asks for one wake-up when there is something; look again after this call.
+    pub fn wake_when_ready(&self, waker: &Waker) {
+        self.shared.waiters.register(waker);
+    }
+
+    /// Where a viewer goes on after a gap. One that was overtaken gets some way ahead of the
+    /// writer, or it would be overtaken again at once.
+    fn landing(&self, ring: &Ring, low: u64) -> u64 {
+        if !self.reading {
+            return low;
+        }
+        let lead = ring.capacity() as u64 / 4;
+        (low + lead).min(ring.end()).max(low)
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        if self.shared.viewers.fetch_sub(1, SeqCst) > 1 {
+            return;
+        }
+        if let Some(chardev) = self.chardev.upgrade() {
+            // The memory is given back outside of the lock.
+            let _spent = chardev.with(|chardev| {
+                let tap = &mut chardev.tap;
+                let unused = tap.wanted == 0 && tap.viewers() == 0;
+                unused.then(|| tap.kept.take())
+            });
+        }
+    }
+}
