@@ -32,17 +32,17 @@
 //!
 //! # Features
 //! One per kind of back end: `file`, `pipe`, `pty`, `socket`, `stdio`, `udp`; `null` and
-//! `ringbuf` are always there.
+//! `ringbuf` are always there. Front ends: `uart16550`. `serde` makes device state serializable.
 //!
 //! # What this crate does not do
 //! - It parses neither QMP nor command lines: see `chardev-qapi` and `chardev-qmp`.
-//! - It emulates no device: see the front ends of the daemon for how one is written.
 //! - Multiplexers and hubs, telnet, TLS and websockets are not in this version.
 
 #![deny(unsafe_code)]
 
 pub mod back;
 mod chardevs;
+pub mod front;
 mod port;
 mod reactor;
 #[allow(unsafe_code, reason = "the one edge where a descriptor is vouched for")]

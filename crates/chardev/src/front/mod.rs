@@ -1,0 +1,6 @@
+//! guest → [front] → chardev → back → host: devices, and handles for devices that a VMM has already.
+//!
+//! Nothing here knows a back end: a front end sees a [`FrontEnd`](chardev_core::FrontEnd) only.
+
+#[cfg(feature = "uart16550")]
+pub mod uart16550;
