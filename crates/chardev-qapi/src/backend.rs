@@ -1,10 +1,11 @@
 //! QAPI `ChardevBackend` to and from [`Options`], driven by the tables of the kinds.
 
 use crate::json::{Json, Object};
+use crate::schema::Word;
 use crate::spec::{
     InetAddress, KindSpec, OptionSpec, OptionType, OptionValue, Options, SocketAddress,
 };
-use crate::visit::{Reader, not_accepted};
+use crate::visit::Reader;
 
 /// Reads QAPI `ChardevBackend`, that is `{"type": KIND, "data": {…}}`.
 ///
@@ -13,20 +14,42 @@ use crate::visit::{Reader, not_accepted};
 ///
 /// # Errors
 /// QEMU's texts, the first one in schema order; what is unexpected comes last.
-pub fn parse_backend(value: &Json, path: &str, kinds: &[&KindSpec]) -> Result<Options, String> {
+pub fn parse_backend(
+    value: &Json,
+    path: &str,
+    kinds: &[&'static KindSpec],
+) -> Result<Options, String> {
     let mut backend = Reader::from_value(value, path)?;
-    let kind: &str = backend.required("type")?;
-    let spec = find_kind(kinds, kind).ok_or_else(|| not_accepted("type", kind))?;
-    let mut data = backend.object("data")?;
-    let mut options = Options::new(spec.name);
-    for option in spec.all_options() {
-        if let Some(value) = read_option(&mut data, option)? {
-            options.set(option.name, value);
-        }
-    }
-    data.finish()?;
+    let options = read_backend(&mut backend, kinds)?;
     backend.finish()?;
     Ok(options)
+}
+
+/// What QEMU says should no longer be used: the kind `memory`, the socket's `reconnect`.
+const DEPRECATED: [&str; 2] = ["memory", "reconnect"];
+
+/// The members of QAPI `ChardevBackend`.
+pub(crate) fn read_backend(
+    backend: &mut Reader<'_>,
+    kinds: &[&'static KindSpec],
+) -> Result<Options, String> {
+    let word = |spec: &&'static KindSpec| Word {
+        name: spec.name,
+        deprecated: DEPRECATED.contains(&spec.name),
+    };
+    let words: Vec<Word> = kinds.iter().map(word).collect();
+    backend.tagged("type", &words, |backend, kind| {
+        backend.object("data", |data| {
+            let mut options = Options::new(kind);
+            let spec = find_kind(kinds, kind);
+            for option in spec.into_iter().flat_map(KindSpec::all_options) {
+                if let Some(value) = read_option(data, option)? {
+                    options.set(option.name, value);
+                }
+            }
+            Ok(options)
+        })
+    })
 }
 
 /// Writes QAPI `ChardevBackend`; the reverse of [`parse_backend`].
@@ -66,43 +89,42 @@ fn read_option(
             .optional_enum(name, words)?
             .map(|word| OptionValue::Str(word.to_owned())),
         OptionType::StrList => data.optional_strings(name)?.map(OptionValue::List),
-        OptionType::Address => match data.optional::<&Object>(name)? {
-            Some(object) => {
-                let reader = Reader::new(object, data.full_name(name));
-                Some(OptionValue::Address(read_address(reader)?))
-            }
-            None => None,
-        },
+        OptionType::Address => data
+            .optional_object(name, read_address)?
+            .map(OptionValue::Address),
     };
+    if DEPRECATED.contains(&name) {
+        data.mark_deprecated();
+    }
+    if option.required {
+        data.mark_required();
+    }
     match value {
-        None if option.required => Err(data.missing(name)),
+        None if option.required && !data.describes() => Err(data.missing(name)),
         value => Ok(value),
     }
 }
 
 /// Reads QAPI `SocketAddressLegacy`.
-fn read_address(mut address: Reader<'_>) -> Result<SocketAddress, String> {
-    let kind: &str = address.required("type")?;
-    if !["inet", "unix", "vsock", "fd"].contains(&kind) {
-        return Err(not_accepted("type", kind));
-    }
-    let mut data = address.object("data")?;
-    let parsed = match kind {
-        "inet" => SocketAddress::Inet(read_inet(&mut data)?),
-        "unix" => SocketAddress::Unix {
-            path: data.required("path")?,
-            abstract_name: data.optional("abstract")?.unwrap_or(false),
-            tight: data.optional("tight")?.unwrap_or(true),
-        },
-        "vsock" => SocketAddress::Vsock {
-            cid: data.required("cid")?,
-            port: data.required("port")?,
-        },
-        _ => SocketAddress::Fd(data.required("str")?),
-    };
-    data.finish()?;
-    address.finish()?;
-    Ok(parsed)
+fn read_address(address: &mut Reader<'_>) -> Result<SocketAddress, String> {
+    let kinds = ["inet", "unix", "vsock", "fd"].map(Word::new);
+    address.tagged("type", &kinds, |address, kind| {
+        address.object("data", |data| {
+            Ok(match kind {
+                "inet" => SocketAddress::Inet(read_inet(data)?),
+                "unix" => SocketAddress::Unix {
+                    path: data.required("path")?,
+                    abstract_name: data.optional("abstract")?.unwrap_or(false),
+                    tight: data.optional("tight")?.unwrap_or(true),
+                },
+                "vsock" => SocketAddress::Vsock {
+                    cid: data.required("cid")?,
+                    port: data.required("port")?,
+                },
+                _ => SocketAddress::Fd(data.required("str")?),
+            })
+        })
+    })
 }
 
 fn read_inet(data: &mut Reader<'_>) -> Result<InetAddress, String> {

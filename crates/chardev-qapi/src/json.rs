@@ -31,8 +31,10 @@ pub struct Object {
 
 impl Object {
     /// An object without members.
-    pub fn new() -> Self {
-        Object::default()
+    pub const fn new() -> Self {
+        Object {
+            members: Vec::new(),
+        }
     }
 
     /// The value of member `name`.

@@ -60,6 +60,7 @@ mod lexer;
 mod literal;
 pub mod opts;
 pub mod parser;
+pub mod schema;
 pub mod unicode;
 pub mod visit;
 mod write;

@@ -1,28 +1,49 @@
 //! Reading a JSON object strictly: every member is asked for by name, what is left is an error.
+//!
+//! The same code that reads arguments can be asked to describe them instead, so that what
+//! `query-qmp-schema` says is what the parser does.
 
 use crate::json::{Json, Object};
+use crate::schema::{Member as MemberType, ObjectType, Type, Word, optional, required};
+use crate::spec::{KindSpec, Options};
 
 /// Reads the members of one object, with QEMU's words for what is wrong.
 ///
 /// Ask for the members in schema order, because the first error wins; end with
 /// [`finish`](Reader::finish), which refuses members nobody asked for.
+///
+/// A reader made by [`describing`](Reader::describing) has nothing to read: every method notes
+/// what it was asked for, and returns a placeholder or nothing. Code that reads must therefore ask
+/// for the same members whatever their values are; where one member decides about others, that is
+/// what [`tagged`](Reader::tagged) is for.
 #[derive(Debug)]
 pub struct Reader<'a> {
     object: &'a Object,
     path: String,
-    known: Vec<&'a str>,
+    known: Vec<&'static str>,
+    described: Option<ObjectType>,
 }
+
+static NOTHING: Object = Object::new();
 
 /// A type of value that a member can have.
 pub trait Member<'a>: Sized {
     /// What QEMU calls the type.
     const EXPECTED: &'static str;
 
+    /// What a describing reader returns.
+    const PLACEHOLDER: Self;
+
+    /// The type on the wire.
+    const TYPE: Type;
+
     /// The value, if it has this type.
     fn from_json(value: &'a Json) -> Option<Self>;
 }
 
 impl<'a> Member<'a> for &'a str {
+    const PLACEHOLDER: Self = "";
+    const TYPE: Type = Type::Str;
     const EXPECTED: &'static str = "string";
 
     fn from_json(value: &'a Json) -> Option<Self> {
@@ -31,6 +52,8 @@ impl<'a> Member<'a> for &'a str {
 }
 
 impl<'a> Member<'a> for String {
+    const PLACEHOLDER: Self = String::new();
+    const TYPE: Type = Type::Str;
     const EXPECTED: &'static str = "string";
 
     fn from_json(value: &'a Json) -> Option<Self> {
@@ -39,6 +62,8 @@ impl<'a> Member<'a> for String {
 }
 
 impl<'a> Member<'a> for bool {
+    const PLACEHOLDER: Self = false;
+    const TYPE: Type = Type::Bool;
     const EXPECTED: &'static str = "boolean";
 
     fn from_json(value: &'a Json) -> Option<Self> {
@@ -47,26 +72,12 @@ impl<'a> Member<'a> for bool {
 }
 
 impl<'a> Member<'a> for i64 {
+    const PLACEHOLDER: Self = 0;
+    const TYPE: Type = Type::Int;
     const EXPECTED: &'static str = "integer";
 
     fn from_json(value: &'a Json) -> Option<Self> {
         value.as_i64()
-    }
-}
-
-impl<'a> Member<'a> for &'a [Json] {
-    const EXPECTED: &'static str = "array";
-
-    fn from_json(value: &'a Json) -> Option<Self> {
-        value.as_array()
-    }
-}
-
-impl<'a> Member<'a> for &'a Object {
-    const EXPECTED: &'static str = "object";
-
-    fn from_json(value: &'a Json) -> Option<Self> {
-        value.as_object()
     }
 }
 
@@ -77,7 +88,21 @@ impl<'a> Reader<'a> {
             object,
             path: path.into(),
             known: Vec::new(),
+            described: None,
         }
+    }
+
+    /// A reader that notes what it is asked for; [`described`](Reader::described) tells.
+    pub fn describing() -> Self {
+        Reader {
+            described: Some(ObjectType::default()),
+            ..Reader::new(&NOTHING, "")
+        }
+    }
+
+    /// What a describing reader was asked for; nothing for one that reads.
+    pub fn described(self) -> ObjectType {
+        self.described.unwrap_or_default()
     }
 
     /// The same for a value that has yet to prove that it is an object.
@@ -104,9 +129,8 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// `Invalid parameter type for '…', expected: …`
-    pub fn optional<T: Member<'a>>(&mut self, name: &'a str) -> Result<Option<T>, String> {
-        self.known.push(name);
-        match self.object.get(name) {
+    pub fn optional<T: Member<'a>>(&mut self, name: &'static str) -> Result<Option<T>, String> {
+        match self.take(|| optional(name, T::TYPE), name) {
             None => Ok(None),
             Some(value) => match T::from_json(value) {
                 Some(value) => Ok(Some(value)),
@@ -119,39 +143,135 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// `Parameter '…' is missing`, or as for [`optional`](Reader::optional).
-    pub fn required<T: Member<'a>>(&mut self, name: &'a str) -> Result<T, String> {
-        match self.optional(name)? {
-            Some(value) => Ok(value),
+    pub fn required<T: Member<'a>>(&mut self, name: &'static str) -> Result<T, String> {
+        let value = self.optional(name)?;
+        self.or_missing(name, value, T::PLACEHOLDER)
+    }
+
+    /// A member that must be there and be an object, read by `read` to its end.
+    ///
+    /// # Errors
+    /// As for [`required`](Reader::required), or what `read` finds.
+    pub fn object<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Reader<'a>) -> Result<T, String>,
+    ) -> Result<T, String> {
+        match self.optional_object(name, read)? {
+            Some(value) => {
+                self.mark_required();
+                Ok(value)
+            }
             None => Err(self.missing(name)),
         }
     }
 
-    /// Any value that must be there.
+    /// The same for a member that may be absent. A describing reader returns what `read` made.
     ///
     /// # Errors
-    /// `Parameter '…' is missing`
-    pub fn required_value(&mut self, name: &'a str) -> Result<&'a Json, String> {
+    /// As for [`optional`](Reader::optional), or what `read` finds.
+    pub fn optional_object<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Reader<'a>) -> Result<T, String>,
+    ) -> Result<Option<T>, String> {
+        if let Some(described) = &mut self.described {
+            let mut inner = Reader::describing();
+            let value = read(&mut inner)?;
+            let ty = Type::Object(inner.described());
+            described.members.push(optional(name, ty));
+            return Ok(Some(value));
+        }
         self.known.push(name);
-        self.object.get(name).ok_or_else(|| self.missing(name))
+        let Some(value) = self.object.get(name) else {
+            return Ok(None);
+        };
+        let mut inner = Reader::from_value(value, self.full_name(name))?;
+        let value = read(&mut inner)?;
+        inner.finish()?;
+        Ok(Some(value))
     }
 
-    /// A reader for a member that must be there and be an object.
+    /// A list of objects that must be there, each read by `read` to its end.
     ///
     /// # Errors
-    /// As for [`required`](Reader::required).
-    pub fn object(&mut self, name: &'a str) -> Result<Reader<'a>, String> {
-        let object: &Object = self.required(name)?;
-        Ok(Reader::new(object, self.full_name(name)))
+    /// As for [`required`](Reader::required), or what `read` finds; an element is named `list[0]`.
+    pub fn objects<T>(
+        &mut self,
+        name: &'static str,
+        mut read: impl FnMut(&mut Reader<'a>) -> Result<T, String>,
+    ) -> Result<Vec<T>, String> {
+        if let Some(described) = &mut self.described {
+            let mut inner = Reader::describing();
+            let value = read(&mut inner)?;
+            let ty = Type::list(Type::Object(inner.described()));
+            described.members.push(required(name, ty));
+            return Ok(vec![value]);
+        }
+        self.known.push(name);
+        let value = self.object.get(name).ok_or_else(|| self.missing(name))?;
+        let path = self.full_name(name);
+        let items = value.as_array();
+        let items = items.ok_or_else(|| wrong_type(&path, "array"))?;
+        let mut values = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            let mut inner = Reader::from_value(item, format!("{path}[{at}]"))?;
+            values.push(read(&mut inner)?);
+            inner.finish()?;
+        }
+        Ok(values)
+    }
+
+    /// A member that is one of `words` and decides which others there are; `read` reads those.
+    ///
+    /// # Errors
+    /// As for [`required`](Reader::required) and [`pick_word`], or what `read` finds.
+    pub fn tagged<T>(
+        &mut self,
+        name: &'static str,
+        words: &[Word],
+        mut read: impl FnMut(&mut Reader<'a>, &'static str) -> Result<T, String>,
+    ) -> Result<T, String> {
+        if let Some(described) = &mut self.described {
+            described
+                .members
+                .push(required(name, Type::Enum(words.to_vec())));
+            let mut variants = Vec::new();
+            let mut first = None;
+            for word in words {
+                let mut inner = Reader::describing();
+                let value = read(&mut inner, word.name)?;
+                first.get_or_insert(value);
+                variants.push((word.name, inner.described()));
+            }
+            described.variants = Some((name, variants));
+            return first.ok_or_else(|| self.missing(name));
+        }
+        let text: &str = self.required(name)?;
+        let word = words.iter().find(|word| word.name == text);
+        let word = word.ok_or_else(|| not_accepted(name, text))?;
+        read(self, word.name)
+    }
+
+    /// A back end of one of `kinds` that must be there (QAPI `ChardevBackend`).
+    ///
+    /// # Errors
+    /// As for [`parse_backend`](crate::parse_backend).
+    pub fn backend(
+        &mut self,
+        name: &'static str,
+        kinds: &[&'static KindSpec],
+    ) -> Result<Options, String> {
+        self.object(name, |backend| crate::backend::read_backend(backend, kinds))
     }
 
     /// An unsigned integer of 16 bits that may be absent.
     ///
     /// # Errors
     /// `Invalid parameter type for '…', expected: uint64`; `Parameter '…' expects uint16_t`
-    pub fn optional_u16(&mut self, name: &'a str) -> Result<Option<u16>, String> {
-        self.known.push(name);
+    pub fn optional_u16(&mut self, name: &'static str) -> Result<Option<u16>, String> {
         let too_big = || format!("Parameter '{name}' expects uint16_t");
-        match self.object.get(name) {
+        match self.take(|| optional(name, Type::Int), name) {
             None => Ok(None),
             Some(Json::Int(number)) => u16::try_from(*number).map(Some).map_err(|_| too_big()),
             Some(Json::UInt(_)) => Err(too_big()),
@@ -163,8 +283,9 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// `Parameter '…' is missing`, or as for [`optional_u16`](Reader::optional_u16).
-    pub fn required_u16(&mut self, name: &'a str) -> Result<u16, String> {
-        self.optional_u16(name)?.ok_or_else(|| self.missing(name))
+    pub fn required_u16(&mut self, name: &'static str) -> Result<u16, String> {
+        let value = self.optional_u16(name)?;
+        self.or_missing(name, value, 0)
     }
 
     /// One of `words`, which may be absent.
@@ -173,36 +294,116 @@ impl<'a> Reader<'a> {
     /// `Parameter '…' does not accept value '…'`, naming only the last part of the path.
     pub fn optional_enum(
         &mut self,
-        name: &'a str,
+        name: &'static str,
         words: &[&'static str],
     ) -> Result<Option<&'static str>, String> {
-        match self.optional::<&str>(name)? {
+        match self.take(|| optional(name, Type::words(words)), name) {
             None => Ok(None),
-            Some(text) => pick_word(name, text, words).map(Some),
+            Some(Json::Str(text)) => pick_word(name, text, words).map(Some),
+            Some(_) => Err(wrong_type(&self.full_name(name), "string")),
         }
+    }
+
+    /// A list of words that may be absent.
+    ///
+    /// # Errors
+    /// As for [`optional`](Reader::optional); QEMU calls an element it refuses 'null'.
+    pub fn optional_enums(
+        &mut self,
+        name: &'static str,
+        words: &[&'static str],
+    ) -> Result<Option<Vec<&'static str>>, String> {
+        let ty = || optional(name, Type::list(Type::words(words)));
+        let texts = self.read_strings(name, ty)?;
+        texts
+            .map(|texts| {
+                let picked = texts.iter().map(|text| pick_word("null", text, words));
+                picked.collect()
+            })
+            .transpose()
     }
 
     /// A list of strings that may be absent.
     ///
     /// # Errors
     /// As for [`optional`](Reader::optional); an element is named `list[0]`.
-    pub fn optional_strings(&mut self, name: &'a str) -> Result<Option<Vec<String>>, String> {
-        let Some(items) = self.optional::<&[Json]>(name)? else {
-            return Ok(None);
-        };
-        let mut texts = Vec::with_capacity(items.len());
-        for (at, item) in items.iter().enumerate() {
-            match item.as_str() {
-                Some(text) => texts.push(text.to_owned()),
-                None => {
-                    return Err(wrong_type(
-                        &format!("{}[{at}]", self.full_name(name)),
-                        "string",
-                    ));
-                }
+    pub fn optional_strings(&mut self, name: &'static str) -> Result<Option<Vec<String>>, String> {
+        self.read_strings(name, || optional(name, Type::list(Type::Str)))
+    }
+
+    /// Says that the member asked for last should no longer be used.
+    pub fn mark_deprecated(&mut self) {
+        if let Some(member) = self.last_described() {
+            member.deprecated = true;
+        }
+    }
+
+    /// Says that the member asked for last must be there; the caller sees to that.
+    pub(crate) fn mark_required(&mut self) {
+        if let Some(member) = self.last_described() {
+            member.optional = false;
+        }
+    }
+
+    /// Whether this reader notes what it is asked for, and so finds nothing.
+    pub(crate) fn describes(&self) -> bool {
+        self.described.is_some()
+    }
+
+    fn last_described(&mut self) -> Option<&mut MemberType> {
+        self.described.as_mut()?.members.last_mut()
+    }
+
+    /// The value of a member, whose type is only needed to describe it.
+    fn take(
+        &mut self,
+        member: impl FnOnce() -> MemberType,
+        name: &'static str,
+    ) -> Option<&'a Json> {
+        match &mut self.described {
+            Some(described) => {
+                described.members.push(member());
+                None
+            }
+            None => {
+                self.known.push(name);
+                self.object.get(name)
             }
         }
-        Ok(Some(texts))
+    }
+
+    fn read_strings(
+        &mut self,
+        name: &'static str,
+        member: impl FnOnce() -> MemberType,
+    ) -> Result<Option<Vec<String>>, String> {
+        let Some(value) = self.take(member, name) else {
+            return Ok(None);
+        };
+        let path = self.full_name(name);
+        let items = value.as_array();
+        let items = items.ok_or_else(|| wrong_type(&path, "array"))?;
+        let texts = items.iter().enumerate().map(|(at, item)| {
+            let text = item.as_str().map(str::to_owned);
+            text.ok_or_else(|| wrong_type(&format!("{path}[{at}]"), "string"))
+        });
+        texts.collect::<Result<_, _>>().map(Some)
+    }
+
+    fn or_missing<T>(
+        &mut self,
+        name: &'static str,
+        value: Option<T>,
+        placeholder: T,
+    ) -> Result<T, String> {
+        match value {
+            Some(value) => Ok(value),
+            None if self.describes() => {
+                self.mark_required();
+                Ok(placeholder)
+            }
+            None => Err(self.missing(name)),
+        }
     }
 
     /// Ends the reading.

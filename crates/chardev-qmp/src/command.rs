@@ -1,10 +1,9 @@
-//! The commands: one table, from which dispatch and `query-commands` are derived.
+//! What a client can ask the owner of a session for.
 
-use chardev_qapi::spec::{KindSpec, Options};
-use chardev_qapi::visit::Reader;
-use chardev_qapi::{Json, Object, QmpError, parse_backend};
+use chardev_qapi::QmpError;
+use chardev_qapi::spec::Options;
 
-use crate::ringbuf::{Format, decode};
+use crate::ringbuf::Format;
 
 /// A command whose arguments were checked, for the owner of the session to carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,105 +89,6 @@ pub enum Command {
     },
 }
 
-/// What a command asks for.
-#[derive(Debug)]
-pub(crate) enum Action {
-    /// Something for the owner of the session.
-    External(Command),
-    /// `qmp_capabilities`, with the capabilities to enable.
-    Negotiate(Vec<String>),
-    QueryCommands,
-    QueryVersion,
-}
-
-/// One row of the table.
-pub(crate) struct CommandSpec {
-    pub(crate) name: &'static str,
-    /// Whether it may be run with `exec-oob`, ahead of what is queued.
-    pub(crate) allow_oob: bool,
-    read: fn(&mut Reader<'_>, &[&KindSpec]) -> Result<Action, String>,
-}
-
-/// All commands.
-pub(crate) const COMMANDS: &[CommandSpec] = &[
-    plain("qmp_capabilities", |args, _| {
-        Ok(Action::Negotiate(read_enable(args)?))
-    }),
-    plain("query-commands", |_, _| Ok(Action::QueryCommands)),
-    plain("query-version", |_, _| Ok(Action::QueryVersion)),
-    plain("chardev-add", |args, kinds| {
-        let (id, options) = read_id_and_backend(args, kinds)?;
-        external(Command::ChardevAdd { id, options })
-    }),
-    plain("chardev-change", |args, kinds| {
-        let (id, options) = read_id_and_backend(args, kinds)?;
-        external(Command::ChardevChange { id, options })
-    }),
-    plain("chardev-remove", |args, _| {
-        external(Command::ChardevRemove {
-            id: args.required("id")?,
-        })
-    }),
-    plain("chardev-send-break", |args, _| {
-        external(Command::ChardevSendBreak {
-            id: args.required("id")?,
-        })
-    }),
-    plain("query-chardev", |_, _| external(Command::QueryChardev)),
-    plain("query-chardev-backends", |_, _| {
-        external(Command::QueryChardevBackends)
-    }),
-    plain("ringbuf-read", |args, _| {
-        external(Command::RingbufRead {
-            device: args.required("device")?,
-            size: args.required("size")?,
-            format: read_format(args)?,
-        })
-    }),
-    plain("ringbuf-write", |args, _| {
-        let device = args.required("device")?;
-        let text: &str = args.required("data")?;
-        let format = read_format(args)?;
-        external(Command::RingbufWrite {
-            device,
-            data: decode(text, format)?,
-        })
-    }),
-    plain("getfd", |args, _| {
-        external(Command::GetFd {
-            fdname: args.required("fdname")?,
-        })
-    }),
-    plain("closefd", |args, _| {
-        external(Command::CloseFd {
-            fdname: args.required("fdname")?,
-        })
-    }),
-    plain("query-name", |_, _| external(Command::QueryName)),
-    plain("quit", |_, _| external(Command::Quit)),
-    plain("x-chardev-attach", |args, _| {
-        let (id, fdname) = (args.required("id")?, args.required("fdname")?);
-        external(Command::XChardevAttach { id, fdname })
-    }),
-    plain("x-chardev-set-winsize", |args, _| {
-        external(Command::XChardevSetWinsize {
-            id: args.required("id")?,
-            cols: args.required_u16("cols")?,
-            rows: args.required_u16("rows")?,
-        })
-    }),
-    plain("x-query-chardev-stats", |args, _| {
-        external(Command::XQueryChardevStats {
-            id: args.optional("id")?,
-        })
-    }),
-];
-
-/// The names of all commands, in the order of `query-commands`.
-pub fn command_names() -> impl Iterator<Item = &'static str> {
-    COMMANDS.iter().map(|spec| spec.name)
-}
-
 /// Checks the name a client gives a descriptor with `getfd`.
 ///
 /// QEMU checks it only after it knows that a descriptor came with the command.
@@ -200,60 +100,4 @@ pub fn check_fdname(fdname: &str) -> Result<(), QmpError> {
         return Err("Parameter 'fdname' expects a name not starting with a digit".into());
     }
     Ok(())
-}
-
-impl CommandSpec {
-    pub(crate) fn find(name: &str) -> Option<&'static CommandSpec> {
-        COMMANDS.iter().find(|spec| spec.name == name)
-    }
-
-    /// Checks the arguments; anything that is not in the schema is an error.
-    pub(crate) fn read(&self, arguments: &Object, kinds: &[&KindSpec]) -> Result<Action, String> {
-        let mut reader = Reader::new(arguments, "");
-        let action = (self.read)(&mut reader, kinds);
-        match action {
-            Ok(action) => reader.finish().map(|()| action),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-const fn plain(
-    name: &'static str,
-    read: fn(&mut Reader<'_>, &[&KindSpec]) -> Result<Action, String>,
-) -> CommandSpec {
-    CommandSpec {
-        name,
-        allow_oob: false,
-        read,
-    }
-}
-
-fn external(command: Command) -> Result<Action, String> {
-    Ok(Action::External(command))
-}
-
-fn read_id_and_backend(
-    args: &mut Reader<'_>,
-    kinds: &[&KindSpec],
-) -> Result<(String, Options), String> {
-    let id = args.required("id")?;
-    let backend: &Json = args.required_value("backend")?;
-    Ok((id, parse_backend(backend, "backend", kinds)?))
-}
-
-fn read_format(args: &mut Reader<'_>) -> Result<Format, String> {
-    Ok(match args.optional_enum("format", &["utf8", "base64"])? {
-        Some("base64") => Format::Base64,
-        _ => Format::Utf8,
-    })
-}
-
-/// Reads the list `enable` of `qmp_capabilities`; QEMU calls its elements 'null' when it refuses them.
-fn read_enable(args: &mut Reader<'_>) -> Result<Vec<String>, String> {
-    let words = args.optional_strings("enable")?.unwrap_or_default();
-    for word in &words {
-        chardev_qapi::visit::pick_word("null", word, &["oob"])?;
-    }
-    Ok(words)
 }

@@ -6,12 +6,12 @@
 //!          ◀──────────────│ output (bounded) ◀── answers, events           │◀──────────────
 //!     output,             └────────────────────────────────────────────────┘ respond,
 //!     consume_output        answers by itself: qmp_capabilities,             send_event
-//!                           query-commands, query-version, all errors in
-//!                           what was asked
+//!                           query-commands, -version, -qmp-schema, all
+//!                           errors in what was asked
 //! ```
 //!
-//! The owner moves the bytes and carries out the [`Command`]s, one at a time and in order. Nothing
-//! in a session grows without bound: a client that sends too much is not read from, and one that
+//! The owner moves the bytes and carries out the [`Command`]s, one at a time and in order, except
+//! for those asked for out of band, which do not wait for it. Nothing in a session grows without bound: a client that sends too much is not read from, and one that
 //! does not read is sent nothing more, and loses events.
 //!
 //! ```
@@ -39,20 +39,22 @@
 //! - It does no I/O. The descriptor that comes with `getfd` is the owner's to receive.
 //! - It carries out no command, and does not know which chardevs exist.
 //! - It serves one client at a time, as QEMU's monitors do; more clients are more sessions.
-//! - It has no command that may run out of band: with the capability `oob`, which is offered so that
-//!   clients that ask for it go on, every `exec-oob` is refused.
 //! - It does not speak HMP.
 #![forbid(unsafe_code)]
 
 pub mod client;
 mod command;
 mod envelope;
+mod event;
 mod output;
 pub mod ringbuf;
 mod session;
+mod table;
 
-pub use command::{Command, check_fdname, command_names};
+pub use command::{Command, check_fdname};
+pub use event::{EVENTS, Event, EventSpec, MAX_STREAMS, Throttle};
 pub use session::{
     EVENT_HIGH_WATER, MAX_QUEUED, MAX_QUEUED_SIZE, OUTPUT_HIGH_WATER, Request, Session,
     SessionConfig, Token, Version,
 };
+pub use table::{command_names, query_qmp_schema};

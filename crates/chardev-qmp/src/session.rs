@@ -1,17 +1,19 @@
 //! A QMP session as a machine: bytes in, requests out, answers in, bytes out.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use chardev_qapi::parser::{Message, Parser};
 use chardev_qapi::spec::KindSpec;
 use chardev_qapi::{Json, Object, QmpError};
 
-use crate::command::{Action, COMMANDS, Command, CommandSpec};
+use crate::command::Command;
 use crate::envelope::Envelope;
+use crate::event::Event;
 use crate::output::Output;
+use crate::table::{Action, CommandSpec, query_commands, query_qmp_schema};
 
-/// How many requests wait at most; then the session takes no more bytes.
+/// How many requests wait at most, and how many run out of band; then the session takes no more
+/// bytes.
 pub const MAX_QUEUED: usize = 8;
 /// Queued requests with more text than this together also stop the intake.
 pub const MAX_QUEUED_SIZE: usize = 1 << 20;
@@ -67,11 +69,29 @@ pub struct Request {
     pub token: Token,
     /// What to do.
     pub command: Command,
+    /// Asked for with `exec-oob`: not to wait for the request that is under way.
+    pub out_of_band: bool,
 }
 
 /// Names one request of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(u64);
+
+/// A request whose arguments are in order.
+#[derive(Debug)]
+struct Checked {
+    id: Option<Json>,
+    spec: &'static CommandSpec,
+    command: Command,
+}
+
+/// A request that the owner works on.
+#[derive(Debug)]
+struct InFlight {
+    token: Token,
+    id: Option<Json>,
+    spec: &'static CommandSpec,
+}
 
 /// One client's conversation; see the [crate] for the picture.
 #[derive(Debug)]
@@ -84,9 +104,12 @@ pub struct Session {
     queue: VecDeque<Message>,
     queued_size: usize,
     /// Checked and not polled yet.
-    ready: Option<(Option<Json>, Command)>,
+    ready: Option<Checked>,
     /// Polled and not answered yet.
-    in_flight: Option<(Token, Option<Json>)>,
+    in_flight: Option<InFlight>,
+    /// The same for requests that overtake those.
+    oob_ready: VecDeque<Checked>,
+    oob_in_flight: Vec<InFlight>,
     last_token: u64,
     output: Output,
     dropped_events: u64,
@@ -105,6 +128,8 @@ impl Session {
             queued_size: 0,
             ready: None,
             in_flight: None,
+            oob_ready: VecDeque::new(),
+            oob_in_flight: Vec::new(),
             last_token: 0,
             output: Output::default(),
             dropped_events: 0,
@@ -137,6 +162,8 @@ impl Session {
         self.queued_size = 0;
         self.ready = None;
         self.in_flight = None;
+        self.oob_ready.clear();
+        self.oob_in_flight.clear();
         self.output.clear();
     }
 
@@ -161,27 +188,42 @@ impl Session {
         self.connected
             && self.queue.len() < MAX_QUEUED
             && self.queued_size < MAX_QUEUED_SIZE
+            && self.oob_ready.len() + self.oob_in_flight.len() < MAX_QUEUED
             && self.output.len() < OUTPUT_HIGH_WATER
     }
 
-    /// The next request to carry out; none while one is not answered yet.
+    /// The next request to carry out: first those out of band, then, unless one is not answered
+    /// yet, the next in order.
     #[must_use]
     pub fn poll_request(&mut self) -> Option<Request> {
-        let (id, command) = self.ready.take()?;
+        let out_of_band = !self.oob_ready.is_empty();
+        let Checked { id, spec, command } = match self.oob_ready.pop_front() {
+            Some(request) => request,
+            None => self.ready.take()?,
+        };
         self.last_token += 1;
         let token = Token(self.last_token);
-        self.in_flight = Some((token, id));
-        Some(Request { token, command })
+        let in_flight = InFlight { token, id, spec };
+        match out_of_band {
+            true => self.oob_in_flight.push(in_flight),
+            false => self.in_flight = Some(in_flight),
+        }
+        Some(Request {
+            token,
+            command,
+            out_of_band,
+        })
     }
 
     /// Answers a request; an answer to a client that left is dropped.
     pub fn respond(&mut self, token: Token, result: Result<Json, QmpError>) {
-        if self
-            .in_flight
-            .as_ref()
-            .is_some_and(|(current, _)| *current == token)
-        {
-            let id = self.in_flight.take().and_then(|(_, id)| id);
+        let oob = self.oob_in_flight.iter().position(|one| one.token == token);
+        let answered = match oob {
+            Some(at) => Some(self.oob_in_flight.remove(at)),
+            None => self.in_flight.take_if(|one| one.token == token),
+        };
+        if let Some(InFlight { id, spec, .. }) = answered {
+            debug_assert_eq!(spec.check_answer(&result), Ok(()));
             self.answer(id, result);
             self.run();
         }
@@ -198,11 +240,12 @@ impl Session {
         self.run();
     }
 
-    /// Sends an event; `timestamp` is the time since the Unix epoch.
+    /// Sends an event. How often is for a [`Throttle`](crate::Throttle) to say, once for all
+    /// sessions.
     ///
     /// Returns whether it was sent: clients that have not negotiated get none, and one that does
     /// not read loses them (see [`dropped_events`](Session::dropped_events)).
-    pub fn send_event(&mut self, name: &str, data: Option<Json>, timestamp: Duration) -> bool {
+    pub fn send_event(&mut self, event: &Event) -> bool {
         if !self.connected || !self.negotiated {
             return false;
         }
@@ -211,13 +254,15 @@ impl Session {
             return false;
         }
         let time = Object::new()
-            .with("seconds", timestamp.as_secs())
-            .with("microseconds", timestamp.subsec_micros());
-        let mut event = Object::new().with("timestamp", time).with("event", name);
-        if let Some(data) = data {
-            event.insert("data", data);
+            .with("seconds", event.timestamp.as_secs())
+            .with("microseconds", event.timestamp.subsec_micros());
+        let mut message = Object::new()
+            .with("timestamp", time)
+            .with("event", event.name);
+        if let Some(data) = &event.data {
+            message.insert("data", data.clone());
         }
-        self.send(&event.into());
+        self.send(&message.into());
         true
     }
 
@@ -233,16 +278,12 @@ impl Session {
 
     fn receive(&mut self, message: Message) {
         let out_of_band = match &message.value {
-            Ok(value) => {
-                self.oob && value.get("exec-oob").is_some() && value.get("execute").is_none()
-            }
+            Ok(value) => value.get("exec-oob").is_some() && value.get("execute").is_none(),
             Err(_) => false,
         };
         if out_of_band {
-            // No command may overtake others yet, so all of these are answered on the spot.
-            if let Some((id, _)) = self.dispatch(message) {
-                self.answer(id, Err("The command does not support OOB".into()));
-            }
+            let request = self.dispatch(message);
+            self.oob_ready.extend(request);
             return;
         }
         self.queued_size += message.size;
@@ -265,7 +306,7 @@ impl Session {
     }
 
     /// Answers a message, or returns the command that others have to answer.
-    fn dispatch(&mut self, message: Message) -> Option<(Option<Json>, Command)> {
+    fn dispatch(&mut self, message: Message) -> Option<Checked> {
         let envelope = match message.value {
             Ok(value) => Envelope::open(value, self.oob),
             Err(error) => Envelope {
@@ -273,21 +314,23 @@ impl Session {
                 request: Err(error.into()),
             },
         };
+        let id = envelope.id;
         let action = envelope.request.and_then(|request| {
             let spec = self.find(&request.name)?;
             if request.oob && !spec.allow_oob {
                 return Err(format!("The command {} does not support OOB", spec.name).into());
             }
-            Ok(spec.read(&request.arguments, &self.config.kinds)?)
+            Ok((spec, spec.read(&request.arguments, &self.config.kinds)?))
         });
         let result = match action {
-            Ok(Action::External(command)) => return Some((envelope.id, command)),
-            Ok(Action::Negotiate(enable)) => self.negotiate(&enable),
-            Ok(Action::QueryCommands) => Ok(query_commands()),
-            Ok(Action::QueryVersion) => Ok(self.config.version.to_json()),
+            Ok((spec, Action::External(command))) => return Some(Checked { id, spec, command }),
+            Ok((_, Action::Negotiate(enable))) => self.negotiate(&enable),
+            Ok((_, Action::QueryCommands)) => Ok(query_commands()),
+            Ok((_, Action::QueryVersion)) => Ok(self.config.version.to_json()),
+            Ok((_, Action::QueryQmpSchema)) => Ok(query_qmp_schema(&self.config.kinds)),
             Err(error) => Err(error),
         };
-        self.answer(envelope.id, result);
+        self.answer(id, result);
         None
     }
 
@@ -301,7 +344,7 @@ impl Session {
         })
     }
 
-    fn negotiate(&mut self, enable: &[String]) -> Result<Json, QmpError> {
+    fn negotiate(&mut self, enable: &[&str]) -> Result<Json, QmpError> {
         if self.negotiated {
             let text = "Capabilities negotiation is already complete, command ignored";
             return Err(QmpError::command_not_found(text));
@@ -339,12 +382,4 @@ impl Session {
             false => self.output.push_lines(&value.to_string()),
         }
     }
-}
-
-fn query_commands() -> Json {
-    COMMANDS
-        .iter()
-        .map(|spec| Object::new().with("name", spec.name))
-        .collect::<Vec<_>>()
-        .into()
 }

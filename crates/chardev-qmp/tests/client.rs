@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chardev_qapi::{Json, Object};
 use chardev_qmp::client::{Client, ClientError};
-use chardev_qmp::{Command, Session, SessionConfig, Version};
+use chardev_qmp::{Command, Event, Session, SessionConfig, Version};
 
 /// A server within reach: what is written goes to the session, which answers at once.
 struct Server {
@@ -49,8 +49,8 @@ impl Write for Server {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.session.handle_bytes(bytes);
         while let Some(request) = self.session.poll_request() {
-            self.session
-                .send_event("BEFORE", None, Duration::from_micros(5));
+            let event = Event::new("STOP", None, Duration::from_micros(5));
+            self.session.send_event(&event);
             let result = match request.command {
                 Command::QueryName => Ok(Object::new().with("name", "vm").into()),
                 command => Err(format!("no {command:?}").into()),
@@ -75,13 +75,13 @@ fn commands_answers_events() {
     assert_eq!(name.get("name"), Some(&Json::from("vm")));
     let events = client.take_events();
     assert_eq!(events.len(), 1);
-    assert_eq!(events[0].name, "BEFORE");
+    assert_eq!(events[0].name, "STOP");
     assert_eq!(events[0].timestamp, Duration::from_micros(5));
     match client.execute("chardev-remove", Object::new().with("id", "a")) {
         Err(ClientError::Command(error)) => assert!(error.desc.starts_with("no ChardevRemove")),
         other => panic!("unexpected {other:?}"),
     }
-    assert_eq!(client.next_event().expect("an event").name, "BEFORE");
+    assert_eq!(client.next_event().expect("an event").name, "STOP");
 }
 
 #[test]

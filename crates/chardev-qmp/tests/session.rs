@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use chardev_qapi::{Json, Object};
 use chardev_qmp::{
-    Command, EVENT_HIGH_WATER, MAX_QUEUED, OUTPUT_HIGH_WATER, Session, SessionConfig, Version,
+    Command, EVENT_HIGH_WATER, Event, MAX_QUEUED, OUTPUT_HIGH_WATER, Session, SessionConfig,
+    Version,
 };
 
 fn config() -> SessionConfig {
@@ -35,6 +36,10 @@ fn negotiated(config: SessionConfig) -> Session {
 
 fn send(session: &mut Session, text: &str) {
     assert_eq!(session.handle_bytes(text.as_bytes()), text.len());
+}
+
+fn stop() -> Event {
+    Event::new("STOP", None, Duration::ZERO)
 }
 
 fn read(session: &mut Session) -> String {
@@ -91,7 +96,7 @@ fn arguments_reach_the_owner() {
     let mut ask = |text: &str| {
         send(&mut session, text);
         let request = session.poll_request().expect("a request");
-        session.respond(request.token, Ok(Json::empty()));
+        session.respond(request.token, Err("not here".into()));
         request.command
     };
     let resize =
@@ -184,13 +189,13 @@ fn a_client_that_never_reads_costs_little_memory() {
     while session.handle_bytes(one.as_bytes()) > 0 {}
     assert!(!session.wants_input());
     assert!(session.output().len() < OUTPUT_HIGH_WATER + 4096);
-    while session.send_event("E", None, Duration::ZERO) {}
+    while session.send_event(&stop()) {}
     assert!(session.output().len() < EVENT_HIGH_WATER + 4096);
-    assert!(!session.send_event("E", None, Duration::ZERO));
+    assert!(!session.send_event(&stop()));
     assert_eq!(session.dropped_events(), 2);
     session.consume_output(usize::MAX);
     assert!(session.wants_input());
-    assert!(session.send_event("E", None, Duration::ZERO));
+    assert!(session.send_event(&stop()));
 }
 
 #[test]
@@ -212,16 +217,14 @@ fn a_slow_reader_gets_every_answer() {
 #[test]
 fn events_wait_for_negotiation() {
     let mut session = Session::new(config());
-    let data = || {
-        Some(Json::from(
-            Object::new().with("id", "vp").with("open", true),
-        ))
-    };
-    assert!(!session.send_event("VSERPORT_CHANGE", data(), Duration::ZERO));
+    let data = Object::new().with("id", "vp").with("open", true);
+    let when = Duration::new(12, 345_678_999);
+    let event = Event::new("VSERPORT_CHANGE", Some(data.into()), when);
+    assert!(!session.send_event(&event));
     session.handle_connect();
-    assert!(!session.send_event("VSERPORT_CHANGE", data(), Duration::ZERO));
+    assert!(!session.send_event(&event));
     let mut session = negotiated(config());
-    assert!(session.send_event("VSERPORT_CHANGE", data(), Duration::new(12, 345_678_999)));
+    assert!(session.send_event(&event));
     let expected = "{\"timestamp\": {\"seconds\": 12, \"microseconds\": 345678}, \
         \"event\": \"VSERPORT_CHANGE\", \"data\": {\"id\": \"vp\", \"open\": true}}\r\n";
     assert_eq!(read(&mut session), expected);

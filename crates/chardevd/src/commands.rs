@@ -8,15 +8,28 @@ use chardev::{Chardevs, Info, Stats, TerminalSize};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::{Command, ringbuf};
 
+use crate::events::Events;
 use crate::fds::NamedFds;
+use crate::stop::Stop;
 
-/// What a command works on.
+/// What all monitors share.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub struct Shared {
     /// The chardevs of the daemon.
     pub chardevs: Chardevs,
     /// The name the daemon was given (`--name`).
     pub name: Option<String>,
+    /// Where events are told.
+    pub events: Events,
+    /// The wish to end.
+    pub stop: Stop,
+}
+
+/// What a command works on.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// What all monitors share.
+    pub shared: Shared,
     /// The descriptors of the monitor.
     pub fds: Arc<NamedFds>,
 }
@@ -32,15 +45,21 @@ impl Context {
     pub async fn run(self, command: Command, sent: Option<OwnedFd>) -> Result<Json, QmpError> {
         let done = match command {
             Command::ChardevAdd { id, options } => {
-                let added = self.chardevs.add(&id, &options, self.source()).await;
+                let added = self.shared.chardevs.add(&id, &options, self.source()).await;
                 return added.map(|info| chardev_return(&info)).map_err(generic);
             }
             Command::ChardevChange { id, options } => {
-                let changed = self.chardevs.change(&id, &options, self.source()).await;
+                let changed = self
+                    .shared
+                    .chardevs
+                    .change(&id, &options, self.source())
+                    .await;
                 return changed.map(|info| chardev_return(&info)).map_err(generic);
             }
-            Command::ChardevRemove { id } => self.chardevs.remove(&id).map_err(generic),
-            Command::ChardevSendBreak { id } => self.chardevs.send_break(&id).map_err(generic),
+            Command::ChardevRemove { id } => self.shared.chardevs.remove(&id).map_err(generic),
+            Command::ChardevSendBreak { id } => {
+                self.shared.chardevs.send_break(&id).map_err(generic)
+            }
             Command::QueryChardev => return Ok(self.query_chardev()),
             Command::QueryChardevBackends => return Ok(query_chardev_backends()),
             Command::RingbufRead {
@@ -50,16 +69,22 @@ impl Context {
             } => {
                 return self.ringbuf_read(&device, size, format);
             }
-            Command::RingbufWrite { device, data } => {
-                self.chardevs.ring_write(&device, &data).map_err(generic)
-            }
+            Command::RingbufWrite { device, data } => self
+                .shared
+                .chardevs
+                .ring_write(&device, &data)
+                .map_err(generic),
             Command::GetFd { fdname } => self.get_fd(fdname, sent),
             Command::CloseFd { fdname } => self.fds.close(&fdname).map_err(generic),
             Command::QueryName => return Ok(self.query_name()),
             Command::Quit => Ok(()),
             Command::XChardevAttach { id, fdname } => self.attach(&id, &fdname).await,
             Command::XChardevSetWinsize { id, cols, rows } => {
-                match self.chardevs.resize(&id, TerminalSize { cols, rows }) {
+                match self
+                    .shared
+                    .chardevs
+                    .resize(&id, TerminalSize { cols, rows })
+                {
                     true => Ok(()),
                     false => Err(not_found(&id)),
                 }
@@ -80,7 +105,8 @@ impl Context {
                 .with("filename", info.filename.as_str())
                 .with("label", info.label.as_str())
         };
-        self.chardevs
+        self.shared
+            .chardevs
             .list()
             .iter()
             .map(describe)
@@ -95,12 +121,16 @@ impl Context {
         format: ringbuf::Format,
     ) -> Result<Json, QmpError> {
         // A missing device is reported before a wrong size, as in QEMU.
-        self.chardevs.ring_read(device, 0).map_err(generic)?;
+        self.shared.chardevs.ring_read(device, 0).map_err(generic)?;
         let size = usize::try_from(size).unwrap_or(0);
         if size == 0 {
             return Err("size must be greater than zero".into());
         }
-        let bytes = self.chardevs.ring_read(device, size).map_err(generic)?;
+        let bytes = self
+            .shared
+            .chardevs
+            .ring_read(device, size)
+            .map_err(generic)?;
         Ok(ringbuf::encode(&bytes, format))
     }
 
@@ -110,7 +140,7 @@ impl Context {
     }
 
     fn query_name(&self) -> Json {
-        match &self.name {
+        match &self.shared.name {
             Some(name) => Object::new().with("name", name.as_str()).into(),
             None => Json::empty(),
         }
@@ -120,7 +150,12 @@ impl Context {
         let fd = self.fds.take(fdname)?;
         // A refused descriptor keeps its name, as it does for an address of type `fd`.
         let attached = match fd.try_clone() {
-            Ok(copy) => self.chardevs.attach_peer(id, copy).await.map_err(generic),
+            Ok(copy) => self
+                .shared
+                .chardevs
+                .attach_peer(id, copy)
+                .await
+                .map_err(generic),
             Err(error) => Err(format!("Failed to duplicate '{fdname}': {error}").into()),
         };
         if attached.is_err() {
@@ -130,12 +165,17 @@ impl Context {
     }
 
     fn query_stats(&self, id: Option<&str>) -> Result<Json, QmpError> {
-        let all = self.chardevs.list();
+        let all = self.shared.chardevs.list();
         let wanted = all
             .iter()
             .filter(|info| id.is_none_or(|id| info.label == id));
         let described: Vec<_> = wanted
-            .filter_map(|info| Some(describe_stats(info, &self.chardevs.stats(&info.label)?)))
+            .filter_map(|info| {
+                Some(describe_stats(
+                    info,
+                    &self.shared.chardevs.stats(&info.label)?,
+                ))
+            })
             .collect();
         match id {
             Some(id) if described.is_empty() => Err(not_found(id)),

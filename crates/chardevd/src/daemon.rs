@@ -14,8 +14,10 @@ use rustix::fs::Mode;
 use tokio::task::JoinHandle;
 
 use crate::cli::Args;
+use crate::commands::Shared;
 use crate::devices::{Device, exec};
 use crate::edge::Inherited;
+use crate::events::Events;
 use crate::legacy::{self, Legacy};
 use crate::monitor::{Hooks, Monitor};
 use crate::stop::Stop;
@@ -42,9 +44,14 @@ pub fn run(args: &Args) -> Result<(), String> {
     let chardevs = Chardevs::new().map_err(|error| format!("cannot start: {error}"))?;
     signals::listen(stop.clone()).map_err(|error| format!("cannot listen for signals: {error}"))?;
     let pidfile = args.pidfile.as_ref().map(PidFile::create).transpose()?;
+    let events = Events::new(chardevs.runtime());
     let mut daemon = Daemon {
-        chardevs,
-        stop,
+        shared: Shared {
+            chardevs,
+            name: args.name.clone(),
+            events,
+            stop,
+        },
         fds: inherited,
         held: HashSet::new(),
         tasks: Vec::new(),
@@ -55,7 +62,7 @@ pub fn run(args: &Args) -> Result<(), String> {
         daemon.start(args)
     };
     if started.is_err() {
-        daemon.stop.request(crate::stop::Reason::Signal);
+        daemon.shared.stop.request(crate::stop::Reason::Signal);
     }
     daemon.serve();
     drop(pidfile);
@@ -63,8 +70,7 @@ pub fn run(args: &Args) -> Result<(), String> {
 }
 
 struct Daemon {
-    chardevs: Chardevs,
-    stop: Stop,
+    shared: Shared,
     fds: Arc<Inherited>,
     /// Chardevs whose device waits for the first client (`wait=on`).
     held: HashSet<String>,
@@ -90,13 +96,13 @@ impl Daemon {
                 .map_err(|error| format!("-device {line}: {error}"))?;
         }
         for line in &args.mon {
-            self.start_mon(line, &args.name)
+            self.start_mon(line)
                 .map_err(|error| format!("-mon {line}: {error}"))?;
         }
         let plain = args.qmp.iter().map(|dev| ("-qmp", dev, false));
         let pretty = args.qmp_pretty.iter().map(|dev| ("-qmp-pretty", dev, true));
         for (number, (option, dev, pretty)) in plain.chain(pretty).enumerate() {
-            self.start_qmp(dev, number, pretty, &args.name)
+            self.start_qmp(dev, number, pretty)
                 .map_err(|error| format!("{option} {dev}: {error}"))?;
         }
         Ok(())
@@ -115,11 +121,11 @@ impl Daemon {
             cwd: None,
         });
         self.tasks
-            .push(device.start(&self.chardevs, |_| false, &self.stop)?);
+            .push(device.start(&self.shared.chardevs, |_| false, &self.shared.stop)?);
         // The socket is made for this user alone; nothing else runs yet that could create files.
         let old = rustix::process::umask(Mode::from_raw_mode(0o177));
         let path = socket.display().to_string().replace(',', ",,");
-        let started = self.start_qmp(&format!("unix:{path},server=on,wait=off"), 0, false, &None);
+        let started = self.start_qmp(&format!("unix:{path},server=on,wait=off"), 0, false);
         rustix::process::umask(old);
         started?;
         print!("{}", default::welcome(&shell, &socket));
@@ -133,11 +139,11 @@ impl Daemon {
         }
         let fds = Arc::clone(&self.fds) as Arc<dyn FdSource>;
         // A connect may take long, and a signal must not wait for it.
-        let added = self.chardevs.block_on(async {
+        let added = self.shared.chardevs.block_on(async {
             tokio::select! {
                 biased;
-                added = self.chardevs.add(id, &options, fds) => Some(added),
-                _ = self.stop.requested() => None,
+                added = self.shared.chardevs.add(id, &options, fds) => Some(added),
+                _ = self.shared.stop.requested() => None,
             }
         });
         let added = added.ok_or("interrupted by a signal")?;
@@ -160,12 +166,16 @@ impl Daemon {
 
     fn start_device(&mut self, line: &str) -> Result<(), String> {
         let device = Device::parse(line)?;
-        let task = device.start(&self.chardevs, |id| self.held.contains(id), &self.stop)?;
+        let task = device.start(
+            &self.shared.chardevs,
+            |id| self.held.contains(id),
+            &self.shared.stop,
+        )?;
         self.tasks.push(task);
         Ok(())
     }
 
-    fn start_mon(&mut self, line: &str, name: &Option<String>) -> Result<(), String> {
+    fn start_mon(&mut self, line: &str) -> Result<(), String> {
         let opts = parse_opts(line, "chardev");
         for (key, _) in &opts.pairs {
             if !["chardev", "mode", "pretty", "id"].contains(&key.as_str()) {
@@ -188,53 +198,38 @@ impl Daemon {
         let id = opts
             .get("chardev")
             .ok_or("Parameter 'chardev' is missing")?;
-        self.start_monitor(id, pretty, name)
+        self.start_monitor(id, pretty)
     }
 
-    fn start_qmp(
-        &mut self,
-        dev: &str,
-        number: usize,
-        pretty: bool,
-        name: &Option<String>,
-    ) -> Result<(), String> {
+    fn start_qmp(&mut self, dev: &str, number: usize, pretty: bool) -> Result<(), String> {
         match legacy::parse(dev)? {
-            Legacy::Existing(id) => self.start_monitor(&id, pretty, name),
+            Legacy::Existing(id) => self.start_monitor(&id, pretty),
             Legacy::New(line) => {
                 let parsed = parse_backend_line(&line, &chardev::back::specs())?;
                 warn_all(&parsed.warnings);
                 let id = format!("compat_monitor{number}");
                 self.add(&id, parsed.options)?;
-                self.start_monitor(&id, pretty, name)
+                self.start_monitor(&id, pretty)
             }
         }
     }
 
-    fn start_monitor(
-        &mut self,
-        id: &str,
-        pretty: bool,
-        name: &Option<String>,
-    ) -> Result<(), String> {
+    fn start_monitor(&mut self, id: &str, pretty: bool) -> Result<(), String> {
         let front = self
+            .shared
             .chardevs
             .front_end(id, Arc::new(Hooks))
             .map_err(|error| error.to_string())?;
-        let chardevs = self.chardevs.clone();
-        let monitor = Monitor::new(front, pretty, chardevs, name.clone(), self.stop.clone());
+        let monitor = Monitor::new(front, pretty, self.shared.clone());
         self.tasks
-            .push(self.chardevs.runtime().spawn(monitor.run()));
+            .push(self.shared.chardevs.runtime().spawn(monitor.run()));
         Ok(())
     }
 
     /// Waits for the wish to end, then for the devices, then for the peers.
     fn serve(self) {
-        let Daemon {
-            chardevs,
-            stop,
-            tasks,
-            ..
-        } = self;
+        let Daemon { shared, tasks, .. } = self;
+        let Shared { chardevs, stop, .. } = shared;
         let ending = chardevs.clone();
         chardevs.block_on(async move {
             stop.requested().await;

@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod default;
 pub mod devices;
 mod edge;
+pub mod events;
 pub mod fds;
 pub mod help;
 pub mod legacy;

@@ -13,13 +13,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chardev::{Chardevs, Event, FrontEnd, FrontEndHooks, Input};
+use chardev::{Event, FrontEnd, FrontEndHooks, Input};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::{Command, Session, SessionConfig, Token, Version};
 
-use crate::commands;
+use crate::commands::{self, Shared};
+use crate::events::Subscription;
 use crate::fds::NamedFds;
-use crate::stop::{Reason, Stop};
+use crate::stop::Reason;
 
 /// The version of QEMU whose chardev commands we answer to.
 const QEMU: (u32, u32, u32) = (10, 0, 0);
@@ -51,7 +52,7 @@ pub struct Monitor {
     /// Descriptors that no `getfd` has named yet.
     sent: VecDeque<OwnedFd>,
     context: commands::Context,
-    stop: Stop,
+    events: Subscription,
     stopping: Pin<Box<dyn Future<Output = Reason> + Send>>,
     stopped: bool,
     buffer: Box<[u8]>,
@@ -66,13 +67,7 @@ struct Running {
 
 impl Monitor {
     /// A monitor for the client of `front`.
-    pub fn new(
-        front: FrontEnd,
-        pretty: bool,
-        chardevs: Chardevs,
-        name: Option<String>,
-        stop: Stop,
-    ) -> Self {
+    pub fn new(front: FrontEnd, pretty: bool, shared: Shared) -> Self {
         let config = SessionConfig {
             version: Version {
                 major: QEMU.0,
@@ -91,13 +86,12 @@ impl Monitor {
             running: None,
             unread: VecDeque::new(),
             sent: VecDeque::new(),
+            events: shared.events.subscribe(),
+            stopping: Box::pin(shared.stop.requested()),
             context: commands::Context {
-                chardevs,
-                name,
+                shared,
                 fds: Arc::<NamedFds>::default(),
             },
-            stopping: Box::pin(stop.requested()),
-            stop,
             stopped: false,
             buffer: Box::default(),
         }
@@ -111,7 +105,8 @@ impl Monitor {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..TURN {
-            let moved = self.poll_stop(cx)
+            let moved = self.poll_events(cx)
+                | self.poll_stop(cx)
                 | self.write_output(cx)
                 | self.poll_command(cx)
                 | self.read_input(cx);
@@ -124,6 +119,14 @@ impl Monitor {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    fn poll_events(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        while let Poll::Ready(event) = self.events.poll_next(cx) {
+            moved |= self.session.send_event(&event);
+        }
+        moved
     }
 
     /// Tells the client that the daemon ends; nothing is read or begun after that.
@@ -142,7 +145,8 @@ impl Monitor {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        self.session.send_event("SHUTDOWN", Some(data.into()), now)
+        let event = chardev_qmp::Event::new("SHUTDOWN", Some(data.into()), now);
+        self.session.send_event(&event)
     }
 
     fn write_output(&mut self, cx: &mut Context<'_>) -> bool {
@@ -171,7 +175,7 @@ impl Monitor {
         };
         self.session.respond(running.token, result);
         if running.is_quit {
-            self.stop.request(Reason::Quit);
+            self.context.shared.stop.request(Reason::Quit);
         }
         self.running = None;
         true

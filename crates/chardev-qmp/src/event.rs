@@ -1,0 +1,219 @@
+//! The events: one table, and the limit on how often one is sent.
+//!
+//! To add an event: a row in [`EVENTS`] (names of our own start with `X_`), and a call where it
+//! happens (`chardevd`: `Events::emit` in `events.rs`). `query-qmp-schema` derives from the table.
+
+use std::time::Duration;
+
+use chardev_qapi::Json;
+use chardev_qapi::schema::{ObjectType, Type, required};
+
+/// What is known of an event beforehand.
+#[derive(Debug)]
+pub struct EventSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// How much time lies at least between two with the same [`key`](EventSpec::key); of those
+    /// that come sooner the last one is sent when that time is over.
+    pub interval: Option<Duration>,
+    /// The member of its data that tells streams of events apart; empty if there is one stream.
+    pub key: &'static str,
+    /// Its data; an object without members means that there is no `data` on the wire.
+    pub data: fn() -> ObjectType,
+}
+
+/// All events.
+pub const EVENTS: &[EventSpec] = &[
+    plain("SHUTDOWN", || {
+        let reasons = [
+            "none",
+            "host-error",
+            "host-qmp-quit",
+            "host-qmp-system-reset",
+            "host-signal",
+            "host-ui",
+            "guest-shutdown",
+            "guest-reset",
+            "guest-panic",
+            "subsystem-reset",
+            "snapshot-load",
+        ];
+        ObjectType::new([
+            required("guest", Type::Bool),
+            required("reason", Type::words(&reasons)),
+        ])
+    }),
+    plain("STOP", ObjectType::default),
+    plain("RESUME", ObjectType::default),
+    EventSpec {
+        interval: Some(Duration::from_secs(1)),
+        key: "id",
+        ..plain("VSERPORT_CHANGE", || {
+            ObjectType::new([required("id", Type::Str), required("open", Type::Bool)])
+        })
+    },
+];
+
+const fn plain(name: &'static str, data: fn() -> ObjectType) -> EventSpec {
+    EventSpec {
+        name,
+        interval: None,
+        key: "",
+        data,
+    }
+}
+
+/// An event that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its name.
+    pub name: &'static str,
+    /// Its data, if it has any.
+    pub data: Option<Json>,
+    /// When it happened, since the Unix epoch; not when it is sent.
+    pub timestamp: Duration,
+}
+
+impl Event {
+    /// An event of the table. Debug builds check its data.
+    pub fn new(name: &'static str, data: Option<Json>, timestamp: Duration) -> Self {
+        debug_assert_eq!(check(name, data.as_ref()), Ok(()));
+        Event {
+            name,
+            data,
+            timestamp,
+        }
+    }
+}
+
+/// How many streams of events are remembered at most; beyond that, events are not held back.
+pub const MAX_STREAMS: usize = 1024;
+
+/// Keeps events to their intervals. Knows no clock: times are what the caller measures from.
+#[derive(Debug, Default)]
+pub struct Throttle {
+    streams: Vec<Stream>,
+}
+
+/// An event that was sent less than its interval ago.
+#[derive(Debug)]
+struct Stream {
+    name: &'static str,
+    key: Option<Json>,
+    due: Duration,
+    interval: Duration,
+    pending: Option<Event>,
+}
+
+impl Throttle {
+    /// Takes an event that happened at `now`; returns it if it may be sent at once.
+    pub fn offer(&mut self, event: Event, now: Duration) -> Option<Event> {
+        let spec = EVENTS.iter().find(|spec| spec.name == event.name);
+        let Some((spec, interval)) = spec.and_then(|spec| Some((spec, spec.interval?))) else {
+            return Some(event);
+        };
+        let key = event.data.as_ref().and_then(|data| data.get(spec.key));
+        let known = self
+            .streams
+            .iter_mut()
+            .find(|stream| stream.name == event.name && stream.key.as_ref() == key);
+        if let Some(stream) = known {
+            stream.pending = Some(event);
+            return None;
+        }
+        if self.streams.len() < MAX_STREAMS {
+            self.streams.push(Stream {
+                name: event.name,
+                key: key.cloned(),
+                due: now + interval,
+                interval,
+                pending: None,
+            });
+        }
+        Some(event)
+    }
+
+    /// The events whose time has come by `now`.
+    pub fn poll(&mut self, now: Duration) -> Vec<Event> {
+        let mut ready = Vec::new();
+        self.streams.retain_mut(|stream| {
+            if stream.due > now {
+                return true;
+            }
+            let Some(event) = stream.pending.take() else {
+                return false;
+            };
+            stream.due = now + stream.interval;
+            ready.push(event);
+            true
+        });
+        ready
+    }
+
+    /// When to [`poll`](Throttle::poll) next, if at all.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.streams.iter().map(|stream| stream.due).min()
+    }
+}
+
+/// What is wrong with an event, if anything.
+fn check(name: &str, data: Option<&Json>) -> Result<(), String> {
+    let spec = EVENTS.iter().find(|spec| spec.name == name);
+    let spec = spec.ok_or_else(|| format!("{name} is not in the table of events"))?;
+    let ty = Type::Object((spec.data)());
+    let checked = ty.check(data.unwrap_or(&Json::empty()));
+    checked.map_err(|error| format!("{name}{error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chardev_qapi::Object;
+
+    fn change(id: &str, open: bool, at: u64) -> Event {
+        let data = Object::new().with("id", id).with("open", open);
+        Event::new(
+            "VSERPORT_CHANGE",
+            Some(data.into()),
+            Duration::from_millis(at),
+        )
+    }
+
+    #[test]
+    fn the_first_goes_at_once_and_the_last_of_an_interval_when_it_is_over() {
+        let ms = Duration::from_millis;
+        let mut throttle = Throttle::default();
+        let first = change("a", true, 0);
+        assert_eq!(throttle.offer(first.clone(), ms(0)), Some(first));
+        let other = change("b", true, 1);
+        assert_eq!(throttle.offer(other.clone(), ms(1)), Some(other));
+        assert_eq!(throttle.offer(change("a", false, 2), ms(2)), None);
+        assert_eq!(throttle.offer(change("a", true, 3), ms(3)), None);
+        assert_eq!(throttle.next_due(), Some(ms(1000)));
+        assert_eq!(throttle.poll(ms(999)), []);
+        // It says when it happened, not when it was sent.
+        assert_eq!(throttle.poll(ms(1000)), [change("a", true, 3)]);
+        assert_eq!(throttle.offer(change("a", false, 1500), ms(1500)), None);
+        assert_eq!(throttle.poll(ms(2000)), [change("a", false, 1500)]);
+        assert_eq!(throttle.poll(ms(3000)), []);
+        assert_eq!(throttle.next_due(), None);
+    }
+
+    #[test]
+    fn an_event_without_an_interval_is_never_held_back() {
+        let mut throttle = Throttle::default();
+        for _ in 0..3 {
+            let event = Event::new("STOP", None, Duration::ZERO);
+            assert_eq!(throttle.offer(event.clone(), Duration::ZERO), Some(event));
+        }
+        assert_eq!(throttle.next_due(), None);
+    }
+
+    #[test]
+    fn data_is_held_against_the_table() {
+        assert!(check("NO_SUCH_EVENT", None).is_err());
+        assert!(check("VSERPORT_CHANGE", None).is_err());
+        assert!(check("STOP", Some(&Json::Null)).is_err());
+        assert_eq!(check("RESUME", None), Ok(()));
+    }
+}

@@ -1,0 +1,373 @@
+//! The commands: one table, from which dispatch, `query-commands` and `query-qmp-schema` derive.
+//!
+//! To add a command:
+//!
+//! 1. a variant of [`Command`], with its arguments in the types the owner wants;
+//! 2. a row in [`COMMANDS`]: the name; what it returns, as a function that makes a [`Type`]; and a
+//!    function that asks its [`Reader`] for every argument, in schema order, and makes the variant.
+//!    The schema comes from running that very function on a reader that only notes what it is
+//!    asked for, so it must ask for the same arguments whatever their values are (a tag that decides
+//!    about others is read with [`Reader::tagged`], a list of objects with [`Reader::objects`], a
+//!    back end with [`Reader::backend`]);
+//! 3. an arm where the owner carries commands out (`chardevd`: `commands.rs`).
+//!
+//! Names of our own start with `x-`. Debug builds hold every answer against the declared type. An
+//! event is added in the table of `event.rs`.
+
+use chardev_qapi::QmpError;
+use chardev_qapi::schema::{Entry, ObjectType, Type, introspect, optional, required};
+use chardev_qapi::spec::KindSpec;
+use chardev_qapi::visit::Reader;
+use chardev_qapi::{Json, Object};
+
+use crate::command::Command;
+use crate::event::EVENTS;
+use crate::ringbuf::{Format, decode};
+
+/// What a command asks for.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Something for the owner of the session.
+    External(Command),
+    /// `qmp_capabilities`, with the capabilities to enable.
+    Negotiate(Vec<&'static str>),
+    QueryCommands,
+    QueryVersion,
+    QueryQmpSchema,
+}
+
+/// The kinds of back end there are.
+type Kinds<'a> = &'a [&'static KindSpec];
+
+/// One row of the table.
+#[derive(Debug)]
+pub(crate) struct CommandSpec {
+    pub(crate) name: &'static str,
+    /// Whether it may be run with `exec-oob`, ahead of what is queued.
+    pub(crate) allow_oob: bool,
+    features: &'static [&'static str],
+    returns: fn() -> Type,
+    read: fn(&mut Reader<'_>, Kinds<'_>) -> Result<Action, String>,
+}
+
+/// All commands.
+pub(crate) const COMMANDS: &[CommandSpec] = &[
+    plain("qmp_capabilities", nothing, |args, _| {
+        let enable = args.optional_enums("enable", &["oob"])?;
+        Ok(Action::Negotiate(enable.unwrap_or_default()))
+    }),
+    plain("query-commands", names, |_, _| Ok(Action::QueryCommands)),
+    plain("query-version", version, |_, _| Ok(Action::QueryVersion)),
+    plain("query-qmp-schema", schema, |_, _| {
+        Ok(Action::QueryQmpSchema)
+    }),
+    plain("chardev-add", chardev_return, |args, kinds| {
+        external(Command::ChardevAdd {
+            id: args.required("id")?,
+            options: args.backend("backend", kinds)?,
+        })
+    }),
+    plain("chardev-change", chardev_return, |args, kinds| {
+        external(Command::ChardevChange {
+            id: args.required("id")?,
+            options: args.backend("backend", kinds)?,
+        })
+    }),
+    plain("chardev-remove", nothing, |args, _| {
+        external(Command::ChardevRemove {
+            id: args.required("id")?,
+        })
+    }),
+    plain("chardev-send-break", nothing, |args, _| {
+        external(Command::ChardevSendBreak {
+            id: args.required("id")?,
+        })
+    }),
+    plain("query-chardev", chardev_infos, |_, _| {
+        external(Command::QueryChardev)
+    }),
+    plain("query-chardev-backends", names, |_, _| {
+        external(Command::QueryChardevBackends)
+    }),
+    plain("ringbuf-read", text, |args, _| {
+        external(Command::RingbufRead {
+            device: args.required("device")?,
+            size: args.required("size")?,
+            format: read_format(args)?,
+        })
+    }),
+    plain("ringbuf-write", nothing, |args, _| {
+        let device = args.required("device")?;
+        let text: &str = args.required("data")?;
+        let format = read_format(args)?;
+        external(Command::RingbufWrite {
+            device,
+            data: decode(text, format)?,
+        })
+    }),
+    plain("getfd", nothing, |args, _| {
+        external(Command::GetFd {
+            fdname: args.required("fdname")?,
+        })
+    }),
+    plain("closefd", nothing, |args, _| {
+        external(Command::CloseFd {
+            fdname: args.required("fdname")?,
+        })
+    }),
+    plain("query-name", name_info, |_, _| external(Command::QueryName)),
+    plain("quit", nothing, |_, _| external(Command::Quit)),
+    plain("x-chardev-attach", nothing, |args, _| {
+        external(Command::XChardevAttach {
+            id: args.required("id")?,
+            fdname: args.required("fdname")?,
+        })
+    }),
+    plain("x-chardev-set-winsize", nothing, |args, _| {
+        external(Command::XChardevSetWinsize {
+            id: args.required("id")?,
+            cols: args.required_u16("cols")?,
+            rows: args.required_u16("rows")?,
+        })
+    }),
+    plain("x-query-chardev-stats", chardev_stats, |args, _| {
+        external(Command::XQueryChardevStats {
+            id: args.optional("id")?,
+        })
+    }),
+];
+
+/// The names of all commands, in the order of `query-commands`.
+pub fn command_names() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|spec| spec.name)
+}
+
+/// What `query-commands` returns.
+pub(crate) fn query_commands() -> Json {
+    let names = command_names().map(|name| Object::new().with("name", name));
+    names.collect::<Vec<_>>().into()
+}
+
+/// What `query-qmp-schema` returns where these kinds of back end exist.
+pub fn query_qmp_schema(kinds: &[&'static KindSpec]) -> Json {
+    let commands = COMMANDS.iter().map(|spec| Entry {
+        name: spec.name,
+        arguments: spec.arguments(kinds),
+        returns: Some((spec.returns)()),
+        allow_oob: spec.allow_oob,
+        features: spec.features,
+    });
+    let events = EVENTS.iter().map(|event| Entry {
+        name: event.name,
+        arguments: (event.data)(),
+        returns: None,
+        allow_oob: false,
+        features: &[],
+    });
+    introspect(&commands.chain(events).collect::<Vec<_>>())
+}
+
+impl CommandSpec {
+    pub(crate) fn find(name: &str) -> Option<&'static CommandSpec> {
+        COMMANDS.iter().find(|spec| spec.name == name)
+    }
+
+    /// Checks the arguments; anything that is not in the schema is an error.
+    pub(crate) fn read(&self, arguments: &Object, kinds: Kinds<'_>) -> Result<Action, String> {
+        let mut reader = Reader::new(arguments, "");
+        let action = (self.read)(&mut reader, kinds)?;
+        reader.finish().map(|()| action)
+    }
+
+    /// What is wrong with an answer, if anything.
+    pub(crate) fn check_answer(&self, result: &Result<Json, QmpError>) -> Result<(), String> {
+        let Ok(value) = result else { return Ok(()) };
+        let checked = (self.returns)().check(value);
+        checked.map_err(|error| format!("the answer of {}{error}", self.name))
+    }
+
+    fn arguments(&self, kinds: Kinds<'_>) -> ObjectType {
+        let mut reader = Reader::describing();
+        // It has nothing to read, so nothing in it can be wrong; a test sees to that.
+        let _ = (self.read)(&mut reader, kinds);
+        reader.described()
+    }
+}
+
+const fn plain(
+    name: &'static str,
+    returns: fn() -> Type,
+    read: fn(&mut Reader<'_>, Kinds<'_>) -> Result<Action, String>,
+) -> CommandSpec {
+    CommandSpec {
+        name,
+        allow_oob: false,
+        features: &[],
+        returns,
+        read,
+    }
+}
+
+fn external(command: Command) -> Result<Action, String> {
+    Ok(Action::External(command))
+}
+
+fn read_format(args: &mut Reader<'_>) -> Result<Format, String> {
+    Ok(match args.optional_enum("format", &["utf8", "base64"])? {
+        Some("base64") => Format::Base64,
+        _ => Format::Utf8,
+    })
+}
+
+fn nothing() -> Type {
+    Type::object([])
+}
+
+fn text() -> Type {
+    Type::Str
+}
+
+/// QAPI `CommandInfo`, `ChardevBackendInfo`
+fn names() -> Type {
+    Type::list(Type::object([required("name", Type::Str)]))
+}
+
+/// QAPI `VersionInfo`
+fn version() -> Type {
+    let number = |name| required(name, Type::Int);
+    let numbers = [number("major"), number("minor"), number("micro")];
+    Type::object([
+        required("qemu", Type::object(numbers)),
+        required("package", Type::Str),
+    ])
+}
+
+/// QAPI `NameInfo`
+fn name_info() -> Type {
+    Type::object([optional("name", Type::Str)])
+}
+
+/// QAPI `ChardevReturn`
+fn chardev_return() -> Type {
+    Type::object([optional("pty", Type::Str)])
+}
+
+/// QAPI `ChardevInfo`
+fn chardev_infos() -> Type {
+    Type::list(Type::object([
+        required("label", Type::Str),
+        required("filename", Type::Str),
+        required("frontend-open", Type::Bool),
+    ]))
+}
+
+fn chardev_stats() -> Type {
+    let mut members = vec![
+        required("label", Type::Str),
+        required("kind", Type::Str),
+        required("open", Type::Bool),
+        required("frontend-open", Type::Bool),
+    ];
+    let counters = [
+        "output-accepted",
+        "output-delivered",
+        "output-discarded",
+        "output-overwritten",
+        "output-undrained",
+        "input-delivered",
+        "input-late",
+        "input-overflowed",
+        "changes",
+        "changes-failed",
+    ];
+    members.extend(counters.map(|name| required(name, Type::Int)));
+    Type::list(Type::object(members))
+}
+
+/// QAPI `SchemaInfo`
+fn schema() -> Type {
+    let json_types = [
+        "string", "number", "int", "boolean", "null", "object", "array", "value",
+    ];
+    let member_of_object = Type::object([
+        required("name", Type::Str),
+        required("type", Type::Str),
+        optional("default", Type::Any),
+        optional("features", Type::list(Type::Str)),
+    ]);
+    let variant = Type::object([required("case", Type::Str), required("type", Type::Str)]);
+    let member_of_enum = Type::object([
+        required("name", Type::Str),
+        optional("features", Type::list(Type::Str)),
+    ]);
+    let mut values = required("values", Type::list(Type::Str));
+    values.deprecated = true;
+    let variants = [
+        (
+            "builtin",
+            vec![required("json-type", Type::words(&json_types))],
+        ),
+        (
+            "enum",
+            vec![required("members", Type::list(member_of_enum)), values],
+        ),
+        ("array", vec![required("element-type", Type::Str)]),
+        (
+            "object",
+            vec![
+                required("members", Type::list(member_of_object)),
+                optional("tag", Type::Str),
+                optional("variants", Type::list(variant)),
+            ],
+        ),
+        (
+            "alternate",
+            vec![required(
+                "members",
+                Type::list(Type::object([required("type", Type::Str)])),
+            )],
+        ),
+        (
+            "command",
+            vec![
+                required("arg-type", Type::Str),
+                required("ret-type", Type::Str),
+                optional("allow-oob", Type::Bool),
+            ],
+        ),
+        ("event", vec![required("arg-type", Type::Str)]),
+    ];
+    let words: Vec<&str> = variants.iter().map(|(word, _)| *word).collect();
+    let base = ObjectType::new([
+        required("name", Type::Str),
+        required("meta-type", Type::words(&words)),
+        optional("features", Type::list(Type::Str)),
+    ]);
+    let variants = variants.map(|(word, members)| (word, ObjectType::new(members)));
+    Type::list(Type::Object(base.with_variants("meta-type", variants)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_can_be_described() {
+        for spec in COMMANDS {
+            let mut reader = Reader::describing();
+            let read = (spec.read)(&mut reader, &[]);
+            // Only a back end needs kinds to choose from.
+            let needs_kinds = matches!(&read, Err(error) if error == "Parameter 'type' is missing");
+            assert!(read.is_ok() || needs_kinds, "{}: {read:?}", spec.name);
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_the_schema_is_of_its_own_type() {
+        let mut sorted: Vec<_> = command_names().collect();
+        sorted.sort();
+        sorted.dedup();
+        assert_eq!(sorted.len(), COMMANDS.len());
+        assert_eq!(schema().check(&query_qmp_schema(&[])), Ok(()));
+    }
+}

@@ -1,0 +1,187 @@
+//! What happens, told to every monitor.
+//!
+//! [`Events::emit`] may be called from any thread and never waits. Each monitor has a queue of its
+//! own with a bound; how often an event is told is decided once, for all of them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use chardev_qapi::Json;
+use chardev_qmp::{Event, Throttle};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+/// How many events wait for a monitor that is busy; then the oldest are dropped.
+pub const MAX_WAITING: usize = 1024;
+
+/// Where events are told, and heard of. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Events {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    began: Instant,
+    /// An event was held back, so there is a time to wait for.
+    held_back: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    throttle: Throttle,
+    queues: Vec<Weak<Mutex<Queue>>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    waker: Option<Waker>,
+}
+
+/// The events of one monitor.
+#[derive(Debug)]
+pub struct Subscription {
+    queue: Arc<Mutex<Queue>>,
+}
+
+impl Events {
+    /// Events; those whose interval has to pass first are told on `runtime`.
+    pub fn new(runtime: &Handle) -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            began: Instant::now(),
+            held_back: Notify::new(),
+        });
+        runtime.spawn(release(Arc::clone(&shared)));
+        Events { shared }
+    }
+
+    /// Tells of an event of the table [`EVENTS`](chardev_qmp::EVENTS) that happens now.
+    pub fn emit(&self, name: &'static str, data: Option<Json>) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let event = Event::new(name, data, now.unwrap_or_default());
+        let wakers = {
+            let mut state = lock(&self.shared.state);
+            match state.throttle.offer(event, self.shared.began.elapsed()) {
+                Some(event) => state.tell(&event),
+                None => Vec::new(),
+            }
+        };
+        self.shared.held_back.notify_one();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Hears of everything that happens from now on.
+    pub fn subscribe(&self) -> Subscription {
+        let queue = Arc::<Mutex<Queue>>::default();
+        let mut state = lock(&self.shared.state);
+        state.queues.retain(|queue| queue.strong_count() > 0);
+        state.queues.push(Arc::downgrade(&queue));
+        Subscription { queue }
+    }
+}
+
+impl Subscription {
+    /// The next event, for a task.
+    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Event> {
+        let mut queue = lock(&self.queue);
+        match queue.events.pop_front() {
+            Some(event) => Poll::Ready(event),
+            None => {
+                queue.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl State {
+    fn tell(&mut self, event: &Event) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        for queue in self.queues.iter().filter_map(Weak::upgrade) {
+            let mut queue = lock(&queue);
+            if queue.events.len() == MAX_WAITING {
+                queue.events.pop_front();
+            }
+            queue.events.push_back(event.clone());
+            wakers.extend(queue.waker.take());
+        }
+        wakers
+    }
+}
+
+/// Tells of events that were held back once their interval is over. Ends with the runtime.
+async fn release(shared: Arc<Shared>) {
+    loop {
+        let due = lock(&shared.state).throttle.next_due();
+        let over = async {
+            match due {
+                None => std::future::pending().await,
+                Some(due) => tokio::time::sleep(due.saturating_sub(shared.began.elapsed())).await,
+            }
+        };
+        tokio::select! {
+            () = shared.held_back.notified() => {}
+            () = over => {}
+        }
+        let wakers: Vec<Waker> = {
+            let mut state = lock(&shared.state);
+            let ready = state.throttle.poll(shared.began.elapsed());
+            ready.iter().flat_map(|event| state.tell(event)).collect()
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chardev_qapi::Object;
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    fn change(events: &Events, open: bool) {
+        let data = Object::new().with("id", "vp").with("open", open);
+        events.emit("VSERPORT_CHANGE", Some(data.into()));
+    }
+
+    async fn next(subscription: &Subscription) -> Event {
+        let next = poll_fn(|cx| subscription.poll_next(cx));
+        let limit = Duration::from_secs(20);
+        tokio::time::timeout(limit, next).await.expect("an event")
+    }
+
+    #[tokio::test]
+    async fn every_monitor_hears_and_what_was_held_back_comes_later() {
+        let events = Events::new(&Handle::current());
+        let (one, other) = (events.subscribe(), events.subscribe());
+        for open in [true, false, true, false] {
+            change(&events, open);
+        }
+        let open = |event: &Event| event.data.as_ref()?.get("open")?.as_bool();
+        for subscription in [&one, &other] {
+            let first = next(subscription).await;
+            let second = next(subscription).await;
+            assert_eq!((open(&first), open(&second)), (Some(true), Some(false)));
+            assert!(second.timestamp - first.timestamp < Duration::from_secs(1));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_monitor_that_does_not_listen_costs_little() {
+        let events = Events::new(&Handle::current());
+        let deaf = events.subscribe();
+        for _ in 0..MAX_WAITING + 7 {
+            events.emit("STOP", None);
+        }
+        assert_eq!(lock(&deaf.queue).events.len(), MAX_WAITING);
+    }
+}
