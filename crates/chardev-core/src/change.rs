@@ -238,7 +238,16 @@ impl Chardev {
     /// All input the old peer has sent so far comes before anything from the new one.
     fn cut_input(&mut self) -> Option<u64> {
         let (unread, more) = self.backend.cut_input();
-        self.push_input(unread);
+        self.push_cut(unread, more)
+    }
+
+    /// Input of a back end that is replaced. Its peer may have come only just now, and is shown
+    /// before its input is.
+    fn push_cut(&mut self, unread: Vec<u8>, more: bool) -> Option<u64> {
+        if more {
+            self.show_open(true);
+        }
+        self.push_last_words(unread);
         more.then(|| self.input.push_settling())
     }
 
@@ -255,10 +264,7 @@ impl Chardev {
         // The ring was filled from the preface, so what it holds is the older part.
         self.preface.push(&content);
         self.preface.push(&held);
-        self.stats.output_delivered = self
-            .stats
-            .output_delivered
-            .saturating_sub(content.len() as u64);
+        self.stats.output_delivered -= content.len() as u64;
     }
 
     /// The parked back end will not come back: what its peer has sent is still input.
@@ -267,12 +273,11 @@ impl Chardev {
         parked.update(Ready::all());
         while let Some(event) = parked.poll_event() {
             if let BackendEvent::Closed { unread } = event {
-                self.push_input(unread);
+                self.push_last_words(unread);
             }
         }
         let (unread, more) = parked.cut_input();
-        self.push_input(unread);
-        let marker = more.then(|| self.input.push_settling());
+        let marker = self.push_cut(unread, more);
         Some(Drainer::new(parked.retire(), this.clone(), marker))
     }
 

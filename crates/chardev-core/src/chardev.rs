@@ -175,6 +175,16 @@ impl Chardev {
         self.stats
     }
 
+    /// Output bytes that no back end has taken yet: what a replaced ring buffer held unread.
+    pub fn output_pending(&self) -> usize {
+        self.preface.len()
+    }
+
+    /// Output bytes in the ring buffer inside that nobody has read; `None` where there is none.
+    pub fn ring_len(&mut self) -> Option<usize> {
+        self.backend.ring().map(|ring| ring.len())
+    }
+
     /// Readiness or news of the back end `id`; one that is not in the slot is ignored.
     pub fn handle_ready(&mut self, id: BackendId, ready: Ready) {
         if id == BackendId::LOG {
@@ -214,10 +224,18 @@ impl Chardev {
         Some(result)
     }
 
-    /// Puts output into the ring buffer as if the front end had written it (`ringbuf-write`).
+    /// Puts output into the ring buffer, after everything the front end has written
+    /// (`ringbuf-write`); `None` where the back end is not one.
     pub fn ring_write(&mut self, bytes: &[u8]) -> Option<()> {
-        let lost = self.backend.ring()?.push_overwriting(bytes);
-        self.stats.output_overwritten += lost as u64;
+        self.backend.ring()?;
+        self.flush_preface();
+        self.stats.output_injected += bytes.len() as u64;
+        if self.preface.is_empty() {
+            let lost = self.backend.ring()?.push_overwriting(bytes);
+            self.count_delivered(bytes.len(), lost as u64);
+        } else {
+            self.stats.output_overwritten += self.preface.push_overwriting(bytes) as u64;
+        }
         Some(())
     }
 
@@ -252,11 +270,11 @@ impl Chardev {
         let taken = if self.preface.is_empty() {
             match self.backend.write(bufs, &mut self.fds) {
                 Sent::Taken(count) => {
-                    self.stats.output_delivered += count as u64;
                     if count < total {
                         self.backend.watch(Ready::WRITE);
                     }
-                    self.stats.output_overwritten += self.backend.take_overwritten();
+                    let lost = self.backend.take_overwritten();
+                    self.count_delivered(count, lost);
                     count
                 }
                 Sent::Full => {
@@ -285,8 +303,9 @@ impl Chardev {
         if (self.id != id || self.backend.is_open() != was_open) && self.preface.is_empty() {
             match self.backend.write(bufs, &mut self.fds) {
                 Sent::Taken(count) => {
-                    self.stats.output_delivered += count as u64;
                     self.backend.watch(Ready::WRITE);
+                    let lost = self.backend.take_overwritten();
+                    self.count_delivered(count, lost);
                     return count;
                 }
                 Sent::Full => {
@@ -323,17 +342,28 @@ impl Chardev {
                 .write(&[IoSlice::new(first), IoSlice::new(second)], &mut no_fds)
             {
                 Sent::Taken(count) => {
-                    self.stats.output_delivered += count as u64;
                     self.preface.consume(count);
+                    let lost = self.backend.take_overwritten();
+                    self.count_delivered(count, lost);
                 }
                 Sent::Full => {
                     self.backend.watch(Ready::WRITE);
                     break;
                 }
-                Sent::NoPeer => break,
+                Sent::NoPeer => {
+                    // Trying may be what showed that the peer has left.
+                    self.collect_events();
+                    break;
+                }
             }
-            self.stats.output_overwritten += self.backend.take_overwritten();
         }
+    }
+
+    /// A back end took `count` bytes and, being a ring, overwrote `lost` for them.
+    fn count_delivered(&mut self, count: usize, lost: u64) {
+        self.stats.output_delivered += count as u64;
+        self.stats.output_delivered -= lost;
+        self.stats.output_overwritten += lost;
     }
 
     pub(crate) fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {

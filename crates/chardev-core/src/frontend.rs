@@ -55,7 +55,8 @@ pub struct FrontEnd {
 }
 
 impl FrontEnd {
-    /// Attaches a device to `chardev`. If a peer is there the first event is [`Event::Opened`].
+    /// Attaches a device to `chardev`. If a peer is there, or one was whose input waits, the first
+    /// event is [`Event::Opened`].
     ///
     /// # Errors
     /// [`AttachError::InUse`] while another front end is attached.
@@ -78,7 +79,11 @@ impl FrontEnd {
                 read_waker: None,
                 write_waker: None,
             });
-            chardev.shown_open = false;
+            // Input may wait whose peer has left: it is shown between an opening and a closing.
+            chardev.shown_open = !chardev.input.is_empty();
+            if chardev.shown_open {
+                chardev.input.push_event_first(Event::Opened);
+            }
             let open = chardev.backend.is_open();
             chardev.show_open(open);
             Ok(())

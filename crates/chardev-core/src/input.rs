@@ -135,6 +135,11 @@ impl InputQueue {
         }
     }
 
+    /// Puts an event before everything that waits.
+    pub(crate) fn push_event_first(&mut self, event: Event) {
+        self.items.push_front(Item::Event(event));
+    }
+
     /// Nobody takes events while peers come and go: inner closings and openings are left out as
     /// if the flaps between had not been, and of resizes and changes only the last counts.
     fn squeeze(&mut self) {

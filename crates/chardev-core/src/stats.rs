@@ -1,11 +1,16 @@
 //! Counters of one chardev, with absolute byte offsets since it was created.
 
 /// What happened to bytes and back ends so far. Plain numbers; a copy is a snapshot.
+///
+/// Every output byte is in one place: accepted + injected = delivered + discarded + overwritten +
+/// [`Chardev::output_pending`](crate::Chardev::output_pending), until the chardev is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Output bytes accepted from the front end: the absolute output offset.
     pub output_accepted: u64,
-    /// Output bytes handed to a back end.
+    /// Output bytes put into a ring buffer from outside (`ringbuf-write`).
+    pub output_injected: u64,
+    /// Output bytes handed to a back end, less those that a ring has overwritten since.
     pub output_delivered: u64,
     /// Output bytes dropped because nobody was there and the policy was `discard`.
     pub output_discarded: u64,

@@ -3,30 +3,11 @@
 use std::sync::Arc;
 
 use chardev_core::{
-    BackendEvent, BackendId, Change, ChangeError, ChardevRef, Event, FrontEnd, FrontEndHooks, Old,
-    Ready, Registry,
+    BackendEvent, BackendId, Change, ChangeError, ChardevRef, FrontEnd, FrontEndHooks, Old, Ready,
+    Registry,
 };
 
-use crate::rig::{Peer, SmallLog, Woken};
-
-/// Everything the front end can get now, events in angle brackets.
-fn everything(front: &FrontEnd) -> String {
-    let mut out = String::new();
-    loop {
-        let mut buf = [0; 3];
-        let count = front.read(&mut buf);
-        if count > 0 {
-            out.push_str(std::str::from_utf8(&buf[..count]).unwrap());
-        } else if let Some(event) = front.next_event() {
-            match event {
-                Event::Changed(_) => out.push_str("<Changed>"),
-                event => out.push_str(&format!("<{event:?}>")),
-            }
-        } else {
-            return out;
-        }
-    }
-}
+use crate::rig::{Peer, SmallLog, Woken, everything};
 
 fn change(chardev: &ChardevRef, id: u64, new: &Peer, old: Old) -> Result<(), ChangeError> {
     let change = Change::begin(chardev)?;

@@ -2,4 +2,5 @@
 
 mod change;
 mod rig;
+mod sim;
 mod tap;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Wake, Waker};
 
 use chardev_core::{
-    Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Late, LogSink, NewBackend, Ready,
-    Sent,
+    Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Event, FrontEnd, Late, LogSink,
+    NewBackend, Ready, Sent,
 };
 
 /// What the peer and the back end share.
@@ -178,6 +178,11 @@ impl Woken {
         (Arc::clone(&woken), Waker::from(woken))
     }
 
+    /// How often it was woken since it was last asked with [`Woken::take`].
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Whether it was woken since the last call.
     pub(crate) fn take(&self) -> bool {
         self.0.swap(0, Ordering::Relaxed) > 0
@@ -199,5 +204,24 @@ impl LogSink for SmallLog {
 
     fn watch(&mut self) {
         self.0.lock().unwrap().1 = true;
+    }
+}
+
+/// Everything the front end can get now, events in angle brackets.
+pub(crate) fn everything(front: &FrontEnd) -> String {
+    let mut out = String::new();
+    loop {
+        let mut buf = [0; 3];
+        let count = front.read(&mut buf);
+        if count > 0 {
+            out.push_str(std::str::from_utf8(&buf[..count]).unwrap());
+        } else if let Some(event) = front.next_event() {
+            match event {
+                Event::Changed(_) => out.push_str("<Changed>"),
+                event => out.push_str(&format!("<{event:?}>")),
+            }
+        } else {
+            return out;
+        }
     }
 }
