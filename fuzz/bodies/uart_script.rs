@@ -207,12 +207,7 @@ impl Guest {
 }
 
 fn change(chardev: &ChardevRef, host: &Host, id: u64) {
-    let mut new = NewBackend {
-        id: BackendId(id),
-        backend: Box::new(host.clone()),
-        closed: None,
-        log: None,
-    };
+    let mut new = NewBackend::new(BackendId(id), Box::new(host.clone()));
     let change = Change::begin(chardev).expect("nothing else changes it");
     let offer = change.offer(&mut new).expect("the port refuses nothing");
     drop(change.commit(offer, new, Old::Retire));

@@ -4,13 +4,18 @@
 //! never expecting it to wait. A back end tells of readiness out of band (see [`Ready`]) and of
 //! everything else through [`Backend::poll_event`].
 
+use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
 use bitflags::bitflags;
 
+use crate::chardev::{ChardevRef, WeakChardev};
 use crate::drain::Drain;
+use crate::event::Event;
+use crate::hub::Hub;
 use crate::line::{Answers, Line, ModemLines, TerminalSize};
+use crate::mux::Mux;
 use crate::ringbuf::RingBuffer;
 
 /// Names one back end among all that a chardev has had; never used twice.
@@ -60,6 +65,8 @@ pub enum BackendEvent {
     Break,
     /// The peer's terminal has this size.
     Resized(TerminalSize),
+    /// Something else that the front end is told as it stands.
+    Tell(Event),
 }
 
 /// One end of the world: a pty, a socket, a file …
@@ -133,13 +140,61 @@ pub trait Backend: Send {
         0
     }
 
-    /// The last step before the back end goes live, and the only one that touches what another
-    /// back end may be using: truncate the file, rename a listening socket into place.
+    /// The last step that can fail before the back end goes live, and the first that touches what
+    /// another back end may be using, such as putting a listening socket in its place.
     ///
     /// # Errors
     /// The cause in QEMU's words; the change is then refused and nothing has been touched.
     fn activate(&mut self) -> Result<(), String> {
         Ok(())
+    }
+
+    /// Undoes [`Backend::activate`], because another part of the same transaction failed.
+    fn deactivate(&mut self) {}
+
+    /// The back end is in the slot of `chardev` under `id`, for good. Here is what cannot be
+    /// undone: truncating a file, unlinking the name that was replaced.
+    fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {}
+
+    /// Gives a back end that is to replace this one, or may, a share of what both want: a
+    /// listening socket, the right to use stdio … `wanted` and the result are known to the kinds.
+    /// If the other one never goes live it lets go of its share and nothing has changed here.
+    fn lend(&mut self, _wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        None
+    }
+
+    /// Takes over the connected peer of `old` (`x-handover`); `false` if it cannot.
+    fn adopt(&mut self, _old: &mut dyn Backend) -> bool {
+        false
+    }
+
+    /// Ends without touching the peer, which another back end has [adopted](Backend::adopt).
+    fn hand_over(self: Box<Self>) {}
+
+    /// A front end was attached to the chardev, or detached from it.
+    fn set_attached(&mut self, _attached: bool) {}
+
+    /// The front end wants the focus of a multiplexer.
+    fn take_focus(&mut self) {}
+
+    /// Sends a break where input goes now; `false` leaves that to the chardev.
+    fn send_break(&mut self) -> bool {
+        false
+    }
+
+    /// The chardevs this back end rests on.
+    fn members(&self) -> Vec<ChardevRef> {
+        Vec::new()
+    }
+
+    /// The multiplexer inside, for the kind `mux`.
+    fn as_mux(&self) -> Option<&Mux> {
+        None
+    }
+
+    /// The hub inside, for the kind `hub`.
+    fn as_hub(&self) -> Option<&Hub> {
+        None
     }
 
     /// Hands out all input the peer has sent so far and nobody has read.

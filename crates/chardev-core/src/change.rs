@@ -6,19 +6,21 @@
 //!   └────────────┴── any failure or refusal ──┴─────────────┴─────▶ O as it was, no event seen
 //! ```
 //!
-//! Nothing before [`Change::commit`] is visible to the front end or to O. The commit is one
-//! straight run under the chardev's lock whose only fallible step comes first.
+//! Nothing before the [`commit`] is visible to the front end or to O, and nothing in it can fail
+//! after the first thing that is.
 
 use std::sync::Arc;
 
 use crate::backend::{Backend, BackendEvent, BackendId, Ready};
-use crate::chardev::{Chardev, ChardevRef, Closed, LogSink};
+use crate::chardev::{Chardev, ChardevRef, LogSink, WeakChardev};
+use crate::commit::{Step, commit};
 use crate::drain::Drainer;
 use crate::error::ChangeError;
 use crate::event::Event;
 use crate::frontend::FrontEndHooks;
 use crate::input::CARRY_LIMIT;
 use crate::line::Answers;
+use crate::policy::{Closed, PolicyChange};
 
 /// A change under way. Dropping it gives up: nothing has happened.
 #[derive(Debug)]
@@ -34,10 +36,29 @@ pub struct NewBackend {
     pub id: BackendId,
     /// The back end, open beside the old one.
     pub backend: Box<dyn Backend>,
-    /// The policy, if its options name one; else the chardev keeps its own.
-    pub closed: Option<Closed>,
+    /// What its options say about the policy; the chardev keeps the rest of its own.
+    pub policy: PolicyChange,
     /// The log, if its options name one; else the chardev keeps its own.
     pub log: Option<Box<dyn LogSink>>,
+    /// Whether it is to keep the old back end's connected peer (`x-handover`).
+    pub handover: bool,
+    /// What the old peer is to get at the end: the answer to the command, where the command came
+    /// over this very chardev.
+    pub last_words: Vec<u8>,
+}
+
+impl NewBackend {
+    /// `backend` with nothing else about it.
+    pub fn new(id: BackendId, backend: Box<dyn Backend>) -> Self {
+        NewBackend {
+            id,
+            backend,
+            policy: PolicyChange::default(),
+            log: None,
+            handover: false,
+            last_words: Vec::new(),
+        }
+    }
 }
 
 impl std::fmt::Debug for NewBackend {
@@ -126,13 +147,27 @@ impl Change {
     /// The last step of N failed, or the front end was replaced since it was asked; O is as it
     /// was and N is dropped.
     pub fn commit(
-        mut self,
+        self,
         offer: Offer,
         new: NewBackend,
         old: Old,
     ) -> Result<Vec<Drainer>, ChangeError> {
-        let chardev = self.chardev.clone();
-        let drainers = chardev.with(|machine| {
+        let step = Step::Change {
+            change: self,
+            offer,
+            new,
+            old,
+        };
+        commit(vec![step]).map_err(|refused| refused.error)
+    }
+
+    pub(crate) fn chardev(&self) -> &ChardevRef {
+        &self.chardev
+    }
+
+    /// Whether what was offered still stands.
+    pub(crate) fn check(&self, offer: &Offer) -> Result<(), ChangeError> {
+        self.chardev.with(|machine| {
             if machine.removed {
                 return Err(ChangeError::NotFound(self.label.clone()));
             }
@@ -146,11 +181,33 @@ impl Change {
             if !same_front {
                 return Err(ChangeError::Busy(self.label.clone()));
             }
-            check_backlog(machine)?;
-            machine.install(&chardev, offer, new, old)
-        })?;
+            check_backlog(machine)
+        })
+    }
+
+    /// N takes O's peer over, if there is one.
+    pub(crate) fn adopt(&self, new: &mut NewBackend) -> Result<(), ChangeError> {
+        self.chardev.with(|machine| {
+            new.handover = new.backend.adopt(&mut *machine.backend);
+            if new.handover || !machine.backend.is_open() {
+                return Ok(());
+            }
+            let reason = format!(
+                "x-handover: a {} cannot keep the peer of {}",
+                new.backend.kind(),
+                machine.backend.filename()
+            );
+            Err(ChangeError::Refused {
+                id: self.label.clone(),
+                reason,
+            })
+        })
+    }
+
+    pub(crate) fn install(mut self, offer: Offer, new: NewBackend, old: Old) -> Vec<Drainer> {
+        let chardev = self.chardev.clone();
         self.committed = true;
-        Ok(drainers)
+        chardev.with(|machine| machine.install(&chardev, offer, new, old))
     }
 }
 
@@ -196,49 +253,78 @@ impl Chardev {
         offer: Offer,
         mut new: NewBackend,
         old: Old,
-    ) -> Result<Vec<Drainer>, ChangeError> {
+    ) -> Vec<Drainer> {
         let mut answers = offer.answers;
         if self.line_generation != offer.generation {
             answers = new.backend.apply(&self.line);
         }
-        new.backend.activate().map_err(ChangeError::Open)?;
-
         self.collect_events();
-        let marker = self.cut_input();
+        let marker = self.cut_input(new.handover);
         self.keep_ring_content();
-        if let Some(closed) = new.closed {
-            self.closed = closed;
-        }
         if let Some(mut log) = new.log {
             log.activate();
             self.log = Some(log);
         }
         let old_id = std::mem::replace(&mut self.id, new.id);
-        let old_backend = std::mem::replace(&mut self.backend, new.backend);
-        self.backend.set_hold(self.closed == Closed::Hold);
+        let mut old_backend = std::mem::replace(&mut self.backend, new.backend);
+        self.set_policy(new.policy);
         let mut retired = Vec::new();
         match old {
+            _ if new.handover => {
+                old_backend.hand_over();
+                self.preface
+                    .reserve_capacity(self.preface.len() + new.last_words.len());
+                self.preface.push(&new.last_words);
+            }
             Old::Park if self.parked.is_none() => {
                 // It goes on being read when it comes back.
                 if let Some(marker) = marker {
                     self.input.settled(marker);
                 }
+                old_backend.set_attached(false);
                 self.parked = Some((old_id, old_backend));
             }
-            Old::Park => retired.push(Drainer::new(old_backend.retire(), this.clone(), marker)),
-            Old::Retire => {
-                retired.push(Drainer::new(old_backend.retire(), this.clone(), marker));
-                retired.extend(self.retire_parked(this));
+            Old::Park | Old::Retire => {
+                let mut drainer = self.drainer(old_backend, this, marker);
+                drainer.say(new.last_words);
+                retired.push(drainer);
+                if old == Old::Retire {
+                    retired.extend(self.retire_parked(this));
+                }
             }
         }
+        self.backend.go_live(&this.downgrade(), self.id);
+        self.backend.set_attached(self.front.is_some());
         self.go_live(answers);
-        Ok(retired)
+        retired
     }
 
-    /// All input the old peer has sent so far comes before anything from the new one.
-    fn cut_input(&mut self) -> Option<u64> {
+    /// A chardev that was prepared beside others goes live with them.
+    pub(crate) fn begin_life(&mut self, this: &WeakChardev) {
+        self.live = true;
+        self.look_again();
+        self.backend.go_live(this, self.id);
+        if let Some(log) = &mut self.log {
+            log.activate();
+        }
+    }
+
+    fn drainer(
+        &self,
+        backend: Box<dyn Backend>,
+        this: &ChardevRef,
+        marker: Option<u64>,
+    ) -> Drainer {
+        let mut drainer = Drainer::new(backend.retire(), this.clone(), marker);
+        drainer.set_limit(self.policy.drain);
+        drainer
+    }
+
+    /// All input the old peer has sent so far comes before anything from the new one. What a peer
+    /// that stays has under way will come from the new back end.
+    fn cut_input(&mut self, peer_stays: bool) -> Option<u64> {
         let (unread, more) = self.backend.cut_input();
-        self.push_cut(unread, more)
+        self.push_cut(unread, more && !peer_stays)
     }
 
     /// Input of a back end that is replaced. Its peer may have come only just now, and is shown
@@ -278,7 +364,7 @@ impl Chardev {
         }
         let (unread, more) = parked.cut_input();
         let marker = self.push_cut(unread, more);
-        Some(Drainer::new(parked.retire(), this.clone(), marker))
+        Some(self.drainer(parked, this, marker))
     }
 
     /// The back end in the slot is new: show what differs, flush what waited, wake everybody.
@@ -305,7 +391,8 @@ impl Chardev {
         let temporary = std::mem::replace(&mut self.backend, backend);
         drop(temporary);
         let answers = self.backend.apply(&self.line);
-        self.backend.set_hold(self.closed == Closed::Hold);
+        self.backend.set_hold(self.policy.closed == Closed::Hold);
+        self.backend.set_attached(self.front.is_some());
         self.go_live(answers);
     }
 
@@ -315,7 +402,7 @@ impl Chardev {
         self.tap.end(&mut self.wakes);
         self.id = BackendId(u64::MAX);
         let old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
-        let mut drainers = vec![Drainer::new(old.retire(), this.clone(), None)];
+        let mut drainers = vec![self.drainer(old, this, None)];
         drainers.extend(self.retire_parked(this));
         self.stats.output_undrained += self.preface.take(usize::MAX).len() as u64;
         self.show_open(false);

@@ -5,6 +5,7 @@
 //! end directly, so with nothing queued a write goes from the caller's buffers to the
 //! descriptor with no copy in between.
 
+use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,19 +16,11 @@ use crate::event::Event;
 use crate::frontend::FrontEndHooks;
 use crate::input::InputQueue;
 use crate::line::{Answers, Line, TerminalSize};
+use crate::mux::Mux;
+use crate::policy::{Closed, Policy, PolicyChange};
 use crate::ringbuf::RingBuffer;
 use crate::stats::Stats;
 use crate::tap::Tap;
-
-/// What happens to output while nobody is there to take it (`x-closed`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Closed {
-    /// It is dropped and counted, as QEMU does (uncounted).
-    #[default]
-    Discard,
-    /// The front end waits.
-    Hold,
-}
 
 /// A copy of all output, such as a log file.
 pub trait LogSink: Send {
@@ -57,7 +50,7 @@ pub struct Chardev {
     pub(crate) parked: Option<(BackendId, Box<dyn Backend>)>,
     /// Whether the last opened/closed event put in the queue was an opening.
     pub(crate) shown_open: bool,
-    pub(crate) closed: Closed,
+    pub(crate) policy: Policy,
     pub(crate) line: Line,
     pub(crate) line_generation: u64,
     pub(crate) size: Option<TerminalSize>,
@@ -71,6 +64,12 @@ pub struct Chardev {
     pub(crate) tap: Tap,
     pub(crate) changing: bool,
     pub(crate) removed: bool,
+    /// A transaction is being decided: for a moment nothing is taken and nothing given.
+    pub(crate) frozen: bool,
+    /// It is in use, not only being prepared.
+    pub(crate) live: bool,
+    /// What was reported or tried meanwhile, to be looked at afterwards.
+    missed: Option<Ready>,
     pub(crate) wakes: Vec<Waker>,
 }
 
@@ -97,11 +96,27 @@ impl ChardevRef {
     pub fn new(
         label: &str,
         id: BackendId,
-        mut backend: Box<dyn Backend>,
-        closed: Closed,
+        backend: Box<dyn Backend>,
+        policy: impl Into<Policy>,
         log: Option<Box<dyn LogSink>>,
     ) -> Self {
-        backend.set_hold(closed == Closed::Hold);
+        let chardev = ChardevRef::prepare(label, id, backend, policy, log);
+        let weak = chardev.downgrade();
+        chardev.with(|chardev| chardev.begin_life(&weak));
+        chardev
+    }
+
+    /// A chardev that becomes live as a [`Step::Add`](crate::Step::Add); until then it takes and
+    /// gives nothing.
+    pub fn prepare(
+        label: &str,
+        id: BackendId,
+        mut backend: Box<dyn Backend>,
+        policy: impl Into<Policy>,
+        log: Option<Box<dyn LogSink>>,
+    ) -> Self {
+        let policy = policy.into();
+        backend.set_hold(policy.closed == Closed::Hold);
         let shown_open = backend.is_open();
         ChardevRef(Arc::new(Mutex::new(Chardev {
             label: label.to_owned(),
@@ -109,7 +124,7 @@ impl ChardevRef {
             backend,
             parked: None,
             shown_open,
-            closed,
+            policy,
             line: Line::default(),
             line_generation: 0,
             size: None,
@@ -122,6 +137,9 @@ impl ChardevRef {
             tap: Tap::default(),
             changing: false,
             removed: false,
+            frozen: false,
+            live: false,
+            missed: None,
             wakes: Vec::new(),
         })))
     }
@@ -139,6 +157,20 @@ impl ChardevRef {
             waker.wake();
         }
         result
+    }
+
+    /// Whether both refer to the same chardev.
+    pub fn is(&self, other: &ChardevRef) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether this chardev is `other` or rests on it, over multiplexers and hubs.
+    pub fn rests_on(&self, other: &ChardevRef) -> bool {
+        self.is(other)
+            || self
+                .with(|chardev| chardev.backend.members())
+                .iter()
+                .any(|member| member.rests_on(other))
     }
 
     /// A reference that does not keep the chardev alive.
@@ -167,7 +199,12 @@ impl Chardev {
 
     /// Whether a front end is attached and open (QEMU's `frontend-open`).
     pub fn frontend_open(&self) -> bool {
-        self.line.open
+        self.line.open || self.backend.as_mux().is_some_and(Mux::is_line_open)
+    }
+
+    /// Whether a front end is attached, be it over a multiplexer.
+    pub(crate) fn is_used(&self) -> bool {
+        self.front.is_some() || self.backend.as_mux().is_some_and(|mux| mux.attached() > 0)
     }
 
     /// The counters.
@@ -185,12 +222,36 @@ impl Chardev {
         self.backend.ring().map(|ring| ring.len())
     }
 
+    /// The policy.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Changes the policy from here on. A front end that waited looks again; what a smaller
+    /// history has no room for is dropped and counted.
+    pub fn set_policy(&mut self, change: PolicyChange) {
+        let old = self.policy;
+        self.policy = old.with(change);
+        self.backend.set_hold(self.policy.closed == Closed::Hold);
+        if self.policy.history < old.history && self.policy.closed == Closed::History {
+            let lost = self.preface.set_capacity(self.policy.history);
+            self.stats.output_overwritten += lost as u64;
+        }
+        self.wake(Ready::WRITE);
+    }
+
+    /// What another back end may have of the one in the slot; see [`Backend::lend`].
+    pub fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        let lent = self.backend.lend(wanted);
+        lent.or_else(|| self.parked.as_mut()?.1.lend(wanted))
+    }
+
     /// Readiness or news of the back end `id`; one that is not in the slot is ignored.
     pub fn handle_ready(&mut self, id: BackendId, ready: Ready) {
         if id == BackendId::LOG {
             self.wake(Ready::WRITE);
         }
-        if id != self.id {
+        if id != self.id || self.misses(ready) {
             return;
         }
         self.backend.update(ready);
@@ -206,7 +267,9 @@ impl Chardev {
 
     /// Sends a break to the front end (`chardev-send-break`).
     pub fn send_break(&mut self) {
-        self.push_event(Event::Break);
+        if !self.backend.send_break() {
+            self.push_event(Event::Break);
+        }
     }
 
     /// The peer's terminal has a new size.
@@ -239,9 +302,34 @@ impl Chardev {
         Some(())
     }
 
+    fn is_still(&self) -> bool {
+        self.frozen || !self.live
+    }
+
+    /// Whether it is still; then `ready` is looked at once it is not any more.
+    fn misses(&mut self, ready: Ready) -> bool {
+        if self.is_still() {
+            self.missed = Some(self.missed.unwrap_or(Ready::empty()) | ready);
+        }
+        self.is_still()
+    }
+
+    /// What was ready before anybody listened is looked at after the transaction.
+    pub(crate) fn look_again(&mut self) {
+        self.missed = Some(Ready::READ | Ready::WRITE);
+    }
+
+    /// The transaction has been decided: life goes on.
+    pub(crate) fn thaw(&mut self) {
+        self.frozen = false;
+        if let Some(ready) = self.missed.take().filter(|_| self.live) {
+            self.handle_ready(self.id, ready);
+        }
+    }
+
     pub(crate) fn write(&mut self, bufs: &[IoSlice<'_>]) -> usize {
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if total == 0 {
+        if total == 0 || self.misses(Ready::WRITE) {
             return 0;
         }
         let Some(log) = &mut self.log else {
@@ -297,7 +385,7 @@ impl Chardev {
         self.backend.watch(Ready::WRITE);
         let (id, was_open) = (self.id, self.backend.is_open());
         self.collect_events();
-        if self.closed == Closed::Hold {
+        if self.policy.closed == Closed::Hold {
             return 0;
         }
         if (self.id != id || self.backend.is_open() != was_open) && self.preface.is_empty() {
@@ -315,21 +403,80 @@ impl Chardev {
                 Sent::NoPeer => {}
             }
         }
+        if self.policy.closed == Closed::History {
+            return self.remember(bufs, total);
+        }
         self.stats.output_discarded += total as u64;
+        total
+    }
+
+    /// Keeps the newest output for the next peer.
+    fn remember(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
+        let capacity = self.policy.history.max(self.preface.len());
+        self.preface.set_capacity(capacity);
+        for buf in bufs {
+            self.stats.output_overwritten += self.preface.push_overwriting(buf) as u64;
+        }
         total
     }
 
     /// Older output still waits for its first reader. Where the policy is to discard, the ring
     /// goes on as the ring it was: it keeps the newest bytes, and the front end never waits.
     fn write_behind_preface(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
-        if self.closed == Closed::Hold || self.backend.is_open() {
+        if self.policy.closed == Closed::Hold || self.backend.is_open() {
             self.backend.watch(Ready::WRITE);
             return 0;
+        }
+        if self.policy.closed == Closed::History {
+            return self.remember(bufs, total);
         }
         for buf in bufs {
             self.stats.output_overwritten += self.preface.push_overwriting(buf) as u64;
         }
         total
+    }
+
+    /// How much [`Chardev::spool`] would take care of now.
+    pub(crate) fn spool_room(&mut self, limit: usize) -> usize {
+        let log = self.log.as_ref().map_or(usize::MAX, |log| log.room());
+        if self.misses(Ready::WRITE) {
+            return 0;
+        }
+        let room = match self.policy.closed {
+            Closed::Hold => limit.saturating_sub(self.preface.len()),
+            Closed::Discard | Closed::History => usize::MAX,
+        };
+        if log == 0 {
+            self.log.iter_mut().for_each(|log| log.watch());
+        }
+        room.min(log)
+    }
+
+    /// Writes for somebody who does not wait: what the peer does not take now is kept, up to
+    /// `limit` bytes, and beyond that the policy decides. Takes care of all of `bufs`, of which
+    /// there must be room for.
+    pub(crate) fn spool(&mut self, bufs: &[IoSlice<'_>], limit: usize) {
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let taken = self.write(bufs);
+        if taken == total {
+            return;
+        }
+        let rest = skip(bufs, taken);
+        let offset = self.stats.output_accepted;
+        self.tap.push(offset, &rest, total - taken, &mut self.wakes);
+        self.stats.output_accepted += (total - taken) as u64;
+        let keep = limit.max(self.preface.len());
+        self.preface.set_capacity(keep);
+        for rest in rest {
+            self.log.iter_mut().for_each(|log| log.push(&rest));
+            if self.policy.closed == Closed::History {
+                self.stats.output_overwritten += self.preface.push_overwriting(&rest) as u64;
+            } else {
+                let kept = self.preface.push(&rest);
+                self.stats.output_discarded += (rest.len() - kept) as u64;
+            }
+        }
+        self.flush_preface();
     }
 
     pub(crate) fn flush_preface(&mut self) {
@@ -373,7 +520,7 @@ impl Chardev {
     }
 
     fn read_now(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        if bufs.iter().all(|buf| buf.is_empty()) {
+        if bufs.iter().all(|buf| buf.is_empty()) || self.misses(Ready::READ) {
             return 0;
         }
         loop {
@@ -405,6 +552,9 @@ impl Chardev {
     }
 
     pub(crate) fn next_event(&mut self) -> Option<Event> {
+        if self.misses(Ready::READ) {
+            return None;
+        }
         if self.input.is_empty() {
             self.collect_events();
         }
@@ -440,6 +590,7 @@ impl Chardev {
                 }
                 BackendEvent::Break => self.push_event(Event::Break),
                 BackendEvent::Resized(size) => self.resize(size),
+                BackendEvent::Tell(event) => self.push_event(event),
             }
         }
     }
@@ -509,7 +660,7 @@ impl Chardev {
 }
 
 /// The first `count` bytes of `bufs`.
-fn limit<'a>(bufs: &'a [IoSlice<'_>], mut count: usize) -> Vec<IoSlice<'a>> {
+pub(crate) fn limit<'a>(bufs: &'a [IoSlice<'_>], mut count: usize) -> Vec<IoSlice<'a>> {
     let mut limited = Vec::with_capacity(bufs.len());
     for buf in bufs {
         if count == 0 {
@@ -520,4 +671,17 @@ fn limit<'a>(bufs: &'a [IoSlice<'_>], mut count: usize) -> Vec<IoSlice<'a>> {
         limited.push(IoSlice::new(part));
     }
     limited
+}
+
+/// `bufs` without the first `count` bytes.
+fn skip<'a>(bufs: &'a [IoSlice<'_>], mut count: usize) -> Vec<IoSlice<'a>> {
+    let mut rest = Vec::with_capacity(bufs.len());
+    for buf in bufs {
+        let skipped = buf.len().min(count);
+        count -= skipped;
+        if skipped < buf.len() {
+            rest.push(IoSlice::new(&buf[skipped..]));
+        }
+    }
+    rest
 }

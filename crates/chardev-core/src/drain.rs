@@ -51,6 +51,12 @@ pub trait Drain: Send {
         Late::End
     }
 
+    /// Gives the peer something more and returns how much was taken: the answer to the command
+    /// that replaced the back end.
+    fn send(&mut self, _bytes: &[u8]) -> usize {
+        0
+    }
+
     /// Tells the peer that no more output follows.
     fn half_close(&mut self) {}
 }
@@ -91,6 +97,7 @@ pub struct Drainer {
     phase_began: Option<Duration>,
     last_progress: Duration,
     settled_bytes: usize,
+    last_words: Vec<u8>,
     pending: u64,
     progress: u64,
     pause: Duration,
@@ -126,9 +133,23 @@ impl Drainer {
             phase_began: None,
             last_progress: Duration::ZERO,
             settled_bytes: 0,
+            last_words: Vec::new(),
             pending: u64::MAX,
             progress: 0,
             pause: POLL_MIN,
+        }
+    }
+
+    /// Adds what the peer is to get after everything else.
+    pub(crate) fn say(&mut self, last_words: Vec<u8>) {
+        self.last_words = last_words;
+        self.send_last_words();
+    }
+
+    fn send_last_words(&mut self) {
+        if !self.last_words.is_empty() {
+            let count = self.drain.send(&self.last_words);
+            self.last_words.drain(..count);
         }
     }
 
@@ -203,7 +224,8 @@ impl Drainer {
 
     fn deliver(&mut self, now: Duration) -> Option<Phase> {
         self.discard_late();
-        let pending = self.drain.pending();
+        self.send_last_words();
+        let pending = self.drain.pending() + self.last_words.len() as u64;
         let progress = self.drain.progress();
         if pending != self.pending || progress != self.progress {
             self.last_progress = now;

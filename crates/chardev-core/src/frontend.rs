@@ -69,7 +69,8 @@ impl FrontEnd {
             if chardev.removed {
                 return Err(AttachError::NotFound(chardev.label.clone()));
             }
-            if chardev.front.is_some() {
+            // While a transaction is being decided nobody new can be asked.
+            if chardev.front.is_some() || chardev.frozen {
                 return Err(AttachError::InUse(chardev.label.clone()));
             }
             chardev.collect_events();
@@ -79,6 +80,7 @@ impl FrontEnd {
                 read_waker: None,
                 write_waker: None,
             });
+            chardev.backend.set_attached(true);
             // Input may wait whose peer has left: it is shown between an opening and a closing.
             chardev.shown_open = !chardev.input.is_empty();
             if chardev.shown_open {
@@ -86,6 +88,7 @@ impl FrontEnd {
             }
             let open = chardev.backend.is_open();
             chardev.show_open(open);
+            chardev.collect_events();
             Ok(())
         })?;
         Ok(FrontEnd {
@@ -268,7 +271,17 @@ impl FrontEnd {
 
     /// Asks a multiplexer for the focus; nothing to do on other back ends.
     #[doc(alias = "qemu_chr_fe_take_focus")]
-    pub fn take_focus(&self) {}
+    pub fn take_focus(&self) {
+        self.chardev.with(|chardev| {
+            chardev.backend.take_focus();
+            chardev.collect_events();
+        });
+    }
+
+    /// The chardev this is the front end of.
+    pub(crate) fn chardev(&self) -> &ChardevRef {
+        &self.chardev
+    }
 
     /// The size of the peer's terminal, if one was told.
     pub fn size(&self) -> Option<TerminalSize> {
@@ -280,7 +293,7 @@ impl FrontEnd {
         self.chardev.with(|chardev| chardev.stats)
     }
 
-    fn set_line(&self, change: impl FnOnce(&mut Line)) -> Answers {
+    pub(crate) fn set_line(&self, change: impl FnOnce(&mut Line)) -> Answers {
         self.chardev.with(|chardev| chardev.set_line(change))
     }
 }
@@ -293,6 +306,7 @@ impl Drop for FrontEnd {
                 line.open = false;
                 line.break_on = false;
             });
+            chardev.backend.set_attached(false);
             chardev.front = None;
             chardev.fds.clear();
             chardev.input.clear_events();

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::{Backend, Ready, Sent};
 use crate::chardev::ChardevRef;
+use crate::commit::{Step, commit};
 use crate::drain::{Drain, Drainer, NothingToDrain};
 use crate::error::{AddError, RemoveError};
 
@@ -67,20 +68,33 @@ impl Registry {
     /// Removes the chardev called `id`; the drainers deliver what its back end accepted.
     ///
     /// # Errors
+    /// As [`Registry::begin_removal`].
+    pub fn remove(&self, id: &str) -> Result<Vec<Drainer>, RemoveError> {
+        let removal = self.begin_removal(id)?;
+        commit(vec![Step::Remove(removal)]).map_err(|_| RemoveError::Busy(id.to_owned()))
+    }
+
+    /// Prepares the removal of the chardev called `id`. Dropping it gives up.
+    ///
+    /// # Errors
     /// [`RemoveError::NotFound`], or [`RemoveError::Busy`] while a front end is attached or a
     /// change is under way.
-    pub fn remove(&self, id: &str) -> Result<Vec<Drainer>, RemoveError> {
+    pub fn begin_removal(&self, id: &str) -> Result<Removal, RemoveError> {
         let chardev = self
             .get(id)
             .ok_or_else(|| RemoveError::NotFound(id.to_owned()))?;
-        let drainers = chardev.with(|machine| {
-            if machine.front.is_some() || machine.changing || machine.removed {
+        chardev.with(|machine| {
+            if machine.is_used() || machine.changing || machine.removed {
                 return Err(RemoveError::Busy(id.to_owned()));
             }
-            Ok(machine.retire(&chardev))
+            machine.changing = true;
+            Ok(())
         })?;
-        self.forget(id);
-        Ok(drainers)
+        Ok(Removal {
+            registry: self.clone(),
+            id: id.to_owned(),
+            chardev,
+        })
     }
 
     /// Takes every chardev out of service, front end or not, for the end of the process.
@@ -99,6 +113,42 @@ impl Registry {
     fn forget(&self, id: &str) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|entry| entry.id != id);
+    }
+}
+
+/// A chardev about to be removed.
+#[derive(Debug)]
+pub struct Removal {
+    registry: Registry,
+    id: String,
+    chardev: ChardevRef,
+}
+
+impl Removal {
+    pub(crate) fn chardev(&self) -> &ChardevRef {
+        &self.chardev
+    }
+
+    /// Whether nobody has begun to use it since.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let busy = self
+            .chardev
+            .with(|machine| machine.is_used() || machine.removed);
+        match busy {
+            true => Err(RemoveError::Busy(self.id.clone()).to_string()),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn carry_out(self) -> Vec<Drainer> {
+        self.registry.forget(&self.id);
+        self.chardev.with(|machine| machine.retire(&self.chardev))
+    }
+}
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        self.chardev.with(|machine| machine.changing = false);
     }
 }
 

@@ -30,6 +30,14 @@ impl RingBuffer {
         self.capacity = self.capacity.max(capacity);
     }
 
+    /// Sets the capacity and returns how many of the oldest bytes were lost to that.
+    pub fn set_capacity(&mut self, capacity: usize) -> usize {
+        self.capacity = capacity;
+        let lost = self.bytes.len().saturating_sub(capacity);
+        self.bytes.drain(..lost);
+        lost
+    }
+
     /// Bytes held now.
     pub fn len(&self) -> usize {
         self.bytes.len()

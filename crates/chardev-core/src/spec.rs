@@ -86,10 +86,34 @@ pub const COMMON_OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "x-closed",
         cli: "x-closed",
-        ty: OptionType::Enum(&["discard", "hold"]),
+        ty: OptionType::Enum(&["discard", "hold", "history"]),
         required: false,
         missing: "",
-        help: "output while nobody is there to take it: discard (counted; the default) or hold (the front end waits)",
+        help: "output while nobody is there to take it: discard (counted; the default), hold (the front end waits) or history (the newest bytes are kept for the next peer)",
+    },
+    OptionSpec {
+        name: "x-history",
+        cli: "x-history",
+        ty: OptionType::Size,
+        required: false,
+        missing: "",
+        help: "bytes that x-closed=history keeps, up to 1 GiB (default 1M)",
+    },
+    OptionSpec {
+        name: "x-drain-ms",
+        cli: "x-drain-ms",
+        ty: OptionType::Int,
+        required: false,
+        missing: "",
+        help: "after a change, how long the old peer may take nothing before the rest of what it was given is counted as lost (default 30000)",
+    },
+    OptionSpec {
+        name: "x-handover",
+        cli: "x-handover",
+        ty: OptionType::Bool,
+        required: false,
+        missing: "",
+        help: "in a change: keep the connected peer, if the transport is the same and only options differ (default off)",
     },
 ];
 

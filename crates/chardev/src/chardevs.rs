@@ -4,22 +4,21 @@ use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use chardev_core::spec::{OptionValue, Options, SocketAddress};
+use chardev_core::spec::Options;
 use chardev_core::{
-    AddError, AttachError, BackendId, Change, ChangeError, Chardev, ChardevRef, Closed, DrainStep,
-    Drainer, FrontEnd, FrontEndHooks, LogSink, NewBackend, Old, Registry, RemoveError, Stats,
-    TerminalSize,
+    AddError, AttachError, Backend, BackendId, ChangeError, Chardev, ChardevRef, DrainStep,
+    Drainer, FrontEnd, FrontEndHooks, Hub, MuxHost, PolicyChange, Registry, RemoveError, Stats,
+    Step, TerminalSize, commit,
 };
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
-use crate::back::{FdSource, KINDS, OneFd, OpenContext};
-use crate::port::Port;
+use crate::back::{FdSource, OneFd};
 use crate::reactor::Reactor;
-use crate::writer;
+use crate::{scene, writer};
 
 /// All chardevs, and the thread that does their I/O. Clones share everything; the thread ends
 /// with the last of them.
@@ -29,11 +28,16 @@ pub struct Chardevs {
     shared: Arc<Shared>,
 }
 
+/// What all chardevs of a process have in common.
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     runtime: Handle,
     reactor: Arc<Reactor>,
     next_backend: AtomicU64,
+    began: Instant,
+    /// The byte before a command key of a multiplexer.
+    escape: AtomicU8,
+    quit: Notify,
     /// Dropped with the last `Chardevs`, which ends the I/O thread.
     _stop: oneshot::Sender<()>,
 }
@@ -107,6 +111,9 @@ impl Chardevs {
             runtime: handle,
             reactor,
             next_backend: AtomicU64::new(1),
+            began: Instant::now(),
+            escape: AtomicU8::new(1),
+            quit: Notify::new(),
             _stop: stop,
         };
         Ok(Chardevs {
@@ -126,25 +133,16 @@ impl Chardevs {
         options: &Options,
         fds: Arc<dyn FdSource>,
     ) -> Result<Info, AddError> {
-        let failed = |cause| AddError::Open {
+        let mut scene = self.scene(Vec::new());
+        let step = self.prepare_add(id, options, fds, &mut scene).await?;
+        commit(vec![step]).map_err(|refused| AddError::Open {
             id: id.to_owned(),
-            cause,
-        };
-        let reservation = self.registry.reserve(id)?;
-        let port = self.new_port(id);
-        let mut new = self.open(&port, options, fds).await.map_err(failed)?;
-        new.backend.activate().map_err(failed)?;
-        let log = new.log.map(|mut log| {
-            log.activate();
-            log
-        });
-        let closed = new.closed.unwrap_or_default();
-        let chardev = ChardevRef::new(id, port.id(), new.backend, closed, log);
-        port.connect(&chardev);
-        port.kick(chardev_core::Ready::all());
-        let info = chardev.with(|chardev| Info::of(chardev));
-        reservation.fill(chardev);
-        Ok(info)
+            cause: refused.error.to_string(),
+        })?;
+        self.info(id).ok_or_else(|| AddError::Open {
+            id: id.to_owned(),
+            cause: "it was removed at once".to_owned(),
+        })
     }
 
     /// Replaces the back end of chardev `id` (`chardev-change`): whole or not at all. Dropping
@@ -159,14 +157,28 @@ impl Chardevs {
         options: &Options,
         fds: Arc<dyn FdSource>,
     ) -> Result<Info, ChangeError> {
-        let chardev = self.chardev(id)?;
-        let change = Change::begin(&chardev)?;
-        let port = self.new_port(id);
-        let opened = self
-            .open(&port, options, fds)
+        self.change_answering(id, options, fds, |_| Vec::new())
             .await
-            .map_err(ChangeError::Open)?;
-        self.finish_change(&chardev, change, &port, opened, Old::Retire)
+    }
+
+    /// [`Chardevs::change`], and the peer of the old back end is told what `answer` makes: for a
+    /// command that came over the very chardev it changes. It is not told if nothing changed.
+    ///
+    /// # Errors
+    /// As [`Chardevs::change`].
+    pub async fn change_answering(
+        &self,
+        id: &str,
+        options: &Options,
+        fds: Arc<dyn FdSource>,
+        answer: impl FnOnce(&Info) -> Vec<u8>,
+    ) -> Result<Info, ChangeError> {
+        let leaving = self.registry.get(id).into_iter().collect();
+        let scene = self.scene(leaving);
+        let steps = self
+            .prepare_change(id, options, fds, &scene, answer)
+            .await?;
+        self.carry_out(id, steps)
     }
 
     /// Puts a connected stream socket in front of chardev `id`'s back end until its peer leaves;
@@ -175,44 +187,57 @@ impl Chardevs {
     /// # Errors
     /// As [`Chardevs::change`].
     pub async fn attach_peer(&self, id: &str, fd: OwnedFd) -> Result<(), ChangeError> {
-        let chardev = self.chardev(id)?;
-        let change = Change::begin(&chardev)?;
-        let port = self.new_port(id);
-        let options = Options::new("socket")
-            .with(
-                "addr",
-                OptionValue::Address(SocketAddress::Fd("peer".to_owned())),
-            )
-            .with("server", OptionValue::Bool(false));
-        let fds = Arc::new(OneFd::new(fd));
-        let opened = self
-            .open(&port, &options, fds)
-            .await
-            .map_err(ChangeError::Open)?;
-        self.finish_change(&chardev, change, &port, opened, Old::Park)?;
+        let step = self.prepare_attach(id, Arc::new(OneFd::new(fd))).await?;
+        self.carry_out(id, vec![step]).map(drop)
+    }
+
+    fn carry_out(&self, id: &str, steps: Vec<Step>) -> Result<Info, ChangeError> {
+        for drainer in commit(steps).map_err(|refused| refused.error)? {
+            self.drain(drainer);
+        }
+        self.info(id)
+            .ok_or_else(|| ChangeError::NotFound(id.to_owned()))
+    }
+
+    /// Changes the policy of chardev `id` from here on (`x-chardev-set`).
+    ///
+    /// # Errors
+    /// There is no such chardev.
+    pub fn set_policy(&self, id: &str, change: PolicyChange) -> Result<(), ChangeError> {
+        self.chardev(id)?.with(|chardev| chardev.set_policy(change));
         Ok(())
     }
 
-    fn finish_change(
-        &self,
-        chardev: &ChardevRef,
-        change: Change,
-        port: &Port,
-        opened: Opened,
-        old: Old,
-    ) -> Result<Info, ChangeError> {
-        let mut new = NewBackend {
-            id: port.id(),
-            backend: opened.backend,
-            closed: opened.closed,
-            log: opened.log,
-        };
-        let offer = change.offer(&mut new)?;
-        port.connect(chardev);
-        for drainer in change.commit(offer, new, old)? {
-            self.drain(drainer);
+    /// Makes chardev `member` a member of the hub `id`: it gets all output from here on.
+    ///
+    /// # Errors
+    /// Names what is missing or in use.
+    pub fn hub_add(&self, id: &str, member: &str) -> Result<(), String> {
+        let (chardev, hub) = self.hub(id)?;
+        let mut scene = self.scene(Vec::new());
+        scene.target = Some(chardev);
+        let missing = format!("hub: chardev can't be found by id '{member}'");
+        hub.add(scene.link(member, missing)?);
+        Ok(())
+    }
+
+    /// Takes chardev `member` out of the hub `id`; it lives on, unattached.
+    ///
+    /// # Errors
+    /// Names what is missing.
+    pub fn hub_remove(&self, id: &str, member: &str) -> Result<(), String> {
+        let (_, hub) = self.hub(id)?;
+        match hub.remove(member) {
+            true => Ok(()),
+            false => Err(format!("Chardev '{member}' is not a member of hub '{id}'")),
         }
-        Ok(chardev.with(|chardev| Info::of(chardev)))
+    }
+
+    fn hub(&self, id: &str) -> Result<(ChardevRef, Hub), String> {
+        let chardev = self.chardev(id).map_err(|error| error.to_string())?;
+        let hub = chardev.with(|chardev| chardev.backend().as_hub().cloned());
+        let hub = hub.ok_or_else(|| format!("Chardev '{id}' is not a hub"))?;
+        Ok((chardev, hub))
     }
 
     /// Removes chardev `id` (`chardev-remove`); its peer still gets everything accepted.
@@ -229,7 +254,7 @@ impl Chardevs {
     /// Attaches a front end to chardev `id`.
     ///
     /// # Errors
-    /// There is none, or it has a front end.
+    /// There is none, or it has a front end and is no multiplexer.
     pub fn front_end(
         &self,
         id: &str,
@@ -239,7 +264,7 @@ impl Chardevs {
             .registry
             .get(id)
             .ok_or_else(|| AttachError::NotFound(id.to_owned()))?;
-        FrontEnd::attach(&chardev, hooks)
+        scene::attach(&self.shared, &chardev, hooks)
     }
 
     /// All chardevs in the order they were created (`query-chardev`).
@@ -305,6 +330,17 @@ impl Chardevs {
         bytes.ok_or_else(|| RingError::NotRing(id.to_owned()))
     }
 
+    /// Sets the byte that comes before a command key in multiplexers opened from here on (`-echr`);
+    /// it is 1, Ctrl-A, at first.
+    pub fn set_escape(&self, escape: u8) {
+        self.shared.escape.store(escape, Ordering::Relaxed);
+    }
+
+    /// Waits until somebody asks a multiplexer to end the program.
+    pub async fn quit_requested(&self) {
+        self.shared.quit.notified().await;
+    }
+
     /// The I/O thread, for front ends that are tasks.
     pub fn runtime(&self) -> &Handle {
         &self.shared.runtime
@@ -346,54 +382,20 @@ impl Chardevs {
             .ok_or_else(|| ChangeError::NotFound(id.to_owned()))
     }
 
-    fn new_port(&self, id: &str) -> Port {
-        let backend = BackendId(self.shared.next_backend.fetch_add(1, Ordering::Relaxed));
-        let reactor = Arc::clone(&self.shared.reactor);
-        Port::new(backend, id, reactor, self.shared.runtime.clone())
+    pub(crate) fn info(&self, id: &str) -> Option<Info> {
+        Some(self.registry.get(id)?.with(|chardev| Info::of(chardev)))
     }
 
-    async fn open(
-        &self,
-        port: &Port,
-        options: &Options,
-        fds: Arc<dyn FdSource>,
-    ) -> Result<Opened, String> {
-        let kind = KINDS
-            .iter()
-            .find(|kind| kind.spec.name == options.kind())
-            .ok_or_else(|| format!("'{}' is not a valid char driver name", options.kind()))?;
-        let closed = match options.str("x-closed") {
-            None => None,
-            Some("hold") => Some(Closed::Hold),
-            Some("discard") => Some(Closed::Discard),
-            Some(other) => {
-                return Err(format!(
-                    "Parameter 'x-closed' does not accept value '{other}'"
-                ));
-            }
-        };
-        let log = match options.str("logfile") {
-            None => None,
-            Some(path) => Some(writer::open_log(
-                path,
-                options.bool_or("logappend", false),
-                &port.for_log(),
-            )?),
-        };
-        let context = OpenContext {
-            port: port.clone(),
-            fds,
-        };
-        let backend = (kind.open)(options, &context).await?;
-        Ok(Opened {
-            backend,
-            closed,
-            log,
-        })
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Lets a retired back end deliver what it accepted, in the background.
-    fn drain(&self, mut drainer: Drainer) -> tokio::task::JoinHandle<()> {
+    pub(crate) fn drain(&self, mut drainer: Drainer) -> tokio::task::JoinHandle<()> {
         self.shared.runtime.spawn(async move {
             let began = Instant::now();
             while let DrainStep::Again(pause) = drainer.poll(began.elapsed()) {
@@ -403,20 +405,44 @@ impl Chardevs {
     }
 }
 
-/// A back end that is open and not yet live.
-struct Opened {
-    backend: Box<dyn chardev_core::Backend>,
-    closed: Option<Closed>,
-    log: Option<Box<dyn LogSink>>,
+impl Shared {
+    pub(crate) fn next_backend(&self) -> BackendId {
+        BackendId(self.next_backend.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn reactor(&self) -> &Arc<Reactor> {
+        &self.reactor
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn escape(&self) -> u8 {
+        self.escape.load(Ordering::Relaxed)
+    }
+}
+
+impl MuxHost for Shared {
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn quit(&self) {
+        self.quit.notify_one();
+    }
 }
 
 impl Info {
     fn of(chardev: &Chardev) -> Self {
-        let backend = chardev.backend();
+        Info::new(chardev.label(), chardev.backend(), chardev.frontend_open())
+    }
+
+    pub(crate) fn new(label: &str, backend: &dyn Backend, frontend_open: bool) -> Self {
         Info {
-            label: chardev.label().to_owned(),
+            label: label.to_owned(),
             filename: backend.filename(),
-            frontend_open: chardev.frontend_open(),
+            frontend_open,
             kind: backend.kind(),
             pty: backend.pty(),
             open: backend.is_open(),

@@ -31,31 +31,37 @@
 //! serves all chardevs of a [`Chardevs`]; no async runtime shows in the synchronous API.
 //!
 //! # Features
-//! One per kind of back end: `file`, `pipe`, `pty`, `socket`, `stdio`, `udp`; `null` and
-//! `ringbuf` are always there. Front ends: `uart16550`. `serde` makes device state serializable.
+//! One per kind of back end: `file`, `pipe`, `pty`, `socket`, `stdio`, `udp`; `null`,
+//! `ringbuf`, `mux` and `hub` are always there. Front ends: `uart16550`. `serde` makes device
+//! state serializable.
 //!
 //! # What this crate does not do
 //! - It parses neither QMP nor command lines: see `chardev-qapi` and `chardev-qmp`.
-//! - Multiplexers and hubs, telnet, TLS and websockets are not in this version.
+//! - Telnet, TLS and websockets are not in this version.
 
 #![deny(unsafe_code)]
 
 pub mod back;
 mod chardevs;
 pub mod front;
+mod notify;
 mod port;
+mod prepare;
 mod reactor;
+mod scene;
 #[allow(unsafe_code, reason = "the one edge where a descriptor is vouched for")]
 mod sys;
+mod transaction;
 mod wait;
 mod writer;
 
 pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
     ChangeError, Chardev, ChardevRef, Closed, Drain, Event, FrontEnd, FrontEndHooks, Input, Late,
-    Line, LogSink, ModemLines, Parity, Ready, RemoveError, Sent, SerialParams, Stats, TerminalSize,
-    spec,
+    Line, LogSink, ModemLines, Parity, Policy, PolicyChange, Ready, RemoveError, Sent,
+    SerialParams, Stats, TerminalSize, spec,
 };
 pub use chardevs::{Chardevs, Info, RingError};
 pub use port::Port;
+pub use transaction::{Action, TransactionError};
 pub use wait::{BlockingFrontEnd, ReadyFd};

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use chardev_core::{BackendId, ChardevRef, Ready, WeakChardev};
 use tokio::task::JoinHandle;
 
+use crate::chardevs::Shared;
 use crate::reactor::Reactor;
 
 /// A back end's line to the chardev it serves. Cheap to clone; holds nothing alive.
@@ -24,19 +25,15 @@ struct Inner {
 }
 
 impl Port {
-    pub(crate) fn new(
-        id: BackendId,
-        label: &str,
-        reactor: Arc<Reactor>,
-        runtime: tokio::runtime::Handle,
-    ) -> Self {
+    /// A port for a back end of the chardev `label` that is about to be opened.
+    pub(crate) fn of(shared: &Shared, label: &str) -> Self {
         Port {
-            id,
+            id: shared.next_backend(),
             inner: Arc::new(Inner {
                 label: label.to_owned(),
                 chardev: OnceLock::new(),
-                reactor,
-                runtime,
+                reactor: Arc::clone(shared.reactor()),
+                runtime: shared.runtime().clone(),
             }),
         }
     }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use chardev_core::{Drain, Ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::port::Port;
@@ -96,23 +97,33 @@ impl FileWriter {
     }
 
     /// Goes live: empties the file if `truncate` says so, and queues up behind earlier writers
-    /// of the same file.
-    ///
-    /// # Errors
-    /// The file cannot be truncated; nothing has happened then.
-    pub(crate) fn activate(&self, truncate: bool) -> Result<(), Errno> {
-        let truncate = truncate && self.shared.file.is_some();
+    /// of the same file. A file that cannot be emptied after all is written at its end.
+    pub(crate) fn go_live(&self, truncate: bool) {
+        let mut truncate = truncate && self.shared.file.is_some();
         let before = self.register();
         if truncate && before.is_empty() {
-            retry_interrupted(|| rustix::fs::ftruncate(&self.shared.fd, 0))?;
+            let emptied = retry_interrupted(|| rustix::fs::ftruncate(&self.shared.fd, 0));
+            if let Err(error) = emptied {
+                let name = &self.shared.name;
+                tracing::warn!("cannot truncate '{name}': {}", strerror(error));
+                let _ = rustix::fs::seek(&self.shared.fd, rustix::fs::SeekFrom::End(0));
+            }
+            truncate = false;
         }
         let mut state = self.shared.lock();
-        state.truncate = truncate && !before.is_empty();
+        state.truncate = truncate;
         state.after = before;
         if state.truncate {
             self.shared.rouse(&mut state);
         }
-        Ok(())
+    }
+
+    /// Whether the file may only grow (`chattr +a`, `+i`).
+    pub(crate) fn is_append_only(&self) -> bool {
+        let (flags, mask) = (AtFlags::EMPTY_PATH, StatxFlags::empty());
+        let barred = StatxAttributes::APPEND | StatxAttributes::IMMUTABLE;
+        rustix::fs::statx(&self.shared.fd, "", flags, mask)
+            .is_ok_and(|found| found.stx_attributes.intersects(barred))
     }
 
     /// Takes as much of `bufs` as there is room for and returns how much that was.
@@ -176,6 +187,10 @@ impl Drop for FileWriter {
 }
 
 impl Drain for FileWriter {
+    fn send(&mut self, bytes: &[u8]) -> usize {
+        self.push(&[IoSlice::new(bytes)])
+    }
+
     fn pending(&mut self) -> u64 {
         FileWriter::pending(self)
     }

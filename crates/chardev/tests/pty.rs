@@ -129,15 +129,22 @@ fn the_link_is_made_and_removed_and_never_replaces_anything() {
         std::fs::read_link(&link).unwrap().to_str(),
         info.pty.as_deref()
     );
-    let error = change(&chardevs, "con0", &options).unwrap_err();
+    let taken = dir.path().join("taken");
+    std::os::unix::fs::symlink("/dev/null", &taken).unwrap();
+    let path = OptionValue::Str(taken.to_str().unwrap().to_owned());
+    let error = change(&chardevs, "con0", &options.clone().with("path", path)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "Failed to create PTY symlink: File exists"
     );
+    // Its own link moves to the next pty, and there is no moment without one.
+    let next = change(&chardevs, "con0", &options).unwrap();
+    assert_ne!(next.pty, info.pty);
     assert_eq!(
         std::fs::read_link(&link).unwrap().to_str(),
-        info.pty.as_deref()
+        next.pty.as_deref()
     );
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     change(&chardevs, "con0", &ring(64)).unwrap();
     assert!(std::fs::read_link(&link).is_err());
 }

@@ -71,12 +71,7 @@ impl Peer {
     }
 
     pub(crate) fn as_new(&self, id: u64) -> NewBackend {
-        NewBackend {
-            id: BackendId(id),
-            backend: self.backend(),
-            closed: None,
-            log: None,
-        }
+        NewBackend::new(BackendId(id), self.backend())
     }
 }
 

@@ -8,8 +8,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
-use chardev_core::{Backend, BackendEvent, Drain, Ready, Sent};
+use chardev_core::{Backend, BackendEvent, BackendId, Drain, Ready, Sent, WeakChardev};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::reader::Found;
 use super::stream::{Input, Output};
@@ -148,13 +149,17 @@ impl Backend for File {
     }
 
     fn activate(&mut self) -> Result<(), String> {
-        self.output
-            .activate(self.truncate)
-            .map_err(|error| could_not("truncate", &self.path, error))?;
+        match self.truncate && self.output.is_append_only() {
+            true => Err(could_not("truncate", &self.path, Errno::PERM)),
+            false => Ok(()),
+        }
+    }
+
+    fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
+        self.output.go_live(self.truncate);
         if let Some(created) = &mut self.created {
             created.keep();
         }
-        Ok(())
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "file")]
 mod file;
+mod hub;
+mod mux;
 mod null;
 #[cfg(feature = "pipe")]
 mod pipe;
@@ -25,6 +27,7 @@ mod stream;
 #[cfg(feature = "udp")]
 mod udp;
 
+use std::any::Any;
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -34,6 +37,7 @@ use chardev_core::Backend;
 use chardev_core::spec::{KindSpec, Options};
 
 use crate::port::Port;
+use crate::scene::Scene;
 
 /// A kind of back end: how it is described and how it is opened.
 pub struct Kind {
@@ -56,6 +60,23 @@ pub struct OpenContext {
     pub port: Port,
     /// Where descriptors named in `fd` addresses come from.
     pub fds: Arc<dyn FdSource>,
+    /// Whether the peer of the back end that is replaced is to be kept (`x-handover`).
+    pub(crate) handover: bool,
+    /// The chardevs around it.
+    pub(crate) scene: Scene,
+}
+
+impl OpenContext {
+    /// A share in something of a back end that is about to be replaced or removed; the first one
+    /// that has it gives it. See [`Backend::lend`].
+    pub(crate) fn borrow<W: Any, T: Any>(&self, wanted: &W) -> Option<T> {
+        let lent = self
+            .scene
+            .leaving
+            .iter()
+            .find_map(|chardev| chardev.with(|chardev| chardev.lend(wanted)))?;
+        Some(*lent.downcast().ok()?)
+    }
 }
 
 /// Descriptors that were handed in by name (`getfd`) or, at startup, by number.
@@ -107,6 +128,8 @@ pub static KINDS: &[&Kind] = &[
     &null::KIND,
     &ringbuf::KIND,
     &ringbuf::MEMORY,
+    &mux::KIND,
+    &hub::KIND,
     #[cfg(feature = "file")]
     &file::KIND,
     #[cfg(feature = "pipe")]

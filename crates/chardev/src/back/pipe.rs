@@ -7,7 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
-use chardev_core::{Backend, BackendEvent, Drain, Ready, Sent};
+use chardev_core::{Backend, BackendEvent, BackendId, Drain, Ready, Sent, WeakChardev};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -119,8 +119,8 @@ impl Backend for Pipe {
         self.events.pop()
     }
 
-    fn activate(&mut self) -> Result<(), String> {
-        self.output.activate(false).map_err(strerror)
+    fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
+        self.output.go_live(false);
     }
 
     /// Where output cannot be told from input it is left to whoever reads the FIFO next: output

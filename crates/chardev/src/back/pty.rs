@@ -4,20 +4,23 @@
 //! master stays open until the reader has taken everything, since closing it would destroy what
 //! is buffered.
 
+mod link;
+
+use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
-use chardev_core::{Backend, BackendEvent, Drain, Late, Ready, Sent};
+use chardev_core::{Backend, BackendEvent, BackendId, Drain, Late, Ready, Sent, WeakChardev};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl, inotify};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
+use self::link::Link;
 use super::{Kind, OpenContext};
 use crate::reactor::FdWatch;
 use crate::sys::strerror;
@@ -42,7 +45,19 @@ pub(super) static KIND: Kind = Kind {
     open: |options, context| Box::pin(async move { open(options, context) }),
 };
 
+/// A wish for the pseudoterminal of a back end about to be replaced, with whoever is there.
+struct WantPty;
+
+/// A wish for the link at this path; see [`Link`].
+struct WantLink(String);
+
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
+    let path = options.str("path");
+    if context.handover {
+        if let Some(lent) = context.borrow::<WantPty, LentPty>(&WantPty) {
+            return Ok(Box::new(Pty::succeed(lent, path, context)?));
+        }
+    }
     let failed = |error: Errno| format!("Failed to create PTY: {}", strerror(error));
     let master =
         openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).map_err(failed)?;
@@ -62,25 +77,35 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     let seen = inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE;
     inotify::add_watch(&presence, slave.as_str(), seen).map_err(failed)?;
 
-    let link = options
-        .str("path")
-        .map(|path| Link::create(path, &slave))
+    let link = path
+        .map(|path| Link::create(path, &slave, context))
         .transpose()?;
-    let watch = |fd: OwnedFd| {
-        FdWatch::new(&context.port, Arc::new(fd))
-            .map_err(|error| format!("Failed to create PTY: {}", strerror(error)))
-    };
     let pty = Pty {
-        master: watch(master)?,
-        presence: watch(presence)?,
+        master: watch(master, context)?,
+        presence: watch(presence, context)?,
         slave,
         link,
         opened_once: false,
         connected: false,
+        succeeds: false,
         events: Vec::new(),
     };
     pty.presence.arm(Ready::READ);
     Ok(Box::new(pty))
+}
+
+fn watch(fd: OwnedFd, context: &OpenContext) -> Result<FdWatch, String> {
+    FdWatch::new(&context.port, Arc::new(fd))
+        .map_err(|error| format!("Failed to create PTY: {}", strerror(error)))
+}
+
+/// A share in a pseudoterminal.
+struct LentPty {
+    master: OwnedFd,
+    presence: OwnedFd,
+    slave: String,
+    link: Option<Link>,
+    opened_once: bool,
 }
 
 struct Pty {
@@ -91,10 +116,43 @@ struct Pty {
     /// Before the slave is first opened the kernel reports no hang-up although nobody is there.
     opened_once: bool,
     connected: bool,
+    /// It shares the pseudoterminal of the back end it replaces.
+    succeeds: bool,
     events: Vec<BackendEvent>,
 }
 
 impl Pty {
+    /// The same pseudoterminal under another link.
+    fn succeed(lent: LentPty, path: Option<&str>, context: &OpenContext) -> Result<Self, String> {
+        let link = match (path, lent.link) {
+            (Some(path), Some(link)) if link.is_at(path) => Some(link),
+            (Some(path), _) => Some(Link::create(path, &lent.slave, context)?),
+            (None, _) => None,
+        };
+        let pty = Pty {
+            master: watch(lent.master, context)?,
+            presence: watch(lent.presence, context)?,
+            slave: lent.slave,
+            link,
+            opened_once: lent.opened_once,
+            connected: false,
+            succeeds: true,
+            events: Vec::new(),
+        };
+        pty.presence.arm(Ready::READ);
+        Ok(pty)
+    }
+
+    fn share(&self) -> Option<LentPty> {
+        Some(LentPty {
+            master: self.master.fd().try_clone_to_owned().ok()?,
+            presence: self.presence.fd().try_clone_to_owned().ok()?,
+            slave: self.slave.clone(),
+            link: self.link.clone(),
+            opened_once: self.opened_once,
+        })
+    }
+
     fn look_for_peer(&mut self) {
         if drain_inotify(&self.presence) {
             self.opened_once = true;
@@ -183,6 +241,36 @@ impl Backend for Pty {
         (!self.events.is_empty()).then(|| self.events.remove(0))
     }
 
+    fn activate(&mut self) -> Result<(), String> {
+        self.link.as_ref().map_or(Ok(()), Link::activate)
+    }
+
+    fn deactivate(&mut self) {
+        self.link.iter().for_each(Link::deactivate);
+    }
+
+    fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
+        self.link.iter().for_each(Link::keep);
+    }
+
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        if let Some(WantLink(path)) = wanted.downcast_ref() {
+            let link = self.link.as_ref().filter(|link| link.is_at(path))?;
+            return Some(Box::new(link.clone()));
+        }
+        wanted.downcast_ref::<WantPty>()?;
+        Some(Box::new(self.share()?))
+    }
+
+    fn adopt(&mut self, old: &mut dyn Backend) -> bool {
+        let lent = old.lend(&WantPty);
+        let Some(lent) = lent.and_then(|lent| lent.downcast::<LentPty>().ok()) else {
+            return false;
+        };
+        self.opened_once = lent.opened_once;
+        self.succeeds && lent.slave == self.slave
+    }
+
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
         (read_all(&self.master), false)
     }
@@ -252,35 +340,12 @@ impl Drain for RetiringPty {
         }
     }
 
+    fn send(&mut self, bytes: &[u8]) -> usize {
+        rustix::io::write(self.master.fd(), bytes).unwrap_or(0)
+    }
+
     fn half_close(&mut self) {
         self.parted = true;
-    }
-}
-
-/// The symbolic link at `path`, removed with the pty if it is still ours.
-struct Link {
-    path: PathBuf,
-    slave: String,
-}
-
-impl Link {
-    fn create(path: &str, slave: &str) -> Result<Self, String> {
-        std::os::unix::fs::symlink(slave, path)
-            .map_err(|error| format!("Failed to create PTY symlink: {}", strerror(error)))?;
-        Ok(Link {
-            path: path.into(),
-            slave: slave.to_owned(),
-        })
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        if std::fs::read_link(&self.path)
-            .is_ok_and(|target| target.as_os_str() == self.slave.as_str())
-        {
-            let _ = std::fs::remove_file(&self.path);
-        }
     }
 }
 

@@ -6,13 +6,16 @@
 
 mod terminal;
 
+use std::any::Any;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
 use chardev_core::{
-    Answer, Answers, Backend, BackendEvent, Drain, Line, Ready, Sent, TerminalSize,
+    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, Ready, Sent, TerminalSize,
+    WeakChardev,
 };
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl};
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,8 +49,14 @@ pub(super) static KIND: Kind = Kind {
 
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
+/// A wish for a share in the right to use standard input and output.
+struct WantStdio;
+
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
-    let claim = Claim::new()?;
+    let claim = match context.borrow::<WantStdio, Arc<Claim>>(&WantStdio) {
+        Some(claim) => claim,
+        None => Arc::new(Claim::new()?),
+    };
     let failed = |error: io::Error| format!("Failed to open stdio: {}", strerror(error));
     let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
     // Both may be one and the same description, so both flags are read before either is set.
@@ -70,7 +79,7 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
         caretaker: None,
         terminal: None,
         _shared: [input_blocking, output_blocking],
-        _claim: claim,
+        claim,
     }))
 }
 
@@ -88,7 +97,7 @@ struct Stdio {
     terminal: Option<RawTerminal>,
     // Given up in this order: whoever comes next finds everything as it was.
     _shared: [Option<NonBlocking>; 2],
-    _claim: Claim,
+    claim: Arc<Claim>,
 }
 
 impl Stdio {
@@ -173,14 +182,23 @@ impl Backend for Stdio {
         answers
     }
 
-    fn activate(&mut self) -> Result<(), String> {
-        self.output.activate(false).map_err(strerror)?;
+    fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
+        self.output.go_live(false);
         self.terminal = RawTerminal::new(self.signals, self.echo);
         if self.terminal.is_some() {
             self.caretaker = Some(OwnedTask::spawn(&self.port, care(self.port.clone())));
             self.look_at_size();
         }
-        Ok(())
+    }
+
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        wanted.downcast_ref::<WantStdio>()?;
+        Some(Box::new(Arc::clone(&self.claim)))
+    }
+
+    /// Whoever is at the terminal stays there.
+    fn adopt(&mut self, old: &mut dyn Backend) -> bool {
+        old.lend(&WantStdio).is_some()
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {

@@ -83,10 +83,17 @@ impl Output {
     }
 
     /// Goes live, truncating a regular file if `truncate` says so.
-    pub(super) fn activate(&mut self, truncate: bool) -> Result<(), Errno> {
+    pub(super) fn go_live(&mut self, truncate: bool) {
+        if let Output::Queued(writer) = self {
+            writer.go_live(truncate);
+        }
+    }
+
+    /// Whether the file may only grow, so that truncating it would fail.
+    pub(super) fn is_append_only(&self) -> bool {
         match self {
-            Output::Direct(_) => Ok(()),
-            Output::Queued(writer) => writer.activate(truncate),
+            Output::Direct(_) => false,
+            Output::Queued(writer) => writer.is_append_only(),
         }
     }
 
@@ -267,6 +274,10 @@ impl Direct {
 struct RetiringFifo(FdWatch);
 
 impl Drain for RetiringFifo {
+    fn send(&mut self, bytes: &[u8]) -> usize {
+        rustix::io::write(self.0.fd(), bytes).unwrap_or(0)
+    }
+
     fn pending(&mut self) -> u64 {
         rustix::io::ioctl_fionread(self.0.fd()).unwrap_or(0)
     }

@@ -6,7 +6,6 @@ use chardev_core::LogSink;
 
 use super::{Created, FileWriter, could_not, open_target};
 use crate::port::Port;
-use crate::sys::strerror;
 
 /// Opens the log file `path` for a chardev whose log port is `port`. The file is truncated, if
 /// `append` does not forbid it, only once the log goes live.
@@ -24,7 +23,6 @@ pub(crate) fn open_log(path: &str, append: bool, port: &Port) -> Result<Box<dyn 
         writer,
         truncate: !append,
         created,
-        path: path.to_owned(),
     }))
 }
 
@@ -33,7 +31,6 @@ struct FileLog {
     writer: FileWriter,
     truncate: bool,
     created: Option<Created>,
-    path: String,
 }
 
 impl LogSink for FileLog {
@@ -50,14 +47,7 @@ impl LogSink for FileLog {
     }
 
     fn activate(&mut self) {
-        if let Err(error) = self.writer.activate(self.truncate) {
-            // The change has happened; the log goes on behind what is in the file.
-            tracing::warn!(
-                "cannot truncate log file '{}': {}",
-                self.path,
-                strerror(error)
-            );
-        }
+        self.writer.go_live(self.truncate);
         if let Some(created) = &mut self.created {
             created.keep();
         }

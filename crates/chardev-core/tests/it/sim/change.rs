@@ -83,12 +83,10 @@ pub(super) fn offer_change(sim: &mut Sim) {
     peer.world().fail_activate = sim.rng.one_in(6);
     let closed = sim.rng.one_in(3).then(|| policy(&mut sim.rng));
     let log = sim.rng.one_in(6).then(|| SimLog::new(sim.rng.size()));
-    let mut new = NewBackend {
-        id: BackendId(sim.next_id),
-        backend: peer.backend(closed == Some(Closed::Hold)),
-        closed,
-        log: log.clone().map(|log| Box::new(log) as _),
-    };
+    let backend = peer.backend(closed == Some(Closed::Hold));
+    let mut new = NewBackend::new(BackendId(sim.next_id), backend);
+    new.policy.closed = closed;
+    new.log = log.clone().map(|log| Box::new(log) as _);
     let hooks = sim.front.as_ref().map(|front| front.hooks.clone());
     let fixed = hooks
         .as_ref()

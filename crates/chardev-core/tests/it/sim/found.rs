@@ -20,12 +20,8 @@ fn console(kind: Kind) -> (ChardevRef, Peer) {
 fn change(chardev: &ChardevRef, number: u64, kind: Kind, closed: Closed) -> Peer {
     let peer = Peer::new(number, kind, &SharedBook::default());
     let change = Change::begin(chardev).unwrap();
-    let mut new = NewBackend {
-        id: BackendId(number),
-        backend: peer.backend(false),
-        closed: Some(closed),
-        log: None,
-    };
+    let mut new = NewBackend::new(BackendId(number), peer.backend(false));
+    new.policy.closed = Some(closed);
     let offer = change.offer(&mut new).unwrap();
     drop(change.commit(offer, new, Old::Retire).unwrap());
     peer

@@ -1,5 +1,6 @@
 //! front → chardev → [back] → host: the socket as the machine sees it, with or without a peer.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
@@ -7,14 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chardev_core::spec::SocketAddress;
-use chardev_core::{Answers, Backend, BackendEvent, Drain, Line, NothingToDrain, Ready, Sent};
+use chardev_core::{
+    Answers, Backend, BackendEvent, BackendId, Drain, Line, NothingToDrain, Ready, Sent,
+    WeakChardev,
+};
 use rustix::io::Errno;
 
 use super::config::Config;
 use super::connect::Target;
 use super::connection::Connection;
 use super::lent::Lent;
-use super::listen::Listener;
+use super::listen::{Listener, WantListener};
 use super::unix;
 use crate::port::{OwnedTask, Port};
 use crate::sys::strerror;
@@ -33,6 +37,25 @@ pub(super) struct SocketBackend {
     /// Descriptors that came with the last input.
     fds: Vec<OwnedFd>,
     lent: Option<Lent>,
+    /// A client that did not connect, because it is to take over its predecessor's connection.
+    awaits_peer: bool,
+}
+
+/// A wish for the connected peer of a back end that gets its peers from the same place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct WantPeer {
+    place: String,
+    server: bool,
+}
+
+impl WantPeer {
+    /// The peer of a client that connects to `address`.
+    pub(super) fn of_client(address: &SocketAddress) -> Self {
+        WantPeer {
+            place: show(address),
+            server: false,
+        }
+    }
 }
 
 /// Where peers come from.
@@ -97,6 +120,23 @@ impl SocketBackend {
         Ok(backend)
     }
 
+    /// A client that takes over the connection of the back end it replaces.
+    pub(super) fn succeeding(port: Port, config: &Config, target: Target) -> Self {
+        let unix = target.is_unix();
+        let again = config.reconnect.map(|interval| Again {
+            target,
+            interval,
+            connector: None,
+        });
+        let source = Source::Client {
+            name: show(&config.address),
+            again,
+        };
+        let mut backend = SocketBackend::new(port, source, config.nodelay, unix);
+        backend.awaits_peer = true;
+        backend
+    }
+
     /// A client that connects in the background, whenever it has no peer.
     pub(super) fn reconnecting(
         port: Port,
@@ -151,6 +191,21 @@ impl SocketBackend {
             events: VecDeque::new(),
             fds: Vec::new(),
             lent: None,
+            awaits_peer: false,
+        }
+    }
+
+    /// Where its peers come from.
+    fn own_peer(&self) -> WantPeer {
+        match &self.source {
+            Source::Server { listener, .. } => WantPeer {
+                place: listener.filename(),
+                server: true,
+            },
+            Source::Client { name, .. } => WantPeer {
+                place: name.clone(),
+                server: false,
+            },
         }
     }
 
@@ -405,13 +460,54 @@ impl Backend for SocketBackend {
     }
 
     fn activate(&mut self) -> Result<(), String> {
+        match &mut self.source {
+            Source::Server { listener, .. } => listener.activate(),
+            Source::Client { .. } => Ok(()),
+        }
+    }
+
+    fn deactivate(&mut self) {
         if let Source::Server { listener, .. } = &mut self.source {
-            listener.activate()?;
+            listener.deactivate();
+        }
+    }
+
+    fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
+        if let Source::Server { listener, .. } = &mut self.source {
+            listener.keep();
         }
         if let Some(lent) = self.lent.take() {
             lent.keep();
         }
-        Ok(())
+        // The peer that was to be kept has left meanwhile.
+        if std::mem::take(&mut self.awaits_peer) && self.connection.is_none() {
+            self.connect_after(Duration::ZERO);
+        }
+    }
+
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        if let Some(wanted) = wanted.downcast_ref::<WantListener>() {
+            let Source::Server { listener, .. } = &self.source else {
+                return None;
+            };
+            return Some(Box::new(listener.lend(wanted)?));
+        }
+        let wanted = wanted.downcast_ref::<WantPeer>()?;
+        if *wanted != self.own_peer() {
+            return None;
+        }
+        let peer: OwnedFd = self.connection.as_ref()?.share()?;
+        Some(Box::new(peer))
+    }
+
+    fn adopt(&mut self, old: &mut dyn Backend) -> bool {
+        let lent = old.lend(&self.own_peer());
+        let Some(peer) = lent.and_then(|lent| lent.downcast::<OwnedFd>().ok()) else {
+            return false;
+        };
+        self.awaits_peer = false;
+        self.connection = None;
+        self.establish(Arc::new(*peer)).is_ok()
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {

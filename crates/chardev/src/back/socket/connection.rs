@@ -54,6 +54,11 @@ impl Connection {
         Ok(Connection { fd, watch, unix })
     }
 
+    /// Another descriptor of the same connection, for a back end that takes the peer over.
+    pub(super) fn share(&self) -> Option<OwnedFd> {
+        self.fd.try_clone().ok()
+    }
+
     /// Whether this is a Unix socket.
     pub(super) fn is_unix(&self) -> bool {
         self.unix
@@ -246,6 +251,11 @@ impl Drain for SocketDrain {
             Err(Errno::AGAIN) => Late::Quiet,
             Err(_) => Late::End,
         }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> usize {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        retry_on_intr(|| rustix::net::send(&self.fd, bytes, flags)).unwrap_or(0)
     }
 
     fn half_close(&mut self) {

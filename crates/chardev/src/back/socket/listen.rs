@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use chardev_core::Ready;
@@ -16,6 +16,7 @@ use rustix::net::{
 
 use super::unix::{self, BoundPath};
 use super::{connect, on_io_thread};
+use crate::back::OpenContext;
 use crate::back::resolve::{Purpose, resolve};
 use crate::port::Port;
 use crate::reactor::FdWatch;
@@ -26,12 +27,24 @@ const BACKLOG: i32 = 16;
 /// How often a port is looked for that is free on every address.
 const PORT_ATTEMPTS: usize = 16;
 
+/// A wish for a listener that a back end about to be replaced has.
+#[derive(Debug)]
+pub(super) enum WantListener {
+    /// An abstract name, as it is shown.
+    Name(String),
+    /// The socket at this path.
+    Path(String),
+    /// These addresses.
+    Inet(Vec<SocketAddr>),
+}
+
 /// One or more listening sockets under one name.
 #[derive(Debug)]
 pub(super) struct Listener {
     sockets: Vec<Arc<OwnedFd>>,
     watches: Vec<FdWatch>,
-    path: Option<BoundPath>,
+    /// The path, shared with a back end that took it over.
+    path: Option<Arc<Mutex<BoundPath>>>,
     /// Where it listens, as QEMU writes it: `tcp:127.0.0.1:1234`, `unix:/run/con0`.
     place: String,
     unix: bool,
@@ -46,19 +59,30 @@ impl Listener {
     pub(super) async fn bind(
         address: &SocketAddress,
         wait: bool,
-        port: &Port,
+        context: &OpenContext,
     ) -> Result<Self, String> {
+        let borrow = |wanted| context.borrow::<WantListener, Listener>(&wanted);
         match address {
             SocketAddress::Unix {
                 path,
                 abstract_name: true,
                 tight,
-            } => bind_abstract(path, *tight),
-            SocketAddress::Unix { path, .. } => bind_path(path, wait),
+            } => match borrow(WantListener::Name(unix::show(path, true, *tight))) {
+                Some(listener) => Ok(listener),
+                None => bind_abstract(path, *tight),
+            },
+            SocketAddress::Unix { path, .. } => match borrow(WantListener::Path(path.clone())) {
+                Some(listener) => Ok(listener),
+                None => bind_path(path, wait),
+            },
             SocketAddress::Inet(inet) => {
                 let wanted = inet.clone();
                 let resolving = async move { resolve(&wanted, Purpose::Bind).await };
-                bind_inet(inet, &on_io_thread(port, resolving).await?)
+                let addresses = on_io_thread(&context.port, resolving).await?;
+                match borrow(WantListener::Inet(addresses.clone())) {
+                    Some(listener) => Ok(listener),
+                    None => bind_inet(inet, &addresses),
+                }
             }
             SocketAddress::Vsock { .. } | SocketAddress::Fd(_) => {
                 Err("address type is not supported for a server of this build".to_owned())
@@ -88,7 +112,7 @@ impl Listener {
         Listener {
             sockets,
             watches: Vec::new(),
-            path,
+            path: path.map(|path| Arc::new(Mutex::new(path))),
             place,
             unix,
         }
@@ -150,16 +174,65 @@ impl Listener {
     /// # Errors
     /// The cause in QEMU's words.
     pub(super) fn activate(&mut self) -> Result<(), String> {
-        self.path.as_mut().map_or(Ok(()), BoundPath::activate)
+        self.with_path(BoundPath::activate).unwrap_or(Ok(()))
     }
+
+    /// Undoes [`Listener::activate`].
+    pub(super) fn deactivate(&mut self) {
+        self.with_path(BoundPath::deactivate);
+    }
+
+    /// The listener is in use for good.
+    pub(super) fn keep(&mut self) {
+        self.with_path(BoundPath::keep);
+    }
+
+    /// The same sockets under the same name, for a back end that is to listen on `wanted`; clients
+    /// that wait are served by whichever of the two is left.
+    pub(super) fn lend(&self, wanted: &WantListener) -> Option<Listener> {
+        let is_same = match wanted {
+            WantListener::Name(place) => *place == self.place,
+            WantListener::Path(path) => self.with_path(|own| own.is_at(path)) == Some(true),
+            WantListener::Inet(addresses) => {
+                let own: Vec<_> = self.sockets.iter().filter_map(|fd| address(fd)).collect();
+                own.len() == addresses.len() && addresses.iter().all(|wanted| own.contains(wanted))
+            }
+        };
+        let sockets: Option<Vec<_>> = is_same
+            .then(|| {
+                self.sockets
+                    .iter()
+                    .map(|fd| fd.try_clone().ok().map(Arc::new))
+            })?
+            .collect();
+        Some(Listener {
+            sockets: sockets?,
+            watches: Vec::new(),
+            path: self.path.clone(),
+            place: self.place.clone(),
+            unix: self.unix,
+        })
+    }
+
+    fn with_path<R>(&self, action: impl FnOnce(&mut BoundPath) -> R) -> Option<R> {
+        let path = self.path.as_ref()?;
+        Some(action(
+            &mut path.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
+    }
+}
+
+/// The internet address `socket` is bound to.
+fn address(socket: impl AsFd) -> Option<SocketAddr> {
+    SocketAddr::try_from(getsockname(socket).ok()?).ok()
 }
 
 /// Where `socket` listens. An IPv6 address stands without brackets here, as in QEMU.
 fn place(socket: impl AsFd) -> Option<String> {
-    let local: SocketAddrAny = getsockname(socket).ok()?;
-    if let Ok(address) = SocketAddr::try_from(local.clone()) {
+    if let Some(address) = address(&socket) {
         return Some(format!("tcp:{}:{}", address.ip(), address.port()));
     }
+    let local: SocketAddrAny = getsockname(socket).ok()?;
     let address = SocketAddrUnix::try_from(local).ok()?;
     if let Some(path) = address.path_bytes() {
         return Some(format!("unix:{}", String::from_utf8_lossy(path)));

@@ -14,6 +14,7 @@ mod listen;
 mod unix;
 
 use std::future::Future;
+use std::os::fd::OwnedFd;
 
 use chardev_core::Backend;
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, SocketAddress};
@@ -21,7 +22,7 @@ use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, SocketAddres
 use crate::back::{Kind, OpenContext};
 use crate::port::Port;
 
-use self::backend::SocketBackend;
+use self::backend::{SocketBackend, WantPeer};
 use self::config::Config;
 use self::connect::Target;
 use self::listen::Listener;
@@ -114,11 +115,16 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
     let backend = match &config.address {
         SocketAddress::Fd(name) => open_fd(&config, name, context).await?,
         _ if config.server => {
-            let listener = Listener::bind(&config.address, config.wait, port).await?;
+            let listener = Listener::bind(&config.address, config.wait, context).await?;
             open_server(&config, listener, port).await?
         }
         _ => {
             let target = Target::new(&config.address)?;
+            let wanted = WantPeer::of_client(&config.address);
+            if context.handover && context.borrow::<WantPeer, OwnedFd>(&wanted).is_some() {
+                let backend = SocketBackend::succeeding(port.clone(), &config, target);
+                return Ok(Box::new(backend));
+            }
             let Some(interval) = config.reconnect else {
                 let fd = on_io_thread(port, target.clone().connect()).await?;
                 return Ok(Box::new(SocketBackend::client(

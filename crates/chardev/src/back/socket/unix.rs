@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -87,6 +87,8 @@ pub(super) struct BoundPath {
     shown: String,
     /// The hidden name, until [`BoundPath::activate`].
     hidden: Option<OsString>,
+    /// The hidden name once the two have changed places: what was at the path is under it.
+    displaced: Option<OsString>,
     identity: Option<Identity>,
 }
 
@@ -94,6 +96,15 @@ pub(super) struct BoundPath {
 struct Identity {
     device: u64,
     inode: u64,
+}
+
+impl Identity {
+    fn of(stat: &rustix::fs::Stat) -> Self {
+        Identity {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
+    }
 }
 
 impl BoundPath {
@@ -118,6 +129,7 @@ impl BoundPath {
             name,
             shown: path.to_owned(),
             hidden: None,
+            displaced: None,
             identity: None,
         };
         if direct.is_err() {
@@ -149,7 +161,14 @@ impl BoundPath {
         self.hidden.is_some()
     }
 
-    /// Puts the socket in its place, over whatever socket is there.
+    /// Whether this is the socket at `path`.
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        let found = rustix::fs::lstat(path).ok();
+        self.identity.is_some() && found.map(|stat| Identity::of(&stat)) == self.identity
+    }
+
+    /// Puts the socket in its place. A socket that is there changes places with it, so that
+    /// [`BoundPath::deactivate`] can undo this.
     ///
     /// # Errors
     /// The cause in QEMU's words; the path is untouched.
@@ -158,10 +177,39 @@ impl BoundPath {
             return Ok(());
         };
         self.check_replaceable()?;
-        rustix::fs::renameat(&self.directory, hidden, &self.directory, &self.name)
-            .map_err(|error| bind_error(&self.shown, &strerror(error)))?;
-        self.hidden = None;
+        let (directory, name) = (&self.directory, &self.name);
+        let rename = |how| rustix::fs::renameat_with(directory, hidden, directory, name, how);
+        let displaced = match rename(RenameFlags::EXCHANGE) {
+            Ok(()) => true,
+            // What was there has gone meanwhile, or the file system cannot exchange.
+            Err(_) => {
+                rename(RenameFlags::empty())
+                    .map_err(|error| bind_error(&self.shown, &strerror(error)))?;
+                false
+            }
+        };
+        let hidden = self.hidden.take();
+        self.displaced = hidden.filter(|_| displaced);
         Ok(())
+    }
+
+    /// Undoes [`BoundPath::activate`]: the socket that was there is there again.
+    pub(super) fn deactivate(&mut self) {
+        let Some(displaced) = self.displaced.take() else {
+            return;
+        };
+        let exchange = RenameFlags::EXCHANGE;
+        let (directory, name) = (&self.directory, &self.name);
+        if rustix::fs::renameat_with(directory, &displaced, directory, name, exchange).is_ok() {
+            self.hidden = Some(displaced);
+        }
+    }
+
+    /// The socket stays: what it displaced is unlinked.
+    pub(super) fn keep(&mut self) {
+        if let Some(displaced) = self.displaced.take() {
+            let _ = rustix::fs::unlinkat(&self.directory, displaced, AtFlags::empty());
+        }
     }
 
     /// A socket, or nothing, may be replaced; a file that holds something may not.
@@ -201,16 +249,13 @@ impl BoundPath {
 
     fn look(&self, name: &OsStr) -> Option<(Identity, FileType)> {
         let stat = rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        let identity = Identity {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-        };
-        Some((identity, FileType::from_raw_mode(stat.st_mode)))
+        Some((Identity::of(&stat), FileType::from_raw_mode(stat.st_mode)))
     }
 }
 
 impl Drop for BoundPath {
     fn drop(&mut self) {
+        self.deactivate();
         let name = self.current_name();
         if self.identity.is_some() && self.look(name).map(|(found, _)| found) == self.identity {
             let _ = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());

@@ -21,12 +21,14 @@ static CHANGED: Mutex<Changed> = Mutex::new(Changed {
 /// What differs from how the process found it.
 struct Changed {
     terminal: Option<Settings>,
-    /// The flags of standard input and output before they became non-blocking.
-    blocking: [Option<OFlags>; 2],
+    /// The flags of standard input and output before they became non-blocking, and for how many.
+    blocking: [Option<(OFlags, usize)>; 2],
 }
 
 #[derive(Clone)]
 struct Settings {
+    /// How many back ends have it: two for a moment when one replaces another.
+    users: usize,
     original: Termios,
     signals: bool,
     echo: bool,
@@ -43,7 +45,7 @@ pub fn restore_terminal() {
         set(&settings.original);
     }
     for (fd, flags) in [stdin(), stdout()].into_iter().zip(changed.blocking) {
-        if let Some(flags) = flags {
+        if let Some((flags, _)) = flags {
             let _ = fcntl_setfl(fd, flags);
         }
     }
@@ -55,12 +57,19 @@ pub(super) struct RawTerminal(());
 impl RawTerminal {
     /// Sets the terminal on standard input to raw; `None` if there is none.
     pub(super) fn new(signals: bool, echo: bool) -> Option<Self> {
-        let original = rustix::termios::tcgetattr(stdin()).ok()?;
-        lock().terminal = Some(Settings {
+        let found = rustix::termios::tcgetattr(stdin()).ok()?;
+        let mut changed = lock();
+        let (original, users) = match changed.terminal.take() {
+            Some(settings) => (settings.original, settings.users),
+            None => (found, 0),
+        };
+        changed.terminal = Some(Settings {
+            users: users + 1,
             original,
             signals,
             echo,
         });
+        drop(changed);
         apply_again();
         Some(RawTerminal(()))
     }
@@ -80,8 +89,14 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        if let Some(settings) = lock().terminal.take() {
+        let mut changed = lock();
+        let Some(settings) = &mut changed.terminal else {
+            return;
+        };
+        settings.users -= 1;
+        if settings.users == 0 {
             set(&settings.original);
+            changed.terminal = None;
         }
     }
 }
@@ -117,7 +132,7 @@ impl NonBlocking {
     pub(super) fn set(fd: BorrowedFd<'_>, before: OFlags) -> rustix::io::Result<Self> {
         let index = usize::from(fd.as_raw_fd() == stdout().as_raw_fd());
         fcntl_setfl(fd, before | OFlags::NONBLOCK)?;
-        lock().blocking[index] = Some(before);
+        lock().blocking[index].get_or_insert((before, 0)).1 += 1;
         Ok(NonBlocking(index))
     }
 }
@@ -125,8 +140,14 @@ impl NonBlocking {
 impl Drop for NonBlocking {
     fn drop(&mut self) {
         let fd = if self.0 == 0 { stdin() } else { stdout() };
-        if let Some(flags) = lock().blocking[self.0].take() {
-            let _ = fcntl_setfl(fd, flags);
+        let mut changed = lock();
+        let Some((flags, users)) = &mut changed.blocking[self.0] else {
+            return;
+        };
+        *users -= 1;
+        if *users == 0 {
+            let _ = fcntl_setfl(fd, *flags);
+            changed.blocking[self.0] = None;
         }
     }
 }

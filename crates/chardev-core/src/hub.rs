@@ -1,0 +1,384 @@
+//! front → chardev → [hub] → chardevs → host: one front end on several back ends.
+//!
+//! Each member is a chardev of its own; the hub is its front end. Output goes to all members.
+//! What one does not take at once is kept in that member's chardev, up to a limit, and beyond it
+//! the member's own policy decides: only one that holds makes the front end wait. Input of all
+//! members goes to the front end.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
+use crate::chardev::{ChardevRef, WeakChardev};
+use crate::drain::{Drain, NothingToDrain};
+use crate::event::Event;
+use crate::input::CARRY_LIMIT;
+use crate::line::{Answer, Answers, Line, ModemLines};
+use crate::link::{Link, Users, WantLink};
+use crate::policy::Closed;
+
+/// Output that is kept for a slow member before its policy decides.
+const MEMBER_BUFFER: usize = 256 << 10;
+/// Events that wait; a front end that takes none learns only of the newest.
+const EVENTS_LIMIT: usize = 64;
+
+/// A hub. Clones share it.
+#[derive(Clone)]
+pub struct Hub(Arc<Mutex<Inner>>);
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub")
+            .field("members", &self.labels())
+            .finish()
+    }
+}
+
+struct Inner {
+    members: Vec<Member>,
+    /// Whose turn it is to be read first.
+    turn: usize,
+    line: Line,
+    users: Users,
+    notify: Waker,
+    live: bool,
+    events: VecDeque<BackendEvent>,
+}
+
+struct Member {
+    link: Link,
+    open: bool,
+}
+
+impl Hub {
+    /// A hub over `links`. `notify` is woken when [`Users::kick`] of [`Hub::users`] is to be
+    /// called, later and with no lock held.
+    pub fn new(links: Vec<Link>, notify: Waker) -> Self {
+        Hub(Arc::new(Mutex::new(Inner {
+            members: links.into_iter().map(Member::new).collect(),
+            turn: 0,
+            line: Line::default(),
+            users: Users::default(),
+            notify,
+            live: false,
+            events: VecDeque::new(),
+        })))
+    }
+
+    /// The back end for the hub's chardev.
+    pub fn backend(&self) -> Box<dyn Backend> {
+        Box::new(HubBackend {
+            hub: self.clone(),
+            id: None,
+        })
+    }
+
+    /// The hub's chardev, once it is live.
+    pub fn users(&self) -> Users {
+        self.lock().users.clone()
+    }
+
+    /// The names of the members.
+    pub fn labels(&self) -> Vec<String> {
+        let inner = self.lock();
+        let labels = inner.members.iter().map(|member| member.link.label());
+        labels.map(str::to_owned).collect()
+    }
+
+    /// Adds a member: it gets all output from here on.
+    pub fn add(&self, link: Link) {
+        let mut inner = self.lock();
+        let member = Member::new(link);
+        let line = inner.line.clone();
+        member.link.front().set_line(|below| *below = line);
+        if inner.live {
+            member.link.serve(&inner.users, &inner.notify);
+        }
+        let opens = member.open && !inner.is_open();
+        inner.members.push(member);
+        if opens {
+            inner.tell(BackendEvent::Opened);
+        }
+        inner.notify.wake_by_ref();
+    }
+
+    /// Lets a member go; what it had accepted stays with its chardev, and what its peer had sent
+    /// by now is still input. `false` if there is none of this name.
+    pub fn remove(&self, label: &str) -> bool {
+        let mut inner = self.lock();
+        let Some(at) = inner
+            .members
+            .iter()
+            .position(|member| member.link.label() == label)
+        else {
+            return false;
+        };
+        let unread = inner.members[at].take_unread();
+        let member = inner.members.remove(at);
+        let closes = member.open && !inner.is_open();
+        drop(member);
+        if closes {
+            inner.tell(BackendEvent::Closed { unread });
+        } else if !unread.is_empty() {
+            inner.tell(BackendEvent::Closed { unread });
+            inner.tell(BackendEvent::Opened);
+        }
+        inner.notify.wake_by_ref();
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Member {
+    fn new(link: Link) -> Self {
+        let open = link.front().is_open();
+        Member { link, open }
+    }
+
+    fn policy(&self) -> Closed {
+        self.link
+            .front()
+            .chardev()
+            .with(|chardev| chardev.policy().closed)
+    }
+
+    /// All its peer has sent so far and nobody has read.
+    fn take_unread(&self) -> Vec<u8> {
+        let mut unread = Vec::new();
+        let mut piece = [0; 4096];
+        while unread.len() < CARRY_LIMIT {
+            match self.link.front().read(&mut piece) {
+                0 if self.link.front().next_event().is_some() => {}
+                0 => break,
+                count => unread.extend_from_slice(&piece[..count]),
+            }
+        }
+        unread
+    }
+}
+
+impl Inner {
+    fn is_open(&self) -> bool {
+        self.members.iter().any(|member| member.open)
+    }
+
+    fn tell(&mut self, event: BackendEvent) {
+        if self.events.len() < EVENTS_LIMIT {
+            self.events.push_back(event);
+        }
+    }
+
+    /// An event of the member at `at`; its input before it has been read.
+    fn take_event(&mut self, at: usize, event: Event) {
+        let was_open = self.is_open();
+        match event {
+            Event::Opened => self.members[at].open = true,
+            Event::Closed => self.members[at].open = false,
+            Event::Break => self.tell(BackendEvent::Break),
+            Event::Resized(size) => self.tell(BackendEvent::Resized(size)),
+            Event::Changed(_) => {
+                let answers = self.answers();
+                self.tell(BackendEvent::Tell(Event::Changed(answers)));
+            }
+            Event::MuxIn | Event::MuxOut => {}
+        }
+        match (was_open, self.is_open()) {
+            (false, true) => self.tell(BackendEvent::Opened),
+            (true, false) => self.tell(BackendEvent::Closed { unread: Vec::new() }),
+            _ => {}
+        }
+    }
+
+    /// What the members have to tell and no input stands before.
+    fn take_events(&mut self) {
+        for at in 0..self.members.len() {
+            while let Some(event) = self.members[at].link.front().next_event() {
+                self.take_event(at, event);
+            }
+        }
+    }
+
+    /// Applies the line to all members; what one of them can do the hub can do.
+    fn answers(&mut self) -> Answers {
+        let mut all = Answers::unsupported(&self.line, self.is_open());
+        for member in &self.members {
+            let line = self.line.clone();
+            let answers = member.link.front().set_line(|below| *below = line);
+            for (known, new) in [
+                (&mut all.echo, answers.echo),
+                (&mut all.serial, answers.serial),
+                (&mut all.break_on, answers.break_on),
+                (&mut all.modem, answers.modem),
+            ] {
+                if new == Answer::Done || *known == Answer::Unsupported {
+                    *known = new;
+                }
+            }
+            all.modem_inputs = all.modem_inputs.or(answers.modem_inputs);
+        }
+        all
+    }
+
+    /// Whether nobody is there to take output now, nor any policy that keeps it.
+    fn nobody_takes(&self) -> bool {
+        !self.is_open()
+            && self
+                .members
+                .iter()
+                .all(|member| member.policy() == Closed::Discard)
+    }
+}
+
+/// The hub as the machine sees it.
+struct HubBackend {
+    hub: Hub,
+    id: Option<BackendId>,
+}
+
+impl Backend for HubBackend {
+    fn kind(&self) -> &'static str {
+        "hub"
+    }
+
+    fn filename(&self) -> String {
+        "hub".to_owned()
+    }
+
+    fn is_open(&self) -> bool {
+        self.hub.lock().is_open()
+    }
+
+    fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
+        let mut inner = self.hub.lock();
+        inner.take_events();
+        if inner.nobody_takes() {
+            return Sent::NoPeer;
+        }
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let room = |member: &Member| {
+            let chardev = member.link.front().chardev();
+            chardev.with(|chardev| chardev.spool_room(MEMBER_BUFFER))
+        };
+        let count = inner.members.iter().map(room).min().unwrap_or(0).min(total);
+        if count == 0 {
+            return Sent::Full;
+        }
+        let part = crate::chardev::limit(bufs, count);
+        for member in &inner.members {
+            let chardev = member.link.front().chardev();
+            chardev.with(|chardev| chardev.spool(&part, MEMBER_BUFFER));
+        }
+        Sent::Taken(count)
+    }
+
+    fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        let mut inner = self.hub.lock();
+        let members = inner.members.len();
+        for step in 0..members {
+            let at = (inner.turn + step) % members;
+            loop {
+                let front = inner.members[at].link.front();
+                let count = front.read_vectored(bufs);
+                if count > 0 {
+                    inner.turn = (at + 1) % members;
+                    return count;
+                }
+                match inner.members[at].link.front().next_event() {
+                    Some(event) => inner.take_event(at, event),
+                    None => break,
+                }
+            }
+        }
+        0
+    }
+
+    /// Nothing to arm: the links' wakers are always set.
+    fn watch(&mut self, _interest: Ready) {}
+
+    fn update(&mut self, _ready: Ready) {
+        self.hub.lock().take_events();
+    }
+
+    fn poll_event(&mut self) -> Option<BackendEvent> {
+        self.hub.lock().events.pop_front()
+    }
+
+    fn apply(&mut self, line: &Line) -> Answers {
+        let mut inner = self.hub.lock();
+        inner.line = line.clone();
+        if inner.live {
+            inner.answers()
+        } else {
+            // Members that another hub still uses are not touched before the change is decided.
+            Answers::unsupported(line, inner.is_open())
+        }
+    }
+
+    fn modem_inputs(&mut self) -> Option<ModemLines> {
+        let inner = self.hub.lock();
+        let mut inputs = inner.members.iter().map(|m| m.link.front().modem_inputs());
+        inputs.find_map(|inputs| inputs)
+    }
+
+    fn disconnect(&mut self) {
+        for member in &self.hub.lock().members {
+            member.link.front().disconnect();
+        }
+    }
+
+    fn go_live(&mut self, chardev: &WeakChardev, id: BackendId) {
+        let mut inner = self.hub.lock();
+        inner.users.add(id, chardev);
+        inner.live = true;
+        for member in &inner.members {
+            member.link.serve(&inner.users, &inner.notify);
+        }
+        inner.answers();
+        self.id = Some(id);
+    }
+
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        let WantLink(label) = wanted.downcast_ref()?;
+        let inner = self.hub.lock();
+        let links = inner.members.iter().map(|member| &member.link);
+        let link = links.into_iter().find(|link| link.label() == label)?;
+        Some(Box::new(link.clone()))
+    }
+
+    fn members(&self) -> Vec<ChardevRef> {
+        let inner = self.hub.lock();
+        let below = |member: &Member| member.link.front().chardev().clone();
+        inner.members.iter().map(below).collect()
+    }
+
+    fn as_hub(&self) -> Option<&Hub> {
+        Some(&self.hub)
+    }
+
+    /// The members live on, so nothing is under way that will not be found there later.
+    fn cut_input(&mut self) -> (Vec<u8>, bool) {
+        let inner = self.hub.lock();
+        let unread = inner.members.iter().map(Member::take_unread);
+        (unread.flatten().collect(), false)
+    }
+
+    /// What was accepted is with the members.
+    fn retire(self: Box<Self>) -> Box<dyn Drain> {
+        Box::new(NothingToDrain)
+    }
+}
+
+impl Drop for HubBackend {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.hub.lock().users.remove(id);
+        }
+    }
+}

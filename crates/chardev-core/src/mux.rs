@@ -1,0 +1,539 @@
+//! front ends → chardev → [mux] → chardev → host: several front ends on one back end.
+//!
+//! Each front end has a chardev of its own whose back end is one slot of the multiplexer; the
+//! multiplexer is the front end of the chardev below. Output of all slots is passed on as it
+//! comes; input goes to the slot that has the focus. A key from below moves the focus and does
+//! the other things the help text lists.
+
+use std::collections::VecDeque;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
+use crate::chardev::{ChardevRef, WeakChardev};
+use crate::drain::{Drain, NothingToDrain};
+use crate::event::Event;
+use crate::input::{CARRY_LIMIT, InputQueue};
+use crate::line::{Answers, Line, ModemLines};
+use crate::link::{Link, Users, WantLink};
+
+/// Input that waits for one front end; with more its peer is held back.
+const SLOT_BUFFER: usize = 4096;
+/// Text of our own that waits for a full back end; more is not produced.
+const OWN_TEXT_LIMIT: usize = 4096;
+
+/// What a multiplexer needs of the program around it.
+pub trait MuxHost: Send + Sync {
+    /// The time since any fixed moment, for time stamps.
+    fn now(&self) -> Duration;
+    /// The key for ending the program was pressed.
+    fn quit(&self);
+}
+
+/// A multiplexer over one chardev. Clones share it.
+#[derive(Clone)]
+pub struct Mux {
+    inner: Arc<Mutex<Inner>>,
+    users: Users,
+}
+
+impl std::fmt::Debug for Mux {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mux").finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    link: Link,
+    users: Users,
+    notify: Waker,
+    host: Arc<dyn MuxHost>,
+    escape: u8,
+    escaped: bool,
+    slots: Vec<Slot>,
+    next_tag: u64,
+    focus: Option<u64>,
+    open: bool,
+    stamps: Option<Stamps>,
+    own_text: VecDeque<u8>,
+}
+
+struct Slot {
+    tag: u64,
+    attached: bool,
+    line: Line,
+    queue: InputQueue,
+}
+
+#[derive(Default)]
+struct Stamps {
+    first: Option<Duration>,
+    line_start: bool,
+}
+
+impl Mux {
+    /// A multiplexer over `link`. `escape` is the byte before a command key; `notify` is woken
+    /// when [`Users::kick`] of [`Mux::users`] is to be called, later and with no lock held.
+    pub fn new(link: Link, escape: u8, host: Arc<dyn MuxHost>, notify: Waker) -> Self {
+        let users = Users::default();
+        let open = link.front().is_open();
+        let inner = Inner {
+            link,
+            users: users.clone(),
+            notify,
+            host,
+            escape,
+            escaped: false,
+            slots: Vec::new(),
+            next_tag: 0,
+            focus: None,
+            open,
+            stamps: None,
+            own_text: VecDeque::new(),
+        };
+        Mux {
+            inner: Arc::new(Mutex::new(inner)),
+            users,
+        }
+    }
+
+    /// A further slot, the back end for one front end's chardev.
+    pub fn slot(&self) -> Box<dyn Backend> {
+        let mut inner = self.lock();
+        let tag = inner.next_tag;
+        inner.next_tag += 1;
+        inner.slots.push(Slot {
+            tag,
+            attached: false,
+            line: Line::default(),
+            queue: InputQueue::default(),
+        });
+        drop(inner);
+        Box::new(MuxSlot {
+            mux: self.clone(),
+            tag,
+            id: None,
+        })
+    }
+
+    /// The chardevs whose back ends are slots of this multiplexer.
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
+
+    /// How many front ends are attached.
+    pub fn attached(&self) -> usize {
+        let inner = self.lock();
+        inner.slots.iter().filter(|slot| slot.attached).count()
+    }
+
+    /// Whether a front end has the line open.
+    pub fn is_line_open(&self) -> bool {
+        self.lock().slots.iter().any(|slot| slot.line.open)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn slot(&mut self, tag: u64) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|slot| slot.tag == tag)
+    }
+
+    fn focused(&mut self) -> Option<&mut Slot> {
+        let tag = self.focus?;
+        self.slot(tag)
+    }
+
+    /// Reads what there is for the focused front end, and the events for all.
+    fn pump(&mut self, room: usize) {
+        let mut buf = [0; SLOT_BUFFER];
+        loop {
+            let waiting = self.focused().map(|slot| slot.queue.bytes());
+            let Some(room) = waiting.and_then(|waiting| room.checked_sub(waiting)) else {
+                return;
+            };
+            let wanted = room.min(buf.len());
+            if wanted == 0 {
+                return;
+            }
+            let count = self.link.front().read(&mut buf[..wanted]);
+            if count > 0 {
+                for &byte in &buf[..count] {
+                    self.take(byte);
+                }
+            } else if let Some(event) = self.link.front().next_event() {
+                self.pass_on(event);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn pass_on(&mut self, event: Event) {
+        match event {
+            // What the slots have seen already is not told again.
+            Event::Opened if self.open => return,
+            Event::Closed if !self.open => return,
+            Event::Opened => self.open = true,
+            Event::Closed => {
+                self.open = false;
+                self.escaped = false;
+            }
+            _ => {}
+        }
+        for slot in &mut self.slots {
+            slot.queue.push_event(event);
+        }
+        self.notify.wake_by_ref();
+    }
+
+    fn take(&mut self, byte: u8) {
+        if !std::mem::take(&mut self.escaped) {
+            if byte == self.escape {
+                self.escaped = true;
+            } else {
+                self.give(byte);
+            }
+            return;
+        }
+        match byte {
+            _ if byte == self.escape => self.give(byte),
+            b'h' | b'?' => self.say(&help(self.escape)),
+            b'x' => {
+                self.say("chardev: Terminated\n\r");
+                self.host.quit();
+            }
+            b'b' => {
+                self.send_break();
+            }
+            b'c' => self.rotate(),
+            b't' => {
+                self.stamps = match self.stamps {
+                    Some(_) => None,
+                    None => Some(Stamps::default()),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn give(&mut self, byte: u8) {
+        if let Some(slot) = self.focused() {
+            // The queue was found to have room before this was read.
+            slot.queue.push_bytes(vec![byte]);
+        }
+    }
+
+    fn send_break(&mut self) -> bool {
+        let Some(slot) = self.focused() else {
+            return false;
+        };
+        slot.queue.push_event(Event::Break);
+        self.notify.wake_by_ref();
+        true
+    }
+
+    /// The next front end after the focused one, in the order they came, wrapping.
+    fn rotate(&mut self) {
+        let after = self.focus.map_or(0, |tag| tag + 1);
+        let attached = || self.slots.iter().filter(|slot| slot.attached);
+        let next = attached()
+            .find(|slot| slot.tag >= after)
+            .or_else(|| attached().next())
+            .map(|slot| slot.tag);
+        self.set_focus(next);
+    }
+
+    fn set_focus(&mut self, tag: Option<u64>) {
+        if self.focus == tag {
+            return;
+        }
+        if let Some(slot) = self.focused() {
+            slot.queue.push_event(Event::MuxOut);
+        }
+        self.focus = tag;
+        if let Some(slot) = self.focused() {
+            slot.queue.push_event(Event::MuxIn);
+        }
+        self.apply_line();
+        self.notify.wake_by_ref();
+    }
+
+    /// The line below is set up as the focused front end wants it.
+    fn apply_line(&mut self) -> Option<Answers> {
+        let open = self.slots.iter().any(|slot| slot.line.open);
+        let mut line = self.focused()?.line.clone();
+        line.open = open;
+        Some(self.link.front().set_line(|below| *below = line))
+    }
+
+    fn say(&mut self, text: &str) {
+        if self.own_text.len() + text.len() <= OWN_TEXT_LIMIT {
+            self.own_text.extend(text.as_bytes());
+        }
+        self.flush_own_text();
+    }
+
+    /// Whether nothing of it waits any more.
+    fn flush_own_text(&mut self) -> bool {
+        while !self.own_text.is_empty() {
+            let count = self.link.front().write(self.own_text.as_slices().0);
+            if count == 0 {
+                return false;
+            }
+            self.own_text.drain(..count);
+        }
+        true
+    }
+
+    fn write_stamped(&mut self, bufs: &[IoSlice<'_>]) -> usize {
+        let mut total = 0;
+        for line in bufs.iter().flat_map(|buf| buf.split_inclusive(is_newline)) {
+            if !self.stamp() || !self.flush_own_text() {
+                return total;
+            }
+            let count = self.link.front().write(line);
+            total += count;
+            if count < line.len() {
+                return total;
+            }
+            if let Some(stamps) = &mut self.stamps {
+                stamps.line_start = line.ends_with(b"\n");
+            }
+        }
+        total
+    }
+
+    /// Puts a time stamp before the line that begins now, if one does; `false` if there is no
+    /// room for it.
+    fn stamp(&mut self) -> bool {
+        let now = self.host.now();
+        let Some(stamps) = &mut self.stamps else {
+            return true;
+        };
+        if !std::mem::take(&mut stamps.line_start) {
+            return true;
+        }
+        let first = *stamps.first.get_or_insert(now);
+        let elapsed = now.saturating_sub(first);
+        let seconds = elapsed.as_secs();
+        let text = format!(
+            "[{:02}:{:02}:{:02}.{:03}] ",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60,
+            elapsed.subsec_millis()
+        );
+        self.say(&text);
+        self.own_text.is_empty()
+    }
+}
+
+fn is_newline(byte: &u8) -> bool {
+    *byte == b'\n'
+}
+
+fn help(escape: u8) -> String {
+    let key = match escape {
+        1..=26 => format!("C-{}", char::from(escape - 1 + b'a')),
+        other => format!("0x{other:02x}"),
+    };
+    let lines = [
+        ("h", "this list"),
+        ("x", "end the program"),
+        ("b", "send a break"),
+        ("t", "time stamps on and off"),
+        ("c", "the next console or monitor"),
+    ];
+    let mut text = "\n\r".to_owned();
+    for (command, meaning) in lines {
+        text.push_str(&format!("{key} {command}    {meaning}\n\r"));
+    }
+    text.push_str(&format!("{key} {key}  {key} itself\n\r"));
+    text
+}
+
+/// One slot, as the back end of one front end's chardev.
+struct MuxSlot {
+    mux: Mux,
+    tag: u64,
+    id: Option<BackendId>,
+}
+
+impl Backend for MuxSlot {
+    fn kind(&self) -> &'static str {
+        "mux"
+    }
+
+    fn filename(&self) -> String {
+        "mux".to_owned()
+    }
+
+    fn is_open(&self) -> bool {
+        self.mux.lock().open
+    }
+
+    fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
+        let mut inner = self.mux.lock();
+        if !inner.flush_own_text() {
+            return Sent::Full;
+        }
+        let count = match inner.stamps {
+            None => inner.link.front().write_vectored(bufs),
+            Some(_) => inner.write_stamped(bufs),
+        };
+        match count {
+            0 => Sent::Full,
+            count => Sent::Taken(count),
+        }
+    }
+
+    fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        let mut inner = self.mux.lock();
+        if inner.focus == Some(self.tag) {
+            inner.pump(SLOT_BUFFER);
+        }
+        let Some(slot) = inner.slot(self.tag) else {
+            return 0;
+        };
+        let count = bufs.iter_mut().map(|buf| slot.queue.read(buf)).sum();
+        if count > 0 {
+            // What was read made room below.
+            inner.notify.wake_by_ref();
+        }
+        count
+    }
+
+    /// Nothing to arm: the link's waker is always set.
+    fn watch(&mut self, _interest: Ready) {}
+
+    fn update(&mut self, _ready: Ready) {
+        let mut inner = self.mux.lock();
+        inner.flush_own_text();
+        inner.pump(SLOT_BUFFER);
+    }
+
+    fn poll_event(&mut self) -> Option<BackendEvent> {
+        let mut inner = self.mux.lock();
+        Some(match inner.slot(self.tag)?.queue.next_event()? {
+            Event::Opened => BackendEvent::Opened,
+            Event::Closed => BackendEvent::Closed { unread: Vec::new() },
+            Event::Break => BackendEvent::Break,
+            Event::Resized(size) => BackendEvent::Resized(size),
+            other => BackendEvent::Tell(other),
+        })
+    }
+
+    fn apply(&mut self, line: &Line) -> Answers {
+        let mut inner = self.mux.lock();
+        let focused = inner.focus == Some(self.tag);
+        if let Some(slot) = inner.slot(self.tag) {
+            slot.line = line.clone();
+        }
+        let answers = match inner.apply_line() {
+            Some(answers) if focused => answers,
+            _ => Answers::unsupported(line, inner.open),
+        };
+        Answers {
+            passes_fds: false,
+            ..answers
+        }
+    }
+
+    fn modem_inputs(&mut self) -> Option<ModemLines> {
+        self.mux.lock().link.front().modem_inputs()
+    }
+
+    fn disconnect(&mut self) {
+        self.mux.lock().link.front().disconnect();
+    }
+
+    fn go_live(&mut self, chardev: &WeakChardev, id: BackendId) {
+        let inner = self.mux.lock();
+        inner.users.add(id, chardev);
+        inner.link.serve(&inner.users, &inner.notify);
+        self.id = Some(id);
+    }
+
+    fn lend(&mut self, wanted: &dyn std::any::Any) -> Option<Box<dyn std::any::Any + Send>> {
+        let inner = self.mux.lock();
+        let WantLink(label) = wanted.downcast_ref()?;
+        (inner.link.label() == label).then(|| Box::new(inner.link.clone()) as _)
+    }
+
+    /// Whoever comes last has the focus; when the one that has it leaves, the next one gets it.
+    fn set_attached(&mut self, attached: bool) {
+        let mut inner = self.mux.lock();
+        if let Some(slot) = inner.slot(self.tag) {
+            slot.attached = attached;
+        }
+        if attached {
+            inner.set_focus(Some(self.tag));
+        } else if inner.focus == Some(self.tag) {
+            inner.rotate();
+        }
+    }
+
+    fn take_focus(&mut self) {
+        self.mux.lock().set_focus(Some(self.tag));
+    }
+
+    fn send_break(&mut self) -> bool {
+        self.mux.lock().send_break()
+    }
+
+    fn members(&self) -> Vec<ChardevRef> {
+        vec![self.mux.lock().link.front().chardev().clone()]
+    }
+
+    fn as_mux(&self) -> Option<&Mux> {
+        Some(&self.mux)
+    }
+
+    /// What the chardev below has for this front end by now. That one lives on, so nothing is
+    /// under way that will not be found there later.
+    fn cut_input(&mut self) -> (Vec<u8>, bool) {
+        let mut inner = self.mux.lock();
+        if inner.focus == Some(self.tag) {
+            inner.pump(CARRY_LIMIT);
+        }
+        let mut cut = Vec::new();
+        if let Some(slot) = inner.slot(self.tag) {
+            let mut piece = [0; SLOT_BUFFER];
+            loop {
+                match slot.queue.read(&mut piece) {
+                    0 if slot.queue.next_event().is_some() => {}
+                    0 => break,
+                    count => cut.extend_from_slice(&piece[..count]),
+                }
+            }
+        }
+        (cut, false)
+    }
+
+    fn retire(self: Box<Self>) -> Box<dyn Drain> {
+        Box::new(NothingToDrain)
+    }
+}
+
+impl Drop for MuxSlot {
+    fn drop(&mut self) {
+        let mut inner = self.mux.lock();
+        if inner.focus == Some(self.tag) {
+            if let Some(slot) = inner.slot(self.tag) {
+                slot.attached = false;
+            }
+            inner.rotate();
+        }
+        inner.slots.retain(|slot| slot.tag != self.tag);
+        if let Some(id) = self.id {
+            inner.users.remove(id);
+        }
+    }
+}

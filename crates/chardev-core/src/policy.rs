@@ -1,0 +1,72 @@
+//! front → [chardev] → back → host: what happens to output that nobody takes.
+
+use std::time::Duration;
+
+use crate::drain::DRAIN_LIMIT;
+
+/// What happens to output while nobody is there to take it (`x-closed`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Closed {
+    /// It is dropped and counted, as QEMU does (uncounted).
+    #[default]
+    Discard,
+    /// The front end waits.
+    Hold,
+    /// The newest [`Policy::history`] bytes are kept for the next peer; older ones are dropped and
+    /// counted. What the next peer gets has no seam: first what was kept, then what follows.
+    History,
+}
+
+/// The policy of one chardev. It belongs to the chardev, so a change keeps what it does not name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Output while nobody is there.
+    pub closed: Closed,
+    /// How many bytes [`Closed::History`] keeps (`x-history`).
+    pub history: usize,
+    /// How long a replaced back end's peer may take nothing before the rest of what it was given
+    /// is counted as lost (`x-drain-ms`).
+    pub drain: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            closed: Closed::Discard,
+            history: 1 << 20,
+            drain: DRAIN_LIMIT,
+        }
+    }
+}
+
+impl From<Closed> for Policy {
+    fn from(closed: Closed) -> Self {
+        Policy {
+            closed,
+            ..Policy::default()
+        }
+    }
+}
+
+/// What a policy is to become; `None` keeps what is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PolicyChange {
+    /// See [`Policy::closed`].
+    pub closed: Option<Closed>,
+    /// See [`Policy::history`].
+    pub history: Option<usize>,
+    /// See [`Policy::drain`].
+    pub drain: Option<Duration>,
+}
+
+impl Policy {
+    /// The policy with `change` made to it.
+    #[must_use]
+    pub fn with(self, change: PolicyChange) -> Self {
+        Policy {
+            closed: change.closed.unwrap_or(self.closed),
+            history: change.history.unwrap_or(self.history),
+            drain: change.drain.unwrap_or(self.drain),
+        }
+    }
+}

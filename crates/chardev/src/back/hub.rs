@@ -1,0 +1,45 @@
+//! front → chardev → [back] → chardevs → host: hub, one front end on several chardevs.
+
+use chardev_core::Hub;
+use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
+
+use super::{Kind, OpenContext, Opening};
+use crate::notify::Notifier;
+
+/// The kind `hub` (QAPI `ChardevHub`).
+pub(super) static KIND: Kind = Kind {
+    spec: KindSpec {
+        name: "hub",
+        summary: "several other chardevs on one front end",
+        options: &[OptionSpec {
+            name: "chardevs",
+            cli: "chardevs",
+            ty: OptionType::StrList,
+            required: true,
+            missing: "hub: 'chardevs' list is not defined",
+            help: "the members: chardevs.0=…, chardevs.1=… and so on",
+        }],
+    },
+    open,
+};
+
+fn open<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {
+    Box::pin(async move {
+        let members = options.list("chardevs");
+        if members.is_empty() {
+            return Err("hub: 'chardevs' list is not defined".to_owned());
+        }
+        let mut links = Vec::with_capacity(members.len());
+        for (at, id) in members.iter().enumerate() {
+            if members[..at].contains(id) {
+                return Err(format!("chardev '{id}' is already in use"));
+            }
+            let missing = format!("hub: chardev can't be found by id '{id}'");
+            links.push(context.scene.link(id, missing)?);
+        }
+        let (notifier, waker) = Notifier::new();
+        let hub = Hub::new(links, waker);
+        notifier.serve(&context.port, &hub.users());
+        Ok(hub.backend())
+    })
+}

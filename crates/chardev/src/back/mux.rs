@@ -1,0 +1,41 @@
+//! front ends → chardev → [back] → chardev → host: mux, several front ends on one chardev.
+
+use std::sync::Arc;
+
+use chardev_core::Mux;
+use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
+
+use super::{Kind, OpenContext, Opening};
+use crate::notify::Notifier;
+
+/// The kind `mux` (QAPI `ChardevMux`).
+pub(super) static KIND: Kind = Kind {
+    spec: KindSpec {
+        name: "mux",
+        summary: "several front ends on one other chardev, one of them with the focus",
+        options: &[OptionSpec {
+            name: "chardev",
+            cli: "chardev",
+            ty: OptionType::Str,
+            required: true,
+            missing: "chardev: mux: no chardev given",
+            help: "the chardev below",
+        }],
+    },
+    open,
+};
+
+fn open<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {
+    Box::pin(async move {
+        let below = options
+            .str("chardev")
+            .ok_or("chardev: mux: no chardev given")?;
+        let missing = format!("mux: base chardev {below} not found");
+        let link = context.scene.link(below, missing)?;
+        let shared = &context.scene.shared;
+        let (notifier, waker) = Notifier::new();
+        let mux = Mux::new(link, shared.escape(), Arc::clone(shared) as _, waker);
+        notifier.serve(&context.port, mux.users());
+        Ok(mux.slot())
+    })
+}

@@ -1,0 +1,256 @@
+//! front → [chardev] → back → host: from options to the steps of a transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chardev_core::spec::{OptionValue, Options, SocketAddress};
+use chardev_core::{
+    AddError, Backend, Change, ChangeError, ChardevRef, Closed, LogSink, NewBackend, Old,
+    PolicyChange, RemoveError, Step,
+};
+
+use crate::back::{FdSource, KINDS, OpenContext};
+use crate::chardevs::{Chardevs, Info};
+use crate::port::Port;
+use crate::scene::Scene;
+use crate::writer;
+
+/// The largest history of a chardev.
+const MAX_HISTORY: i64 = 1 << 30;
+
+/// A back end that is open and not yet live.
+struct Opened {
+    backend: Box<dyn Backend>,
+    policy: PolicyChange,
+    log: Option<Box<dyn LogSink>>,
+    handover: bool,
+}
+
+/// A front end over a multiplexer whose slot moves with it.
+type Sibling = ChardevRef;
+
+impl Chardevs {
+    /// The surroundings of a transaction that replaces or removes the back ends of `leaving`.
+    pub(crate) fn scene(&self, leaving: Vec<ChardevRef>) -> Scene {
+        Scene {
+            registry: self.registry().clone(),
+            shared: Arc::clone(self.shared()),
+            coming: Vec::new(),
+            leaving,
+            target: None,
+        }
+    }
+
+    /// Opens a new chardev and shows it to what comes after it in the same transaction.
+    pub(crate) async fn prepare_add(
+        &self,
+        id: &str,
+        options: &Options,
+        fds: Arc<dyn FdSource>,
+        scene: &mut Scene,
+    ) -> Result<Step, AddError> {
+        let reservation = self.registry().reserve(id)?;
+        let port = Port::of(self.shared(), id);
+        let opened = open(&port, options, fds, scene).await;
+        let opened = opened.map_err(|cause| AddError::Open {
+            id: id.to_owned(),
+            cause,
+        })?;
+        let policy = chardev_core::Policy::default().with(opened.policy);
+        let chardev = ChardevRef::prepare(id, port.id(), opened.backend, policy, opened.log);
+        port.connect(&chardev);
+        scene.coming.push(chardev.clone());
+        Ok(Step::Add {
+            reservation,
+            chardev,
+        })
+    }
+
+    /// Opens what replaces the back end of chardev `id`, and asks its front ends. `answer` makes
+    /// what the old peer is told at the end.
+    pub(crate) async fn prepare_change(
+        &self,
+        id: &str,
+        options: &Options,
+        fds: Arc<dyn FdSource>,
+        scene: &Scene,
+        answer: impl FnOnce(&Info) -> Vec<u8>,
+    ) -> Result<Vec<Step>, ChangeError> {
+        let chardev = scene
+            .find(id)
+            .ok_or_else(|| ChangeError::NotFound(id.to_owned()))?;
+        let change = Change::begin(&chardev)?;
+        let mut scene = scene.clone();
+        scene.target = Some(chardev.clone());
+        let port = Port::of(self.shared(), id);
+        let opened = open(&port, options, fds, &scene)
+            .await
+            .map_err(ChangeError::Open)?;
+        let open = chardev.with(|chardev| chardev.frontend_open());
+        let last_words = answer(&Info::new(id, &*opened.backend, open));
+        let mut new = NewBackend {
+            id: port.id(),
+            backend: opened.backend,
+            policy: opened.policy,
+            log: opened.log,
+            handover: opened.handover,
+            last_words,
+        };
+        let offer = change.offer(&mut new)?;
+        port.connect(&chardev);
+        let siblings = self.move_siblings(&chardev, &new)?;
+        let mut steps = vec![Step::Change {
+            change,
+            offer,
+            new,
+            old: Old::Retire,
+        }];
+        steps.extend(siblings);
+        Ok(steps)
+    }
+
+    /// Puts the connected stream socket in `fds` in front of the back end of `id`.
+    pub(crate) async fn prepare_attach(
+        &self,
+        id: &str,
+        fds: Arc<dyn FdSource>,
+    ) -> Result<Step, ChangeError> {
+        let address = SocketAddress::Fd("peer".to_owned());
+        let options = Options::new("socket")
+            .with("addr", OptionValue::Address(address))
+            .with("server", OptionValue::Bool(false));
+        let scene = self.scene(Vec::new());
+        let steps = self.prepare_change(id, &options, fds, &scene, |_| Vec::new());
+        let Some(Step::Change {
+            change, offer, new, ..
+        }) = steps.await?.into_iter().next()
+        else {
+            return Err(ChangeError::NotFound(id.to_owned()));
+        };
+        Ok(Step::Change {
+            change,
+            offer,
+            new,
+            old: Old::Park,
+        })
+    }
+
+    /// Prepares the removal of chardev `id`.
+    pub(crate) fn prepare_removal(&self, id: &str) -> Result<Step, RemoveError> {
+        self.registry().begin_removal(id).map(Step::Remove)
+    }
+
+    /// The other front ends of a multiplexer that is replaced go along to the new one.
+    fn move_siblings(
+        &self,
+        chardev: &ChardevRef,
+        new: &NewBackend,
+    ) -> Result<Vec<Step>, ChangeError> {
+        let siblings = siblings(chardev);
+        if siblings.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (label, kind) = (label(chardev), new.backend.kind());
+        let mux = new
+            .backend
+            .as_mux()
+            .ok_or_else(|| ChangeError::Refused {
+                id: label.clone(),
+                reason: format!(
+                    "{} more front ends use it over the multiplexer, and a {kind} takes one; detach them first",
+                    siblings.len()
+                ),
+            })?;
+        let mut steps = Vec::with_capacity(siblings.len());
+        for sibling in siblings {
+            let change = Change::begin(&sibling)?;
+            let port = Port::of(self.shared(), &label);
+            let mut new = NewBackend::new(port.id(), mux.slot());
+            let offer = change.offer(&mut new)?;
+            port.connect(&sibling);
+            steps.push(Step::Change {
+                change,
+                offer,
+                new,
+                old: Old::Retire,
+            });
+        }
+        Ok(steps)
+    }
+}
+
+fn siblings(chardev: &ChardevRef) -> Vec<Sibling> {
+    let users = chardev.with(|chardev| chardev.backend().as_mux().map(|mux| mux.users().clone()));
+    let all = users.map_or_else(Vec::new, |users| users.all());
+    all.into_iter().filter(|user| !user.is(chardev)).collect()
+}
+
+fn label(chardev: &ChardevRef) -> String {
+    chardev.with(|chardev| chardev.label().to_owned())
+}
+
+async fn open(
+    port: &Port,
+    options: &Options,
+    fds: Arc<dyn FdSource>,
+    scene: &Scene,
+) -> Result<Opened, String> {
+    let kind = KINDS
+        .iter()
+        .find(|kind| kind.spec.name == options.kind())
+        .ok_or_else(|| format!("'{}' is not a valid char driver name", options.kind()))?;
+    let policy = policy(options)?;
+    let log = match options.str("logfile") {
+        None => None,
+        Some(path) => Some(writer::open_log(
+            path,
+            options.bool_or("logappend", false),
+            &port.for_log(),
+        )?),
+    };
+    let handover = options.bool_or("x-handover", false);
+    let context = OpenContext {
+        port: port.clone(),
+        fds,
+        handover,
+        scene: scene.clone(),
+    };
+    let backend = (kind.open)(options, &context).await?;
+    Ok(Opened {
+        backend,
+        policy,
+        log,
+        handover,
+    })
+}
+
+/// What `options` say about the policy.
+///
+/// # Errors
+/// Names the option and what it takes.
+pub(crate) fn policy(options: &Options) -> Result<PolicyChange, String> {
+    let closed = match options.str("x-closed") {
+        None => None,
+        Some("hold") => Some(Closed::Hold),
+        Some("discard") => Some(Closed::Discard),
+        Some("history") => Some(Closed::History),
+        Some(other) => {
+            return Err(format!(
+                "Parameter 'x-closed' does not accept value '{other}'"
+            ));
+        }
+    };
+    let within = |name: &str, limit: i64| match options.int(name) {
+        Some(value) if !(0..=limit).contains(&value) => Err(format!(
+            "Parameter '{name}' expects a number from 0 to {limit}"
+        )),
+        value => Ok(value),
+    };
+    let history = within("x-history", MAX_HISTORY)?;
+    let drain = within("x-drain-ms", i64::from(u32::MAX))?;
+    Ok(PolicyChange {
+        closed,
+        history: history.map(|bytes| bytes as usize),
+        drain: drain.map(|ms| Duration::from_millis(ms as u64)),
+    })
+}

@@ -1,0 +1,83 @@
+//! What stands around a back end while it is opened: the other chardevs, and who is about to leave.
+
+use std::sync::Arc;
+
+use chardev_core::{
+    AttachError, BackendId, ChardevRef, FrontEnd, FrontEndHooks, Link, LinkHooks, Policy, Registry,
+    WantLink,
+};
+
+use crate::chardevs::Shared;
+use crate::port::Port;
+
+/// The chardevs around a back end that is being opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Scene {
+    pub(crate) registry: Registry,
+    pub(crate) shared: Arc<Shared>,
+    /// Chardevs that the same transaction adds.
+    pub(crate) coming: Vec<ChardevRef>,
+    /// Chardevs whose back ends the same transaction replaces or removes.
+    pub(crate) leaving: Vec<ChardevRef>,
+    /// The chardev the back end is for, if there is one already.
+    pub(crate) target: Option<ChardevRef>,
+}
+
+impl Scene {
+    /// The chardev called `id`, also one that is only coming.
+    pub(crate) fn find(&self, id: &str) -> Option<ChardevRef> {
+        let coming = self
+            .coming
+            .iter()
+            .find(|chardev| chardev.with(|chardev| chardev.label() == id));
+        coming.cloned().or_else(|| self.registry.get(id))
+    }
+
+    /// A link to the chardev `id`, shared with the back end that is replaced if it has one.
+    ///
+    /// # Errors
+    /// `missing` if there is no such chardev; or it is in use, or rests on the target itself.
+    pub(crate) fn link(&self, id: &str, missing: String) -> Result<Link, String> {
+        let wanted = WantLink(id.to_owned());
+        for chardev in &self.leaving {
+            let lent = chardev.with(|chardev| chardev.lend(&wanted));
+            if let Some(link) = lent.and_then(|lent| lent.downcast::<Link>().ok()) {
+                return Ok(*link);
+            }
+        }
+        let chardev = self.find(id).ok_or(missing)?;
+        if let Some(target) = self.target.as_ref().filter(|it| chardev.rests_on(it)) {
+            let target = target.with(|target| target.label().to_owned());
+            return Err(format!(
+                "chardev '{id}' cannot be under '{target}': it is that chardev or rests on it"
+            ));
+        }
+        let hooks = Arc::new(LinkHooks::default());
+        let front = attach(&self.shared, &chardev, hooks.clone()).map_err(|e| e.to_string())?;
+        Ok(Link::new(front, hooks))
+    }
+}
+
+/// Attaches a front end to `chardev`; on a multiplexer that has one already, to a further slot.
+pub(crate) fn attach(
+    shared: &Arc<Shared>,
+    chardev: &ChardevRef,
+    hooks: Arc<dyn FrontEndHooks>,
+) -> Result<FrontEnd, AttachError> {
+    let in_use = match FrontEnd::attach(chardev, Arc::clone(&hooks)) {
+        Err(error @ AttachError::InUse(_)) => error,
+        attached => return attached,
+    };
+    let (label, mux) = chardev.with(|chardev| {
+        let mux = chardev.backend().as_mux().cloned();
+        (chardev.label().to_owned(), mux)
+    });
+    let Some(mux) = mux else {
+        return Err(in_use);
+    };
+    let port = Port::of(shared, &label);
+    let id: BackendId = port.id();
+    let further = ChardevRef::new(&label, id, mux.slot(), Policy::default(), None);
+    port.connect(&further);
+    FrontEnd::attach(&further, hooks)
+}

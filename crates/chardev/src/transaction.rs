@@ -1,0 +1,115 @@
+//! front → [chardev] → back → host: several chardevs added, changed and removed at one moment.
+
+use std::sync::Arc;
+
+use chardev_core::commit;
+use chardev_core::spec::Options;
+
+use crate::back::FdSource;
+use crate::chardevs::{Chardevs, Info};
+
+/// One part of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// As [`Chardevs::add`]; later actions may refer to it.
+    Add {
+        /// The new chardev's id.
+        id: String,
+        /// Its back end.
+        options: Options,
+    },
+    /// As [`Chardevs::change`].
+    Change {
+        /// The chardev.
+        id: String,
+        /// Its new back end.
+        options: Options,
+    },
+    /// As [`Chardevs::remove`]. What it held, such as a port, may be taken by other actions.
+    Remove {
+        /// The chardev.
+        id: String,
+    },
+}
+
+impl Action {
+    /// The chardev it is about.
+    pub fn id(&self) -> &str {
+        match self {
+            Action::Add { id, .. } | Action::Change { id, .. } | Action::Remove { id } => id,
+        }
+    }
+}
+
+/// Why a transaction did not happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionError {
+    /// The action to blame, counted from 0.
+    pub action: usize,
+    /// The cause, in the words of the single operation.
+    pub cause: String,
+}
+
+impl std::fmt::Display for TransactionError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+impl std::error::Error for TransactionError {}
+
+impl Chardevs {
+    /// Carries out all of `actions` at one moment, or none of them (`x-chardev-transaction`).
+    /// Returns what is to be known of each chardev that was added or changed. May take as long as
+    /// all openings together; dropping the future gives everything up.
+    ///
+    /// # Errors
+    /// The first action that could not be prepared or carried out. Nothing has happened then.
+    pub async fn transaction(
+        &self,
+        actions: &[Action],
+        fds: Arc<dyn FdSource>,
+    ) -> Result<Vec<Option<Info>>, TransactionError> {
+        let leaving = actions
+            .iter()
+            .filter(|action| !matches!(action, Action::Add { .. }))
+            .filter_map(|action| self.registry().get(action.id()));
+        let mut scene = self.scene(leaving.collect());
+        let mut steps = Vec::new();
+        // Which action each step belongs to.
+        let mut owners = Vec::new();
+        for (at, action) in actions.iter().enumerate() {
+            let fds = Arc::clone(&fds);
+            let failed = |cause: String| TransactionError { action: at, cause };
+            let prepared = match action {
+                Action::Add { id, options } => self
+                    .prepare_add(id, options, fds, &mut scene)
+                    .await
+                    .map(|step| vec![step])
+                    .map_err(|error| failed(error.to_string()))?,
+                Action::Change { id, options } => self
+                    .prepare_change(id, options, fds, &scene, |_| Vec::new())
+                    .await
+                    .map_err(|error| failed(error.to_string()))?,
+                Action::Remove { id } => self
+                    .prepare_removal(id)
+                    .map(|step| vec![step])
+                    .map_err(|error| failed(error.to_string()))?,
+            };
+            owners.resize(owners.len() + prepared.len(), at);
+            steps.extend(prepared);
+        }
+        let drainers = commit(steps).map_err(|refused| TransactionError {
+            action: owners[refused.step],
+            cause: refused.error.to_string(),
+        })?;
+        for drainer in drainers {
+            self.drain(drainer);
+        }
+        let info = |action: &Action| match action {
+            Action::Remove { .. } => None,
+            _ => self.info(action.id()),
+        };
+        Ok(actions.iter().map(info).collect())
+    }
+}
