@@ -217,12 +217,7 @@ impl Bench {
     fn change(&mut self, peer: &Peer) {
         let id = BackendId(self.next_id);
         self.next_id += 1;
-        let mut new = NewBackend {
-            id,
-            backend: Box::new(peer.clone()),
-            closed: None,
-            log: None,
-        };
+        let mut new = NewBackend::new(id, Box::new(peer.clone()));
         let change = Change::begin(&self.chardev).unwrap();
         let offer = change.offer(&mut new).unwrap();
         drop(change.commit(offer, new, Old::Retire).unwrap());

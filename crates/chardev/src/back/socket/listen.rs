@@ -194,7 +194,7 @@ impl Listener {
             WantListener::Name(place) => *place == self.place,
             WantListener::Path(path) => self.with_path(|own| own.is_at(path)) == Some(true),
             WantListener::Inet(addresses) => {
-                let own: Vec<_> = self.sockets.iter().filter_map(|fd| address(fd)).collect();
+                let own: Vec<_> = self.sockets.iter().filter_map(address).collect();
                 own.len() == addresses.len() && addresses.iter().all(|wanted| own.contains(wanted))
             }
         };
