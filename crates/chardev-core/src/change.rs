@@ -302,7 +302,6 @@ impl Chardev {
     /// A chardev that was prepared beside others goes live with them.
     pub(crate) fn begin_life(&mut self, this: &WeakChardev) {
         self.live = true;
-        self.look_again();
         self.backend.go_live(this, self.id);
         if let Some(log) = &mut self.log {
             log.activate();

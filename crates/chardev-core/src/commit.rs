@@ -126,7 +126,10 @@ impl Step {
                 chardev,
             } => {
                 let weak = chardev.downgrade();
-                chardev.with(|chardev| chardev.begin_life(&weak));
+                chardev.with(|chardev| {
+                    chardev.begin_life(&weak);
+                    chardev.look_again();
+                });
                 reservation.fill(chardev);
                 Vec::new()
             }
