@@ -329,6 +329,7 @@ impl ChardevRef {
     pub fn view(&self, from: ViewFrom, slow: Slow) -> Result<Viewer, ViewError> {
         self.with(|chardev| {
             let at = chardev.resolve(from)?;
+            let current = at >= chardev.scrollback().0;
             let viewers = chardev.tap.viewers() + 1;
             chardev.tap.adjust(chardev.stats.output_accepted, viewers);
             let Some(kept) = &chardev.tap.kept else {
@@ -341,7 +342,7 @@ impl ChardevRef {
                 shared,
                 at,
                 slow,
-                reading: false,
+                current,
                 ended: None,
             })
         })
@@ -358,8 +359,8 @@ pub struct Viewer {
     shared: Arc<Shared>,
     at: u64,
     slow: Slow,
-    /// It has read something: a gap now is one it was too slow for.
-    reading: bool,
+    /// It was where the scrollback is: a gap now is one it was too slow for.
+    current: bool,
     ended: Option<ViewEnd>,
 }
 
@@ -405,7 +406,7 @@ impl Viewer {
                 count,
             }),
             Found::Nothing => ended.then_some(Viewed::End(ViewEnd::Removed)),
-            Found::Overwritten(_) if self.reading && self.slow == Slow::Drop => {
+            Found::Overwritten(_) if self.current && self.slow == Slow::Drop => {
                 Some(Viewed::End(ViewEnd::TooSlow(ring.end() - self.at)))
             }
             Found::Overwritten(low) => Some(Viewed::Gap {
@@ -417,7 +418,7 @@ impl Viewer {
 
     /// Goes on by `count` bytes of the data that was peeked at.
     pub fn advance(&mut self, count: usize) {
-        self.reading = true;
+        self.current = true;
         self.at += count as u64;
     }
 
@@ -426,7 +427,7 @@ impl Viewer {
         match viewed {
             Viewed::Data { count, .. } => self.advance(count),
             Viewed::Gap { to, .. } => {
-                self.reading = true;
+                self.current = true;
                 self.at = self.at.max(to);
             }
             Viewed::End(end) => self.ended = Some(end),
@@ -441,7 +442,7 @@ impl Viewer {
     /// Where a viewer goes on after a gap. One that was overtaken gets some way ahead of the
     /// writer, or it would be overtaken again at once.
     fn landing(&self, ring: &Ring, low: u64) -> u64 {
-        if !self.reading {
+        if !self.current {
             return low;
         }
         let lead = ring.capacity() as u64 / 4;

@@ -82,6 +82,32 @@ pub enum Command {
         /// Height in characters.
         rows: u16,
     },
+    /// `x-chardev-watch`: make a descriptor a viewer of a chardev's output. Returns
+    /// `{"offset": N}`, where the viewer begins.
+    XChardevWatch {
+        /// The chardev.
+        id: String,
+        /// The name the descriptor was given by `getfd`.
+        fdname: String,
+        /// Where to begin: an absolute offset, below 0 counted from the end; now if not given.
+        from: Option<i64>,
+        /// Whether a viewer that is too slow ends, rather than skipping what it missed.
+        drop_when_slow: bool,
+        /// Whether the output comes with offsets.
+        framed: bool,
+    },
+    /// `x-chardev-history`: a piece of the output that is kept.
+    XChardevHistory {
+        /// The chardev.
+        id: String,
+        /// Where to begin: an absolute offset, below 0 counted from the end; the oldest byte kept
+        /// if not given.
+        from: Option<i64>,
+        /// How many bytes at most; not checked.
+        size: Option<i64>,
+        /// How to answer.
+        format: Format,
+    },
     /// `x-query-chardev-stats`: offsets, queues and drop counters.
     XQueryChardevStats {
         /// One chardev, or all of them.

@@ -130,6 +130,23 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
             rows: args.required_u16("rows")?,
         })
     }),
+    plain("x-chardev-watch", watch_return, |args, _| {
+        external(Command::XChardevWatch {
+            id: args.required("id")?,
+            fdname: args.required("fdname")?,
+            from: args.optional("from")?,
+            drop_when_slow: args.optional_enum("slow", &["skip", "drop"])? == Some("drop"),
+            framed: args.optional("framed")?.unwrap_or(false),
+        })
+    }),
+    plain("x-chardev-history", history, |args, _| {
+        external(Command::XChardevHistory {
+            id: args.required("id")?,
+            from: args.optional("from")?,
+            size: args.optional("size")?,
+            format: read_format(args)?,
+        })
+    }),
     plain("x-query-chardev-stats", chardev_stats, |args, _| {
         external(Command::XQueryChardevStats {
             id: args.optional("id")?,
@@ -261,6 +278,19 @@ fn chardev_infos() -> Type {
     ]))
 }
 
+/// Where a viewer begins.
+fn watch_return() -> Type {
+    Type::object([required("offset", Type::Int)])
+}
+
+/// A piece of output: `contents` is what stands from `start` up to `next`.
+fn history() -> Type {
+    let offsets = ["start", "next", "oldest", "end"];
+    let mut members = vec![required("contents", Type::Str)];
+    members.extend(offsets.map(|name| required(name, Type::Int)));
+    Type::object(members)
+}
+
 fn chardev_stats() -> Type {
     let mut members = vec![
         required("label", Type::Str),
@@ -279,6 +309,7 @@ fn chardev_stats() -> Type {
         "input-overflowed",
         "changes",
         "changes-failed",
+        "viewers",
     ];
     members.extend(counters.map(|name| required(name, Type::Int)));
     Type::list(Type::object(members))

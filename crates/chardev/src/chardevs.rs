@@ -10,15 +10,19 @@ use std::time::{Duration, Instant};
 use chardev_core::spec::Options;
 use chardev_core::{
     AddError, AttachError, Backend, BackendId, ChangeError, Chardev, ChardevRef, DrainStep,
-    Drainer, FrontEnd, FrontEndHooks, Hub, MuxHost, PolicyChange, Registry, RemoveError, Stats,
-    Step, TerminalSize, commit,
+    Drainer, FrontEnd, FrontEndHooks, History, Hub, MuxHost, PolicyChange, Registry, RemoveError,
+    Stats, Step, TerminalSize, ViewError, ViewFrom, commit,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::back::{FdSource, OneFd};
 use crate::reactor::Reactor;
+use crate::viewers::{Viewers, Watch, WatchError};
 use crate::{scene, writer};
+
+/// How long the viewers have to read the last output when everything ends.
+const VIEWERS_LIMIT: Duration = Duration::from_millis(500);
 
 /// All chardevs, and the thread that does their I/O. Clones share everything; the thread ends
 /// with the last of them.
@@ -38,6 +42,7 @@ pub(crate) struct Shared {
     /// The byte before a command key of a multiplexer.
     escape: AtomicU8,
     quit: Notify,
+    viewers: Viewers,
     /// Dropped with the last `Chardevs`, which ends the I/O thread.
     _stop: oneshot::Sender<()>,
 }
@@ -114,6 +119,7 @@ impl Chardevs {
             began: Instant::now(),
             escape: AtomicU8::new(1),
             quit: Notify::new(),
+            viewers: Viewers::new()?,
             _stop: stop,
         };
         Ok(Chardevs {
@@ -304,6 +310,35 @@ impl Chardevs {
         Some(self.registry.get(id)?.with(|chardev| chardev.stats()))
     }
 
+    /// Makes the connected stream socket `fd` a viewer of chardev `id` (`x-chardev-watch`) and
+    /// returns the absolute offset it begins at. The viewer follows the chardev through changes
+    /// until it closes its end or the chardev is removed; what it sends is ignored.
+    ///
+    /// # Errors
+    /// There is no such chardev, no output at that offset yet, no room for another viewer, or the
+    /// descriptor is not a connected stream socket.
+    pub fn watch(&self, id: &str, fd: OwnedFd, watch: &Watch) -> Result<u64, WatchError> {
+        let not_found = || WatchError::View(ViewError::NotFound(id.to_owned()));
+        let chardev = self.registry.get(id).ok_or_else(not_found)?;
+        self.shared.viewers.add(&chardev, fd, watch)
+    }
+
+    /// Copies out up to `limit` bytes of the output of chardev `id` that is kept
+    /// (`x-chardev-history`).
+    ///
+    /// # Errors
+    /// There is no such chardev, or no output at that offset yet.
+    pub fn history(&self, id: &str, from: ViewFrom, limit: usize) -> Result<History, ViewError> {
+        let not_found = || ViewError::NotFound(id.to_owned());
+        let chardev = self.registry.get(id).ok_or_else(not_found)?;
+        chardev.history(from, limit)
+    }
+
+    /// How many viewers chardev `id` has.
+    pub fn viewers(&self, id: &str) -> Option<usize> {
+        Some(self.registry.get(id)?.with(|chardev| chardev.viewers()))
+    }
+
     /// Writes into the ring buffer `id` (`ringbuf-write`), overwriting the oldest bytes.
     ///
     /// # Errors
@@ -370,6 +405,11 @@ impl Chardevs {
             }
             // Logs are in no drain.
             while writer::unwritten() > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            // Viewers that read get everything; those that do not cannot be waited for.
+            let began = Instant::now();
+            while self.shared.viewers.count() > 0 && began.elapsed() < VIEWERS_LIMIT {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };

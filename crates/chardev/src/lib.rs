@@ -52,16 +52,18 @@ mod scene;
 #[allow(unsafe_code, reason = "the one edge where a descriptor is vouched for")]
 mod sys;
 mod transaction;
+mod viewers;
 mod wait;
 mod writer;
 
 pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
-    ChangeError, Chardev, ChardevRef, Closed, Drain, Event, FrontEnd, FrontEndHooks, Input, Late,
-    Line, LogSink, ModemLines, Parity, Policy, PolicyChange, Ready, RemoveError, Sent,
-    SerialParams, Stats, TerminalSize, spec,
+    ChangeError, Chardev, ChardevRef, Closed, Drain, Event, FrontEnd, FrontEndHooks, History,
+    Input, Late, Line, LogSink, ModemLines, Parity, Policy, PolicyChange, Ready, RemoveError, Sent,
+    SerialParams, Slow, Stats, TerminalSize, ViewError, ViewFrom, spec,
 };
 pub use chardevs::{Chardevs, Info, RingError};
 pub use port::Port;
 pub use transaction::{Action, TransactionError};
+pub use viewers::{MAX_VIEWERS, Watch, WatchError};
 pub use wait::{BlockingFrontEnd, ReadyFd};

@@ -17,17 +17,38 @@ pub struct ReadyFd {
     inner: Arc<Signal>,
 }
 
+/// A waker that makes a descriptor readable.
 #[derive(Debug)]
-struct Signal(OwnedFd);
+pub(crate) struct Signal(OwnedFd);
+
+impl Signal {
+    pub(crate) fn new() -> io::Result<Self> {
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Signal(fd))
+    }
+
+    pub(crate) fn notify(&self) {
+        // A full counter is readable already, so a failed write changes nothing.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    pub(crate) fn clear(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.0, &mut count);
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Wake for Signal {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+        self.notify();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // A full counter is readable already, so a failed write changes nothing.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        self.notify();
     }
 }
 
@@ -37,8 +58,7 @@ impl ReadyFd {
     /// # Errors
     /// The process is out of descriptors.
     pub fn new(front: &FrontEnd, which: Ready) -> io::Result<Self> {
-        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let inner = Arc::new(Signal(fd));
+        let inner = Arc::new(Signal::new()?);
         front.set_waker(which, &Waker::from(Arc::clone(&inner)));
         Ok(ReadyFd { inner })
     }
@@ -46,8 +66,7 @@ impl ReadyFd {
     /// Makes the descriptor unreadable until the next report. Call it before trying again, never
     /// after, so that no report is lost between.
     pub fn clear(&self) {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.inner.0, &mut count);
+        self.inner.clear();
     }
 
     fn wait(&self, deadline: Option<Instant>) -> io::Result<bool> {

@@ -4,13 +4,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use chardev::back::{FdSource, KINDS};
-use chardev::{Chardevs, Info, Stats, TerminalSize};
+use chardev::{Chardevs, Info, Slow, Stats, TerminalSize, ViewFrom, Watch};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::{Command, ringbuf};
 
 use crate::events::Events;
 use crate::fds::NamedFds;
 use crate::stop::Stop;
+use crate::viewing::view_from;
 
 /// What all monitors share.
 #[derive(Clone, Debug)]
@@ -88,6 +89,30 @@ impl Context {
                     true => Ok(()),
                     false => Err(not_found(&id)),
                 }
+            }
+            Command::XChardevWatch {
+                id,
+                fdname,
+                from,
+                drop_when_slow,
+                framed,
+            } => {
+                let slow = if drop_when_slow {
+                    Slow::Drop
+                } else {
+                    Slow::Skip
+                };
+                let from = view_from(from, ViewFrom::Now);
+                return self.watch(&id, &fdname, Watch { from, slow, framed });
+            }
+            Command::XChardevHistory {
+                id,
+                from,
+                size,
+                format,
+            } => {
+                let from = view_from(from, ViewFrom::Oldest);
+                return self.history(&id, from, size, format);
             }
             Command::XQueryChardevStats { id } => return self.query_stats(id.as_deref()),
         };
@@ -174,6 +199,7 @@ impl Context {
                 Some(describe_stats(
                     info,
                     &self.shared.chardevs.stats(&info.label)?,
+                    self.shared.chardevs.viewers(&info.label)?,
                 ))
             })
             .collect();
@@ -198,7 +224,7 @@ fn query_chardev_backends() -> Json {
     names.collect::<Vec<_>>().into()
 }
 
-fn describe_stats(info: &Info, stats: &Stats) -> Object {
+fn describe_stats(info: &Info, stats: &Stats, viewers: usize) -> Object {
     Object::new()
         .with("label", info.label.as_str())
         .with("kind", info.kind)
@@ -214,6 +240,7 @@ fn describe_stats(info: &Info, stats: &Stats) -> Object {
         .with("input-overflowed", stats.input_overflowed)
         .with("changes", stats.changes)
         .with("changes-failed", stats.changes_failed)
+        .with("viewers", viewers as u64)
 }
 
 fn not_found(id: &str) -> QmpError {

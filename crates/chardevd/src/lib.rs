@@ -20,6 +20,7 @@ pub mod legacy;
 pub mod monitor;
 pub mod signals;
 pub mod stop;
+mod viewing;
 
 pub use default::default_socket;
 pub use edge::Inherited;

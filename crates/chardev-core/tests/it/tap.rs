@@ -187,7 +187,7 @@ fn the_default_scrollback_holds_a_mebibyte() {
 struct Seen {
     viewer: Viewer,
     at: u64,
-    read: bool,
+    current: bool,
     ended: bool,
 }
 
@@ -203,18 +203,18 @@ impl Seen {
                 assert!(count > 0 && offset >= oldest && offset + count as u64 <= end);
                 assert_eq!(buf[..count], bytes(offset, count)[..]);
                 self.at += count as u64;
-                self.read = true;
+                self.current = true;
             }
             Some(Viewed::Gap { from, to }) => {
                 assert_eq!(from, self.at);
                 assert!(from < oldest && to >= oldest && to <= end);
-                assert!(to <= oldest + if self.read { capacity / 4 } else { 0 });
+                assert!(to <= oldest + if self.current { capacity / 4 } else { 0 });
                 self.at = to;
-                self.read = true;
+                self.current = true;
             }
             Some(Viewed::End(reason)) => {
                 assert_eq!(reason, ViewEnd::TooSlow(end - self.at));
-                assert!(self.at < oldest && self.read);
+                assert!(self.at < oldest && self.current);
                 self.ended = true;
             }
         }
@@ -304,7 +304,7 @@ proptest! {
                         };
                         let viewer = viewer.unwrap();
                         prop_assert_eq!(viewer.offset(), at);
-                        seen.push(Seen { viewer, at, read: false, ended: false });
+                        seen.push(Seen { viewer, at, current: at >= oldest, ended: false });
                     }
                 },
                 Step::Read(who, size) => {

@@ -8,6 +8,7 @@ mod commands;
 pub mod connect;
 pub mod demo;
 mod raw;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,6 +69,10 @@ enum Action {
     },
     /// Connects this terminal to a chardev until you leave; then its back end comes back
     Attach(attach::Args),
+    /// Prints a chardev's output as it comes, without disturbing its peer
+    Watch(watch::Args),
+    /// Prints the output of a chardev that is kept
+    History(watch::HistoryArgs),
     /// Runs one QMP command, or without one passes QMP on from standard input
     Qmp {
         /// The command, for example query-chardev
@@ -106,6 +111,8 @@ pub fn main() -> ExitCode {
         Action::Remove { id } => commands::remove(&address, &id),
         Action::Break { id } => commands::send_break(&address, &id),
         Action::Attach(args) => attach::run(&address, &args),
+        Action::Watch(args) => watch::watch(&address, &args),
+        Action::History(args) => watch::history(&address, &args),
         Action::Qmp {
             command: Some(command),
             arguments,

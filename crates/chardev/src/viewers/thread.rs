@@ -1,0 +1,252 @@
+//! front → [chardev: scrollback] → viewers: the thread that serves them.
+//!
+//! ```text
+//!   Ready ──serve──▶ CaughtUp ──(rest)── ask to be woken ──▶ Armed ──output──▶ Ready
+//!     ▲  └──socket full──▶ Blocked ──writable──▶ Ready
+//!     └──────────── new viewer                         peer left ──▶ Gone
+//! ```
+//!
+//! After each round the thread rests, for at least three times as long as the round took. That
+//! bounds what viewers cost: however many there are and however fast they read, they are served
+//! for a quarter of one CPU's time at most, and a console that prints many small pieces wakes this
+//! thread once in a rest, not once for each write.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+
+use super::entry::{Entry, State};
+use super::{MAX_VIEWERS, WatchError};
+use crate::wait::Signal;
+
+/// The shortest rest after a round.
+const REST: Duration = Duration::from_millis(2);
+/// A rest is at least this many times as long as the round before it.
+const REST_FACTOR: u32 = 3;
+/// The priority of the thread, the lowest there is.
+const NICE: i32 = 19;
+/// The token of the wake-up; viewers are numbered from 1.
+const WAKE: u64 = 0;
+
+/// What the thread and its owner share.
+#[derive(Debug)]
+pub(super) struct Server {
+    epoll: OwnedFd,
+    signal: Arc<Signal>,
+    state: Mutex<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    incoming: Vec<Entry>,
+    /// All viewers, those in `incoming` too.
+    count: usize,
+    running: bool,
+    stopping: bool,
+}
+
+impl Server {
+    pub(super) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let signal = Arc::new(Signal::new()?);
+        let token = epoll::EventData::new_u64(WAKE);
+        epoll::add(&epoll, signal.fd(), token, epoll::EventFlags::IN)?;
+        Ok(Server {
+            epoll,
+            signal,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Takes a viewer over, starting the thread if there is none.
+    pub(super) fn add(self: &Arc<Self>, entry: Entry) -> Result<(), WatchError> {
+        let mut state = self.lock();
+        if state.count >= MAX_VIEWERS {
+            return Err(WatchError::TooMany);
+        }
+        if !state.running {
+            let server = Arc::clone(self);
+            std::thread::Builder::new()
+                .name("chardev-viewers".to_owned())
+                .spawn(move || Loop::new(server).run())
+                .map_err(WatchError::Io)?;
+            state.running = true;
+        }
+        state.incoming.push(entry);
+        state.count += 1;
+        drop(state);
+        self.signal.notify();
+        Ok(())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.lock().count
+    }
+
+    /// Ends the thread; its viewers see the end of the stream.
+    pub(super) fn stop(&self) {
+        self.lock().stopping = true;
+        self.signal.notify();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Loop {
+    server: Arc<Server>,
+    waker: Waker,
+    entries: HashMap<u64, Entry>,
+    last_token: u64,
+    /// Until when nobody is served.
+    rest_until: Instant,
+    buf: Box<[u8]>,
+}
+
+impl Loop {
+    fn new(server: Arc<Server>) -> Self {
+        Loop {
+            waker: Waker::from(Arc::clone(&server.signal)),
+            server,
+            entries: HashMap::new(),
+            last_token: WAKE,
+            rest_until: Instant::now(),
+            buf: vec![0; 64 << 10].into(),
+        }
+    }
+
+    fn run(mut self) {
+        // It may only lower its own priority, which is always allowed.
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+        let mut events = Vec::with_capacity(64);
+        while self.take_incoming() {
+            let timeout = self.timeout();
+            events.clear();
+            let spare = rustix::buffer::spare_capacity(&mut events);
+            match epoll::wait(&self.server.epoll, spare, timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    tracing::error!("the thread of the viewers stops: {error}");
+                    self.server.lock().stopping = true;
+                }
+            }
+            for event in &events {
+                let flags = event.flags;
+                self.handle(event.data.u64(), flags);
+            }
+            self.serve_all();
+        }
+    }
+
+    /// Takes over new viewers; `false` when there is nobody left, or it is to end.
+    fn take_incoming(&mut self) -> bool {
+        let mut state = self.server.lock();
+        let incoming = std::mem::take(&mut state.incoming);
+        state.count = self.entries.len() + incoming.len();
+        if state.stopping || (self.entries.is_empty() && incoming.is_empty()) {
+            state.running = false;
+            return false;
+        }
+        drop(state);
+        for entry in incoming {
+            self.last_token += 1;
+            let token = epoll::EventData::new_u64(self.last_token);
+            // Nothing asked for: a hang-up is told all the same.
+            let added = epoll::add(
+                &self.server.epoll,
+                entry.fd(),
+                token,
+                epoll::EventFlags::empty(),
+            );
+            match added {
+                Ok(()) => drop(self.entries.insert(self.last_token, entry)),
+                Err(error) => tracing::warn!("a viewer cannot be served: {error}"),
+            }
+        }
+        true
+    }
+
+    fn handle(&mut self, token: u64, flags: epoll::EventFlags) {
+        if token == WAKE {
+            self.server.signal.clear();
+            let armed = self.entries.values_mut();
+            for entry in armed.filter(|entry| entry.state == State::Armed) {
+                entry.state = State::Ready;
+            }
+            return;
+        }
+        let Some(entry) = self.entries.get_mut(&token) else {
+            return;
+        };
+        if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+            entry.state = State::Gone;
+        } else if entry.state == State::Blocked {
+            entry.state = State::Ready;
+            watch(&self.server.epoll, token, entry, epoll::EventFlags::empty());
+        }
+    }
+
+    /// One turn for everybody who can do something.
+    fn serve_all(&mut self) {
+        let began = Instant::now();
+        let rested = began >= self.rest_until;
+        let mut served = false;
+        for (token, entry) in &mut self.entries {
+            let asks = rested && entry.state == State::CaughtUp;
+            if asks {
+                entry.arm(&self.waker);
+            }
+            if asks || (rested && entry.state == State::Ready) {
+                entry.serve(&mut self.buf);
+                match entry.state {
+                    State::CaughtUp if asks => entry.state = State::Armed,
+                    State::Blocked => {
+                        watch(&self.server.epoll, *token, entry, epoll::EventFlags::OUT);
+                    }
+                    _ => {}
+                }
+                served = true;
+            }
+            if entry.until().is_some_and(|until| began >= until) {
+                entry.state = State::Gone;
+            }
+        }
+        if served {
+            self.rest_until = Instant::now() + REST.max(began.elapsed() * REST_FACTOR);
+        }
+        // Closing a descriptor takes it out of the epoll.
+        self.entries.retain(|_, entry| entry.state != State::Gone);
+    }
+
+    /// How long to wait for news.
+    fn timeout(&self) -> Option<Timespec> {
+        let now = Instant::now();
+        let mut wait: Option<Duration> = None;
+        for entry in self.entries.values() {
+            let due = match entry.state {
+                State::Gone => now,
+                State::Ready | State::CaughtUp => self.rest_until,
+                State::Armed | State::Blocked => match entry.until() {
+                    Some(until) => until,
+                    None => continue,
+                },
+            };
+            let due = due.saturating_duration_since(now);
+            wait = Some(wait.map_or(due, |wait| wait.min(due)));
+        }
+        wait.map(|wait| Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: wait.subsec_nanos().into(),
+        })
+    }
+}
+
+fn watch(epoll: &OwnedFd, token: u64, entry: &Entry, flags: epoll::EventFlags) {
+    let _ = epoll::modify(epoll, entry.fd(), epoll::EventData::new_u64(token), flags);
+}

@@ -1,0 +1,151 @@
+//! `chardevctl watch` and `chardevctl history`: a console's output, without being its peer.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use chardev_qapi::{Json, Object};
+use chardev_qmp::ringbuf::{Format, decode};
+
+use super::commands::explain;
+use super::connect::{Address, Monitor, connect};
+
+/// The name under which the daemon is given our descriptor.
+const FDNAME: &str = "chardevctl-watch";
+
+/// Prints a chardev's output as it comes, without disturbing its peer
+///
+/// It goes on through changes of the back end and ends when the chardev is removed. A viewer that
+/// is too slow misses output and is told so in one line.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The chardev
+    id: String,
+    /// Where to begin: an absolute offset; below 0, as many bytes before the end [default: now]
+    #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
+    from: Option<i64>,
+    /// Prints offsets too: "data OFFSET COUNT", a line feed and COUNT bytes; "gap FROM TO"; "end REASON"
+    #[arg(long)]
+    framed: bool,
+    /// Ends when too slow, instead of missing output
+    #[arg(long)]
+    drop: bool,
+}
+
+/// Prints the output of a chardev that is kept
+///
+/// Output is kept while somebody watches, and always with the option x-history.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct HistoryArgs {
+    /// The chardev
+    id: String,
+    /// Where to begin: an absolute offset; below 0, as many bytes before the end [default: the oldest byte kept]
+    #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
+    from: Option<i64>,
+}
+
+/// Watches until the chardev is removed, or nobody reads what we print.
+pub(super) fn watch(address: &Address, args: &Args) -> Result<(), String> {
+    let mut stream = attach(address, args)?;
+    let mut stdout = io::stdout();
+    let mut buf = vec![0; 64 << 10];
+    loop {
+        let count = match stream.read(&mut buf) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(format!("the daemon: {error}")),
+        };
+        if !print(&mut stdout, &buf[..count])? {
+            return Ok(());
+        }
+    }
+}
+
+/// Prints what is kept, up to the end there is at the last request.
+pub(super) fn history(address: &Address, args: &HistoryArgs) -> Result<(), String> {
+    let mut monitor = connect(address)?;
+    let mut from = args.from;
+    let mut stdout = io::stdout();
+    loop {
+        let mut arguments = Object::new().with("id", args.id.as_str());
+        if let Some(from) = from {
+            arguments.insert("from", from);
+        }
+        let piece = ask(&mut monitor, arguments)?;
+        if from.is_some_and(|from| from >= 0 && from < piece.start) {
+            let missing = piece.start - from.unwrap_or(piece.start);
+            eprintln!("chardevctl: the first {missing} bytes are no longer kept");
+        }
+        if !print(&mut stdout, &piece.bytes)? || piece.next >= piece.end {
+            return Ok(());
+        }
+        from = Some(piece.next);
+    }
+}
+
+struct Piece {
+    bytes: Vec<u8>,
+    start: i64,
+    next: i64,
+    end: i64,
+}
+
+fn ask(monitor: &mut Monitor, arguments: Object) -> Result<Piece, String> {
+    let arguments = arguments
+        .with("format", "base64")
+        .with("size", 256u32 << 10);
+    let answer = monitor
+        .execute("x-chardev-history", arguments)
+        .map_err(explain)?;
+    let number = |name| {
+        let number = answer.get(name).and_then(Json::as_u64);
+        number.and_then(|number| i64::try_from(number).ok())
+    };
+    let contents = answer.get("contents").and_then(Json::as_str);
+    match (contents, number("start"), number("next"), number("end")) {
+        (Some(text), Some(start), Some(next), Some(end)) => Ok(Piece {
+            bytes: decode(text, Format::Base64)?,
+            start,
+            next,
+            end,
+        }),
+        _ => Err(format!("not an answer to x-chardev-history: {answer}")),
+    }
+}
+
+/// Gives one end of a socket pair to the daemon and returns the other.
+fn attach(address: &Address, args: &Args) -> Result<UnixStream, String> {
+    let mut monitor = connect(address)?;
+    if monitor.stream().unix().is_none() {
+        return Err(
+            "watch passes a descriptor, which only a unix socket can: use --socket PATH".into(),
+        );
+    }
+    let (ours, theirs) = UnixStream::pair().map_err(|error| format!("socket pair: {error}"))?;
+    monitor.stream_mut().pass(theirs.into());
+    let fdname = || Object::new().with("fdname", FDNAME);
+    monitor.execute("getfd", fdname()).map_err(explain)?;
+    let mut arguments = fdname()
+        .with("id", args.id.as_str())
+        .with("framed", args.framed)
+        .with("slow", if args.drop { "drop" } else { "skip" });
+    if let Some(from) = args.from {
+        arguments.insert("from", from);
+    }
+    match monitor.execute("x-chardev-watch", arguments) {
+        Ok(_) => Ok(ours),
+        Err(error) => {
+            let _ = monitor.execute("closefd", fdname());
+            Err(explain(error))
+        }
+    }
+}
+
+/// Prints at once; `false` when the reader has left.
+fn print(stdout: &mut io::Stdout, bytes: &[u8]) -> Result<bool, String> {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(format!("standard output: {error}")),
+    }
+}
