@@ -108,10 +108,61 @@ pub enum Command {
         /// How to answer.
         format: Format,
     },
+    /// `x-chardev-transaction`: all of these at one moment, or none. Returns a list with what each
+    /// would have returned.
+    XChardevTransaction {
+        /// The parts, in the order they are prepared.
+        actions: Vec<ChardevAction>,
+    },
+    /// `x-chardev-set`: change a chardev's policy from here on.
+    XChardevSet {
+        /// The chardev.
+        id: String,
+        /// The options that say what the policy is to become.
+        policy: Options,
+    },
+    /// `x-chardev-hub-add`: make a chardev a member of a hub.
+    XChardevHubAdd {
+        /// The hub.
+        id: String,
+        /// The new member.
+        chardev: String,
+    },
+    /// `x-chardev-hub-remove`: let a member of a hub go.
+    XChardevHubRemove {
+        /// The hub.
+        id: String,
+        /// The member.
+        chardev: String,
+    },
     /// `x-query-chardev-stats`: offsets, queues and drop counters.
     XQueryChardevStats {
         /// One chardev, or all of them.
         id: Option<String>,
+    },
+}
+
+/// One part of `x-chardev-transaction`, named as the command that does it alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChardevAction {
+    /// As [`Command::ChardevAdd`].
+    Add {
+        /// Its name.
+        id: String,
+        /// Its back end.
+        options: Options,
+    },
+    /// As [`Command::ChardevChange`].
+    Change {
+        /// The chardev.
+        id: String,
+        /// Its new back end.
+        options: Options,
+    },
+    /// As [`Command::ChardevRemove`].
+    Remove {
+        /// The chardev.
+        id: String,
     },
 }
 

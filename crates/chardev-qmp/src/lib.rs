@@ -51,7 +51,7 @@ pub mod ringbuf;
 mod session;
 mod table;
 
-pub use command::{Command, check_fdname};
+pub use command::{ChardevAction, Command, check_fdname};
 pub use event::{EVENTS, Event, EventSpec, MAX_STREAMS, Throttle};
 pub use session::{
     EVENT_HIGH_WATER, MAX_QUEUED, MAX_QUEUED_SIZE, OUTPUT_HIGH_WATER, Request, Session,

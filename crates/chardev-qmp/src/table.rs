@@ -15,12 +15,12 @@
 //! event is added in the table of `event.rs`.
 
 use chardev_qapi::QmpError;
-use chardev_qapi::schema::{Entry, ObjectType, Type, introspect, optional, required};
-use chardev_qapi::spec::KindSpec;
+use chardev_qapi::schema::{Entry, ObjectType, Type, Word, introspect, optional, required};
+use chardev_qapi::spec::{KindSpec, OptionValue, Options};
 use chardev_qapi::visit::Reader;
 use chardev_qapi::{Json, Object};
 
-use crate::command::Command;
+use crate::command::{ChardevAction, Command};
 use crate::event::EVENTS;
 use crate::ringbuf::{Format, decode};
 
@@ -147,6 +147,36 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
             format: read_format(args)?,
         })
     }),
+    plain("x-chardev-transaction", chardev_returns, |args, kinds| {
+        external(Command::XChardevTransaction {
+            actions: args.objects("actions", |action| read_action(action, kinds))?,
+        })
+    }),
+    plain("x-chardev-set", nothing, |args, _| {
+        let id = args.required("id")?;
+        let mut policy = Options::new("policy");
+        if let Some(closed) = args.optional_enum("x-closed", &CLOSED)? {
+            policy.set("x-closed", OptionValue::Str(closed.to_owned()));
+        }
+        for name in ["x-history", "x-drain-ms"] {
+            if let Some(number) = args.optional(name)? {
+                policy.set(name, OptionValue::Int(number));
+            }
+        }
+        external(Command::XChardevSet { id, policy })
+    }),
+    plain("x-chardev-hub-add", nothing, |args, _| {
+        external(Command::XChardevHubAdd {
+            id: args.required("id")?,
+            chardev: args.required("chardev")?,
+        })
+    }),
+    plain("x-chardev-hub-remove", nothing, |args, _| {
+        external(Command::XChardevHubRemove {
+            id: args.required("id")?,
+            chardev: args.required("chardev")?,
+        })
+    }),
     plain("x-query-chardev-stats", chardev_stats, |args, _| {
         external(Command::XQueryChardevStats {
             id: args.optional("id")?,
@@ -236,6 +266,35 @@ fn read_format(args: &mut Reader<'_>) -> Result<Format, String> {
     })
 }
 
+/// What `x-closed` takes.
+const CLOSED: [&str; 3] = ["discard", "hold", "history"];
+
+const ACTIONS: [Word; 3] = [
+    Word::new("chardev-add"),
+    Word::new("chardev-change"),
+    Word::new("chardev-remove"),
+];
+
+/// One action, shaped as those of QEMU's `transaction`.
+fn read_action(action: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<ChardevAction, String> {
+    action.tagged("type", &ACTIONS, |action, word| {
+        action.object("data", |data| {
+            let id = data.required("id")?;
+            Ok(match word {
+                "chardev-add" => ChardevAction::Add {
+                    id,
+                    options: data.backend("backend", kinds)?,
+                },
+                "chardev-change" => ChardevAction::Change {
+                    id,
+                    options: data.backend("backend", kinds)?,
+                },
+                _ => ChardevAction::Remove { id },
+            })
+        })
+    })
+}
+
 fn nothing() -> Type {
     Type::object([])
 }
@@ -267,6 +326,10 @@ fn name_info() -> Type {
 /// QAPI `ChardevReturn`
 fn chardev_return() -> Type {
     Type::object([optional("pty", Type::Str)])
+}
+
+fn chardev_returns() -> Type {
+    Type::list(chardev_return())
 }
 
 /// QAPI `ChardevInfo`

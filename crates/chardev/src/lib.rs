@@ -64,6 +64,7 @@ pub use chardev_core::{
 };
 pub use chardevs::{Chardevs, Info, RingError};
 pub use port::Port;
+pub use prepare::policy_change;
 pub use transaction::{Action, TransactionError};
 pub use viewers::{MAX_VIEWERS, Watch, WatchError};
 pub use wait::{BlockingFrontEnd, ReadyFd};

@@ -199,7 +199,7 @@ async fn open(
         .iter()
         .find(|kind| kind.spec.name == options.kind())
         .ok_or_else(|| format!("'{}' is not a valid char driver name", options.kind()))?;
-    let policy = policy(options)?;
+    let policy = policy_change(options)?;
     let log = match options.str("logfile") {
         None => None,
         Some(path) => Some(writer::open_log(
@@ -224,11 +224,11 @@ async fn open(
     })
 }
 
-/// What `options` say about the policy.
+/// What the options `x-closed`, `x-history` and `x-drain-ms` say about a chardev's policy.
 ///
 /// # Errors
 /// Names the option and what it takes.
-pub(crate) fn policy(options: &Options) -> Result<PolicyChange, String> {
+pub fn policy_change(options: &Options) -> Result<PolicyChange, String> {
     let closed = match options.str("x-closed") {
         None => None,
         Some("hold") => Some(Closed::Hold),

@@ -4,9 +4,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use chardev::back::{FdSource, KINDS};
-use chardev::{Chardevs, Info, Slow, Stats, TerminalSize, ViewFrom, Watch};
+use chardev::spec::Options;
+use chardev::{Action, Chardevs, Info, Slow, Stats, TerminalSize, ViewFrom, Watch};
 use chardev_qapi::{Json, Object, QmpError};
-use chardev_qmp::{Command, ringbuf};
+use chardev_qmp::{ChardevAction, Command, ringbuf};
 
 use crate::events::Events;
 use crate::fds::NamedFds;
@@ -114,6 +115,16 @@ impl Context {
                 let from = view_from(from, ViewFrom::Oldest);
                 return self.history(&id, from, size, format);
             }
+            Command::XChardevTransaction { actions } => return self.transaction(actions).await,
+            Command::XChardevSet { id, policy } => self.set_policy(&id, &policy),
+            Command::XChardevHubAdd { id, chardev } => {
+                let added = self.shared.chardevs.hub_add(&id, &chardev);
+                added.map_err(generic)
+            }
+            Command::XChardevHubRemove { id, chardev } => {
+                let removed = self.shared.chardevs.hub_remove(&id, &chardev);
+                removed.map_err(generic)
+            }
             Command::XQueryChardevStats { id } => return self.query_stats(id.as_deref()),
         };
         done.map(|()| Json::empty())
@@ -187,6 +198,31 @@ impl Context {
             self.fds.give_back(fdname, fd);
         }
         attached
+    }
+
+    async fn transaction(&self, actions: Vec<ChardevAction>) -> Result<Json, QmpError> {
+        let actions: Vec<_> = actions
+            .into_iter()
+            .map(|action| match action {
+                ChardevAction::Add { id, options } => Action::Add { id, options },
+                ChardevAction::Change { id, options } => Action::Change { id, options },
+                ChardevAction::Remove { id } => Action::Remove { id },
+            })
+            .collect();
+        let done = self.shared.chardevs.transaction(&actions, self.source());
+        let infos = done.await.map_err(|error| {
+            QmpError::generic(format!("action {}: {}", error.action, error.cause))
+        })?;
+        let returns = infos
+            .iter()
+            .map(|info| info.as_ref().map_or_else(Json::empty, chardev_return));
+        Ok(returns.collect::<Vec<_>>().into())
+    }
+
+    fn set_policy(&self, id: &str, policy: &Options) -> Result<(), QmpError> {
+        let change = chardev::policy_change(policy).map_err(generic)?;
+        let set = self.shared.chardevs.set_policy(id, change);
+        set.map_err(|_| not_found(id))
     }
 
     fn query_stats(&self, id: Option<&str>) -> Result<Json, QmpError> {

@@ -83,12 +83,7 @@ impl Daemon {
             let parsed = parse_chardev(line, &chardev::back::specs());
             let parsed = parsed.map_err(|error| format!("-chardev {line}: {error}"))?;
             warn_all(&parsed.warnings);
-            if parsed.mux {
-                return Err(format!(
-                    "-chardev {line}: 'mux' is not a valid char driver name"
-                ));
-            }
-            self.add(&parsed.id, parsed.options)
+            self.add_maybe_muxed(&parsed.id, parsed.options, parsed.mux)
                 .map_err(|error| format!("-chardev {line}: {error}"))?;
         }
         for line in &args.device {
@@ -130,6 +125,19 @@ impl Daemon {
         started?;
         print!("{}", default::welcome(&shell, &socket));
         Ok(())
+    }
+
+    /// With `mux=on` the back end is called `ID-base`, and `ID` is a multiplexer over it.
+    fn add_maybe_muxed(&mut self, id: &str, options: Options, mux: bool) -> Result<(), String> {
+        if !mux {
+            return self.add(id, options);
+        }
+        let base = format!("{id}-base");
+        self.add(&base, options)?;
+        self.add(
+            id,
+            Options::new("mux").with("chardev", OptionValue::Str(base)),
+        )
     }
 
     fn add(&mut self, id: &str, mut options: Options) -> Result<(), String> {
@@ -232,7 +240,12 @@ impl Daemon {
         let Shared { chardevs, stop, .. } = shared;
         let ending = chardevs.clone();
         chardevs.block_on(async move {
-            stop.requested().await;
+            tokio::select! {
+                _ = stop.requested() => {}
+                () = ending.quit_requested() => {
+                    stop.request(crate::stop::Reason::Quit);
+                }
+            }
             let all = async {
                 for task in tasks {
                     let _ = task.await;
