@@ -401,9 +401,17 @@ impl Chardev {
         self.tap.end(&mut self.wakes);
         self.id = BackendId(u64::MAX);
         let old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
-        let mut drainers = vec![self.drainer(old, this, None)];
+        let waiting = self.preface.take(usize::MAX);
+        let has_peer = old.is_open();
+        let mut drainer = self.drainer(old, this, None);
+        if has_peer {
+            self.stats.output_delivered += waiting.len() as u64;
+            drainer.say(waiting);
+        } else {
+            self.stats.output_undrained += waiting.len() as u64;
+        }
+        let mut drainers = vec![drainer];
         drainers.extend(self.retire_parked(this));
-        self.stats.output_undrained += self.preface.take(usize::MAX).len() as u64;
         self.show_open(false);
         drainers
     }

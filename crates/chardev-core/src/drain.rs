@@ -140,7 +140,7 @@ impl Drainer {
         }
     }
 
-    /// Adds what the peer is to get after everything else.
+    /// Adds what the peer is to get after everything else, waiting as long as for that.
     pub(crate) fn say(&mut self, last_words: Vec<u8>) {
         self.last_words = last_words;
         self.send_last_words();
