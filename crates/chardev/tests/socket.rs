@@ -496,3 +496,51 @@ fn a_half_closed_peer_still_gets_its_output() {
         Err(error) => assert_ne!(error.kind(), ErrorKind::ConnectionReset, "{all}"),
     }
 }
+
+/// Byte `n` of a stream is `n % 251`: the `count` bytes from `start` on, out of a table.
+fn numbered(table: &[u8], start: usize, count: usize) -> &[u8] {
+    &table[start % 251..][..count]
+}
+
+#[test]
+fn a_peer_that_leaves_megabytes_behind_is_read_to_the_end() {
+    // While much is read the kernel's buffers grow, so that afterwards much fits unread.
+    const READ: usize = 96 << 20;
+    const LEFT: usize = 3 << 20;
+    let table: Arc<[u8]> = (0..300 << 10).map(|n| (n % 251) as u8).collect();
+    for (changed, last) in [(false, "Closed"), (true, "Changed")] {
+        let chardevs = Chardevs::new().unwrap();
+        let info = add(&chardevs, "con0", &socket(inet("127.0.0.1", 0), true));
+        let front = front(&chardevs);
+        let peer = TcpStream::connect(("127.0.0.1", port_of(&info.filename))).unwrap();
+        opened(&front);
+        let sender = std::thread::spawn({
+            let table = Arc::clone(&table);
+            let mut peer = peer;
+            move || {
+                for sent in (0..READ + LEFT).step_by(64 << 10) {
+                    peer.write_all(numbered(&table, sent, 64 << 10)).unwrap();
+                }
+            }
+        });
+        let mut buf = vec![0; 256 << 10];
+        let mut read = 0;
+        let mut next = || {
+            let count = front.read(&mut buf);
+            assert!(&buf[..count] == numbered(&table, read, count), "at {read}");
+            read += count;
+            (count, read)
+        };
+        while next().1 < READ {}
+        sender.join().unwrap();
+        if changed {
+            change(&chardevs, "con0", &ring(64)).unwrap();
+        }
+        wait_for("the end", || {
+            while next().0 > 0 {}
+            let event = front.next_event()?;
+            format!("{event:?}").starts_with(last).then_some(())
+        });
+        assert_eq!((next(), front.stats().input_overflowed), ((0, READ + LEFT), 0));
+    }
+}

@@ -26,6 +26,9 @@ use crate::sys::strerror;
 /// The pause before the next attempt to accept when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The most input of a departed peer that is carried so that the next one may come.
+const LEFT_LIMIT: usize = 1 << 20;
+
 /// A socket: where its peers come from, and the one that is there.
 pub(super) struct SocketBackend {
     port: Port,
@@ -33,6 +36,8 @@ pub(super) struct SocketBackend {
     nodelay: bool,
     unix: bool,
     connection: Option<Connection>,
+    /// The peer takes nothing more, but left too much unread to be carried at once.
+    only_reading: bool,
     events: VecDeque<BackendEvent>,
     /// Descriptors that came with the last input.
     fds: Vec<OwnedFd>,
@@ -188,6 +193,7 @@ impl SocketBackend {
             nodelay,
             unix,
             connection: None,
+            only_reading: false,
             events: VecDeque::new(),
             fds: Vec::new(),
             lent: None,
@@ -222,7 +228,20 @@ impl SocketBackend {
         };
         let unread = connection.take_unread(&mut self.fds);
         drop(connection);
+        self.only_reading = false;
         self.after_peer(unread);
+    }
+
+    /// The peer is gone, but a lot of what it had sent is unread: then the connection stays until
+    /// the front end has read to its end, rather than all of it in memory.
+    fn lose_peer_unless_unread(&mut self) {
+        self.only_reading = self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.unread() > LEFT_LIMIT);
+        if !self.only_reading {
+            self.lose_peer();
+        }
     }
 
     /// Nothing of a next peer is looked at here: the machine has to be told of this one's end
@@ -393,11 +412,14 @@ impl Backend for SocketBackend {
         let Some(connection) = &self.connection else {
             return Sent::NoPeer;
         };
+        if self.only_reading {
+            return Sent::NoPeer;
+        }
         match connection.send(bufs, fds) {
             Ok(0) | Err(Errno::AGAIN) => Sent::Full,
             Ok(count) => Sent::Taken(count),
             Err(_) => {
-                self.lose_peer();
+                self.lose_peer_unless_unread();
                 Sent::NoPeer
             }
         }
@@ -417,7 +439,10 @@ impl Backend for SocketBackend {
         }
     }
 
-    fn watch(&mut self, interest: Ready) {
+    fn watch(&mut self, mut interest: Ready) {
+        if self.only_reading {
+            interest -= Ready::WRITE;
+        }
         if let Some(connection) = &self.connection {
             connection.watch(interest);
         }
@@ -428,7 +453,7 @@ impl Backend for SocketBackend {
     fn update(&mut self, ready: Ready) {
         if ready.contains(Ready::HANGUP) {
             match &self.connection {
-                Some(connection) if connection.has_ended() => self.lose_peer(),
+                Some(connection) if connection.has_ended() => self.lose_peer_unless_unread(),
                 Some(connection) => connection.watch(Ready::HANGUP),
                 None => {}
             }
@@ -456,6 +481,7 @@ impl Backend for SocketBackend {
         };
         let unread = connection.cut_input(&mut self.fds);
         connection.dismiss(&self.port);
+        self.only_reading = false;
         self.after_peer(unread);
     }
 
@@ -516,7 +542,8 @@ impl Backend for SocketBackend {
             return (Vec::new(), false);
         };
         let complete = connection.is_unix() || connection.has_ended();
-        (connection.cut_input(&mut self.fds), !complete)
+        let input = connection.cut_input(&mut self.fds);
+        (input, !complete || connection.unread() > 0)
     }
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {

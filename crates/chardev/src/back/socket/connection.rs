@@ -168,6 +168,12 @@ impl Connection {
         poll_now(&self.fd, PollFlags::RDHUP).intersects(ended)
     }
 
+    /// How many bytes of input wait in the kernel.
+    pub(super) fn unread(&self) -> usize {
+        let unread = rustix::io::ioctl_fionread(&self.fd).unwrap_or(0);
+        usize::try_from(unread).unwrap_or(usize::MAX)
+    }
+
     /// Everything that a peer that has ended had sent and nobody read.
     pub(super) fn take_unread(&self, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
         self.take_input(CARRY_LIMIT, fds)
@@ -175,9 +181,7 @@ impl Connection {
 
     /// All input that is there by now; the peer may go on sending meanwhile.
     pub(super) fn cut_input(&self, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
-        let there = rustix::io::ioctl_fionread(&self.fd).unwrap_or(0);
-        let there = usize::try_from(there).unwrap_or(CARRY_LIMIT);
-        let input = self.take_input(there.min(CARRY_LIMIT), fds);
+        let input = self.take_input(self.unread().min(CARRY_LIMIT), fds);
         acknowledge(&self.fd);
         input
     }
