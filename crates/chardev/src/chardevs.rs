@@ -92,6 +92,9 @@ impl Chardevs {
     pub fn new() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            // A device that always has more to move must not keep descriptors from being looked
+            // at: by default that happens only once in 61 turns, each a quarter of a mebibyte.
+            .event_interval(1)
             .build()?;
         let handle = runtime.handle().clone();
         let reactor = Reactor::new()?;

@@ -541,6 +541,9 @@ fn a_peer_that_leaves_megabytes_behind_is_read_to_the_end() {
             let event = front.next_event()?;
             format!("{event:?}").starts_with(last).then_some(())
         });
-        assert_eq!((next(), front.stats().input_overflowed), ((0, READ + LEFT), 0));
+        assert_eq!(
+            (next(), front.stats().input_overflowed),
+            ((0, READ + LEFT), 0)
+        );
     }
 }

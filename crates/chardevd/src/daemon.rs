@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::cli::Args;
 use crate::commands::Shared;
-use crate::devices::{Device, exec};
+use crate::devices::{Device, Worker, exec};
 use crate::edge::Inherited;
 use crate::events::Events;
 use crate::legacy::{self, Legacy};
@@ -45,7 +45,9 @@ pub fn run(args: &Args) -> Result<(), String> {
     signals::listen(stop.clone()).map_err(|error| format!("cannot listen for signals: {error}"))?;
     let pidfile = args.pidfile.as_ref().map(PidFile::create).transpose()?;
     let events = Events::new(chardevs.runtime());
+    let worker = Worker::new().map_err(|error| format!("cannot start: {error}"))?;
     let mut daemon = Daemon {
+        worker,
         shared: Shared {
             chardevs,
             name: args.name.clone(),
@@ -71,6 +73,7 @@ pub fn run(args: &Args) -> Result<(), String> {
 
 struct Daemon {
     shared: Shared,
+    worker: Worker,
     fds: Arc<Inherited>,
     /// Chardevs whose device waits for the first client (`wait=on`).
     held: HashSet<String>,
@@ -115,8 +118,12 @@ impl Daemon {
             restart: true,
             cwd: None,
         });
-        self.tasks
-            .push(device.start(&self.shared.chardevs, |_| false, &self.shared.stop)?);
+        self.tasks.push(device.start(
+            &self.shared.chardevs,
+            &self.worker,
+            |_| false,
+            &self.shared.stop,
+        )?);
         // The socket is made for this user alone; nothing else runs yet that could create files.
         let old = rustix::process::umask(Mode::from_raw_mode(0o177));
         let path = socket.display().to_string().replace(',', ",,");
@@ -176,6 +183,7 @@ impl Daemon {
         let device = Device::parse(line)?;
         let task = device.start(
             &self.shared.chardevs,
+            &self.worker,
             |id| self.held.contains(id),
             &self.shared.stop,
         )?;
@@ -236,7 +244,12 @@ impl Daemon {
 
     /// Waits for the wish to end, then for the devices, then for the peers.
     fn serve(self) {
-        let Daemon { shared, tasks, .. } = self;
+        let Daemon {
+            shared,
+            tasks,
+            worker: _worker,
+            ..
+        } = self;
         let Shared { chardevs, stop, .. } = shared;
         let ending = chardevs.clone();
         chardevs.block_on(async move {

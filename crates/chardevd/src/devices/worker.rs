@@ -1,0 +1,52 @@
+//! [front] → chardev → back → host: the thread on which terminals of programs are read and written.
+
+use std::future::Future;
+use std::io;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A thread for devices, beside the I/O thread of the chardevs. A terminal is read in small pieces,
+/// and a program that prints without end would make every step of a monitor's command wait for a
+/// turn of that, and for what the host's scheduler thinks of threads that never rest.
+#[derive(Debug)]
+pub struct Worker {
+    runtime: Handle,
+    /// Dropped with the worker, which ends the thread.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Worker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The process is out of threads or descriptors.
+    pub fn new() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .event_interval(1)
+            .build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        std::thread::Builder::new()
+            .name("devices".to_owned())
+            .spawn(move || {
+                // An error says that the sender is gone, which is the sign to end.
+                let _ = runtime.block_on(stopped);
+                runtime.shutdown_background();
+            })?;
+        Ok(Worker {
+            runtime: handle,
+            _stop: stop,
+        })
+    }
+
+    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.runtime.spawn(task)
+    }
+}
