@@ -293,6 +293,12 @@ impl FrontEnd {
         self.chardev.with(|chardev| chardev.stats)
     }
 
+    /// Counts output that the device could neither hand over nor hold back.
+    pub fn count_dropped(&self, bytes: usize) {
+        self.chardev
+            .with(|chardev| chardev.stats.output_dropped += bytes as u64);
+    }
+
     pub(crate) fn set_line(&self, change: impl FnOnce(&mut Line)) -> Answers {
         self.chardev.with(|chardev| chardev.set_line(change))
     }

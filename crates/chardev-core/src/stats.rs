@@ -14,6 +14,8 @@ pub struct Stats {
     pub output_delivered: u64,
     /// Output bytes dropped because nobody was there and the policy was `discard`.
     pub output_discarded: u64,
+    /// Output bytes that a front end dropped because nobody took them and its device cannot wait.
+    pub output_dropped: u64,
     /// Output bytes that a ring overwrote before anybody read them.
     pub output_overwritten: u64,
     /// Output bytes a replaced back end's peer had not taken when the drain limit ran out.

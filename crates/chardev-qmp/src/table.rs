@@ -365,6 +365,7 @@ fn chardev_stats() -> Type {
         "output-accepted",
         "output-delivered",
         "output-discarded",
+        "output-dropped",
         "output-overwritten",
         "output-undrained",
         "input-delivered",

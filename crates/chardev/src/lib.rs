@@ -32,8 +32,9 @@
 //!
 //! # Features
 //! One per kind of back end: `file`, `pipe`, `pty`, `socket`, `stdio`, `udp`; `null`,
-//! `ringbuf`, `mux` and `hub` are always there. Front ends: `uart16550`. `serde` makes device
-//! state serializable.
+//! `ringbuf`, `mux` and `hub` are always there. Front ends: `uart16550`; not by default
+//! `virtio-console`, which brings `vm-memory` and `virtio-queue`. `serde` makes device state
+//! serializable.
 //!
 //! # What this crate does not do
 //! - It parses neither QMP nor command lines: see `chardev-qapi` and `chardev-qmp`.

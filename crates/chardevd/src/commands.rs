@@ -269,6 +269,7 @@ fn describe_stats(info: &Info, stats: &Stats, viewers: usize) -> Object {
         .with("output-accepted", stats.output_accepted)
         .with("output-delivered", stats.output_delivered)
         .with("output-discarded", stats.output_discarded)
+        .with("output-dropped", stats.output_dropped)
         .with("output-overwritten", stats.output_overwritten)
         .with("output-undrained", stats.output_undrained)
         .with("input-delivered", stats.input_delivered)

@@ -4,3 +4,5 @@
 
 #[cfg(feature = "uart16550")]
 pub mod uart16550;
+#[cfg(feature = "virtio-console")]
+pub mod virtio_console;

@@ -1,0 +1,878 @@
+//! The virtio console against a driver of our own: what it says to a sound driver, and that an
+//! unsound one gets nowhere.
+
+#![cfg(feature = "virtio-console")]
+
+mod common;
+mod virtio_driver;
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chardev::front::virtio_console::{
+    CONTROL_IN, CONTROL_OUT, FEATURES, PortConfig, PortError, Rings, VirtioConsole, WhenFull,
+};
+use chardev::spec::{OptionValue, Options, SocketAddress};
+use chardev::{Chardevs, TerminalSize};
+use common::{add, change, ring, text, wait_for};
+use virtio_driver::{MEMORY, Part, Ring};
+use virtio_queue::{Queue, QueueT};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+const MULTIPORT: u64 = 2;
+const SIZE: u16 = 64;
+/// Where data buffers lie, behind the rings.
+const DATA: u64 = 1 << 20;
+
+/// The queues as a VMM would hold them.
+struct Local {
+    mem: GuestMemoryMmap,
+    queues: Vec<Queue>,
+    notified: HashMap<usize, usize>,
+}
+
+impl Rings for Local {
+    type Memory = GuestMemoryMmap;
+
+    fn with<R>(
+        &mut self,
+        index: usize,
+        action: impl FnOnce(&mut Queue, &GuestMemoryMmap) -> R,
+    ) -> Option<R> {
+        let queue = self.queues.get_mut(index).filter(|queue| queue.ready())?;
+        Some(action(queue, &self.mem))
+    }
+
+    fn notify(&mut self, index: usize) {
+        *self.notified.entry(index).or_default() += 1;
+    }
+}
+
+/// A guest with its driver, the device, and the chardevs behind it.
+struct Rig {
+    chardevs: Chardevs,
+    console: VirtioConsole,
+    rings: Local,
+    driver: Vec<Ring>,
+}
+
+impl Rig {
+    fn new(ports: u16, features: u64) -> Self {
+        let mem = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
+        let mut console = VirtioConsole::new(ports).unwrap();
+        console.set_driver_features(features);
+        let mut rig = Rig {
+            chardevs: Chardevs::new().unwrap(),
+            rings: Local {
+                mem,
+                queues: Vec::new(),
+                notified: HashMap::new(),
+            },
+            driver: Vec::new(),
+            console,
+        };
+        rig.start_queues(features);
+        rig
+    }
+
+    /// Lays all rings out anew, as a driver does that begins.
+    fn start_queues(&mut self, features: u64) {
+        let count = self.console.queue_count();
+        self.driver = (0..count as u64)
+            .map(|index| Ring::new(&self.rings.mem, 0x4000 * (index + 1), SIZE))
+            .collect();
+        let queues = self.driver.iter().map(|ring| {
+            let mut queue = Queue::new(256).unwrap();
+            queue.set_size(ring.size);
+            queue.set_desc_table_address(Some(ring.table as u32), None);
+            queue.set_avail_ring_address(Some(ring.avail as u32), None);
+            queue.set_used_ring_address(Some(ring.used as u32), None);
+            queue.set_event_idx(features & 1 << 29 != 0);
+            queue.set_ready(true);
+            queue
+        });
+        self.rings.queues = queues.collect();
+    }
+
+    fn port(&mut self, id: &str, options: &Options, config: PortConfig) -> u32 {
+        add(&self.chardevs, id, options);
+        let front = self.chardevs.front_end(id, Arc::new(())).unwrap();
+        self.console.add_port(None, front, config).unwrap()
+    }
+
+    /// A port behind which a socket's other end is in the test's hand.
+    fn socket_port(&mut self, id: &str, config: PortConfig) -> (u32, UnixStream) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let number = self.port(id, &connect(&path), config);
+        (number, listener.accept().unwrap().0)
+    }
+
+    fn kick(&mut self, queue: usize) {
+        self.console.queue_kicked(queue, &mut self.rings);
+    }
+
+    fn write(&mut self, queue: usize, address: u64, bytes: &[u8]) {
+        self.rings
+            .mem
+            .write_slice(bytes, GuestAddress(address))
+            .unwrap();
+        let part = readable(address, bytes.len());
+        self.driver[queue].offer(&self.rings.mem, &[part]).unwrap();
+    }
+
+    fn control(&mut self, port: u32, event: u16, value: u16) {
+        let mut message = port.to_le_bytes().to_vec();
+        message.extend_from_slice(&event.to_le_bytes());
+        message.extend_from_slice(&value.to_le_bytes());
+        self.write(CONTROL_OUT, DATA, &message);
+        self.kick(CONTROL_OUT);
+        assert!(self.driver[CONTROL_OUT].take(&self.rings.mem).is_some());
+    }
+
+    /// Offers room for control messages, each in a place of its own.
+    fn post_control(&mut self, count: u64) {
+        for index in 0..count {
+            let part = writable(DATA + 0x1000 + 0x200 * index, 0x200);
+            self.driver[CONTROL_IN]
+                .offer(&self.rings.mem, &[part])
+                .unwrap();
+        }
+    }
+
+    /// All messages the device has sent since.
+    fn heard(&mut self) -> Vec<(u32, u16, u16, Vec<u8>)> {
+        let mut heard = Vec::new();
+        loop {
+            let table = self.driver[CONTROL_IN].table;
+            let Some((head, length)) = self.driver[CONTROL_IN].take(&self.rings.mem) else {
+                return heard;
+            };
+            let address: u64 = self
+                .rings
+                .mem
+                .read_obj(GuestAddress(table + 16 * u64::from(head)))
+                .unwrap();
+            let mut bytes = vec![0; length as usize];
+            self.rings
+                .mem
+                .read_slice(&mut bytes, GuestAddress(address))
+                .unwrap();
+            let word = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+            heard.push((u32::from(word(0)), word(4), word(6), bytes[8..].to_vec()));
+        }
+    }
+
+    /// Lets the device work its news off until `done` says so.
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let end = std::time::Instant::now() + common::DEADLINE;
+        while !done(self) {
+            assert!(std::time::Instant::now() < end, "{what} did not come");
+            let mut fds = [rustix::event::PollFd::new(
+                &self.console,
+                rustix::event::PollFlags::IN,
+            )];
+            let pause = rustix::event::Timespec {
+                tv_sec: 0,
+                tv_nsec: 5_000_000,
+            };
+            let _ = rustix::event::poll(&mut fds, Some(&pause));
+            self.console.handle_news(&mut self.rings);
+        }
+    }
+
+    /// Starts the driver: every port is ready and open, and no message is left.
+    fn start(&mut self, ports: &[u32]) {
+        self.post_control(32);
+        self.control(u32::MAX, 0, 1);
+        for port in ports {
+            self.control(*port, 3, 1);
+            self.control(*port, 6, 1);
+        }
+        self.heard();
+    }
+}
+
+fn readable(address: u64, length: usize) -> Part {
+    Part {
+        address,
+        length: length as u32,
+        writable: false,
+    }
+}
+
+fn writable(address: u64, length: usize) -> Part {
+    Part {
+        writable: true,
+        ..readable(address, length)
+    }
+}
+
+fn connect(path: &std::path::Path) -> Options {
+    Options::new("socket")
+        .with(
+            "addr",
+            OptionValue::Address(SocketAddress::Unix {
+                path: path.to_str().unwrap().to_owned(),
+                abstract_name: false,
+                tight: true,
+            }),
+        )
+        .with("server", OptionValue::Bool(false))
+}
+
+fn output_queue(port: u32) -> usize {
+    if port == 0 { 1 } else { 2 * port as usize + 3 }
+}
+
+fn input_queue(port: u32) -> usize {
+    output_queue(port) - 1
+}
+
+#[test]
+fn the_driver_is_told_of_every_port() {
+    let mut rig = Rig::new(4, FEATURES);
+    rig.port("c", &ring(4096), PortConfig::console());
+    rig.port("g", &ring(4096), PortConfig::generic("org.test.0"));
+    rig.post_control(20);
+    rig.control(u32::MAX, 0, 1);
+    assert_eq!(rig.heard(), [(0, 1, 1, vec![]), (1, 1, 1, vec![])]);
+    rig.control(0, 3, 1);
+    assert_eq!(rig.heard(), [(0, 4, 1, vec![]), (0, 6, 1, vec![])]);
+    rig.control(1, 3, 1);
+    let name = b"org.test.0\0".to_vec();
+    assert_eq!(rig.heard(), [(1, 7, 1, name), (1, 6, 1, vec![])]);
+
+    assert!(!rig.console.guest_open(1));
+    rig.control(1, 6, 1);
+    assert!(rig.console.guest_open(1));
+    let open = |rig: &Rig| {
+        rig.chardevs
+            .list()
+            .iter()
+            .map(|info| info.frontend_open)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(open(&rig), [true, true]);
+    rig.control(1, 6, 0);
+    assert_eq!(open(&rig), [true, false]);
+    // Messages of ports that are not there, and events that there are not.
+    for (port, event) in [(2, 6), (77, 3), (u32::MAX, 6), (1, 9), (1, 4), (0, 1)] {
+        rig.control(port, event, 1);
+    }
+    assert_eq!(rig.heard(), []);
+}
+
+#[test]
+fn messages_wait_for_room_and_the_last_word_counts() {
+    let mut rig = Rig::new(2, FEATURES);
+    let (port, peer) = rig.socket_port("g", PortConfig::generic("p"));
+    rig.control(u32::MAX, 0, 1);
+    rig.control(port, 3, 1);
+    for expected in [
+        (1, 1, 1, vec![]),
+        (1, 7, 1, b"p\0".to_vec()),
+        (1, 6, 1, vec![]),
+    ] {
+        assert_eq!(rig.heard(), []);
+        rig.post_control(1);
+        rig.kick(CONTROL_IN);
+        assert_eq!(rig.heard(), [expected]);
+    }
+    drop(peer);
+    rig.until("the peer's end", |rig| !rig.chardevs.list()[0].open);
+    rig.until("the closing", |rig| {
+        if rig.driver[CONTROL_IN].outstanding() == 0 {
+            rig.post_control(1);
+        }
+        rig.heard() == [(1, 6, 0, vec![])]
+    });
+}
+
+#[test]
+fn output_goes_out_in_order_whatever_the_chains_look_like() {
+    for features in [FEATURES, FEATURES & !(1 << 29)] {
+        let mut rig = Rig::new(2, features);
+        rig.port("c", &ring(1 << 16), PortConfig::console());
+        rig.port("g", &ring(1 << 16), PortConfig::generic("p"));
+        rig.start(&[0, 1]);
+        let text: Vec<u8> = (0..600u32).flat_map(|n| n.to_le_bytes()).collect();
+        rig.rings
+            .mem
+            .write_slice(&text, GuestAddress(DATA))
+            .unwrap();
+        for port in [0, 1] {
+            let queue = output_queue(port);
+            let mem = &rig.rings.mem;
+            let driver = &mut rig.driver[queue];
+            driver.offer(mem, &[readable(DATA, 100)]).unwrap();
+            let parts = [
+                readable(DATA + 100, 1),
+                readable(DATA + 101, 0),
+                writable(DATA, 9),
+                readable(DATA + 101, 899),
+            ];
+            driver.offer(mem, &parts).unwrap();
+            driver.offer(mem, &[readable(DATA, 0)]).unwrap();
+            driver.offer(mem, &[writable(DATA, 7)]).unwrap();
+            let parts: Vec<_> = (0..140)
+                .map(|n| readable(DATA + 1000 + 10 * n, 10))
+                .collect();
+            driver.offer_indirect(mem, DATA + 0x8000, &parts).unwrap();
+            rig.kick(queue);
+            let mut used = Vec::new();
+            while let Some((head, length)) = rig.driver[queue].take(&rig.rings.mem) {
+                assert_eq!(length, 0);
+                used.push(head);
+            }
+            assert_eq!(used.len(), 5);
+            let id = if port == 0 { "c" } else { "g" };
+            assert_eq!(rig.chardevs.ring_read(id, 1 << 16).unwrap(), text);
+        }
+        assert!(rig.rings.notified[&output_queue(1)] >= 1);
+    }
+}
+
+#[test]
+fn input_fills_the_guests_buffers() {
+    let mut rig = Rig::new(2, FEATURES);
+    let (port, mut peer) = rig.socket_port("g", PortConfig::generic("p"));
+    let queue = input_queue(port);
+    // Nobody in the guest has it open: input stays where it is.
+    peer.write_all(b"early").unwrap();
+    let parts = [writable(DATA, 3), writable(DATA + 100, 4)];
+    for n in 0..2 {
+        let parts = parts.map(|part| Part {
+            address: part.address + 1000 * n,
+            ..part
+        });
+        rig.driver[queue].offer(&rig.rings.mem, &parts).unwrap();
+    }
+    rig.kick(queue);
+    assert_eq!(rig.driver[queue].take(&rig.rings.mem), None);
+    rig.start(&[port]);
+    let mut used = None;
+    rig.until("the input", |rig| {
+        used = used.or_else(|| rig.driver[queue].take(&rig.rings.mem));
+        used.is_some()
+    });
+    assert_eq!(used.unwrap().1, 5);
+    let mut bytes = [0; 5];
+    rig.rings
+        .mem
+        .read_slice(&mut bytes[..3], GuestAddress(DATA))
+        .unwrap();
+    rig.rings
+        .mem
+        .read_slice(&mut bytes[3..], GuestAddress(DATA + 100))
+        .unwrap();
+    assert_eq!(&bytes, b"early");
+
+    // More than there is room for: it waits in the peer's kernel for the next buffers.
+    let long: Vec<u8> = (0..200_000u32).map(|n| (n / 7) as u8).collect();
+    let sent = long.clone();
+    let sender = std::thread::spawn(move || {
+        peer.write_all(&sent).unwrap();
+        peer
+    });
+    let mut got = Vec::new();
+    rig.until("everything", |rig| {
+        while let Some((head, length)) = rig.driver[queue].take(&rig.rings.mem) {
+            // The first to come back is the second of the two buffers from before.
+            if rig.driver[queue].outstanding() == 0 && got.is_empty() && length <= 7 {
+                let mut part = [0; 7];
+                rig.rings
+                    .mem
+                    .read_slice(&mut part[..3], GuestAddress(DATA + 1000))
+                    .unwrap();
+                rig.rings
+                    .mem
+                    .read_slice(&mut part[3..], GuestAddress(DATA + 1100))
+                    .unwrap();
+                got.extend_from_slice(&part[..length as usize]);
+                continue;
+            }
+            let table = rig.driver[queue].table;
+            let at = GuestAddress(table + 16 * u64::from(head));
+            let address: u64 = rig.rings.mem.read_obj(at).unwrap();
+            let mut part = vec![0; length as usize];
+            rig.rings
+                .mem
+                .read_slice(&mut part, GuestAddress(address))
+                .unwrap();
+            got.extend_from_slice(&part);
+        }
+        while rig.driver[queue].outstanding() < 8 {
+            let slot = u64::from(rig.driver[queue].offered() % SIZE);
+            let part = writable(DATA + 0x10000 + 0x1000 * slot, 0x1000);
+            rig.driver[queue].offer(&rig.rings.mem, &[part]).unwrap();
+        }
+        rig.kick(queue);
+        got.len() == long.len()
+    });
+    assert!(got == long);
+    sender.join().unwrap();
+}
+
+#[test]
+fn a_generic_port_waits_and_a_change_lets_it_go_on() {
+    let mut rig = Rig::new(2, FEATURES);
+    let (port, mut peer) = rig.socket_port("g", PortConfig::generic("p"));
+    rig.start(&[port]);
+    let queue = output_queue(port);
+    let block: Vec<u8> = (0..60_000u32).map(|n| (n % 251) as u8).collect();
+    rig.rings
+        .mem
+        .write_slice(&block, GuestAddress(DATA))
+        .unwrap();
+    let mut blocks = 0;
+    while rig.driver[queue]
+        .offer(&rig.rings.mem, &[readable(DATA, block.len())])
+        .is_some()
+    {
+        blocks += 1;
+    }
+    rig.kick(queue);
+    let mut back = 0;
+    while rig.driver[queue].take(&rig.rings.mem).is_some() {
+        back += 1;
+    }
+    assert!(back < blocks, "the peer's kernel took {blocks} blocks");
+    assert_eq!(rig.console.backlog(), 0);
+    let queued = rig.rings.notified.clone();
+    // A stalled port wants no kicks.
+    let next = rig.driver[queue].offered();
+    assert!(!rig.driver[queue].wants_kick(&rig.rings.mem, next));
+
+    change(&rig.chardevs, "g", &ring(8 << 20)).unwrap();
+    rig.until("the rest", |rig| {
+        while rig.driver[queue].take(&rig.rings.mem).is_some() {
+            back += 1;
+        }
+        back == blocks
+    });
+    assert!(rig.rings.notified[&queue] > queued.get(&queue).copied().unwrap_or(0));
+    let mut all = Vec::new();
+    peer.read_to_end(&mut all).unwrap();
+    all.extend(rig.chardevs.ring_read("g", 8 << 20).unwrap());
+    assert!(all == block.repeat(blocks), "{} bytes", all.len());
+    let stats = rig.console.port_stats(port).unwrap();
+    assert_eq!((stats.output, stats.dropped), (all.len() as u64, 0));
+}
+
+#[test]
+fn a_console_never_waits_and_counts_what_it_drops() {
+    let mut rig = Rig::new(1, FEATURES);
+    let config = PortConfig {
+        when_full: WhenFull::Drop { buffer: 10_000 },
+        ..PortConfig::console()
+    };
+    let (port, mut peer) = rig.socket_port("c", config);
+    rig.start(&[port]);
+    let block: Vec<u8> = (0..4096u32).map(|n| (n % 251) as u8).collect();
+    rig.rings
+        .mem
+        .write_slice(&block, GuestAddress(DATA))
+        .unwrap();
+    for _ in 0..400 {
+        rig.driver[1]
+            .offer(&rig.rings.mem, &[readable(DATA, block.len())])
+            .unwrap();
+        rig.kick(1);
+        assert!(
+            rig.driver[1].take(&rig.rings.mem).is_some(),
+            "the guest waits"
+        );
+    }
+    let stats = rig.console.port_stats(port).unwrap();
+    assert_eq!(stats.output, 400 * 4096);
+    assert!(stats.dropped > 0);
+    assert_eq!(
+        rig.chardevs.stats("c").unwrap().output_dropped,
+        stats.dropped
+    );
+    assert_eq!(rig.console.backlog(), 10_000);
+
+    let (done, ended) = std::sync::mpsc::channel();
+    peer.set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let expected = (stats.output - stats.dropped) as usize;
+    std::thread::spawn(move || {
+        let mut all = vec![0; expected];
+        peer.read_exact(&mut all).unwrap();
+        done.send(all).unwrap();
+    });
+    let mut all = None;
+    rig.until("what was kept", |_| {
+        all = all.take().or_else(|| ended.try_recv().ok());
+        all.is_some()
+    });
+    // What came is a prefix of what was written: only the newest was dropped.
+    let written = block.repeat(400);
+    assert!(all.unwrap() == written[..expected]);
+    assert_eq!(rig.console.backlog(), 0);
+}
+
+#[test]
+fn unsound_chains_are_given_back_unread_or_ignored() {
+    let mut rig = Rig::new(2, FEATURES);
+    let (port, mut peer) = rig.socket_port("g", PortConfig::generic("p"));
+    rig.start(&[port]);
+    let mem = rig.rings.mem.clone();
+    mem.write_slice(b"good", GuestAddress(DATA)).unwrap();
+    mem.write_slice(b"evil", GuestAddress(DATA + 8)).unwrap();
+    let queue = output_queue(port);
+    let evil = DATA + 8;
+    let end = MEMORY as u64;
+    // Each is what descriptors 0 and 1 say, and what lies in the indirect table.
+    let unsound: &[[(u64, u32, u16, u16); 2]] = &[
+        [(evil, 4, 1, 1), (evil, 4, 1, 0)],       // a loop
+        [(evil, 4, 1, 0), (0, 0, 0, 0)],          // a loop of one
+        [(evil, 4, 1, 999), (0, 0, 0, 0)],        // next outside of the table
+        [(end, 4, 0, 0), (0, 0, 0, 0)],           // behind memory
+        [(end - 2, 4, 0, 0), (0, 0, 0, 0)],       // across its end
+        [(u64::MAX - 1, 4, 0, 0), (0, 0, 0, 0)],  // wraps around
+        [(evil, u32::MAX, 0, 0), (0, 0, 0, 0)],   // longer than memory
+        [(evil, 4, 1, 1), (end, u32::MAX, 0, 0)], // sound, then not
+        [(evil, 15, 4, 0), (0, 0, 0, 0)],         // an indirect table of a part
+        [(end, 32, 4, 0), (0, 0, 0, 0)],          // an indirect table behind memory
+        [(evil, 0, 4, 0), (0, 0, 0, 0)],          // an empty one
+        [(DATA + 0x100, 16, 4, 0), (0, 0, 0, 0)], // one in itself, see below
+    ];
+    rig.driver[queue].descriptor(&mem, DATA + 0x100, 0, (DATA + 0x100, 16, 4, 0));
+    for (number, descriptors) in unsound.iter().enumerate() {
+        // A ring of its own for each, so that nothing of the former is left.
+        rig.start_queues(FEATURES);
+        let driver = &mut rig.driver[queue];
+        for (index, descriptor) in descriptors.iter().enumerate() {
+            driver.descriptor(&mem, driver.table, index as u16, *descriptor);
+        }
+        driver.offer_head(&mem, 0);
+        driver.descriptor(&mem, driver.table, 2, (DATA, 4, 0, 0));
+        driver.offer_head(&mem, 2);
+        rig.kick(queue);
+        let used: u16 = mem
+            .read_obj(GuestAddress(rig.driver[queue].used + 2))
+            .unwrap();
+        assert_eq!(used, 2, "case {number}");
+        let mut got = [0; 4];
+        peer.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"good", "case {number}");
+        assert_eq!(
+            rig.console.port_stats(port).unwrap().malformed,
+            number as u64 + 1
+        );
+    }
+    // A head outside of the table has no answer; an index far ahead makes the ring unusable.
+    rig.start_queues(FEATURES);
+    rig.driver[queue].offer_head(&mem, SIZE);
+    rig.write(queue, DATA, b"good");
+    rig.kick(queue);
+    peer.read_exact(&mut [0; 4]).unwrap();
+    let index = GuestAddress(rig.driver[queue].avail + 2);
+    mem.write_obj(0x7fffu16, index).unwrap();
+    for queue in 0..rig.console.queue_count() + 3 {
+        rig.kick(queue);
+    }
+    // Rings at addresses that are none.
+    for queue in &mut rig.rings.queues {
+        queue.set_avail_ring_address(Some(end as u32), None);
+        queue.set_used_ring_address(Some(0xffff_fff0), Some(0xffff_ffff));
+    }
+    for queue in 0..rig.console.queue_count() {
+        rig.kick(queue);
+    }
+    let mut fresh = Rig::new(1, FEATURES);
+    fresh.start(&[]);
+}
+
+#[test]
+fn unsound_room_gets_no_input() {
+    let mut rig = Rig::new(2, FEATURES);
+    let (port, mut peer) = rig.socket_port("g", PortConfig::generic("p"));
+    rig.start(&[port]);
+    let queue = input_queue(port);
+    let mem = rig.rings.mem.clone();
+    let end = MEMORY as u64;
+    for parts in [
+        vec![writable(end - 3, 8)],
+        vec![writable(DATA, 8), writable(DATA + 4, 8)],
+        vec![writable(DATA, 8), writable(end, 8)],
+        vec![readable(DATA, 8)],
+        vec![writable(DATA, 0)],
+    ] {
+        rig.driver[queue].offer(&mem, &parts).unwrap();
+    }
+    rig.driver[queue].offer(&mem, &[writable(DATA, 8)]).unwrap();
+    peer.write_all(b"input").unwrap();
+    let mut lengths = Vec::new();
+    rig.until("the input", |rig| {
+        rig.kick(queue);
+        lengths.extend(std::iter::from_fn(|| rig.driver[queue].take(&mem)).map(|used| used.1));
+        lengths.len() == 6
+    });
+    assert_eq!(lengths, [0, 0, 0, 0, 0, 5]);
+}
+
+#[test]
+fn huge_chains_take_their_turns() {
+    let mut rig = Rig::new(2, FEATURES);
+    rig.port("n", &Options::new("null"), PortConfig::generic("p"));
+    rig.start(&[1]);
+    let port = 1;
+    let queue = output_queue(port);
+    // 1,024 times all of memory above the rings.
+    let part = readable(DATA, MEMORY - DATA as usize);
+    let parts = vec![part; 1024];
+    rig.driver[queue]
+        .offer_indirect(&rig.rings.mem.clone(), DATA, &parts)
+        .unwrap();
+    let began = std::time::Instant::now();
+    rig.kick(queue);
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "one turn took {:?}",
+        began.elapsed()
+    );
+    rig.until("its end", |rig| {
+        rig.driver[queue].take(&rig.rings.mem).is_some()
+    });
+    let stats = rig.console.port_stats(port).unwrap();
+    assert_eq!(stats.output, 1024 * u64::from(part.length));
+}
+
+#[test]
+fn a_reset_forgets_the_driver_and_keeps_the_peers() {
+    let mut rig = Rig::new(2, FEATURES);
+    let (port, mut peer) = rig.socket_port("g", PortConfig::generic("p"));
+    for _ in 0..3 {
+        rig.start(&[port]);
+        let queue = output_queue(port);
+        rig.write(queue, DATA, b"boot");
+        rig.kick(queue);
+        let mut got = [0; 4];
+        peer.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"boot");
+        rig.console.reset();
+        assert!(!rig.console.guest_open(port));
+        rig.console.set_driver_features(FEATURES);
+        rig.start_queues(FEATURES);
+    }
+    peer.write_all(b"x").unwrap();
+    let info = &rig.chardevs.list()[0];
+    assert!(info.open && !info.frontend_open);
+}
+
+#[test]
+fn a_stopped_queue_leaves_nothing_half_done() {
+    let mut rig = Rig::new(2, FEATURES);
+    let (port, mut peer) = rig.socket_port("g", PortConfig::generic("p"));
+    rig.start(&[port]);
+    let queue = output_queue(port);
+    let block: Vec<u8> = (0..600_000u32).map(|n| (n % 251) as u8).collect();
+    rig.rings
+        .mem
+        .write_slice(&block, GuestAddress(DATA))
+        .unwrap();
+    for _ in 0..4 {
+        rig.driver[queue]
+            .offer(&rig.rings.mem, &[readable(DATA, block.len())])
+            .unwrap();
+    }
+    rig.kick(queue);
+    rig.console.stop_queue(queue, &mut rig.rings);
+    let next = rig.rings.queues[queue].next_avail();
+    let used = std::iter::from_fn(|| rig.driver[queue].take(&rig.rings.mem)).count();
+    assert_eq!(usize::from(next), used);
+    assert!((1..4).contains(&used), "{used} blocks were taken");
+    let expected = block.repeat(used);
+    assert_eq!(
+        rig.console.port_stats(port).unwrap().output,
+        expected.len() as u64
+    );
+    // The queue is gone; what is in hand still goes out.
+    rig.rings.queues[queue].set_ready(false);
+    let reader = std::thread::spawn(move || {
+        let mut all = vec![0; expected.len()];
+        peer.read_exact(&mut all).unwrap();
+        assert!(all == expected);
+    });
+    rig.until("what is in hand", |rig| {
+        rig.console.flush();
+        rig.console.backlog() == 0
+    });
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_driver_without_multiport_has_port_0_only() {
+    let mut rig = Rig::new(2, FEATURES & !MULTIPORT);
+    let (_, mut peer) = rig.socket_port("c", PortConfig::console());
+    rig.write(1, DATA, b"hello");
+    rig.kick(1);
+    let mut got = [0; 5];
+    peer.read_exact(&mut got).unwrap();
+    let part = writable(DATA + 64, 16);
+    rig.driver[0].offer(&rig.rings.mem, &[part]).unwrap();
+    peer.write_all(b"you").unwrap();
+    rig.until("the input", |rig| {
+        rig.driver[0].take(&rig.rings.mem) == Some((0, 3))
+    });
+    for queue in 2..6 {
+        rig.kick(queue);
+    }
+}
+
+#[test]
+fn ports_come_and_go_while_the_guest_runs() {
+    let mut rig = Rig::new(3, FEATURES);
+    rig.start(&[]);
+    rig.port("a", &ring(64), PortConfig::generic("one"));
+    rig.until("the port", |rig| rig.heard() == [(1, 1, 1, vec![])]);
+    rig.control(1, 3, 1);
+    rig.heard();
+    for (number, config, error) in [
+        (Some(1), PortConfig::generic("x"), PortError::NumberTaken(1)),
+        (
+            Some(0),
+            PortConfig::generic("x"),
+            PortError::ZeroIsForConsoles,
+        ),
+        (Some(3), PortConfig::generic("x"), PortError::OutOfRange(2)),
+        (
+            Some(u32::MAX),
+            PortConfig::console(),
+            PortError::OutOfRange(2),
+        ),
+        (
+            None,
+            PortConfig::generic("one"),
+            PortError::NameTaken("one".to_owned()),
+        ),
+        (None, PortConfig::generic("a\0"), PortError::BadName),
+        (
+            None,
+            PortConfig::generic(&"n".repeat(256)),
+            PortError::BadName,
+        ),
+    ] {
+        add(&rig.chardevs, "tmp", &ring(64));
+        let front = rig.chardevs.front_end("tmp", Arc::new(())).unwrap();
+        assert_eq!(rig.console.add_port(number, front, config), Err(error));
+        rig.chardevs.remove("tmp").unwrap();
+    }
+    let front = rig.console.remove_port(1).unwrap();
+    rig.until("the farewell", |rig| rig.heard() == [(1, 2, 1, vec![])]);
+    // Gone and back before the guest could be told: it hears both, in order.
+    assert_eq!(
+        rig.console
+            .add_port(Some(1), front, PortConfig::generic("two")),
+        Ok(1)
+    );
+    let front = rig.console.remove_port(1).unwrap();
+    assert_eq!(
+        rig.console
+            .add_port(Some(1), front, PortConfig::generic("two")),
+        Ok(1)
+    );
+    rig.until("the second", |rig| rig.heard() == [(1, 1, 1, vec![])]);
+    let front = rig.console.remove_port(1).unwrap();
+    assert_eq!(
+        rig.console
+            .add_port(Some(1), front, PortConfig::generic("two")),
+        Ok(1)
+    );
+    rig.until("the third", |rig| {
+        rig.heard() == [(1, 2, 1, vec![]), (1, 1, 1, vec![])]
+    });
+    assert!(rig.console.remove_port(2).is_none());
+    assert!(rig.console.remove_port(99).is_none());
+}
+
+#[test]
+fn a_terminals_size_reaches_the_console() {
+    let mut rig = Rig::new(1, FEATURES);
+    rig.port("c", &ring(64), PortConfig::console());
+    rig.start(&[0]);
+    let size = TerminalSize {
+        cols: 132,
+        rows: 43,
+    };
+    rig.chardevs.resize("c", size);
+    rig.until("the size", |rig| {
+        rig.heard() == [(0, 5, 1, vec![132, 0, 43, 0])]
+    });
+    let mut config = [0xaa; 16];
+    rig.console.read_config(0, &mut config);
+    assert_eq!(config, [132, 0, 43, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    rig.console.read_config(u64::MAX, &mut config);
+    assert_eq!(config, [0; 16]);
+    // A driver that starts later hears it too.
+    rig.console.reset();
+    rig.console.set_driver_features(FEATURES);
+    rig.start_queues(FEATURES);
+    rig.post_control(8);
+    rig.control(0, 0, 1);
+    rig.control(0, 3, 1);
+    let heard: Vec<_> = rig.heard().into_iter().map(|message| message.1).collect();
+    assert_eq!(heard, [1, 4, 5, 6]);
+}
+
+#[test]
+fn the_emergency_register_prints_without_a_driver() {
+    let mut rig = Rig::new(1, 0);
+    rig.port("c", &ring(64), PortConfig::console());
+    for byte in b"oops" {
+        rig.console.write_config(8, &[*byte, 0, 0, 0]);
+    }
+    rig.console.write_config(0, &[1, 2, 3, 4]);
+    rig.console.write_config(8, &[]);
+    assert_eq!(rig.chardevs.ring_read("c", 64).unwrap(), b"oops");
+}
+
+#[test]
+fn a_thousand_changes_under_load_lose_nothing() {
+    let mut rig = Rig::new(2, FEATURES);
+    rig.port("g", &ring(1 << 20), PortConfig::generic("p"));
+    rig.start(&[1]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = |n: usize| dir.path().join(format!("f{n}"));
+    let queue = output_queue(1);
+    let mut line = 0u32;
+    for number in 0..1000 {
+        let options = match number % 2 {
+            0 => Options::new("file").with("out", text(path(number))),
+            _ => ring(1 << 20),
+        };
+        change(&rig.chardevs, "g", &options).unwrap();
+        for _ in 0..3 {
+            rig.write(queue, DATA, format!("{line:07}\n").as_bytes());
+            line += 1;
+            rig.kick(queue);
+            rig.until("the buffer", |rig| {
+                rig.driver[queue].take(&rig.rings.mem).is_some()
+            });
+        }
+    }
+    change(
+        &rig.chardevs,
+        "g",
+        &Options::new("file").with("out", text(path(1000))),
+    )
+    .unwrap();
+    let expected: String = (0..line).map(|line| format!("{line:07}\n")).collect();
+    let all = wait_for("everything", || {
+        let parts = (0..=1000)
+            .step_by(2)
+            .map(|n| std::fs::read_to_string(path(n)).unwrap());
+        let all: String = parts.collect();
+        (all.len() == expected.len()).then_some(all)
+    });
+    assert!(all == expected);
+    let _ = rig.console.as_fd();
+}
