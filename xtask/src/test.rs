@@ -5,7 +5,9 @@ use crate::sh::{self, Result};
 pub(crate) fn run() -> Result {
     if sh::which("cargo-nextest").is_none() {
         eprintln!("xtask: cargo-nextest is not installed, so plain cargo test runs the tests");
-        return sh::run(&mut sh::cargo(&["test", "--workspace", "--no-fail-fast"]));
+        let all = sh::run(&mut sh::cargo(&["test", "--workspace", "--no-fail-fast"]));
+        say_what_did_not_run();
+        return all;
     }
     // nextest does not run doc tests. They come first so that the summary of the rest is the last
     // thing on the screen; both run even if the first fails.
@@ -22,5 +24,19 @@ pub(crate) fn run() -> Result {
         "--profile",
         "ci",
     ]));
+    say_what_did_not_run();
     rest.and(docs)
+}
+
+/// A test that cannot boot a guest says so, but what passes is not shown.
+fn say_what_did_not_run() {
+    let device = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm");
+    if let Err(error) = device {
+        eprintln!(
+            "xtask: NOT TESTED: no guest was booted in microvm, because /dev/kvm cannot be used: {error}"
+        );
+    }
 }

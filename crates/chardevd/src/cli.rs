@@ -7,8 +7,12 @@ use clap::{CommandFactory, Parser};
 
 /// The options that QEMU spells with one dash.
 const SINGLE_DASH: &[&str] = &[
+    "append",
     "chardev",
     "device",
+    "initrd",
+    "kernel",
+    "serial",
     "mon",
     "qmp",
     "qmp-pretty",
@@ -56,7 +60,7 @@ pub struct Args {
 impl Args {
     /// Reads the arguments of the process. Ends it after `--help`, or with a text on a mistake.
     pub fn from_env() -> Self {
-        Args::parse_from(std::env::args_os().map(two_dashes))
+        Args::parse_from(arguments())
     }
 
     /// Whether nothing was asked for, so the default console is wanted.
@@ -67,6 +71,11 @@ impl Args {
             && self.qmp.is_empty()
             && self.qmp_pretty.is_empty()
     }
+}
+
+/// The arguments of the process, with two dashes where QEMU's spelling has one.
+pub fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os().map(two_dashes)
 }
 
 /// The command line as data, for manual pages and completions.

@@ -35,6 +35,35 @@ const DEFAULT_RING: i64 = 1 << 20;
 /// # Errors
 /// What could not be started, naming the argument.
 pub fn run(args: &Args) -> Result<(), String> {
+    run_started(args, |daemon| {
+        if args.is_default() {
+            daemon.start_default()
+        } else {
+            daemon.start(args)
+        }
+    })
+}
+
+/// Runs a daemon around something of the caller's that has front ends of its own, such as a virtual
+/// machine: `machine` is called once all chardevs, devices and monitors of `args` are there, and
+/// must not wait. There is no default console.
+///
+/// # Errors
+/// What could not be started, naming the argument, or what `machine` returned.
+pub fn run_around(
+    args: &Args,
+    machine: impl FnOnce(&mut Daemon) -> Result<(), String>,
+) -> Result<(), String> {
+    run_started(args, |daemon| {
+        daemon.start(args)?;
+        machine(daemon)
+    })
+}
+
+fn run_started(
+    args: &Args,
+    start: impl FnOnce(&mut Daemon) -> Result<(), String>,
+) -> Result<(), String> {
     if let Some(text) = wanted_help(args) {
         print!("{text}");
         return Ok(());
@@ -58,11 +87,7 @@ pub fn run(args: &Args) -> Result<(), String> {
         held: HashSet::new(),
         tasks: Vec::new(),
     };
-    let started = if args.is_default() {
-        daemon.start_default()
-    } else {
-        daemon.start(args)
-    };
+    let started = start(&mut daemon);
     if started.is_err() {
         daemon.shared.stop.request(crate::stop::Reason::Signal);
     }
@@ -71,7 +96,8 @@ pub fn run(args: &Args) -> Result<(), String> {
     started
 }
 
-struct Daemon {
+/// A daemon that is being started.
+pub struct Daemon {
     shared: Shared,
     worker: Worker,
     fds: Arc<Inherited>,
@@ -81,6 +107,33 @@ struct Daemon {
 }
 
 impl Daemon {
+    /// Its chardevs.
+    pub fn chardevs(&self) -> &Chardevs {
+        &self.shared.chardevs
+    }
+
+    /// The wish to end; whatever runs beside the daemon watches it, and may have it.
+    pub fn stop(&self) -> &Stop {
+        &self.shared.stop
+    }
+
+    /// The chardev that a device string names (`chardev:ID`, `pty`, `unix:PATH,…`); a new one gets
+    /// the id `new_id`.
+    ///
+    /// # Errors
+    /// It is no device string, or does not open.
+    pub fn chardev_for(&mut self, dev: &str, new_id: &str) -> Result<String, String> {
+        match legacy::parse(dev)? {
+            Legacy::Existing(id) => Ok(id),
+            Legacy::New(line) => {
+                let parsed = parse_backend_line(&line, &chardev::back::specs())?;
+                warn_all(&parsed.warnings);
+                self.add(new_id, parsed.options)?;
+                Ok(new_id.to_owned())
+            }
+        }
+    }
+
     fn start(&mut self, args: &Args) -> Result<(), String> {
         for line in &args.chardev {
             let parsed = parse_chardev(line, &chardev::back::specs());
@@ -218,16 +271,8 @@ impl Daemon {
     }
 
     fn start_qmp(&mut self, dev: &str, number: usize, pretty: bool) -> Result<(), String> {
-        match legacy::parse(dev)? {
-            Legacy::Existing(id) => self.start_monitor(&id, pretty),
-            Legacy::New(line) => {
-                let parsed = parse_backend_line(&line, &chardev::back::specs())?;
-                warn_all(&parsed.warnings);
-                let id = format!("compat_monitor{number}");
-                self.add(&id, parsed.options)?;
-                self.start_monitor(&id, pretty)
-            }
-        }
+        let id = self.chardev_for(dev, &format!("compat_monitor{number}"))?;
+        self.start_monitor(&id, pretty)
     }
 
     fn start_monitor(&mut self, id: &str, pretty: bool) -> Result<(), String> {

@@ -140,7 +140,7 @@ impl Monitor {
         self.stopped = true;
         self.running = None;
         let data = Object::new()
-            .with("guest", false)
+            .with("guest", reason == Reason::Guest)
             .with("reason", reason.as_str());
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)

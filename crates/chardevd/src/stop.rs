@@ -11,6 +11,8 @@ pub enum Reason {
     Quit,
     /// A signal came.
     Signal,
+    /// The guest switched its machine off.
+    Guest,
 }
 
 impl Reason {
@@ -19,6 +21,7 @@ impl Reason {
         match self {
             Reason::Quit => "host-qmp-quit",
             Reason::Signal => "host-signal",
+            Reason::Guest => "guest-shutdown",
         }
     }
 }

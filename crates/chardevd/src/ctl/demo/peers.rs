@@ -94,11 +94,14 @@ pub struct Shared {
     pub replaced: AtomicBool,
     /// The last peer is to send the record that ends the program.
     pub stop: AtomicBool,
+    /// The most input that it may send, if there is a limit.
+    pub input_limit: Option<u64>,
 }
 
 /// A peer whose back end does not exist yet.
 pub struct Prepared {
     load: Load,
+    input_limit: Option<u64>,
     /// The back end, in the grammar of `-chardev`.
     pub line: String,
     means: Means,
@@ -172,7 +175,20 @@ impl Prepared {
                 (format!("pipe,path={shown}"), Means::Fifo { path, output })
             }
         };
-        Ok(Prepared { load, line, means })
+        Ok(Prepared {
+            load,
+            input_limit: None,
+            line,
+            means,
+        })
+    }
+
+    /// Limits the input that the peer sends, for a program that reads much slower than a kernel
+    /// buffers.
+    #[must_use]
+    pub fn with_input_limit(mut self, bytes: Option<u64>) -> Self {
+        self.input_limit = bytes;
+        self
     }
 
     /// Goes to work, the back end being there now. `pty` is the path that came in the answer, and
@@ -181,7 +197,10 @@ impl Prepared {
     /// # Errors
     /// The back end cannot be reached.
     pub fn attach(self, number: u64, pty: Option<&str>, monitor: &Address) -> Result<Peer, String> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            input_limit: self.input_limit,
+            ..Shared::default()
+        });
         let Load { kind, slow } = self.load;
         let failed = |error: std::io::Error| format!("peer {number} ({}): {error}", kind.name());
         let (reading, writing): (OwnedFd, Option<OwnedFd>) = match self.means {

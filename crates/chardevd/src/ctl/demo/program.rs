@@ -23,6 +23,17 @@ pub struct ProgramReport {
     pub peers: Vec<Received>,
     /// What was wrong with it.
     pub faults: InputFaults,
+    /// How long it waited to print, if it measured that.
+    pub waits: Option<Waits>,
+}
+
+/// How long a program waited for its transmitter, in a unit of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// The longest one.
+    pub longest: u64,
+    /// How many were longer than what it was told is long.
+    pub long: u64,
 }
 
 /// Runs on the terminal that is standard input and output; writes its report to the file `report`
@@ -48,6 +59,7 @@ pub fn run(report: &Path) -> io::Result<()> {
     let found = ProgramReport {
         peers: check.peers().to_vec(),
         faults: check.faults(),
+        waits: None,
     };
     std::fs::OpenOptions::new()
         .write(true)
@@ -110,6 +122,9 @@ impl ProgramReport {
         for peer in &self.peers {
             text += &format!("peer {} {} {}\n", peer.peer, peer.bytes, peer.records);
         }
+        if let Some(Waits { longest, long }) = self.waits {
+            text += &format!("waits {longest} {long}\n");
+        }
         let InputFaults {
             lost,
             doubled,
@@ -136,6 +151,12 @@ impl ProgramReport {
                     bytes: *bytes,
                     records: *records,
                 }),
+                (Some("waits"), Ok([longest, long])) => {
+                    report.waits = Some(Waits {
+                        longest: *longest,
+                        long: *long,
+                    });
+                }
                 (Some("faults"), Ok([lost, doubled, reordered, damaged])) => {
                     report.faults = InputFaults {
                         lost: *lost,
@@ -156,7 +177,7 @@ impl ProgramReport {
 
 #[cfg(test)]
 mod tests {
-    use super::ProgramReport;
+    use super::{ProgramReport, Waits};
     use crate::ctl::demo::records::{InputFaults, Received};
 
     #[test]
@@ -180,6 +201,10 @@ mod tests {
                 reordered: 3,
                 damaged: 4,
             },
+            waits: Some(Waits {
+                longest: 9,
+                long: 1,
+            }),
         };
         assert_eq!(ProgramReport::parse(&report.to_text()), Ok(report));
         assert!(ProgramReport::parse("peer 0 12 2\n").is_err());

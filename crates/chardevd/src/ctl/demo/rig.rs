@@ -17,7 +17,7 @@ use chardev_qmp::client::ClientError;
 use super::check::{Tally, Verdict};
 use super::peers::pump_pause;
 use super::peers::{Kind, Load, Peer, Prepared};
-use super::program::ProgramReport;
+use super::program::{ProgramReport, Waits};
 use super::records::{STOP, records_in};
 use crate::ctl::backend::backend_json;
 use crate::ctl::connect::{Address, Monitor, connect};
@@ -30,6 +30,19 @@ const STUCK: Duration = Duration::from_secs(30);
 const BACKLOG: &str = "bytes of input wait to be read";
 /// How much a peer must have moved in each direction before it may be replaced.
 const ENOUGH: u64 = 32 << 10;
+
+/// What a program under test is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// The chardev [`ID`], in the grammar of `-chardev`.
+    pub chardev: &'a str,
+    /// Its id.
+    pub id: &'a str,
+    /// Where the guest's report goes, a FIFO.
+    pub report: &'a Path,
+    /// The device strings of two monitors.
+    pub monitors: &'a [String; 2],
+}
 
 /// The programs to run.
 #[derive(Clone, Debug)]
@@ -55,6 +68,8 @@ pub struct Report {
     pub output: Verdict,
     /// The records the program read.
     pub input: Input,
+    /// How long the program's transmitter made it wait, if it knows.
+    pub waits: Option<Waits>,
     /// What the daemon counted as sent after the change, and not delivered.
     pub late: u64,
     /// From the start of the daemon to the program's last line.
@@ -105,6 +120,8 @@ pub struct Rig {
     replaced: Vec<Replaced>,
     next: u64,
     began: Instant,
+    enough: u64,
+    input_limit: Option<u64>,
     result: Report,
 }
 
@@ -148,6 +165,20 @@ impl Rig {
     /// # Errors
     /// What does not work, and why.
     pub fn start(programs: &Programs, first: Load) -> Result<Rig, String> {
+        Rig::start_with(first, None, |setup| programs.command(setup))
+    }
+
+    /// [`Rig::start`] with a program of the caller's, behind whose chardev something prints lines,
+    /// checks records and reports as `chardevctl demo-program` does. Where that reads much slower than
+    /// kernels buffer, every peer can be limited to `input_limit` bytes.
+    ///
+    /// # Errors
+    /// What does not work, and why.
+    pub fn start_with(
+        first: Load,
+        input_limit: Option<u64>,
+        command: impl FnOnce(&Setup<'_>) -> Command,
+    ) -> Result<Rig, String> {
         let dir = tempfile::Builder::new()
             .prefix("chardev-demo-")
             .tempdir()
@@ -165,9 +196,9 @@ impl Rig {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let report = open(&report_path, flags, Mode::empty())
             .map_err(|error| format!("{}: {error}", report_path.display()))?;
-        let prepared = Prepared::new(first, dir.path(), 0)?;
+        let prepared = Prepared::new(first, dir.path(), 0)?.with_input_limit(input_limit);
         let began = Instant::now();
-        let mut daemon = start_daemon(programs, dir.path(), &prepared.line)?;
+        let mut daemon = start_daemon(dir.path(), &prepared.line, command)?;
         let monitor = Address::Unix(dir.path().join("qmp"));
         let ring_monitor = Address::Unix(dir.path().join("qmp-ring"));
         let mut monitor = wait_for_monitor(&monitor, &mut daemon, began)?;
@@ -192,8 +223,25 @@ impl Rig {
             replaced: Vec::new(),
             next: 1,
             began,
+            enough: ENOUGH,
+            input_limit,
             result: Report::default(),
         })
+    }
+
+    /// Sets how many bytes a peer must have moved in each direction before it may be replaced, for a
+    /// program that is slower than a shell.
+    pub fn set_enough(&mut self, bytes: u64) {
+        self.enough = bytes;
+    }
+
+    /// Sends a command to the daemon's monitor and returns the answer.
+    ///
+    /// # Errors
+    /// What the monitor says.
+    pub fn execute(&mut self, command: &str, arguments: Object) -> Result<Json, String> {
+        let answer = self.monitor.execute(command, arguments);
+        answer.map_err(|error| format!("{command}: {error}"))
     }
 
     /// The kind of the present back end.
@@ -228,7 +276,7 @@ impl Rig {
         let Some(peer) = &self.current else {
             return Ok(());
         };
-        let enough = if peer.load.slow { ENOUGH / 4 } else { ENOUGH };
+        let enough = self.enough / if peer.load.slow { 4 } else { 1 };
         let began = Instant::now();
         loop {
             let input = peer.shared.accepted.load(Ordering::Acquire);
@@ -266,6 +314,7 @@ impl Rig {
     pub fn change(&mut self, load: Load) -> Result<(), String> {
         let number = self.next;
         let prepared = Prepared::new(load, self.dir.path(), number)?;
+        let prepared = prepared.with_input_limit(self.input_limit);
         let arguments = Object::new()
             .with("id", ID)
             .with("backend", backend_json(&prepared.line)?);
@@ -352,7 +401,9 @@ impl Rig {
             wait_until(|| peer.is_done(), about)?;
         }
         self.result.late = self.late_input();
-        self.result.input = judge_input(&ProgramReport::parse(&text)?, &self.replaced);
+        let report = ProgramReport::parse(&text)?;
+        self.result.waits = report.waits;
+        self.result.input = judge_input(&report, &self.replaced);
         self.quit()?;
         let mut tally = Tally::default();
         for replaced in self.replaced.drain(..) {
@@ -470,27 +521,45 @@ fn judge_input(report: &ProgramReport, peers: &[Replaced]) -> Input {
     input
 }
 
-fn start_daemon(programs: &Programs, dir: &Path, line: &str) -> Result<Daemon, String> {
-    let quote = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
-    let report = dir.join("report");
-    let command = format!(
-        "exec {} demo-program {}",
-        quote(&programs.client),
-        quote(&report)
-    );
+impl Programs {
+    fn command(&self, setup: &Setup<'_>) -> Command {
+        let quote =
+            |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+        let program = format!(
+            "exec {} demo-program {}",
+            quote(&self.client),
+            quote(setup.report)
+        );
+        let mut command = Command::new(&self.daemon);
+        command
+            .args(["--chardev", setup.chardev])
+            .args([
+                "--device",
+                &format!("exec,chardev={ID},command={}", program.replace(',', ",,")),
+            ])
+            .args(setup.monitors.iter().flat_map(|dev| ["--qmp", dev]));
+        command
+    }
+}
+
+fn start_daemon(
+    dir: &Path,
+    line: &str,
+    command: impl FnOnce(&Setup<'_>) -> Command,
+) -> Result<Daemon, String> {
     let monitor = |name: &str| {
         let path = dir.join(name).display().to_string().replace(',', ",,");
         format!("unix:{path},server=on,wait=off")
     };
     let messages = tempfile::tempfile_in(dir).map_err(|error| error.to_string())?;
     let both = || messages.try_clone().map_err(|error| error.to_string());
-    let child = Command::new(&programs.daemon)
-        .args(["--chardev", &format!("{line},id={ID},x-closed=hold")])
-        .args([
-            "--device",
-            &format!("exec,chardev={ID},command={}", command.replace(',', ",,")),
-        ])
-        .args(["--qmp", &monitor("qmp"), "--qmp", &monitor("qmp-ring")])
+    let mut command = command(&Setup {
+        chardev: &format!("{line},id={ID},x-closed=hold"),
+        id: ID,
+        report: &dir.join("report"),
+        monitors: &[monitor("qmp"), monitor("qmp-ring")],
+    });
+    let child = command
         .stdin(Stdio::null())
         .stdout(both()?)
         .stderr(both()?)
@@ -498,7 +567,7 @@ fn start_daemon(programs: &Programs, dir: &Path, line: &str) -> Result<Daemon, S
         .map_err(|error| {
             format!(
                 "cannot start {}: {error}\nname the daemon's program with --daemon PATH",
-                programs.daemon.display()
+                command.get_program().to_string_lossy()
             )
         })?;
     Ok(Daemon { child, messages })

@@ -59,7 +59,9 @@ impl Pump<'_> {
                     feed.stop();
                 }
             }
-            let may_write = feed.is_some() && !(self.waits && segment.bytes() == 0);
+            let may_write = feed.is_some()
+                && !(self.waits && segment.bytes() == 0)
+                && (stopping || self.may_send() > 0);
             let (readable, writable) = self.wait(writing, may_write)?;
             if writable && !self.send(writing, &mut feed, stopping)? {
                 feed = None;
@@ -86,6 +88,13 @@ impl Pump<'_> {
                 pause(PAUSE);
             }
         }
+    }
+
+    /// How much input may still be sent.
+    fn may_send(&self) -> usize {
+        let limit = self.shared.input_limit.unwrap_or(u64::MAX);
+        let left = limit.saturating_sub(self.shared.accepted.load(Ordering::Acquire));
+        usize::try_from(left).unwrap_or(usize::MAX)
     }
 
     fn wait(&self, writing: &OwnedFd, may_write: bool) -> Result<(bool, bool), String> {
@@ -129,6 +138,12 @@ impl Pump<'_> {
         if pending.is_empty() {
             return Ok(false);
         }
+        let most = if stopping {
+            usize::MAX
+        } else {
+            self.may_send()
+        };
+        let pending = &pending[..pending.len().min(most)];
         match write(writing, pending) {
             Ok(count) => {
                 feed.consume(count);

@@ -1,0 +1,249 @@
+//! Checks the numbered records that peers send: `<PEER:NUMBER` and a line end, where the first
+//! character differs between one peer and the next, so that a record a change cut off is told from a
+//! damaged one.
+
+use crate::uart::Uart;
+
+const OPENERS: [u8; 4] = *b"<[{(";
+const STOP: &[u8] = b"!stop";
+const LONGEST: usize = 48;
+/// How many peers in a row may have sent nothing.
+const LOOK_AHEAD: u64 = 64;
+
+/// A number as decimal text.
+#[derive(Clone, Copy)]
+pub struct Decimal {
+    text: [u8; 20],
+    start: usize,
+}
+
+impl Decimal {
+    /// 0.
+    pub const ZERO: Decimal = Decimal {
+        text: [b'0'; 20],
+        start: 19,
+    };
+
+    /// The text of `number`.
+    pub fn new(mut number: u64) -> Self {
+        let mut decimal = Decimal::ZERO;
+        loop {
+            decimal.text[decimal.start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return decimal;
+            }
+            decimal.start -= 1;
+        }
+    }
+
+    /// The digits.
+    pub fn digits(&self) -> &[u8] {
+        &self.text[self.start..]
+    }
+
+    /// Counts up by one.
+    pub fn increment(&mut self) {
+        let mut at = 19;
+        while self.text[at] == b'9' {
+            self.text[at] = b'0';
+            at -= 1;
+        }
+        self.text[at] += 1;
+        self.start = self.start.min(at);
+    }
+}
+
+/// What came from one peer.
+#[derive(Clone, Copy)]
+pub struct Sender {
+    peer: u64,
+    bytes: u64,
+    records: u64,
+}
+
+impl Sender {
+    /// Prints it as a line.
+    pub fn report(&self, to: &Uart) {
+        print_numbers(to, b"peer", &[self.peer, self.bytes, self.records]);
+    }
+}
+
+/// The state of the check.
+pub struct Records {
+    partial: [u8; LONGEST],
+    length: usize,
+    sender: Option<Sender>,
+    lost: u64,
+    doubled: u64,
+    reordered: u64,
+    damaged: u64,
+    stopped: bool,
+}
+
+impl Records {
+    /// Nothing read yet.
+    pub fn new() -> Self {
+        Records {
+            partial: [0; LONGEST],
+            length: 0,
+            sender: None,
+            lost: 0,
+            doubled: 0,
+            reordered: 0,
+            damaged: 0,
+            stopped: false,
+        }
+    }
+
+    /// Whether the record that ends it has come.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Takes in the next byte; `done` gets a sender when the next one's first record comes.
+    pub fn push(&mut self, byte: u8, done: &mut dyn FnMut(&Sender)) {
+        let opens = OPENERS.contains(&byte) || byte == STOP[0];
+        if opens && self.length > 0 {
+            self.cut_off(done);
+        }
+        if byte == b'\n' {
+            self.take_record(done);
+            self.length = 0;
+        } else if self.length < LONGEST {
+            self.partial[self.length] = byte;
+            self.length += 1;
+        } else {
+            self.damaged += 1;
+            self.length = 0;
+        }
+    }
+
+    /// Nothing more comes.
+    pub fn finish(&mut self, done: &mut dyn FnMut(&Sender)) {
+        if let Some(sender) = self.sender.take() {
+            done(&sender);
+        }
+    }
+
+    /// Prints what was wrong: lost, doubled, reordered, damaged.
+    pub fn report(&self, to: &Uart) {
+        let faults = [self.lost, self.doubled, self.reordered, self.damaged];
+        print_numbers(to, b"faults", &faults);
+    }
+
+    fn take_record(&mut self, done: &mut dyn FnMut(&Sender)) {
+        let record = &self.partial[..self.length];
+        if record == STOP {
+            self.stopped = true;
+            return;
+        }
+        let Some((peer, number)) = parse(record) else {
+            self.damaged += 1;
+            return;
+        };
+        let bytes = self.length as u64 + 1;
+        let Some(sender) = self.sender_of(peer, done) else {
+            return;
+        };
+        sender.bytes += bytes;
+        let expected = sender.records;
+        sender.records = expected.max(number + 1);
+        if number < expected {
+            self.doubled += 1;
+        } else {
+            self.lost += number - expected;
+        }
+    }
+
+    /// The record under way ended where a change cut its sender off; so far as it goes, it must be
+    /// the one expected.
+    fn cut_off(&mut self, done: &mut dyn FnMut(&Sender)) {
+        let (partial, length) = (self.partial, self.length);
+        self.length = 0;
+        let part = &partial[..length];
+        // It is the sender's next one or, if that one was cut off at the end of a record, the first
+        // one of a peer after it.
+        let Some(peer) = self.owner_of(part) else {
+            self.damaged += 1;
+            return;
+        };
+        if let Some(sender) = self.sender_of(peer, done) {
+            sender.bytes += length as u64;
+        }
+    }
+
+    fn owner_of(&self, part: &[u8]) -> Option<u64> {
+        let next = match self.sender {
+            Some(sender) if is_prefix(part, sender.peer, sender.records) => return Some(sender.peer),
+            Some(sender) => sender.peer + 1,
+            None => 0,
+        };
+        (next..next + LOOK_AHEAD).find(|peer| is_prefix(part, *peer, 0))
+    }
+
+    /// The present sender, which is `peer` from now on; `None` for one that was before.
+    fn sender_of(&mut self, peer: u64, done: &mut dyn FnMut(&Sender)) -> Option<&mut Sender> {
+        match self.sender {
+            Some(sender) if sender.peer == peer => {}
+            Some(sender) if sender.peer > peer => {
+                self.reordered += 1;
+                return None;
+            }
+            former => {
+                if let Some(former) = former {
+                    done(&former);
+                }
+                self.sender = Some(Sender {
+                    peer,
+                    bytes: 0,
+                    records: 0,
+                });
+            }
+        }
+        self.sender.as_mut()
+    }
+}
+
+/// Whether `part` begins the record `number` of `peer`.
+fn is_prefix(part: &[u8], peer: u64, number: u64) -> bool {
+    let opener = [OPENERS[(peer % 4) as usize]];
+    let (peer, number) = (Decimal::new(peer), Decimal::new(number));
+    let whole = [&opener[..], peer.digits(), b":", number.digits()];
+    let mut whole = whole.iter().flat_map(|piece| piece.iter());
+    part.iter().all(|byte| whole.next() == Some(byte))
+}
+
+fn parse(record: &[u8]) -> Option<(u64, u64)> {
+    let (opener, rest) = record.split_first()?;
+    let colon = rest.iter().position(|byte| *byte == b':')?;
+    let peer = parse_number(&rest[..colon])?;
+    let number = parse_number(&rest[colon + 1..])?;
+    (*opener == OPENERS[(peer % 4) as usize]).then_some((peer, number))
+}
+
+/// The number behind `key` in a command line.
+pub fn word_after(line: &[u8], key: &[u8]) -> Option<u64> {
+    let mut words = line.split(|byte| *byte == b' ');
+    words.find_map(|word| parse_number(word.strip_prefix(key)?))
+}
+
+/// A number in its one right spelling.
+fn parse_number(digits: &[u8]) -> Option<u64> {
+    let mut number: u64 = 0;
+    for digit in digits {
+        let value = digit.checked_sub(b'0').filter(|value| *value < 10)?;
+        number = number.checked_mul(10)?.checked_add(u64::from(value))?;
+    }
+    (Decimal::new(number).digits() == digits).then_some(number)
+}
+
+/// Prints a word and numbers as a line.
+pub fn print_numbers(to: &Uart, word: &[u8], numbers: &[u64]) {
+    to.print(word);
+    for &number in numbers {
+        to.print(b" ");
+        to.print(Decimal::new(number).digits());
+    }
+    to.print(b"\n");
+}

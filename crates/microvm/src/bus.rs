@@ -1,0 +1,73 @@
+//! guest → [machine] → front: uart16550 → chardev → back: I/O ports to devices.
+
+use chardev::front::uart16550::SharedUart;
+
+/// The keyboard controller's command port, and its command that resets the machine.
+const KEYBOARD_COMMAND: u16 = 0x64;
+const PULSE_RESET: u8 = 0xfe;
+/// A byte written here ends the machine with that status.
+const EXIT: u16 = 0xf4;
+
+/// What the guest asked of the machine by a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Nothing, or only something of a device.
+    None,
+    /// To start again.
+    Reset,
+    /// To be switched off, with a status.
+    PowerOff(u8),
+}
+
+/// The devices behind I/O ports.
+#[derive(Debug, Default)]
+pub struct Bus {
+    serial: Vec<(u16, SharedUart)>,
+}
+
+impl Bus {
+    /// Adds a serial port at `base`.
+    pub fn add_serial(&mut self, base: u16, uart: SharedUart) {
+        self.serial.push((base, uart));
+    }
+
+    /// The guest reads `values.len()` times from `port`. Where there is nothing it reads ones.
+    pub fn read(&self, port: u16, values: &mut [u8]) {
+        match self.find(port) {
+            Some((uart, offset)) => uart.read_burst(offset, values),
+            // A keyboard controller that is idle has nothing to read and takes every command.
+            None if port == KEYBOARD_COMMAND => values.fill(0),
+            None => values.fill(0xff),
+        }
+    }
+
+    /// The guest writes `values` to `port`, one after the other.
+    pub fn write(&self, port: u16, values: &[u8]) -> Request {
+        if let Some((uart, offset)) = self.find(port) {
+            uart.write_burst(offset, values);
+            return Request::None;
+        }
+        match (port, values.last()) {
+            (KEYBOARD_COMMAND, Some(&PULSE_RESET)) => Request::Reset,
+            (EXIT, Some(&status)) => Request::PowerOff(status),
+            _ => Request::None,
+        }
+    }
+
+    /// Resets every device; peers stay connected.
+    pub fn reset(&self) {
+        for (_, uart) in &self.serial {
+            uart.reset();
+        }
+    }
+
+    /// The serial ports in order.
+    pub fn serial(&self) -> impl Iterator<Item = &SharedUart> {
+        self.serial.iter().map(|(_, uart)| uart)
+    }
+
+    fn find(&self, port: u16) -> Option<(&SharedUart, u8)> {
+        let found = self.serial.iter().find(|(base, _)| port & !7 == *base)?;
+        Some((&found.1, (port & 7) as u8))
+    }
+}

@@ -1,0 +1,109 @@
+//! The command line: a daemon's, and a machine.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use chardevd::daemon::{self, Daemon};
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::machine::{Config, Ended, Machine, SERIAL_PORTS};
+
+/// Boots a kernel in a small virtual machine whose serial ports are chardevs, each of which can be
+/// changed over QMP while the guest runs.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "microvm", version, max_term_width = 100)]
+#[command(about, long_about = None)]
+struct MachineArgs {
+    /// The kernel: a 64-bit ELF file (vmlinux) or a bzImage
+    #[arg(long, value_name = "FILE")]
+    kernel: PathBuf,
+    /// The initial RAM disk
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// The kernel's command line
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "console=ttyS0 reboot=k panic=-1 noapic"
+    )]
+    append: String,
+    /// Memory in MiB
+    #[arg(short, long, value_name = "MIB", default_value_t = 128)]
+    memory: u32,
+    /// A serial port, COM1 first: chardev:ID, stdio, pty, unix:PATH,… [default: stdio]
+    #[arg(long, value_name = "DEV")]
+    serial: Vec<String>,
+    #[command(flatten)]
+    daemon: chardevd::cli::Args,
+}
+
+/// Reads the arguments of the process, and runs until the guest switches the machine off, a monitor
+/// says `quit` or a signal comes. The guest's own status is the status of the process.
+pub fn run() -> ExitCode {
+    let args = MachineArgs::parse_from(chardevd::cli::arguments());
+    let level = if args.daemon.verbose { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let ended = Arc::new(Mutex::new(None));
+    let ending = Arc::clone(&ended);
+    let ran = daemon::run_around(&args.daemon, |daemon| start(&args, daemon, ending));
+    let ended = ended.lock().ok().and_then(|mut ended| ended.take());
+    match (ran, ended) {
+        (Err(error), _) | (_, Some(Err(error))) => {
+            eprintln!("microvm: {error}");
+            ExitCode::FAILURE
+        }
+        (Ok(()), Some(Ok(Ended::PoweredOff(status)))) => ExitCode::from(status),
+        (Ok(()), Some(Ok(Ended::Stopped)) | None) => ExitCode::SUCCESS,
+    }
+}
+
+type Outcome = Arc<Mutex<Option<Result<Ended, String>>>>;
+
+fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), String> {
+    let default = ["stdio".to_owned()];
+    let devices = match args.serial.as_slice() {
+        [] => &default[..],
+        devices => devices,
+    };
+    if devices.len() > SERIAL_PORTS.len() {
+        return Err(format!(
+            "-serial {}: there are {} serial ports at most",
+            devices[SERIAL_PORTS.len()],
+            SERIAL_PORTS.len()
+        ));
+    }
+    let mut serial = Vec::new();
+    for (number, dev) in devices.iter().enumerate() {
+        let id = daemon.chardev_for(dev, &format!("serial{number}"));
+        serial.push(id.map_err(|error| format!("-serial {dev}: {error}"))?);
+    }
+    let config = Config {
+        kernel: args.kernel.clone(),
+        initrd: args.initrd.clone(),
+        append: args.append.clone(),
+        memory: u64::from(args.memory) << 20,
+        serial,
+    };
+    let stop = daemon.stop().clone();
+    let mut machine = Machine::new(&config, daemon.chardevs(), {
+        let stop = stop.clone();
+        move || stop.is_requested()
+    })?;
+    std::thread::Builder::new()
+        .name("vcpu0".to_owned())
+        .spawn(move || {
+            let outcome = machine.run();
+            if let Ok(mut ended) = ended.lock() {
+                *ended = Some(outcome);
+            }
+            stop.request(chardevd::stop::Reason::Guest);
+        })
+        .map_err(|error| format!("the vCPU's thread: {error}"))?;
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! A small virtual machine whose consoles can be changed while it runs: what a VMM author copies
+//! from, and a product of its own.
+//!
+//! ```text
+//!   cli ─▶ chardevd: chardevs, monitors ─┐
+//!      └─▶ machine: vCPU thread ─▶ bus ─▶ front::uart16550 ─▶ chardev
+//!             ├ memory: RAM              (the I/O thread of the chardevs does the rest)
+//!             └ boot: kernel, initrd, page tables, registers
+//! ```
+//!
+//! One vCPU, RAM, the interrupt controllers and timer that KVM has, serial ports COM1 and COM2, and
+//! the keyboard controller's reset. A kernel is a 64-bit ELF file or a bzImage.
+#![deny(unsafe_code)]
+
+pub mod boot;
+pub mod bus;
+pub mod cli;
+pub mod machine;
+pub mod memory;
