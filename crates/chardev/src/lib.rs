@@ -31,8 +31,8 @@
 //! serves all chardevs of a [`Chardevs`]; no async runtime shows in the synchronous API.
 //!
 //! # Features
-//! One per kind of back end: `file`, `pipe`, `pty`, `socket`, `stdio`, `udp`; `null`,
-//! `ringbuf`, `mux` and `hub` are always there. Front ends: `uart16550`; not by default
+//! One per kind of back end: `file`, `pipe`, `pty`, `serial`, `socket`, `stdio`, `udp`;
+//! `null`, `ringbuf`, `mux` and `hub` are always there. Front ends: `uart16550`; not by default
 //! `virtio-console`, which brings `vm-memory` and `virtio-queue`. `serde` makes device state
 //! serializable.
 //!

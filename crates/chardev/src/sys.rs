@@ -23,8 +23,9 @@ pub(crate) fn async_fd(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// What a stream socket's peer has not taken yet (`SIOCOUTQ`): for TCP bytes not acknowledged, for
-/// Unix sockets memory not read. 0 means that everything was taken.
-#[cfg(feature = "socket")]
+/// Unix sockets memory not read; for a terminal what it has not sent yet (`TIOCOUTQ`). 0 means that
+/// everything was taken.
+#[cfg(any(feature = "socket", feature = "serial"))]
 pub(crate) fn unsent(socket: BorrowedFd<'_>) -> rustix::io::Result<u64> {
     const SIOCOUTQ: rustix::ioctl::Opcode = libc::TIOCOUTQ as rustix::ioctl::Opcode;
     // SAFETY: the request writes one C int, which is what the getter provides.
@@ -33,4 +34,46 @@ pub(crate) fn unsent(socket: BorrowedFd<'_>) -> rustix::io::Result<u64> {
         rustix::ioctl::ioctl(socket, getter)?
     };
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// The modem lines of a serial port (`TIOCMGET`), with the kernel's values.
+#[cfg(feature = "serial")]
+pub(crate) fn modem_lines(port: BorrowedFd<'_>) -> rustix::io::Result<u32> {
+    const TIOCMGET: rustix::ioctl::Opcode = libc::TIOCMGET as rustix::ioctl::Opcode;
+    // SAFETY: the request writes one C int, which is what the getter provides.
+    unsafe {
+        let getter = rustix::ioctl::Getter::<TIOCMGET, std::ffi::c_int>::new();
+        rustix::ioctl::ioctl(port, getter).map(|lines| lines as u32)
+    }
+}
+
+/// Sets DTR and RTS as in `outputs` and leaves the other modem lines (`TIOCMBIS`, `TIOCMBIC`).
+#[cfg(feature = "serial")]
+pub(crate) fn set_modem_outputs(port: BorrowedFd<'_>, outputs: u32) -> rustix::io::Result<()> {
+    const TIOCMBIS: rustix::ioctl::Opcode = libc::TIOCMBIS as rustix::ioctl::Opcode;
+    const TIOCMBIC: rustix::ioctl::Opcode = libc::TIOCMBIC as rustix::ioctl::Opcode;
+    let both = (libc::TIOCM_DTR | libc::TIOCM_RTS) as u32;
+    // SAFETY: both requests read one C int, which is what the setters point to.
+    unsafe {
+        let on = (outputs & both) as std::ffi::c_int;
+        let setter = rustix::ioctl::Setter::<TIOCMBIS, std::ffi::c_int>::new(on);
+        rustix::ioctl::ioctl(port, setter)?;
+        let off = (!outputs & both) as std::ffi::c_int;
+        let setter = rustix::ioctl::Setter::<TIOCMBIC, std::ffi::c_int>::new(off);
+        rustix::ioctl::ioctl(port, setter)
+    }
+}
+
+/// Begins or ends a break (`TIOCSBRK`, `TIOCCBRK`).
+#[cfg(feature = "serial")]
+pub(crate) fn set_break(port: BorrowedFd<'_>, on: bool) -> rustix::io::Result<()> {
+    const TIOCSBRK: rustix::ioctl::Opcode = libc::TIOCSBRK as rustix::ioctl::Opcode;
+    const TIOCCBRK: rustix::ioctl::Opcode = libc::TIOCCBRK as rustix::ioctl::Opcode;
+    // SAFETY: neither request has an argument.
+    unsafe {
+        match on {
+            true => rustix::ioctl::ioctl(port, rustix::ioctl::NoArg::<TIOCSBRK>::new()),
+            false => rustix::ioctl::ioctl(port, rustix::ioctl::NoArg::<TIOCCBRK>::new()),
+        }
+    }
 }

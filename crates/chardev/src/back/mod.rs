@@ -13,16 +13,28 @@ mod null;
 mod pipe;
 #[cfg(feature = "pty")]
 mod pty;
-#[cfg(any(feature = "file", feature = "pipe", feature = "stdio"))]
+#[cfg(any(
+    feature = "file",
+    feature = "pipe",
+    feature = "serial",
+    feature = "stdio"
+))]
 mod reader;
 #[cfg(any(feature = "socket", feature = "udp"))]
 mod resolve;
 mod ringbuf;
+#[cfg(feature = "serial")]
+mod serial;
 #[cfg(feature = "socket")]
 mod socket;
 #[cfg(feature = "stdio")]
 pub mod stdio;
-#[cfg(any(feature = "file", feature = "pipe", feature = "stdio"))]
+#[cfg(any(
+    feature = "file",
+    feature = "pipe",
+    feature = "serial",
+    feature = "stdio"
+))]
 mod stream;
 #[cfg(feature = "udp")]
 mod udp;
@@ -136,6 +148,8 @@ pub static KINDS: &[&Kind] = &[
     &pipe::KIND,
     #[cfg(feature = "pty")]
     &pty::KIND,
+    #[cfg(feature = "serial")]
+    &serial::KIND,
     #[cfg(feature = "socket")]
     &socket::KIND,
     #[cfg(feature = "stdio")]

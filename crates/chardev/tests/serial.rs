@@ -1,0 +1,123 @@
+//! A terminal device of the host, played by the slave of a pty.
+
+mod common;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use chardev::spec::Options;
+use chardev::{Answer, Chardevs, Event, Parity, SerialParams};
+use common::{add, change, hold, read_until, ring, text, wait_for};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{ControlModes, LocalModes, tcgetattr};
+
+/// The other end of the cable, and the device.
+fn cable() -> (File, String) {
+    let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let slave = ptsname(&master, Vec::new()).unwrap();
+    (File::from(master), slave.to_string_lossy().into_owned())
+}
+
+fn serial(device: &str) -> Options {
+    hold("serial").with("device", text(device))
+}
+
+fn hear(from: &mut File, text: &str) {
+    let mut heard = vec![0; text.len()];
+    from.read_exact(&mut heard).unwrap();
+    assert_eq!(heard, text.as_bytes());
+}
+
+#[test]
+fn parameters_reach_the_device_and_bytes_pass_both_ways() {
+    let (mut cable, device) = cable();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &serial(&device));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(front.next_event(), Some(Event::Opened));
+    let params = SerialParams {
+        speed: 9600,
+        parity: Parity::Even,
+        data_bits: 7,
+        stop_bits: 2,
+    };
+    assert_eq!(front.set_serial(params), Answer::Done);
+    // A pty has the settings but no lines.
+    assert_eq!(front.modem_inputs(), None);
+    let settings = tcgetattr(&cable).unwrap();
+    assert_eq!(settings.output_speed(), 9600);
+    // A pty's kernel driver keeps to 8 bits without parity, whatever it is told.
+    let modes = ControlModes::CSTOPB | ControlModes::CLOCAL;
+    assert!(settings.control_modes.contains(modes));
+    assert!(!settings.local_modes.contains(LocalModes::ICANON));
+    assert_eq!(front.write(b"to the device"), 13);
+    hear(&mut cable, "to the device");
+    cable.write_all(b"from it").unwrap();
+    assert_eq!(read_until(&front, 7), b"from it");
+
+    // What was set up is set up again on the next device.
+    let (other, device) = self::cable();
+    change(&chardevs, "con0", &serial(&device)).unwrap();
+    assert_eq!(tcgetattr(&other).unwrap().output_speed(), 9600);
+}
+
+#[test]
+fn the_same_device_may_be_wanted_again() {
+    let (mut cable, device) = cable();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &serial(&device));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    for round in 0..100 {
+        let line = format!("round {round:03} ");
+        cable.write_all(line.as_bytes()).unwrap();
+        assert_eq!(front.write(line.as_bytes()), line.len());
+        change(&chardevs, "con0", &serial(&device)).unwrap();
+        assert_eq!(read_until(&front, line.len()), line.as_bytes());
+        hear(&mut cable, &line);
+    }
+}
+
+#[test]
+fn a_device_that_vanishes_is_a_peer_that_left() {
+    let (mut cable, device) = cable();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &serial(&device));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(front.next_event(), Some(Event::Opened));
+    cable.write_all(b"last words").unwrap();
+    drop(cable);
+    wait_for("the end", || (!front.is_open()).then_some(()));
+    assert_eq!(front.write(b"nobody there"), 0);
+    // Bytes that its kernel had when the device vanished are gone with it, or are all there.
+    change(&chardevs, "con0", &ring(64)).unwrap();
+    assert_eq!(front.write(b"goes on"), 7);
+    assert_eq!(chardevs.ring_read("con0", 99).unwrap(), b"goes on");
+}
+
+#[test]
+fn a_change_to_a_device_that_is_none_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &ring(64));
+    for (device, cause) in [
+        ("/nonexistent".to_owned(), "No such file or directory"),
+        (
+            file.to_str().unwrap().to_owned(),
+            "it is not a character device",
+        ),
+    ] {
+        let error = change(&chardevs, "con0", &serial(&device)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("Could not open '{device}': {cause}")
+        );
+    }
+    // Anything that is one will do, as in QEMU.
+    change(&chardevs, "con0", &serial("/dev/null")).unwrap();
+}
