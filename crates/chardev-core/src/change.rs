@@ -262,6 +262,7 @@ impl Chardev {
         let marker = self.cut_input(new.handover);
         self.keep_ring_content();
         if let Some(mut log) = new.log {
+            log.begin_at(self.stats.output_accepted);
             log.activate();
             self.log = Some(log);
         }

@@ -32,6 +32,22 @@ pub trait LogSink: Send {
     fn watch(&mut self);
     /// The log goes live: truncate the file if that was asked for.
     fn activate(&mut self) {}
+    /// The first byte pushed will be the one at this absolute offset of the chardev's output.
+    fn begin_at(&mut self, _offset: u64) {}
+    /// What can be done to the log from outside, where anything can.
+    fn control(&self) -> Option<Arc<dyn LogControl>> {
+        None
+    }
+}
+
+/// A log's side for whoever rotates it. May wait for the disk, so it is used without any lock.
+pub trait LogControl: Send + Sync {
+    /// Opens the log's path anew: what is accepted before this call goes to the old file, what is
+    /// accepted after it to the new one.
+    ///
+    /// # Errors
+    /// The cause; the log then goes on in the old file.
+    fn reopen(&self) -> Result<(), String>;
 }
 
 /// The front end's side of a chardev while one is attached.
@@ -222,17 +238,26 @@ impl Chardev {
         self.backend.ring().map(|ring| ring.len())
     }
 
+    /// What can be done to the log, if there is one.
+    pub fn log_control(&self) -> Option<Arc<dyn LogControl>> {
+        self.log.as_ref()?.control()
+    }
+
     /// The policy.
     pub fn policy(&self) -> Policy {
         self.policy
     }
 
     /// Changes the policy from here on. A front end that waited looks again; what a smaller
-    /// history has no room for is dropped and counted.
+    /// history has no room for is dropped and counted. A history that is named is also kept for
+    /// viewers ([`Chardev::set_scrollback`]).
     pub fn set_policy(&mut self, change: PolicyChange) {
         let old = self.policy;
         self.policy = old.with(change);
         self.backend.set_hold(self.policy.closed == Closed::Hold);
+        if let Some(history) = change.history {
+            self.set_scrollback(history);
+        }
         if self.policy.history < old.history && self.policy.closed == Closed::History {
             let lost = self.preface.set_capacity(self.policy.history);
             self.stats.output_overwritten += lost as u64;

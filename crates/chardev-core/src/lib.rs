@@ -43,7 +43,7 @@ mod tap;
 
 pub use backend::{Backend, BackendEvent, BackendId, Ready, Sent};
 pub use change::{Change, NewBackend, Offer, Old};
-pub use chardev::{Chardev, ChardevRef, LogSink, WeakChardev};
+pub use chardev::{Chardev, ChardevRef, LogControl, LogSink, WeakChardev};
 pub use commit::{Refused, Step, commit};
 pub use drain::{DRAIN_LIMIT, Drain, DrainStep, Drainer, Late, NothingToDrain};
 pub use error::{AddError, AttachError, ChangeError, RemoveError};

@@ -135,6 +135,11 @@ pub enum Command {
         /// The member.
         chardev: String,
     },
+    /// `x-chardev-reopen-log`: somebody has renamed the log file.
+    XChardevReopenLog {
+        /// One chardev, or all that have a log.
+        id: Option<String>,
+    },
     /// `x-query-chardev-stats`: offsets, queues and drop counters.
     XQueryChardevStats {
         /// One chardev, or all of them.

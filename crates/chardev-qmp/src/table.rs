@@ -177,6 +177,11 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
             chardev: args.required("chardev")?,
         })
     }),
+    plain("x-chardev-reopen-log", nothing, |args, _| {
+        external(Command::XChardevReopenLog {
+            id: args.optional("id")?,
+        })
+    }),
     plain("x-query-chardev-stats", chardev_stats, |args, _| {
         external(Command::XQueryChardevStats {
             id: args.optional("id")?,

@@ -63,7 +63,7 @@ pub use chardev_core::{
     Input, Late, Line, LogSink, ModemLines, Parity, Policy, PolicyChange, Ready, RemoveError, Sent,
     SerialParams, Slow, Stats, TerminalSize, ViewError, ViewFrom, spec,
 };
-pub use chardevs::{Chardevs, Info, RingError};
+pub use chardevs::{Chardevs, Info, ReopenError, RingError};
 pub use port::Port;
 pub use prepare::policy_change;
 pub use transaction::{Action, TransactionError};

@@ -58,6 +58,9 @@ impl Chardevs {
         })?;
         let policy = chardev_core::Policy::default().with(opened.policy);
         let chardev = ChardevRef::prepare(id, port.id(), opened.backend, policy, opened.log);
+        if let Some(history) = opened.policy.history {
+            chardev.with(|chardev| chardev.set_scrollback(history));
+        }
         port.connect(&chardev);
         scene.coming.push(chardev.clone());
         Ok(Step::Add {
@@ -200,14 +203,7 @@ async fn open(
         .find(|kind| kind.spec.name == options.kind())
         .ok_or_else(|| format!("'{}' is not a valid char driver name", options.kind()))?;
     let policy = policy_change(options)?;
-    let log = match options.str("logfile") {
-        None => None,
-        Some(path) => Some(writer::open_log(
-            path,
-            options.bool_or("logappend", false),
-            &port.for_log(),
-        )?),
-    };
+    let log = writer::open_log(options, &port.for_log())?;
     let handover = options.bool_or("x-handover", false);
     let context = OpenContext {
         port: port.clone(),

@@ -10,6 +10,7 @@
 //! later one neither truncates nor writes before the earlier one's queue is in the file.
 
 mod log;
+mod rotation;
 mod target;
 
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ use crate::port::Port;
 use crate::sys::strerror;
 
 pub(crate) use log::open_log;
+use rotation::{LogFile, Reopened, Times};
 pub(crate) use target::{Created, Target, could_not, open_target};
 
 /// The most bytes that wait for the disk.
@@ -51,10 +53,10 @@ pub(crate) struct FileWriter {
 
 #[derive(Debug)]
 struct Shared {
-    fd: OwnedFd,
+    /// Where the bytes go now.
+    target: Mutex<Arc<Target>>,
     name: String,
-    /// Device and inode, for files where the order of two writers can be seen.
-    file: Option<(u64, u64)>,
+    log: Option<LogFile>,
     port: Port,
     state: Mutex<State>,
     /// Work, or the end, for the thread.
@@ -77,15 +79,30 @@ struct State {
     /// Writers whose bytes, up to a count, come before ours.
     after: Vec<(Arc<Shared>, u64)>,
     truncate: bool,
+    /// Files for what was accepted after a certain byte, in order.
+    reopened: VecDeque<Reopened>,
+    /// An earlier log of the same path may have rotated it.
+    follow: bool,
+    times: Times,
 }
 
 impl FileWriter {
     /// A writer to `target`, called `name` in warnings, which reports room to `port`.
     pub(crate) fn new(target: Target, name: &str, port: &Port) -> Self {
+        Self::with(target, name, None, port)
+    }
+
+    /// A writer of a log, which reports room to `port`.
+    fn of_log(target: Target, log: LogFile, port: &Port) -> Self {
+        let path = log.path.clone();
+        Self::with(target, &path, Some(log), port)
+    }
+
+    fn with(target: Target, name: &str, log: Option<LogFile>, port: &Port) -> Self {
         let shared = Shared {
-            file: target.ordered_file(),
-            fd: target.fd,
+            target: Mutex::new(Arc::new(target)),
             name: name.to_owned(),
+            log,
             port: port.clone(),
             state: Mutex::default(),
             work: Condvar::new(),
@@ -99,19 +116,21 @@ impl FileWriter {
     /// Goes live: empties the file if `truncate` says so, and queues up behind earlier writers
     /// of the same file. A file that cannot be emptied after all is written at its end.
     pub(crate) fn go_live(&self, truncate: bool) {
-        let mut truncate = truncate && self.shared.file.is_some();
+        let mut truncate = truncate && self.shared.file().is_some();
+        let target = self.shared.target();
         let before = self.register();
         if truncate && before.is_empty() {
-            let emptied = retry_interrupted(|| rustix::fs::ftruncate(&self.shared.fd, 0));
+            let emptied = retry_interrupted(|| rustix::fs::ftruncate(&target.fd, 0));
             if let Err(error) = emptied {
                 let name = &self.shared.name;
                 tracing::warn!("cannot truncate '{name}': {}", strerror(error));
-                let _ = rustix::fs::seek(&self.shared.fd, rustix::fs::SeekFrom::End(0));
+                let _ = rustix::fs::seek(&target.fd, rustix::fs::SeekFrom::End(0));
             }
             truncate = false;
         }
         let mut state = self.shared.lock();
         state.truncate = truncate;
+        state.follow = self.shared.log.is_some() && !before.is_empty();
         state.after = before;
         if state.truncate {
             self.shared.rouse(&mut state);
@@ -122,7 +141,7 @@ impl FileWriter {
     pub(crate) fn is_append_only(&self) -> bool {
         let (flags, mask) = (AtFlags::EMPTY_PATH, StatxFlags::empty());
         let barred = StatxAttributes::APPEND | StatxAttributes::IMMUTABLE;
-        rustix::fs::statx(&self.shared.fd, "", flags, mask)
+        rustix::fs::statx(&self.shared.target().fd, "", flags, mask)
             .is_ok_and(|found| found.stx_attributes.intersects(barred))
     }
 
@@ -139,6 +158,10 @@ impl FileWriter {
         }
         state.accepted += taken as u64;
         if taken > 0 {
+            if self.shared.indexes() {
+                let accepted = state.accepted;
+                state.times.note(accepted);
+            }
             self.shared.rouse(&mut state);
         }
         taken
@@ -166,9 +189,9 @@ impl FileWriter {
         let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
         live.retain(|writer| writer.strong_count() > 0);
         let mut before = Vec::new();
-        if self.shared.file.is_some() {
+        if self.shared.file().is_some() {
             for other in live.iter().filter_map(Weak::upgrade) {
-                if other.file == self.shared.file && !Arc::ptr_eq(&other, &self.shared) {
+                if !Arc::ptr_eq(&other, &self.shared) && other.is_same_file(&self.shared) {
                     let accepted = other.lock().pending_target();
                     before.extend(accepted.map(|accepted| (Arc::clone(&other), accepted)));
                 }
@@ -211,7 +234,7 @@ fn in_use(file: (u64, u64)) -> bool {
     let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
     live.iter()
         .filter_map(Weak::upgrade)
-        .any(|writer| writer.file == Some(file))
+        .any(|writer| writer.file() == Some(file))
 }
 
 impl State {
@@ -229,6 +252,10 @@ impl State {
         (self.pending() > 0 || self.truncate).then_some(self.accepted)
     }
 
+    fn has_work(&self) -> bool {
+        !self.queue.is_empty() || self.truncate || !self.reopened.is_empty()
+    }
+
     fn owes_report(&self) -> bool {
         self.watched && self.room() >= ROOM_WORTH_REPORTING
     }
@@ -237,6 +264,21 @@ impl State {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn target(&self) -> Arc<Target> {
+        Arc::clone(&self.target.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Device and inode, for files where the order of two writers can be seen.
+    fn file(&self) -> Option<(u64, u64)> {
+        self.target().ordered_file()
+    }
+
+    /// Whether two writers write one file, or one log that may have been rotated meanwhile.
+    fn is_same_file(&self, other: &Shared) -> bool {
+        let path = |shared: &Shared| shared.log.as_ref().map(|log| log.path.clone());
+        self.file() == other.file() || (self.log.is_some() && path(self) == path(other))
     }
 
     /// Wakes the thread, starting it if there is none.
@@ -277,7 +319,7 @@ impl Shared {
         loop {
             if state.owes_report() {
                 state = self.report_room(state);
-            } else if !state.queue.is_empty() || state.truncate {
+            } else if state.has_work() {
                 std::mem::swap(&mut state.queue, chunk);
                 return true;
             } else if state.closed {
@@ -287,7 +329,7 @@ impl Shared {
                 let waited = self.work.wait_timeout(state, IDLE);
                 let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 state = next;
-                if timeout.timed_out() && state.queue.is_empty() && !state.watched {
+                if timeout.timed_out() && !state.has_work() && !state.watched {
                     state.queue = VecDeque::new();
                     state.running = false;
                     return false;
@@ -312,7 +354,8 @@ impl Shared {
         }
         let truncate = self.lock().truncate;
         if truncate {
-            let truncated = self.persist(|| rustix::fs::ftruncate(&self.fd, 0).map(|()| 1));
+            let target = self.target();
+            let truncated = self.persist(|| rustix::fs::ftruncate(&target.fd, 0).map(|()| 1));
             self.lock().truncate = false;
             self.progress.notify_all();
             return truncated.is_some();
@@ -321,21 +364,35 @@ impl Shared {
     }
 
     fn write_chunk(&self, chunk: &mut VecDeque<u8>) -> bool {
-        while !chunk.is_empty() {
-            let (first, second) = chunk.as_slices();
-            let bufs = [IoSlice::new(first), IoSlice::new(second)];
-            let Some(count) = self.persist(|| rustix::io::writev(&self.fd, &bufs)) else {
+        loop {
+            let Some(most) = self.prepare(chunk) else {
                 return false;
             };
+            if chunk.is_empty() {
+                return true;
+            }
+            let (first, second) = chunk.as_slices();
+            let first = &first[..first.len().min(most)];
+            let second = &second[..second.len().min(most - first.len())];
+            let bufs = [IoSlice::new(first), IoSlice::new(second)];
+            let (target, place) = (self.target(), self.place());
+            let Some(count) = self.persist(|| rustix::io::writev(&target.fd, &bufs)) else {
+                return false;
+            };
+            let from = self.lock().written;
+            let lines = self.index_lines(chunk, count, from, place);
             chunk.drain(..count);
             let mut state = self.lock();
             state.written += count as u64;
             self.progress.notify_all();
             if state.owes_report() {
-                drop(self.report_room(state));
+                state = self.report_room(state);
+            }
+            drop(state);
+            if !self.write_index(&lines) {
+                return false;
             }
         }
-        true
     }
 
     /// Does `attempt` until it succeeds; `None` once it failed with nobody holding the writer.
@@ -351,7 +408,7 @@ impl Shared {
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => {
                     self.wait_writable();
-                    if self.lock().closed && !is_writable(&self.fd, Duration::ZERO) {
+                    if self.lock().closed && !is_writable(&self.target().fd, Duration::ZERO) {
                         return None;
                     }
                     continue;
@@ -368,7 +425,7 @@ impl Shared {
 
     /// A FIFO or a terminal as a log file is full; its reader decides when that changes.
     fn wait_writable(&self) {
-        is_writable(&self.fd, RETRY_MIN);
+        is_writable(&self.target().fd, RETRY_MIN);
         let state = self.lock();
         if state.owes_report() {
             drop(self.report_room(state));
@@ -423,6 +480,7 @@ impl Shared {
         state.queue = VecDeque::new();
         state.written = state.accepted;
         state.truncate = false;
+        state.reopened.clear();
         state.running = false;
         self.progress.notify_all();
         drop(state);

@@ -125,6 +125,10 @@ impl Context {
                 let removed = self.shared.chardevs.hub_remove(&id, &chardev);
                 removed.map_err(generic)
             }
+            Command::XChardevReopenLog { id } => {
+                let reopened = self.shared.chardevs.reopen_logs(id.as_deref()).await;
+                reopened.map_err(generic)
+            }
             Command::XQueryChardevStats { id } => return self.query_stats(id.as_deref()),
         };
         done.map(|()| Json::empty())

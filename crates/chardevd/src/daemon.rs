@@ -71,7 +71,8 @@ fn run_started(
     let inherited = Arc::new(Inherited::collect());
     let stop = Stop::default();
     let chardevs = Chardevs::new().map_err(|error| format!("cannot start: {error}"))?;
-    signals::listen(stop.clone()).map_err(|error| format!("cannot listen for signals: {error}"))?;
+    signals::listen(stop.clone(), chardevs.clone())
+        .map_err(|error| format!("cannot listen for signals: {error}"))?;
     let pidfile = args.pidfile.as_ref().map(PidFile::create).transpose()?;
     let events = Events::new(chardevs.runtime());
     let worker = Worker::new().map_err(|error| format!("cannot start: {error}"))?;

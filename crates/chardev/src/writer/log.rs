@@ -1,36 +1,82 @@
 //! front → [chardev] → back → host: the log file, a copy of all output.
 
 use std::io::IoSlice;
+use std::sync::Arc;
 
-use chardev_core::LogSink;
+use chardev_core::spec::{OptionValue, Options};
+use chardev_core::{LogControl, LogSink};
 
-use super::{Created, FileWriter, could_not, open_target};
+use super::rotation::{LogFile, RotationLimit};
+use super::{Created, FileWriter, Shared, could_not, open_target};
 use crate::port::Port;
 
-/// Opens the log file `path` for a chardev whose log port is `port`. The file is truncated, if
-/// `append` does not forbid it, only once the log goes live.
+/// The smallest size at which a log is rotated, and the most old files.
+const MIN_SIZE: i64 = 4096;
+const MAX_COUNT: i64 = 1000;
+
+/// Opens the log that `options` name, if any, for a chardev whose log port is `port`. The file is
+/// truncated, if `logappend` does not forbid it, only once the log goes live.
 ///
 /// Always opened with `O_APPEND`, so that a log may be truncated by whoever rotates it. A FIFO
 /// is fine too: it opens without a reader, and output waits while it is full.
 ///
 /// # Errors
 /// The cause in QEMU's words.
-pub(crate) fn open_log(path: &str, append: bool, port: &Port) -> Result<Box<dyn LogSink>, String> {
+pub(crate) fn open_log(options: &Options, port: &Port) -> Result<Option<Box<dyn LogSink>>, String> {
+    let limit = limit(options)?;
+    let Some(path) = options.str("logfile") else {
+        let needs = ["x-logsize", "x-logcount", "x-logindex"];
+        return match needs.into_iter().find(|name| options.get(name).is_some()) {
+            None => Ok(None),
+            Some(name) => Err(format!("Parameter '{name}' needs a log; add 'logfile'")),
+        };
+    };
+    let append = options.bool_or("logappend", false);
     let (target, created) =
         open_target(path, true).map_err(|error| could_not("create", path, error))?;
-    let writer = FileWriter::new(target, path, port);
-    Ok(Box::new(FileLog {
-        writer,
+    let mut index_created = None;
+    let index = match options.str("x-logindex") {
+        None => None,
+        Some(index) => {
+            let (target, created) =
+                open_target(index, true).map_err(|error| could_not("create", index, error))?;
+            index_created = created;
+            Some((index.to_owned(), target.fd))
+        }
+    };
+    let log = LogFile::new(path, limit, index, !append);
+    Ok(Some(Box::new(FileLog {
+        writer: FileWriter::of_log(target, log, port),
         truncate: !append,
-        created,
-    }))
+        created: [created, index_created].into_iter().flatten().collect(),
+    })))
+}
+
+fn limit(options: &Options) -> Result<Option<RotationLimit>, String> {
+    let within = |name: &str, least: i64, most: i64| match options.get(name) {
+        Some(OptionValue::Int(value)) if (least..=most).contains(value) => Ok(Some(*value)),
+        None => Ok(None),
+        Some(_) => Err(format!(
+            "Parameter '{name}' expects a number from {least} to {most}"
+        )),
+    };
+    let size = within("x-logsize", MIN_SIZE, i64::MAX)?;
+    let count = within("x-logcount", 0, MAX_COUNT)?;
+    match (size, count) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err("Parameter 'x-logcount' needs a size; add 'x-logsize'".to_owned()),
+        (Some(size), count) => Ok(Some(RotationLimit {
+            size: size.unsigned_abs(),
+            count: count.unwrap_or(1).unsigned_abs() as u32,
+        })),
+    }
 }
 
 #[derive(Debug)]
 struct FileLog {
     writer: FileWriter,
     truncate: bool,
-    created: Option<Created>,
+    created: Vec<Created>,
 }
 
 impl LogSink for FileLog {
@@ -46,10 +92,24 @@ impl LogSink for FileLog {
         self.writer.watch();
     }
 
+    fn begin_at(&mut self, offset: u64) {
+        self.writer.shared.begin_at(offset);
+    }
+
     fn activate(&mut self) {
         self.writer.go_live(self.truncate);
-        if let Some(created) = &mut self.created {
-            created.keep();
-        }
+        self.created.iter_mut().for_each(Created::keep);
+    }
+
+    fn control(&self) -> Option<Arc<dyn LogControl>> {
+        Some(Arc::new(Control(Arc::clone(&self.writer.shared))))
+    }
+}
+
+struct Control(Arc<Shared>);
+
+impl LogControl for Control {
+    fn reopen(&self) -> Result<(), String> {
+        self.0.reopen()
     }
 }
