@@ -22,15 +22,15 @@ use rustix::termios::{LocalModes, OutputModes, tcgetattr};
 
 const CHILD: &str = "CHARDEV_TEST_STDIO";
 
-/// A console on stdio. It answers `x` with `<x>`; `s` changes away and back, `t` tries a second
-/// stdio, `q` ends. At the end of input it says so and ends too.
+/// A console on stdio. It answers `x` with `<x>`; `s` changes away and back, `o` to stdio itself with
+/// the other setting of `signal`, `h` the same with `x-handover`; `t` tries a second stdio, `q` ends. At the end of input it says so and ends too.
 #[test]
 fn child() {
     let Ok(signal) = std::env::var(CHILD) else {
         return;
     };
     let chardevs = Chardevs::new().unwrap();
-    let options = Options::new("stdio").with("signal", OptionValue::Bool(signal == "on"));
+    let mut options = Options::new("stdio").with("signal", OptionValue::Bool(signal == "on"));
     add(&chardevs, "con0", &options);
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
     say(&front, "[ready]");
@@ -45,6 +45,12 @@ fn child() {
                     change(&chardevs, "con0", &ring(64)).unwrap();
                     change(&chardevs, "con0", &options).unwrap();
                     say(&front, "[back]");
+                }
+                key @ (b'o' | b'h') => {
+                    let signals = options.bool_or("signal", true);
+                    options.set("signal", OptionValue::Bool(!signals));
+                    options.set("x-handover", OptionValue::Bool(key == b'h'));
+                    change(&chardevs, "con0", &options).unwrap();
                 }
                 b't' => {
                     let second = chardevs.add("con1", &options, Arc::new(NoFds));
@@ -148,6 +154,16 @@ fn a_terminal_is_raw_meanwhile_and_then_as_before() {
                 .local_modes
                 .contains(LocalModes::ECHO)
         );
+        // To stdio itself: what is typed meanwhile is read, in order, and the settings follow.
+        for (round, keys) in ["oc", "hd", "oooe", "hohohf"].iter().enumerate() {
+            master.write_all(keys.as_bytes()).unwrap();
+            let last = keys.chars().last().unwrap();
+            read_past(&mut master, &format!("<{last}>"));
+            let modes = tcgetattr(&slave).unwrap().local_modes;
+            let signals = (signal == "on") == (round % 2 == 1);
+            assert_eq!(modes.contains(LocalModes::ISIG), signals, "{keys}");
+            assert!(!modes.contains(LocalModes::ECHO));
+        }
         master.write_all(b"q").unwrap();
         assert!(child.wait().unwrap().success());
         let after = tcgetattr(&slave).unwrap();
