@@ -208,6 +208,11 @@ impl Chardev {
         &self.label
     }
 
+    /// The id of the back end in the slot.
+    pub fn backend_id(&self) -> BackendId {
+        self.id
+    }
+
     /// The back end in the slot.
     pub fn backend(&self) -> &dyn Backend {
         &*self.backend

@@ -2,6 +2,7 @@
 
 mod change;
 mod many;
+mod net;
 mod rig;
 mod sim;
 mod tap;

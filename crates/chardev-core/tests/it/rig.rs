@@ -1,5 +1,6 @@
 //! front → chardev → [back] → host: a back end in memory, and a peer the test moves by hand.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
@@ -75,6 +76,9 @@ impl Peer {
     }
 }
 
+/// A wish for the peer of the back end that is replaced.
+struct WantPeer;
+
 struct SimBackend(Peer);
 
 impl Backend for SimBackend {
@@ -133,6 +137,16 @@ impl Backend for SimBackend {
             return Err("no".to_owned());
         }
         Ok(())
+    }
+
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        wanted.downcast_ref::<WantPeer>()?;
+        Some(Box::new(self.0.clone()))
+    }
+
+    fn adopt(&mut self, old: &mut dyn Backend) -> bool {
+        let lent = old.lend(&WantPeer).and_then(|lent| lent.downcast().ok());
+        lent.map(|peer| self.0 = *peer).is_some()
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
