@@ -127,6 +127,22 @@ pub trait Backend: Send {
     /// Drops the present peer, if the kind can.
     fn disconnect(&mut self) {}
 
+    /// Whether the kind has a connection that [`Backend::yank`] can break.
+    fn yankable(&self) -> bool {
+        false
+    }
+
+    /// Breaks a connection that may hang, both ways and at once; its end is then told as usual.
+    fn yank(&mut self) {}
+
+    /// Takes a connected peer that came by another way (`add_client`).
+    ///
+    /// # Errors
+    /// The descriptor, if the kind takes none or a peer is there.
+    fn add_client(&mut self, fd: OwnedFd) -> Result<(), OwnedFd> {
+        Err(fd)
+    }
+
     /// The ring buffer inside, for the kinds `ringbuf` and `memory`.
     fn ring(&mut self) -> Option<&mut RingBuffer> {
         None

@@ -308,6 +308,26 @@ impl Chardev {
         self.push_event(Event::Resized(size));
     }
 
+    /// Breaks the back end's connection, if it has one (`yank`); `false` for kinds without.
+    pub fn yank(&mut self) -> bool {
+        let able = self.backend.yankable();
+        if able {
+            self.backend.yank();
+        }
+        able
+    }
+
+    /// Gives the back end a connected peer (`add_client`).
+    ///
+    /// # Errors
+    /// The descriptor, if the kind takes none or a peer is there.
+    #[doc(alias = "qemu_chr_add_client")]
+    pub fn add_client(&mut self, fd: OwnedFd) -> Result<(), OwnedFd> {
+        self.backend.add_client(fd)?;
+        self.collect_events();
+        Ok(())
+    }
+
     /// Runs `action` on the ring buffer inside; `None` where the back end is not one.
     pub fn with_ring<R>(&mut self, action: impl FnOnce(&mut RingBuffer) -> R) -> Option<R> {
         let result = action(self.backend.ring()?);

@@ -1,6 +1,7 @@
 //! `-chardev KIND,id=ID,…`: a command line to [`Options`].
 
 use crate::backend::find_kind;
+pub use crate::keys::parameters;
 use crate::keys::{LIST_KEYS, check_keys};
 use crate::opts::{Opts, is_identifier, parse_bool, parse_number, parse_opts, parse_size};
 use crate::spec::{
@@ -39,6 +40,24 @@ pub fn wants_help(text: &str) -> bool {
         .is_some_and(|kind| kind == "help" || kind == "?")
 }
 
+/// Checks what QEMU checks before it looks at what the options mean: keys, and the spelling of
+/// their values.
+///
+/// # Errors
+/// QEMU's texts, for example `Invalid parameter 'foo'`.
+pub fn check_syntax(text: &str, kinds: &[&KindSpec]) -> Result<(), String> {
+    let opts = parse_opts(text, "backend");
+    check_id(&opts)?;
+    check_keys(&opts, kinds)
+}
+
+fn check_id(opts: &Opts) -> Result<(), String> {
+    match opts.get("id") {
+        Some(id) if !is_identifier(id) => Err("Parameter 'id' expects an identifier".to_owned()),
+        _ => Ok(()),
+    }
+}
+
 /// Parses the argument of `-chardev`.
 ///
 /// Where the defaults of the command line differ from QMP's the options say so: `server` is
@@ -48,11 +67,9 @@ pub fn wants_help(text: &str) -> bool {
 /// QEMU's texts, for example `'nosuch' is not a valid char driver name`.
 pub fn parse_chardev(text: &str, kinds: &[&KindSpec]) -> Result<ChardevLine, String> {
     let opts = parse_opts(text, "backend");
-    let id = opts.get("id").map(str::to_owned);
-    if id.as_deref().is_some_and(|id| !is_identifier(id)) {
-        return Err("Parameter 'id' expects an identifier".to_owned());
-    }
+    check_id(&opts)?;
     check_keys(&opts, kinds)?;
+    let id = opts.get("id").map(str::to_owned);
     let id = id.ok_or("chardev: no id specified")?;
     let kind = opts
         .get("backend")

@@ -65,6 +65,14 @@ impl QmpError {
         }
     }
 
+    /// A [`ErrorClass::DeviceNotFound`] with this text.
+    pub fn device_not_found(desc: impl Into<String>) -> Self {
+        QmpError {
+            class: ErrorClass::DeviceNotFound,
+            desc: desc.into(),
+        }
+    }
+
     /// The value of the answer's `error` member.
     pub fn to_json(&self) -> Json {
         let mut error = Object::new();

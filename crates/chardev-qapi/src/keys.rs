@@ -20,6 +20,33 @@ pub(crate) fn check_keys(opts: &Opts, kinds: &[&KindSpec]) -> Result<(), String>
     Ok(())
 }
 
+/// The keys of `-chardev` with the types that `query-command-line-options` gives them: `string`,
+/// `boolean`, `number` or `size`. Those of the given kinds that QEMU lacks come first.
+pub fn parameters(kinds: &[&KindSpec]) -> Vec<(String, &'static str)> {
+    let known = QEMU_KEYS.iter().rev().map(|(key, _)| (*key).to_owned());
+    let mut keys: Vec<String> = Vec::new();
+    let own = kinds.iter().flat_map(|kind| kind.options);
+    for option in own.chain(COMMON_OPTIONS) {
+        let is_known = QEMU_KEYS.iter().any(|(key, _)| *key == option.cli);
+        let is_list = matches!(option.ty, OptionType::StrList);
+        if !option.cli.is_empty() && !is_known && !is_list && !keys.iter().any(|k| k == option.cli)
+        {
+            keys.push(option.cli.to_owned());
+        }
+    }
+    keys.extend(known.filter(|key| key != "id"));
+    let typed = keys.into_iter().map(|key| {
+        let ty = match spelling(&key, kinds) {
+            Some(Spelling::Switch) => "boolean",
+            Some(Spelling::Number) => "number",
+            Some(Spelling::Size) => "size",
+            Some(Spelling::Text) | None => "string",
+        };
+        (key, ty)
+    });
+    typed.collect()
+}
+
 /// How the value of a key is spelled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Spelling {

@@ -62,6 +62,66 @@ pub enum Command {
         /// The name.
         fdname: String,
     },
+    /// `add-fd`: put the descriptor that came with this command into a set; QAPI `AddfdInfo`.
+    AddFd {
+        /// The set; a new one if not given.
+        fdset_id: Option<i64>,
+        /// What the client wants to be told about it.
+        opaque: Option<String>,
+    },
+    /// `remove-fd`
+    RemoveFd {
+        /// The set.
+        fdset_id: i64,
+        /// One descriptor, or all of them.
+        fd: Option<i64>,
+    },
+    /// `query-fdsets`: QAPI `FdsetInfo` of each.
+    QueryFdsets,
+    /// `add_client`: make a connected socket a chardev's peer.
+    AddClient {
+        /// The chardev.
+        protocol: String,
+        /// The name the socket was given by `getfd`.
+        fdname: String,
+    },
+    /// `yank`: break connections that may hang. May come out of band.
+    Yank {
+        /// Which.
+        instances: Vec<YankInstance>,
+    },
+    /// `query-yank`: QAPI `YankInstance` of each. May come out of band.
+    QueryYank,
+    /// `query-status`: QAPI `StatusInfo`.
+    QueryStatus,
+    /// `stop`: hold the devices still.
+    Stop,
+    /// `cont`: let the devices go on.
+    Cont,
+    /// `qom-list`: QAPI `ObjectPropertyInfo` of each.
+    QomList {
+        /// The object.
+        path: String,
+    },
+    /// `qom-list-types`: QAPI `ObjectTypeInfo` of each.
+    QomListTypes {
+        /// Only types that are this one, or derived from it.
+        implements: Option<String>,
+        /// Whether abstract types are listed too.
+        with_abstract: bool,
+    },
+    /// `query-command-line-options`: QAPI `CommandLineOptionInfo` of each.
+    QueryCommandLineOptions {
+        /// One option, or all of them.
+        option: Option<String>,
+    },
+    /// `human-monitor-command`: what the human monitor prints; see [`Hmp`](crate::hmp::Hmp).
+    HumanMonitorCommand {
+        /// The line.
+        command_line: String,
+        /// A processor, of which there are none here.
+        cpu_index: Option<i64>,
+    },
     /// `query-name`: `{}` or `{"name": NAME}`.
     QueryName,
     /// `quit`
@@ -169,6 +229,17 @@ pub enum ChardevAction {
         /// The chardev.
         id: String,
     },
+}
+
+/// QAPI `YankInstance`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum YankInstance {
+    /// A block device's connection, of which there are none here.
+    BlockNode(String),
+    /// A chardev's connection.
+    Chardev(String),
+    /// A migration's connection, of which there are none here.
+    Migration,
 }
 
 /// Checks the name a client gives a descriptor with `getfd`.

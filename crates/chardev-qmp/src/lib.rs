@@ -34,24 +34,28 @@
 //! assert_eq!(session.output(), expected.as_bytes());
 //! ```
 //!
+//! The monitor for people (HMP) is in [`hmp`]; to its owner it looks the same, see [`Conversation`].
+//!
 //! What this crate does not do:
 //!
 //! - It does no I/O. The descriptor that comes with `getfd` is the owner's to receive.
 //! - It carries out no command, and does not know which chardevs exist.
 //! - It serves one client at a time, as QEMU's monitors do; more clients are more sessions.
-//! - It does not speak HMP.
 #![forbid(unsafe_code)]
 
 pub mod client;
 mod command;
+mod conversation;
 mod envelope;
 mod event;
+pub mod hmp;
 mod output;
 pub mod ringbuf;
 mod session;
 mod table;
 
-pub use command::{ChardevAction, Command, check_fdname};
+pub use command::{ChardevAction, Command, YankInstance, check_fdname};
+pub use conversation::Conversation;
 pub use event::{EVENTS, Event, EventSpec, MAX_STREAMS, Throttle};
 pub use session::{
     EVENT_HIGH_WATER, MAX_QUEUED, MAX_QUEUED_SIZE, OUTPUT_HIGH_WATER, Request, Session,

@@ -37,14 +37,19 @@ impl Output {
 
     /// Appends one message, its line ends as QMP sends them.
     pub(crate) fn push_lines(&mut self, text: &str) {
+        for line in text.split('\n') {
+            self.push(line);
+            self.bytes.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Appends text as it is.
+    pub(crate) fn push(&mut self, text: &str) {
         // Moving what is left is paid for by what was consumed before it.
         if self.start > self.bytes.len() / 2 {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
-        for line in text.split('\n') {
-            self.bytes.extend_from_slice(line.as_bytes());
-            self.bytes.extend_from_slice(b"\r\n");
-        }
+        self.bytes.extend_from_slice(text.as_bytes());
     }
 }

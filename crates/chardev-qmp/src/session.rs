@@ -62,6 +62,24 @@ impl Version {
     }
 }
 
+impl Version {
+    /// The three numbers, as in `10.0.2`.
+    pub fn numbers(&self) -> String {
+        format!("{}.{}.{}", self.major, self.minor, self.micro)
+    }
+
+    /// What `info version` prints: the numbers and, right after them, the package.
+    pub fn to_text(&self) -> String {
+        format!("{}{}", self.numbers(), self.package)
+    }
+}
+
+impl Token {
+    pub(crate) fn new(number: u64) -> Self {
+        Token(number)
+    }
+}
+
 /// A request to carry out; answer it with [`Session::respond`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request {

@@ -20,7 +20,7 @@ use chardev_qapi::spec::{KindSpec, OptionValue, Options};
 use chardev_qapi::visit::Reader;
 use chardev_qapi::{Json, Object};
 
-use crate::command::{ChardevAction, Command};
+use crate::command::{ChardevAction, Command, YankInstance};
 use crate::event::EVENTS;
 use crate::ringbuf::{Format, decode};
 
@@ -115,6 +115,71 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
             fdname: args.required("fdname")?,
         })
     }),
+    plain("add-fd", add_fd_info, |args, _| {
+        external(Command::AddFd {
+            fdset_id: args.optional("fdset-id")?,
+            opaque: args.optional("opaque")?,
+        })
+    }),
+    plain("remove-fd", nothing, |args, _| {
+        external(Command::RemoveFd {
+            fdset_id: args.required("fdset-id")?,
+            fd: args.optional("fd")?,
+        })
+    }),
+    plain("query-fdsets", fdset_infos, |_, _| {
+        external(Command::QueryFdsets)
+    }),
+    plain("add_client", nothing, |args, _| {
+        let (protocol, fdname) = (args.required("protocol")?, args.required("fdname")?);
+        // They say how a display is to treat the client, and mean nothing for a chardev.
+        let _: [Option<bool>; 2] = [args.optional("skipauth")?, args.optional("tls")?];
+        external(Command::AddClient { protocol, fdname })
+    }),
+    CommandSpec {
+        allow_oob: true,
+        ..plain("yank", nothing, |args, _| {
+            external(Command::Yank {
+                instances: args.objects("instances", read_yank_instance)?,
+            })
+        })
+    },
+    CommandSpec {
+        allow_oob: true,
+        ..plain("query-yank", yank_instances, |_, _| {
+            external(Command::QueryYank)
+        })
+    },
+    plain("query-status", status_info, |_, _| {
+        external(Command::QueryStatus)
+    }),
+    plain("stop", nothing, |_, _| external(Command::Stop)),
+    plain("cont", nothing, |_, _| external(Command::Cont)),
+    plain("qom-list", property_infos, |args, _| {
+        external(Command::QomList {
+            path: args.required("path")?,
+        })
+    }),
+    plain("qom-list-types", type_infos, |args, _| {
+        external(Command::QomListTypes {
+            implements: args.optional("implements")?,
+            with_abstract: args.optional("abstract")?.unwrap_or(false),
+        })
+    }),
+    plain("query-command-line-options", cli_options, |args, _| {
+        external(Command::QueryCommandLineOptions {
+            option: args.optional("option")?,
+        })
+    }),
+    CommandSpec {
+        features: &["savevm-monitor-nodes"],
+        ..plain("human-monitor-command", text, |args, _| {
+            external(Command::HumanMonitorCommand {
+                command_line: args.required("command-line")?,
+                cpu_index: args.optional("cpu-index")?,
+            })
+        })
+    },
     plain("query-name", name_info, |_, _| external(Command::QueryName)),
     plain("quit", nothing, |_, _| external(Command::Quit)),
     plain("x-chardev-attach", nothing, |args, _| {
@@ -300,6 +365,22 @@ fn read_action(action: &mut Reader<'_>, kinds: Kinds<'_>) -> Result<ChardevActio
     })
 }
 
+const YANK_TYPES: [Word; 3] = [
+    Word::new("block-node"),
+    Word::new("chardev"),
+    Word::new("migration"),
+];
+
+fn read_yank_instance(args: &mut Reader<'_>) -> Result<YankInstance, String> {
+    args.tagged("type", &YANK_TYPES, |args, word| {
+        Ok(match word {
+            "block-node" => YankInstance::BlockNode(args.required("node-name")?),
+            "chardev" => YankInstance::Chardev(args.required("id")?),
+            _ => YankInstance::Migration,
+        })
+    })
+}
+
 fn nothing() -> Type {
     Type::object([])
 }
@@ -382,6 +463,88 @@ fn chardev_stats() -> Type {
     ];
     members.extend(counters.map(|name| required(name, Type::Int)));
     Type::list(Type::object(members))
+}
+
+/// QAPI `AddfdInfo`
+fn add_fd_info() -> Type {
+    Type::object([required("fdset-id", Type::Int), required("fd", Type::Int)])
+}
+
+/// QAPI `FdsetInfo`
+fn fdset_infos() -> Type {
+    let fd = [required("fd", Type::Int), optional("opaque", Type::Str)];
+    Type::list(Type::object([
+        required("fdset-id", Type::Int),
+        required("fds", Type::list(Type::object(fd))),
+    ]))
+}
+
+/// QAPI `YankInstance`: what is read is also what is returned.
+fn yank_instances() -> Type {
+    let mut reader = Reader::describing();
+    // It has nothing to read, so nothing in it can be wrong.
+    let _ = read_yank_instance(&mut reader);
+    Type::list(Type::Object(reader.described()))
+}
+
+/// QAPI `StatusInfo`
+fn status_info() -> Type {
+    let states = [
+        "debug",
+        "inmigrate",
+        "internal-error",
+        "io-error",
+        "paused",
+        "postmigrate",
+        "prelaunch",
+        "finish-migrate",
+        "restore-vm",
+        "running",
+        "save-vm",
+        "shutdown",
+        "suspended",
+        "watchdog",
+        "guest-panicked",
+        "colo",
+    ];
+    Type::object([
+        required("running", Type::Bool),
+        required("status", Type::words(&states)),
+    ])
+}
+
+/// QAPI `ObjectPropertyInfo`
+fn property_infos() -> Type {
+    Type::list(Type::object([
+        required("name", Type::Str),
+        required("type", Type::Str),
+        optional("description", Type::Str),
+        optional("default-value", Type::Any),
+    ]))
+}
+
+/// QAPI `ObjectTypeInfo`
+fn type_infos() -> Type {
+    Type::list(Type::object([
+        required("name", Type::Str),
+        optional("abstract", Type::Bool),
+        optional("parent", Type::Str),
+    ]))
+}
+
+/// QAPI `CommandLineOptionInfo`
+fn cli_options() -> Type {
+    let types = ["string", "boolean", "number", "size"];
+    let parameter = [
+        required("name", Type::Str),
+        required("type", Type::words(&types)),
+        optional("help", Type::Str),
+        optional("default", Type::Str),
+    ];
+    Type::list(Type::object([
+        required("option", Type::Str),
+        required("parameters", Type::list(Type::object(parameter))),
+    ]))
 }
 
 /// QAPI `SchemaInfo`

@@ -324,6 +324,43 @@ impl Chardevs {
         Ok(())
     }
 
+    /// Whether there is a chardev `id`.
+    pub fn contains(&self, id: &str) -> bool {
+        self.registry.get(id).is_some()
+    }
+
+    /// The chardevs that have a connection to break, in the order they were created
+    /// (`query-yank`).
+    pub fn yankable(&self) -> Vec<String> {
+        let mut labels = Vec::new();
+        for chardev in self.registry.all() {
+            chardev.with(|chardev| {
+                if chardev.backend().yankable() {
+                    labels.push(chardev.label().to_owned());
+                }
+            });
+        }
+        labels
+    }
+
+    /// Breaks the connection of chardev `id`, both ways and at once (`yank`); `false` if there is
+    /// no such chardev or its kind has no connections.
+    pub fn yank(&self, id: &str) -> bool {
+        let chardev = self.registry.get(id);
+        chardev.is_some_and(|chardev| chardev.with(Chardev::yank))
+    }
+
+    /// Gives chardev `id` a connected socket as its peer (`add_client`).
+    ///
+    /// # Errors
+    /// The descriptor, if there is no such chardev, its kind takes none, or a peer is there.
+    pub fn add_client(&self, id: &str, fd: OwnedFd) -> Result<(), OwnedFd> {
+        match self.registry.get(id) {
+            Some(chardev) => chardev.with(|chardev| chardev.add_client(fd)),
+            None => Err(fd),
+        }
+    }
+
     /// Tells the front end of chardev `id` the size of its peer's terminal; `false` if there is
     /// no such chardev.
     pub fn resize(&self, id: &str, size: TerminalSize) -> bool {

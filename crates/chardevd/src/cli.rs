@@ -16,6 +16,9 @@ const SINGLE_DASH: &[&str] = &[
     "mon",
     "qmp",
     "qmp-pretty",
+    "monitor",
+    "add-fd",
+    "daemonize",
     "name",
     "pidfile",
     "version",
@@ -36,7 +39,7 @@ pub struct Args {
     /// Adds a device: exec,chardev=ID,command=… or null-modem,chardev=A,peer=B. `help` lists them.
     #[arg(long, value_name = "LINE")]
     pub device: Vec<String>,
-    /// Puts a QMP monitor on a chardev: chardev=ID[,mode=control][,pretty=on].
+    /// Puts a monitor on a chardev: chardev=ID[,mode=control|readline][,pretty=on].
     #[arg(long, value_name = "LINE")]
     pub mon: Vec<String>,
     /// A QMP monitor on a device of its own: unix:PATH,server=on,wait=off or tcp:HOST:PORT,… or
@@ -46,9 +49,18 @@ pub struct Args {
     /// Like --qmp, with indented answers.
     #[arg(long, value_name = "DEV")]
     pub qmp_pretty: Vec<String>,
-    /// The name that query-name answers.
+    /// A monitor for people on a device of its own: stdio, tcp:…, unix:…, pty; none for none.
+    #[arg(long, value_name = "DEV")]
+    pub monitor: Vec<String>,
+    /// Puts an inherited descriptor into a set, for /dev/fdset/SET: fd=FD,set=SET[,opaque=TEXT].
+    #[arg(long, value_name = "LINE")]
+    pub add_fd: Vec<String>,
+    /// The name that query-name answers: NAME or guest=NAME.
     #[arg(long)]
     pub name: Option<String>,
+    /// Goes to the background once everything is set up.
+    #[arg(long)]
+    pub daemonize: bool,
     /// Writes the process id into this file, and removes it at the end.
     #[arg(long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
@@ -70,6 +82,8 @@ impl Args {
             && self.mon.is_empty()
             && self.qmp.is_empty()
             && self.qmp_pretty.is_empty()
+            && self.monitor.is_empty()
+            && self.add_fd.is_empty()
     }
 }
 

@@ -7,12 +7,17 @@ use chardev::back::{FdSource, KINDS};
 use chardev::spec::Options;
 use chardev::{Action, Chardevs, Info, Slow, Stats, TerminalSize, ViewFrom, Watch};
 use chardev_qapi::{Json, Object, QmpError};
-use chardev_qmp::{ChardevAction, Command, ringbuf};
+use chardev_qmp::hmp::{Hmp, Step};
+use chardev_qmp::{ChardevAction, Command, YankInstance, ringbuf};
 
 use crate::events::Events;
-use crate::fds::NamedFds;
-use crate::stop::Stop;
+use crate::fds::{FdSets, NamedFds};
+use crate::run::RunState;
+use crate::stop::{Reason, Stop};
 use crate::viewing::view_from;
+use crate::{options, qom};
+
+const NO_FD: &str = "No file descriptor supplied via SCM_RIGHTS";
 
 /// What all monitors share.
 #[derive(Clone, Debug)]
@@ -25,6 +30,10 @@ pub struct Shared {
     pub events: Events,
     /// The wish to end.
     pub stop: Stop,
+    /// Whether the devices run.
+    pub run: RunState,
+    /// The descriptors that paths name by a set.
+    pub fdsets: FdSets,
 }
 
 /// What a command works on.
@@ -78,6 +87,35 @@ impl Context {
                 .map_err(generic),
             Command::GetFd { fdname } => self.get_fd(fdname, sent),
             Command::CloseFd { fdname } => self.fds.close(&fdname).map_err(generic),
+            Command::AddFd { fdset_id, opaque } => {
+                let fd = sent.ok_or(NO_FD)?;
+                let added = self.shared.fdsets.add(fdset_id, opaque, fd);
+                return added.map_err(generic);
+            }
+            Command::RemoveFd { fdset_id, fd } => {
+                self.shared.fdsets.remove(fdset_id, fd).map_err(generic)
+            }
+            Command::QueryFdsets => return Ok(self.shared.fdsets.query()),
+            Command::AddClient { protocol, fdname } => self.add_client(&protocol, &fdname),
+            Command::Yank { instances } => self.yank(&instances),
+            Command::QueryYank => return Ok(self.query_yank()),
+            Command::QueryStatus => return Ok(self.query_status()),
+            Command::Stop => self.set_running(false),
+            Command::Cont => self.set_running(true),
+            Command::QomList { path } => return qom::list(&self.shared.chardevs, &path),
+            Command::QomListTypes {
+                implements,
+                with_abstract,
+            } => return Ok(qom::list_types(implements.as_deref(), with_abstract)),
+            Command::QueryCommandLineOptions { option } => {
+                return options::query(option.as_deref());
+            }
+            Command::HumanMonitorCommand { cpu_index, .. } if cpu_index.is_some() => {
+                return Err("Parameter 'cpu-index' expects a CPU number".into());
+            }
+            Command::HumanMonitorCommand { command_line, .. } => {
+                return Ok(self.human(&command_line).await);
+            }
             Command::QueryName => return Ok(self.query_name()),
             Command::Quit => Ok(()),
             Command::XChardevAttach { id, fdname } => self.attach(&id, &fdname).await,
@@ -175,8 +213,84 @@ impl Context {
     }
 
     fn get_fd(&self, fdname: String, sent: Option<OwnedFd>) -> Result<(), QmpError> {
-        let fd = sent.ok_or("No file descriptor supplied via SCM_RIGHTS")?;
+        let fd = sent.ok_or(NO_FD)?;
         self.fds.name(fdname, fd).map_err(generic)
+    }
+
+    fn add_client(&self, protocol: &str, fdname: &str) -> Result<(), QmpError> {
+        let fd = self.fds.take(fdname)?;
+        if rustix::net::sockopt::socket_type(&fd).is_err() {
+            return Err("parameter @fdname must name a socket".into());
+        }
+        if !self.shared.chardevs.contains(protocol) {
+            return Err(format!("protocol '{protocol}' is invalid").into());
+        }
+        let added = self.shared.chardevs.add_client(protocol, fd);
+        added.map_err(|_| "failed to add client".into())
+    }
+
+    /// All of them, or none if one is not there.
+    fn yank(&self, instances: &[YankInstance]) -> Result<(), QmpError> {
+        let yankable = self.shared.chardevs.yankable();
+        let known = |instance: &YankInstance| match instance {
+            YankInstance::Chardev(id) => yankable.contains(id),
+            YankInstance::BlockNode(_) | YankInstance::Migration => false,
+        };
+        if !instances.iter().all(known) {
+            return Err(QmpError::device_not_found("Instance not found"));
+        }
+        for instance in instances {
+            if let YankInstance::Chardev(id) = instance {
+                self.shared.chardevs.yank(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn query_yank(&self) -> Json {
+        let labels = self.shared.chardevs.yankable().into_iter();
+        let describe = |id| Object::new().with("type", "chardev").with("id", id);
+        labels
+            .map(|id: String| describe(id))
+            .collect::<Vec<_>>()
+            .into()
+    }
+
+    fn query_status(&self) -> Json {
+        let running = self.shared.run.is_running();
+        let status = if running { "running" } else { "paused" };
+        let info = Object::new().with("status", status);
+        info.with("running", running).into()
+    }
+
+    fn set_running(&self, running: bool) -> Result<(), QmpError> {
+        if self.shared.run.set_running(running) {
+            let event = if running { "RESUME" } else { "STOP" };
+            self.shared.events.emit(event, None);
+        }
+        Ok(())
+    }
+
+    async fn human(&self, line: &str) -> Json {
+        let version = crate::monitor::version().to_text();
+        let kinds = chardev::back::specs();
+        let hmp = Hmp {
+            kinds: &kinds,
+            version: &version,
+            history: &[],
+        };
+        let text = match hmp.begin(line) {
+            Step::Print(text) => text,
+            Step::Ask(Command::Quit, _) => {
+                self.shared.stop.request(Reason::Quit);
+                String::new()
+            }
+            Step::Ask(command, show) => {
+                let work = Box::pin(self.clone().run(command, None));
+                show.text(&work.await)
+            }
+        };
+        text.replace('\n', "\r\n").into()
     }
 
     fn query_name(&self) -> Json {

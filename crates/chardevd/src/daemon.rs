@@ -10,16 +10,19 @@ use chardev::back::FdSource;
 use chardev::spec::{OptionValue, Options};
 use chardev_qapi::cmdline::{parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
-use rustix::fs::Mode;
+use rustix::fs::Mode as FileMode;
 use tokio::task::JoinHandle;
 
+use crate::background::Background;
 use crate::cli::Args;
 use crate::commands::Shared;
 use crate::devices::{Device, Worker, exec};
 use crate::edge::Inherited;
 use crate::events::Events;
+use crate::fds::{FdSets, StartupFds};
 use crate::legacy::{self, Legacy};
-use crate::monitor::{Hooks, Monitor};
+use crate::monitor::{Hooks, Mode, Monitor};
+use crate::run::RunState;
 use crate::stop::Stop;
 use crate::{default, help, signals};
 
@@ -68,7 +71,19 @@ fn run_started(
         print!("{text}");
         return Ok(());
     }
-    let inherited = Arc::new(Inherited::collect());
+    let background = match args.daemonize {
+        true => match Background::begin()? {
+            Some(background) => Some(background),
+            None => return Ok(()),
+        },
+        false => None,
+    };
+    let inherited = Inherited::collect();
+    let background = background
+        .map(|background| background.ready(&inherited))
+        .transpose()?;
+    let fdsets = FdSets::default();
+    let fds = Arc::new(StartupFds::new(inherited, fdsets.clone()));
     let stop = Stop::default();
     let chardevs = Chardevs::new().map_err(|error| format!("cannot start: {error}"))?;
     signals::listen(stop.clone(), chardevs.clone())
@@ -80,15 +95,21 @@ fn run_started(
         worker,
         shared: Shared {
             chardevs,
-            name: args.name.clone(),
+            name: args.name.as_deref().map(guest_name).transpose()?.flatten(),
             events,
             stop,
+            run: RunState::default(),
+            fdsets,
         },
-        fds: inherited,
+        fds,
+        daemonized: args.daemonize,
         held: HashSet::new(),
         tasks: Vec::new(),
     };
-    let started = start(&mut daemon);
+    let mut started = start(&mut daemon);
+    if let (Ok(()), Some(background)) = (&started, background) {
+        started = background.detach();
+    }
     if started.is_err() {
         daemon.shared.stop.request(crate::stop::Reason::Signal);
     }
@@ -101,7 +122,8 @@ fn run_started(
 pub struct Daemon {
     shared: Shared,
     worker: Worker,
-    fds: Arc<Inherited>,
+    fds: Arc<StartupFds>,
+    daemonized: bool,
     /// Chardevs whose device waits for the first client (`wait=on`).
     held: HashSet<String>,
     tasks: Vec<JoinHandle<()>>,
@@ -129,13 +151,18 @@ impl Daemon {
             Legacy::New(line) => {
                 let parsed = parse_backend_line(&line, &chardev::back::specs())?;
                 warn_all(&parsed.warnings);
-                self.add(new_id, parsed.options)?;
+                self.add_maybe_muxed(new_id, parsed.options, parsed.mux)?;
                 Ok(new_id.to_owned())
             }
         }
     }
 
     fn start(&mut self, args: &Args) -> Result<(), String> {
+        for line in &args.add_fd {
+            self.fds
+                .add_to_set(line)
+                .map_err(|error| format!("-add-fd {line}: {error}"))?;
+        }
         for line in &args.chardev {
             let parsed = parse_chardev(line, &chardev::back::specs());
             let parsed = parsed.map_err(|error| format!("-chardev {line}: {error}"))?;
@@ -151,10 +178,14 @@ impl Daemon {
             self.start_mon(line)
                 .map_err(|error| format!("-mon {line}: {error}"))?;
         }
-        let plain = args.qmp.iter().map(|dev| ("-qmp", dev, false));
-        let pretty = args.qmp_pretty.iter().map(|dev| ("-qmp-pretty", dev, true));
-        for (number, (option, dev, pretty)) in plain.chain(pretty).enumerate() {
-            self.start_qmp(dev, number, pretty)
+        let control = |pretty| Mode::Control { pretty };
+        let people = args.monitor.iter().filter(|dev| !dev.starts_with("none"));
+        let people = people.map(|dev| ("-monitor", dev, Mode::Readline));
+        let plain = args.qmp.iter().map(|dev| ("-qmp", dev, control(false)));
+        let pretty = args.qmp_pretty.iter();
+        let pretty = pretty.map(|dev| ("-qmp-pretty", dev, control(true)));
+        for (number, (option, dev, mode)) in people.chain(plain).chain(pretty).enumerate() {
+            self.start_compat(dev, number, mode)
                 .map_err(|error| format!("{option} {dev}: {error}"))?;
         }
         Ok(())
@@ -172,16 +203,13 @@ impl Daemon {
             restart: true,
             cwd: None,
         });
-        self.tasks.push(device.start(
-            &self.shared.chardevs,
-            &self.worker,
-            |_| false,
-            &self.shared.stop,
-        )?);
+        self.tasks
+            .push(device.start(&self.shared, &self.worker, |_| false)?);
         // The socket is made for this user alone; nothing else runs yet that could create files.
-        let old = rustix::process::umask(Mode::from_raw_mode(0o177));
+        let old = rustix::process::umask(FileMode::from_raw_mode(0o177));
         let path = socket.display().to_string().replace(',', ",,");
-        let started = self.start_qmp(&format!("unix:{path},server=on,wait=off"), 0, false);
+        let device = format!("unix:{path},server=on,wait=off");
+        let started = self.start_compat(&device, 0, Mode::Control { pretty: false });
         rustix::process::umask(old);
         started?;
         print!("{}", default::welcome(&shell, &socket));
@@ -202,6 +230,9 @@ impl Daemon {
     }
 
     fn add(&mut self, id: &str, mut options: Options) -> Result<(), String> {
+        if self.daemonized && options.kind() == "stdio" {
+            return Err("cannot use stdio with -daemonize".to_owned());
+        }
         let waits = options.bool_or("server", false) && options.bool_or("wait", false);
         if waits {
             options.set("wait", OptionValue::Bool(false));
@@ -235,12 +266,7 @@ impl Daemon {
 
     fn start_device(&mut self, line: &str) -> Result<(), String> {
         let device = Device::parse(line)?;
-        let task = device.start(
-            &self.shared.chardevs,
-            &self.worker,
-            |id| self.held.contains(id),
-            &self.shared.stop,
-        )?;
+        let task = device.start(&self.shared, &self.worker, |id| self.held.contains(id))?;
         self.tasks.push(task);
         Ok(())
     }
@@ -252,39 +278,44 @@ impl Daemon {
                 return Err(format!("Invalid parameter '{key}'"));
             }
         }
-        match opts.get("mode").unwrap_or("control") {
-            "control" => {}
-            "readline" => {
-                return Err(
-                    "the human monitor (mode=readline) is not in this version; use mode=control"
-                        .to_owned(),
-                );
+        let pretty = opts.get("pretty").map(|text| parse_bool("pretty", text));
+        let pretty = pretty.transpose()?;
+        let mode = match (opts.get("mode").unwrap_or("readline"), pretty) {
+            ("control", pretty) => Mode::Control {
+                pretty: pretty.unwrap_or(false),
+            },
+            ("readline", None | Some(false)) => Mode::Readline,
+            ("readline", Some(true)) => {
+                return Err("'pretty' is not compatible with HMP monitors".to_owned());
             }
-            mode => return Err(format!("Parameter 'mode' does not accept value '{mode}'")),
-        }
-        let pretty = opts
-            .get("pretty")
-            .map_or(Ok(false), |value| parse_bool("pretty", value))?;
+            (mode, _) => return Err(format!("Parameter 'mode' does not accept value '{mode}'")),
+        };
         let id = opts
             .get("chardev")
             .ok_or("Parameter 'chardev' is missing")?;
-        self.start_monitor(id, pretty)
+        self.start_monitor(id, mode)
     }
 
-    fn start_qmp(&mut self, dev: &str, number: usize, pretty: bool) -> Result<(), String> {
-        let id = self.chardev_for(dev, &format!("compat_monitor{number}"))?;
-        self.start_monitor(&id, pretty)
+    fn start_compat(&mut self, dev: &str, number: usize, mode: Mode) -> Result<(), String> {
+        let id = self.chardev_for(dev, &format!("compat_monitor{number}"));
+        let id = id.map_err(
+            |error| match error.ends_with("is not a valid char driver") {
+                true => format!("{error}; parse error: {dev}"),
+                false => error,
+            },
+        )?;
+        self.start_monitor(&id, mode)
     }
 
-    fn start_monitor(&mut self, id: &str, pretty: bool) -> Result<(), String> {
-        let front = self
-            .shared
-            .chardevs
-            .front_end(id, Arc::new(Hooks))
-            .map_err(|error| error.to_string())?;
-        let monitor = Monitor::new(front, pretty, self.shared.clone());
-        self.tasks
-            .push(self.shared.chardevs.runtime().spawn(monitor.run()));
+    fn start_monitor(&mut self, id: &str, mode: Mode) -> Result<(), String> {
+        let front = self.shared.chardevs.front_end(id, Arc::new(Hooks));
+        let front = front.map_err(|error| match error {
+            chardev::AttachError::NotFound(id) => format!("chardev \"{id}\" not found"),
+            error => error.to_string(),
+        })?;
+        let monitor = Monitor::new(front, mode, self.shared.clone());
+        let runtime = self.shared.chardevs.runtime();
+        self.tasks.push(runtime.spawn(monitor.run()));
         Ok(())
     }
 
@@ -336,6 +367,17 @@ impl Drop for PidFile {
 fn wanted_help(args: &Args) -> Option<String> {
     let chardev = args.chardev.iter().find_map(|line| help::chardev(line));
     chardev.or_else(|| args.device.iter().find_map(|line| help::device(line)))
+}
+
+/// `NAME`, or `guest=NAME`; what else QEMU takes there concerns its process.
+fn guest_name(text: &str) -> Result<Option<String>, String> {
+    let opts = parse_opts(text, "guest");
+    for (key, _) in &opts.pairs {
+        if !["guest", "process", "debug-threads"].contains(&key.as_str()) {
+            return Err(format!("-name {text}: Invalid parameter '{key}'"));
+        }
+    }
+    Ok(opts.get("guest").map(str::to_owned))
 }
 
 fn warn_all(warnings: &[String]) {

@@ -61,6 +61,13 @@ impl FdSource for Inherited {
     }
 }
 
+/// Makes the program that `command` starts the leader of a session without a terminal.
+pub(crate) fn new_session(command: &mut std::process::Command) {
+    let between = || Ok(rustix::process::setsid().map(drop)?);
+    // SAFETY: one system call between `fork` and `exec`: no allocation, no lock, no panic.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, between) };
+}
+
 /// Makes the program that `command` starts the leader of a session on its standard input, which
 /// must be a terminal.
 pub(crate) fn lead_session(command: &mut tokio::process::Command) {

@@ -6,6 +6,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod background;
 pub mod cli;
 pub mod commands;
 pub mod ctl;
@@ -18,6 +19,9 @@ pub mod fds;
 pub mod help;
 pub mod legacy;
 pub mod monitor;
+pub mod options;
+pub mod qom;
+pub mod run;
 pub mod signals;
 pub mod stop;
 mod viewing;

@@ -1,4 +1,4 @@
-//! [front: monitor] → chardev → back → host: one QMP conversation, a task on the I/O thread.
+//! [front: monitor] → chardev → back → host: one conversation, a task on the I/O thread.
 //!
 //! A monitor reads only while its session has room, so a client that sends faster than it is
 //! answered, or that does not read, holds back nobody but itself. The command in work is a future
@@ -15,7 +15,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chardev::{Event, FrontEnd, FrontEndHooks, Input};
 use chardev_qapi::{Json, Object, QmpError};
-use chardev_qmp::{Command, Session, SessionConfig, Token, Version};
+use chardev_qmp::hmp::HmpSession;
+use chardev_qmp::{Command, Conversation, Request, Session, SessionConfig, Token, Version};
 
 use crate::commands::{self, Shared};
 use crate::events::Subscription;
@@ -31,6 +32,28 @@ const MAX_SENT: usize = 16;
 /// How many steps a monitor takes before others have their turn.
 const TURN: usize = 16;
 
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A program that speaks QMP.
+    Control {
+        /// Whether answers are indented.
+        pretty: bool,
+    },
+    /// A person at a terminal.
+    Readline,
+}
+
+/// What we say we are.
+pub fn version() -> Version {
+    Version {
+        major: QEMU.0,
+        minor: QEMU.1,
+        micro: QEMU.2,
+        package: format!("chardevd {}", env!("CARGO_PKG_VERSION")),
+    }
+}
+
 /// A monitor keeps its back end: its client would lose the conversation.
 #[derive(Debug)]
 pub struct Hooks;
@@ -44,9 +67,11 @@ impl FrontEndHooks for Hooks {
 /// One monitor.
 pub struct Monitor {
     front: FrontEnd,
-    session: Session,
+    session: Box<dyn Conversation>,
     connected: bool,
     running: Option<Running>,
+    /// Commands that were asked for out of band.
+    overtaking: Vec<Running>,
     /// Input that the session had no room for.
     unread: VecDeque<u8>,
     /// Descriptors that no `getfd` has named yet.
@@ -63,34 +88,35 @@ struct Running {
     token: Token,
     is_quit: bool,
     work: Pin<Box<dyn Future<Output = Result<Json, QmpError>> + Send>>,
+    result: Option<Result<Json, QmpError>>,
 }
 
 impl Monitor {
     /// A monitor for the client of `front`.
-    pub fn new(front: FrontEnd, pretty: bool, shared: Shared) -> Self {
+    pub fn new(front: FrontEnd, mode: Mode, shared: Shared) -> Self {
         let config = SessionConfig {
-            version: Version {
-                major: QEMU.0,
-                minor: QEMU.1,
-                micro: QEMU.2,
-                package: format!("chardevd {}", env!("CARGO_PKG_VERSION")),
-            },
-            pretty,
+            version: version(),
+            pretty: mode == Mode::Control { pretty: true },
             oob_offered: true,
             kinds: chardev::back::specs(),
         };
+        let session: Box<dyn Conversation> = match mode {
+            Mode::Control { .. } => Box::new(Session::new(config)),
+            Mode::Readline => Box::new(HmpSession::new(config)),
+        };
         Monitor {
             front,
-            session: Session::new(config),
+            session,
             connected: false,
             running: None,
+            overtaking: Vec::new(),
             unread: VecDeque::new(),
             sent: VecDeque::new(),
             events: shared.events.subscribe(),
             stopping: Box::pin(shared.stop.requested()),
             context: commands::Context {
+                fds: Arc::new(NamedFds::new(shared.fdsets.clone())),
                 shared,
-                fds: Arc::<NamedFds>::default(),
             },
             stopped: false,
             buffer: Box::default(),
@@ -164,36 +190,54 @@ impl Monitor {
         if self.stopped {
             return false;
         }
-        if self.running.is_none() {
-            self.begin_next();
+        let mut moved = false;
+        while let Some(request) = self.session.poll_request() {
+            moved = true;
+            self.begin(request);
         }
-        let Some(running) = &mut self.running else {
-            return false;
+        let work = self.overtaking.iter_mut().position(|running| {
+            let polled = running.work.as_mut().poll(cx);
+            polled
+                .map(|result| running.result = Some(result))
+                .is_ready()
+        });
+        let done = match (work, &mut self.running) {
+            (Some(at), _) => self.overtaking.remove(at),
+            (None, Some(running)) => {
+                let Poll::Ready(result) = running.work.as_mut().poll(cx) else {
+                    return moved;
+                };
+                running.result = Some(result);
+                match self.running.take() {
+                    Some(done) => done,
+                    None => return moved,
+                }
+            }
+            (None, None) => return moved,
         };
-        let Poll::Ready(result) = running.work.as_mut().poll(cx) else {
-            return false;
-        };
-        self.session.respond(running.token, result);
-        if running.is_quit {
+        self.session
+            .respond(done.token, done.result.unwrap_or_else(|| Ok(Json::empty())));
+        if done.is_quit {
             self.context.shared.stop.request(Reason::Quit);
         }
-        self.running = None;
         true
     }
 
-    fn begin_next(&mut self) {
-        let Some(request) = self.session.poll_request() else {
-            return;
-        };
+    fn begin(&mut self, request: Request) {
         let sent = match request.command {
-            Command::GetFd { .. } => self.sent.pop_front(),
+            Command::GetFd { .. } | Command::AddFd { .. } => self.sent.pop_front(),
             _ => None,
         };
-        self.running = Some(Running {
+        let running = Running {
             token: request.token,
             is_quit: request.command == Command::Quit,
             work: Box::pin(self.context.clone().run(request.command, sent)),
-        });
+            result: None,
+        };
+        match request.out_of_band {
+            true => self.overtaking.push(running),
+            false => self.running = Some(running),
+        }
     }
 
     fn read_input(&mut self, cx: &mut Context<'_>) -> bool {
@@ -224,6 +268,8 @@ impl Monitor {
                 self.connected = true;
             }
             Poll::Ready(Input::Event(Event::Closed)) => self.forget_client(),
+            Poll::Ready(Input::Event(Event::MuxIn)) => self.session.handle_focus(true),
+            Poll::Ready(Input::Event(Event::MuxOut)) => self.session.handle_focus(false),
             Poll::Ready(Input::Event(_)) => {}
         }
         true
@@ -262,6 +308,7 @@ impl Monitor {
         self.session.handle_disconnect();
         self.connected = false;
         self.running = None;
+        self.overtaking.clear();
         self.unread = VecDeque::new();
         self.sent.clear();
     }

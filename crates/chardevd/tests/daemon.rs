@@ -57,7 +57,10 @@ fn mistakes_name_the_argument_and_exit_1() {
             &["-mon", "chardev=x,mode=control"],
             "chardev \"x\" not found",
         ),
-        (&["-mon", "chardev=x,mode=readline"], "not in this version"),
+        (
+            &["-chardev", "null,id=x", "-mon", "chardev=x,pretty=on"],
+            "'pretty' is not compatible with HMP monitors",
+        ),
         (
             &["-qmp", "ringbuf"],
             "-qmp ringbuf: 'ringbuf' is not a valid char driver",

@@ -44,7 +44,7 @@ impl Rig {
             "-chardev",
             &format!("socket,id=m2,x-closed=hold,{}", socket(&second)),
         ]);
-        command.args(["-mon", "chardev=m2"]);
+        command.args(["-mon", "chardev=m2,mode=control"]);
         command.args([
             "-qmp",
             &format!("unix:{},server=on,wait=off", first.display()),

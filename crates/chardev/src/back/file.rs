@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
 use chardev_core::{Backend, BackendEvent, BackendId, Drain, Ready, Sent, WeakChardev};
@@ -14,10 +15,10 @@ use rustix::io::Errno;
 
 use super::reader::Found;
 use super::stream::{Input, Output};
-use super::{Kind, OpenContext};
+use super::{Access, FdSource, Kind, OpenContext, open_set};
 use crate::port::Port;
 use crate::sys::strerror;
-use crate::writer::{Created, could_not, open_target};
+use crate::writer::{Created, Target, could_not, open_target};
 
 /// The kind `file` (QAPI `ChardevFile`).
 pub(super) static KIND: Kind = Kind {
@@ -59,14 +60,18 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
     let path = options.str("out").unwrap_or_default().to_owned();
     let source = options.str("in").map(str::to_owned);
     let port = context.port.clone();
+    let fds = Arc::clone(&context.fds);
     // Opening may wait for a disk or a network. The input comes first: if that fails, the output
     // file has not been created.
     let opening = tokio::task::spawn_blocking(move || {
         let input = source
-            .map(|source| open_input(&source, &port))
+            .map(|source| open_input(&source, &*fds, &port))
             .transpose()?;
         let failed = |error| could_not("open", &path, error);
-        let (target, created) = open_target(&path, append).map_err(failed)?;
+        let (target, created) = match open_set(&path, Access::Write, append, &*fds) {
+            Some(given) => (given.and_then(Target::of).map_err(failed)?, None),
+            None => open_target(&path, append).map_err(failed)?,
+        };
         let output = Output::new(target, &path, &port)
             .map_err(|error| format!("Could not open '{path}': {}", strerror(error)))?;
         let input = input.unwrap_or(Input::Ended);
@@ -83,10 +88,14 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
     Ok(Box::new(opened?))
 }
 
-fn open_input(path: &str, port: &Port) -> Result<Input, String> {
+fn open_input(path: &str, fds: &dyn FdSource, port: &Port) -> Result<Input, String> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let failed = |error: io::Error| format!("Could not open '{path}': {}", strerror(error));
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+    let fd = match open_set(path, Access::Read, false, fds) {
+        Some(given) => given,
+        None => rustix::fs::open(path, flags, Mode::empty()),
+    };
+    let fd = fd.map_err(|error| failed(error.into()))?;
     Input::new(fd, true, port).map_err(failed)
 }
 

@@ -41,12 +41,17 @@ mod udp;
 
 use std::any::Any;
 use std::future::Future;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use chardev_core::Backend;
 use chardev_core::spec::{KindSpec, Options};
+#[cfg(any(feature = "file", feature = "pipe"))]
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+#[cfg(any(feature = "file", feature = "pipe"))]
+use rustix::io::Errno;
 
 use crate::port::Port;
 use crate::scene::Scene;
@@ -99,8 +104,51 @@ pub trait FdSource: Send + Sync {
     /// The cause in QEMU's words.
     fn take(&self, name: &str) -> Result<OwnedFd, String>;
 
+    /// A copy of a descriptor from the set `set` that allows `access`, for the path
+    /// `/dev/fdset/SET`.
+    ///
+    /// # Errors
+    /// As from opening a file: there is no such set, or nothing in it allows that.
+    fn open_set(&self, _set: i64, _access: Access) -> io::Result<OwnedFd> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
     /// Gives a descriptor back that a failed opening did not use.
     fn give_back(&self, _name: &str, _fd: OwnedFd) {}
+}
+
+/// What a descriptor is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading alone.
+    Read,
+    /// Writing alone.
+    Write,
+    /// Both.
+    Both,
+}
+
+/// The descriptor that a path names by a set (`/dev/fdset/SET`); `None` for any other path.
+#[cfg(any(feature = "file", feature = "pipe"))]
+pub(crate) fn open_set(
+    path: &str,
+    access: Access,
+    append: bool,
+    fds: &dyn FdSource,
+) -> Option<Result<OwnedFd, Errno>> {
+    let set = path.strip_prefix("/dev/fdset/")?.parse().ok()?;
+    let found = fds
+        .open_set(set, access)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Errno::NOENT,
+            _ => Errno::from_io_error(&error).unwrap_or(Errno::ACCESS),
+        });
+    Some(found.and_then(|fd| {
+        let mut flags = fcntl_getfl(&fd)? | OFlags::NONBLOCK;
+        flags.set(OFlags::APPEND, append);
+        fcntl_setfl(&fd, flags)?;
+        Ok(fd)
+    }))
 }
 
 /// A source with no descriptors.

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::reader::Found;
 use super::stream::{Input, Output};
-use super::{Kind, OpenContext};
+use super::{Access, Kind, OpenContext, open_set};
 use crate::sys::strerror;
 use crate::writer::Target;
 
@@ -42,7 +42,11 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     let (input, output, both_ways) = match pair {
         Ok((input, output)) => (input, output, false),
         Err(_) => {
-            let both = open_fifo(path).map_err(|error| failed(error.into()))?;
+            let both = match open_set(path, Access::Both, false, &*context.fds) {
+                Some(given) => given,
+                None => open_fifo(path),
+            };
+            let both = both.map_err(|error| failed(error.into()))?;
             let copy = both.try_clone().map_err(failed)?;
             (both, copy, true)
         }

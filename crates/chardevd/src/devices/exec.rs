@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use crate::devices::first_client;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
 use crate::edge;
+use crate::run::RunState;
 use crate::stop::Stop;
 
 /// The most bytes on their way in one direction.
@@ -53,7 +54,7 @@ pub struct Exec {
 impl Exec {
     /// Runs the program on `front` until it ends for good or the daemon does; first waits for a
     /// client if `held`.
-    pub(crate) async fn run(self, front: FrontEnd, held: bool, stop: Stop) {
+    pub(crate) async fn run(self, front: FrontEnd, held: bool, stop: Stop, run: RunState) {
         let front = Arc::new(front);
         if held {
             tokio::select! {
@@ -64,7 +65,7 @@ impl Exec {
         loop {
             let began = Instant::now();
             let chardev = &self.chardev;
-            match self.run_once(&front, &stop).await {
+            match self.run_once(&front, &stop, &run).await {
                 Ok(status) => tracing::info!("exec on '{chardev}': the program ended, {status}"),
                 Err(error) => tracing::error!("exec on '{chardev}': cannot run sh: {error}"),
             }
@@ -80,17 +81,23 @@ impl Exec {
         }
     }
 
-    async fn run_once(&self, front: &Arc<FrontEnd>, stop: &Stop) -> io::Result<ExitStatus> {
+    async fn run_once(
+        &self,
+        front: &Arc<FrontEnd>,
+        stop: &Stop,
+        run: &RunState,
+    ) -> io::Result<ExitStatus> {
         let (master, slave) = open_terminal(front.size())?;
         let mut child = self.command(&slave)?.spawn()?;
         let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
         let mut ended = tokio::spawn(async move { child.wait().await });
         let master = Arc::new(edge::async_fd(master)?);
         front.set_open(true);
-        let keyboard = tokio::spawn(type_in(Arc::clone(front), Arc::clone(&master)));
+        let keyboard = tokio::spawn(type_in(Arc::clone(front), Arc::clone(&master), run.clone()));
         let mut screen = Screen {
             front,
             master: &master,
+            run,
             leftover: Leftover::default(),
         };
 
@@ -138,6 +145,7 @@ impl Exec {
 struct Screen<'a> {
     front: &'a FrontEnd,
     master: &'a AsyncFd<OwnedFd>,
+    run: &'a RunState,
     leftover: Leftover,
 }
 
@@ -159,6 +167,7 @@ impl Screen<'_> {
     /// follows what can be read now.
     fn poll(&mut self, cx: &mut Context<'_>, last: bool) -> Poll<()> {
         for _ in 0..TURN {
+            ready!(self.run.poll_running(cx));
             ready!(self.leftover.poll_flush(cx, self.front));
             let step = with_scratch(|buffer| {
                 let (count, end) = fill(self.master.get_ref(), &mut buffer[..BUFFER]);
@@ -210,10 +219,10 @@ fn fill(master: &OwnedFd, buffer: &mut [u8]) -> (usize, Fill) {
 }
 
 /// The way from the chardev to the program, until the task is aborted.
-async fn type_in(front: Arc<FrontEnd>, master: Arc<AsyncFd<OwnedFd>>) {
+async fn type_in(front: Arc<FrontEnd>, master: Arc<AsyncFd<OwnedFd>>, run: RunState) {
     let mut leftover = Leftover::default();
     loop {
-        match poll_fn(|cx| poll_keys(cx, &front, &master, &mut leftover)).await {
+        match poll_fn(|cx| poll_keys(cx, &front, &master, &run, &mut leftover)).await {
             Ok(Event::Break) => interrupt(master.get_ref()),
             Ok(Event::Resized(size)) => {
                 // A terminal that takes no size has none.
@@ -232,9 +241,11 @@ fn poll_keys(
     cx: &mut Context<'_>,
     front: &FrontEnd,
     master: &AsyncFd<OwnedFd>,
+    run: &RunState,
     leftover: &mut Leftover,
 ) -> Poll<io::Result<Event>> {
     for _ in 0..TURN {
+        ready!(run.poll_running(cx));
         while !leftover.is_empty() {
             match rustix::io::write(master.get_ref(), leftover.rest()) {
                 Ok(count) => leftover.consume(count),

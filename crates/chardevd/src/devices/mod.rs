@@ -8,11 +8,11 @@ mod worker;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chardev::{Chardevs, Event, FrontEnd};
+use chardev::{Event, FrontEnd};
 use chardev_qapi::opts::{Opts, parse_bool, parse_opts};
 use tokio::task::JoinHandle;
 
-use crate::stop::Stop;
+use crate::commands::Shared;
 
 pub use worker::Worker;
 
@@ -96,11 +96,16 @@ impl Device {
     /// A chardev is missing or in use, in QEMU's words.
     pub fn start(
         self,
-        chardevs: &Chardevs,
+        shared: &Shared,
         worker: &Worker,
         is_held: impl Fn(&str) -> bool,
-        stop: &Stop,
     ) -> Result<JoinHandle<()>, String> {
+        let Shared {
+            chardevs,
+            stop,
+            run,
+            ..
+        } = shared;
         let attach = |driver, property, id: &str| {
             let front = chardevs.front_end(id, Arc::new(()));
             front.map_err(|error| match error {
@@ -110,12 +115,12 @@ impl Device {
                 error => error.to_string(),
             })
         };
-        let stop = stop.clone();
+        let (stop, run) = (stop.clone(), run.clone());
         match self {
             Device::Exec(exec) => {
                 let front = attach("exec", "chardev", &exec.chardev)?;
                 let held = is_held(&exec.chardev);
-                Ok(worker.spawn(exec.run(front, held, stop)))
+                Ok(worker.spawn(exec.run(front, held, stop, run)))
             }
             Device::NullModem(modem) => {
                 let front = attach("null-modem", "chardev", &modem.chardev)?;
@@ -123,7 +128,7 @@ impl Device {
                 let held = [is_held(&modem.chardev), is_held(&modem.peer)];
                 // It waits so often that waking another thread each time would cost it a third
                 // of its CPU; its turns are short enough for the monitors beside it.
-                let relay = null_modem::run([front, peer], held, stop);
+                let relay = null_modem::run([front, peer], held, stop, run);
                 Ok(chardevs.runtime().spawn(relay))
             }
         }

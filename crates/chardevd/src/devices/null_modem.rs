@@ -12,6 +12,7 @@ use chardev::{Event, FrontEnd, Input, ModemLines};
 
 use crate::devices::first_client;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
+use crate::run::RunState;
 use crate::stop::Stop;
 
 /// How long a break lasts on the other side: what `tcsendbreak` does.
@@ -27,7 +28,7 @@ pub struct NullModem {
 }
 
 /// Relays between `fronts` until the daemon ends; first waits for the client of each that is held.
-pub(crate) async fn run(fronts: [FrontEnd; 2], held: [bool; 2], stop: Stop) {
+pub(crate) async fn run(fronts: [FrontEnd; 2], held: [bool; 2], stop: Stop, run: RunState) {
     let [a, b] = fronts.map(Arc::new);
     let relay = async {
         for (front, held) in [(&a, held[0]), (&b, held[1])] {
@@ -41,9 +42,9 @@ pub(crate) async fn run(fronts: [FrontEnd; 2], held: [bool; 2], stop: Stop) {
         // A client that was waited for is there, but its event is not any more.
         cross_lines(&a, &b);
         cross_lines(&b, &a);
-        let back = tokio::spawn(relay(Arc::clone(&b), Arc::clone(&a)));
+        let back = tokio::spawn(relay(Arc::clone(&b), Arc::clone(&a), run.clone()));
         let _back = AbortOnDrop(back);
-        relay(Arc::clone(&a), Arc::clone(&b)).await;
+        relay(Arc::clone(&a), Arc::clone(&b), run).await;
     };
     tokio::select! {
         () = relay => {}
@@ -60,10 +61,10 @@ impl Drop for AbortOnDrop {
 }
 
 /// One direction.
-async fn relay(from: Arc<FrontEnd>, to: Arc<FrontEnd>) {
+async fn relay(from: Arc<FrontEnd>, to: Arc<FrontEnd>, run: RunState) {
     let mut leftover = Leftover::default();
     loop {
-        match poll_fn(|cx| poll_data(cx, &from, &to, &mut leftover)).await {
+        match poll_fn(|cx| poll_data(cx, &from, &to, &run, &mut leftover)).await {
             Event::Opened | Event::Closed | Event::Changed(_) => cross_lines(&from, &to),
             Event::Break => {
                 to.set_break(true);
@@ -80,9 +81,11 @@ fn poll_data(
     cx: &mut Context<'_>,
     from: &FrontEnd,
     to: &FrontEnd,
+    run: &RunState,
     leftover: &mut Leftover,
 ) -> Poll<Event> {
     for _ in 0..TURN {
+        ready!(run.poll_running(cx));
         ready!(leftover.poll_flush(cx, to));
         let input = with_scratch(|buffer| {
             let input = from.poll_read(cx, buffer);

@@ -475,6 +475,28 @@ impl Backend for SocketBackend {
         std::mem::take(&mut self.fds)
     }
 
+    fn yankable(&self) -> bool {
+        true
+    }
+
+    fn yank(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.shut_down();
+        }
+    }
+
+    fn add_client(&mut self, fd: OwnedFd) -> Result<(), OwnedFd> {
+        if self.connection.is_some() {
+            return Err(fd);
+        }
+        let fd = Arc::new(fd);
+        if self.establish(Arc::clone(&fd)).is_err() {
+            return Err(Arc::into_inner(fd).unwrap_or_else(|| unreachable!("nobody kept it")));
+        }
+        self.port.kick(Ready::all());
+        Ok(())
+    }
+
     fn disconnect(&mut self) {
         let Some(connection) = self.connection.take() else {
             return;

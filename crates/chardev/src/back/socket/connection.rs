@@ -199,6 +199,12 @@ impl Connection {
         input
     }
 
+    /// Ends both directions at once; what is then seen is the end of the peer.
+    pub(super) fn shut_down(&self) {
+        // A connection that is gone already needs no end.
+        let _ = rustix::net::shutdown(&*self.fd, rustix::net::Shutdown::Both);
+    }
+
     /// What is left of the connection when its back end was replaced.
     pub(super) fn into_drain(self) -> SocketDrain {
         SocketDrain { fd: self.fd }

@@ -1,11 +1,18 @@
-//! The descriptors a monitor was given by name (`getfd`).
+//! The descriptors a monitor was given, by name (`getfd`) and in sets (`add-fd`).
+
+mod sets;
+mod startup;
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use chardev::back::FdSource;
+use chardev::back::{Access, FdSource};
 use chardev_qmp::check_fdname;
+
+pub use sets::{FdSets, MAX_IN_SETS};
+pub use startup::StartupFds;
 
 /// How many names one monitor can hold; a client that wants more has forgotten to close some.
 pub const MAX_NAMES: usize = 256;
@@ -14,9 +21,18 @@ pub const MAX_NAMES: usize = 256;
 #[derive(Debug, Default)]
 pub struct NamedFds {
     names: Mutex<HashMap<String, OwnedFd>>,
+    sets: FdSets,
 }
 
 impl NamedFds {
+    /// No names yet, and the sets that all monitors share.
+    pub fn new(sets: FdSets) -> Self {
+        NamedFds {
+            sets,
+            ..NamedFds::default()
+        }
+    }
+
     /// Gives `fd` a name (`getfd`); a descriptor that had it is closed.
     ///
     /// # Errors
@@ -52,6 +68,10 @@ impl FdSource for NamedFds {
     fn take(&self, name: &str) -> Result<OwnedFd, String> {
         let fd = self.lock().remove(name);
         fd.ok_or_else(|| format!("File descriptor named '{name}' has not been found"))
+    }
+
+    fn open_set(&self, set: i64, access: Access) -> io::Result<OwnedFd> {
+        self.sets.open(set, access)
     }
 
     fn give_back(&self, name: &str, fd: OwnedFd) {

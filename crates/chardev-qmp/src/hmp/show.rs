@@ -1,0 +1,92 @@
+//! What the answer of a command reads like for people.
+
+use std::fmt::Write;
+
+use chardev_qapi::{Json, QmpError};
+
+/// How to put an answer into words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// Only what went wrong.
+    Errors,
+    /// The same, after warnings about how it was asked for.
+    Warned(Vec<String>),
+    /// The same, for a chardev added: here its id is not part of the error.
+    Added {
+        /// The chardev.
+        id: String,
+        /// See [`Show::Warned`].
+        warnings: Vec<String>,
+    },
+    /// A line for each chardev.
+    Chardevs,
+    /// The content of a ring buffer, with control characters escaped.
+    Ringbuf,
+    /// Whether the devices run.
+    Status,
+    /// The name of the daemon, if it has one.
+    Name,
+}
+
+impl Show {
+    /// The text; every line ends with a newline.
+    pub fn text(&self, result: &Result<Json, QmpError>) -> String {
+        let mut text = String::new();
+        if let Show::Warned(warnings) | Show::Added { warnings, .. } = self {
+            for warning in warnings {
+                _ = writeln!(text, "warning: {warning}");
+            }
+        }
+        let member = |name| result.as_ref().ok().and_then(|value| value.get(name));
+        match (self, result) {
+            (Show::Added { id, .. }, Err(error)) => {
+                _ = writeln!(text, "Error: {}", cause_of_adding(id, &error.desc));
+            }
+            (_, Err(error)) => _ = writeln!(text, "Error: {}", error.desc),
+            (Show::Chardevs, Ok(value)) => {
+                for info in value.as_array().unwrap_or_default() {
+                    let name = |name| info.get(name).and_then(Json::as_str).unwrap_or_default();
+                    _ = writeln!(text, "{}: filename={}", name("label"), name("filename"));
+                }
+            }
+            (Show::Ringbuf, Ok(value)) => {
+                text.push_str(&escaped(value.as_str().unwrap_or_default()));
+                text.push('\n');
+            }
+            (Show::Status, Ok(_)) => {
+                let status = member("status").and_then(Json::as_str).unwrap_or_default();
+                _ = writeln!(text, "VM status: {status}");
+            }
+            (Show::Name, Ok(_)) => {
+                if let Some(name) = member("name").and_then(Json::as_str) {
+                    _ = writeln!(text, "{name}");
+                }
+            }
+            (Show::Errors | Show::Warned(_) | Show::Added { .. }, Ok(_)) => {}
+        }
+        text
+    }
+}
+
+/// QEMU adds a chardev here by another way than over QMP, which has other words for the same.
+fn cause_of_adding(id: &str, desc: &str) -> String {
+    if desc == format!("Chardev with id '{id}' already exists") {
+        return format!("attempt to add duplicate property '{id}' to object (type 'container')");
+    }
+    let prefix = format!("Failed to add chardev '{id}': ");
+    desc.strip_prefix(&prefix).unwrap_or(desc).to_owned()
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            c if (c < ' ' && c != '\n' && c != '\t') || c == '\u{7f}' => {
+                _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}

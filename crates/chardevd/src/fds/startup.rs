@@ -1,0 +1,63 @@
+//! The descriptors that the command line may name: by number, and in sets (`--add-fd`).
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use chardev::back::{Access, FdSource};
+use chardev_qapi::opts::{parse_number, parse_opts};
+
+use super::FdSets;
+use crate::edge::Inherited;
+
+/// What was inherited, and the sets it can be put into.
+#[derive(Debug)]
+pub struct StartupFds {
+    inherited: Inherited,
+    sets: FdSets,
+}
+
+impl StartupFds {
+    /// Descriptors by number out of `inherited`, by set out of `sets`.
+    pub fn new(inherited: Inherited, sets: FdSets) -> Self {
+        StartupFds { inherited, sets }
+    }
+
+    /// Reads the argument of `--add-fd`, `fd=FD,set=SET[,opaque=TEXT]`, and does it.
+    ///
+    /// # Errors
+    /// QEMU's texts.
+    pub fn add_to_set(&self, line: &str) -> Result<(), String> {
+        let opts = parse_opts(line, "fd");
+        let known = |key: &str| ["fd", "set", "opaque"].contains(&key);
+        if let Some((key, _)) = opts.pairs.iter().find(|(key, _)| !known(key)) {
+            return Err(format!("Invalid parameter '{key}'"));
+        }
+        let number = |key| {
+            opts.get(key)
+                .map(|text| parse_number(key, text))
+                .transpose()
+        };
+        let (fd, set) = (number("fd")?, number("set")?);
+        let fd = fd.filter(|fd| *fd >= 0);
+        let fd = fd.ok_or("fd option is required and must be non-negative")?;
+        if fd <= 2 {
+            return Err("fd cannot be a standard I/O stream".to_owned());
+        }
+        let set = set.filter(|set| *set >= 0);
+        let set = set.ok_or("set option is required and must be non-negative")?;
+        let fd = self.inherited.take(&fd.to_string());
+        let fd = fd.map_err(|_| "fd is not valid or already in use")?;
+        let opaque = opts.get("opaque").map(str::to_owned);
+        self.sets.add(Some(set), opaque, fd).map(drop)
+    }
+}
+
+impl FdSource for StartupFds {
+    fn take(&self, name: &str) -> Result<OwnedFd, String> {
+        self.inherited.take(name)
+    }
+
+    fn open_set(&self, set: i64, access: Access) -> io::Result<OwnedFd> {
+        self.sets.open(set, access)
+    }
+}

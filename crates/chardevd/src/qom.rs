@@ -1,0 +1,115 @@
+//! The part of QEMU's object model that clients ask for about chardevs.
+
+use chardev::back::KINDS;
+use chardev::{Chardevs, Info};
+use chardev_qapi::{Json, Object, QmpError};
+
+/// QAPI `ObjectTypeInfo` of the types that are `implements` or derived from it (`qom-list-types`).
+pub fn list_types(implements: Option<&str>, with_abstract: bool) -> Json {
+    let mut types = vec![
+        ("chardev".to_owned(), "object", true),
+        ("chardev-fd".to_owned(), "chardev", true),
+    ];
+    for kind in KINDS {
+        let parent = match kind.spec.name {
+            "file" | "pipe" | "stdio" | "serial" => "chardev-fd",
+            "memory" => "chardev-ringbuf",
+            _ => "chardev",
+        };
+        types.push((type_name(kind.spec.name), parent, false));
+    }
+    let is_a = |name: &str| {
+        let mut name = Some(name);
+        while let Some(this) = name {
+            if implements.is_none_or(|wanted| wanted == this) {
+                return true;
+            }
+            let parent = types.iter().find(|(known, ..)| known == this);
+            name = parent.map(|(_, parent, _)| *parent);
+        }
+        implements == Some("object")
+    };
+    let listed = types
+        .iter()
+        .filter(|(name, _, is_abstract)| (with_abstract || !is_abstract) && is_a(name));
+    let infos = listed.map(|(name, parent, is_abstract)| {
+        let mut info = Object::new();
+        if *is_abstract {
+            info.insert("abstract", true);
+        }
+        info.with("name", name.as_str()).with("parent", *parent)
+    });
+    infos.collect::<Vec<_>>().into()
+}
+
+/// QAPI `ObjectPropertyInfo` of the object at `path` (`qom-list`).
+///
+/// # Errors
+/// There is no object at the path, or the path is empty.
+pub fn list(chardevs: &Chardevs, path: &str) -> Result<Json, QmpError> {
+    let not_found = || QmpError::device_not_found(format!("Device '{path}' not found"));
+    let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() && !path.starts_with('/') {
+        return Err(format!("Path '{path}' is ambiguous").into());
+    }
+    // A path that does not begin at the root may begin anywhere.
+    if !path.starts_with('/') && parts.first() != Some(&"chardevs") {
+        parts.insert(0, "chardevs");
+    }
+    let all = chardevs.list();
+    let mut properties = vec![property("type", "string")];
+    match parts.as_slice() {
+        [] => properties.push(property("chardevs", "child<container>")),
+        ["chardevs"] => properties.extend(all.iter().map(|info| {
+            let child = format!("child<{}>", type_name(info.kind));
+            property(&info.label, &child)
+        })),
+        ["chardevs", id] => {
+            let info = all.iter().find(|info| info.label == *id);
+            properties.extend(own_properties(info.ok_or_else(not_found)?));
+        }
+        _ => return Err(not_found()),
+    }
+    Ok(properties.into())
+}
+
+fn own_properties(info: &Info) -> Vec<Object> {
+    match info.kind {
+        "socket" => vec![
+            property("connected", "bool"),
+            property("addr", "SocketAddress"),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+fn property(name: &str, ty: &str) -> Object {
+    Object::new().with("name", name).with("type", ty)
+}
+
+fn type_name(kind: &str) -> String {
+    format!("chardev-{kind}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_listed_with_their_parents() {
+        let names = |implements, with_abstract| {
+            let types = list_types(implements, with_abstract);
+            let names = types.as_array().unwrap_or_default().iter();
+            let names = names.filter_map(|info| Some(info.get("name")?.as_str()?.to_owned()));
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(Some("chardev-ringbuf"), false),
+            ["chardev-ringbuf", "chardev-memory"]
+        );
+        assert!(names(Some("chardev"), true).contains(&"chardev-fd".to_owned()));
+        assert_eq!(names(None, false).len(), KINDS.len());
+        assert_eq!(names(Some("object"), false).len(), KINDS.len());
+        assert!(names(Some("nosuch"), true).is_empty());
+    }
+}
