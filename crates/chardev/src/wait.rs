@@ -58,9 +58,24 @@ impl ReadyFd {
     /// # Errors
     /// The process is out of descriptors.
     pub fn new(front: &FrontEnd, which: Ready) -> io::Result<Self> {
+        let ready = ReadyFd::alone()?;
+        front.set_waker(which, &ready.waker());
+        Ok(ready)
+    }
+
+    /// A descriptor that becomes readable when [`ReadyFd::waker`] is woken, for devices that take a
+    /// waker.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub fn alone() -> io::Result<Self> {
         let inner = Arc::new(Signal::new()?);
-        front.set_waker(which, &Waker::from(Arc::clone(&inner)));
         Ok(ReadyFd { inner })
+    }
+
+    /// What makes the descriptor readable.
+    pub fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.inner))
     }
 
     /// Makes the descriptor unreadable until the next report. Call it before trying again, never

@@ -2,6 +2,9 @@
 //!
 //! Nothing here knows a back end: a front end sees a [`FrontEnd`](chardev_core::FrontEnd) only.
 
+pub mod handle;
+#[cfg(feature = "vm-superio")]
+pub mod superio;
 #[cfg(feature = "uart16550")]
 pub mod uart16550;
 #[cfg(feature = "virtio-console")]
