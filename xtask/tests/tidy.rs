@@ -24,7 +24,7 @@ const UNSAFE_ALLOWED: [(&str, &str); 3] = [
 ];
 
 /// What a crate may depend on inside this workspace. `None` stands for everything but itself.
-const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 7] = [
+const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 8] = [
     ("chardev-core", Some(&[])),
     ("chardev-qapi", Some(&["chardev-core"])),
     ("chardev-qmp", Some(&["chardev-core", "chardev-qapi"])),
@@ -32,9 +32,16 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 7] = [
         "chardev",
         Some(&["chardev-core", "chardev-qapi", "chardev-qmp"]),
     ),
+    ("chardev-vhost-user", Some(&["chardev-core", "chardev"])),
     (
         "chardevd",
-        Some(&["chardev-core", "chardev-qapi", "chardev-qmp", "chardev"]),
+        Some(&[
+            "chardev-core",
+            "chardev-qapi",
+            "chardev-qmp",
+            "chardev",
+            "chardev-vhost-user",
+        ]),
     ),
     (
         "microvm",

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::background::Background;
 use crate::cli::Args;
 use crate::commands::Shared;
+use crate::devices::virtio::Buses;
 use crate::devices::{Device, Worker, exec};
 use crate::edge::Inherited;
 use crate::events::Events;
@@ -104,6 +105,7 @@ fn run_started(
         fds,
         daemonized: args.daemonize,
         held: HashSet::new(),
+        buses: Buses::new(),
         tasks: Vec::new(),
     };
     let mut started = start(&mut daemon);
@@ -126,6 +128,8 @@ pub struct Daemon {
     daemonized: bool,
     /// Chardevs whose device waits for the first client (`wait=on`).
     held: HashSet<String>,
+    /// Consoles that ports can be added to.
+    buses: Buses,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -203,8 +207,8 @@ impl Daemon {
             restart: true,
             cwd: None,
         });
-        self.tasks
-            .push(device.start(&self.shared, &self.worker, |_| false)?);
+        let task = device.start(&self.shared, &self.worker, |_| false, &mut self.buses)?;
+        self.tasks.push(task);
         // The socket is made for this user alone; nothing else runs yet that could create files.
         let old = rustix::process::umask(FileMode::from_raw_mode(0o177));
         let path = socket.display().to_string().replace(',', ",,");
@@ -266,7 +270,8 @@ impl Daemon {
 
     fn start_device(&mut self, line: &str) -> Result<(), String> {
         let device = Device::parse(line)?;
-        let task = device.start(&self.shared, &self.worker, |id| self.held.contains(id))?;
+        let held = |id: &str| self.held.contains(id);
+        let task = device.start(&self.shared, &self.worker, held, &mut self.buses)?;
         self.tasks.push(task);
         Ok(())
     }

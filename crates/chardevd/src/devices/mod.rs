@@ -3,11 +3,14 @@
 pub mod exec;
 pub mod null_modem;
 mod pump;
+mod socket;
+pub mod virtio;
 mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chardev::front::virtio_console::Role;
 use chardev::{Event, FrontEnd};
 use chardev_qapi::opts::{Opts, parse_bool, parse_opts};
 use tokio::task::JoinHandle;
@@ -23,6 +26,10 @@ pub enum Device {
     Exec(exec::Exec),
     /// Two chardevs coupled with each other.
     NullModem(null_modem::NullModem),
+    /// A virtio console that a VMM connects to.
+    VhostUserConsole(virtio::Console),
+    /// A further port of one.
+    VirtioPort(virtio::BusPort),
 }
 
 /// A kind of device, for the help list.
@@ -53,6 +60,47 @@ pub static DEVICES: &[DeviceKind] = &[
         summary: "couples two chardevs: data, break and modem lines",
         options: &[("chardev", "one of them"), ("peer", "the other one")],
     },
+    DeviceKind {
+        name: "vhost-user-console",
+        summary: "a virtio console for a VMM with a vhost-user slot; port 0 is a terminal",
+        options: &[
+            (
+                "socket",
+                "the path of the Unix socket between the VMM and us",
+            ),
+            (
+                "server",
+                "we listen there (default on), or the VMM does (off)",
+            ),
+            (
+                "max-ports",
+                "how many ports there can be, up to 31 (default 31)",
+            ),
+            virtio::PORT_OPTIONS[0],
+            virtio::PORT_OPTIONS[1],
+            virtio::PORT_OPTIONS[2],
+            virtio::PORT_OPTIONS[3],
+        ],
+    },
+    DeviceKind {
+        name: "virtconsole",
+        summary: "a further terminal of a vhost-user-console",
+        options: VIRTIO_PORT,
+    },
+    DeviceKind {
+        name: "virtserialport",
+        summary: "a channel of a vhost-user-console that a program in the guest opens",
+        options: VIRTIO_PORT,
+    },
+];
+
+const VIRTIO_PORT: &[(&str, &str)] = &[
+    ("bus", "the id of the vhost-user-console"),
+    ("nr", "its number (default: the first that is free)"),
+    virtio::PORT_OPTIONS[0],
+    virtio::PORT_OPTIONS[1],
+    virtio::PORT_OPTIONS[2],
+    virtio::PORT_OPTIONS[3],
 ];
 
 impl Device {
@@ -82,6 +130,14 @@ impl Device {
                 },
                 cwd: opts.get("cwd").map(PathBuf::from),
             }),
+            "vhost-user-console" => Device::VhostUserConsole(virtio::Console::parse(&opts)?),
+            "virtconsole" | "virtserialport" => Device::VirtioPort(virtio::BusPort {
+                bus: required(&opts, "bus")?,
+                port: match kind.name {
+                    "virtconsole" => virtio::Port::parse(&opts, Role::Console)?,
+                    _ => virtio::Port::parse(&opts, Role::Generic)?,
+                },
+            }),
             _ => Device::NullModem(null_modem::NullModem {
                 chardev,
                 peer: required(&opts, "peer")?,
@@ -90,7 +146,7 @@ impl Device {
     }
 
     /// Attaches the device to its chardevs and starts it. Until `is_held` says otherwise it waits
-    /// for the first client of a chardev with `wait=on`.
+    /// for the first client of a chardev with `wait=on`. `buses` are the consoles so far.
     ///
     /// # Errors
     /// A chardev is missing or in use, in QEMU's words.
@@ -99,6 +155,7 @@ impl Device {
         shared: &Shared,
         worker: &Worker,
         is_held: impl Fn(&str) -> bool,
+        buses: &mut virtio::Buses,
     ) -> Result<JoinHandle<()>, String> {
         let Shared {
             chardevs,
@@ -122,6 +179,22 @@ impl Device {
                 let held = is_held(&exec.chardev);
                 Ok(worker.spawn(exec.run(front, held, stop, run)))
             }
+            Device::VhostUserConsole(console) => {
+                let id = &console.port.chardev;
+                let front = attach("vhost-user-console", "chardev", id)?;
+                let held = is_held(id);
+                console.start(worker, front, held, buses, stop)
+            }
+            Device::VirtioPort(port) => {
+                let id = &port.port.chardev;
+                let driver = match port.port.config.role {
+                    Role::Console => "virtconsole",
+                    Role::Generic => "virtserialport",
+                };
+                let front = attach(driver, "chardev", id)?;
+                let held = is_held(id);
+                port.start(worker, front, held, buses)
+            }
             Device::NullModem(modem) => {
                 let front = attach("null-modem", "chardev", &modem.chardev)?;
                 let peer = attach("null-modem", "peer", &modem.peer)?;
@@ -140,7 +213,7 @@ pub(crate) async fn first_client(front: &FrontEnd) {
     while std::future::poll_fn(|cx| front.poll_event(cx)).await != Event::Opened {}
 }
 
-fn required(opts: &Opts, key: &str) -> Result<String, String> {
+pub(crate) fn required(opts: &Opts, key: &str) -> Result<String, String> {
     opts.get(key)
         .map(str::to_owned)
         .ok_or_else(|| format!("Parameter '{key}' is missing"))

@@ -1,0 +1,219 @@
+//! guest → [front: virtio-console over vhost-user] → chardev → back → host: one connection's rings.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use chardev::front::virtio_console::{CONTROL_OUT, FEATURES, Rings, VirtioConsole};
+use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost_user_backend::{VhostUserBackend, VringMutex, VringT};
+use virtio_queue::{Queue, QueueT};
+use vm_memory::atomic::GuestMemoryLoadGuard;
+use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::event::{
+    EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
+};
+
+/// The largest ring we serve; QEMU's generic device asks for 64, its serial bus for 128.
+const MAX_QUEUE_SIZE: usize = 1024;
+/// The most of the configuration space that a message can ask for.
+const MAX_CONFIG: u32 = 256;
+
+pub(crate) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
+
+/// What the library calls for one connection.
+pub(crate) struct Connection {
+    console: Arc<Mutex<VirtioConsole>>,
+    queues: usize,
+    memory: Memory,
+    /// Known from the first event on.
+    vrings: OnceLock<Vec<VringMutex>>,
+}
+
+impl Connection {
+    pub(crate) fn new(console: Arc<Mutex<VirtioConsole>>, memory: Memory) -> Self {
+        let queues = lock(&console).queue_count();
+        Connection {
+            console,
+            queues,
+            memory,
+            vrings: OnceLock::new(),
+        }
+    }
+
+    /// The event that the console has news.
+    pub(crate) fn news(&self) -> u64 {
+        self.queues as u64 + 1
+    }
+
+    /// The connection is over: what was begun is finished, the driver is forgotten.
+    pub(crate) fn end(&self) {
+        for index in 0..self.queues {
+            self.stop(index);
+        }
+        lock(&self.console).reset();
+    }
+
+    fn stop(&self, index: usize) {
+        if let Some(vrings) = self.vrings.get() {
+            let mut rings = Stopped(self.rings(vrings));
+            lock(&self.console).stop_queue(index, &mut rings);
+        }
+    }
+
+    fn rings<'a>(&self, vrings: &'a [VringMutex]) -> Vrings<'a> {
+        Vrings {
+            vrings,
+            memory: self.memory.memory(),
+        }
+    }
+}
+
+impl VhostUserBackend for Connection {
+    type Bitmap = ();
+    type Vring = VringMutex;
+
+    fn num_queues(&self) -> usize {
+        self.queues
+    }
+
+    fn max_queue_size(&self) -> usize {
+        MAX_QUEUE_SIZE
+    }
+
+    fn features(&self) -> u64 {
+        FEATURES | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+    }
+
+    fn acked_features(&self, features: u64) {
+        lock(&self.console).set_driver_features(features);
+    }
+
+    fn protocol_features(&self) -> VhostUserProtocolFeatures {
+        VhostUserProtocolFeatures::MQ
+            | VhostUserProtocolFeatures::CONFIG
+            | VhostUserProtocolFeatures::REPLY_ACK
+            | VhostUserProtocolFeatures::RESET_DEVICE
+            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
+    }
+
+    fn reset_device(&self) {
+        self.end();
+    }
+
+    fn set_event_idx(&self, _enabled: bool) {
+        // The queues know themselves.
+    }
+
+    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
+        let mut data = vec![0; size.min(MAX_CONFIG) as usize];
+        lock(&self.console).read_config(offset.into(), &mut data);
+        data
+    }
+
+    fn set_config(&self, offset: u32, data: &[u8]) -> io::Result<()> {
+        lock(&self.console).write_config(offset.into(), data);
+        Ok(())
+    }
+
+    fn update_memory(&self, _memory: Memory) -> io::Result<()> {
+        // It is the one we have.
+        Ok(())
+    }
+
+    fn queues_per_thread(&self) -> Vec<u64> {
+        // No call waits for anything, so one thread keeps no queue from its turn.
+        vec![u64::MAX]
+    }
+
+    fn exit_event(&self, _thread: usize) -> Option<(EventConsumer, EventNotifier)> {
+        new_event_consumer_and_notifier(EventFlag::NONBLOCK | EventFlag::CLOEXEC).ok()
+    }
+
+    fn stop_vring(&self, index: u32) -> io::Result<()> {
+        self.stop(index as usize);
+        Ok(())
+    }
+
+    /// Never fails: an error would end the thread that serves all queues.
+    fn handle_event(
+        &self,
+        event: u16,
+        _events: EventSet,
+        vrings: &[VringMutex],
+        _thread: usize,
+    ) -> io::Result<()> {
+        let vrings = self.vrings.get_or_init(|| vrings.to_vec());
+        let mut rings = self.rings(vrings);
+        let mut console = lock(&self.console);
+        // A driver's messages were answered by a process that is no more.
+        let taken_over = rings.with(CONTROL_OUT, |queue, _| queue.next_avail() != 0);
+        if taken_over == Some(true) {
+            console.resume();
+        }
+        if u64::from(event) == self.news() {
+            console.handle_news(&mut rings);
+        } else {
+            console.queue_kicked(event.into(), &mut rings);
+        }
+        Ok(())
+    }
+}
+
+/// The rings of a connection, while they run.
+struct Vrings<'a> {
+    vrings: &'a [VringMutex],
+    memory: GuestMemoryLoadGuard<GuestMemoryMmap>,
+}
+
+impl Rings for Vrings<'_> {
+    type Memory = GuestMemoryMmap;
+
+    fn with<R>(
+        &mut self,
+        index: usize,
+        action: impl FnOnce(&mut Queue, &GuestMemoryMmap) -> R,
+    ) -> Option<R> {
+        let mut vring = self.vrings.get(index)?.get_mut();
+        if !vring.is_enabled() || !vring.get_queue().ready() {
+            return None;
+        }
+        Some(action(vring.get_queue_mut(), &self.memory))
+    }
+
+    fn notify(&mut self, index: usize) {
+        if let Some(vring) = self.vrings.get(index) {
+            // A VMM that has gone needs no interrupt.
+            let _ = vring.signal_used_queue();
+        }
+    }
+}
+
+/// The same once they are stopped: the last look at them.
+struct Stopped<'a>(Vrings<'a>);
+
+impl Rings for Stopped<'_> {
+    type Memory = GuestMemoryMmap;
+
+    fn with<R>(
+        &mut self,
+        index: usize,
+        action: impl FnOnce(&mut Queue, &GuestMemoryMmap) -> R,
+    ) -> Option<R> {
+        let mut vring = self.0.vrings.get(index)?.get_mut();
+        let queue = vring.get_queue_mut();
+        let ready = queue.ready();
+        queue.set_ready(true);
+        let result = action(queue, &self.0.memory);
+        queue.set_ready(ready);
+        Some(result)
+    }
+
+    fn notify(&mut self, index: usize) {
+        self.0.notify(index);
+    }
+}
+
+pub(crate) fn lock(console: &Mutex<VirtioConsole>) -> MutexGuard<'_, VirtioConsole> {
+    console.lock().unwrap_or_else(PoisonError::into_inner)
+}

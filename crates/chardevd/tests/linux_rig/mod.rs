@@ -1,0 +1,207 @@
+//! A real Linux in QEMU 11, a shell in it on a serial port of QEMU's own, and peers for the changes.
+#![allow(dead_code, reason = "each test crate uses its part")]
+
+pub(crate) mod tour;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::daemon_rig::until;
+
+/// How long one command in the guest may take; only a hang reaches it.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+
+/// What `./setup` has fetched.
+pub(crate) fn files() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let dir = match std::env::var_os("CHARDEV_GUEST_DIR") {
+        Some(dir) => root.join(dir),
+        None => root.join("target/guest"),
+    };
+    let built = Command::new(root.join("tests/guest/build"))
+        .arg(&dir)
+        .output();
+    let built = built.expect("bash runs");
+    assert!(
+        built.status.success() && dir.join("qemu11/.complete").exists(),
+        "no guest in {}, run ./setup: {}",
+        dir.display(),
+        String::from_utf8_lossy(&built.stderr)
+    );
+    dir
+}
+
+/// QEMU 11 from its own tree, by that tree's loader.
+pub(crate) fn qemu11(files: &Path) -> Command {
+    let tree = files.join("qemu11/usr");
+    let libraries = tree.join("lib/x86_64-linux-gnu");
+    let mut command = Command::new(tree.join("lib64/ld-linux-x86-64.so.2"));
+    command
+        .env("QEMU_MODULE_DIR", libraries.join("qemu"))
+        .arg("--library-path")
+        .arg(libraries)
+        .arg(tree.join("bin/qemu-system-x86_64"))
+        .arg("-L")
+        .arg(tree.join("share/qemu"))
+        .arg("-L")
+        .arg(tree.join("share/seabios"));
+    command
+}
+
+/// A running guest; it does not outlive its test.
+pub(crate) struct Guest {
+    qemu: Child,
+    shell: BufReader<UnixStream>,
+}
+
+impl Guest {
+    /// Boots one whose memory can be shared, with these further arguments.
+    pub(crate) fn boot(dir: &Path, arguments: &[&str]) -> Self {
+        let files = files();
+        let shell = dir.join("shell");
+        // Of a former guest of the same test.
+        let _ = std::fs::remove_file(&shell);
+        let listener = UnixListener::bind(&shell).unwrap();
+        let mut command = qemu11(&files);
+        command
+            .args(["-M", "q35,accel=tcg,memory-backend=mem0", "-m", "256"])
+            .args(["-smp", "1", "-nodefaults", "-display", "none"])
+            .args(["-object", "memory-backend-memfd,id=mem0,size=256M,share=on"])
+            .arg("-kernel")
+            .arg(files.join("vmlinux"))
+            .arg("-initrd")
+            .arg(files.join("initrd.gz"))
+            .args(["-append", "console=ttyS0 quiet loglevel=1"])
+            .arg("-chardev")
+            .arg(format!("socket,id=shell,path={}", shell.display()))
+            .args(["-serial", "chardev:shell"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let qemu = command.spawn().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut guest = None;
+        let mut qemu = Some(qemu);
+        until("QEMU connects", || {
+            if let Some(status) = qemu.as_mut().and_then(|qemu| qemu.try_wait().unwrap()) {
+                panic!("QEMU ended, {status}");
+            }
+            let Ok((stream, _)) = listener.accept() else {
+                return false;
+            };
+            stream.set_nonblocking(false).unwrap();
+            stream.set_read_timeout(Some(COMMAND_LIMIT)).unwrap();
+            guest = qemu.take().map(|qemu| Guest {
+                qemu,
+                shell: BufReader::new(stream),
+            });
+            true
+        });
+        let mut guest = guest.unwrap();
+        guest.ready();
+        guest
+    }
+
+    /// Waits until the guest has booted.
+    pub(crate) fn ready(&mut self) {
+        let (said, status) = self.answer();
+        assert_eq!(status, "ready", "{said}");
+    }
+
+    /// Runs a command that must succeed and returns what it printed.
+    pub(crate) fn run(&mut self, command: &str) -> String {
+        let (said, status) = self.try_run(command);
+        assert_eq!(status, "0", "{command}: {said}");
+        said
+    }
+
+    /// Runs a command; what it printed, and its status.
+    pub(crate) fn try_run(&mut self, command: &str) -> (String, String) {
+        self.send(command);
+        self.answer()
+    }
+
+    /// Sends a line to the shell.
+    pub(crate) fn send(&mut self, command: &str) {
+        let line = format!("{command}\n");
+        self.shell.get_mut().write_all(line.as_bytes()).unwrap();
+    }
+
+    fn answer(&mut self) -> (String, String) {
+        let mut said = String::new();
+        loop {
+            let mut line = Vec::new();
+            let count = self.shell.read_until(b'\n', &mut line);
+            let count =
+                count.unwrap_or_else(|error| panic!("the guest is silent, {error}: {said}"));
+            assert!(count > 0, "the guest has gone: {said}");
+            let line = String::from_utf8_lossy(&line);
+            match line.trim_end().strip_prefix("=== ") {
+                Some(status) => return (said, status.to_owned()),
+                None => said += &line,
+            }
+        }
+    }
+
+    /// Waits for a writer that was started in the background, and says how many lines it wrote.
+    pub(crate) fn wrote(&mut self, file: &str) -> u64 {
+        let said = self.finish(file);
+        let count = said.trim().strip_prefix("wrote ");
+        let count = count.and_then(|text| text.strip_suffix(" lines"));
+        let count = count.unwrap_or_else(|| panic!("{said}"));
+        count.parse().unwrap()
+    }
+
+    /// Waits for a program that was started in the background with its output in `file`.
+    pub(crate) fn finish(&mut self, file: &str) -> String {
+        self.run(&format!("finish {file}"))
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // Either call fails only if QEMU has already ended.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+/// The lines a writer of `count` lines has written, with its end.
+pub(crate) fn lines(count: u64) -> Vec<u8> {
+    let mut text: String = (0..count).map(|line| format!("{line:010}\n")).collect();
+    text += "END\n";
+    text.into_bytes()
+}
+
+/// Where the first difference is, for a message that can be read.
+pub(crate) fn assert_same(got: &[u8], expected: &[u8], what: &str) {
+    if got == expected {
+        return;
+    }
+    let at = got.iter().zip(expected).position(|(a, b)| a != b);
+    let at = at.unwrap_or(got.len().min(expected.len()));
+    let near = |bytes: &[u8]| {
+        let part = &bytes[at.saturating_sub(24)..(at + 24).min(bytes.len())];
+        String::from_utf8_lossy(part).into_owned()
+    };
+    panic!(
+        "{what}: {} bytes instead of {}, and they differ at {at}: {:?} instead of {:?}",
+        got.len(),
+        expected.len(),
+        near(got),
+        near(expected)
+    );
+}
+
+/// Reads a stream to its end in a thread.
+pub(crate) fn collect(mut stream: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        // A pty's end is an error, whatever came before it counts.
+        let _ = stream.read_to_end(&mut all);
+        all
+    })
+}
