@@ -34,6 +34,8 @@ impl Daemon {
         let dir = tempfile::tempdir().unwrap();
         let monitor = dir.path().join("qmp.sock");
         let mut command = Command::new(env!("CARGO_BIN_EXE_chardevd"));
+        // Relative paths of the arguments are in the daemon's directory.
+        command.current_dir(dir.path());
         command.args(arguments).arg("-qmp");
         command.arg(format!("unix:{},server=on,wait=off", monitor.display()));
         Self::spawn(command, dir, monitor)
