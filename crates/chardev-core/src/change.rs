@@ -258,6 +258,7 @@ impl Chardev {
         if self.line_generation != offer.generation {
             answers = new.backend.apply(&self.line);
         }
+        answers.same_peer = new.handover;
         self.collect_events();
         let marker = self.cut_input(new.handover);
         self.keep_ring_content();

@@ -104,6 +104,9 @@ pub struct Answers {
     pub modem_inputs: Option<ModemLines>,
     /// Whether file descriptors can be passed to the peer.
     pub passes_fds: bool,
+    /// In [`Event::Changed`](crate::Event::Changed): the peer is the one the replaced back end had
+    /// (`x-handover`).
+    pub same_peer: bool,
 }
 
 impl Answers {
@@ -124,6 +127,7 @@ impl Answers {
             modem: asked(line.modem.is_some()),
             modem_inputs: None,
             passes_fds: false,
+            same_peer: false,
         }
     }
 }

@@ -51,7 +51,7 @@ enum Move {
 }
 
 /// Cuts bytes into tokens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lexer {
     state: State,
     text: Vec<u8>,

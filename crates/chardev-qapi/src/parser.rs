@@ -31,7 +31,7 @@ pub struct Message {
 }
 
 /// See the [module](self).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Parser {
     lexer: Lexer,
     stack: Vec<Frame>,
@@ -44,7 +44,7 @@ pub struct Parser {
 }
 
 /// A list or an object that is not complete yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Frame {
     List {
         items: Vec<Json>,

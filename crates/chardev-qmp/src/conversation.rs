@@ -36,9 +36,16 @@ pub trait Conversation: Send {
 
     /// Tells of an event; whether the client was told.
     fn send_event(&mut self, event: &Event) -> bool;
+
+    /// The same conversation once more, to see what an answer would look like.
+    fn fork(&self) -> Box<dyn Conversation>;
 }
 
 impl Conversation for Session {
+    fn fork(&self) -> Box<dyn Conversation> {
+        Box::new(self.clone())
+    }
+
     fn handle_connect(&mut self) {
         Session::handle_connect(self);
     }

@@ -1,7 +1,7 @@
 //! Bytes on their way to the client.
 
 /// A queue of bytes that can be looked at as one slice.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Output {
     bytes: Vec<u8>,
     start: usize,

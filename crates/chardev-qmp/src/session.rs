@@ -96,7 +96,7 @@ pub struct Request {
 pub struct Token(u64);
 
 /// A request whose arguments are in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Checked {
     id: Option<Json>,
     spec: &'static CommandSpec,
@@ -104,7 +104,7 @@ struct Checked {
 }
 
 /// A request that the owner works on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct InFlight {
     token: Token,
     id: Option<Json>,
@@ -112,7 +112,7 @@ struct InFlight {
 }
 
 /// One client's conversation; see the [crate] for the picture.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     config: SessionConfig,
     parser: Parser,

@@ -172,6 +172,22 @@ impl Context {
         done.map(|()| Json::empty())
     }
 
+    /// `chardev-change` of the chardev the command came over; see [`chardev::Chardevs::change_answering`].
+    pub(crate) async fn change_answering(
+        self,
+        id: String,
+        options: Options,
+        answer: impl FnOnce(Json) -> Vec<u8> + Send + 'static,
+    ) -> Result<Json, QmpError> {
+        let answer = |info: &Info| answer(chardev_return(info));
+        let chardevs = &self.shared.chardevs;
+        let changed = chardevs.change_answering(&id, &options, self.source(), answer);
+        changed
+            .await
+            .map(|info| chardev_return(&info))
+            .map_err(generic)
+    }
+
     fn source(&self) -> Arc<dyn FdSource> {
         Arc::clone(&self.fds) as Arc<dyn FdSource>
     }

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chardev::{Event, FrontEnd, FrontEndHooks, Input};
+use chardev::spec::Options;
+use chardev::{Event, FrontEnd, Input};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::hmp::HmpSession;
 use chardev_qmp::{Command, Conversation, Request, Session, SessionConfig, Token, Version};
@@ -54,16 +55,6 @@ pub fn version() -> Version {
     }
 }
 
-/// A monitor keeps its back end: its client would lose the conversation.
-#[derive(Debug)]
-pub struct Hooks;
-
-impl FrontEndHooks for Hooks {
-    fn swappable(&self) -> bool {
-        false
-    }
-}
-
 /// One monitor.
 pub struct Monitor {
     front: FrontEnd,
@@ -81,13 +72,21 @@ pub struct Monitor {
     stopping: Pin<Box<dyn Future<Output = Reason> + Send>>,
     stopped: bool,
     buffer: Box<[u8]>,
+    /// The monitor's chardev, and how many changes of it have been noticed.
+    label: String,
+    changes: u64,
 }
+
+/// A command being carried out.
+type Work = Pin<Box<dyn Future<Output = Result<Json, QmpError>> + Send>>;
 
 /// A command that was begun.
 struct Running {
     token: Token,
     is_quit: bool,
-    work: Pin<Box<dyn Future<Output = Result<Json, QmpError>> + Send>>,
+    /// It replaces the monitor's own back end, whose peer gets the answer from there.
+    is_own_change: bool,
+    work: Work,
     result: Option<Result<Json, QmpError>>,
 }
 
@@ -105,7 +104,6 @@ impl Monitor {
             Mode::Readline => Box::new(HmpSession::new(config)),
         };
         Monitor {
-            front,
             session,
             connected: false,
             running: None,
@@ -120,6 +118,9 @@ impl Monitor {
             },
             stopped: false,
             buffer: Box::default(),
+            label: front.label(),
+            changes: front.stats().changes,
+            front,
         }
     }
 
@@ -203,6 +204,10 @@ impl Monitor {
         });
         let done = match (work, &mut self.running) {
             (Some(at), _) => self.overtaking.remove(at),
+            // What the client is still owed goes before the answer, on the old connection.
+            (None, Some(running)) if running.is_own_change && !self.session.output().is_empty() => {
+                return moved;
+            }
             (None, Some(running)) => {
                 let Poll::Ready(result) = running.work.as_mut().poll(cx) else {
                     return moved;
@@ -215,8 +220,13 @@ impl Monitor {
             }
             (None, None) => return moved,
         };
-        self.session
-            .respond(done.token, done.result.unwrap_or_else(|| Ok(Json::empty())));
+        let result = done.result.unwrap_or_else(|| Ok(Json::empty()));
+        if done.is_own_change && result.is_ok() {
+            // The client has its answer; whoever is at the new back end begins anew.
+            self.forget_client();
+            return true;
+        }
+        self.session.respond(done.token, result);
         if done.is_quit {
             self.context.shared.stop.request(Reason::Quit);
         }
@@ -228,10 +238,18 @@ impl Monitor {
             Command::GetFd { .. } | Command::AddFd { .. } => self.sent.pop_front(),
             _ => None,
         };
+        let is_quit = request.command == Command::Quit;
+        let (is_own_change, work): (bool, Work) = match request.command {
+            Command::ChardevChange { id, options } if self.is_own_change(&id, &options) => {
+                (true, self.own_change(id, options, request.token))
+            }
+            command => (false, Box::pin(self.context.clone().run(command, sent))),
+        };
         let running = Running {
             token: request.token,
-            is_quit: request.command == Command::Quit,
-            work: Box::pin(self.context.clone().run(request.command, sent)),
+            is_quit,
+            is_own_change,
+            work,
             result: None,
         };
         match request.out_of_band {
@@ -240,11 +258,33 @@ impl Monitor {
         }
     }
 
+    /// With `x-handover` the client stays, and gets its answer as ever.
+    fn is_own_change(&self, id: &str, options: &Options) -> bool {
+        id == self.label && !options.bool_or("x-handover", false)
+    }
+
+    /// The change of the monitor's own back end: its peer, our client, is told from there.
+    fn own_change(&self, id: String, options: Options, token: Token) -> Work {
+        let mut answering = self.session.fork();
+        let owed = answering.output().len();
+        answering.consume_output(owed);
+        let answer = move |answer: Json| {
+            answering.respond(token, Ok(answer));
+            answering.output().to_vec()
+        };
+        Box::pin(self.context.clone().change_answering(id, options, answer))
+    }
+
+    /// Whether what is read now comes from before a change that has yet to be noticed.
+    fn is_outdated(&self) -> bool {
+        self.front.stats().changes != self.changes
+    }
+
     fn read_input(&mut self, cx: &mut Context<'_>) -> bool {
         if self.stopped {
             return false;
         }
-        if !self.unread.is_empty() && self.session.wants_input() {
+        if !self.unread.is_empty() && self.session.wants_input() && !self.is_outdated() {
             let (first, _) = self.unread.as_slices();
             let used = self.session.handle_bytes(first);
             self.unread.drain(..used);
@@ -262,10 +302,14 @@ impl Monitor {
                 return false;
             }
             Poll::Ready(Input::Data(count)) => self.receive(count),
-            Poll::Ready(Input::Event(Event::Opened)) => {
-                self.forget_client();
-                self.session.handle_connect();
-                self.connected = true;
+            Poll::Ready(Input::Event(Event::Opened)) => self.greet(),
+            Poll::Ready(Input::Event(Event::Changed(answers))) => {
+                self.changes = self.front.stats().changes;
+                match (answers.same_peer, answers.open) {
+                    (true, _) => {}
+                    (false, true) => self.greet(),
+                    (false, false) => self.forget_client(),
+                }
             }
             Poll::Ready(Input::Event(Event::Closed)) => self.forget_client(),
             Poll::Ready(Input::Event(Event::MuxIn)) => self.session.handle_focus(true),
@@ -288,7 +332,7 @@ impl Monitor {
         if !self.connected {
             return;
         }
-        let used = match self.unread.is_empty() {
+        let used = match self.unread.is_empty() && !self.is_outdated() {
             true => self.session.handle_bytes(&self.buffer[..count]),
             false => 0,
         };
@@ -302,6 +346,12 @@ impl Monitor {
         }
         self.forget_client();
         true
+    }
+
+    fn greet(&mut self) {
+        self.forget_client();
+        self.session.handle_connect();
+        self.connected = true;
     }
 
     fn forget_client(&mut self) {

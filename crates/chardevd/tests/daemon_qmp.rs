@@ -120,17 +120,12 @@ fn a_client_that_never_reads_stops_only_itself() {
 }
 
 #[test]
-fn a_monitor_keeps_its_back_end_and_stats_are_counted() {
+fn what_is_missing_is_named_and_stats_are_counted() {
     let daemon = Daemon::start(&["-chardev", "ringbuf,id=c"]);
     let mut client = daemon.client();
     let null = Json::parse("{'type': 'null', 'data': {}}").unwrap();
     let change = |id: &str| Object::new().with("id", id).with("backend", null.clone());
     for (command, arguments, text) in [
-        (
-            "chardev-change",
-            change("compat_monitor0"),
-            "Chardev user does not support chardev hotswap",
-        ),
         ("chardev-change", change("x"), "Chardev 'x' does not exist"),
         (
             "chardev-remove",

@@ -23,7 +23,7 @@ pub enum Typed {
 }
 
 /// A line being edited.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Readline {
     prompt: String,
     line: Vec<char>,

@@ -16,7 +16,7 @@ const PROMPT: &str = "(qemu) ";
 ///
 /// Nothing in it grows without bound: while a command is under way or its output is not taken, no
 /// keys are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HmpSession {
     config: SessionConfig,
     editor: Readline,
@@ -30,7 +30,7 @@ pub struct HmpSession {
 }
 
 /// What an answer is for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Then {
     /// To be read.
     Show(Show),
@@ -138,6 +138,10 @@ impl HmpSession {
 }
 
 impl Conversation for HmpSession {
+    fn fork(&self) -> Box<dyn Conversation> {
+        Box::new(self.clone())
+    }
+
     fn handle_connect(&mut self) {
         self.handle_disconnect();
         self.connected = true;
