@@ -24,7 +24,7 @@ const UNSAFE_ALLOWED: [(&str, &str); 3] = [
 ];
 
 /// What a crate may depend on inside this workspace. `None` stands for everything but itself.
-const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 8] = [
+const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 9] = [
     ("chardev-core", Some(&[])),
     ("chardev-qapi", Some(&["chardev-core"])),
     ("chardev-qmp", Some(&["chardev-core", "chardev-qapi"])),
@@ -32,6 +32,7 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 8] = [
         "chardev",
         Some(&["chardev-core", "chardev-qapi", "chardev-qmp"]),
     ),
+    ("chardev-vfio-user", Some(&["chardev"])),
     ("chardev-vhost-user", Some(&["chardev-core", "chardev"])),
     (
         "chardevd",
@@ -40,6 +41,7 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 8] = [
             "chardev-qapi",
             "chardev-qmp",
             "chardev",
+            "chardev-vfio-user",
             "chardev-vhost-user",
         ]),
     ),

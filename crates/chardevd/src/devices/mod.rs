@@ -4,6 +4,7 @@ pub mod exec;
 pub mod null_modem;
 mod pump;
 mod socket;
+pub mod vfio;
 pub mod virtio;
 mod worker;
 
@@ -30,6 +31,8 @@ pub enum Device {
     VhostUserConsole(virtio::Console),
     /// A further port of one.
     VirtioPort(virtio::BusPort),
+    /// A serial card that a VMM connects to.
+    VfioUserSerial(vfio::Serial),
 }
 
 /// A kind of device, for the help list.
@@ -80,6 +83,17 @@ pub static DEVICES: &[DeviceKind] = &[
             virtio::PORT_OPTIONS[1],
             virtio::PORT_OPTIONS[2],
             virtio::PORT_OPTIONS[3],
+        ],
+    },
+    DeviceKind {
+        name: "vfio-user-serial",
+        summary: "a PCI serial card with a 16550A for a VMM with a vfio-user slot",
+        options: &[
+            ("chardev", "the chardev behind the port"),
+            (
+                "socket",
+                "the path of the Unix socket that the VMM connects to",
+            ),
         ],
     },
     DeviceKind {
@@ -138,6 +152,10 @@ impl Device {
                     _ => virtio::Port::parse(&opts, Role::Generic)?,
                 },
             }),
+            "vfio-user-serial" => Device::VfioUserSerial(vfio::Serial {
+                chardev,
+                socket: required(&opts, "socket")?,
+            }),
             _ => Device::NullModem(null_modem::NullModem {
                 chardev,
                 peer: required(&opts, "peer")?,
@@ -194,6 +212,10 @@ impl Device {
                 let front = attach(driver, "chardev", id)?;
                 let held = is_held(id);
                 port.start(worker, front, held, buses)
+            }
+            Device::VfioUserSerial(serial) => {
+                let held = is_held(&serial.chardev);
+                serial.start(chardevs, worker, held, stop)
             }
             Device::NullModem(modem) => {
                 let front = attach("null-modem", "chardev", &modem.chardev)?;
