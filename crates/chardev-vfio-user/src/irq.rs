@@ -66,8 +66,8 @@ mod tests {
 
     fn count(event: &mut File) -> u64 {
         let mut bytes = [0; 8];
-        match event.read(&mut bytes) {
-            Ok(_) => u64::from_ne_bytes(bytes),
+        match event.read_exact(&mut bytes) {
+            Ok(()) => u64::from_ne_bytes(bytes),
             Err(_) => 0,
         }
     }

@@ -146,6 +146,11 @@ impl Guest {
         }
     }
 
+    /// Waits until the driver of ttyS1 has sent what it has; setting a terminal does that first.
+    pub(crate) fn drain(&mut self) {
+        self.run("exec 3<>/dev/ttyS1; stty -F /dev/ttyS1 raw -echo min 1");
+    }
+
     /// Waits for a writer that was started in the background, and says how many lines it wrote.
     pub(crate) fn wrote(&mut self, file: &str) -> u64 {
         let said = self.finish(file);
