@@ -4,6 +4,7 @@
 mod bench;
 mod ci;
 mod fuzz;
+mod guarantees;
 mod interop;
 mod qmp;
 mod server;
@@ -34,6 +35,8 @@ enum Task {
     Interop(interop::Args),
     /// Fuzz for a while, or replay the fuzz bodies on stable; it says which
     Fuzz(fuzz::Args),
+    /// Walk every change in every state of the old peer, and the same changes in QEMU
+    Guarantees(guarantees::Args),
     /// Measure beside an installed QEMU and socat
     Bench(bench::Args),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Interop(args) => interop::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Guarantees(args) => guarantees::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match outcome {

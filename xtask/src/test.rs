@@ -5,7 +5,8 @@ use crate::sh::{self, Result};
 pub(crate) fn run() -> Result {
     if sh::which("cargo-nextest").is_none() {
         eprintln!("xtask: cargo-nextest is not installed, so plain cargo test runs the tests");
-        let all = sh::run(&mut sh::cargo(&["test", "--workspace", "--no-fail-fast"]));
+        let mut all = sh::cargo(&["test", "--workspace", "--no-fail-fast"]);
+        let all = sh::run(all.env("CHARDEV_ROUNDS", "80"));
         say_what_did_not_run();
         return all;
     }
@@ -17,13 +18,11 @@ pub(crate) fn run() -> Result {
         "--doc",
         "--no-fail-fast",
     ]));
-    let rest = sh::run(&mut sh::cargo(&[
-        "nextest",
-        "run",
-        "--workspace",
-        "--profile",
-        "ci",
-    ]));
+    // Ten thousand changes; a tenth of them is enough while one works on something else.
+    let rest = sh::run(
+        sh::cargo(&["nextest", "run", "--workspace", "--profile", "ci"])
+            .env("CHARDEV_ROUNDS", "80"),
+    );
     say_what_did_not_run();
     rest.and(docs)
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: our daemon beside QEMU and socat, measured in turn in one run.
 
 mod bed;
-mod guest;
+pub(crate) mod guest;
 mod latency;
 mod limits;
 mod machine;

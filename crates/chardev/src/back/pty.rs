@@ -11,6 +11,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
 use chardev_core::{Backend, BackendEvent, BackendId, Drain, Late, Ready, Sent, WeakChardev};
@@ -27,6 +28,9 @@ use crate::sys::strerror;
 
 /// The most a pty can hold on its way to us: both kernel buffers, rounded up.
 const CUT_LIMIT: usize = 128 << 10;
+
+/// How long a replaced pty must look empty before its reader is hung up on.
+const EMPTY_FOR: Duration = Duration::from_millis(300);
 
 /// The kind `pty` (QAPI `ChardevPty`).
 pub(super) static KIND: Kind = Kind {
@@ -291,6 +295,7 @@ impl Backend for Pty {
             master,
             reader_end: reader_end.ok(),
             slave,
+            empty_since: None,
             parted: false,
         })
     }
@@ -302,11 +307,13 @@ struct RetiringPty {
     /// Our own descriptor of the slave: the only way to ask what is unread there.
     reader_end: Option<OwnedFd>,
     slave: String,
+    /// Since when nothing was seen to be unread.
+    empty_since: Option<Instant>,
     parted: bool,
 }
 
-impl Drain for RetiringPty {
-    fn pending(&mut self) -> u64 {
+impl RetiringPty {
+    fn unread(&self) -> u64 {
         let Some(reader_end) = &self.reader_end else {
             return 0;
         };
@@ -324,6 +331,20 @@ impl Drain for RetiringPty {
             }
             _ => 0,
         }
+    }
+}
+
+impl Drain for RetiringPty {
+    /// A reader that has emptied the second kernel buffer lets the first one move on only when
+    /// its read returns, so one look that finds nothing does not say that nothing is left.
+    fn pending(&mut self) -> u64 {
+        let unread = self.unread();
+        if unread > 0 || self.reader_end.is_none() {
+            self.empty_since = None;
+            return unread;
+        }
+        let since = *self.empty_since.get_or_insert_with(Instant::now);
+        u64::from(since.elapsed() < EMPTY_FOR)
     }
 
     /// The unread count saturates, so a slow reader's progress shows only in the access time.

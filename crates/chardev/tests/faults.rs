@@ -1,0 +1,131 @@
+//! Errors of the host on either side of a change: what happens is defined, and nothing accepted
+//! is dropped without a count.
+
+mod common;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chardev::spec::Options;
+use chardev::{Chardevs, Event, FrontEnd};
+use common::{add, change, hold, read_until, ring, text, wait_for};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+/// Writes until nothing more is taken; returns how much was.
+fn fill(front: &FrontEnd) -> u64 {
+    let mut total = 0;
+    loop {
+        match front.write(&[b'o'; 8192]) {
+            0 => return total,
+            count => total += count as u64,
+        }
+    }
+}
+
+/// Changes to a ring and sees that output goes on at once.
+fn goes_on(chardevs: &Chardevs, front: &FrontEnd) {
+    change(chardevs, "con0", &ring(4096)).unwrap();
+    assert_eq!(front.write(b"goes on"), 7);
+    assert_eq!(chardevs.ring_read("con0", 4096).unwrap(), b"goes on");
+}
+
+fn full_disk() -> Options {
+    hold("file").with("out", text("/dev/full"))
+}
+
+/// A terminal device of the host, as a cable that can be pulled: its other end.
+fn terminal() -> (OwnedFd, String) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    (master, name.into_string().unwrap())
+}
+
+#[test]
+fn enospc_in_the_old_back_end_holds_output_until_the_change() {
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &full_disk());
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let accepted = fill(&front);
+    assert_eq!(front.stats().output_delivered, accepted);
+    goes_on(&chardevs, &front);
+    assert_eq!(front.stats().output_discarded, 0);
+}
+
+#[test]
+fn enospc_to_the_end_is_counted() {
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &full_disk());
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let accepted = fill(&front);
+    chardevs.block_on(chardevs.shut_down(Duration::from_millis(200)));
+    let undrained = || (front.stats().output_undrained == accepted).then_some(());
+    wait_for("the count", undrained);
+}
+
+#[test]
+fn enospc_in_the_new_back_end_holds_output_and_can_be_changed_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let chardevs = Chardevs::new().unwrap();
+    let path = dir.path().join("old");
+    add(&chardevs, "con0", &hold("file").with("out", text(&path)));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(front.write(b"before"), 6);
+    change(&chardevs, "con0", &full_disk()).unwrap();
+    fill(&front);
+    goes_on(&chardevs, &front);
+    wait_for("the old file", || {
+        (std::fs::read(&path).unwrap() == b"before").then_some(())
+    });
+}
+
+#[test]
+fn a_terminal_that_vanishes_is_a_departure_and_can_be_changed_away() {
+    let (master, name) = terminal();
+    let chardevs = Chardevs::new().unwrap();
+    add(
+        &chardevs,
+        "con0",
+        &hold("serial").with("device", text(&name)),
+    );
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(wait_for("opened", || front.next_event()), Event::Opened);
+    let mut cable = File::from(master);
+    assert_eq!(front.write(b"out"), 3);
+    let mut got = [0; 3];
+    cable.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"out");
+    cable.write_all(b"last words").unwrap();
+    assert_eq!(read_until(&front, 10), b"last words");
+    drop(cable);
+    wait_for("held", || (front.write(b"x") == 0).then_some(()));
+    let discarded = front.stats().output_discarded;
+    goes_on(&chardevs, &front);
+    assert_eq!((discarded, front.stats().output_discarded), (0, 0));
+}
+
+#[test]
+fn a_terminal_that_is_not_there_any_more_refuses_the_change() {
+    // Its number is soon another terminal's, but the name that led to it leads nowhere.
+    let dir = tempfile::tempdir().unwrap();
+    let name = dir.path().join("ttyUSB0").display().to_string();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &ring(64));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    while front.next_event().is_some() {}
+    let error = change(
+        &chardevs,
+        "con0",
+        &hold("serial").with("device", text(&name)),
+    );
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains(&name), "{error}");
+    assert_eq!(front.next_event(), None);
+    assert_eq!(front.write(b"on"), 2);
+    assert_eq!(chardevs.ring_read("con0", 64).unwrap(), b"on");
+}

@@ -1,0 +1,40 @@
+//! Changes in every state of the old peer, between all kinds, against real descriptors under load
+//! in both directions. `docs/guarantees.md` has the result; `cargo xtask guarantees --write`
+//! writes it, and these tests fail when the table there is not the one they made.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code, reason = "the test of killed peers uses the rest")]
+mod device;
+mod peer;
+mod stream;
+mod table;
+mod walk;
+
+use table::check;
+use walk::State;
+
+#[test]
+fn the_peer_reads_and_sends() {
+    check("reads", State::Reads);
+}
+
+#[test]
+fn the_peer_has_stalled() {
+    check("stalled", State::Stalled);
+}
+
+#[test]
+fn the_peer_has_half_closed() {
+    check("half-closed", State::HalfClosed);
+}
+
+#[test]
+fn the_peer_has_left_with_output_unread() {
+    check("left", State::Left);
+}
+
+#[test]
+fn no_peer_has_come() {
+    check("absent", State::Absent);
+}

@@ -1,0 +1,308 @@
+//! One server with a program that counts, changed between two kinds of back ends.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::captured;
+use crate::bench::guest;
+use crate::qmp::Client;
+use crate::server::Server;
+use crate::sh::Result;
+
+/// Output a peer takes before its back end is replaced.
+const ENOUGH: usize = 2000;
+/// A program that prints nothing for this long after a change has stopped for good.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How long a stalled peer is left alone, so that everything before it fills up.
+const STALL: Duration = Duration::from_millis(400);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    Socket,
+    Pty,
+    Ringbuf,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 4] = [Kind::File, Kind::Socket, Kind::Pty, Kind::Ringbuf];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::File => "file",
+            Kind::Socket => "unix",
+            Kind::Pty => "pty",
+            Kind::Ringbuf => "ringbuf",
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Reads,
+    Stalled,
+}
+
+impl State {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            State::Reads => "reads",
+            State::Stalled => "stalled",
+        }
+    }
+
+    pub(crate) fn can_be(self, kind: Kind) -> bool {
+        self == State::Reads || matches!(kind, Kind::Socket | Kind::Pty)
+    }
+}
+
+/// What was missing.
+#[derive(Debug, Default)]
+pub(crate) struct Loss {
+    pub(crate) bytes: u64,
+    pub(crate) silences: usize,
+}
+
+/// Which server, and whether its back ends can hold output until somebody is there.
+pub(crate) struct Session {
+    program: PathBuf,
+    holds: bool,
+}
+
+impl Session {
+    pub(crate) fn qemu(program: &Path) -> Self {
+        Session {
+            program: program.to_owned(),
+            holds: false,
+        }
+    }
+
+    pub(crate) fn chardevd(program: &Path) -> Self {
+        Session {
+            program: program.to_owned(),
+            holds: true,
+        }
+    }
+
+    fn command(&self, dir: &Path) -> Result<Command> {
+        let mut command = Command::new(&self.program);
+        command.stderr(std::process::Stdio::null());
+        command.arg("-qmp");
+        command.arg(format!("unix:{}/qmp,server=on,wait=off", dir.display()));
+        command.arg("-chardev");
+        if self.holds {
+            command.arg("ringbuf,id=c0,size=65536,x-closed=hold");
+            command.args([
+                "-device",
+                "exec,chardev=c0,command=exec seq -f %010.0f 0 4000000000",
+            ]);
+        } else {
+            command.arg("ringbuf,id=c0,size=65536");
+            let image = dir.join("boot.img");
+            guest::write_image(&image)?;
+            command.args([
+                "-nodefaults",
+                "-display",
+                "none",
+                "-M",
+                "pc",
+                "-accel",
+                "tcg",
+            ]);
+            command.args(["-serial", "chardev:c0", "-drive"]);
+            command.arg(format!("file={},format=raw,if=floppy", image.display()));
+        }
+        Ok(command)
+    }
+}
+
+/// Makes `count` changes from the first kind to the second, with the old peer in `state`.
+pub(crate) fn measure(
+    session: &Session,
+    state: State,
+    (old, new): (Kind, Kind),
+    count: usize,
+) -> Result<Loss> {
+    let mut loss = Loss::default();
+    for _ in 0..count {
+        let dir = tempfile::tempdir()?;
+        let _server = Server::start(session.command(dir.path())?, &[&dir.path().join("qmp")])?;
+        let mut bed = Bed {
+            client: Client::connect(&dir.path().join("qmp"))?,
+            dir: dir.path(),
+            holds: session.holds,
+            number: 0,
+        };
+        let mut first = bed.change(old)?;
+        if !bed.goes_on(&mut first)? {
+            return Err(format!("{} printed nothing at all", session.program.display()).into());
+        }
+        if state == State::Stalled {
+            first.reads.store(false, Ordering::SeqCst);
+            std::thread::sleep(STALL);
+        }
+        bed.read_ring(&mut first)?;
+        let mut second = bed.change(new)?;
+        first.reads.store(true, Ordering::SeqCst);
+        if !bed.goes_on(&mut second)? {
+            loss.silences += 1;
+            continue;
+        }
+        bed.read_ring(&mut second)?;
+        let first = bed.finish(first)?;
+        let second = second.got.lock().map(|got| got.clone()).unwrap_or_default();
+        let missing = match (captured::range(&first), captured::range(&second)) {
+            (Some((_, end)), Some((begin, _))) => begin.abs_diff(end),
+            _ => return Err("a back end took no whole line".into()),
+        };
+        loss.bytes += missing;
+    }
+    Ok(loss)
+}
+
+/// The monitor of one server, and where its back ends are.
+struct Bed<'a> {
+    client: Client,
+    dir: &'a Path,
+    holds: bool,
+    number: usize,
+}
+
+/// What reads one back end.
+struct Peer {
+    kind: Kind,
+    path: PathBuf,
+    got: Arc<Mutex<Vec<u8>>>,
+    count: Arc<AtomicUsize>,
+    reads: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Bed<'_> {
+    fn change(&mut self, kind: Kind) -> Result<Peer> {
+        self.number += 1;
+        let path = self.dir.join(format!("{}{}", kind.name(), self.number));
+        let mut data = match kind {
+            Kind::File => json!({ "out": path }),
+            Kind::Pty => json!({}),
+            Kind::Ringbuf => json!({ "size": 1 << 20 }),
+            Kind::Socket => json!({
+                "addr": { "type": "unix", "data": { "path": path } },
+                "server": true, "wait": false,
+            }),
+        };
+        if self.holds {
+            data["x-closed"] = Value::from("hold");
+        }
+        let backend = json!({ "type": if kind == Kind::Socket { "socket" } else { kind.name() }, "data": data });
+        let answer = self
+            .client
+            .execute("chardev-change", json!({ "id": "c0", "backend": backend }))?;
+        let mut peer = Peer {
+            kind,
+            path,
+            got: Arc::default(),
+            count: Arc::default(),
+            reads: Arc::new(AtomicBool::new(true)),
+            reader: None,
+        };
+        match kind {
+            Kind::Socket => peer.start(UnixStream::connect(&peer.path)?),
+            Kind::Pty => {
+                let slave = answer["pty"].as_str().ok_or("no pty in the answer")?;
+                peer.start(File::open(slave)?);
+            }
+            Kind::File | Kind::Ringbuf => {}
+        }
+        Ok(peer)
+    }
+
+    /// Whether the peer gets something, and enough of it.
+    fn goes_on(&mut self, peer: &mut Peer) -> Result<bool> {
+        let deadline = Instant::now() + SILENCE;
+        while Instant::now() < deadline {
+            self.read_ring(peer)?;
+            if peer.kind == Kind::File {
+                let file = fs::metadata(&peer.path)?;
+                peer.count.store(file.len() as usize, Ordering::SeqCst);
+            }
+            if peer.count.load(Ordering::SeqCst) >= ENOUGH {
+                if peer.kind == Kind::File {
+                    peer.keep(&fs::read(&peer.path)?);
+                }
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(false)
+    }
+
+    /// Takes what is in the ring, as somebody would who changes it away.
+    fn read_ring(&mut self, peer: &mut Peer) -> Result {
+        if peer.kind != Kind::Ringbuf {
+            return Ok(());
+        }
+        let arguments = json!({ "device": "c0", "size": 1 << 20 });
+        let text = self.client.execute("ringbuf-read", arguments)?;
+        let bytes = text.as_str().unwrap_or_default().as_bytes();
+        let mut got = peer.got.lock().map_err(|_| "a reader panicked")?;
+        got.extend(bytes);
+        peer.count.store(got.len(), Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Everything a replaced back end's peer got.
+    fn finish(&self, mut peer: Peer) -> Result<Vec<u8>> {
+        if let Some(reader) = peer.reader.take() {
+            reader.join().map_err(|_| "a reader panicked")?;
+        }
+        if peer.kind == Kind::File {
+            // The last bytes of a replaced file may still be on their way to it.
+            let mut size = 0;
+            while fs::metadata(&peer.path)?.len() != size {
+                size = fs::metadata(&peer.path)?.len();
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            return Ok(fs::read(&peer.path)?);
+        }
+        let got = peer.got.lock().map_err(|_| "a reader panicked")?;
+        Ok(got.clone())
+    }
+}
+
+impl Peer {
+    fn start(&mut self, mut source: impl Read + Send + 'static) {
+        let (got, count) = (Arc::clone(&self.got), Arc::clone(&self.count));
+        let reads = Arc::clone(&self.reads);
+        self.reader = Some(std::thread::spawn(move || {
+            let mut buf = [0; 4096];
+            loop {
+                while !reads.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                // A terminal that is hung up ends with an error, a socket may too.
+                let Ok(size @ 1..) = source.read(&mut buf) else {
+                    return;
+                };
+                let Ok(mut got) = got.lock() else { return };
+                got.extend(&buf[..size]);
+                count.store(got.len(), Ordering::SeqCst);
+            }
+        }));
+    }
+
+    fn keep(&self, bytes: &[u8]) {
+        if let Ok(mut got) = self.got.lock() {
+            *got = bytes.to_vec();
+        }
+    }
+}
