@@ -22,6 +22,7 @@ const SINGLE_DASH: &[&str] = &[
     "name",
     "pidfile",
     "version",
+    "virtio",
     "help",
 ];
 

@@ -46,7 +46,8 @@ pub fn load(config: &Config, memory: &GuestMemoryMmap) -> Result<Entry, String> 
         Some(path) => Some(load_initrd(path, memory, kernel.kernel_end, end)?),
         None => None,
     };
-    let line = config.append.as_bytes();
+    let line = config.command_line();
+    let line = line.as_bytes();
     if line.len() >= COMMAND_LINE_LIMIT || line.contains(&0) {
         return Err(format!(
             "-append: at most {} bytes, none of them 0",

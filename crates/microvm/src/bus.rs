@@ -1,6 +1,8 @@
-//! guest → [machine] → front: uart16550 → chardev → back: I/O ports to devices.
+//! guest → [machine] → front → chardev → back: I/O ports and addresses to devices.
 
 use chardev::front::uart16550::SharedUart;
+
+use crate::virtio::{self, VirtioMmio};
 
 /// The keyboard controller's command port, and its command that resets the machine.
 const KEYBOARD_COMMAND: u16 = 0x64;
@@ -19,16 +21,37 @@ pub enum Request {
     PowerOff(u8),
 }
 
-/// The devices behind I/O ports.
-#[derive(Debug, Default)]
+/// The devices.
+#[derive(Default)]
 pub struct Bus {
     serial: Vec<(u16, SharedUart)>,
+    virtio: Option<VirtioMmio>,
 }
 
 impl Bus {
     /// Adds a serial port at `base`.
     pub fn add_serial(&mut self, base: u16, uart: SharedUart) {
         self.serial.push((base, uart));
+    }
+
+    /// Puts the virtio console at its address.
+    pub fn set_virtio(&mut self, virtio: VirtioMmio) {
+        self.virtio = Some(virtio);
+    }
+
+    /// The guest reads memory that is no RAM. Where there is nothing it reads ones.
+    pub fn read_memory(&self, address: u64, data: &mut [u8]) {
+        match self.virtio_at(address) {
+            Some((virtio, offset)) => virtio.read(offset, data),
+            None => data.fill(0xff),
+        }
+    }
+
+    /// The guest writes memory that is no RAM.
+    pub fn write_memory(&self, address: u64, data: &[u8]) {
+        if let Some((virtio, offset)) = self.virtio_at(address) {
+            virtio.write(offset, data);
+        }
     }
 
     /// The guest reads `values.len()` times from `port`. Where there is nothing it reads ones.
@@ -59,11 +82,15 @@ impl Bus {
         for (_, uart) in &self.serial {
             uart.reset();
         }
+        if let Some(virtio) = &self.virtio {
+            virtio.reset();
+        }
     }
 
-    /// The serial ports in order.
-    pub fn serial(&self) -> impl Iterator<Item = &SharedUart> {
-        self.serial.iter().map(|(_, uart)| uart)
+    fn virtio_at(&self, address: u64) -> Option<(&VirtioMmio, u64)> {
+        let offset = address.checked_sub(virtio::ADDRESS)?;
+        let virtio = self.virtio.as_ref()?;
+        (offset < virtio::SIZE).then_some((virtio, offset))
     }
 
     fn find(&self, port: u16) -> Option<(&SharedUart, u8)> {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
+use chardev::front::virtio_console::{CONSOLE_BUFFER, PortConfig, WhenFull};
+use chardev_qapi::opts::parse_opts;
 use chardevd::daemon::{self, Daemon};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -32,9 +34,14 @@ struct MachineArgs {
     /// Memory in MiB
     #[arg(short, long, value_name = "MIB", default_value_t = 128)]
     memory: u32,
-    /// A serial port, COM1 first: chardev:ID, stdio, pty, unix:PATH,… [default: stdio]
+    /// A serial port, COM1 first: chardev:ID, stdio, pty, unix:PATH,… [default: stdio, if there is
+    /// no virtio port]
     #[arg(long, value_name = "DEV")]
     serial: Vec<String>,
+    /// A port of the virtio console: chardev=ID[,name=NAME][,x-full=wait|drop]. With a name it is a
+    /// channel, without one a terminal (hvc0) [default x-full: wait for channels, drop for terminals]
+    #[arg(long, value_name = "LINE")]
+    virtio: Vec<String>,
     #[command(flatten)]
     daemon: chardevd::cli::Args,
 }
@@ -68,6 +75,7 @@ type Outcome = Arc<Mutex<Option<Result<Ended, String>>>>;
 fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), String> {
     let default = ["stdio".to_owned()];
     let devices = match args.serial.as_slice() {
+        [] if !args.virtio.is_empty() => &[],
         [] => &default[..],
         devices => devices,
     };
@@ -83,12 +91,17 @@ fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), 
         let id = daemon.chardev_for(dev, &format!("serial{number}"));
         serial.push(id.map_err(|error| format!("-serial {dev}: {error}"))?);
     }
+    let mut virtio = Vec::new();
+    for line in &args.virtio {
+        virtio.push(port(line).map_err(|error| format!("-virtio {line}: {error}"))?);
+    }
     let config = Config {
         kernel: args.kernel.clone(),
         initrd: args.initrd.clone(),
         append: args.append.clone(),
         memory: u64::from(args.memory) << 20,
         serial,
+        virtio,
     };
     let stop = daemon.stop().clone();
     let mut machine = Machine::new(&config, daemon.chardevs(), {
@@ -106,4 +119,36 @@ fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), 
         })
         .map_err(|error| format!("the vCPU's thread: {error}"))?;
     Ok(())
+}
+
+/// A port of the virtio console, and its chardev.
+fn port(line: &str) -> Result<(String, PortConfig), String> {
+    let opts = parse_opts(line, "chardev");
+    for (key, _) in &opts.pairs {
+        if !["chardev", "name", "x-full"].contains(&key.as_str()) {
+            return Err(format!("Invalid parameter '{key}'"));
+        }
+    }
+    let id = opts
+        .get("chardev")
+        .ok_or("Parameter 'chardev' is missing")?;
+    let mut config = match opts.get("name") {
+        Some(name) => PortConfig::generic(name),
+        None => PortConfig::console(),
+    };
+    match opts.get("x-full") {
+        None => {}
+        Some("wait") => config.when_full = WhenFull::Wait,
+        Some("drop") => {
+            config.when_full = WhenFull::Drop {
+                buffer: CONSOLE_BUFFER,
+            };
+        }
+        Some(other) => {
+            return Err(format!(
+                "Parameter 'x-full' does not accept value '{other}'; choose wait or drop"
+            ));
+        }
+    }
+    Ok((id.to_owned(), config))
 }

@@ -4,12 +4,13 @@
 //! ```text
 //!   cli ─▶ chardevd: chardevs, monitors ─┐
 //!      └─▶ machine: vCPU thread ─▶ bus ─▶ front::uart16550 ─▶ chardev
-//!             ├ memory: RAM              (the I/O thread of the chardevs does the rest)
+//!             ├ memory: RAM              └▶ virtio ─▶ front::virtio_console ─▶ chardev
 //!             └ boot: kernel, initrd, page tables, registers
 //! ```
 //!
-//! One vCPU, RAM, the interrupt controllers and timer that KVM has, serial ports COM1 and COM2, and
-//! the keyboard controller's reset. A kernel is a 64-bit ELF file or a bzImage.
+//! One vCPU, RAM, the interrupt controllers and timer that KVM has, serial ports COM1 and COM2, a
+//! virtio console with any number of ports on virtio-mmio, and the keyboard controller's reset. A
+//! kernel is a 64-bit ELF file or a bzImage.
 #![deny(unsafe_code)]
 
 pub mod boot;
@@ -17,3 +18,4 @@ pub mod bus;
 pub mod cli;
 pub mod machine;
 pub mod memory;
+pub mod virtio;

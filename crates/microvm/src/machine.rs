@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chardev::Chardevs;
 use chardev::front::uart16550::SharedUart;
+use chardev::front::virtio_console::PortConfig;
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, kvm_mp_state, kvm_pit_config,
 };
@@ -14,6 +15,7 @@ use vm_memory::GuestMemoryMmap;
 use crate::boot;
 use crate::bus::{Bus, Request};
 use crate::memory;
+use crate::virtio::{self, VirtioMmio};
 
 /// The addresses and interrupts of COM1 and COM2. The others of a PC would share these interrupts.
 pub const SERIAL_PORTS: [(u16, u32); 2] = [(0x3f8, 4), (0x2f8, 3)];
@@ -33,6 +35,23 @@ pub struct Config {
     pub memory: u64,
     /// The chardevs of the serial ports, COM1 first.
     pub serial: Vec<String>,
+    /// The chardevs of the virtio console's ports.
+    pub virtio: Vec<(String, PortConfig)>,
+}
+
+impl Config {
+    /// The kernel's command line, with what tells Linux of devices that it cannot find by itself.
+    pub(crate) fn command_line(&self) -> String {
+        if self.virtio.is_empty() {
+            return self.append.clone();
+        }
+        let (size, address) = (virtio::SIZE >> 10, virtio::ADDRESS);
+        format!(
+            "{} virtio_mmio.device={size}K@{address:#x}:{}",
+            self.append,
+            virtio::IRQ
+        )
+    }
 }
 
 /// How a machine ended.
@@ -82,17 +101,7 @@ impl Machine {
         };
         vm.create_pit2(timer).map_err(failed("timer"))?;
         let vm = Arc::new(vm);
-        let mut bus = Bus::default();
-        for (id, (base, irq)) in config.serial.iter().zip(SERIAL_PORTS) {
-            let line = Arc::clone(&vm);
-            // A line that cannot be set is a guest that polls; there is nobody to tell.
-            let interrupt = move |high: bool| {
-                let _ = line.set_irq_line(irq, high);
-            };
-            let uart = SharedUart::start(chardevs, id, interrupt)
-                .map_err(|error| format!("-serial chardev:{id}: {error}"))?;
-            bus.add_serial(base, uart);
-        }
+        let bus = connect(config, chardevs, &vm, &memory)?;
         let vcpu = vm.create_vcpu(0).map_err(failed("cannot make a vCPU"))?;
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
@@ -129,11 +138,15 @@ impl Machine {
                     self.bus.read(port, values);
                     Request::None
                 }
-                Ok(VcpuExit::MmioRead(_, values)) => {
-                    values.fill(0xff);
+                Ok(VcpuExit::MmioRead(address, data)) => {
+                    self.bus.read_memory(address, data);
                     Request::None
                 }
-                Ok(VcpuExit::MmioWrite(..) | VcpuExit::Intr | VcpuExit::Hlt) => Request::None,
+                Ok(VcpuExit::MmioWrite(address, data)) => {
+                    self.bus.write_memory(address, data);
+                    Request::None
+                }
+                Ok(VcpuExit::Intr | VcpuExit::Hlt) => Request::None,
                 // Three faults in a row are how a guest without a keyboard controller resets.
                 Ok(VcpuExit::Shutdown) => Request::Reset,
                 Ok(exit) => {
@@ -167,6 +180,40 @@ impl Machine {
         let at = self.vcpu.get_regs().map_or(0, |registers| registers.rip);
         format!("the guest stopped at {at:#x}: {what}")
     }
+}
+
+/// Makes the devices.
+fn connect(
+    config: &Config,
+    chardevs: &Chardevs,
+    vm: &Arc<VmFd>,
+    memory: &GuestMemoryMmap,
+) -> Result<Bus, String> {
+    // A line that cannot be set is a guest that polls; there is nobody to tell.
+    let interrupt = |irq: u32| {
+        let line = Arc::clone(vm);
+        move |high: bool| {
+            let _ = line.set_irq_line(irq, high);
+        }
+    };
+    let mut bus = Bus::default();
+    for (id, (base, irq)) in config.serial.iter().zip(SERIAL_PORTS) {
+        let uart = SharedUart::start(chardevs, id, interrupt(irq))
+            .map_err(|error| format!("-serial chardev:{id}: {error}"))?;
+        bus.add_serial(base, uart);
+    }
+    if !config.virtio.is_empty() {
+        let mut ports = Vec::new();
+        for (id, port) in &config.virtio {
+            let front = chardevs
+                .front_end(id, Arc::new(()))
+                .map_err(|error| format!("-virtio {id}: {error}"))?;
+            ports.push((front, port.clone()));
+        }
+        let virtio = VirtioMmio::new(ports, memory.clone(), interrupt(virtio::IRQ))?;
+        bus.set_virtio(virtio);
+    }
+    Ok(bus)
 }
 
 const EINTR: i32 = 4;

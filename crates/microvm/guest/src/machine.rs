@@ -57,7 +57,9 @@ pub fn insb(port: u16, bytes: &mut [u8]) {
 pub fn tsc() -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: reads two registers.
-    unsafe { asm!("rdtsc", out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags)) }
+    unsafe {
+        asm!("rdtsc", out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
+    }
     u64::from(high) << 32 | u64::from(low)
 }
 
@@ -99,7 +101,9 @@ pub fn halt() -> ! {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     // SAFETY: the caller vouches for both ranges.
-    unsafe { asm!("rep movsb", inout("rdi") to => _, inout("rsi") from => _, inout("rcx") count => _) }
+    unsafe {
+        asm!("rep movsb", inout("rdi") to => _, inout("rsi") from => _, inout("rcx") count => _)
+    }
     to
 }
 
@@ -120,7 +124,9 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, count: usize) -> *mut
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(to: *mut u8, value: i32, count: usize) -> *mut u8 {
     // SAFETY: the caller vouches for the range.
-    unsafe { asm!("rep stosb", inout("rdi") to => _, inout("rcx") count => _, in("al") value as u8) }
+    unsafe {
+        asm!("rep stosb", inout("rdi") to => _, inout("rcx") count => _, in("al") value as u8)
+    }
     to
 }
 

@@ -3,17 +3,43 @@
 //! COM1 is the console; COM2 takes a report of what was read. On the console it takes commands, a
 //! line each; see [`command`]. `lines` prints numbered lines and checks numbered records until
 //! the record that ends it; `lines=TICKS` on the kernel's command line does so at once, and says what
-//! is a long wait for the transmitter, in ticks of the time stamp counter.
+//! is a long wait for the transmitter, in ticks of the time stamp counter. With `port=N` beside it the
+//! lines go over port N of the virtio console instead.
 #![no_std]
 #![no_main]
 
 mod machine;
 mod records;
 mod uart;
+mod virtio;
 
 use machine::{halt, power_off, reset, tsc};
 use records::{Decimal, Records};
 use uart::{COM1, COM2, Uart};
+
+/// What lines go over.
+pub trait Channel {
+    /// How many bytes are sent at a time.
+    const BATCH: usize;
+    /// Whether something can be read, and whether a batch can be sent.
+    fn poll(&mut self) -> (bool, bool);
+    /// Reads what was found by `poll`.
+    fn read(&mut self, each: &mut dyn FnMut(u8));
+    /// Sends up to a batch, which `poll` said is possible.
+    fn send(&mut self, bytes: &[u8]);
+
+    /// Sends everything, waiting for it to be gone.
+    fn print(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(Self::BATCH) {
+            while !self.poll().1 {}
+            self.send(part);
+        }
+        while !self.poll().1 {}
+    }
+}
+
+/// The largest batch of all channels.
+const LARGEST: usize = 512;
 
 /// Where the bytes of a line are before they fit.
 struct Lines {
@@ -30,7 +56,13 @@ extern "C" fn guest_main(parameters: *const u8) -> ! {
     let console = Uart::start(COM1);
     let report = Uart::start(COM2);
     if let Some(long) = records::word_after(words, b"lines=") {
-        print_and_check(&console, &report, long);
+        match records::word_after(words, b"port=") {
+            Some(number) => match virtio::Port::start(number as u16) {
+                Some(mut port) => print_and_check(&mut port, &report, long),
+                None => report.print(b"no virtio console\n"),
+            },
+            None => print_and_check(&mut Uart::at(COM1), &report, long),
+        }
     }
     console.print(b"guest ready\n");
     let mut line = [0; 64];
@@ -43,7 +75,7 @@ extern "C" fn guest_main(parameters: *const u8) -> ! {
 /// What can be asked for.
 fn command(console: &Uart, report: &Uart, line: &[u8]) {
     match line {
-        b"lines" => print_and_check(console, report, u64::MAX),
+        b"lines" => print_and_check(&mut Uart::at(COM1), report, u64::MAX),
         b"echo" => echo(console),
         b"break" => {
             console.send_break();
@@ -71,7 +103,11 @@ fn command(console: &Uart, report: &Uart, line: &[u8]) {
         }
         b"await interrupts" => {
             let good = console.check_interrupts();
-            console.print(if good { b"interrupts work\n" } else { b"interrupts FAIL\n" });
+            console.print(if good {
+                b"interrupts work\n"
+            } else {
+                b"interrupts FAIL\n"
+            });
         }
         b"reset" => reset(),
         b"off" => power_off(0),
@@ -92,7 +128,7 @@ fn echo(console: &Uart) {
 
 /// Prints `0`, `1`, `2` … at full speed and checks what comes; reports each sender on COM2, then the
 /// faults and the longest wait for the transmitter.
-fn print_and_check(console: &Uart, report: &Uart, long: u64) {
+fn print_and_check<C: Channel>(console: &mut C, report: &Uart, long: u64) {
     let mut lines = Lines {
         number: Decimal::ZERO,
         text: [0; 24],
@@ -100,24 +136,20 @@ fn print_and_check(console: &Uart, report: &Uart, long: u64) {
         sent: 0,
     };
     let mut records = Records::new();
-    let mut buffer = [0; 16];
     let mut waits_since = tsc();
     let (mut longest, mut count) = (0, 0);
     while !records.is_stopped() {
-        let status = console.status();
-        if status & uart::DATA_READY != 0 {
-            let count = console.read_ready(&mut buffer);
-            for &byte in &buffer[..count] {
-                records.push(byte, &mut |sender| sender.report(report));
-            }
+        let (readable, writable) = console.poll();
+        if readable {
+            console.read(&mut |byte| records.push(byte, &mut |sender| sender.report(report)));
         }
-        if status & uart::TRANSMITTER_EMPTY != 0 {
+        if writable {
             let wait = tsc().wrapping_sub(waits_since);
             longest = longest.max(wait);
             count += u64::from(wait > long);
-            let mut batch = [0; 16];
-            lines.fill(&mut batch);
-            console.send_batch(&batch);
+            let mut batch = [0; LARGEST];
+            lines.fill(&mut batch[..C::BATCH]);
+            console.send(&batch[..C::BATCH]);
             waits_since = tsc();
         }
     }

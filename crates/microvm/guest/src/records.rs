@@ -175,7 +175,9 @@ impl Records {
 
     fn owner_of(&self, part: &[u8]) -> Option<u64> {
         let next = match self.sender {
-            Some(sender) if is_prefix(part, sender.peer, sender.records) => return Some(sender.peer),
+            Some(sender) if is_prefix(part, sender.peer, sender.records) => {
+                return Some(sender.peer);
+            }
             Some(sender) => sender.peer + 1,
             None => 0,
         };

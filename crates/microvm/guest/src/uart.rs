@@ -1,5 +1,6 @@
 //! A driver of our own for a 16550A.
 
+use crate::Channel;
 use crate::machine::{inb, insb, outb, outsb};
 
 /// The first serial port.
@@ -8,11 +9,11 @@ pub const COM1: u16 = 0x3f8;
 pub const COM2: u16 = 0x2f8;
 
 /// A character has come.
-pub const DATA_READY: u8 = 0x01;
+const DATA_READY: u8 = 0x01;
 /// A break has come.
 const BREAK: u8 = 0x10;
 /// The transmitter takes a whole FIFO.
-pub const TRANSMITTER_EMPTY: u8 = 0x20;
+const TRANSMITTER_EMPTY: u8 = 0x20;
 
 /// How many bytes the transmitter takes when it is empty.
 const FIFO: usize = 16;
@@ -61,15 +62,14 @@ impl Uart {
 
     /// Reads what is known to be there after [`DATA_READY`]: a whole trigger level if that has come,
     /// else one byte.
-    pub fn read_ready(&self, buffer: &mut [u8; FIFO]) -> usize {
-        let count = if inb(self.0 + 2) & 0x0f == 0x04 { TRIGGER } else { 1 };
+    fn read_ready(&self, buffer: &mut [u8; FIFO]) -> usize {
+        let count = if inb(self.0 + 2) & 0x0f == 0x04 {
+            TRIGGER
+        } else {
+            1
+        };
         insb(self.0, &mut buffer[..count]);
         count
-    }
-
-    /// Sends as many bytes as the FIFO holds, after [`TRANSMITTER_EMPTY`].
-    pub fn send_batch(&self, bytes: &[u8; FIFO]) {
-        outsb(self.0, bytes);
     }
 
     /// Sends everything, waiting for the transmitter.
@@ -136,5 +136,24 @@ impl Uart {
         let sent = (reason(), reason());
         outb(self.0 + 1, 0x01);
         enabled == (0x02, 0x01) && sent == (0x02, 0x01)
+    }
+}
+
+impl Channel for Uart {
+    const BATCH: usize = FIFO;
+
+    fn poll(&mut self) -> (bool, bool) {
+        let status = self.status();
+        (status & DATA_READY != 0, status & TRANSMITTER_EMPTY != 0)
+    }
+
+    fn read(&mut self, each: &mut dyn FnMut(u8)) {
+        let mut buffer = [0; FIFO];
+        let count = self.read_ready(&mut buffer);
+        buffer[..count].iter().for_each(|byte| each(*byte));
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        outsb(self.0, bytes);
     }
 }

@@ -429,7 +429,11 @@ impl Rig {
         let began = Instant::now();
         while !text.ends_with(b"\n") || !String::from_utf8_lossy(&text).contains("faults") {
             let left = STUCK.checked_sub(began.elapsed());
-            let left = left.ok_or("the program did not get the record that ends it")?;
+            let left = left.ok_or_else(|| {
+                let text = String::from_utf8_lossy(&text);
+                let last = text.lines().next_back().unwrap_or("nothing").to_owned();
+                format!("the program did not get the record that ends it; it reported last: {last}")
+            })?;
             let mut fds = [PollFd::new(&self.report, PollFlags::IN)];
             let time = Timespec {
                 tv_sec: left.as_secs() as i64 + 1,
