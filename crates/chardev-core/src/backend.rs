@@ -88,6 +88,11 @@ pub trait Backend: Send {
     /// Whether a peer is there, or the kind always takes output (QEMU's `be_open`).
     fn is_open(&self) -> bool;
 
+    /// Who the present peer is, where the kind can tell: an address, a process.
+    fn peer(&self) -> Option<String> {
+        None
+    }
+
     /// Takes as much of `bufs` as fits now.
     ///
     /// `fds` are to reach the peer together with the first byte taken; a back end that passed

@@ -376,6 +376,7 @@ impl Chardev {
             self.show_open(false);
         }
         self.push_event(Event::Changed(answers));
+        self.tell_changed();
         self.collect_events();
         self.show_open(self.backend.is_open());
         self.flush_preface();
@@ -400,6 +401,7 @@ impl Chardev {
     /// Takes the chardev out of service, for removal: the back end delivers what it accepted.
     pub(crate) fn retire(&mut self, this: &ChardevRef) -> Vec<Drainer> {
         self.removed = true;
+        self.tell_disconnected();
         self.tap.end(&mut self.wakes);
         self.id = BackendId(u64::MAX);
         let old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));

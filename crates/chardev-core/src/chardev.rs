@@ -10,6 +10,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
 use crate::event::Event;
@@ -17,10 +18,12 @@ use crate::frontend::FrontEndHooks;
 use crate::input::InputQueue;
 use crate::line::{Answers, Line, TerminalSize};
 use crate::mux::Mux;
+use crate::notice::Told;
 use crate::policy::{Closed, Policy, PolicyChange};
 use crate::ringbuf::RingBuffer;
 use crate::stats::Stats;
 use crate::tap::Tap;
+use crate::times::{ChangeTimes, Times};
 
 /// A copy of all output, such as a log file.
 pub trait LogSink: Send {
@@ -34,6 +37,10 @@ pub trait LogSink: Send {
     fn activate(&mut self) {}
     /// The first byte pushed will be the one at this absolute offset of the chardev's output.
     fn begin_at(&mut self, _offset: u64) {}
+    /// Bytes pushed that are not in the log yet.
+    fn pending(&self) -> u64 {
+        0
+    }
     /// What can be done to the log from outside, where anything can.
     fn control(&self) -> Option<Arc<dyn LogControl>> {
         None
@@ -78,6 +85,8 @@ pub struct Chardev {
     pub(crate) fds: Vec<OwnedFd>,
     pub(crate) stats: Stats,
     pub(crate) tap: Tap,
+    pub(crate) told: Told,
+    pub(crate) times: Times,
     pub(crate) changing: bool,
     pub(crate) removed: bool,
     /// A transaction is being decided: for a moment nothing is taken and nothing given.
@@ -151,6 +160,8 @@ impl ChardevRef {
             fds: Vec::new(),
             stats: Stats::default(),
             tap: Tap::default(),
+            told: Told::default(),
+            times: Times::default(),
             changing: false,
             removed: false,
             frozen: false,
@@ -164,6 +175,7 @@ impl ChardevRef {
     pub fn with<R>(&self, action: impl FnOnce(&mut Chardev) -> R) -> R {
         let mut chardev = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let result = action(&mut chardev);
+        chardev.tell_dropped();
         if chardev.wakes.is_empty() {
             return result;
         }
@@ -246,6 +258,26 @@ impl Chardev {
     /// What can be done to the log, if there is one.
     pub fn log_control(&self) -> Option<Arc<dyn LogControl>> {
         self.log.as_ref()?.control()
+    }
+
+    /// Notes how long a change took, for [`Chardev::change_times`].
+    pub fn note_change_time(&mut self, time: Duration) {
+        self.times.push(time);
+    }
+
+    /// How long the last changes took; `None` before the first.
+    pub fn change_times(&self) -> Option<ChangeTimes> {
+        self.times.summary()
+    }
+
+    /// Input bytes that outlived their source and wait for the front end.
+    pub fn input_pending(&self) -> usize {
+        self.input.bytes()
+    }
+
+    /// Bytes that wait for the disk on their way to the log.
+    pub fn log_pending(&self) -> u64 {
+        self.log.as_ref().map_or(0, |log| log.pending())
     }
 
     /// The policy.
@@ -622,6 +654,7 @@ impl Chardev {
         while let Some(event) = self.backend.poll_event() {
             match event {
                 BackendEvent::Opened => {
+                    self.tell_connected();
                     self.show_open(true);
                     self.flush_preface();
                     // A peer that left and came back between two looks shows no event, but
@@ -630,10 +663,12 @@ impl Chardev {
                 }
                 BackendEvent::Closed { unread } if self.parked.is_some() => {
                     // Nothing after this concerns the temporary back end any more.
+                    self.tell_disconnected();
                     self.push_input(unread);
                     self.unpark();
                 }
                 BackendEvent::Closed { unread } => {
+                    self.tell_disconnected();
                     self.push_last_words(unread);
                     self.show_open(false);
                     self.wake(Ready::WRITE);

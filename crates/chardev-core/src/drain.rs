@@ -235,11 +235,14 @@ impl Drainer {
         self.progress = progress;
         if pending == 0 {
             self.drain.half_close();
+            self.chardev.with(|chardev| chardev.tell_drained(0));
             return Some(Phase::Part);
         }
         if now - self.last_progress >= self.limit {
-            self.chardev
-                .with(|chardev| chardev.count_undrained(pending));
+            self.chardev.with(|chardev| {
+                chardev.count_undrained(pending);
+                chardev.tell_drained(pending);
+            });
             return Some(Phase::Part);
         }
         None

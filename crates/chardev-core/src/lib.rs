@@ -34,12 +34,14 @@ mod input;
 mod line;
 mod link;
 mod mux;
+mod notice;
 mod policy;
 mod registry;
 mod ringbuf;
 pub mod spec;
 mod stats;
 mod tap;
+mod times;
 
 pub use backend::{Backend, BackendEvent, BackendId, Ready, Sent};
 pub use change::{Change, NewBackend, Offer, Old};
@@ -54,11 +56,13 @@ pub use input::CARRY_LIMIT;
 pub use line::{Answer, Answers, Line, ModemLines, Parity, SerialParams, TerminalSize};
 pub use link::{Link, LinkHooks, Users, WantLink};
 pub use mux::{Mux, MuxHost};
+pub use notice::{Notice, Observed, Observer};
 pub use policy::{Closed, Policy, PolicyChange};
 pub use registry::{Registry, Removal, Reservation};
 pub use ringbuf::RingBuffer;
-pub use stats::Stats;
+pub use stats::{DropReason, Stats};
 pub use tap::{
     History, SCROLLBACK_LIMIT, Slow, VIEWED_SCROLLBACK, ViewEnd, ViewError, ViewFrom, Viewed,
     Viewer,
 };
+pub use times::ChangeTimes;

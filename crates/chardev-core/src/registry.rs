@@ -7,11 +7,13 @@ use crate::chardev::ChardevRef;
 use crate::commit::{Step, commit};
 use crate::drain::{Drain, Drainer, NothingToDrain};
 use crate::error::{AddError, RemoveError};
+use crate::notice::Notices;
 
 /// All chardevs of a process. Clones share their content.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     entries: Arc<Mutex<Vec<Entry>>>,
+    pub(crate) notices: Notices,
 }
 
 #[derive(Debug)]
@@ -155,6 +157,7 @@ impl Drop for Removal {
 impl Reservation {
     /// Puts the opened chardev in its place.
     pub fn fill(mut self, chardev: ChardevRef) {
+        chardev.with(|chardev| chardev.join(&self.registry.notices));
         let mut entries = self
             .registry
             .entries

@@ -1,5 +1,60 @@
 //! Counters of one chardev, with absolute byte offsets since it was created.
 
+/// Why bytes were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// Output: nobody was there, and the policy was to discard.
+    Discarded,
+    /// Output: a front end could neither hand it over nor hold it back.
+    FrontEnd,
+    /// Output: a ring or a history had no room for it, and nobody had read it.
+    Overwritten,
+    /// Output: a replaced back end's peer did not take it in time.
+    Undrained,
+    /// Input: a replaced back end's peer sent it after the change.
+    InputLate,
+    /// Input: a departed peer left more than is carried over.
+    InputOverflowed,
+}
+
+impl DropReason {
+    /// All reasons.
+    pub const ALL: [DropReason; 6] = [
+        DropReason::Discarded,
+        DropReason::FrontEnd,
+        DropReason::Overwritten,
+        DropReason::Undrained,
+        DropReason::InputLate,
+        DropReason::InputOverflowed,
+    ];
+
+    /// The name in queries and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DropReason::Discarded => "discarded",
+            DropReason::FrontEnd => "front-end",
+            DropReason::Overwritten => "overwritten",
+            DropReason::Undrained => "undrained",
+            DropReason::InputLate => "input-late",
+            DropReason::InputOverflowed => "input-overflowed",
+        }
+    }
+}
+
+impl Stats {
+    /// How many bytes were dropped for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        match reason {
+            DropReason::Discarded => self.output_discarded,
+            DropReason::FrontEnd => self.output_dropped,
+            DropReason::Overwritten => self.output_overwritten,
+            DropReason::Undrained => self.output_undrained,
+            DropReason::InputLate => self.input_late,
+            DropReason::InputOverflowed => self.input_overflowed,
+        }
+    }
+}
+
 /// What happened to bytes and back ends so far. Plain numbers; a copy is a snapshot.
 ///
 /// Every output byte is in one place: accepted + injected = delivered + discarded + overwritten +

@@ -200,6 +200,11 @@ pub enum Command {
         /// One chardev, or all that have a log.
         id: Option<String>,
     },
+    /// `x-chardev-events`: send this client the events `X_CHARDEV_…`, or no longer.
+    XChardevEvents {
+        /// Whether to send them; not until a client asks.
+        enable: bool,
+    },
     /// `x-query-chardev-stats`: offsets, queues and drop counters.
     XQueryChardevStats {
         /// One chardev, or all of them.

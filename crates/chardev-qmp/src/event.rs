@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use chardev_qapi::Json;
-use chardev_qapi::schema::{ObjectType, Type, required};
+use chardev_qapi::schema::{ObjectType, Type, optional, required};
 
 /// What is known of an event beforehand.
 #[derive(Debug)]
@@ -52,7 +52,48 @@ pub const EVENTS: &[EventSpec] = &[
             ObjectType::new([required("id", Type::Str), required("open", Type::Bool)])
         })
     },
+    plain("X_CHARDEV_CONNECTED", peer),
+    plain("X_CHARDEV_DISCONNECTED", peer),
+    plain("X_CHARDEV_CHANGED", || {
+        ObjectType::new([
+            required("id", Type::Str),
+            required("kind", Type::Str),
+            required("filename", Type::Str),
+            required("offset", Type::Int),
+            required("count", Type::Int),
+        ])
+    }),
+    plain("X_CHARDEV_DRAINED", || {
+        ObjectType::new([
+            required("id", Type::Str),
+            required("undelivered", Type::Int),
+        ])
+    }),
+    // The library limits these, and adds them up.
+    plain("X_CHARDEV_DROPPED", || {
+        ObjectType::new([
+            required("id", Type::Str),
+            required("reason", Type::words(&DROP_REASONS)),
+            required("bytes", Type::Int),
+            required("total", Type::Int),
+        ])
+    }),
 ];
+
+/// Why bytes are dropped.
+pub(crate) const DROP_REASONS: [&str; 6] = [
+    "discarded",
+    "front-end",
+    "overwritten",
+    "undrained",
+    "input-late",
+    "input-overflowed",
+];
+
+/// The data of `X_CHARDEV_CONNECTED` and `X_CHARDEV_DISCONNECTED`.
+fn peer() -> ObjectType {
+    ObjectType::new([required("id", Type::Str), optional("peer", Type::Str)])
+}
 
 const fn plain(name: &'static str, data: fn() -> ObjectType) -> EventSpec {
     EventSpec {

@@ -21,7 +21,7 @@ use chardev_qapi::visit::Reader;
 use chardev_qapi::{Json, Object};
 
 use crate::command::{ChardevAction, Command, YankInstance};
-use crate::event::EVENTS;
+use crate::event::{DROP_REASONS, EVENTS};
 use crate::ringbuf::{Format, decode};
 
 /// What a command asks for.
@@ -247,6 +247,11 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
             id: args.optional("id")?,
         })
     }),
+    plain("x-chardev-events", nothing, |args, _| {
+        external(Command::XChardevEvents {
+            enable: args.required("enable")?,
+        })
+    }),
     plain("x-query-chardev-stats", chardev_stats, |args, _| {
         external(Command::XQueryChardevStats {
             id: args.optional("id")?,
@@ -462,6 +467,24 @@ fn chardev_stats() -> Type {
         "viewers",
     ];
     members.extend(counters.map(|name| required(name, Type::Int)));
+    members.extend([
+        optional("peer", Type::Str),
+        required("output-offset", Type::Int),
+        required("output-oldest", Type::Int),
+        required("input-offset", Type::Int),
+        required("output-pending", Type::Int),
+        required("input-pending", Type::Int),
+        required("log-pending", Type::Int),
+        optional("ring-unread", Type::Int),
+        required(
+            "dropped",
+            Type::object(DROP_REASONS.map(|reason| required(reason, Type::Int))),
+        ),
+        optional(
+            "change-times",
+            Type::object(["last-us", "p50-us", "p99-us"].map(|name| required(name, Type::Int))),
+        ),
+    ]);
     Type::list(Type::object(members))
 }
 

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use chardev_core::spec::Options;
 use chardev_core::{
-    AddError, AttachError, Backend, BackendId, ChangeError, Chardev, ChardevRef, DrainStep,
-    Drainer, FrontEnd, FrontEndHooks, History, Hub, MuxHost, PolicyChange, Registry, RemoveError,
-    Stats, Step, TerminalSize, ViewError, ViewFrom, commit,
+    AddError, AttachError, Backend, BackendId, ChangeError, ChangeTimes, Chardev, ChardevRef,
+    DrainStep, Drainer, FrontEnd, FrontEndHooks, History, Hub, MuxHost, Observer, PolicyChange,
+    Registry, RemoveError, Stats, Step, TerminalSize, ViewError, ViewFrom, commit,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
@@ -62,6 +62,29 @@ pub struct Info {
     pub pty: Option<String>,
     /// Whether a peer is there, or the kind always takes output.
     pub open: bool,
+}
+
+/// What is counted and measured about one chardev.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Details {
+    /// Counters and offsets.
+    pub stats: Stats,
+    /// Who the present peer is, where the kind can tell.
+    pub peer: Option<String>,
+    /// How many viewers there are.
+    pub viewers: usize,
+    /// The offset of the oldest byte of output that is kept for viewers.
+    pub oldest_kept: u64,
+    /// Output bytes that wait for a peer: a history, or what a replaced ring buffer held.
+    pub output_pending: u64,
+    /// Output bytes in the ring buffer that nobody has read, if it is one.
+    pub ring_unread: Option<u64>,
+    /// Input bytes that outlived their source and wait for the front end.
+    pub input_pending: u64,
+    /// Bytes that wait for the disk on their way to the log.
+    pub log_pending: u64,
+    /// How long the last changes took; `None` before the first.
+    pub change_times: Option<ChangeTimes>,
 }
 
 /// Why a ring buffer was not read or written (QEMU's words).
@@ -208,12 +231,22 @@ impl Chardevs {
         fds: Arc<dyn FdSource>,
         answer: impl FnOnce(&Info) -> Vec<u8>,
     ) -> Result<Info, ChangeError> {
+        let began = Instant::now();
         let leaving = self.registry.get(id).into_iter().collect();
         let scene = self.scene(leaving);
         let steps = self
             .prepare_change(id, options, fds, &scene, answer)
             .await?;
-        self.carry_out(id, steps)
+        let info = self.carry_out(id, steps)?;
+        self.note_change(id, began);
+        Ok(info)
+    }
+
+    /// Notes how long a change took that began at `began`.
+    pub(crate) fn note_change(&self, id: &str, began: Instant) {
+        if let Some(chardev) = self.registry.get(id) {
+            chardev.with(|chardev| chardev.note_change_time(began.elapsed()));
+        }
     }
 
     /// Puts a connected stream socket in front of chardev `id`'s back end until its peer leaves;
@@ -403,6 +436,30 @@ impl Chardevs {
     /// How many viewers chardev `id` has.
     pub fn viewers(&self, id: &str) -> Option<usize> {
         Some(self.registry.get(id)?.with(|chardev| chardev.viewers()))
+    }
+
+    /// Everything that is counted and measured about chardev `id`.
+    pub fn details(&self, id: &str) -> Option<Details> {
+        let chardev = self.registry.get(id)?;
+        Some(chardev.with(|chardev| {
+            let (oldest, _) = chardev.scrollback();
+            Details {
+                stats: chardev.stats(),
+                peer: chardev.peer(),
+                viewers: chardev.viewers(),
+                oldest_kept: oldest,
+                output_pending: chardev.output_pending() as u64,
+                ring_unread: chardev.ring_len().map(|len| len as u64),
+                input_pending: chardev.input_pending() as u64,
+                log_pending: chardev.log_pending(),
+                change_times: chardev.change_times(),
+            }
+        }))
+    }
+
+    /// Watches over all chardevs from now on: peers that come and go, changes, drops.
+    pub fn observe(&self) -> Observer {
+        self.registry.observe()
     }
 
     /// Opens the log of chardev `id`, or of all, anew (`x-chardev-reopen-log`), after somebody has

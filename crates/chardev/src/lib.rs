@@ -75,11 +75,12 @@ mod writer;
 
 pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
-    ChangeError, Chardev, ChardevRef, Closed, Drain, Event, FrontEnd, FrontEndHooks, History,
-    Input, Late, Line, LogSink, ModemLines, Parity, Policy, PolicyChange, Ready, RemoveError, Sent,
-    SerialParams, Slow, Stats, TerminalSize, ViewError, ViewFrom, spec,
+    ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Drain, DropReason, Event, FrontEnd,
+    FrontEndHooks, History, Input, Late, Line, LogSink, ModemLines, Notice, Observed, Observer,
+    Parity, Policy, PolicyChange, Ready, RemoveError, Sent, SerialParams, Slow, Stats,
+    TerminalSize, ViewError, ViewFrom, spec,
 };
-pub use chardevs::{Chardevs, Info, ReopenError, RingError};
+pub use chardevs::{Chardevs, Details, Info, ReopenError, RingError};
 pub use port::Port;
 pub use prepare::policy_change;
 pub use transaction::{Action, TransactionError};

@@ -1,6 +1,7 @@
 //! front → [chardev] → back → host: several chardevs added, changed and removed at one moment.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use chardev_core::commit;
 use chardev_core::spec::Options;
@@ -74,6 +75,7 @@ impl Chardevs {
             .iter()
             .filter(|action| !matches!(action, Action::Add { .. }))
             .filter_map(|action| self.registry().get(action.id()));
+        let began = Instant::now();
         let mut scene = self.scene(leaving.collect());
         let mut steps = Vec::new();
         // Which action each step belongs to.
@@ -105,6 +107,11 @@ impl Chardevs {
         })?;
         for drainer in drainers {
             self.drain(drainer);
+        }
+        for action in actions {
+            if let Action::Change { id, .. } = action {
+                self.note_change(id, began);
+            }
         }
         let info = |action: &Action| match action {
             Action::Remove { .. } => None,

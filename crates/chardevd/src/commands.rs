@@ -2,10 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chardev::back::{FdSource, KINDS};
 use chardev::spec::Options;
-use chardev::{Action, Chardevs, Info, Slow, Stats, TerminalSize, ViewFrom, Watch};
+use chardev::{Action, Chardevs, Info, Slow, TerminalSize, ViewFrom, Watch};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::hmp::{Hmp, Step};
 use chardev_qmp::{ChardevAction, Command, YankInstance, ringbuf};
@@ -13,6 +14,7 @@ use chardev_qmp::{ChardevAction, Command, YankInstance, ringbuf};
 use crate::events::Events;
 use crate::fds::{FdSets, NamedFds};
 use crate::run::RunState;
+use crate::stats;
 use crate::stop::{Reason, Stop};
 use crate::viewing::view_from;
 use crate::{options, qom};
@@ -43,6 +45,8 @@ pub struct Context {
     pub shared: Shared,
     /// The descriptors of the monitor.
     pub fds: Arc<NamedFds>,
+    /// Whether the monitor's client has asked for events about chardevs.
+    pub hears: Arc<AtomicBool>,
 }
 
 impl Context {
@@ -166,6 +170,10 @@ impl Context {
             Command::XChardevReopenLog { id } => {
                 let reopened = self.shared.chardevs.reopen_logs(id.as_deref()).await;
                 reopened.map_err(generic)
+            }
+            Command::XChardevEvents { enable } => {
+                self.hears.store(enable, Ordering::Relaxed);
+                Ok(())
             }
             Command::XQueryChardevStats { id } => return self.query_stats(id.as_deref()),
         };
@@ -366,10 +374,9 @@ impl Context {
             .filter(|info| id.is_none_or(|id| info.label == id));
         let described: Vec<_> = wanted
             .filter_map(|info| {
-                Some(describe_stats(
+                Some(stats::describe(
                     info,
-                    &self.shared.chardevs.stats(&info.label)?,
-                    self.shared.chardevs.viewers(&info.label)?,
+                    &self.shared.chardevs.details(&info.label)?,
                 ))
             })
             .collect();
@@ -392,26 +399,6 @@ fn query_chardev_backends() -> Json {
         .iter()
         .map(|kind| Object::new().with("name", kind.spec.name));
     names.collect::<Vec<_>>().into()
-}
-
-fn describe_stats(info: &Info, stats: &Stats, viewers: usize) -> Object {
-    Object::new()
-        .with("label", info.label.as_str())
-        .with("kind", info.kind)
-        .with("open", info.open)
-        .with("frontend-open", info.frontend_open)
-        .with("output-accepted", stats.output_accepted)
-        .with("output-delivered", stats.output_delivered)
-        .with("output-discarded", stats.output_discarded)
-        .with("output-dropped", stats.output_dropped)
-        .with("output-overwritten", stats.output_overwritten)
-        .with("output-undrained", stats.output_undrained)
-        .with("input-delivered", stats.input_delivered)
-        .with("input-late", stats.input_late)
-        .with("input-overflowed", stats.input_overflowed)
-        .with("changes", stats.changes)
-        .with("changes-failed", stats.changes_failed)
-        .with("viewers", viewers as u64)
 }
 
 fn not_found(id: &str) -> QmpError {

@@ -25,7 +25,7 @@ use crate::legacy::{self, Legacy};
 use crate::monitor::{Mode, Monitor};
 use crate::run::RunState;
 use crate::stop::Stop;
-use crate::{default, help, signals};
+use crate::{default, help, signals, watchman};
 
 /// How long peers have to take what was accepted when the daemon ends.
 const END_LIMIT: Duration = Duration::from_secs(2);
@@ -91,6 +91,8 @@ fn run_started(
         .map_err(|error| format!("cannot listen for signals: {error}"))?;
     let pidfile = args.pidfile.as_ref().map(PidFile::create).transpose()?;
     let events = Events::new(chardevs.runtime());
+    let watchman = watchman::watch(chardevs.observe(), events.clone());
+    chardevs.runtime().spawn(watchman);
     let worker = Worker::new().map_err(|error| format!("cannot start: {error}"))?;
     let mut daemon = Daemon {
         worker,

@@ -23,8 +23,10 @@ pub mod options;
 pub mod qom;
 pub mod run;
 pub mod signals;
+mod stats;
 pub mod stop;
 mod viewing;
+mod watchman;
 
 pub use default::default_socket;
 pub use edge::Inherited;

@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -113,6 +114,7 @@ impl Monitor {
             events: shared.events.subscribe(),
             stopping: Box::pin(shared.stop.requested()),
             context: commands::Context {
+                hears: Arc::default(),
                 fds: Arc::new(NamedFds::new(shared.fdsets.clone())),
                 shared,
             },
@@ -132,11 +134,14 @@ impl Monitor {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..TURN {
-            let moved = self.poll_events(cx)
+            // Nothing is told before all input is read: a client may have left, and what it was to
+            // be told must not greet the next one.
+            let read = self.read_input(cx);
+            let moved = read
+                | (!read && self.poll_events(cx))
                 | self.poll_stop(cx)
                 | self.write_output(cx)
-                | self.poll_command(cx)
-                | self.read_input(cx);
+                | self.poll_command(cx);
             if self.stopped && self.session.output().is_empty() {
                 return Poll::Ready(());
             }
@@ -151,9 +156,15 @@ impl Monitor {
     fn poll_events(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
         while let Poll::Ready(event) = self.events.poll_next(cx) {
-            moved |= self.session.send_event(&event);
+            moved |= self.wants(&event) && self.session.send_event(&event);
         }
         moved
+    }
+
+    /// QEMU is silent about chardevs, and a client that reads one line for one command works with
+    /// it; so the events of our own are for clients that have asked for them.
+    fn wants(&self, event: &chardev_qmp::Event) -> bool {
+        !event.name.starts_with("X_CHARDEV_") || self.context.hears.load(Ordering::Relaxed)
     }
 
     /// Tells the client that the daemon ends; nothing is read or begun after that.
@@ -355,6 +366,7 @@ impl Monitor {
     }
 
     fn forget_client(&mut self) {
+        self.context.hears.store(false, Ordering::Relaxed);
         self.session.handle_disconnect();
         self.connected = false;
         self.running = None;

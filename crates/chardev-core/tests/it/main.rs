@@ -3,6 +3,7 @@
 mod change;
 mod many;
 mod net;
+mod notice;
 mod rig;
 mod sim;
 mod tap;

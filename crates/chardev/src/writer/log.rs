@@ -92,6 +92,10 @@ impl LogSink for FileLog {
         self.writer.watch();
     }
 
+    fn pending(&self) -> u64 {
+        self.writer.pending()
+    }
+
     fn begin_at(&mut self, offset: u64) {
         self.writer.shared.begin_at(offset);
     }

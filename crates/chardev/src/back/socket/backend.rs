@@ -461,6 +461,10 @@ impl Backend for SocketBackend {
         self.find_peer();
     }
 
+    fn peer(&self) -> Option<String> {
+        self.connection.as_ref()?.peer()
+    }
+
     fn poll_event(&mut self) -> Option<BackendEvent> {
         self.events.pop_front()
     }

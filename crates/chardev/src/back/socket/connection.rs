@@ -69,6 +69,17 @@ impl Connection {
         self.watch.arm(interest);
     }
 
+    /// Who the peer is: its address, or for a Unix socket the process that connected.
+    pub(super) fn peer(&self) -> Option<String> {
+        if self.unix {
+            let process = sockopt::socket_peercred(&self.fd).ok()?;
+            let (pid, uid) = (process.pid.as_raw_nonzero(), process.uid.as_raw());
+            return Some(format!("pid {pid}, uid {uid}"));
+        }
+        let peer = getpeername(&self.fd).ok().flatten()?;
+        Some(SocketAddr::try_from(peer).ok()?.to_string())
+    }
+
     /// Both ends of a TCP connection as QEMU writes them; nothing for a Unix socket.
     pub(super) fn tcp_name(&self, server: bool) -> Option<String> {
         let local = SocketAddr::try_from(getsockname(&self.fd).ok()?).ok()?;

@@ -1,0 +1,361 @@
+//! What happens to chardevs, for whoever watches over all of them: a monitor, metrics.
+//!
+//! Nobody stores a callback: an [`Observer`] has a queue and reads it. The queue is bounded. What
+//! has not been read yet is merged with what follows of its kind; one chardev can fill an eighth
+//! of the queue; and what had to be left out is counted. Drops are told once in an interval for
+//! each chardev and reason, with their sum.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::chardev::Chardev;
+use crate::registry::Registry;
+use crate::stats::{DropReason, Stats};
+
+/// The most notices that wait for one observer.
+const LIMIT: usize = 256;
+/// The most of them that are about one chardev.
+const LIMIT_EACH: usize = LIMIT / 8;
+/// How much time lies between two notices of drops of one chardev for one reason.
+const DROP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Something that happened to a chardev.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A peer is there.
+    Connected {
+        /// Who it is, where the kind can tell.
+        peer: Option<String>,
+    },
+    /// The peer is gone, or belongs to a back end that is being replaced.
+    Disconnected {
+        /// Who it was, where the kind could tell.
+        peer: Option<String>,
+    },
+    /// The back end was replaced; of several that were not read in time this is the last.
+    Changed {
+        /// The kind of the new back end.
+        kind: &'static str,
+        /// The new back end as `query-chardev` shows it.
+        filename: String,
+        /// The absolute output offset at which the new one took over.
+        offset: u64,
+        /// How many changes this notice stands for.
+        count: u64,
+    },
+    /// A replaced back end has delivered what it had accepted, or has given up.
+    Drained {
+        /// Bytes that its peer never took.
+        undelivered: u64,
+    },
+    /// Bytes were dropped.
+    Dropped {
+        /// Why.
+        reason: DropReason,
+        /// How many since the last notice.
+        bytes: u64,
+        /// How many altogether since the chardev was created.
+        total: u64,
+    },
+}
+
+impl Notice {
+    fn changes(&self) -> u64 {
+        match self {
+            Notice::Changed { count, .. } => *count,
+            _ => 0,
+        }
+    }
+}
+
+/// What [`Observer::poll`] brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// This happened to the chardev with this id.
+    Notice(String, Notice),
+    /// Notices were left out because they were not read in time: this many since the last report.
+    Lost(u64),
+    /// Nothing now. The waker is woken when there is; with a time, look again at that time too.
+    Nothing(Option<Duration>),
+}
+
+/// All observers of a registry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notices(Arc<Observers>);
+
+#[derive(Debug, Default)]
+struct Observers {
+    count: AtomicUsize,
+    queues: Mutex<Vec<Weak<Mutex<Queue>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<(String, Notice)>,
+    lost: u64,
+    /// When drops were told last.
+    told: Vec<(String, DropReason, Duration)>,
+    waker: Option<Waker>,
+}
+
+/// Reads what happens to all chardevs of a registry.
+#[derive(Debug)]
+pub struct Observer {
+    queue: Arc<Mutex<Queue>>,
+    notices: Notices,
+}
+
+/// What of a chardev has been told already.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    notices: Option<Notices>,
+    /// The peer that was told to be there, and its name.
+    peer: Option<Option<String>>,
+    dropped: [u64; DropReason::ALL.len()],
+}
+
+impl Notices {
+    fn push(&self, label: &str, notice: &Notice) -> Vec<Waker> {
+        let mut queues = lock(&self.0.queues);
+        queues.retain(|queue| queue.strong_count() > 0);
+        let queues = queues.iter().filter_map(Weak::upgrade);
+        queues
+            .filter_map(|queue| lock(&queue).push(label, notice.clone()))
+            .collect()
+    }
+
+    fn is_observed(&self) -> bool {
+        self.0.count.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Queue {
+    /// Takes a notice in; returns whom to wake.
+    fn push(&mut self, label: &str, notice: Notice) -> Option<Waker> {
+        if self.merge(label, &notice) {
+            return None;
+        }
+        let same = |(other, _): &&(String, Notice)| other == label;
+        let crowded = self.waiting.iter().filter(same).count() >= LIMIT_EACH;
+        if crowded || self.waiting.len() >= LIMIT {
+            // A drop that was not told would be a silent one.
+            let spare = |(other, notice): &(String, Notice)| {
+                (!crowded || other == label) && !matches!(notice, Notice::Dropped { .. })
+            };
+            let oldest = self.waiting.iter().position(spare);
+            self.waiting.remove(oldest.unwrap_or(0));
+            self.lost += 1;
+        }
+        self.waiting.push_back((label.to_owned(), notice));
+        self.waker.take()
+    }
+
+    /// Whether something that waits can stand for `notice` too.
+    fn merge(&mut self, label: &str, notice: &Notice) -> bool {
+        let own = self.waiting.iter_mut().rev();
+        for (_, waiting) in own.filter(|(other, _)| other == label) {
+            match (waiting, notice) {
+                (
+                    Notice::Dropped {
+                        reason: same,
+                        bytes: sum,
+                        total: all,
+                    },
+                    Notice::Dropped {
+                        reason,
+                        bytes,
+                        total,
+                    },
+                ) if same == reason => {
+                    *sum += bytes;
+                    *all = *total;
+                    return true;
+                }
+                (Notice::Drained { undelivered }, Notice::Drained { undelivered: more }) => {
+                    *undelivered += more;
+                    return true;
+                }
+                (waiting @ Notice::Changed { .. }, Notice::Changed { .. }) => {
+                    let earlier = waiting.changes();
+                    *waiting = notice.clone();
+                    if let Notice::Changed { count, .. } = waiting {
+                        *count += earlier;
+                    }
+                    return true;
+                }
+                // The changes before and after a peer came are two.
+                (
+                    Notice::Connected { .. } | Notice::Disconnected { .. },
+                    Notice::Changed { .. },
+                ) => return false,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    fn take(&mut self, now: Duration) -> Observed {
+        if self.lost > 0 {
+            return Observed::Lost(std::mem::take(&mut self.lost));
+        }
+        self.told.retain(|(_, _, at)| now < *at + DROP_INTERVAL);
+        let mut due: Option<Duration> = None;
+        for index in 0..self.waiting.len() {
+            let (label, notice) = &self.waiting[index];
+            if let Notice::Dropped { reason, .. } = notice {
+                let same = |(told, why, _): &&(String, DropReason, Duration)| {
+                    told == label && why == reason
+                };
+                if let Some((_, _, at)) = self.told.iter().find(same) {
+                    let at = *at + DROP_INTERVAL;
+                    due = Some(due.map_or(at, |due| due.min(at)));
+                    continue;
+                }
+                // More chardevs than this drop at once only where nobody reads the notices anyway.
+                if self.told.len() < LIMIT {
+                    self.told.push((label.clone(), *reason, now));
+                }
+            }
+            if let Some((label, notice)) = self.waiting.remove(index) {
+                return Observed::Notice(label, notice);
+            }
+        }
+        Observed::Nothing(due)
+    }
+}
+
+impl Observer {
+    pub(crate) fn new(notices: &Notices) -> Self {
+        let queue = Arc::<Mutex<Queue>>::default();
+        lock(&notices.0.queues).push(Arc::downgrade(&queue));
+        notices.0.count.fetch_add(1, Ordering::Relaxed);
+        Observer {
+            queue,
+            notices: notices.clone(),
+        }
+    }
+
+    /// What happened next; never waits. `now` is counted from any fixed moment.
+    pub fn poll(&mut self, waker: &Waker, now: Duration) -> Observed {
+        let mut queue = lock(&self.queue);
+        let observed = queue.take(now);
+        if matches!(observed, Observed::Nothing(_)) {
+            queue.waker = Some(waker.clone());
+        }
+        observed
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.notices.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Registry {
+    /// Watches over all chardevs from now on.
+    pub fn observe(&self) -> Observer {
+        Observer::new(&self.notices)
+    }
+}
+
+impl Chardev {
+    /// It has become one of a registry's chardevs.
+    pub(crate) fn join(&mut self, notices: &Notices) {
+        self.told.notices = Some(notices.clone());
+        self.told.dropped = dropped(&self.stats);
+        self.tell_peer();
+    }
+
+    /// A peer has come. One that was not told to have gone has been replaced.
+    pub(crate) fn tell_connected(&mut self) {
+        let peer = self.backend.peer();
+        if self.told.peer.as_ref() == Some(&peer) && peer.is_some() {
+            return;
+        }
+        self.tell_disconnected();
+        self.told.peer = Some(peer.clone());
+        self.tell(Notice::Connected { peer });
+    }
+
+    /// The peer is gone.
+    pub(crate) fn tell_disconnected(&mut self) {
+        if let Some(peer) = self.told.peer.take() {
+            self.tell(Notice::Disconnected { peer });
+        }
+    }
+
+    /// Another back end is in the slot.
+    pub(crate) fn tell_changed(&mut self) {
+        if self.told.peer.is_some() && self.told.peer != self.present_peer() {
+            self.tell_disconnected();
+        }
+        self.tell(Notice::Changed {
+            kind: self.backend.kind(),
+            filename: self.backend.filename(),
+            offset: self.stats.output_accepted,
+            count: 1,
+        });
+        self.tell_peer();
+    }
+
+    /// A replaced back end has come to its end.
+    pub(crate) fn tell_drained(&mut self, undelivered: u64) {
+        self.tell(Notice::Drained { undelivered });
+    }
+
+    /// Looks whether anything was dropped since the last look.
+    pub(crate) fn tell_dropped(&mut self) {
+        let observed = self.told.notices.as_ref().is_some_and(Notices::is_observed);
+        if !observed {
+            return;
+        }
+        let now = dropped(&self.stats);
+        if now == self.told.dropped {
+            return;
+        }
+        let before = std::mem::replace(&mut self.told.dropped, now);
+        for ((reason, before), total) in DropReason::ALL.into_iter().zip(before).zip(now) {
+            if total > before {
+                self.tell(Notice::Dropped {
+                    reason,
+                    bytes: total - before,
+                    total,
+                });
+            }
+        }
+    }
+
+    /// The name of the peer that is there, where the kind can tell that one is.
+    pub fn peer(&self) -> Option<String> {
+        self.present_peer().flatten()
+    }
+
+    fn present_peer(&self) -> Option<Option<String>> {
+        let peer = self.backend.peer().filter(|_| self.backend.is_open());
+        peer.map(Some)
+    }
+
+    fn tell_peer(&mut self) {
+        if self.present_peer().is_some() {
+            self.tell_connected();
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        if let Some(notices) = self.told.notices.as_ref().filter(|all| all.is_observed()) {
+            self.wakes.extend(notices.push(&self.label, &notice));
+        }
+    }
+}
+
+fn dropped(stats: &Stats) -> [u64; DropReason::ALL.len()] {
+    DropReason::ALL.map(|reason| stats.dropped(reason))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,185 @@
+//! What an observer is told of all chardevs, in which order, and how little it can be made to hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chardev_core::{
+    BackendId, Change, ChardevRef, DropReason, FrontEnd, Notice, Observed, Observer, Old, Ready,
+    Registry,
+};
+
+use crate::rig::{Peer, Woken};
+
+struct Watched {
+    registry: Registry,
+    observer: Observer,
+    woken: Arc<Woken>,
+    waker: std::task::Waker,
+    now: Duration,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let registry = Registry::default();
+        let observer = registry.observe();
+        let (woken, waker) = Woken::new();
+        Watched {
+            registry,
+            observer,
+            woken,
+            waker,
+            now: Duration::ZERO,
+        }
+    }
+
+    fn chardev(&self, id: &str, peer: &Peer) -> ChardevRef {
+        let backend = peer.backend();
+        let closed = chardev_core::Closed::Discard;
+        let chardev = ChardevRef::new(id, BackendId(1), backend, closed, None);
+        self.registry.reserve(id).unwrap().fill(chardev.clone());
+        chardev
+    }
+
+    fn poll(&mut self) -> Observed {
+        self.observer.poll(&self.waker, self.now)
+    }
+
+    /// Everything that can be read now, one word each.
+    fn all(&mut self) -> String {
+        let mut words = Vec::new();
+        loop {
+            words.push(match self.poll() {
+                Observed::Nothing(_) => return words.join(" "),
+                Observed::Lost(count) => format!("lost:{count}"),
+                Observed::Notice(id, notice) => match notice {
+                    Notice::Connected { .. } => format!("{id}:in"),
+                    Notice::Disconnected { .. } => format!("{id}:out"),
+                    Notice::Changed { offset, count, .. } => format!("{id}:{count}x@{offset}"),
+                    Notice::Drained { undelivered } => format!("{id}:drained-{undelivered}"),
+                    Notice::Dropped {
+                        reason,
+                        bytes,
+                        total,
+                    } => format!("{id}:{}-{bytes}/{total}", reason.as_str()),
+                },
+            });
+        }
+    }
+}
+
+fn kick(chardev: &ChardevRef, id: u64) {
+    chardev.with(|chardev| chardev.handle_ready(BackendId(id), Ready::empty()));
+}
+
+fn change(chardev: &ChardevRef, id: u64, new: &Peer) {
+    let change = Change::begin(chardev).unwrap();
+    let mut new = new.as_new(id);
+    let offer = change.offer(&mut new).unwrap();
+    for mut drainer in change.commit(offer, new, Old::Retire).unwrap() {
+        drainer.poll(Duration::ZERO);
+    }
+}
+
+#[test]
+fn comings_goings_and_changes_are_told_in_order() {
+    let mut watched = Watched::new();
+    let (old, new) = (Peer::new(false, 99), Peer::new(false, 99));
+    let chardev = watched.chardev("con0", &old);
+    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    assert_eq!(watched.all(), "");
+    old.open();
+    kick(&chardev, 1);
+    assert!(watched.woken.take());
+    front.write(b"four");
+    change(&chardev, 2, &new);
+    new.open();
+    kick(&chardev, 2);
+    new.close();
+    kick(&chardev, 2);
+    let told = "con0:in con0:out con0:1x@4 con0:drained-0 con0:in con0:out";
+    assert_eq!(watched.all(), told);
+    drop(front);
+    watched.registry.remove("con0").unwrap();
+    assert_eq!(watched.all(), "");
+}
+
+#[test]
+fn drops_are_told_once_in_a_second_for_each_reason_with_their_sum() {
+    let mut watched = Watched::new();
+    let nobody = Peer::new(false, 0);
+    let chardev = watched.chardev("con0", &nobody);
+    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    front.write(b"one");
+    assert_eq!(watched.all(), "con0:discarded-3/3");
+    front.write(b"four");
+    front.write(b"seven");
+    let due = Duration::from_secs(1);
+    assert_eq!(watched.poll(), Observed::Nothing(Some(due)));
+    watched.now = due - Duration::from_nanos(1);
+    assert_eq!(watched.all(), "");
+    watched.now = due;
+    let expected = Notice::Dropped {
+        reason: DropReason::Discarded,
+        bytes: 9,
+        total: 12,
+    };
+    assert_eq!(
+        watched.poll(),
+        Observed::Notice("con0".to_owned(), expected)
+    );
+    assert_eq!(watched.poll(), Observed::Nothing(None));
+}
+
+#[test]
+fn what_nobody_reads_is_merged_bounded_and_counted() {
+    let mut watched = Watched::new();
+    let (busy, calm) = (Peer::new(false, 0), Peer::new(false, 0));
+    let chardev = watched.chardev("busy", &busy);
+    let other = watched.chardev("calm", &calm);
+    calm.open();
+    kick(&other, 1);
+    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    for _ in 0..1000 {
+        front.write(b"x");
+        busy.open();
+        kick(&chardev, 1);
+        busy.close();
+        kick(&chardev, 1);
+    }
+    for id in 2..1002 {
+        change(&chardev, id, &Peer::new(false, 0));
+    }
+    let all = watched.all();
+    let words: Vec<&str> = all.split(' ').collect();
+    // One chardev has an eighth of the queue, and the other's notice is still there.
+    assert!(words.len() <= 34, "{all}");
+    assert!(
+        words[0].starts_with("lost:") && words[1] == "calm:in",
+        "{all}"
+    );
+    assert!(all.contains("busy:in busy:out"), "{all}");
+    assert!(all.contains("busy:discarded-1000/1000"), "{all}");
+    assert!(all.ends_with("busy:1000x@1000 busy:drained-0"), "{all}");
+    let lost: usize = words[0][5..].parse().unwrap();
+    assert!(lost > 1900, "{lost}");
+
+    // Nobody observes: nothing is kept.
+    drop(watched.observer);
+    watched.observer = watched.registry.observe();
+    front.write(b"y");
+    assert_eq!(watched.all(), "busy:discarded-1/1001");
+}
+
+#[test]
+fn each_observer_is_told_everything() {
+    let mut watched = Watched::new();
+    let mut second = watched.registry.observe();
+    let peer = Peer::new(false, 0);
+    let chardev = watched.chardev("con0", &peer);
+    peer.open();
+    kick(&chardev, 1);
+    assert_eq!(watched.all(), "con0:in");
+    let connected = Notice::Connected { peer: None };
+    let told = second.poll(&watched.waker, Duration::ZERO);
+    assert_eq!(told, Observed::Notice("con0".to_owned(), connected));
+}

@@ -1,0 +1,54 @@
+//! What `x-query-chardev-stats` says of a chardev.
+
+use std::time::Duration;
+
+use chardev::{Details, DropReason, Info};
+use chardev_qapi::Object;
+
+/// One element of the answer.
+pub(crate) fn describe(info: &Info, details: &Details) -> Object {
+    let stats = &details.stats;
+    let mut described = Object::new()
+        .with("label", info.label.as_str())
+        .with("kind", info.kind)
+        .with("open", info.open)
+        .with("frontend-open", info.frontend_open)
+        .with("output-accepted", stats.output_accepted)
+        .with("output-delivered", stats.output_delivered)
+        .with("output-discarded", stats.output_discarded)
+        .with("output-dropped", stats.output_dropped)
+        .with("output-overwritten", stats.output_overwritten)
+        .with("output-undrained", stats.output_undrained)
+        .with("input-delivered", stats.input_delivered)
+        .with("input-late", stats.input_late)
+        .with("input-overflowed", stats.input_overflowed)
+        .with("changes", stats.changes)
+        .with("changes-failed", stats.changes_failed)
+        .with("viewers", details.viewers as u64)
+        .with("output-offset", stats.output_accepted)
+        .with("output-oldest", details.oldest_kept)
+        .with("input-offset", stats.input_delivered)
+        .with("output-pending", details.output_pending)
+        .with("input-pending", details.input_pending)
+        .with("log-pending", details.log_pending);
+    let mut dropped = Object::new();
+    for reason in DropReason::ALL {
+        dropped.insert(reason.as_str(), stats.dropped(reason));
+    }
+    described.insert("dropped", dropped);
+    if let Some(unread) = details.ring_unread {
+        described.insert("ring-unread", unread);
+    }
+    if let Some(peer) = &details.peer {
+        described.insert("peer", peer.as_str());
+    }
+    if let Some(times) = &details.change_times {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let times = Object::new()
+            .with("last-us", micros(times.last))
+            .with("p50-us", micros(times.p50))
+            .with("p99-us", micros(times.p99));
+        described.insert("change-times", times);
+    }
+    described
+}

@@ -1,0 +1,84 @@
+//! Tells the monitors what happens to the chardevs.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Instant;
+
+use chardev::{Notice, Observed, Observer};
+use chardev_qapi::Object;
+use tokio::time::Sleep;
+
+use crate::events::Events;
+
+/// Tells `events` what `observer` sees, for as long as the runtime runs.
+pub(crate) async fn watch(mut observer: Observer, events: Events) {
+    let began = Instant::now();
+    loop {
+        match next(&mut observer, began).await {
+            Observed::Notice(id, notice) => {
+                let (name, data) = describe(Object::new().with("id", id), notice);
+                events.emit(name, Some(data.into()));
+            }
+            Observed::Lost(count) => {
+                tracing::debug!("{count} events of chardevs came too fast and were left out");
+            }
+            Observed::Nothing(_) => {}
+        }
+    }
+}
+
+async fn next(observer: &mut Observer, began: Instant) -> Observed {
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(move |cx| {
+        loop {
+            let due = match observer.poll(cx.waker(), began.elapsed()) {
+                Observed::Nothing(None) => return Poll::Pending,
+                Observed::Nothing(Some(due)) => due,
+                observed => return Poll::Ready(observed),
+            };
+            let pause = due.saturating_sub(began.elapsed());
+            let timer = timer.insert(Box::pin(tokio::time::sleep(pause)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
+
+/// The event's name, and `data` with what it says.
+fn describe(data: Object, notice: Notice) -> (&'static str, Object) {
+    let with_peer = |data: Object, peer: Option<String>| match peer {
+        Some(peer) => data.with("peer", peer),
+        None => data,
+    };
+    match notice {
+        Notice::Connected { peer } => ("X_CHARDEV_CONNECTED", with_peer(data, peer)),
+        Notice::Disconnected { peer } => ("X_CHARDEV_DISCONNECTED", with_peer(data, peer)),
+        Notice::Changed {
+            kind,
+            filename,
+            offset,
+            count,
+        } => {
+            let data = data.with("kind", kind).with("filename", filename);
+            let data = data.with("offset", offset).with("count", count);
+            ("X_CHARDEV_CHANGED", data)
+        }
+        Notice::Drained { undelivered } => {
+            ("X_CHARDEV_DRAINED", data.with("undelivered", undelivered))
+        }
+        Notice::Dropped {
+            reason,
+            bytes,
+            total,
+        } => {
+            let data = data.with("reason", reason.as_str());
+            (
+                "X_CHARDEV_DROPPED",
+                data.with("bytes", bytes).with("total", total),
+            )
+        }
+    }
+}
