@@ -6,6 +6,7 @@ mod ci;
 mod fuzz;
 mod guarantees;
 mod interop;
+mod model;
 mod qmp;
 mod server;
 mod sh;
@@ -35,6 +36,8 @@ enum Task {
     Interop(interop::Args),
     /// Fuzz for a while, or replay the fuzz bodies on stable; it says which
     Fuzz(fuzz::Args),
+    /// Run the core's threads in thousands of orders
+    Model,
     /// Walk every change in every state of the old peer, and the same changes in QEMU
     Guarantees(guarantees::Args),
     /// Measure beside an installed QEMU and socat
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Interop(args) => interop::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Model => model::run(),
         Task::Guarantees(args) => guarantees::run(&args),
         Task::Bench(args) => bench::run(&args),
     };

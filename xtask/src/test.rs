@@ -25,7 +25,8 @@ pub(crate) fn run() -> Result {
             .env("CHARDEV_ROUNDS", "80"),
     );
     say_what_did_not_run();
-    rest.and(docs)
+    let model = crate::model::run();
+    rest.and(docs).and(model)
 }
 
 /// What the tests of microvm boot; each of them would build it otherwise, and wait for the others.

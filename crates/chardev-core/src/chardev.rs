@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::notice::Told;
 use crate::policy::{Closed, Policy, PolicyChange};
 use crate::ringbuf::RingBuffer;
 use crate::stats::Stats;
+use crate::sync::Mutex;
 use crate::tap::Tap;
 use crate::times::{ChangeTimes, Times};
 

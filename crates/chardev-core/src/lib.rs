@@ -40,6 +40,7 @@ mod registry;
 mod ringbuf;
 pub mod spec;
 mod stats;
+mod sync;
 mod tap;
 mod times;
 
