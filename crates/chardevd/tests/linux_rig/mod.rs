@@ -19,7 +19,7 @@ pub(crate) fn files() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let dir = match std::env::var_os("CHARDEV_GUEST_DIR") {
         Some(dir) => root.join(dir),
-        None => root.join("target/guest"),
+        None => root.join("target/linux"),
     };
     let built = Command::new(root.join("tests/guest/build"))
         .arg(&dir)

@@ -1,0 +1,194 @@
+#!/usr/bin/python3
+"""Measures guest-to-host throughput of virtio console ports: ours over vhost-user beside QEMU's own and,
+where it is installed, vhost-device-console's; one QEMU, one guest, one reader, in turn.
+
+usage: tests/guest/throughput.py GUEST_DIR CHARDEVD [VHOST_DEVICE_CONSOLE]
+Prints a table in Markdown, MB/s, the median of the rounds and all of them.
+"""
+
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROUNDS = 5
+CONSOLE_MIB = 8
+CHANNEL_MIB = 256
+LIMIT = 60
+SILENCE = 1
+
+
+class Guest:
+    """A shell in the guest, on a serial port of QEMU's own."""
+
+    def __init__(self, listener):
+        listener.settimeout(LIMIT)
+        connection, _ = listener.accept()
+        connection.settimeout(LIMIT)
+        self.file = connection.makefile("rw")
+        self.answer()
+
+    def answer(self):
+        said = []
+        for line in self.file:
+            if line.startswith("=== "):
+                return "".join(said), line.split()[1]
+            said.append(line)
+        raise EOFError("the guest has gone: " + "".join(said))
+
+    def run(self, command):
+        self.file.write(command + "\n")
+        self.file.flush()
+        said, status = self.answer()
+        if status != "0":
+            raise RuntimeError(f"{command}: {status}: {said}")
+        return said
+
+
+class Reader(threading.Thread):
+    """Counts what comes out of a socket."""
+
+    def __init__(self, connection):
+        super().__init__(daemon=True)
+        self.connection, self.received, self.last = connection, 0, time.monotonic()
+        self.start()
+
+    def run(self):
+        buffer = bytearray(1 << 20)
+        while count := self.connection.recv_into(buffer):
+            self.received += count
+            self.last = time.monotonic()
+
+
+def connect(address):
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    end = time.monotonic() + LIMIT
+    while True:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.connect(address)
+            return connection
+        except OSError:
+            connection.close()
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+def measure(guest, device, reader, mib):
+    """MB/s until the last byte has come, and how many never came: QEMU's console drops."""
+    before, began = reader.received, time.monotonic()
+    guest.run(f"numbers pour {device} {mib}")
+    poured = time.monotonic()
+    total = mib << 20
+    while reader.received - before < total and time.monotonic() - max(reader.last, poured) < SILENCE:
+        time.sleep(0.001)
+    came = reader.received - before
+    return came / (reader.last - began) / 1e6, total - came
+
+
+def qemu(guest_dir, run):
+    tree = f"{guest_dir}/qemu11/usr"
+    libraries = f"{tree}/lib/x86_64-linux-gnu"
+    environment = dict(os.environ, QEMU_MODULE_DIR=f"{libraries}/qemu")
+    # fmt: off
+    command = [
+        f"{tree}/lib64/ld-linux-x86-64.so.2", "--library-path", libraries, f"{tree}/bin/qemu-system-x86_64",
+        "-L", f"{tree}/share/qemu", "-L", f"{tree}/share/seabios",
+        "-M", "q35,accel=tcg,memory-backend=mem0", "-m", "256", "-smp", "1", "-nodefaults", "-display", "none",
+        "-object", "memory-backend-memfd,id=mem0,size=256M,share=on",
+        "-kernel", f"{guest_dir}/vmlinux", "-initrd", f"{guest_dir}/initrd.gz",
+        "-append", "console=ttyS0 quiet loglevel=1",
+        "-chardev", f"socket,id=shell,path={run}/shell", "-serial", "chardev:shell",
+        # The order of the devices is the order of their names in the guest.
+        "-chardev", f"socket,id=ours,path={run}/ours",
+        "-device", "vhost-user-test-device-pci,virtio-id=3,num_vqs=8,config_size=12,chardev=ours,addr=4",
+        "-chardev", f"socket,id=qc,path={run}/qemu-console,server=on,wait=off",
+        "-chardev", f"socket,id=qp,path={run}/qemu-channel,server=on,wait=off",
+        "-device", "virtio-serial-pci,id=bus,max_ports=3,addr=5",
+        "-device", "virtconsole,bus=bus.0,chardev=qc", "-device", "virtserialport,bus=bus.0,chardev=qp,name=q",
+    ]
+    # fmt: on
+    if os.path.exists(f"{run}/theirs0"):
+        command += ["-chardev", f"socket,id=theirs,path={run}/theirs0"]
+        command += ["-device", "vhost-user-test-device-pci,virtio-id=3,num_vqs=4,config_size=12,chardev=theirs,addr=6"]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+
+
+def wait_for(path):
+    end = time.monotonic() + LIMIT
+    while not os.path.exists(path):
+        if time.monotonic() > end:
+            raise RuntimeError(f"{path} does not appear")
+        time.sleep(0.02)
+
+
+def main():
+    if len(sys.argv) not in (3, 4):
+        sys.exit(__doc__)
+    guest_dir, chardevd = sys.argv[1:3]
+    theirs = sys.argv[3] if len(sys.argv) == 4 else None
+    processes = []
+    with tempfile.TemporaryDirectory() as run:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(f"{run}/shell")
+        listener.listen(1)
+        # fmt: off
+        ours = [
+            chardevd,
+            "--chardev", f"socket,id=c,path={run}/our-console,server=on,wait=off",
+            "--chardev", f"socket,id=p,path={run}/our-channel,server=on,wait=off",
+            "--device", f"vhost-user-console,id=v,chardev=c,max-ports=3,socket={run}/ours",
+            "--device", "virtserialport,bus=v,chardev=p,name=o",
+        ]
+        # fmt: on
+        try:
+            processes.append(subprocess.Popen(ours, stdin=subprocess.DEVNULL))
+            wait_for(f"{run}/ours")
+            if theirs:
+                command = [theirs, f"--socket-path={run}/theirs", "--socket-count=1", "--tcp-port=23450"]
+                command += ["--backend=network", "--max-queue-size=256"]
+                processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+                wait_for(f"{run}/theirs0")
+            processes.append(qemu(guest_dir, run))
+            report(Guest(listener), run, bool(theirs))
+        finally:
+            for process in reversed(processes):
+                process.kill()
+                process.wait()
+
+
+def report(guest, run, theirs):
+    # Every port says in sysfs which PCI device it belongs to; consoles are numbered in that order.
+    rows = [
+        ("chardevd, generic port", "/dev/vport0p1", f"{run}/our-channel", CHANNEL_MIB),
+        ("QEMU's virtserialport", "/dev/vport1p1", f"{run}/qemu-channel", CHANNEL_MIB),
+        ("chardevd, console", "/dev/hvc0", f"{run}/our-console", CONSOLE_MIB),
+        ("QEMU's virtconsole", "/dev/hvc1", f"{run}/qemu-console", CONSOLE_MIB),
+    ]
+    if theirs:
+        rows.append(("vhost-device-console", "/dev/hvc2", ("127.0.0.1", 23450), CONSOLE_MIB))
+    results = {}
+    readers = {}
+    for name, device, address, _ in rows:
+        readers[name] = Reader(connect(address))
+        if "hvc" in device:
+            guest.run(f"exec 5<>{device}; stty -F {device} raw -echo -opost")
+            guest.run(f"while sleep 1000; do :; done <{device} &")
+    for _ in range(ROUNDS):
+        for name, device, _, mib in rows:
+            results.setdefault(name, []).append(measure(guest, device, readers[name], mib))
+    print(f"QEMU: {guest.run('uname -r').strip()} guest under TCG, {CHANNEL_MIB} MiB a generic port, {CONSOLE_MIB} MiB a console\n")
+    print("| port | median MB/s | rounds | bytes dropped |\n| --- | --: | --- | --: |")
+    for name, values in results.items():
+        speeds = [speed for speed, _ in values]
+        shown = " ".join(f"{speed:.0f}" if speed > 100 else f"{speed:.1f}" for speed in speeds)
+        print(f"| {name} | {statistics.median(speeds):.1f} | {shown} | {sum(lost for _, lost in values)} |")
+
+
+if __name__ == "__main__":
+    main()
