@@ -41,9 +41,11 @@ class Guest:
         raise EOFError("the guest has gone: " + "".join(said))
 
     def run(self, command):
-        self.file.write(command + "\n")
-        self.file.flush()
-        said, status = self.answer()
+        status = "again"
+        while status == "again":
+            self.file.write(f"{len(command)} {command}\n")
+            self.file.flush()
+            said, status = self.answer()
         if status != "0":
             raise RuntimeError(f"{command}: {status}: {said}")
         return said

@@ -120,13 +120,20 @@ impl Guest {
 
     /// Runs a command; what it printed, and its status.
     pub(crate) fn try_run(&mut self, command: &str) -> (String, String) {
-        self.send(command);
-        self.answer()
+        for _ in 0..5 {
+            self.send(command);
+            let (said, status) = self.answer();
+            if status != "again" {
+                return (said, status);
+            }
+            eprintln!("a part of {command:?} was lost on the way to the guest's shell");
+        }
+        panic!("{command:?} does not reach the guest's shell");
     }
 
     /// Sends a line to the shell.
     pub(crate) fn send(&mut self, command: &str) {
-        let line = format!("{command}\n");
+        let line = format!("{} {command}\n", command.len());
         self.shell.get_mut().write_all(line.as_bytes()).unwrap();
     }
 
