@@ -153,7 +153,7 @@ def main():
             wait_for(f"{run}/ours")
             if theirs:
                 command = [theirs, f"--socket-path={run}/theirs", "--socket-count=1", "--tcp-port=23450"]
-                command += ["--backend=network", "--max-queue-size=256"]
+                command += ["--backend=network"]
                 processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
                 wait_for(f"{run}/theirs0")
             processes.append(qemu(guest_dir, run))

@@ -1,9 +1,10 @@
 //! guest → [front: virtio-console over vhost-user] → chardev → back → host: one connection's rings.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use chardev::front::virtio_console::{CONTROL_OUT, FEATURES, Rings, VirtioConsole};
+use chardev::front::virtio_console::{CONTROL_OUT, F_MULTIPORT, FEATURES, Rings, VirtioConsole};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::{VhostUserBackend, VringMutex, VringT};
 use virtio_queue::{Queue, QueueT};
@@ -28,6 +29,9 @@ pub(crate) struct Connection {
     memory: Memory,
     /// Known from the first event on.
     vrings: OnceLock<Vec<VringMutex>>,
+    features: AtomicU64,
+    /// The queues were started and nobody has looked yet by which driver.
+    fresh: AtomicBool,
 }
 
 impl Connection {
@@ -38,6 +42,8 @@ impl Connection {
             queues,
             memory,
             vrings: OnceLock::new(),
+            features: AtomicU64::new(0),
+            fresh: AtomicBool::new(true),
         }
     }
 
@@ -59,6 +65,30 @@ impl Connection {
             let mut rings = Stopped(self.rings(vrings));
             lock(&self.console).stop_queue(index, &mut rings);
         }
+    }
+
+    /// Finds out whose queues these are: a driver's that begins, which will say what it has open, or
+    /// one's that has run for long, maybe with a process that is no more. `false` if it is too early.
+    fn meet_driver(&self, console: &mut VirtioConsole, rings: &mut Vrings<'_>) -> bool {
+        let features = self.features.load(Ordering::Relaxed);
+        if features & F_MULTIPORT == 0 {
+            return true;
+        }
+        // The queue's own start is an event, too.
+        let Some(heard) = rings.with(CONTROL_OUT, |queue, _| queue.next_avail()) else {
+            return false;
+        };
+        self.fresh.store(false, Ordering::Relaxed);
+        if heard == 0 {
+            console.reset();
+            console.set_driver_features(features);
+        } else {
+            console.resume();
+        }
+        for queue in 0..self.queues {
+            console.queue_kicked(queue, rings);
+        }
+        true
     }
 
     fn rings<'a>(&self, vrings: &'a [VringMutex]) -> Vrings<'a> {
@@ -86,6 +116,7 @@ impl VhostUserBackend for Connection {
     }
 
     fn acked_features(&self, features: u64) {
+        self.features.store(features, Ordering::Relaxed);
         lock(&self.console).set_driver_features(features);
     }
 
@@ -131,6 +162,7 @@ impl VhostUserBackend for Connection {
     }
 
     fn stop_vring(&self, index: u32) -> io::Result<()> {
+        self.fresh.store(true, Ordering::Relaxed);
         self.stop(index as usize);
         Ok(())
     }
@@ -146,10 +178,8 @@ impl VhostUserBackend for Connection {
         let vrings = self.vrings.get_or_init(|| vrings.to_vec());
         let mut rings = self.rings(vrings);
         let mut console = lock(&self.console);
-        // A driver's messages were answered by a process that is no more.
-        let taken_over = rings.with(CONTROL_OUT, |queue, _| queue.next_avail() != 0);
-        if taken_over == Some(true) {
-            console.resume();
+        if self.fresh.load(Ordering::Relaxed) && !self.meet_driver(&mut console, &mut rings) {
+            return Ok(());
         }
         if u64::from(event) == self.news() {
             console.handle_news(&mut rings);

@@ -63,7 +63,7 @@ fn a_new_device_process_goes_on_where_the_rings_stand() {
             }
         };
         // Chains larger than what the peer's kernel takes, so that the first is taken in part.
-        for _ in 0..3 {
+        for _ in 0..2 {
             let block = written..written + 60_000;
             let block: Vec<u8> = block.flat_map(u32::to_le_bytes).collect();
             written += 60_000;
@@ -108,6 +108,25 @@ fn a_reset_and_another_vmm_find_the_peer_connected() {
             vmm.start_queues(false);
         }
     }
+    device.stop();
+}
+
+/// What is typed while a guest starts again is for the next one, which has to open the port first.
+#[test]
+fn input_waits_for_the_driver_that_begins() {
+    let (device, mut peer) = Device::start();
+    let mut vmm = Vmm::connect(&device);
+    vmm.start_driver();
+    vmm.stop_queues();
+    vmm.start_queues(false);
+    peer.write_all(b"early").unwrap();
+    // A driver offers room before anybody opens the port.
+    vmm.post(INPUT, DATA + 0x8000, 64);
+    vmm.write(OUTPUT, b"boot");
+    vmm.used(OUTPUT);
+    assert_eq!(vmm.driver[INPUT].take(&vmm.memory), None);
+    vmm.start_driver();
+    assert_eq!(vmm.used(INPUT).1, 5);
     device.stop();
 }
 

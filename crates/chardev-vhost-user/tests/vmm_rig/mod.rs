@@ -83,7 +83,7 @@ impl Device {
         self.server.stop();
         self.running.join().unwrap().unwrap();
         drop(self.server);
-        let rest = self.chardevs.shut_down(Duration::from_secs(5));
+        let rest = self.chardevs.shut_down(Duration::from_secs(2));
         self.chardevs.block_on(rest);
     }
 }

@@ -53,7 +53,8 @@ pub const CONSOLE_BUFFER: usize = 1 << 20;
 pub const CONFIG_SIZE: usize = 12;
 
 const F_SIZE: u64 = 1 << 0;
-const F_MULTIPORT: u64 = 1 << 1;
+/// The feature that a driver takes control messages, so that there can be more ports than one.
+pub const F_MULTIPORT: u64 = 1 << 1;
 const F_EMERG_WRITE: u64 = 1 << 2;
 const F_INDIRECT_DESC: u64 = 1 << 28;
 const F_EVENT_IDX: u64 = 1 << 29;
