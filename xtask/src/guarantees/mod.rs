@@ -41,16 +41,24 @@ pub(crate) fn run(args: &Args) -> Result {
     let version = sh::output(std::process::Command::new(&qemu).arg("--version"))?;
     let mut text = format!(
         "{CHANGES} changes in each cell, {}: bytes missing in all / times silent for good.\n\n\
-         | old peer, old → new | QEMU | chardevd |\n| --- | --: | --: |\n",
+         | old peer, old → new | QEMU | QEMU on chardevd | chardevd |\n| --- | --: | --: | --: |\n",
         version.lines().next().unwrap_or("QEMU")
     );
+    let programs = [
+        Session::Qemu(qemu.clone()),
+        Session::Both {
+            chardevd: chardevd.clone(),
+            qemu,
+        },
+        Session::Chardevd(chardevd),
+    ];
     for state in [State::Reads, State::Stalled] {
         for old in Kind::ALL.into_iter().filter(|kind| state.can_be(*kind)) {
             for new in Kind::ALL {
                 eprintln!("xtask: {} {} to {}", state.name(), old.name(), new.name());
                 let mut row = format!("| {}, {} → {} |", state.name(), old.name(), new.name());
-                for program in [Session::qemu(&qemu), Session::chardevd(&chardevd)] {
-                    let loss = session::measure(&program, state, (old, new), CHANGES)?;
+                for program in &programs {
+                    let loss = session::measure(program, state, (old, new), CHANGES)?;
                     row += &format!(" {} / {} |", loss.bytes, loss.silences);
                 }
                 text += &row;

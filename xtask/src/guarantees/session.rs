@@ -72,57 +72,87 @@ pub(crate) struct Loss {
     pub(crate) silences: usize,
 }
 
-/// Which server, and whether its back ends can hold output until somebody is there.
-pub(crate) struct Session {
-    program: PathBuf,
-    holds: bool,
+/// Who changes the back ends, and what prints into them.
+pub(crate) enum Session {
+    /// QEMU changes those of its own guest's serial port.
+    Qemu(PathBuf),
+    /// The daemon changes those of a program.
+    Chardevd(PathBuf),
+    /// The daemon changes those that the serial port of QEMU's guest is coupled with by a socket.
+    Both {
+        /// The daemon's program.
+        chardevd: PathBuf,
+        /// QEMU's program.
+        qemu: PathBuf,
+    },
 }
 
 impl Session {
-    pub(crate) fn qemu(program: &Path) -> Self {
-        Session {
-            program: program.to_owned(),
-            holds: false,
-        }
+    /// Whether back ends can hold output until somebody is there.
+    fn holds(&self) -> bool {
+        !matches!(self, Session::Qemu(_))
     }
 
-    pub(crate) fn chardevd(program: &Path) -> Self {
-        Session {
-            program: program.to_owned(),
-            holds: true,
-        }
-    }
-
+    /// The server that makes the changes.
     fn command(&self, dir: &Path) -> Result<Command> {
-        let mut command = Command::new(&self.program);
+        let (Session::Qemu(program)
+        | Session::Chardevd(program)
+        | Session::Both {
+            chardevd: program, ..
+        }) = self;
+        let mut command = Command::new(program);
         command.stderr(std::process::Stdio::null());
         command.arg("-qmp");
         command.arg(format!("unix:{}/qmp,server=on,wait=off", dir.display()));
         command.arg("-chardev");
-        if self.holds {
-            command.arg("ringbuf,id=c0,size=65536,x-closed=hold");
-            command.args([
-                "-device",
-                "exec,chardev=c0,command=exec seq -f %010.0f 0 4000000000",
-            ]);
-        } else {
-            command.arg("ringbuf,id=c0,size=65536");
-            let image = dir.join("boot.img");
-            guest::write_image(&image)?;
-            command.args([
-                "-nodefaults",
-                "-display",
-                "none",
-                "-M",
-                "pc",
-                "-accel",
-                "tcg",
-            ]);
-            command.args(["-serial", "chardev:c0", "-drive"]);
-            command.arg(format!("file={},format=raw,if=floppy", image.display()));
+        match self {
+            Session::Qemu(_) => {
+                command.arg("ringbuf,id=c0,size=65536");
+                add_guest(&mut command, dir, "c0")?;
+            }
+            Session::Chardevd(_) => {
+                command.arg("ringbuf,id=c0,size=65536,x-closed=hold");
+                command.args([
+                    "-device",
+                    "exec,chardev=c0,command=exec seq -f %010.0f 0 4000000000",
+                ]);
+            }
+            Session::Both { .. } => {
+                command.arg("ringbuf,id=c0,size=65536,x-closed=hold");
+                command.arg("-chardev");
+                command.arg(format!(
+                    "socket,id=vm,path={}/vm,server=on,wait=off",
+                    dir.display()
+                ));
+                command.args(["-device", "null-modem,chardev=vm,peer=c0"]);
+            }
         }
         Ok(command)
     }
+
+    /// The machine beside that server, if its guest runs in another process.
+    fn machine(&self, dir: &Path) -> Result<Option<Server>> {
+        let Session::Both { qemu, .. } = self else {
+            return Ok(None);
+        };
+        let mut command = Command::new(qemu);
+        command.stderr(std::process::Stdio::null());
+        command.arg("-chardev");
+        command.arg(format!("socket,id=s0,path={}/vm", dir.display()));
+        add_guest(&mut command, dir, "s0")?;
+        Server::start(command, &[]).map(Some)
+    }
+}
+
+/// The arguments of QEMU for a guest that counts on its serial port.
+fn add_guest(command: &mut Command, dir: &Path, chardev: &str) -> Result {
+    let image = dir.join("boot.img");
+    guest::write_image(&image)?;
+    command.args(["-nodefaults", "-display", "none", "-M", "pc"]);
+    command.args(["-accel", "tcg", "-serial", &format!("chardev:{chardev}")]);
+    command.arg("-drive");
+    command.arg(format!("file={},format=raw,if=floppy", image.display()));
+    Ok(())
 }
 
 /// Makes `count` changes from the first kind to the second, with the old peer in `state`.
@@ -136,15 +166,16 @@ pub(crate) fn measure(
     for _ in 0..count {
         let dir = tempfile::tempdir()?;
         let _server = Server::start(session.command(dir.path())?, &[&dir.path().join("qmp")])?;
+        let _machine = session.machine(dir.path())?;
         let mut bed = Bed {
             client: Client::connect(&dir.path().join("qmp"))?,
             dir: dir.path(),
-            holds: session.holds,
+            holds: session.holds(),
             number: 0,
         };
         let mut first = bed.change(old)?;
         if !bed.goes_on(&mut first)? {
-            return Err(format!("{} printed nothing at all", session.program.display()).into());
+            return Err("nothing was printed at all".into());
         }
         if state == State::Stalled {
             first.reads.store(false, Ordering::SeqCst);
