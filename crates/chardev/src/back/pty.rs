@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
-use chardev_core::{Backend, BackendEvent, BackendId, Drain, Late, Ready, Sent, WeakChardev};
+use chardev_core::{
+    Backend, BackendEvent, BackendId, Drain, Late, NothingToDrain, Ready, Sent, WeakChardev,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl, inotify};
 use rustix::io::Errno;
@@ -279,7 +281,13 @@ impl Backend for Pty {
         (read_all(&self.master), false)
     }
 
-    fn retire(self: Box<Self>) -> Box<dyn Drain> {
+    /// Without a reader nobody is left who could take what is buffered, and looking after it
+    /// would only keep descriptors and the I/O thread busy.
+    fn retire(mut self: Box<Self>) -> Box<dyn Drain> {
+        self.look_for_peer();
+        if !self.connected {
+            return Box::new(NothingToDrain);
+        }
         let Pty {
             master,
             slave,
