@@ -266,6 +266,31 @@ mod tests {
                 "Parameter 'restart' expects 'on' or 'off'",
             ),
             ("null-modem,chardev=c0", "Parameter 'peer' is missing"),
+            (
+                "vhost-user-console,chardev=c",
+                "Parameter 'socket' is missing",
+            ),
+            (
+                "vhost-user-console,chardev=c,socket=s,x-when-full=maybe",
+                "Parameter 'x-when-full' does not accept value 'maybe'",
+            ),
+            (
+                "vhost-user-console,chardev=c,socket=s,x-when-full=wait,x-buffer=9",
+                "'x-buffer' and 'x-when-full=wait' are mutually exclusive",
+            ),
+            (
+                "vhost-user-console,chardev=c,socket=s,max-ports=32",
+                "Parameter 'max-ports' expects a number up to 31",
+            ),
+            ("virtserialport,chardev=c", "Parameter 'bus' is missing"),
+            (
+                "virtserialport,bus=b,chardev=c,nr=x",
+                "Parameter 'nr' expects a number",
+            ),
+            (
+                "vfio-user-serial,chardev=c",
+                "Parameter 'socket' is missing",
+            ),
         ] {
             assert_eq!(Device::parse(text), Err(error.to_owned()), "{text}");
         }
