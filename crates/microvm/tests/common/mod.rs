@@ -28,7 +28,7 @@ pub(crate) fn guest() -> &'static Path {
     static GUEST: OnceLock<PathBuf> = OnceLock::new();
     GUEST.get_or_init(|| {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let built = here.join("../../target/guest");
+        let built = here.join("../../target/bare-guest");
         let status = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--release"])
             .arg("--target-dir")
