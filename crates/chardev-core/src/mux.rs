@@ -5,20 +5,20 @@
 //! comes; input goes to the slot that has the focus. A key from below moves the focus and does
 //! the other things the help text lists.
 
+mod slot;
+
 use std::collections::VecDeque;
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::OwnedFd;
+use std::io::IoSlice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
-use crate::chardev::{ChardevRef, WeakChardev};
-use crate::drain::{Drain, NothingToDrain};
+use self::slot::MuxSlot;
+use crate::backend::Backend;
 use crate::event::Event;
-use crate::input::{CARRY_LIMIT, InputQueue};
-use crate::line::{Answers, Line, ModemLines};
-use crate::link::{Link, Users, WantLink};
+use crate::input::InputQueue;
+use crate::line::{Answers, Line};
+use crate::link::{Link, Users};
 
 /// Input that waits for one front end; with more its peer is held back.
 const SLOT_BUFFER: usize = 4096;
@@ -112,11 +112,7 @@ impl Mux {
             queue: InputQueue::default(),
         });
         drop(inner);
-        Box::new(MuxSlot {
-            mux: self.clone(),
-            tag,
-            id: None,
-        })
+        Box::new(MuxSlot::new(self.clone(), tag))
     }
 
     /// The chardevs whose back ends are slots of this multiplexer.
@@ -357,183 +353,4 @@ fn help(escape: u8) -> String {
     }
     text.push_str(&format!("{key} {key}  {key} itself\n\r"));
     text
-}
-
-/// One slot, as the back end of one front end's chardev.
-struct MuxSlot {
-    mux: Mux,
-    tag: u64,
-    id: Option<BackendId>,
-}
-
-impl Backend for MuxSlot {
-    fn kind(&self) -> &'static str {
-        "mux"
-    }
-
-    fn filename(&self) -> String {
-        "mux".to_owned()
-    }
-
-    fn is_open(&self) -> bool {
-        self.mux.lock().open
-    }
-
-    fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
-        let mut inner = self.mux.lock();
-        if !inner.flush_own_text() {
-            return Sent::Full;
-        }
-        let count = match inner.stamps {
-            None => inner.link.front().write_vectored(bufs),
-            Some(_) => inner.write_stamped(bufs),
-        };
-        match count {
-            0 => Sent::Full,
-            count => Sent::Taken(count),
-        }
-    }
-
-    fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        let mut inner = self.mux.lock();
-        if inner.focus == Some(self.tag) {
-            inner.pump(SLOT_BUFFER);
-        }
-        let Some(slot) = inner.slot(self.tag) else {
-            return 0;
-        };
-        let count = bufs.iter_mut().map(|buf| slot.queue.read(buf)).sum();
-        if count > 0 {
-            // What was read made room below.
-            inner.notify.wake_by_ref();
-        }
-        count
-    }
-
-    /// Nothing to arm: the link's waker is always set.
-    fn watch(&mut self, _interest: Ready) {}
-
-    fn update(&mut self, _ready: Ready) {
-        let mut inner = self.mux.lock();
-        inner.flush_own_text();
-        inner.pump(SLOT_BUFFER);
-    }
-
-    fn poll_event(&mut self) -> Option<BackendEvent> {
-        let mut inner = self.mux.lock();
-        Some(match inner.slot(self.tag)?.queue.next_event()? {
-            Event::Opened => BackendEvent::Opened,
-            Event::Closed => BackendEvent::Closed { unread: Vec::new() },
-            Event::Break => BackendEvent::Break,
-            Event::Resized(size) => BackendEvent::Resized(size),
-            other => BackendEvent::Tell(other),
-        })
-    }
-
-    fn apply(&mut self, line: &Line) -> Answers {
-        let mut inner = self.mux.lock();
-        let focused = inner.focus == Some(self.tag);
-        if let Some(slot) = inner.slot(self.tag) {
-            slot.line = line.clone();
-        }
-        let answers = match inner.apply_line() {
-            Some(answers) if focused => answers,
-            _ => Answers::unsupported(line, inner.open),
-        };
-        Answers {
-            passes_fds: false,
-            ..answers
-        }
-    }
-
-    fn modem_inputs(&mut self) -> Option<ModemLines> {
-        self.mux.lock().link.front().modem_inputs()
-    }
-
-    fn disconnect(&mut self) {
-        self.mux.lock().link.front().disconnect();
-    }
-
-    fn go_live(&mut self, chardev: &WeakChardev, id: BackendId) {
-        let inner = self.mux.lock();
-        inner.users.add(id, chardev);
-        inner.link.serve(&inner.users, &inner.notify);
-        self.id = Some(id);
-    }
-
-    fn lend(&mut self, wanted: &dyn std::any::Any) -> Option<Box<dyn std::any::Any + Send>> {
-        let inner = self.mux.lock();
-        let WantLink(label) = wanted.downcast_ref()?;
-        (inner.link.label() == label).then(|| Box::new(inner.link.clone()) as _)
-    }
-
-    /// Whoever comes last has the focus; when the one that has it leaves, the next one gets it.
-    fn set_attached(&mut self, attached: bool) {
-        let mut inner = self.mux.lock();
-        if let Some(slot) = inner.slot(self.tag) {
-            slot.attached = attached;
-        }
-        if attached {
-            inner.set_focus(Some(self.tag));
-        } else if inner.focus == Some(self.tag) {
-            inner.rotate();
-        }
-    }
-
-    fn take_focus(&mut self) {
-        self.mux.lock().set_focus(Some(self.tag));
-    }
-
-    fn send_break(&mut self) -> bool {
-        self.mux.lock().send_break()
-    }
-
-    fn members(&self) -> Vec<ChardevRef> {
-        vec![self.mux.lock().link.front().chardev().clone()]
-    }
-
-    fn as_mux(&self) -> Option<&Mux> {
-        Some(&self.mux)
-    }
-
-    /// What the chardev below has for this front end by now. That one lives on, so nothing is
-    /// under way that will not be found there later.
-    fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        let mut inner = self.mux.lock();
-        if inner.focus == Some(self.tag) {
-            inner.pump(CARRY_LIMIT);
-        }
-        let mut cut = Vec::new();
-        if let Some(slot) = inner.slot(self.tag) {
-            let mut piece = [0; SLOT_BUFFER];
-            loop {
-                match slot.queue.read(&mut piece) {
-                    0 if slot.queue.next_event().is_some() => {}
-                    0 => break,
-                    count => cut.extend_from_slice(&piece[..count]),
-                }
-            }
-        }
-        (cut, false)
-    }
-
-    fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        Box::new(NothingToDrain)
-    }
-}
-
-impl Drop for MuxSlot {
-    fn drop(&mut self) {
-        let mut inner = self.mux.lock();
-        if inner.focus == Some(self.tag) {
-            if let Some(slot) = inner.slot(self.tag) {
-                slot.attached = false;
-            }
-            inner.rotate();
-        }
-        inner.slots.retain(|slot| slot.tag != self.tag);
-        if let Some(id) = self.id {
-            inner.users.remove(id);
-        }
-    }
 }
