@@ -44,15 +44,39 @@ pub fn wants_help(text: &str) -> bool {
 /// their values.
 ///
 /// # Errors
-/// QEMU's texts, for example `Invalid parameter 'foo'`.
+/// QEMU's texts for people, warnings first: `Invalid parameter 'foo'`, perhaps over several lines.
 pub fn check_syntax(text: &str, kinds: &[&KindSpec]) -> Result<(), String> {
     let opts = parse_opts(text, "backend");
-    check_id(&opts)?;
-    check_keys(&opts, kinds)
+    let checked = check_id(&opts).and_then(|()| check_keys(&opts, kinds));
+    checked.map_err(|error| {
+        let warnings = opts.warnings.iter();
+        let warnings: String = warnings.map(|text| format!("warning: {text}\n")).collect();
+        format!("{warnings}{error}{}", hint(&error))
+    })
+}
+
+/// What QEMU adds to an error for people.
+fn hint(error: &str) -> &'static str {
+    if error.ends_with("expects an identifier") {
+        "\nIdentifiers consist of letters, digits, '-', '.', '_', starting with a letter."
+    } else if error.ends_with("number below 2^64") {
+        "\nOptional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
+         and exabytes, respectively."
+    } else {
+        ""
+    }
+}
+
+/// Of several ids the first one counts, other than for all other keys.
+fn first_id(opts: &Opts) -> Option<&str> {
+    let mut pairs = opts.pairs.iter();
+    pairs
+        .find(|(key, _)| key == "id")
+        .map(|(_, id)| id.as_str())
 }
 
 fn check_id(opts: &Opts) -> Result<(), String> {
-    match opts.get("id") {
+    match first_id(opts) {
         Some(id) if !is_identifier(id) => Err("Parameter 'id' expects an identifier".to_owned()),
         _ => Ok(()),
     }
@@ -69,7 +93,7 @@ pub fn parse_chardev(text: &str, kinds: &[&KindSpec]) -> Result<ChardevLine, Str
     let opts = parse_opts(text, "backend");
     check_id(&opts)?;
     check_keys(&opts, kinds)?;
-    let id = opts.get("id").map(str::to_owned);
+    let id = first_id(&opts).map(str::to_owned);
     let id = id.ok_or("chardev: no id specified")?;
     let kind = opts
         .get("backend")
@@ -198,7 +222,8 @@ fn stream_address(opts: &Opts, kind: &str) -> Result<Option<SocketAddress>, Stri
             Ok(Some(SocketAddress::Inet(inet(opts, host, port)?)))
         }
         (None, None, Some(fd)) => Ok(Some(SocketAddress::Fd(fd.to_owned()))),
-        (None, None, None) => Err("Unable to parse FD number".to_owned()),
+        // No descriptor has this name, and whoever is asked for it has the words for that.
+        (None, None, None) => Ok(Some(SocketAddress::Fd(String::new()))),
         _ => Err("None or one of 'path', 'fd' or 'host' option required.".to_owned()),
     }
 }

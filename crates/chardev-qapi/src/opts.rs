@@ -159,7 +159,8 @@ fn push_switch(opts: &mut Opts, word: &str) {
         Some(key) => (key, "off"),
         None => (word, "on"),
     };
-    opts.warnings
-        .push(format!("short-form boolean option '{word}' deprecated"));
+    opts.warnings.push(format!(
+        "short-form boolean option '{word}' deprecated\nPlease use {key}={value} instead"
+    ));
     opts.pairs.push((key.to_owned(), value.to_owned()));
 }

@@ -268,14 +268,17 @@ impl<'a> Reader<'a> {
     /// An unsigned integer of 16 bits that may be absent.
     ///
     /// # Errors
-    /// `Invalid parameter type for '…', expected: uint64`; `Parameter '…' expects uint16_t`
+    /// `Parameter '…' expects uint64`; `Parameter '…' expects uint16_t`
     pub fn optional_u16(&mut self, name: &'static str) -> Result<Option<u16>, String> {
         let too_big = || format!("Parameter '{name}' expects uint16_t");
         match self.take(|| optional(name, Type::Int), name) {
             None => Ok(None),
             Some(Json::Int(number)) => u16::try_from(*number).map(Some).map_err(|_| too_big()),
             Some(Json::UInt(_)) => Err(too_big()),
-            Some(_) => Err(wrong_type(&self.full_name(name), "uint64")),
+            Some(_) => Err(format!(
+                "Parameter '{}' expects uint64",
+                self.full_name(name)
+            )),
         }
     }
 

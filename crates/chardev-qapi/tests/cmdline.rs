@@ -106,7 +106,6 @@ fn errors() {
         ("file,id=a", "chardev: file: no filename given"),
         ("pipe,id=a", "chardev: pipe: no device path given"),
         ("mux,id=a", "chardev: mux: no chardev given"),
-        ("socket,id=a", "Unable to parse FD number"),
         (
             "socket,id=a,path=p,host=h",
             "None or one of 'path', 'fd' or 'host' option required.",
@@ -142,8 +141,8 @@ fn mux_and_warnings() {
     assert_eq!(line.id, "con.0-a_b");
     let line = parse_chardev("socket,id=a,path=p,server,nowait", KINDS).expect("a good line");
     let warnings = [
-        "short-form boolean option 'server' deprecated",
-        "short-form boolean option 'nowait' deprecated",
+        "short-form boolean option 'server' deprecated\nPlease use server=on instead",
+        "short-form boolean option 'nowait' deprecated\nPlease use wait=off instead",
     ];
     assert_eq!(line.warnings, warnings);
 }

@@ -313,6 +313,9 @@ impl Session {
     fn run(&mut self) {
         while self.ready.is_none()
             && self.in_flight.is_none()
+            // What was asked for out of band is answered first.
+            && self.oob_ready.is_empty()
+            && self.oob_in_flight.is_empty()
             && self.output.len() < OUTPUT_HIGH_WATER
         {
             let Some(message) = self.queue.pop_front() else {

@@ -139,7 +139,7 @@ fn wrong_arguments_never_reach_the_owner() {
         ),
         (
             "{'id':'a','cols':'1','rows':1}",
-            "Invalid parameter type for 'cols', expected: uint64",
+            "Parameter 'cols' expects uint64",
         ),
         (
             "{'id':'a','cols':1,'rows':1,'x':0}",

@@ -237,6 +237,8 @@ impl Monitor {
             self.forget_client();
             return true;
         }
+        // What a command caused is told before its answer.
+        self.poll_events(cx);
         self.session.respond(done.token, result);
         if done.is_quit {
             self.context.shared.stop.request(Reason::Quit);

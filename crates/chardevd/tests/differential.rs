@@ -171,9 +171,9 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let program = command.get_program().to_owned();
+        let program = command.get_program().to_string_lossy().into_owned();
         let child = command.spawn().unwrap_or_else(|error| {
-            panic!("{}: {error}: run ./setup", program.display());
+            panic!("{program}: {error}: run ./setup");
         });
         let mut stream = console(&socket);
         read_until(&mut stream, "\r\n");
@@ -248,6 +248,7 @@ fn name_what_must_differ(said: &str, dir: &str) -> String {
         text = name_numbers(&text, before, name);
     }
     let lines = text.split_inclusive("\r\n").map(|line| {
+        let line = &in_order(line);
         let Ok(Json::Object(mut answer)) = Json::parse(line.trim_end()) else {
             return line.to_owned();
         };
@@ -261,6 +262,28 @@ fn name_what_must_differ(said: &str, dir: &str) -> String {
         line.to_owned()
     });
     lines.collect()
+}
+
+/// Lists of objects have no order, neither as values nor as lines for people.
+fn in_order(line: &str) -> String {
+    let Ok(Json::Object(mut answer)) = Json::parse(line.trim_end()) else {
+        return line.to_owned();
+    };
+    match answer.get("return") {
+        Some(Json::Array(items)) if items.iter().all(|item| item.as_object().is_some()) => {
+            let mut items = items.clone();
+            items.sort_by_key(Json::to_string);
+            answer.insert("return", Json::Array(items));
+        }
+        Some(Json::Str(text)) if text.contains(": filename=") => {
+            let mut lines: Vec<&str> = text.split_inclusive("\r\n").collect();
+            lines.sort_unstable();
+            let sorted = lines.concat();
+            answer.insert("return", sorted);
+        }
+        _ => return line.to_owned(),
+    }
+    format!("{}\r\n", Json::Object(answer))
 }
 
 /// Puts `name` in the place of every number that follows `before`.

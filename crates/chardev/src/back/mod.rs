@@ -136,7 +136,9 @@ pub(crate) fn open_set(
     append: bool,
     fds: &dyn FdSource,
 ) -> Option<Result<OwnedFd, Errno>> {
-    let set = path.strip_prefix("/dev/fdset/")?.parse().ok()?;
+    let Ok(set) = path.strip_prefix("/dev/fdset/")?.parse() else {
+        return Some(Err(Errno::INVAL));
+    };
     let found = fds
         .open_set(set, access)
         .map_err(|error| match error.kind() {

@@ -77,7 +77,7 @@ impl FdSets {
         Ok(())
     }
 
-    /// QAPI `FdsetInfo` of every set; the newest descriptor of a set comes first, as in QEMU.
+    /// QAPI `FdsetInfo` of every set.
     pub fn query(&self) -> Json {
         let describe = |entry: &Entry| {
             let mut info = Object::new().with("fd", i64::from(entry.fd.as_raw_fd()));
@@ -88,7 +88,7 @@ impl FdSets {
         };
         let sets = self.lock();
         let infos = sets.iter().rev().map(|(set, entries)| {
-            let fds: Vec<Object> = entries.iter().rev().map(describe).collect();
+            let fds: Vec<Object> = entries.iter().map(describe).collect();
             Object::new().with("fds", fds).with("fdset-id", *set)
         });
         infos.collect::<Vec<_>>().into()
