@@ -41,6 +41,23 @@ async def peer(server: Server, scratch: Path) -> None:
     environment = {**os.environ, "HOME": str(scratch), "TERM": "dumb"}
     script(server, scratch, environment)
     terminal(server, scratch, environment)
+    human(server, scratch, environment)
+
+
+def human(server: Server, scratch: Path, environment: dict) -> None:
+    """qmp-shell -H turns lines for the human monitor into human-monitor-command."""
+    typed = "chardev-add ringbuf,id=h\nringbuf_write h hello\nringbuf_read h 10\ninfo chardev\n" \
+            "chardev-change h null\nchardev-send-break h\nchardev-remove h\nchardev-remove h\nhelp quit\n"
+    with started(server, scratch) as (_process, monitor):
+        wait_for(monitor)
+        done = subprocess.run([need("qmp-shell"), "-H", monitor], input=typed, env=environment,
+                              capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+        said = done.stdout.replace("\r", "")
+        for wanted in ("hello\n", "h: filename=ringbuf\n", "Error: Chardev 'h' not found\n",
+                       "quit|q  -- "):
+            if wanted not in said:
+                raise AssertionError(f"qmp-shell -H: no {wanted!r} in {said!r}\n{done.stderr}")
+        equal("errors", said.count("Error:"), 1)
 
 
 def script(server: Server, scratch: Path, environment: dict) -> None:

@@ -114,7 +114,8 @@ impl Context {
             Command::QueryCommandLineOptions { option } => {
                 return options::query(option.as_deref());
             }
-            Command::HumanMonitorCommand { cpu_index, .. } if cpu_index.is_some() => {
+            // Clients such as qmp-shell always name the first processor, which every machine has.
+            Command::HumanMonitorCommand { cpu_index, .. } if cpu_index.unwrap_or(0) != 0 => {
                 return Err("Parameter 'cpu-index' expects a CPU number".into());
             }
             Command::HumanMonitorCommand { command_line, .. } => {

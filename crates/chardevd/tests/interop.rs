@@ -5,11 +5,12 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-const PEERS: [&str; 6] = [
+const PEERS: [&str; 7] = [
     "commands",
     "descriptors",
     "errors",
     "examples",
+    "incus",
     "shell",
     "shutdown",
 ];
@@ -32,6 +33,11 @@ fn qemu_qmp_sees_the_errors_of_qemu() {
 #[test]
 fn the_examples_of_qemus_documentation_get_their_answers() {
     check("examples");
+}
+
+#[test]
+fn the_sequence_of_incus_loses_nothing_under_load() {
+    check("incus");
 }
 
 #[test]
