@@ -48,7 +48,11 @@ async def peer(server: Server, scratch: Path) -> None:
                 seen += await drain(client)
                 seen += await session(client, str(scratch / f"console{number}.sock"))
             while len(seen) < LINES * LINE:
-                seen += await drain(client)
+                try:
+                    seen += await drain(client)
+                except AssertionError as error:
+                    stats = await client.execute("x-query-chardev-stats", {"id": "con0"})
+                    raise AssertionError(f"{error}: {len(seen)} bytes so far, {stats}") from error
     check(seen)
 
 

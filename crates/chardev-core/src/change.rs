@@ -352,6 +352,8 @@ impl Chardev {
         self.preface.push(&content);
         self.preface.push(&held);
         self.stats.output_delivered -= content.len() as u64;
+        // Empty or not, it goes on as it was until there is somebody to take output.
+        self.ring_goes_on = capacity;
     }
 
     /// The parked back end will not come back: what its peer has sent is still input.

@@ -82,6 +82,8 @@ pub struct Chardev {
     pub(crate) input: InputQueue,
     /// Output that no back end has taken yet: what a replaced ring buffer held unread.
     pub(crate) preface: RingBuffer,
+    /// The size of a ring buffer that was replaced by a back end nobody has come to yet.
+    pub(crate) ring_goes_on: usize,
     pub(crate) log: Option<Box<dyn LogSink>>,
     pub(crate) fds: Vec<OwnedFd>,
     pub(crate) stats: Stats,
@@ -157,6 +159,7 @@ impl ChardevRef {
             front: None,
             input: InputQueue::default(),
             preface: RingBuffer::default(),
+            ring_goes_on: 0,
             log,
             fds: Vec::new(),
             stats: Stats::default(),
@@ -489,6 +492,14 @@ impl Chardev {
         if self.policy.closed == Closed::History {
             return self.remember(bufs, total);
         }
+        if self.ring_goes_on > 0 {
+            let capacity = self.ring_goes_on.max(self.preface.len());
+            self.preface.set_capacity(capacity);
+            for buf in bufs {
+                self.stats.output_overwritten += self.preface.push_overwriting(buf) as u64;
+            }
+            return total;
+        }
         self.stats.output_discarded += total as u64;
         total
     }
@@ -591,6 +602,7 @@ impl Chardev {
 
     /// A back end took `count` bytes and, being a ring, overwrote `lost` for them.
     fn count_delivered(&mut self, count: usize, lost: u64) {
+        self.ring_goes_on = 0;
         self.stats.output_delivered += count as u64;
         self.stats.output_delivered -= lost;
         self.stats.output_overwritten += lost;

@@ -55,8 +55,8 @@ pub fn check_syntax(text: &str, kinds: &[&KindSpec]) -> Result<(), String> {
     })
 }
 
-/// What QEMU adds to an error for people.
-fn hint(error: &str) -> &'static str {
+/// What QEMU adds to an error for people, beginning with a new line; nothing to most.
+pub fn hint(error: &str) -> &'static str {
     if error.ends_with("expects an identifier") {
         "\nIdentifiers consist of letters, digits, '-', '.', '_', starting with a letter."
     } else if error.ends_with("number below 2^64") {

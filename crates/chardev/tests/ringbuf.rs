@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use chardev::back::NoFds;
-use chardev::spec::{OptionValue, Options};
+use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev::{Chardevs, Ready, ReadyFd};
 use common::{add, change, ring};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -72,4 +72,38 @@ fn bad_sizes_are_refused_in_qemus_words() {
         refused.to_string(),
         "Failed to add chardev 'con0': size of ringbuf chardev must be power of two"
     );
+}
+
+#[test]
+fn a_ring_that_was_read_empty_goes_on_until_somebody_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("con0");
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &ring(8));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(front.write(b"old"), 3);
+    assert_eq!(chardevs.ring_read("con0", 99).unwrap(), b"old");
+    let address = SocketAddress::Unix {
+        path: path.display().to_string(),
+        abstract_name: false,
+        tight: true,
+    };
+    let server = Options::new("socket")
+        .with("addr", OptionValue::Address(address))
+        .with("wait", OptionValue::Bool(false));
+    change(&chardevs, "con0", &server).unwrap();
+    assert_eq!(front.write(b"abcd"), 4);
+    assert_eq!(front.write(b"efghij"), 6);
+    assert_eq!(front.stats().output_overwritten, 2);
+    let mut peer = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let mut kept = [0; 8];
+    std::io::Read::read_exact(&mut peer, &mut kept).unwrap();
+    assert_eq!(&kept, b"cdefghij");
+    // What comes when that peer has left is nobody's, as ever.
+    drop(peer);
+    common::wait_for("the peer is seen to leave", || {
+        (!front.is_open()).then_some(())
+    });
+    assert_eq!(front.write(b"lost"), 4);
+    assert_eq!(front.stats().output_discarded, 4);
 }

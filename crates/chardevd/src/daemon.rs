@@ -8,7 +8,7 @@ use std::time::Duration;
 use chardev::Chardevs;
 use chardev::back::FdSource;
 use chardev::spec::{OptionValue, Options};
-use chardev_qapi::cmdline::{parse_backend_line, parse_chardev};
+use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
 use rustix::fs::Mode as FileMode;
 use tokio::task::JoinHandle;
@@ -170,8 +170,10 @@ impl Daemon {
                 .map_err(|error| format!("-add-fd {line}: {error}"))?;
         }
         for line in &args.chardev {
-            let parsed = parse_chardev(line, &chardev::back::specs());
-            let parsed = parsed.map_err(|error| format!("-chardev {line}: {error}"))?;
+            let kinds = chardev::back::specs();
+            let parsed = parse_chardev(line, &kinds);
+            let parsed =
+                parsed.map_err(|error| format!("-chardev {line}: {error}{}", hint(&error)))?;
             warn_all(&parsed.warnings);
             self.add_maybe_muxed(&parsed.id, parsed.options, parsed.mux)
                 .map_err(|error| format!("-chardev {line}: {error}"))?;
@@ -307,7 +309,7 @@ impl Daemon {
         let id = self.chardev_for(dev, &format!("compat_monitor{number}"));
         let id = id.map_err(
             |error| match error.ends_with("is not a valid char driver") {
-                true => format!("{error}; parse error: {dev}"),
+                true => format!("{error}\nparse error: {dev}"),
                 false => error,
             },
         )?;
@@ -359,8 +361,14 @@ struct PidFile(PathBuf);
 
 impl PidFile {
     fn create(path: &PathBuf) -> Result<Self, String> {
-        std::fs::write(path, format!("{}\n", std::process::id()))
-            .map_err(|error| format!("cannot create PID file '{}': {error}", path.display()))?;
+        std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
+            let cause = error.to_string();
+            let cause = cause.split(" (os error").next().unwrap_or_default();
+            format!(
+                "cannot create PID file: Could not create '{}': {cause}",
+                path.display()
+            )
+        })?;
         Ok(PidFile(path.clone()))
     }
 }

@@ -49,7 +49,7 @@ impl FdSource for Inherited {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         let number = name
             .parse()
-            .map_err(|_| "Unable to parse FD number".to_owned())?;
+            .map_err(|_| format!("Unable to parse FD number {name}"))?;
         if !numbers.remove(&number) {
             return Err(format!(
                 "File descriptor '{number}' is not open or in use already"

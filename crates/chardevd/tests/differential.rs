@@ -8,6 +8,7 @@
 //! > BYTES  input; \xNN is a byte, $DIR a directory of the server's own
 //! ~ BYTES  input after which the parser needs a fresh start
 //! ! LINE   a line for the human monitor, by way of human-monitor-command
+//! $ WORDS  a command line that must be refused, with the same words on standard error
 //! @ NAME   a descriptor of /dev/null goes along with the next input (SCM_RIGHTS)
 //! ```
 //!
@@ -24,9 +25,10 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use chardev_qapi::Json;
-use daemon_rig::{console, read_until};
+use daemon_rig::{DEADLINE, console, read_until};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tempfile::TempDir;
 
@@ -71,8 +73,78 @@ fn the_human_monitor() {
 }
 
 #[test]
+fn the_command_line() {
+    let cases = script("command-line");
+    assert!(cases.len() >= 30, "only {} command lines", cases.len());
+    let list = listed();
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let said = [qemu_command(), Command::new(env!("CARGO_BIN_EXE_chardevd"))];
+        let [qemu, here] = said.map(|command| refusal(command, &case.input));
+        if let Err(error) = judge(case, &qemu, &here, &list) {
+            wrong.push(format!(
+                "{}: {error}\n  {}\n  QEMU  {qemu}\n  here  {here}",
+                case.at, case.input
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} differences:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+/// Runs a program that must end by itself, and returns its exit status and what it said, without its
+/// name and the repeated name of the option.
+fn refusal(mut command: Command, words: &str) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap();
+    let program = format!("{}: ", program.to_str().unwrap());
+    command.args(words.split_whitespace()).stdin(Stdio::null());
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            return "it does not end".to_owned();
+        }
+        std::thread::yield_now();
+    }
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let first = said.lines().next().unwrap_or_default();
+    let option = first
+        .trim_start_matches(&program)
+        .split(": ")
+        .next()
+        .unwrap_or_default();
+    let lines = said.lines().map(|line| {
+        let line = line.trim_start_matches(&program);
+        line.trim_start_matches(&format!("{option}: "))
+            .trim_end()
+            .to_owned()
+    });
+    format!(
+        "{:?} {option}: {}",
+        output.status.code(),
+        lines.collect::<Vec<_>>().join("\n")
+    )
+}
+
+fn qemu_command() -> Command {
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args(["-M", "none", "-display", "none", "-nodefaults"]);
+    command
+}
+
+#[test]
 fn there_are_enough_inputs_and_every_listed_difference_is_seen() {
-    let scripts = ["protocol", "arguments", "backends", "human"];
+    let scripts = ["protocol", "arguments", "backends", "human", "command-line"];
     let cases: Vec<Case> = scripts.iter().flat_map(|name| script(name)).collect();
     assert!(cases.len() >= ENOUGH, "only {} inputs", cases.len());
     let list = listed();
@@ -152,9 +224,7 @@ struct Server {
 
 impl Server {
     fn qemu() -> Self {
-        let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-M", "none", "-display", "none", "-nodefaults"]);
-        Server::start(command)
+        Server::start(qemu_command())
     }
 
     fn chardevd() -> Self {
@@ -346,7 +416,7 @@ fn script(name: &str) -> Vec<Case> {
                 with_fd = true;
                 continue;
             }
-            ">" | "~" => rest.to_owned(),
+            ">" | "~" | "$" => rest.to_owned(),
             "!" => {
                 let line = Json::from(rest.replace("\\n", "\n")).to_string();
                 format!(

@@ -43,10 +43,10 @@ impl StartupFds {
         if fd <= 2 {
             return Err("fd cannot be a standard I/O stream".to_owned());
         }
-        let set = set.filter(|set| *set >= 0);
-        let set = set.ok_or("set option is required and must be non-negative")?;
         let fd = self.inherited.take(&fd.to_string());
         let fd = fd.map_err(|_| "fd is not valid or already in use")?;
+        let set = set.filter(|set| *set >= 0);
+        let set = set.ok_or("set option is required and must be non-negative")?;
         let opaque = opts.get("opaque").map(str::to_owned);
         self.sets.add(Some(set), opaque, fd).map(drop)
     }
