@@ -46,7 +46,10 @@ fn two_programs_share_a_terminal_and_a_key_moves_between_them() {
     ]);
     let mut terminal = console(&daemon.dir().join("SOCK"));
     let both = read_until(&mut terminal, "second\r\n");
-    assert!(both.contains("first"), "{both}");
+    if !both.contains("first") {
+        // Which program speaks first is for the scheduler to say.
+        read_until(&mut terminal, "first\r\n");
+    }
     terminal.write_all(b"a\n").unwrap();
     read_until(&mut terminal, "second a");
     terminal.write_all(b"\x01cb\n").unwrap();
