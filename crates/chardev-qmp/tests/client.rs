@@ -52,6 +52,18 @@ impl Write for Server {
             let event = Event::new("STOP", None, Duration::from_micros(5));
             self.session.send_event(&event);
             let result = match request.command {
+                Command::QueryChardev => Ok(vec![
+                    Object::new()
+                        .with("label", "con0")
+                        .with("filename", "null")
+                        .with("frontend-open", true),
+                ]
+                .into()),
+                Command::ChardevAdd { id, options } if options.kind() == "pty" => {
+                    Ok(Object::new().with("pty", format!("/dev/{id}")).into())
+                }
+                Command::ChardevChange { .. } => Ok(Json::empty()),
+                Command::RingbufRead { size: 7, .. } => Ok("text".into()),
                 Command::QueryName => Ok(Object::new().with("name", "vm").into()),
                 command => Err(format!("no {command:?}").into()),
             };
@@ -89,4 +101,40 @@ fn a_server_that_leaves() {
     let mut client = Client::connect(Server::new()).expect("a greeting");
     client.stream_mut().session.handle_disconnect();
     assert!(matches!(client.next_event(), Err(ClientError::Closed)));
+}
+
+#[test]
+fn commands_with_types() {
+    let mut client = Client::connect(Server::new()).expect("a greeting");
+    let infos = client.query_chardev().expect("a list");
+    assert_eq!(infos.len(), 1);
+    assert_eq!(
+        (infos[0].label.as_str(), infos[0].frontend_open),
+        ("con0", true)
+    );
+    let backend = |text| Json::parse(text).expect("JSON");
+    let pty = backend("{'type': 'pty', 'data': {}}");
+    assert_eq!(
+        client
+            .chardev_add("p", pty.clone())
+            .expect("a path")
+            .as_deref(),
+        Some("/dev/p")
+    );
+    assert_eq!(client.chardev_change("p", pty).expect("no path"), None);
+    assert_eq!(client.ringbuf_read("r", 7).expect("text"), "text");
+    for refused in [
+        client.chardev_remove("p"),
+        client.chardev_send_break("p"),
+        client.ringbuf_write("r", "x"),
+        client.human("info name").map(drop),
+        client
+            .chardev_add("q", backend("{'type': 'null', 'data': {}}"))
+            .map(drop),
+    ] {
+        assert!(
+            matches!(refused, Err(ClientError::Command(_))),
+            "{refused:?}"
+        );
+    }
 }

@@ -34,26 +34,25 @@ pub(super) fn list(address: &Address, json: bool) -> Result<(), String> {
 /// Adds a chardev.
 pub(super) fn add(address: &Address, line: &str) -> Result<(), String> {
     let (id, backend) = chardev_json(line)?;
-    let arguments = Object::new().with("id", id).with("backend", backend);
-    print_pty(&run(address, "chardev-add", arguments)?)
+    let pty = connect(address)?.chardev_add(&id, backend);
+    print_pty(pty.map_err(explain)?)
 }
 
 /// Changes a chardev's back end.
 pub(super) fn change(address: &Address, id: &str, line: &str) -> Result<(), String> {
-    let arguments = Object::new()
-        .with("id", id)
-        .with("backend", backend_json(line)?);
-    print_pty(&run(address, "chardev-change", arguments)?)
+    let backend = backend_json(line)?;
+    let pty = connect(address)?.chardev_change(id, backend);
+    print_pty(pty.map_err(explain)?)
 }
 
 /// Removes a chardev.
 pub(super) fn remove(address: &Address, id: &str) -> Result<(), String> {
-    run(address, "chardev-remove", Object::new().with("id", id)).map(drop)
+    connect(address)?.chardev_remove(id).map_err(explain)
 }
 
 /// Sends a break.
 pub(super) fn send_break(address: &Address, id: &str) -> Result<(), String> {
-    run(address, "chardev-send-break", Object::new().with("id", id)).map(drop)
+    connect(address)?.chardev_send_break(id).map_err(explain)
 }
 
 /// Prints to standard output; a reader that left early, such as `head`, is no failure.
@@ -75,14 +74,8 @@ pub(super) fn explain(error: ClientError) -> String {
     }
 }
 
-fn run(address: &Address, command: &str, arguments: Object) -> Result<Json, String> {
-    connect(address)?
-        .execute(command, arguments)
-        .map_err(explain)
-}
-
-fn print_pty(answer: &Json) -> Result<(), String> {
-    match answer.get("pty").and_then(Json::as_str) {
+fn print_pty(pty: Option<String>) -> Result<(), String> {
+    match pty {
         Some(pty) => print(&format!("{pty}\n")),
         None => Ok(()),
     }

@@ -1,4 +1,8 @@
 //! A small synchronous client over anything that can be read and written.
+//!
+//! [`Client::execute`] runs any command; the usual ones about chardevs have methods with types.
+
+mod typed;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -6,6 +10,8 @@ use std::time::Duration;
 
 use chardev_qapi::parser::Parser;
 use chardev_qapi::{ErrorClass, Json, Object, QmpError};
+
+pub use typed::ChardevInfo;
 
 /// How many events are kept while nobody asks for them; then the oldest are dropped.
 pub const MAX_EVENTS: usize = 4096;
