@@ -117,6 +117,7 @@ pub(crate) fn run(data: &[u8]) {
     let context = Context {
         shared: world.shared.clone(),
         fds: Arc::new(NamedFds::new(world.shared.fdsets.clone())),
+        hears: Arc::default(),
     };
     let config = SessionConfig {
         version: chardevd::monitor::version(),
