@@ -79,7 +79,13 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK).map_err(failed)?;
 
     let presence = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-        .map_err(failed)?;
+        .map_err(|error| match error {
+            Errno::MFILE => format!(
+                "{}; raise fs.inotify.max_user_instances, of which every pty takes one",
+                failed(error)
+            ),
+            error => failed(error),
+        })?;
     let seen = inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE;
     inotify::add_watch(&presence, slave.as_str(), seen).map_err(failed)?;
 
