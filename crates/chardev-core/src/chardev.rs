@@ -6,13 +6,13 @@
 //! descriptor with no copy in between.
 
 use std::any::Any;
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
+use crate::backend::{Backend, BackendEvent, BackendId, Ready};
 use crate::event::Event;
 use crate::frontend::FrontEndHooks;
 use crate::input::InputQueue;
@@ -249,16 +249,6 @@ impl Chardev {
         self.stats
     }
 
-    /// Output bytes that no back end has taken yet: what a replaced ring buffer held unread.
-    pub fn output_pending(&self) -> usize {
-        self.preface.len()
-    }
-
-    /// Output bytes in the ring buffer inside that nobody has read; `None` where there is none.
-    pub fn ring_len(&mut self) -> Option<usize> {
-        self.backend.ring().map(|ring| ring.len())
-    }
-
     /// What can be done to the log, if there is one.
     pub fn log_control(&self) -> Option<Arc<dyn LogControl>> {
         self.log.as_ref()?.control()
@@ -364,36 +354,12 @@ impl Chardev {
         Ok(())
     }
 
-    /// Runs `action` on the ring buffer inside; `None` where the back end is not one.
-    pub fn with_ring<R>(&mut self, action: impl FnOnce(&mut RingBuffer) -> R) -> Option<R> {
-        let result = action(self.backend.ring()?);
-        self.backend.update(Ready::WRITE);
-        self.flush_preface();
-        self.wake(Ready::WRITE);
-        Some(result)
-    }
-
-    /// Puts output into the ring buffer, after everything the front end has written
-    /// (`ringbuf-write`); `None` where the back end is not one.
-    pub fn ring_write(&mut self, bytes: &[u8]) -> Option<()> {
-        self.backend.ring()?;
-        self.flush_preface();
-        self.stats.output_injected += bytes.len() as u64;
-        if self.preface.is_empty() {
-            let lost = self.backend.ring()?.push_overwriting(bytes);
-            self.count_delivered(bytes.len(), lost as u64);
-        } else {
-            self.stats.output_overwritten += self.preface.push_overwriting(bytes) as u64;
-        }
-        Some(())
-    }
-
     fn is_still(&self) -> bool {
         self.frozen || !self.live
     }
 
     /// Whether it is still; then `ready` is looked at once it is not any more.
-    fn misses(&mut self, ready: Ready) -> bool {
+    pub(crate) fn misses(&mut self, ready: Ready) -> bool {
         if self.is_still() {
             self.missed = Some(self.missed.unwrap_or(Ready::empty()) | ready);
         }
@@ -411,201 +377,6 @@ impl Chardev {
         if let Some(ready) = self.missed.take().filter(|_| self.live) {
             self.handle_ready(self.id, ready);
         }
-    }
-
-    pub(crate) fn write(&mut self, bufs: &[IoSlice<'_>]) -> usize {
-        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if total == 0 || self.misses(Ready::WRITE) {
-            return 0;
-        }
-        let Some(log) = &mut self.log else {
-            return self.write_logged(bufs, total);
-        };
-        let room = log.room();
-        if room == 0 {
-            log.watch();
-            return 0;
-        }
-        let limited = limit(bufs, room);
-        let taken = self.write_logged(&limited, total.min(room));
-        if let Some(log) = &mut self.log {
-            for part in limit(&limited, taken) {
-                log.push(&part);
-            }
-            if taken < total && log.room() == 0 {
-                log.watch();
-            }
-        }
-        taken
-    }
-
-    fn write_logged(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
-        self.flush_preface();
-        let taken = if self.preface.is_empty() {
-            match self.backend.write(bufs, &mut self.fds) {
-                Sent::Taken(count) => {
-                    if count < total {
-                        self.backend.watch(Ready::WRITE);
-                    }
-                    let lost = self.backend.take_overwritten();
-                    self.count_delivered(count, lost);
-                    count
-                }
-                Sent::Full => {
-                    self.backend.watch(Ready::WRITE);
-                    0
-                }
-                Sent::NoPeer => self.nobody_there(bufs, total),
-            }
-        } else {
-            self.write_behind_preface(bufs, total)
-        };
-        let offset = self.stats.output_accepted;
-        self.tap.push(offset, bufs, taken, &mut self.wakes);
-        self.stats.output_accepted += taken as u64;
-        taken
-    }
-
-    /// The policy decides, unless a look at the back end shows that a peer has come after all.
-    fn nobody_there(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
-        self.backend.watch(Ready::WRITE);
-        let (id, was_open) = (self.id, self.backend.is_open());
-        self.collect_events();
-        if self.policy.closed == Closed::Hold {
-            return 0;
-        }
-        if (self.id != id || self.backend.is_open() != was_open) && self.preface.is_empty() {
-            match self.backend.write(bufs, &mut self.fds) {
-                Sent::Taken(count) => {
-                    self.backend.watch(Ready::WRITE);
-                    let lost = self.backend.take_overwritten();
-                    self.count_delivered(count, lost);
-                    return count;
-                }
-                Sent::Full => {
-                    self.backend.watch(Ready::WRITE);
-                    return 0;
-                }
-                Sent::NoPeer => {}
-            }
-        }
-        if self.policy.closed == Closed::History {
-            return self.remember(bufs, total);
-        }
-        if self.ring_goes_on > 0 {
-            let capacity = self.ring_goes_on.max(self.preface.len());
-            self.preface.set_capacity(capacity);
-            for buf in bufs {
-                self.stats.output_overwritten += self.preface.push_overwriting(buf) as u64;
-            }
-            return total;
-        }
-        self.stats.output_discarded += total as u64;
-        total
-    }
-
-    /// Keeps the newest output for the next peer.
-    fn remember(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
-        let capacity = self.policy.history.max(self.preface.len());
-        self.preface.set_capacity(capacity);
-        for buf in bufs {
-            self.stats.output_overwritten += self.preface.push_overwriting(buf) as u64;
-        }
-        total
-    }
-
-    /// Older output still waits for its first reader. Where the policy is to discard, the ring
-    /// goes on as the ring it was: it keeps the newest bytes, and the front end never waits.
-    fn write_behind_preface(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
-        if self.policy.closed == Closed::Hold || self.backend.is_open() {
-            self.backend.watch(Ready::WRITE);
-            return 0;
-        }
-        if self.policy.closed == Closed::History {
-            return self.remember(bufs, total);
-        }
-        for buf in bufs {
-            self.stats.output_overwritten += self.preface.push_overwriting(buf) as u64;
-        }
-        total
-    }
-
-    /// How much [`Chardev::spool`] would take care of now.
-    pub(crate) fn spool_room(&mut self, limit: usize) -> usize {
-        let log = self.log.as_ref().map_or(usize::MAX, |log| log.room());
-        if self.misses(Ready::WRITE) {
-            return 0;
-        }
-        let room = match self.policy.closed {
-            Closed::Hold => limit.saturating_sub(self.preface.len()),
-            Closed::Discard | Closed::History => usize::MAX,
-        };
-        if log == 0 {
-            self.log.iter_mut().for_each(|log| log.watch());
-        }
-        room.min(log)
-    }
-
-    /// Writes for somebody who does not wait: what the peer does not take now is kept, up to
-    /// `limit` bytes, and beyond that the policy decides. Takes care of all of `bufs`, of which
-    /// there must be room for.
-    pub(crate) fn spool(&mut self, bufs: &[IoSlice<'_>], limit: usize) {
-        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        let taken = self.write(bufs);
-        if taken == total {
-            return;
-        }
-        let rest = skip(bufs, taken);
-        let offset = self.stats.output_accepted;
-        self.tap.push(offset, &rest, total - taken, &mut self.wakes);
-        self.stats.output_accepted += (total - taken) as u64;
-        let keep = limit.max(self.preface.len());
-        self.preface.set_capacity(keep);
-        for rest in rest {
-            self.log.iter_mut().for_each(|log| log.push(&rest));
-            if self.policy.closed == Closed::History {
-                self.stats.output_overwritten += self.preface.push_overwriting(&rest) as u64;
-            } else {
-                let kept = self.preface.push(&rest);
-                self.stats.output_discarded += (rest.len() - kept) as u64;
-            }
-        }
-        self.flush_preface();
-    }
-
-    pub(crate) fn flush_preface(&mut self) {
-        // Descriptors wait for the next byte the front end writes, not for older ones.
-        let mut no_fds = Vec::new();
-        while !self.preface.is_empty() {
-            let (first, second) = self.preface.as_slices();
-            match self
-                .backend
-                .write(&[IoSlice::new(first), IoSlice::new(second)], &mut no_fds)
-            {
-                Sent::Taken(count) => {
-                    self.preface.consume(count);
-                    let lost = self.backend.take_overwritten();
-                    self.count_delivered(count, lost);
-                }
-                Sent::Full => {
-                    self.backend.watch(Ready::WRITE);
-                    break;
-                }
-                Sent::NoPeer => {
-                    // Trying may be what showed that the peer has left.
-                    self.collect_events();
-                    break;
-                }
-            }
-        }
-    }
-
-    /// A back end took `count` bytes and, being a ring, overwrote `lost` for them.
-    fn count_delivered(&mut self, count: usize, lost: u64) {
-        self.ring_goes_on = 0;
-        self.stats.output_delivered += count as u64;
-        self.stats.output_delivered -= lost;
-        self.stats.output_overwritten += lost;
     }
 
     pub(crate) fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
@@ -755,31 +526,4 @@ impl Chardev {
             self.wakes.extend(front.write_waker.clone());
         }
     }
-}
-
-/// The first `count` bytes of `bufs`.
-pub(crate) fn limit<'a>(bufs: &'a [IoSlice<'_>], mut count: usize) -> Vec<IoSlice<'a>> {
-    let mut limited = Vec::with_capacity(bufs.len());
-    for buf in bufs {
-        if count == 0 {
-            break;
-        }
-        let part = &buf[..buf.len().min(count)];
-        count -= part.len();
-        limited.push(IoSlice::new(part));
-    }
-    limited
-}
-
-/// `bufs` without the first `count` bytes.
-fn skip<'a>(bufs: &'a [IoSlice<'_>], mut count: usize) -> Vec<IoSlice<'a>> {
-    let mut rest = Vec::with_capacity(bufs.len());
-    for buf in bufs {
-        let skipped = buf.len().min(count);
-        count -= skipped;
-        if skipped < buf.len() {
-            rest.push(IoSlice::new(&buf[skipped..]));
-        }
-    }
-    rest
 }

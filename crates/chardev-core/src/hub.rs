@@ -270,7 +270,7 @@ impl Backend for HubBackend {
         if count == 0 {
             return Sent::Full;
         }
-        let part = crate::chardev::limit(bufs, count);
+        let part = crate::output::limit(bufs, count);
         for member in &inner.members {
             let chardev = member.link.front().chardev();
             chardev.with(|chardev| chardev.spool(&part, MEMBER_BUFFER));

@@ -35,6 +35,7 @@ mod line;
 mod link;
 mod mux;
 mod notice;
+mod output;
 mod policy;
 mod registry;
 mod ringbuf;
