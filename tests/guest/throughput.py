@@ -29,23 +29,26 @@ class Guest:
         listener.settimeout(LIMIT)
         connection, _ = listener.accept()
         connection.settimeout(LIMIT)
-        self.file = connection.makefile("rw")
-        self.answer()
+        self.file, self.number = connection.makefile("rw"), 0
+        self.answer("ready")
 
-    def answer(self):
+    def answer(self, number):
         said = []
         for line in self.file:
-            if line.startswith("=== "):
-                return "".join(said), line.split()[1]
-            said.append(line)
+            words = line.split()
+            if not line.startswith("=== "):
+                said.append(line)
+            elif words[-1] == "again" or words[1] == number:
+                return "".join(said), words[-1]
         raise EOFError("the guest has gone: " + "".join(said))
 
     def run(self, command):
+        self.number += 1
         status = "again"
         while status == "again":
-            self.file.write(f"{len(command)} {command}\n")
+            self.file.write(f"\n{self.number} {len(command)} {command}\n")
             self.file.flush()
-            said, status = self.answer()
+            said, status = self.answer(str(self.number))
         if status != "0":
             raise RuntimeError(f"{command}: {status}: {said}")
         return said
@@ -176,6 +179,8 @@ def report(guest, run, theirs):
         rows.append(("vhost-device-console", "/dev/hvc2", ("127.0.0.1", 23450), CONSOLE_MIB))
     results = {}
     readers = {}
+    for _, device, _, _ in rows:
+        guest.run(f"until (: <>{device}) 2>/dev/null; do sleep 0.05; done")
     for name, device, address, _ in rows:
         readers[name] = Reader(connect(address))
         if "hvc" in device:

@@ -3,7 +3,7 @@
 
 pub(crate) mod tour;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::daemon_rig::until;
 
-/// How long one command in the guest may take; only a hang reaches it.
-const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// After this long without a word a command is said again; six times, and only a hang reaches that.
+const COMMAND_LIMIT: Duration = Duration::from_secs(12);
 
 /// What `./setup` has fetched.
 pub(crate) fn files() -> PathBuf {
@@ -55,6 +55,7 @@ pub(crate) fn qemu11(files: &Path) -> Command {
 pub(crate) struct Guest {
     qemu: Child,
     shell: BufReader<UnixStream>,
+    number: u64,
 }
 
 impl Guest {
@@ -97,6 +98,7 @@ impl Guest {
             guest = qemu.take().map(|qemu| Guest {
                 qemu,
                 shell: BufReader::new(stream),
+                number: 0,
             });
             true
         });
@@ -107,8 +109,12 @@ impl Guest {
 
     /// Waits until the guest has booted.
     pub(crate) fn ready(&mut self) {
-        let (said, status) = self.answer();
-        assert_eq!(status, "ready", "{said}");
+        for _ in 0..6 {
+            if self.answer("ready").is_some() {
+                return;
+            }
+        }
+        panic!("the guest does not boot");
     }
 
     /// Runs a command that must succeed and returns what it printed.
@@ -120,35 +126,56 @@ impl Guest {
 
     /// Runs a command; what it printed, and its status.
     pub(crate) fn try_run(&mut self, command: &str) -> (String, String) {
-        for _ in 0..5 {
-            self.send(command);
-            let (said, status) = self.answer();
-            if status != "again" {
-                return (said, status);
+        self.number += 1;
+        let number = self.number.to_string();
+        for _ in 0..6 {
+            self.say(command);
+            if let Some(answer) = self.answer(&number) {
+                return answer;
             }
-            eprintln!("a part of {command:?} was lost on the way to the guest's shell");
+            eprintln!("{command:?} may have been lost on the way to the guest's shell");
         }
-        panic!("{command:?} does not reach the guest's shell");
+        panic!("the guest does not answer {command:?}");
     }
 
-    /// Sends a line to the shell.
+    /// Sends a line to the shell, for which there will be no answer.
     pub(crate) fn send(&mut self, command: &str) {
-        let line = format!("{} {command}\n", command.len());
+        self.number += 1;
+        self.say(command);
+    }
+
+    fn say(&mut self, command: &str) {
+        // The first line feed ends what may be left of a line.
+        let line = format!("\n{} {} {command}\n", self.number, command.len());
         self.shell.get_mut().write_all(line.as_bytes()).unwrap();
     }
 
-    fn answer(&mut self) -> (String, String) {
+    /// What was printed before the shell's answer of that number, and the status; `None` if it is to
+    /// be asked again.
+    fn answer(&mut self, number: &str) -> Option<(String, String)> {
         let mut said = String::new();
+        let mut line = Vec::new();
         loop {
-            let mut line = Vec::new();
-            let count = self.shell.read_until(b'\n', &mut line);
-            let count =
-                count.unwrap_or_else(|error| panic!("the guest is silent, {error}: {said}"));
-            assert!(count > 0, "the guest has gone: {said}");
-            let line = String::from_utf8_lossy(&line);
-            match line.trim_end().strip_prefix("=== ") {
-                Some(status) => return (said, status.to_owned()),
-                None => said += &line,
+            match self.shell.read_until(b'\n', &mut line) {
+                Ok(0) => panic!("the guest has gone: {said}"),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) => panic!("the guest's shell: {error}: {said}"),
+            }
+            let text = String::from_utf8_lossy(&line).into_owned();
+            line.clear();
+            let Some(answer) = text.trim_end().strip_prefix("=== ") else {
+                said += &text;
+                continue;
+            };
+            match answer.split_once(' ') {
+                None if answer == number => return Some((said, answer.to_owned())),
+                Some((_, "again")) => return None,
+                Some((which, status)) if which == number => {
+                    return Some((said, status.to_owned()));
+                }
+                // Of a command that was said twice.
+                _ => {}
             }
         }
     }
