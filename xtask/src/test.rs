@@ -34,7 +34,7 @@ fn build_guest() -> Result {
     let mut cargo = sh::cargo(&["build", "--release", "--target-dir"]);
     let guest = sh::root().join("crates/microvm/guest");
     cargo
-        .arg(sh::root().join("target/guest"))
+        .arg(sh::root().join("target/bare-guest"))
         .current_dir(guest)
         .env_remove("RUSTFLAGS");
     sh::run(&mut cargo)
