@@ -14,6 +14,7 @@ use crate::change::{Change, NewBackend, Offer, Old};
 use crate::chardev::ChardevRef;
 use crate::drain::Drainer;
 use crate::error::ChangeError;
+use crate::graph::{self, Planned};
 use crate::registry::{Removal, Reservation};
 
 /// One prepared part of a transaction.
@@ -56,6 +57,16 @@ pub struct Refused {
 /// # Errors
 /// A step could not be taken; then none was, and nobody has seen anything.
 pub fn commit(mut steps: Vec<Step>) -> Result<Vec<Drainer>, Refused> {
+    let planned: Vec<Planned> = steps.iter().map(Step::planned).collect();
+    // Most changes are of back ends that rest on nothing, and concern nobody else.
+    let rests = planned.iter().any(|(_, members)| !members.is_empty());
+    let _graph = rests.then(graph::hold);
+    if let Some(step) = graph::first_cycle(&planned) {
+        let id = planned[step].0.with(|chardev| chardev.label.clone());
+        let reason = "it would rest on itself".to_owned();
+        let error = ChangeError::Refused { id, reason };
+        return Err(Refused { step, error });
+    }
     let frozen = Frozen::freeze(&steps);
     for (step, part) in steps.iter_mut().enumerate() {
         part.check().map_err(|error| Refused { step, error })?;
@@ -80,6 +91,16 @@ impl Step {
             Step::Add { chardev, .. } => chardev,
             Step::Remove(removal) => removal.chardev(),
         }
+    }
+
+    /// What its chardev is to rest on.
+    fn planned(&self) -> Planned {
+        let members = match self {
+            Step::Change { new, .. } => new.backend.members(),
+            Step::Add { chardev, .. } => chardev.with(|chardev| chardev.backend.members()),
+            Step::Remove(_) => Vec::new(),
+        };
+        (self.chardev().clone(), members)
     }
 
     fn check(&self) -> Result<(), ChangeError> {

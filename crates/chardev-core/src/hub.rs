@@ -16,6 +16,7 @@ use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
 use crate::chardev::{ChardevRef, WeakChardev};
 use crate::drain::{Drain, NothingToDrain};
 use crate::event::Event;
+use crate::graph;
 use crate::input::CARRY_LIMIT;
 use crate::line::{Answer, Answers, Line, ModemLines};
 use crate::link::{Link, Users, WantLink};
@@ -90,7 +91,23 @@ impl Hub {
     }
 
     /// Adds a member: it gets all output from here on.
-    pub fn add(&self, link: Link) {
+    ///
+    /// # Errors
+    /// The hub would come to rest on itself.
+    pub fn add(&self, link: Link) -> Result<(), String> {
+        let _graph = graph::hold();
+        let planned: Vec<_> = self
+            .users()
+            .all()
+            .into_iter()
+            .map(|hub| (hub, vec![link.front().chardev().clone()]))
+            .collect();
+        if graph::first_cycle(&planned).is_some() {
+            return Err(format!(
+                "chardev '{}' cannot be a member: the hub would rest on itself",
+                link.label()
+            ));
+        }
         let mut inner = self.lock();
         let member = Member::new(link);
         let line = inner.line.clone();
@@ -104,6 +121,7 @@ impl Hub {
             inner.tell(BackendEvent::Opened);
         }
         inner.notify.wake_by_ref();
+        Ok(())
     }
 
     /// Lets a member go; what it had accepted stays with its chardev, and what its peer had sent

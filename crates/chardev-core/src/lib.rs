@@ -29,6 +29,7 @@ mod drain;
 mod error;
 mod event;
 mod frontend;
+mod graph;
 mod hub;
 mod input;
 mod line;

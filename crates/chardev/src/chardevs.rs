@@ -285,8 +285,7 @@ impl Chardevs {
         let mut scene = self.scene(Vec::new());
         scene.target = Some(chardev);
         let missing = format!("hub: chardev can't be found by id '{member}'");
-        hub.add(scene.link(member, missing)?);
-        Ok(())
+        hub.add(scene.link(member, missing)?)
     }
 
     /// Takes chardev `member` out of the hub `id`; it lives on, unattached.

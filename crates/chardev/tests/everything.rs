@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use chardev::back::NoFds;
 use chardev::spec::{OptionValue, Options, SocketAddress};
-use chardev::{BlockingFrontEnd, Chardevs, FrontEnd, Ready, ReadyFd};
+use chardev::{Action, BlockingFrontEnd, Chardevs, FrontEnd, Ready, ReadyFd};
 use common::{DEADLINE, add, change, hold, text, wait_for};
 
 const CHANGES: usize = 100;
@@ -359,6 +360,23 @@ fn nothing_rests_on_itself() {
     }
     let error = chardevs.hub_add("h", "h").unwrap_err();
     assert!(error.contains("cannot be under"), "{error}");
+    // Neither rests on the other yet, and both together would.
+    add(&chardevs, "x", &common::ring(64));
+    add(&chardevs, "y", &common::ring(64));
+    let action = |id: &str, options| Action::Change {
+        id: id.to_owned(),
+        options,
+    };
+    for actions in [
+        [action("x", mux("y")), action("y", mux("x"))],
+        [action("x", hub(&["y"])), action("y", mux("x"))],
+    ] {
+        let refused = chardevs.block_on(chardevs.transaction(&actions, Arc::new(NoFds)));
+        let cause = refused.unwrap_err().cause;
+        assert_eq!(cause, "Chardev 'x' change failed: it would rest on itself");
+    }
+    change(&chardevs, "x", &mux("y")).unwrap();
+    change(&chardevs, "x", &common::ring(64)).unwrap();
     assert_eq!(
         chardevs.remove("m").unwrap_err().to_string(),
         "Chardev 'm' is busy"
@@ -366,4 +384,64 @@ fn nothing_rests_on_itself() {
     chardevs.remove("h").unwrap();
     chardevs.remove("m").unwrap();
     chardevs.remove("a").unwrap();
+}
+
+/// Several threads change chardevs onto each other; whatever is refused, nothing hangs.
+#[test]
+fn a_storm_of_changes_ends() {
+    const IDS: [&str; 4] = ["a", "b", "c", "d"];
+    let chardevs = Chardevs::new().unwrap();
+    for id in IDS {
+        add(&chardevs, id, &common::ring(64));
+    }
+    let fronts: Vec<_> = IDS[..2]
+        .iter()
+        .map(|id| chardevs.front_end(id, Arc::new(())).unwrap())
+        .collect();
+    let storm = |seed: u64| {
+        let chardevs = chardevs.clone();
+        std::thread::spawn(move || {
+            let mut state = seed;
+            let mut pick = |count: usize| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 33) as usize % count
+            };
+            let mut done = 0;
+            for _ in 0..500 {
+                let mut options = || match pick(4) {
+                    0 => common::ring(64),
+                    1 => mux(IDS[pick(4)]),
+                    2 => hub(&[IDS[pick(4)]]),
+                    _ => hub(&[IDS[pick(2)], IDS[2 + pick(2)]]),
+                };
+                let (first, second) = (options(), options());
+                let action = |id: &str, options| Action::Change {
+                    id: id.to_owned(),
+                    options,
+                };
+                let at = pick(4);
+                let both = [action(IDS[at], first), action(IDS[(at + 1) % 4], second)];
+                let actions = &both[..1 + pick(2)];
+                let changed = chardevs.block_on(chardevs.transaction(actions, Arc::new(NoFds)));
+                done += usize::from(changed.is_ok());
+            }
+            done
+        })
+    };
+    let storms: Vec<_> = (1..=3).map(storm).collect();
+    while storms.iter().any(|storm| !storm.is_finished()) {
+        for front in &fronts {
+            front.write(b"a line of output\n");
+            front.read(&mut [0; 16]);
+            while front.next_event().is_some() {}
+        }
+    }
+    let done: Vec<usize> = storms.into_iter().map(|s| s.join().unwrap()).collect();
+    assert!(done.iter().all(|count| *count > 0), "{done:?}");
+    for id in IDS.iter().chain(&IDS) {
+        let _ = change(&chardevs, id, &common::ring(64));
+    }
+    assert!(chardevs.list().iter().all(|info| info.kind == "ringbuf"));
 }

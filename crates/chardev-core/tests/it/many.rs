@@ -304,7 +304,7 @@ fn members_come_and_go() {
     let third = Peer::new(true, 99);
     let chardev = ChardevRef::new("m2", BackendId(3), third.backend(), Closed::Discard, None);
     assert_eq!(rig.front.write(b"two "), 4);
-    rig.hub.add(link(&chardev));
+    rig.hub.add(link(&chardev)).unwrap();
     assert_eq!(rig.front.write(b"three "), 6);
     rig.peers[0].send(b"sent before it left");
     assert!(rig.hub.remove("m0") && !rig.hub.remove("m0"));
