@@ -40,7 +40,7 @@ pub struct Args {
     /// Adds a device: exec,chardev=ID,command=… or null-modem,chardev=A,peer=B. `help` lists them.
     #[arg(long, value_name = "LINE")]
     pub device: Vec<String>,
-    /// Puts a monitor on a chardev: chardev=ID[,mode=control|readline][,pretty=on].
+    /// Puts a monitor on a chardev: `chardev=ID[,mode=control|readline][,pretty=on]`.
     #[arg(long, value_name = "LINE")]
     pub mon: Vec<String>,
     /// A QMP monitor on a device of its own: unix:PATH,server=on,wait=off or tcp:HOST:PORT,… or

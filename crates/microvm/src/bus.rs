@@ -1,4 +1,4 @@
-//! guest → [machine] → front → chardev → back: I/O ports and addresses to devices.
+//! guest → \[machine\] → front → chardev → back: I/O ports and addresses to devices.
 
 use chardev::front::uart16550::SharedUart;
 

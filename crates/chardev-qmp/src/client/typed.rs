@@ -25,7 +25,7 @@ impl<S: Read + Write> Client<S> {
     /// All chardevs (`query-chardev`).
     ///
     /// # Errors
-    /// See the [module](self).
+    /// As [`Client::execute`], and [`ClientError::Protocol`] for an answer of another shape.
     pub fn query_chardev(&mut self) -> Result<Vec<ChardevInfo>, ClientError> {
         let answer = self.execute("query-chardev", Object::new())?;
         let infos = answer.as_array().map(|infos| infos.iter().map(read_info));
@@ -37,7 +37,7 @@ impl<S: Read + Write> Client<S> {
     /// `pty`.
     ///
     /// # Errors
-    /// See the [module](self).
+    /// As [`Client::execute`], and [`ClientError::Protocol`] for an answer of another shape.
     pub fn chardev_add(&mut self, id: &str, backend: Json) -> Result<Option<String>, ClientError> {
         self.with_backend("chardev-add", id, backend)
     }
@@ -46,7 +46,7 @@ impl<S: Read + Write> Client<S> {
     /// [`chardev_add`](Client::chardev_add).
     ///
     /// # Errors
-    /// See the [module](self).
+    /// As [`Client::execute`], and [`ClientError::Protocol`] for an answer of another shape.
     pub fn chardev_change(
         &mut self,
         id: &str,
@@ -58,7 +58,7 @@ impl<S: Read + Write> Client<S> {
     /// The same with options as the tables of `kinds` have them.
     ///
     /// # Errors
-    /// See the [module](self).
+    /// As [`Client::execute`], and [`ClientError::Protocol`] for an answer of another shape.
     pub fn chardev_change_to(
         &mut self,
         id: &str,
@@ -71,7 +71,7 @@ impl<S: Read + Write> Client<S> {
     /// Removes a chardev (`chardev-remove`).
     ///
     /// # Errors
-    /// See the [module](self).
+    /// As [`Client::execute`], and [`ClientError::Protocol`] for an answer of another shape.
     pub fn chardev_remove(&mut self, id: &str) -> Result<(), ClientError> {
         self.execute("chardev-remove", Object::new().with("id", id))
             .map(drop)
@@ -80,7 +80,7 @@ impl<S: Read + Write> Client<S> {
     /// Sends a break to the front end of a chardev (`chardev-send-break`).
     ///
     /// # Errors
-    /// See the [module](self).
+    /// As [`Client::execute`], and [`ClientError::Protocol`] for an answer of another shape.
     pub fn chardev_send_break(&mut self, id: &str) -> Result<(), ClientError> {
         self.execute("chardev-send-break", Object::new().with("id", id))
             .map(drop)
@@ -89,7 +89,7 @@ impl<S: Read + Write> Client<S> {
     /// Takes up to `size` bytes of text out of a ring buffer (`ringbuf-read`).
     ///
     /// # Errors
-    /// See the [module](self).
+    /// As [`Client::execute`], and [`ClientError::Protocol`] for an answer of another shape.
     pub fn ringbuf_read(&mut self, device: &str, size: u32) -> Result<String, ClientError> {
         let arguments = Object::new().with("device", device).with("size", size);
         self.text("ringbuf-read", arguments)
@@ -98,7 +98,7 @@ impl<S: Read + Write> Client<S> {
     /// Puts text into a ring buffer (`ringbuf-write`).
     ///
     /// # Errors
-    /// See the [module](self).
+    /// As [`Client::execute`], and [`ClientError::Protocol`] for an answer of another shape.
     pub fn ringbuf_write(&mut self, device: &str, data: &str) -> Result<(), ClientError> {
         let arguments = Object::new().with("device", device).with("data", data);
         self.execute("ringbuf-write", arguments).map(drop)
@@ -107,7 +107,7 @@ impl<S: Read + Write> Client<S> {
     /// What the human monitor prints (`human-monitor-command`).
     ///
     /// # Errors
-    /// See the [module](self). What goes wrong there is part of the text.
+    /// As [`Client::execute`], and [`ClientError::Protocol`] for an answer of another shape. What goes wrong there is part of the text.
     pub fn human(&mut self, line: &str) -> Result<String, ClientError> {
         let arguments = Object::new().with("command-line", line);
         self.text("human-monitor-command", arguments)

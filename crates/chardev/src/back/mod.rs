@@ -1,4 +1,4 @@
-//! front → chardev → [back] → host: every kind of back end, and the one table that lists them.
+//! front → chardev → \[back\] → host: every kind of back end, and the one table that lists them.
 //!
 //! To add a back end: write its file with its options, its `open` and its tests, and add its
 //! [`Kind`] to [`KINDS`]. The wire parser, the command line, help lists and

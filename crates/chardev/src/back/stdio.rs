@@ -1,4 +1,4 @@
-//! front → chardev → [back] → host: stdio, the standard input and output of the process.
+//! front → chardev → \[back\] → host: stdio, the standard input and output of the process.
 //!
 //! Others share these descriptors (the shell, programs in the same pipeline), so nothing is done
 //! to them that others would notice: they are never closed, and they become non-blocking only

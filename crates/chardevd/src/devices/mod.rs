@@ -1,4 +1,4 @@
-//! [front] → chardev → back → host: the devices of the daemon, from the argument to the task.
+//! \[front\] → chardev → back → host: the devices of the daemon, from the argument to the task.
 
 pub mod exec;
 pub mod null_modem;

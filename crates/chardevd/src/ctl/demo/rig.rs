@@ -34,7 +34,7 @@ const ENOUGH: u64 = 32 << 10;
 /// What a program under test is started with.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
-    /// The chardev [`ID`], in the grammar of `-chardev`.
+    /// The chardev of the demo, in the grammar of `-chardev`.
     pub chardev: &'a str,
     /// Its id.
     pub id: &'a str,
