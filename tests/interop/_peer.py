@@ -66,7 +66,7 @@ def started(server: Server, scratch: Path, *arguments: str):
     socket = scratch / f"own-{time.monotonic_ns()}.sock"
     command = [server.program]
     if server.is_qemu:
-        command += ["-M", "none", "-display", "none", "-nodefaults"]
+        command += ["-M", "microvm", "-accel", "tcg", "-S", "-display", "none", "-nodefaults"]
     command += ["-qmp", f"unix:{socket},server=on,wait=off", *arguments]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:

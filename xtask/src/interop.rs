@@ -36,7 +36,16 @@ pub(crate) fn run(args: &Args) -> Result {
         let socket = dir.path().join("qmp.sock");
         let mut command = Command::new(&program);
         if matches!(args.against, Target::Qemu) {
-            command.args(["-M", "none", "-display", "none", "-nodefaults"]);
+            command.args([
+                "-M",
+                "microvm",
+                "-accel",
+                "tcg",
+                "-S",
+                "-display",
+                "none",
+                "-nodefaults",
+            ]);
         }
         command
             .arg("-qmp")
