@@ -19,6 +19,7 @@ const SINGLE_DASH: &[&str] = &[
     "monitor",
     "add-fd",
     "daemonize",
+    "echr",
     "name",
     "pidfile",
     "version",
@@ -56,6 +57,10 @@ pub struct Args {
     /// Puts an inherited descriptor into a set, for /dev/fdset/SET: fd=FD,set=SET[,opaque=TEXT].
     #[arg(long, value_name = "LINE")]
     pub add_fd: Vec<String>,
+    /// The key that comes before a command key of a multiplexer, as a number, 0x… for hexadecimal
+    /// (default 1, which is Ctrl-A).
+    #[arg(long, value_name = "N", value_parser = escape)]
+    pub echr: Option<u8>,
     /// The name that query-name answers: NAME or guest=NAME.
     #[arg(long)]
     pub name: Option<String>,
@@ -96,6 +101,14 @@ pub fn arguments() -> impl Iterator<Item = OsString> {
 /// The command line as data, for manual pages and completions.
 pub fn command() -> clap::Command {
     Args::command()
+}
+
+fn escape(text: &str) -> Result<u8, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u8::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| format!("Bad argument to echr: '{text}' is no number from 0 to 255"))
 }
 
 fn two_dashes(argument: OsString) -> OsString {

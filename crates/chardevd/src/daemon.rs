@@ -87,6 +87,9 @@ fn run_started(
     let fds = Arc::new(StartupFds::new(inherited, fdsets.clone()));
     let stop = Stop::default();
     let chardevs = Chardevs::new().map_err(|error| format!("cannot start: {error}"))?;
+    if let Some(escape) = args.echr {
+        chardevs.set_escape(escape);
+    }
     signals::listen(stop.clone(), chardevs.clone())
         .map_err(|error| format!("cannot listen for signals: {error}"))?;
     let pidfile = args.pidfile.as_ref().map(PidFile::create).transpose()?;

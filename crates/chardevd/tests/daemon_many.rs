@@ -81,10 +81,12 @@ fn the_key_that_ends_the_program_ends_the_daemon() {
         "socket,id=mux0,mux=on,path=SOCK,server=on,wait=off,x-closed=hold",
         "-device",
         "exec,chardev=mux0,command=echo ready; cat",
+        "-echr",
+        "0x14",
     ]);
     let mut terminal = console(&daemon.dir().join("SOCK"));
     read_until(&mut terminal, "ready");
-    terminal.write_all(b"\x01x").unwrap();
+    terminal.write_all(b"\x14x").unwrap();
     read_until(&mut terminal, "Terminated");
     assert!(daemon.wait().success());
 }
