@@ -239,6 +239,12 @@ impl Chardev {
         self.line.open || self.backend.as_mux().is_some_and(Mux::is_line_open)
     }
 
+    /// Whether a front end is attached to this very chardev. A slot of a multiplexer that has lost
+    /// its front end is about to go, and concerns nobody.
+    pub fn has_front_end(&self) -> bool {
+        self.front.is_some()
+    }
+
     /// Whether a front end is attached, be it over a multiplexer.
     pub(crate) fn is_used(&self) -> bool {
         self.front.is_some() || self.backend.as_mux().is_some_and(|mux| mux.attached() > 0)

@@ -59,8 +59,16 @@ pub struct Refused {
 pub fn commit(mut steps: Vec<Step>) -> Result<Vec<Drainer>, Refused> {
     let planned: Vec<Planned> = steps.iter().map(Step::planned).collect();
     // Most changes are of back ends that rest on nothing, and concern nobody else.
-    let rests = planned.iter().any(|(_, members)| !members.is_empty());
-    let _graph = rests.then(graph::hold);
+    let concerns_others = |(chardev, members): &Planned| {
+        !members.is_empty() || chardev.with(|chardev| chardev.backend.as_mux().is_some())
+    };
+    let _graph = planned.iter().any(concerns_others).then(graph::hold);
+    let leaves = |step: usize| !matches!(steps[step], Step::Change { old: Old::Park, .. });
+    if let Some(step) = graph::first_left_behind(&planned).filter(|step| leaves(*step)) {
+        let id = planned[step].0.with(|chardev| chardev.label.clone());
+        let error = ChangeError::Busy(id);
+        return Err(Refused { step, error });
+    }
     if let Some(step) = graph::first_cycle(&planned) {
         let id = planned[step].0.with(|chardev| chardev.label.clone());
         let reason = "it would rest on itself".to_owned();

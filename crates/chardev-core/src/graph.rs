@@ -4,9 +4,13 @@
 //! A look when a back end is opened gives an early answer; the one that counts is taken here, when
 //! nobody else can change the graph and all steps of a transaction are known.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::backend::BackendId;
 use crate::chardev::ChardevRef;
+use crate::error::AttachError;
+use crate::frontend::{FrontEnd, FrontEndHooks};
+use crate::policy::Policy;
 
 static GRAPH: Mutex<()> = Mutex::new(());
 
@@ -26,6 +30,39 @@ pub(crate) fn first_cycle(planned: &[Planned]) -> Option<usize> {
             .iter()
             .any(|member| reaches(member, chardev, planned, &mut seen))
     })
+}
+
+/// The first of `planned` that is a multiplexer with a front end that came after the plan was made,
+/// and would be left on a multiplexer that nothing names any more.
+pub(crate) fn first_left_behind(planned: &[Planned]) -> Option<usize> {
+    planned.iter().position(|(chardev, _)| {
+        let users = chardev.with(|chardev| chardev.backend.as_mux().map(|mux| mux.users().clone()));
+        let all = users.map_or_else(Vec::new, |users| users.all());
+        all.iter()
+            .filter(|user| user.with(|user| user.has_front_end()))
+            .any(|user| !planned.iter().any(|(known, _)| known.is(user)))
+    })
+}
+
+/// Attaches one more front end to the multiplexer `chardev`, over a slot whose back end is called
+/// `id`. The second value is that slot's chardev.
+///
+/// # Errors
+/// The chardev is no multiplexer, and is in use.
+pub fn attach_further(
+    chardev: &ChardevRef,
+    id: BackendId,
+    hooks: Arc<dyn FrontEndHooks>,
+) -> Result<(FrontEnd, ChardevRef), AttachError> {
+    // A change of the multiplexer that is being decided knows its front ends.
+    let _graph = hold();
+    let (label, mux) = chardev.with(|chardev| {
+        let mux = chardev.backend.as_mux().cloned();
+        (chardev.label.clone(), mux)
+    });
+    let mux = mux.ok_or_else(|| AttachError::InUse(label.clone()))?;
+    let further = ChardevRef::new(&label, id, mux.slot(), Policy::default(), None);
+    Ok((FrontEnd::attach(&further, hooks)?, further))
 }
 
 fn reaches(

@@ -54,6 +54,7 @@ pub use drain::{DRAIN_LIMIT, Drain, DrainStep, Drainer, Late, NothingToDrain};
 pub use error::{AddError, AttachError, ChangeError, RemoveError};
 pub use event::Event;
 pub use frontend::{FrontEnd, FrontEndHooks, Input};
+pub use graph::attach_further;
 pub use hub::Hub;
 pub use input::CARRY_LIMIT;
 pub use line::{Answer, Answers, Line, ModemLines, Parity, SerialParams, TerminalSize};

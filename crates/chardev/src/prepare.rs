@@ -185,7 +185,9 @@ impl Chardevs {
 fn siblings(chardev: &ChardevRef) -> Vec<Sibling> {
     let users = chardev.with(|chardev| chardev.backend().as_mux().map(|mux| mux.users().clone()));
     let all = users.map_or_else(Vec::new, |users| users.all());
-    all.into_iter().filter(|user| !user.is(chardev)).collect()
+    all.into_iter()
+        .filter(|user| !user.is(chardev) && user.with(|user| user.has_front_end()))
+        .collect()
 }
 
 fn label(chardev: &ChardevRef) -> String {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use chardev_core::{
-    AttachError, BackendId, ChardevRef, FrontEnd, FrontEndHooks, Link, LinkHooks, Policy, Registry,
-    WantLink,
+    AttachError, ChardevRef, FrontEnd, FrontEndHooks, Link, LinkHooks, Registry, WantLink,
+    attach_further,
 };
 
 use crate::chardevs::Shared;
@@ -64,20 +64,13 @@ pub(crate) fn attach(
     chardev: &ChardevRef,
     hooks: Arc<dyn FrontEndHooks>,
 ) -> Result<FrontEnd, AttachError> {
-    let in_use = match FrontEnd::attach(chardev, Arc::clone(&hooks)) {
-        Err(error @ AttachError::InUse(_)) => error,
+    match FrontEnd::attach(chardev, Arc::clone(&hooks)) {
+        Err(AttachError::InUse(_)) => {}
         attached => return attached,
-    };
-    let (label, mux) = chardev.with(|chardev| {
-        let mux = chardev.backend().as_mux().cloned();
-        (chardev.label().to_owned(), mux)
-    });
-    let Some(mux) = mux else {
-        return Err(in_use);
-    };
+    }
+    let label = chardev.with(|chardev| chardev.label().to_owned());
     let port = Port::of(shared, &label);
-    let id: BackendId = port.id();
-    let further = ChardevRef::new(&label, id, mux.slot(), Policy::default(), None);
+    let (front, further) = attach_further(chardev, port.id(), hooks)?;
     port.connect(&further);
-    FrontEnd::attach(&further, hooks)
+    Ok(front)
 }

@@ -440,8 +440,11 @@ fn a_storm_of_changes_ends() {
     }
     let done: Vec<usize> = storms.into_iter().map(|s| s.join().unwrap()).collect();
     assert!(done.iter().all(|count| *count > 0), "{done:?}");
-    for id in IDS.iter().chain(&IDS) {
-        let _ = change(&chardevs, id, &common::ring(64));
-    }
+    // A multiplexer that others rest on waits for them, those for others, and all for the moment
+    // in which the I/O thread still holds what was replaced.
+    wait_for("all of them on their own", || {
+        let alone = |id: &&str| change(&chardevs, id, &common::ring(64)).is_ok();
+        (IDS.iter().filter(alone).count() == IDS.len()).then_some(())
+    });
     assert!(chardevs.list().iter().all(|info| info.kind == "ringbuf"));
 }
