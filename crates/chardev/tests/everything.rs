@@ -443,8 +443,9 @@ fn a_storm_of_changes_ends() {
     // A multiplexer that others rest on waits for them, those for others, and all for the moment
     // in which the I/O thread still holds what was replaced.
     wait_for("all of them on their own", || {
-        let alone = |id: &&str| change(&chardevs, id, &common::ring(64)).is_ok();
-        (IDS.iter().filter(alone).count() == IDS.len()).then_some(())
+        let alone = |id: &str| change(&chardevs, id, &common::ring(64)).is_ok();
+        let count = IDS.into_iter().filter(|id| alone(id)).count();
+        (count == IDS.len()).then_some(())
     });
     assert!(chardevs.list().iter().all(|info| info.kind == "ringbuf"));
 }
