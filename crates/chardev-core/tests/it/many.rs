@@ -5,11 +5,11 @@ use std::task::Waker;
 use std::time::Duration;
 
 use chardev_core::{
-    BackendId, Change, ChardevRef, Closed, Event, FrontEnd, Hub, Link, LinkHooks, Mux, MuxHost,
+    BackendId, Change, ChardevRef, Closed, FrontEnd, Hub, Link, LinkHooks, Mux, MuxHost,
     NewBackend, Old, PolicyChange, Registry, Step, Users, commit,
 };
 
-use crate::rig::{Peer, Woken};
+use crate::rig::{Peer, Woken, everything};
 
 /// A host with a clock that the test sets.
 #[derive(Default)]
@@ -81,24 +81,6 @@ impl MuxRig {
     fn types(&self, keys: &str) {
         self.peer.send(keys.as_bytes());
         self.settle();
-    }
-}
-
-fn everything(front: &FrontEnd) -> String {
-    let mut out = String::new();
-    loop {
-        let mut buf = [0; 7];
-        let count = front.read(&mut buf);
-        if count > 0 {
-            out.push_str(std::str::from_utf8(&buf[..count]).unwrap());
-        } else if let Some(event) = front.next_event() {
-            match event {
-                Event::Changed(_) => out.push_str("<Changed>"),
-                event => out.push_str(&format!("<{event:?}>")),
-            }
-        } else {
-            return out;
-        }
     }
 }
 
