@@ -13,8 +13,7 @@ use chardev_core::{Backend, BackendEvent, BackendId, Drain, Ready, Sent, WeakCha
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::reader::Found;
-use super::stream::{Input, Output};
+use super::stream::{Duplex, Input, Output};
 use super::{Access, FdSource, Kind, OpenContext, open_set};
 use crate::port::Port;
 use crate::sys::strerror;
@@ -76,12 +75,10 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
             .map_err(|error| format!("Could not open '{path}': {}", strerror(error)))?;
         let input = input.unwrap_or(Input::Ended);
         Ok(File {
-            input,
-            output,
+            duplex: Duplex::new(input, output),
             created,
             truncate: !append,
             path,
-            events: Vec::new(),
         })
     });
     let opened: Result<File, String> = opening.await.map_err(|error| error.to_string())?;
@@ -100,12 +97,10 @@ fn open_input(path: &str, fds: &dyn FdSource, port: &Port) -> Result<Input, Stri
 }
 
 struct File {
-    input: Input,
-    output: Output,
+    duplex: Duplex,
     created: Option<Created>,
     truncate: bool,
     path: String,
-    events: Vec<BackendEvent>,
 }
 
 impl Backend for File {
@@ -123,59 +118,44 @@ impl Backend for File {
     }
 
     fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
-        self.output.write(bufs)
+        self.duplex.write(bufs)
     }
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        match self.input.read(bufs) {
-            Found::Data(count) => count,
-            Found::Nothing => 0,
-            Found::End => {
-                self.events
-                    .push(BackendEvent::Closed { unread: Vec::new() });
-                0
-            }
-        }
+        self.duplex.read(bufs)
     }
 
     fn watch(&mut self, interest: Ready) {
-        if interest.contains(Ready::READ) {
-            self.input.watch();
-        }
-        if interest.contains(Ready::WRITE) {
-            self.output.watch();
-        }
+        self.duplex.watch(interest);
     }
 
     fn update(&mut self, ready: Ready) {
-        if let Some(unread) = self.input.take_if_ended(ready) {
-            self.events.push(BackendEvent::Closed { unread });
-        }
+        self.duplex.update(ready);
     }
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
-        self.events.pop()
+        self.duplex.poll_event()
     }
 
     fn activate(&mut self) -> Result<(), String> {
-        match self.truncate && self.output.is_append_only() {
+        match self.truncate && self.duplex.output().is_append_only() {
             true => Err(could_not("truncate", &self.path, Errno::PERM)),
             false => Ok(()),
         }
     }
 
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
-        self.output.go_live(self.truncate);
+        self.duplex.go_live(self.truncate);
         if let Some(created) = &mut self.created {
             created.keep();
         }
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        (self.input.take_all(), false)
+        (self.duplex.take_input(), false)
     }
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        self.output.retire()
+        self.duplex.retire()
     }
 }

@@ -13,13 +13,6 @@ mod null;
 mod pipe;
 #[cfg(feature = "pty")]
 mod pty;
-#[cfg(any(
-    feature = "file",
-    feature = "pipe",
-    feature = "serial",
-    feature = "stdio"
-))]
-mod reader;
 #[cfg(any(feature = "socket", feature = "udp"))]
 mod resolve;
 mod ringbuf;

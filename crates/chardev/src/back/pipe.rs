@@ -11,8 +11,7 @@ use chardev_core::{Backend, BackendEvent, BackendId, Drain, Ready, Sent, WeakCha
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::reader::Found;
-use super::stream::{Input, Output};
+use super::stream::{Duplex, Input, Output};
 use super::{Access, Kind, OpenContext, open_set};
 use crate::sys::strerror;
 use crate::writer::Target;
@@ -54,10 +53,11 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     let target = Target::of(output).map_err(|error| failed(error.into()))?;
     let loops = both_ways && target.file_type() == FileType::Fifo;
     Ok(Box::new(Pipe {
-        input: Input::new(input, false, &context.port).map_err(failed)?,
-        output: Output::new(target, path, &context.port).map_err(failed)?,
+        duplex: Duplex::new(
+            Input::new(input, false, &context.port).map_err(failed)?,
+            Output::new(target, path, &context.port).map_err(failed)?,
+        ),
         loops,
-        events: Vec::new(),
     }))
 }
 
@@ -67,11 +67,9 @@ fn open_fifo(path: &str) -> Result<OwnedFd, Errno> {
 }
 
 struct Pipe {
-    input: Input,
-    output: Output,
+    duplex: Duplex,
     /// One FIFO serves both directions, so what is in it may be our own output.
     loops: bool,
-    events: Vec<BackendEvent>,
 }
 
 impl Backend for Pipe {
@@ -88,43 +86,27 @@ impl Backend for Pipe {
     }
 
     fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
-        self.output.write(bufs)
+        self.duplex.write(bufs)
     }
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        match self.input.read(bufs) {
-            Found::Data(count) => count,
-            Found::Nothing => 0,
-            // Not a FIFO, then: those never end for one who has them open for writing too.
-            Found::End => {
-                self.events
-                    .push(BackendEvent::Closed { unread: Vec::new() });
-                0
-            }
-        }
+        self.duplex.read(bufs)
     }
 
     fn watch(&mut self, interest: Ready) {
-        if interest.contains(Ready::READ) {
-            self.input.watch();
-        }
-        if interest.contains(Ready::WRITE) {
-            self.output.watch();
-        }
+        self.duplex.watch(interest);
     }
 
     fn update(&mut self, ready: Ready) {
-        if let Some(unread) = self.input.take_if_ended(ready) {
-            self.events.push(BackendEvent::Closed { unread });
-        }
+        self.duplex.update(ready);
     }
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
-        self.events.pop()
+        self.duplex.poll_event()
     }
 
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
-        self.output.go_live(false);
+        self.duplex.go_live(false);
     }
 
     /// Where output cannot be told from input it is left to whoever reads the FIFO next: output
@@ -133,12 +115,10 @@ impl Backend for Pipe {
         if self.loops {
             return (Vec::new(), false);
         }
-        (self.input.take_all(), false)
+        (self.duplex.take_input(), false)
     }
 
-    /// The input FIFO is given up at once, so that whoever goes on writing into it reaches its
-    /// next reader instead of us.
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        self.output.retire()
+        self.duplex.retire()
     }
 }

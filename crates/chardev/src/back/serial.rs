@@ -20,8 +20,7 @@ use rustix::termios::{
     isatty, tcgetattr, tcsetattr,
 };
 
-use super::reader::Found;
-use super::stream::{Input, Output};
+use super::stream::{Duplex, Input, Output};
 use super::{Kind, OpenContext};
 use crate::sys::{self, strerror};
 use crate::writer::Target;
@@ -71,37 +70,28 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     Ok(Box::new(Serial {
         is_terminal: isatty(&device),
         device: Arc::new(device),
-        input: Input::new(input, false, &context.port).map_err(unwatched)?,
-        output: Output::new(target, path, &context.port).map_err(unwatched)?,
+        duplex: Duplex::new(
+            Input::new(input, false, &context.port).map_err(unwatched)?,
+            Output::new(target, path, &context.port).map_err(unwatched)?,
+        ),
         line: Line::default(),
         live: false,
-        closed: false,
-        events: Vec::new(),
     }))
 }
 
 struct Serial {
     device: Arc<OwnedFd>,
     is_terminal: bool,
-    input: Input,
-    output: Output,
+    duplex: Duplex,
     line: Line,
     /// Nothing is set before: another back end may still be using the device.
     live: bool,
-    closed: bool,
-    events: Vec<BackendEvent>,
 }
 
 impl Serial {
-    fn close(&mut self, unread: Vec<u8>) {
-        if !std::mem::replace(&mut self.closed, true) {
-            self.events.push(BackendEvent::Closed { unread });
-        }
-    }
-
     fn set_up(&self) -> Answers {
         let line = &self.line;
-        let mut answers = Answers::unsupported(line, !self.closed);
+        let mut answers = Answers::unsupported(line, !self.duplex.has_ended());
         if !self.is_terminal {
             return answers;
         }
@@ -126,7 +116,7 @@ impl Serial {
     /// What can be told of the device without touching it.
     fn foretell(&self) -> Answers {
         let line = &self.line;
-        let mut answers = Answers::unsupported(line, !self.closed);
+        let mut answers = Answers::unsupported(line, !self.duplex.has_ended());
         let able = |asked: Answer| match asked {
             Answer::Unsupported => Answer::Done,
             other => other,
@@ -153,50 +143,35 @@ impl Backend for Serial {
     }
 
     fn is_open(&self) -> bool {
-        !self.closed
+        !self.duplex.has_ended()
     }
 
     fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
-        if self.closed {
+        if self.duplex.has_ended() {
             return Sent::NoPeer;
         }
-        let sent = self.output.write(bufs);
+        let sent = self.duplex.write(bufs);
         if sent == Sent::NoPeer {
             // The device has vanished.
-            let unread = self.input.take_all();
-            self.close(unread);
+            self.duplex.give_up();
         }
         sent
     }
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        match self.input.read(bufs) {
-            Found::Data(count) => count,
-            Found::Nothing => 0,
-            Found::End => {
-                self.close(Vec::new());
-                0
-            }
-        }
+        self.duplex.read(bufs)
     }
 
     fn watch(&mut self, interest: Ready) {
-        if interest.contains(Ready::READ) {
-            self.input.watch();
-        }
-        if interest.contains(Ready::WRITE) {
-            self.output.watch();
-        }
+        self.duplex.watch(interest);
     }
 
     fn update(&mut self, ready: Ready) {
-        if let Some(unread) = self.input.take_if_ended(ready) {
-            self.close(unread);
-        }
+        self.duplex.update(ready);
     }
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
-        (!self.events.is_empty()).then(|| self.events.remove(0))
+        self.duplex.poll_event()
     }
 
     fn apply(&mut self, line: &Line) -> Answers {
@@ -214,17 +189,17 @@ impl Backend for Serial {
 
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
         self.live = true;
-        self.output.go_live(false);
+        self.duplex.go_live(false);
         self.set_up();
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        (self.input.take_all(), false)
+        (self.duplex.take_input(), false)
     }
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        match self.output {
-            Output::Queued(_) => self.output.retire(),
+        match self.duplex.output() {
+            Output::Queued(_) => self.duplex.retire(),
             // Closing a port may wait for what it still has to send.
             Output::Direct(_) => Box::new(RetiringSerial(self.device)),
         }

@@ -20,8 +20,7 @@ use chardev_core::{
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::reader::Found;
-use super::stream::{Input, Output};
+use super::stream::{Duplex, Input, Output};
 use super::{Kind, OpenContext};
 use crate::port::{OwnedTask, Port};
 use crate::sys::strerror;
@@ -68,10 +67,10 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
         own_descriptor(stdout, OFlags::WRONLY, output_flags).map_err(failed)?;
     let target = Target::of(output).map_err(|error| failed(error.into()))?;
     Ok(Box::new(Stdio {
-        input: Input::new(input, false, &context.port).map_err(failed)?,
-        output: Output::new(target, "standard output", &context.port).map_err(failed)?,
-        closed: false,
-        events: Vec::new(),
+        duplex: Duplex::new(
+            Input::new(input, false, &context.port).map_err(failed)?,
+            Output::new(target, "standard output", &context.port).map_err(failed)?,
+        ),
         size: None,
         echo: false,
         signals: options.bool_or("signal", true),
@@ -84,10 +83,7 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
 }
 
 struct Stdio {
-    input: Input,
-    output: Output,
-    closed: bool,
-    events: Vec<BackendEvent>,
+    duplex: Duplex,
     size: Option<TerminalSize>,
     echo: bool,
     signals: bool,
@@ -101,18 +97,14 @@ struct Stdio {
 }
 
 impl Stdio {
-    fn close(&mut self, unread: Vec<u8>) {
-        if !std::mem::replace(&mut self.closed, true) {
-            self.events.push(BackendEvent::Closed { unread });
-        }
-    }
-
     fn look_at_size(&mut self) {
         if self.terminal.is_some() {
             let size = terminal::size();
             if size.is_some() && size != self.size {
                 self.size = size;
-                self.events.extend(size.map(BackendEvent::Resized));
+                if let Some(size) = size {
+                    self.duplex.report(BackendEvent::Resized(size));
+                }
             }
         }
     }
@@ -128,37 +120,23 @@ impl Backend for Stdio {
     }
 
     fn is_open(&self) -> bool {
-        !self.closed
+        !self.duplex.has_ended()
     }
 
     fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
-        self.output.write(bufs)
+        self.duplex.write(bufs)
     }
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        match self.input.read(bufs) {
-            Found::Data(count) => count,
-            Found::Nothing => 0,
-            Found::End => {
-                self.close(Vec::new());
-                0
-            }
-        }
+        self.duplex.read(bufs)
     }
 
     fn watch(&mut self, interest: Ready) {
-        if interest.contains(Ready::READ) {
-            self.input.watch();
-        }
-        if interest.contains(Ready::WRITE) {
-            self.output.watch();
-        }
+        self.duplex.watch(interest);
     }
 
     fn update(&mut self, ready: Ready) {
-        if let Some(unread) = self.input.take_if_ended(ready) {
-            self.close(unread);
-        }
+        self.duplex.update(ready);
         // The caretaker reports with nothing ready.
         if ready.is_empty() {
             self.look_at_size();
@@ -166,7 +144,7 @@ impl Backend for Stdio {
     }
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
-        (!self.events.is_empty()).then(|| self.events.remove(0))
+        self.duplex.poll_event()
     }
 
     fn apply(&mut self, line: &Line) -> Answers {
@@ -183,7 +161,7 @@ impl Backend for Stdio {
     }
 
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
-        self.output.go_live(false);
+        self.duplex.go_live(false);
         self.terminal = RawTerminal::new(self.signals, self.echo);
         if self.terminal.is_some() {
             self.caretaker = Some(OwnedTask::spawn(&self.port, care(self.port.clone())));
@@ -202,14 +180,14 @@ impl Backend for Stdio {
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        (self.input.take_all(), false)
+        (self.duplex.take_input(), false)
     }
 
     /// What standard output was given stays there for its reader, since the descriptor itself
     /// stays open; only what waits for a disk has to be seen off.
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        match self.output {
-            Output::Queued(_) => self.output.retire(),
+        match self.duplex.output() {
+            Output::Queued(_) => self.duplex.retire(),
             Output::Direct(_) => Box::new(chardev_core::NothingToDrain),
         }
     }

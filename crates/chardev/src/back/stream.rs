@@ -3,6 +3,9 @@
 //! What epoll takes is read and written directly, without blocking; what it refuses (regular
 //! files, disks, `/dev/null`) goes through a thread.
 
+mod duplex;
+mod reader;
+
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -13,7 +16,8 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags};
 
-use super::reader::{FileReader, Found};
+pub(super) use self::duplex::Duplex;
+use self::reader::{FileReader, Found};
 use crate::port::Port;
 use crate::reactor::FdWatch;
 use crate::writer::{FileWriter, Target};

@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(in crate::back) enum Found {
     /// This many bytes.
     Data(usize),
     /// Nothing now.
@@ -33,7 +33,7 @@ pub(super) enum Found {
 }
 
 /// Input from a descriptor that may block. Dropping it ends the thread.
-pub(super) struct FileReader {
+pub(in crate::back) struct FileReader {
     shared: Arc<Shared>,
 }
 
