@@ -64,6 +64,8 @@ pub mod front;
 mod notify;
 mod port;
 mod prepare;
+#[cfg(feature = "pty")]
+mod presence;
 mod reactor;
 mod scene;
 #[allow(unsafe_code, reason = "the one edge where a descriptor is vouched for")]

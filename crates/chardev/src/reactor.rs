@@ -23,6 +23,9 @@ pub(crate) struct Reactor {
     epoll: OwnedFd,
     watches: Mutex<HashMap<u64, Weak<Watched>>>,
     next_token: AtomicU64,
+    /// Who comes and goes, which no readiness tells.
+    #[cfg(feature = "pty")]
+    pub(crate) presences: crate::presence::Presences,
 }
 
 impl Reactor {
@@ -31,6 +34,8 @@ impl Reactor {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             watches: Mutex::default(),
             next_token: AtomicU64::new(1),
+            #[cfg(feature = "pty")]
+            presences: crate::presence::Presences::default(),
         }))
     }
 

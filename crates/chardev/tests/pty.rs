@@ -148,3 +148,35 @@ fn the_link_is_made_and_removed_and_never_replaces_anything() {
     change(&chardevs, "con0", &ring(64)).unwrap();
     assert!(std::fs::read_link(&link).is_err());
 }
+
+/// A user may have 128 inotify instances.
+#[test]
+fn a_lab_of_ptys_takes_one_inotify_instance() {
+    const PTYS: usize = 200;
+    let chardevs = Chardevs::new().unwrap();
+    let consoles = (0..PTYS).map(|number| {
+        let id = format!("con{number}");
+        let path = add(&chardevs, &id, &Options::new("pty")).pty.unwrap();
+        (chardevs.front_end(&id, Arc::new(())).unwrap(), path)
+    });
+    let consoles: Vec<_> = consoles.collect();
+    let instances = std::fs::read_dir("/proc/self/fd").unwrap().filter(|entry| {
+        let target = std::fs::read_link(entry.as_ref().unwrap().path());
+        target.is_ok_and(|target| target.to_str() == Some("anon_inode:inotify"))
+    });
+    // One, and the I/O thread's own descriptor of it.
+    assert_eq!(instances.count(), 2);
+    for (front, path) in &consoles {
+        let mut slave = open_slave(path);
+        assert_eq!(wait_for("opened", || front.next_event()), Event::Opened);
+        slave.write_all(path.as_bytes()).unwrap();
+        drop(slave);
+        assert_eq!(read_until(front, path.len()), path.as_bytes());
+        assert_eq!(wait_for("closed", || front.next_event()), Event::Closed);
+    }
+    assert!(
+        consoles
+            .iter()
+            .all(|(front, _)| front.next_event().is_none())
+    );
+}

@@ -1,15 +1,14 @@
 //! front → chardev → [back] → host: a pseudoterminal; whoever opens its slave is the peer.
 //!
-//! Presence is read off inotify on the slave, so an idle pty needs no timer. A replaced pty's
-//! master stays open until the reader has taken everything, since closing it would destroy what
+//! That somebody comes or leaves is told by inotify on the slave, so an idle pty needs no timer; who
+//! is there, by the master, which is hung up while nobody is. A replaced pty's master stays open until the reader has taken everything, since closing it would destroy what
 //! is buffered.
 
 mod link;
 
 use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,13 +17,14 @@ use chardev_core::{
     Backend, BackendEvent, BackendId, Drain, Late, NothingToDrain, Ready, Sent, WeakChardev,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fcntl_setfl, inotify};
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use self::link::Link;
 use super::{Kind, OpenContext};
+use crate::presence::PresenceWatch;
 use crate::reactor::FdWatch;
 use crate::sys::strerror;
 
@@ -78,32 +78,22 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     tcsetattr(&master, OptionalActions::Now, &settings).map_err(failed)?;
     fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK).map_err(failed)?;
 
-    let presence = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-        .map_err(|error| match error {
-            Errno::MFILE => format!(
-                "{}; raise fs.inotify.max_user_instances, of which every pty takes one",
-                failed(error)
-            ),
-            error => failed(error),
-        })?;
-    let seen = inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE;
-    inotify::add_watch(&presence, slave.as_str(), seen).map_err(failed)?;
+    // Until its slave was open once a master is not hung up, although nobody is there.
+    drop(open_slave(&master).map_err(failed)?);
+    let presence = watch_slave(&slave, context)?;
 
     let link = path
         .map(|path| Link::create(path, &slave, context))
         .transpose()?;
-    let pty = Pty {
+    Ok(Box::new(Pty {
         master: watch(master, context)?,
-        presence: watch(presence, context)?,
+        _presence: presence,
         slave,
         link,
-        opened_once: false,
         connected: false,
         succeeds: false,
         events: Vec::new(),
-    };
-    pty.presence.arm(Ready::READ);
-    Ok(Box::new(pty))
+    }))
 }
 
 fn watch(fd: OwnedFd, context: &OpenContext) -> Result<FdWatch, String> {
@@ -111,22 +101,36 @@ fn watch(fd: OwnedFd, context: &OpenContext) -> Result<FdWatch, String> {
         .map_err(|error| format!("Failed to create PTY: {}", strerror(error)))
 }
 
+fn watch_slave(slave: &str, context: &OpenContext) -> Result<PresenceWatch, String> {
+    PresenceWatch::new(slave, &context.port).map_err(|error| {
+        let cause = strerror(error);
+        let limit = match error {
+            Errno::MFILE => "max_user_instances",
+            Errno::NOSPC => "max_user_watches",
+            _ => return format!("Failed to create PTY: {cause}"),
+        };
+        format!("Failed to create PTY: {cause}; raise fs.inotify.{limit}")
+    })
+}
+
+/// Another descriptor of the terminal's far side, whatever is mounted on `/dev/pts`.
+fn open_slave(master: impl AsFd) -> Result<OwnedFd, Errno> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    ioctl_tiocgptpeer(master, flags)
+}
+
 /// A share in a pseudoterminal.
 struct LentPty {
     master: OwnedFd,
-    presence: OwnedFd,
     slave: String,
     link: Option<Link>,
-    opened_once: bool,
 }
 
 struct Pty {
     master: FdWatch,
-    presence: FdWatch,
+    _presence: PresenceWatch,
     slave: String,
     link: Option<Link>,
-    /// Before the slave is first opened the kernel reports no hang-up although nobody is there.
-    opened_once: bool,
     connected: bool,
     /// It shares the pseudoterminal of the back end it replaces.
     succeeds: bool,
@@ -141,36 +145,27 @@ impl Pty {
             (Some(path), _) => Some(Link::create(path, &lent.slave, context)?),
             (None, _) => None,
         };
-        let pty = Pty {
+        Ok(Pty {
             master: watch(lent.master, context)?,
-            presence: watch(lent.presence, context)?,
+            _presence: watch_slave(&lent.slave, context)?,
             slave: lent.slave,
             link,
-            opened_once: lent.opened_once,
             connected: false,
             succeeds: true,
             events: Vec::new(),
-        };
-        pty.presence.arm(Ready::READ);
-        Ok(pty)
+        })
     }
 
     fn share(&self) -> Option<LentPty> {
         Some(LentPty {
             master: self.master.fd().try_clone_to_owned().ok()?,
-            presence: self.presence.fd().try_clone_to_owned().ok()?,
             slave: self.slave.clone(),
             link: self.link.clone(),
-            opened_once: self.opened_once,
         })
     }
 
     fn look_for_peer(&mut self) {
-        if drain_inotify(&self.presence) {
-            self.opened_once = true;
-        }
-        self.presence.arm(Ready::READ);
-        let present = self.opened_once && !is_hung_up(&self.master);
+        let present = !is_hung_up(&self.master);
         match (self.connected, present) {
             (false, true) => self.events.push(BackendEvent::Opened),
             (true, false) => {
@@ -178,14 +173,14 @@ impl Pty {
                 self.events.push(BackendEvent::Closed { unread });
             }
             // A peer may come, write and go before we look once.
-            (false, false) if self.opened_once => {
+            (false, false) => {
                 let unread = read_all(&self.master);
                 if !unread.is_empty() {
                     self.events.push(BackendEvent::Opened);
                     self.events.push(BackendEvent::Closed { unread });
                 }
             }
-            _ => {}
+            (true, true) => {}
         }
         self.connected = present;
     }
@@ -279,7 +274,6 @@ impl Backend for Pty {
         let Some(lent) = lent.and_then(|lent| lent.downcast::<LentPty>().ok()) else {
             return false;
         };
-        self.opened_once = lent.opened_once;
         self.succeeds && lent.slave == self.slave
     }
 
@@ -301,13 +295,9 @@ impl Backend for Pty {
             ..
         } = *self;
         drop(link);
-        let reader_end = ioctl_tiocgptpeer(
-            master.fd(),
-            OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
-        );
         Box::new(RetiringPty {
+            reader_end: open_slave(master.fd()).ok(),
             master,
-            reader_end: reader_end.ok(),
             slave,
             empty_since: None,
             parted: false,
@@ -395,19 +385,6 @@ fn is_hung_up(master: &FdWatch) -> bool {
         }),
     );
     fds[0].revents().contains(PollFlags::HUP)
-}
-
-/// Empties the inotify queue; whether there was anything in it.
-fn drain_inotify(presence: &FdWatch) -> bool {
-    let mut buf = [MaybeUninit::uninit(); 4096];
-    let mut any = false;
-    while let Ok((events, _)) = rustix::io::read(presence.fd(), &mut buf[..]) {
-        if events.is_empty() {
-            break;
-        }
-        any = true;
-    }
-    any
 }
 
 /// Everything the slave's side has written and nobody has read.
