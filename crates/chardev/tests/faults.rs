@@ -3,16 +3,13 @@
 
 mod common;
 
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chardev::spec::Options;
+use chardev::spec::{OptionValue, Options};
 use chardev::{Chardevs, Event, FrontEnd};
-use common::{add, change, hold, read_until, ring, text, wait_for};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use common::{add, change, hold, read_until, ring, terminal, text, wait_for};
 
 /// Writes until nothing more is taken; returns how much was.
 fn fill(front: &FrontEnd) -> u64 {
@@ -32,61 +29,63 @@ fn goes_on(chardevs: &Chardevs, front: &FrontEnd) {
     assert_eq!(chardevs.ring_read("con0", 4096).unwrap(), b"goes on");
 }
 
-fn full_disk() -> Options {
-    hold("file").with("out", text("/dev/full"))
-}
-
-/// A terminal device of the host, as a cable that can be pulled: its other end.
-fn terminal() -> (OwnedFd, String) {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = openpt(flags).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    (master, name.into_string().unwrap())
+/// Files that take nothing: a full disk (`ENOSPC`), and one that fails (`EIO`, because a process has no
+/// memory at address 0).
+fn broken_files() -> [Options; 2] {
+    ["/dev/full", "/proc/self/mem"].map(|path| {
+        hold("file")
+            .with("out", text(path))
+            .with("append", OptionValue::Bool(true))
+    })
 }
 
 #[test]
-fn enospc_in_the_old_back_end_holds_output_until_the_change() {
-    let chardevs = Chardevs::new().unwrap();
-    add(&chardevs, "con0", &full_disk());
-    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
-    let accepted = fill(&front);
-    assert_eq!(front.stats().output_delivered, accepted);
-    goes_on(&chardevs, &front);
-    assert_eq!(front.stats().output_discarded, 0);
+fn enospc_and_eio_in_the_old_back_end_hold_output_until_the_change() {
+    for broken in broken_files() {
+        let chardevs = Chardevs::new().unwrap();
+        add(&chardevs, "con0", &broken);
+        let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+        let accepted = fill(&front);
+        assert_eq!(front.stats().output_delivered, accepted);
+        goes_on(&chardevs, &front);
+        assert_eq!(front.stats().output_discarded, 0);
+    }
 }
 
 #[test]
-fn enospc_to_the_end_is_counted() {
-    let chardevs = Chardevs::new().unwrap();
-    add(&chardevs, "con0", &full_disk());
-    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
-    let accepted = fill(&front);
-    chardevs.block_on(chardevs.shut_down(Duration::from_millis(200)));
-    let undrained = || (front.stats().output_undrained == accepted).then_some(());
-    wait_for("the count", undrained);
+fn enospc_and_eio_to_the_end_are_counted() {
+    for broken in broken_files() {
+        let chardevs = Chardevs::new().unwrap();
+        add(&chardevs, "con0", &broken);
+        let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+        let accepted = fill(&front);
+        chardevs.block_on(chardevs.shut_down(Duration::from_millis(200)));
+        let undrained = || (front.stats().output_undrained == accepted).then_some(());
+        wait_for("the count", undrained);
+    }
 }
 
 #[test]
-fn enospc_in_the_new_back_end_holds_output_and_can_be_changed_away() {
-    let dir = tempfile::tempdir().unwrap();
-    let chardevs = Chardevs::new().unwrap();
-    let path = dir.path().join("old");
-    add(&chardevs, "con0", &hold("file").with("out", text(&path)));
-    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
-    assert_eq!(front.write(b"before"), 6);
-    change(&chardevs, "con0", &full_disk()).unwrap();
-    fill(&front);
-    goes_on(&chardevs, &front);
-    wait_for("the old file", || {
-        (std::fs::read(&path).unwrap() == b"before").then_some(())
-    });
+fn enospc_and_eio_in_the_new_back_end_hold_output_and_can_be_changed_away() {
+    for broken in broken_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let chardevs = Chardevs::new().unwrap();
+        let path = dir.path().join("old");
+        add(&chardevs, "con0", &hold("file").with("out", text(&path)));
+        let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+        assert_eq!(front.write(b"before"), 6);
+        change(&chardevs, "con0", &broken).unwrap();
+        fill(&front);
+        goes_on(&chardevs, &front);
+        wait_for("the old file", || {
+            (std::fs::read(&path).unwrap() == b"before").then_some(())
+        });
+    }
 }
 
 #[test]
 fn a_terminal_that_vanishes_is_a_departure_and_can_be_changed_away() {
-    let (master, name) = terminal();
+    let (mut cable, name) = terminal();
     let chardevs = Chardevs::new().unwrap();
     add(
         &chardevs,
@@ -95,7 +94,6 @@ fn a_terminal_that_vanishes_is_a_departure_and_can_be_changed_away() {
     );
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
     assert_eq!(wait_for("opened", || front.next_event()), Event::Opened);
-    let mut cable = File::from(master);
     assert_eq!(front.write(b"out"), 3);
     let mut got = [0; 3];
     cable.read_exact(&mut got).unwrap();

@@ -332,3 +332,21 @@ fn a_fifo_as_a_log_gives_its_late_reader_everything() {
     assert!(got == (all + "reopened\n").into_bytes());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_terminal_as_a_log_gets_every_byte_and_may_stall() {
+    use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+    let (mut cable, name) = common::terminal();
+    let mut settings = tcgetattr(&cable).unwrap();
+    settings.make_raw();
+    tcsetattr(&cable, OptionalActions::Now, &settings).unwrap();
+    let (chardevs, front) = console(&logged("null", Path::new(&name)));
+    // More than a terminal holds: the log's queue has the rest, and nobody waits for the reader.
+    let all = lines(0..300);
+    print(&front, &all);
+    change(&chardevs, "con0", &common::ring(64)).unwrap();
+    print(&front, "after a change\n");
+    let mut got = vec![0; all.len() + 15];
+    cable.read_exact(&mut got).unwrap();
+    assert!(got == (all + "after a change\n").into_bytes());
+}

@@ -4,23 +4,12 @@ mod common;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use chardev::spec::Options;
 use chardev::{Answer, Chardevs, Event, Parity, SerialParams};
-use common::{add, change, hold, read_until, ring, text, wait_for};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use common::{add, change, hold, read_until, ring, terminal, text, wait_for};
 use rustix::termios::{ControlModes, LocalModes, tcgetattr};
-
-/// The other end of the cable, and the device.
-fn cable() -> (File, String) {
-    let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let slave = ptsname(&master, Vec::new()).unwrap();
-    (File::from(master), slave.to_string_lossy().into_owned())
-}
 
 fn serial(device: &str) -> Options {
     hold("serial").with("device", text(device))
@@ -34,7 +23,7 @@ fn hear(from: &mut File, text: &str) {
 
 #[test]
 fn parameters_reach_the_device_and_bytes_pass_both_ways() {
-    let (mut cable, device) = cable();
+    let (mut cable, device) = terminal();
     let chardevs = Chardevs::new().unwrap();
     add(&chardevs, "con0", &serial(&device));
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
@@ -60,14 +49,14 @@ fn parameters_reach_the_device_and_bytes_pass_both_ways() {
     assert_eq!(read_until(&front, 7), b"from it");
 
     // What was set up is set up again on the next device.
-    let (other, device) = self::cable();
+    let (other, device) = self::terminal();
     change(&chardevs, "con0", &serial(&device)).unwrap();
     assert_eq!(tcgetattr(&other).unwrap().output_speed(), 9600);
 }
 
 #[test]
 fn the_same_device_may_be_wanted_again() {
-    let (mut cable, device) = cable();
+    let (mut cable, device) = terminal();
     let chardevs = Chardevs::new().unwrap();
     add(&chardevs, "con0", &serial(&device));
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
@@ -83,7 +72,7 @@ fn the_same_device_may_be_wanted_again() {
 
 #[test]
 fn a_device_that_vanishes_is_a_peer_that_left() {
-    let (mut cable, device) = cable();
+    let (mut cable, device) = terminal();
     let chardevs = Chardevs::new().unwrap();
     add(&chardevs, "con0", &serial(&device));
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();

@@ -17,7 +17,6 @@ use chardev::{BlockingFrontEnd, Chardevs, Event, FrontEnd, Ready, ReadyFd};
 use common::{DEADLINE, add, change, ring, wait_for};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, OutputModes, tcgetattr};
 
 const CHILD: &str = "CHARDEV_TEST_STDIO";
@@ -104,13 +103,10 @@ fn read_past(from: &mut impl Read, marker: &str) -> String {
 }
 
 fn terminal() -> (File, OwnedFd) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
+    let (master, name) = common::terminal();
     let flags = OFlags::RDWR | OFlags::NOCTTY;
-    let slave = rustix::fs::open(name.as_c_str(), flags, rustix::fs::Mode::empty()).unwrap();
-    (master.into(), slave)
+    let slave = rustix::fs::open(name, flags, rustix::fs::Mode::empty()).unwrap();
+    (master, slave)
 }
 
 fn copy(fd: &OwnedFd) -> Stdio {

@@ -1,15 +1,27 @@
 //! What the tests of all back ends share.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chardev::back::NoFds;
 use chardev::spec::{OptionValue, Options};
 use chardev::{ChangeError, Chardevs, FrontEnd, Info, Ready, ReadyFd};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// How long anything may take before a test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A terminal device of the host as new, played by a pty: the other end of its cable, and its name.
+pub(crate) fn terminal() -> (File, String) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    (master.into(), name.into_string().unwrap())
+}
 
 /// Adds a chardev that must open.
 pub(crate) fn add(chardevs: &Chardevs, id: &str, options: &Options) -> Info {
