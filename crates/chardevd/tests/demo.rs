@@ -1,6 +1,7 @@
 //! `chardevctl demo` from outside: its exit status, its table and its JSON.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 
 fn demo(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chardevctl"));
@@ -55,4 +56,36 @@ fn what_cannot_be_set_up_is_said() {
         errors.contains("cannot start /nonexistent/chardevd"),
         "{errors}"
     );
+}
+
+#[test]
+fn a_signal_ends_it_with_a_table_and_nothing_stays_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    for signal in ["INT", "TERM"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_chardevctl"))
+            .args(["demo", "--daemon", env!("CARGO_BIN_EXE_chardevd")])
+            .args(["--changes", "1000000"])
+            .env("TMPDIR", dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut progress = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        progress.read_line(&mut line).unwrap();
+        assert!(line.contains("changes"), "{line}");
+        let kill = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(child.id().to_string())
+            .status();
+        assert!(kill.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let table = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{signal}: {table}");
+        assert!(
+            table.ends_with("every byte arrived once and in order\n"),
+            "{signal}: {table}"
+        );
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0, "{signal}");
+    }
 }

@@ -10,13 +10,17 @@ mod report;
 pub mod rig;
 
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use numbers::Random;
 use peers::{Kind, Load};
 use rig::{Programs, Report, Rig};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// How many changes there are if nothing else is asked for.
 const CHANGES: u64 = 200;
@@ -25,7 +29,7 @@ const SLOW: usize = 10;
 /// One change in this many does not wait for the load to build up.
 const AT_ONCE: usize = 8;
 
-/// Changes a busy console's back end again and again and counts every byte
+/// Changes a busy console's back end again and again and counts every byte; Ctrl-C ends it early
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
     /// How many changes to make [default: 200, or as many as fit into --seconds]
@@ -48,7 +52,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Runs the demo: 0 if everything arrived, 1 if not, 2 if it could not be set up or got stuck.
+/// Runs the demo until it has made its changes or a signal asks it to stop: 0 if everything arrived, 1 if not, 2 if it could not be set up or got stuck.
 pub fn run(args: &Args) -> ExitCode {
     let seed = args.seed.unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -90,18 +94,22 @@ fn drive(args: &Args, programs: &Programs, seed: u64) -> Result<Report, String> 
         CHANGES
     });
     let began = Instant::now();
+    let stopped = stop_flag().map_err(|error| format!("no signals: {error}"))?;
     let time_is_up = || {
-        args.seconds
-            .is_some_and(|seconds| began.elapsed() >= Duration::from_secs(seconds))
+        let seconds = args.seconds.map(Duration::from_secs);
+        stopped.load(Ordering::Relaxed) || seconds.is_some_and(|limit| began.elapsed() >= limit)
     };
     let mut progress = Progress::new(args, changes);
-    let mut rig = Rig::start(
-        programs,
-        Load {
-            kind: Kind::UnixServer,
-            slow: false,
-        },
-    )?;
+    let first = Load {
+        kind: Kind::UnixServer,
+        slow: false,
+    };
+    let mut rig = Rig::start_with(first, None, |setup| {
+        let mut daemon = programs.command(setup);
+        // Ctrl-C is for us; the daemon is needed to the last byte.
+        daemon.process_group(0);
+        daemon
+    })?;
     let mut made = 0;
     while made < changes {
         let last = made + 1 == changes || time_is_up();
@@ -132,6 +140,15 @@ fn drive(args: &Args, programs: &Programs, seed: u64) -> Result<Report, String> 
     rig.wait_for_load()?;
     progress.end("waiting for the last bytes");
     rig.finish()
+}
+
+/// Set once a signal has asked for the end.
+fn stop_flag() -> io::Result<Arc<AtomicBool>> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stopped))?;
+    }
+    Ok(stopped)
 }
 
 /// A line that lives on a terminal, and a few lines elsewhere.

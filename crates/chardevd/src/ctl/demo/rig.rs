@@ -526,7 +526,8 @@ fn judge_input(report: &ProgramReport, peers: &[Replaced]) -> Input {
 }
 
 impl Programs {
-    fn command(&self, setup: &Setup<'_>) -> Command {
+    /// The daemon with the program behind its console, set up as asked.
+    pub(crate) fn command(&self, setup: &Setup<'_>) -> Command {
         let quote =
             |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
         let program = format!(
