@@ -4,10 +4,13 @@
 //! until the file STOP exists, then the line `END`. `numbers read DEVICE` reads until `END` and says
 //! whether the lines before were 0, 1, 2 … without a gap. `numbers both` does both at once, with one
 //! open file, and tells of the reading on standard error. `numbers pour DEVICE MIB` writes as fast as
-//! it goes. One static binary with nothing but `std`.
+//! it goes. `numbers line` copies one line of standard input, for the guest's shell, whose own `read`
+//! begins anew when a child ends and forgets what it had of the line. One static binary with nothing
+//! but `std`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,7 +27,8 @@ fn main() {
         ["read", device] => open(device).and_then(read),
         ["both", device, block, pause, stop] => both(device, block, pause, Path::new(stop)),
         ["pour", device, mebibytes] => pour(device, mebibytes),
-        _ => Err("usage: numbers write|both DEVICE BLOCK PAUSE STOP | read DEVICE | pour DEVICE MIB".to_owned()),
+        ["line"] => line(),
+        _ => Err("usage: numbers write|both DEVICE BLOCK PAUSE STOP | read DEVICE | pour DEVICE MIB | line".to_owned()),
     };
     match outcome {
         Ok(said) => println!("{said}"),
@@ -32,6 +36,21 @@ fn main() {
             println!("numbers: {error}");
             std::process::exit(1);
         }
+    }
+}
+
+/// Takes no byte behind the line.
+fn line() -> Result<String, String> {
+    let input = std::io::stdin().as_fd().try_clone_to_owned();
+    let mut input = File::from(input.map_err(|error| error.to_string())?);
+    let mut line = Vec::new();
+    let mut byte = [0];
+    loop {
+        input.read_exact(&mut byte).map_err(|error| format!("standard input: {error}"))?;
+        if byte == *b"\n" {
+            return String::from_utf8(line).map_err(|error| error.to_string());
+        }
+        line.extend(byte);
     }
 }
 
