@@ -32,6 +32,10 @@ pub(crate) struct Connection {
     features: AtomicU64,
     /// The queues were started and nobody has looked yet by which driver.
     fresh: AtomicBool,
+    /// The queues that have begun, one bit each.
+    begun: AtomicU64,
+    /// Nothing more is taken from the rings.
+    finished: AtomicBool,
 }
 
 impl Connection {
@@ -44,6 +48,8 @@ impl Connection {
             vrings: OnceLock::new(),
             features: AtomicU64::new(0),
             fresh: AtomicBool::new(true),
+            begun: AtomicU64::new(0),
+            finished: AtomicBool::new(false),
         }
     }
 
@@ -52,11 +58,18 @@ impl Connection {
         self.queues as u64 + 1
     }
 
-    /// The connection is over: what was begun is finished, the driver is forgotten.
-    pub(crate) fn end(&self) {
+    /// Finishes what was begun and takes nothing more. Before the connection ends, because the VMM
+    /// reads then from the rings where the next process is to go on.
+    pub(crate) fn finish(&self) {
+        self.finished.store(true, Ordering::SeqCst);
         for index in 0..self.queues {
             self.stop(index);
         }
+    }
+
+    /// The connection is over: what was begun is finished, the driver is forgotten.
+    pub(crate) fn end(&self) {
+        self.finish();
         lock(&self.console).reset();
     }
 
@@ -91,10 +104,11 @@ impl Connection {
         true
     }
 
-    fn rings<'a>(&self, vrings: &'a [VringMutex]) -> Vrings<'a> {
+    fn rings<'a>(&'a self, vrings: &'a [VringMutex]) -> Vrings<'a> {
         Vrings {
             vrings,
             memory: self.memory.memory(),
+            begun: &self.begun,
         }
     }
 }
@@ -129,7 +143,10 @@ impl VhostUserBackend for Connection {
     }
 
     fn reset_device(&self) {
-        self.end();
+        for index in 0..self.queues {
+            self.stop(index);
+        }
+        lock(&self.console).reset();
     }
 
     fn set_event_idx(&self, _enabled: bool) {
@@ -163,6 +180,7 @@ impl VhostUserBackend for Connection {
 
     fn stop_vring(&self, index: u32) -> io::Result<()> {
         self.fresh.store(true, Ordering::Relaxed);
+        self.begun.fetch_and(!(1 << index), Ordering::Relaxed);
         self.stop(index as usize);
         Ok(())
     }
@@ -178,6 +196,9 @@ impl VhostUserBackend for Connection {
         let vrings = self.vrings.get_or_init(|| vrings.to_vec());
         let mut rings = self.rings(vrings);
         let mut console = lock(&self.console);
+        if self.finished.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         if self.fresh.load(Ordering::Relaxed) && !self.meet_driver(&mut console, &mut rings) {
             return Ok(());
         }
@@ -194,6 +215,7 @@ impl VhostUserBackend for Connection {
 struct Vrings<'a> {
     vrings: &'a [VringMutex],
     memory: GuestMemoryLoadGuard<GuestMemoryMmap>,
+    begun: &'a AtomicU64,
 }
 
 impl Rings for Vrings<'_> {
@@ -208,7 +230,13 @@ impl Rings for Vrings<'_> {
         if !vring.is_enabled() || !vring.get_queue().ready() {
             return None;
         }
-        Some(action(vring.get_queue_mut(), &self.memory))
+        let queue = vring.get_queue_mut();
+        if self.begun.fetch_or(1 << index, Ordering::Relaxed) & (1 << index) == 0 {
+            // Chains are answered in order, so the former process had done with what it had used,
+            // whatever the VMM remembers of that.
+            queue.set_next_avail(queue.next_used());
+        }
+        Some(action(queue, &self.memory))
     }
 
     fn notify(&mut self, index: usize) {

@@ -23,9 +23,10 @@
 //! One VMM is served at a time; the next may connect when the former has gone, with the chardevs and
 //! their peers as they were. A VMM that reconnects to a *new* device process (QEMU:
 //! `reconnect-ms=…`) goes on where the rings stand: chains are answered in order and in full, or
-//! stay in the ring, so there is nothing in flight that only a process knew. A process that ends by
-//! [`Server::stop`] finishes what it had begun. One that is killed may have sent a part of one chain,
-//! which the next one sends again.
+//! stay in the ring, so the used ring says it all. A process that ends by [`Server::stop`] finishes
+//! what it had begun before it lets go of the VMM. One that is killed may have sent what it had not
+//! answered, one batch of at most 1 MiB, which the next one sends again; and it may have read up to 64 KiB
+//! of input that the guest never gets.
 //!
 //! # Trust
 //! The guest is not trusted, see [`chardev::front::virtio_console`]. The VMM is: it gives memory, and

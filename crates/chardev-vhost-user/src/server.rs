@@ -43,14 +43,18 @@ pub struct Server {
     console: Arc<Mutex<VirtioConsole>>,
     stopping: AtomicBool,
     wake: OwnedFd,
-    current: Mutex<Option<ShutdownHandleOf>>,
+    current: Mutex<Option<Current>>,
 }
 
-struct ShutdownHandleOf(ShutdownHandle);
+/// The VMM that is connected.
+struct Current {
+    connection: Arc<Connection>,
+    handle: ShutdownHandle,
+}
 
-impl std::fmt::Debug for ShutdownHandleOf {
+impl std::fmt::Debug for Current {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ShutdownHandle")
+        f.write_str("Current")
     }
 }
 
@@ -106,11 +110,12 @@ impl Server {
         // A full counter is readable already, so a failed write changes nothing.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
         if let Some(current) = &*self.current() {
-            current.0.shutdown();
+            current.connection.finish();
+            current.handle.shutdown();
         }
     }
 
-    fn current(&self) -> std::sync::MutexGuard<'_, Option<ShutdownHandleOf>> {
+    fn current(&self) -> std::sync::MutexGuard<'_, Option<Current>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -161,7 +166,10 @@ impl Server {
             tracing::debug!("vhost-user: no VMM: {error}");
             return Ok(());
         }
-        *self.current() = daemon.shutdown_handle().map(ShutdownHandleOf);
+        *self.current() = daemon.shutdown_handle().map(|handle| Current {
+            connection: Arc::clone(&connection),
+            handle,
+        });
         if self.stopping.load(Ordering::SeqCst) {
             daemon.request_shutdown();
         }

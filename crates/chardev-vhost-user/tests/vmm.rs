@@ -93,6 +93,31 @@ fn a_new_device_process_goes_on_where_the_rings_stand() {
     assert!(got == expected);
 }
 
+/// A VMM looks where the rings stand when the connection ends, and the process may answer a chain
+/// after that. What is in the rings counts.
+#[test]
+fn a_vmm_that_has_missed_the_last_answers_gets_nothing_sent_twice() {
+    let (device, mut peer) = Device::start();
+    let mut vmm = Vmm::connect(&device);
+    vmm.start_driver();
+    let mut got = [0; 3];
+    for word in [b"one", b"two"] {
+        vmm.write(OUTPUT, word);
+        vmm.used(OUTPUT);
+        peer.read_exact(&mut got).unwrap();
+    }
+    device.stop();
+    let (device, mut peer) = Device::start();
+    vmm.unaware = 2;
+    vmm.reconnect(&device);
+    vmm.write(OUTPUT, b"and");
+    vmm.used(OUTPUT);
+    peer.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"and");
+    assert_eq!(vmm.driver[OUTPUT].take(&vmm.memory), None);
+    device.stop();
+}
+
 #[test]
 fn a_reset_and_another_vmm_find_the_peer_connected() {
     let (device, mut peer) = Device::start();

@@ -186,9 +186,7 @@ fn a_guest_that_starts_again_finds_the_same_peers() {
     read_until(&mut channel, "once more\n");
 }
 
-/// The device process cannot be tried the same way: QEMU 11.1's generic device ends QEMU when its
-/// back end comes back (`vhost_dev_start: Assertion `hdev->vhost_ops' failed`). The tests of
-/// `chardev-vhost-user` do that with a VMM of our own.
+/// The other process is restarted in `linux_restart.rs`.
 #[test]
 fn a_vmm_killed_in_the_middle_of_a_stream_costs_only_what_it_had_not_sent() {
     let bed = Bed::new();

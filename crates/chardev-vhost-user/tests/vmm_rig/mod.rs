@@ -92,6 +92,8 @@ impl Device {
 pub(crate) struct Vmm {
     pub(crate) memory: GuestMemoryMmap,
     pub(crate) driver: Vec<Ring>,
+    /// How many answered chains the VMM has not heard of when it reconnects.
+    pub(crate) unaware: u16,
     frontend: Frontend,
     kicks: Vec<EventFd>,
     calls: Vec<EventFd>,
@@ -108,6 +110,7 @@ impl Vmm {
         let mut vmm = Vmm {
             memory: GuestMemoryMmap::from_ranges_with_files([range]).unwrap(),
             driver: Vec::new(),
+            unaware: 0,
             frontend: Frontend::connect(&device.path, QUEUES as u64).unwrap(),
             kicks: (0..QUEUES).map(|_| event()).collect(),
             calls: (0..QUEUES).map(|_| event()).collect(),
@@ -164,6 +167,7 @@ impl Vmm {
                 avail_ring_addr: host(ring.avail),
                 log_addr: None,
             };
+            let base = base - self.unaware.min(base);
             let frontend = &mut self.frontend;
             frontend.set_vring_num(index, SIZE).unwrap();
             frontend.set_vring_addr(index, &config).unwrap();

@@ -120,6 +120,12 @@ impl Daemon {
         (status, self.said[1].clone())
     }
 
+    /// Ends it with SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.wait();
+    }
+
     /// What it said altogether; complete only after its end.
     pub(crate) fn said(&self) -> String {
         self.said.concat()
