@@ -1,5 +1,9 @@
 //! front → [chardev] → back → host: all chardevs of a process, and the I/O thread that serves them.
 
+mod logs;
+mod query;
+mod ring;
+
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use chardev_core::spec::Options;
 use chardev_core::{
-    AddError, AttachError, Backend, BackendId, ChangeError, ChangeTimes, Chardev, ChardevRef,
-    DrainStep, Drainer, FrontEnd, FrontEndHooks, History, Hub, MuxHost, Observer, PolicyChange,
-    Registry, RemoveError, Stats, Step, TerminalSize, ViewError, ViewFrom, commit,
+    AddError, AttachError, BackendId, ChangeError, Chardev, ChardevRef, DrainStep, Drainer,
+    FrontEnd, FrontEndHooks, History, Hub, MuxHost, Observer, PolicyChange, Registry, RemoveError,
+    Step, TerminalSize, ViewError, ViewFrom, commit,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
@@ -20,6 +24,10 @@ use crate::back::{FdSource, OneFd};
 use crate::reactor::Reactor;
 use crate::viewers::{Viewers, Watch, WatchError};
 use crate::{scene, writer};
+
+pub use self::logs::ReopenError;
+pub use self::query::{Details, Info};
+pub use self::ring::RingError;
 
 /// How long the viewers have to read the last output when everything ends.
 const VIEWERS_LIMIT: Duration = Duration::from_millis(500);
@@ -46,92 +54,6 @@ pub(crate) struct Shared {
     /// Dropped with the last `Chardevs`, which ends the I/O thread.
     _stop: oneshot::Sender<()>,
 }
-
-/// What `query-chardev` tells of a chardev, and a little more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Info {
-    /// The id.
-    pub label: String,
-    /// The back end as QEMU writes it.
-    pub filename: String,
-    /// Whether a front end has it open.
-    pub frontend_open: bool,
-    /// The kind of the back end.
-    pub kind: &'static str,
-    /// The slave's path, for the kind `pty`.
-    pub pty: Option<String>,
-    /// Whether a peer is there, or the kind always takes output.
-    pub open: bool,
-}
-
-/// What is counted and measured about one chardev.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Details {
-    /// Counters and offsets.
-    pub stats: Stats,
-    /// Who the present peer is, where the kind can tell.
-    pub peer: Option<String>,
-    /// How many viewers there are.
-    pub viewers: usize,
-    /// The offset of the oldest byte of output that is kept for viewers.
-    pub oldest_kept: u64,
-    /// Output bytes that wait for a peer: a history, or what a replaced ring buffer held.
-    pub output_pending: u64,
-    /// Output bytes in the ring buffer that nobody has read, if it is one.
-    pub ring_unread: Option<u64>,
-    /// Input bytes that outlived their source and wait for the front end.
-    pub input_pending: u64,
-    /// Bytes that wait for the disk on their way to the log.
-    pub log_pending: u64,
-    /// How long the last changes took; `None` before the first.
-    pub change_times: Option<ChangeTimes>,
-}
-
-/// Why a ring buffer was not read or written (QEMU's words).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RingError {
-    /// There is no such chardev.
-    NotFound(String),
-    /// The chardev's back end is not a ring buffer.
-    NotRing(String),
-}
-
-impl std::fmt::Display for RingError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            RingError::NotFound(id) => write!(f, "Device '{id}' not found"),
-            RingError::NotRing(id) => write!(f, "{id} is not a ringbuf device"),
-        }
-    }
-}
-
-impl std::error::Error for RingError {}
-
-/// Why a log was not reopened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReopenError {
-    /// There is no such chardev.
-    NotFound(String),
-    /// The chardev has no log.
-    NoLog(String),
-    /// The text says which log, and why.
-    Failed(String),
-}
-
-impl std::fmt::Display for ReopenError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ReopenError::NotFound(id) => write!(f, "Chardev '{id}' not found"),
-            ReopenError::NoLog(id) => write!(
-                f,
-                "Chardev '{id}' has no log file; give it one with 'logfile' in a chardev-change"
-            ),
-            ReopenError::Failed(text) => f.write_str(text),
-        }
-    }
-}
-
-impl std::error::Error for ReopenError {}
 
 impl Chardevs {
     /// Starts the I/O thread.
@@ -334,15 +256,6 @@ impl Chardevs {
         scene::attach(&self.shared, &chardev, hooks)
     }
 
-    /// All chardevs in the order they were created (`query-chardev`).
-    pub fn list(&self) -> Vec<Info> {
-        self.registry
-            .all()
-            .iter()
-            .map(|chardev| chardev.with(|chardev| Info::of(chardev)))
-            .collect()
-    }
-
     /// Sends a break to the front end of chardev `id` (`chardev-send-break`).
     ///
     /// # Errors
@@ -354,25 +267,6 @@ impl Chardevs {
             .ok_or_else(|| RemoveError::NotFound(id.to_owned()))?;
         chardev.with(Chardev::send_break);
         Ok(())
-    }
-
-    /// Whether there is a chardev `id`.
-    pub fn contains(&self, id: &str) -> bool {
-        self.registry.get(id).is_some()
-    }
-
-    /// The chardevs that have a connection to break, in the order they were created
-    /// (`query-yank`).
-    pub fn yankable(&self) -> Vec<String> {
-        let mut labels = Vec::new();
-        for chardev in self.registry.all() {
-            chardev.with(|chardev| {
-                if chardev.backend().yankable() {
-                    labels.push(chardev.label().to_owned());
-                }
-            });
-        }
-        labels
     }
 
     /// Breaks the connection of chardev `id`, both ways and at once (`yank`); `false` if there is
@@ -403,11 +297,6 @@ impl Chardevs {
         true
     }
 
-    /// The counters of chardev `id`.
-    pub fn stats(&self, id: &str) -> Option<Stats> {
-        Some(self.registry.get(id)?.with(|chardev| chardev.stats()))
-    }
-
     /// Makes the connected stream socket `fd` a viewer of chardev `id` (`x-chardev-watch`) and
     /// returns the absolute offset it begins at. The viewer follows the chardev through changes
     /// until it closes its end or the chardev is removed; what it sends is ignored.
@@ -432,92 +321,9 @@ impl Chardevs {
         chardev.history(from, limit)
     }
 
-    /// How many viewers chardev `id` has.
-    pub fn viewers(&self, id: &str) -> Option<usize> {
-        Some(self.registry.get(id)?.with(|chardev| chardev.viewers()))
-    }
-
-    /// Everything that is counted and measured about chardev `id`.
-    pub fn details(&self, id: &str) -> Option<Details> {
-        let chardev = self.registry.get(id)?;
-        Some(chardev.with(|chardev| {
-            let (oldest, _) = chardev.scrollback();
-            Details {
-                stats: chardev.stats(),
-                peer: chardev.peer(),
-                viewers: chardev.viewers(),
-                oldest_kept: oldest,
-                output_pending: chardev.output_pending() as u64,
-                ring_unread: chardev.ring_len().map(|len| len as u64),
-                input_pending: chardev.input_pending() as u64,
-                log_pending: chardev.log_pending(),
-                change_times: chardev.change_times(),
-            }
-        }))
-    }
-
     /// Watches over all chardevs from now on: peers that come and go, changes, drops.
     pub fn observe(&self) -> Observer {
         self.registry.observe()
-    }
-
-    /// Opens the log of chardev `id`, or of all, anew (`x-chardev-reopen-log`), after somebody has
-    /// renamed it. What was accepted before goes to the old file. Waits for the disk.
-    ///
-    /// # Errors
-    /// There is no such chardev, it has no log, or a log could not be opened; that one goes on in
-    /// the old file, the others are reopened.
-    pub async fn reopen_logs(&self, id: Option<&str>) -> Result<(), ReopenError> {
-        let all = match id {
-            None => self.registry.all(),
-            Some(id) => vec![
-                self.registry
-                    .get(id)
-                    .ok_or_else(|| ReopenError::NotFound(id.to_owned()))?,
-            ],
-        };
-        let logs: Vec<_> = all
-            .iter()
-            .filter_map(|chardev| chardev.with(|chardev| chardev.log_control()))
-            .collect();
-        if let (Some(id), true) = (id, logs.is_empty()) {
-            return Err(ReopenError::NoLog(id.to_owned()));
-        }
-        let reopened = self.shared.runtime.spawn_blocking(move || {
-            let failed = logs.iter().filter_map(|log| log.reopen().err());
-            failed.collect::<Vec<_>>()
-        });
-        match reopened.await {
-            Ok(failed) if failed.is_empty() => Ok(()),
-            Ok(failed) => Err(ReopenError::Failed(failed.join("; "))),
-            Err(error) => Err(ReopenError::Failed(error.to_string())),
-        }
-    }
-
-    /// Writes into the ring buffer `id` (`ringbuf-write`), overwriting the oldest bytes.
-    ///
-    /// # Errors
-    /// There is none, or it is not a ring buffer.
-    pub fn ring_write(&self, id: &str, bytes: &[u8]) -> Result<(), RingError> {
-        let chardev = self
-            .registry
-            .get(id)
-            .ok_or_else(|| RingError::NotFound(id.to_owned()))?;
-        let written = chardev.with(|chardev| chardev.ring_write(bytes));
-        written.ok_or_else(|| RingError::NotRing(id.to_owned()))
-    }
-
-    /// Takes up to `size` of the oldest bytes out of the ring buffer `id` (`ringbuf-read`).
-    ///
-    /// # Errors
-    /// There is none, or it is not a ring buffer.
-    pub fn ring_read(&self, id: &str, size: usize) -> Result<Vec<u8>, RingError> {
-        let chardev = self
-            .registry
-            .get(id)
-            .ok_or_else(|| RingError::NotFound(id.to_owned()))?;
-        let bytes = chardev.with(|chardev| chardev.with_ring(|ring| ring.take(size)));
-        bytes.ok_or_else(|| RingError::NotRing(id.to_owned()))
     }
 
     /// Sets the byte that comes before a command key in multiplexers opened from here on (`-echr`);
@@ -577,10 +383,6 @@ impl Chardevs {
             .ok_or_else(|| ChangeError::NotFound(id.to_owned()))
     }
 
-    pub(crate) fn info(&self, id: &str) -> Option<Info> {
-        Some(self.registry.get(id)?.with(|chardev| Info::of(chardev)))
-    }
-
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -625,22 +427,5 @@ impl MuxHost for Shared {
 
     fn quit(&self) {
         self.quit.notify_one();
-    }
-}
-
-impl Info {
-    fn of(chardev: &Chardev) -> Self {
-        Info::new(chardev.label(), chardev.backend(), chardev.frontend_open())
-    }
-
-    pub(crate) fn new(label: &str, backend: &dyn Backend, frontend_open: bool) -> Self {
-        Info {
-            label: label.to_owned(),
-            filename: backend.filename(),
-            frontend_open,
-            kind: backend.kind(),
-            pty: backend.pty(),
-            open: backend.is_open(),
-        }
     }
 }

@@ -1,0 +1,125 @@
+//! front → [chardev] → back → host: what can be asked about chardevs.
+
+use chardev_core::{Backend, ChangeTimes, Chardev, Stats};
+
+use super::Chardevs;
+
+/// What `query-chardev` tells of a chardev, and a little more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// The id.
+    pub label: String,
+    /// The back end as QEMU writes it.
+    pub filename: String,
+    /// Whether a front end has it open.
+    pub frontend_open: bool,
+    /// The kind of the back end.
+    pub kind: &'static str,
+    /// The slave's path, for the kind `pty`.
+    pub pty: Option<String>,
+    /// Whether a peer is there, or the kind always takes output.
+    pub open: bool,
+}
+
+/// What is counted and measured about one chardev.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Details {
+    /// Counters and offsets.
+    pub stats: Stats,
+    /// Who the present peer is, where the kind can tell.
+    pub peer: Option<String>,
+    /// How many viewers there are.
+    pub viewers: usize,
+    /// The offset of the oldest byte of output that is kept for viewers.
+    pub oldest_kept: u64,
+    /// Output bytes that wait for a peer: a history, or what a replaced ring buffer held.
+    pub output_pending: u64,
+    /// Output bytes in the ring buffer that nobody has read, if it is one.
+    pub ring_unread: Option<u64>,
+    /// Input bytes that outlived their source and wait for the front end.
+    pub input_pending: u64,
+    /// Bytes that wait for the disk on their way to the log.
+    pub log_pending: u64,
+    /// How long the last changes took; `None` before the first.
+    pub change_times: Option<ChangeTimes>,
+}
+
+impl Chardevs {
+    /// All chardevs in the order they were created (`query-chardev`).
+    pub fn list(&self) -> Vec<Info> {
+        self.registry
+            .all()
+            .iter()
+            .map(|chardev| chardev.with(|chardev| Info::of(chardev)))
+            .collect()
+    }
+
+    /// Whether there is a chardev `id`.
+    pub fn contains(&self, id: &str) -> bool {
+        self.registry.get(id).is_some()
+    }
+
+    /// The chardevs that have a connection to break, in the order they were created
+    /// (`query-yank`).
+    pub fn yankable(&self) -> Vec<String> {
+        let mut labels = Vec::new();
+        for chardev in self.registry.all() {
+            chardev.with(|chardev| {
+                if chardev.backend().yankable() {
+                    labels.push(chardev.label().to_owned());
+                }
+            });
+        }
+        labels
+    }
+
+    /// The counters of chardev `id`.
+    pub fn stats(&self, id: &str) -> Option<Stats> {
+        Some(self.registry.get(id)?.with(|chardev| chardev.stats()))
+    }
+
+    /// How many viewers chardev `id` has.
+    pub fn viewers(&self, id: &str) -> Option<usize> {
+        Some(self.registry.get(id)?.with(|chardev| chardev.viewers()))
+    }
+
+    /// Everything that is counted and measured about chardev `id`.
+    pub fn details(&self, id: &str) -> Option<Details> {
+        let chardev = self.registry.get(id)?;
+        Some(chardev.with(|chardev| {
+            let (oldest, _) = chardev.scrollback();
+            Details {
+                stats: chardev.stats(),
+                peer: chardev.peer(),
+                viewers: chardev.viewers(),
+                oldest_kept: oldest,
+                output_pending: chardev.output_pending() as u64,
+                ring_unread: chardev.ring_len().map(|len| len as u64),
+                input_pending: chardev.input_pending() as u64,
+                log_pending: chardev.log_pending(),
+                change_times: chardev.change_times(),
+            }
+        }))
+    }
+
+    pub(crate) fn info(&self, id: &str) -> Option<Info> {
+        Some(self.registry.get(id)?.with(|chardev| Info::of(chardev)))
+    }
+}
+
+impl Info {
+    fn of(chardev: &Chardev) -> Self {
+        Info::new(chardev.label(), chardev.backend(), chardev.frontend_open())
+    }
+
+    pub(crate) fn new(label: &str, backend: &dyn Backend, frontend_open: bool) -> Self {
+        Info {
+            label: label.to_owned(),
+            filename: backend.filename(),
+            frontend_open,
+            kind: backend.kind(),
+            pty: backend.pty(),
+            open: backend.is_open(),
+        }
+    }
+}

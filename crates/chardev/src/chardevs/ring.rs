@@ -1,0 +1,51 @@
+//! front → [chardev] → back → host: ring buffers, read and written by their ids.
+
+use super::Chardevs;
+
+/// Why a ring buffer was not read or written (QEMU's words).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RingError {
+    /// There is no such chardev.
+    NotFound(String),
+    /// The chardev's back end is not a ring buffer.
+    NotRing(String),
+}
+
+impl std::fmt::Display for RingError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RingError::NotFound(id) => write!(f, "Device '{id}' not found"),
+            RingError::NotRing(id) => write!(f, "{id} is not a ringbuf device"),
+        }
+    }
+}
+
+impl std::error::Error for RingError {}
+
+impl Chardevs {
+    /// Writes into the ring buffer `id` (`ringbuf-write`), overwriting the oldest bytes.
+    ///
+    /// # Errors
+    /// There is none, or it is not a ring buffer.
+    pub fn ring_write(&self, id: &str, bytes: &[u8]) -> Result<(), RingError> {
+        let chardev = self
+            .registry
+            .get(id)
+            .ok_or_else(|| RingError::NotFound(id.to_owned()))?;
+        let written = chardev.with(|chardev| chardev.ring_write(bytes));
+        written.ok_or_else(|| RingError::NotRing(id.to_owned()))
+    }
+
+    /// Takes up to `size` of the oldest bytes out of the ring buffer `id` (`ringbuf-read`).
+    ///
+    /// # Errors
+    /// There is none, or it is not a ring buffer.
+    pub fn ring_read(&self, id: &str, size: usize) -> Result<Vec<u8>, RingError> {
+        let chardev = self
+            .registry
+            .get(id)
+            .ok_or_else(|| RingError::NotFound(id.to_owned()))?;
+        let bytes = chardev.with(|chardev| chardev.with_ring(|ring| ring.take(size)));
+        bytes.ok_or_else(|| RingError::NotRing(id.to_owned()))
+    }
+}
