@@ -1,96 +1,14 @@
 //! What must hold for a serial port whatever a guest does to its registers, a host to its chardev.
 
-use std::collections::VecDeque;
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chardev::front::uart16550::{FIFO_SIZE, Uart16550};
-use chardev::{
-    Backend, BackendId, ChardevRef, Closed, Drain, FrontEnd, Late, ModemLines, Ready, Sent,
-};
+use chardev::{BackendId, ChardevRef, Closed, FrontEnd, ModemLines, Ready};
 use chardev_core::{Change, NewBackend, Old};
 
-/// The host's side of all back ends together.
-#[derive(Default)]
-struct World {
-    room: usize,
-    received: Vec<u8>,
-    to_read: VecDeque<u8>,
-    inputs: Option<ModemLines>,
-}
-
-#[derive(Clone, Default)]
-struct Host(Arc<Mutex<World>>);
-
-impl Host {
-    fn with<R>(&self, action: impl FnOnce(&mut World) -> R) -> R {
-        action(&mut self.0.lock().expect("no other holder panicked"))
-    }
-}
-
-impl Backend for Host {
-    fn kind(&self) -> &'static str {
-        "fuzz"
-    }
-
-    fn filename(&self) -> String {
-        String::new()
-    }
-
-    fn is_open(&self) -> bool {
-        true
-    }
-
-    fn write(&mut self, bufs: &[IoSlice<'_>], _: &mut Vec<OwnedFd>) -> Sent {
-        self.with(|world| {
-            let before = world.received.len();
-            for buf in bufs {
-                let count = buf.len().min(world.room);
-                world.received.extend(&buf[..count]);
-                world.room -= count;
-            }
-            match world.received.len() - before {
-                0 => Sent::Full,
-                count => Sent::Taken(count),
-            }
-        })
-    }
-
-    fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        self.with(|world| {
-            let count = bufs[0].len().min(world.to_read.len());
-            for (slot, byte) in bufs[0].iter_mut().zip(world.to_read.drain(..count)) {
-                *slot = byte;
-            }
-            count
-        })
-    }
-
-    fn watch(&mut self, _: Ready) {}
-
-    fn modem_inputs(&mut self) -> Option<ModemLines> {
-        self.with(|world| world.inputs)
-    }
-
-    fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        Box::new(Nothing)
-    }
-}
-
-struct Nothing;
-
-impl Drain for Nothing {
-    fn pending(&mut self) -> u64 {
-        0
-    }
-
-    fn read_late(&mut self, _: &mut [u8]) -> Late {
-        Late::End
-    }
-}
+use crate::host::Host;
 
 /// What the guest has done, by its own account.
 #[derive(Default)]

@@ -1,17 +1,15 @@
 //! What must hold for a virtio console whatever a guest puts into its rings and control messages.
 
-use std::collections::VecDeque;
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use chardev::front::virtio_console::{
     CONTROL_IN, CONTROL_OUT, FEATURES, PortConfig, Rings, VirtioConsole, WhenFull,
 };
-use chardev::{Backend, BackendId, ChardevRef, Closed, Drain, FrontEnd, Late, Ready, Sent};
+use chardev::{BackendId, ChardevRef, Closed, FrontEnd, Ready};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use crate::host::Host;
 use crate::virtio_driver::{Part, Ring};
 
 const PORTS: u16 = 3;
@@ -20,82 +18,6 @@ const SIZE: u16 = 16;
 const MEMORY: usize = 256 << 10;
 /// Where buffers lie, behind the rings.
 const DATA: u64 = 0x4000 * (QUEUES as u64 + 1);
-
-/// The host's side.
-#[derive(Default)]
-struct World {
-    room: usize,
-    received: u64,
-    to_read: VecDeque<u8>,
-}
-
-#[derive(Clone, Default)]
-struct Host(Arc<Mutex<World>>);
-
-impl Host {
-    fn with<R>(&self, action: impl FnOnce(&mut World) -> R) -> R {
-        action(&mut self.0.lock().expect("no other holder panicked"))
-    }
-}
-
-impl Backend for Host {
-    fn kind(&self) -> &'static str {
-        "fuzz"
-    }
-
-    fn filename(&self) -> String {
-        String::new()
-    }
-
-    fn is_open(&self) -> bool {
-        true
-    }
-
-    fn write(&mut self, bufs: &[IoSlice<'_>], _: &mut Vec<OwnedFd>) -> Sent {
-        self.with(|world| {
-            let offered: usize = bufs.iter().map(|buf| buf.len()).sum();
-            let count = offered.min(world.room);
-            world.room -= count;
-            world.received += count as u64;
-            match count {
-                0 => Sent::Full,
-                count => Sent::Taken(count),
-            }
-        })
-    }
-
-    fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        self.with(|world| {
-            let mut total = 0;
-            for buf in bufs {
-                let count = buf.len().min(world.to_read.len());
-                for (slot, byte) in buf.iter_mut().zip(world.to_read.drain(..count)) {
-                    *slot = byte;
-                }
-                total += count;
-            }
-            total
-        })
-    }
-
-    fn watch(&mut self, _: Ready) {}
-
-    fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        Box::new(Nothing)
-    }
-}
-
-struct Nothing;
-
-impl Drain for Nothing {
-    fn pending(&mut self) -> u64 {
-        0
-    }
-
-    fn read_late(&mut self, _: &mut [u8]) -> Late {
-        Late::End
-    }
-}
 
 struct Local {
     memory: GuestMemoryMmap,
@@ -208,7 +130,8 @@ impl Machine {
             let Some(stats) = self.console.port_stats(number.into()) else {
                 continue;
             };
-            let received = self.hosts[usize::from(number)].with(|world| world.received);
+            let received =
+                self.hosts[usize::from(number)].with(|world| world.received.len() as u64);
             let in_hand = stats.output - stats.dropped - received;
             assert!(in_hand <= self.console.backlog() as u64);
             assert!(

@@ -3,5 +3,7 @@
 
 #[path = "../bodies/uart_script.rs"]
 mod body;
+#[path = "../bodies/host.rs"]
+mod host;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| body::run(data));

@@ -4,6 +4,8 @@
 #[path = "../bodies/virtio_console.rs"]
 #[allow(dead_code, reason = "each target uses its part")]
 mod body;
+#[path = "../bodies/host.rs"]
+mod host;
 #[path = "../../crates/chardev/tests/virtio_driver/mod.rs"]
 mod virtio_driver;
 

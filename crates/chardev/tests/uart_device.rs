@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use chardev::front::uart16550::{HOLD, Uart16550};
 use chardev::{
-    Answer, Answers, Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, FrontEnd, Late,
-    Line, ModemLines, Parity, Ready, Sent, SerialParams,
+    Answer, Answers, Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, FrontEnd, Line,
+    ModemLines, Parity, Ready, Sent, SerialParams,
 };
-use chardev_core::{Change, NewBackend, Old};
+use chardev_core::{Change, NewBackend, NothingToDrain, Old};
 
 /// What the test and its back end share.
 #[derive(Debug, Default)]
@@ -118,19 +118,7 @@ impl Backend for Peer {
     }
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        Box::new(Nothing)
-    }
-}
-
-struct Nothing;
-
-impl Drain for Nothing {
-    fn pending(&mut self) -> u64 {
-        0
-    }
-
-    fn read_late(&mut self, _: &mut [u8]) -> Late {
-        Late::End
+        Box::new(NothingToDrain)
     }
 }
 

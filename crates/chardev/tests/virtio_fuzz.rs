@@ -7,6 +7,8 @@ mod body;
 #[path = "../../../fuzz/bodies/corpus.rs"]
 #[allow(dead_code, reason = "scripts are bytes, not pieces of a dictionary")]
 mod corpus;
+#[path = "../../../fuzz/bodies/host.rs"]
+mod host;
 mod virtio_driver;
 
 #[test]

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Wake, Waker};
 
 use chardev_core::{
-    Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Event, FrontEnd, Late, LogSink,
-    NewBackend, Ready, Sent,
+    Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Event, FrontEnd, LogSink,
+    NewBackend, NothingToDrain, Ready, Sent,
 };
 
 /// What the peer and the back end share.
@@ -155,19 +155,7 @@ impl Backend for SimBackend {
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
         self.0.world().retired = true;
-        Box::new(SimDrain)
-    }
-}
-
-struct SimDrain;
-
-impl Drain for SimDrain {
-    fn pending(&mut self) -> u64 {
-        0
-    }
-
-    fn read_late(&mut self, _: &mut [u8]) -> Late {
-        Late::End
+        Box::new(NothingToDrain)
     }
 }
 
