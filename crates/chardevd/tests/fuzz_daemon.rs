@@ -1,6 +1,6 @@
 //! Replays the fuzz body of the whole monitor with seeded input.
 
-#[path = "../../../fuzz/bodies/qmp_daemon.rs"]
+#[path = "../../../fuzz/bodies/qmp_daemon/mod.rs"]
 mod body;
 #[path = "../../../fuzz/bodies/corpus.rs"]
 mod corpus;

@@ -11,6 +11,10 @@ use crate::output::Output;
 use crate::session::{OUTPUT_HIGH_WATER, Request, SessionConfig, Token};
 
 const PROMPT: &str = "(qemu) ";
+/// How much is done for keys before others have their turn. A key may cost as much as the line is long.
+const WORK_AT_ONCE: usize = 64 << 10;
+/// How many words are looked at to complete the next one; no command takes as many.
+const MAX_WORDS: usize = 16;
 
 /// The human monitor on a terminal.
 ///
@@ -58,14 +62,14 @@ impl HmpSession {
     }
 
     fn line(&mut self, line: &str) {
-        let history: Vec<String> = self.editor.history().map(str::to_owned).collect();
         let version = self.config.version.to_text();
         let hmp = Hmp {
             kinds: &self.config.kinds,
             version: &version,
-            history: &history,
+            history: self.editor.history(),
         };
-        match hmp.begin(line) {
+        let step = hmp.begin(line);
+        match step {
             Step::Print(text) => {
                 self.print(&text);
                 self.editor.show();
@@ -83,7 +87,10 @@ impl HmpSession {
         let mut words = before[..before.len() - stem.len()].split_whitespace();
         let (mut table, mut spec) = (COMMANDS, None);
         let mut at = 0;
-        for word in words.by_ref() {
+        for (number, word) in words.by_ref().enumerate() {
+            if number == MAX_WORDS {
+                return;
+            }
             match spec {
                 None => {
                     spec = find(table, word);
@@ -174,15 +181,22 @@ impl Conversation for HmpSession {
     }
 
     fn handle_bytes(&mut self, bytes: &[u8]) -> usize {
-        let mut at = 0;
-        while at < bytes.len() && self.wants_input() {
+        let (mut at, mut work) = (0, 0);
+        while at < bytes.len() && work < WORK_AT_ONCE && self.wants_input() {
             let typed = self.editor.key(bytes[at]);
             at += 1;
+            work += 1;
             self.draw();
             match typed {
                 Typed::Nothing => {}
-                Typed::Line(line) => self.line(&line),
-                Typed::Tab(before) => self.tab(&before),
+                Typed::Line(line) => {
+                    work += line.len();
+                    self.line(&line);
+                }
+                Typed::Tab(before) => {
+                    work += before.len();
+                    self.tab(&before);
+                }
             }
         }
         at
@@ -322,6 +336,20 @@ mod tests {
         assert_eq!(read(&mut session), "\r\n");
         session.handle_focus(true);
         assert_eq!(read(&mut session), "(qemu) \x1b[K");
+    }
+
+    #[test]
+    fn keys_that_cost_much_are_taken_a_few_at_a_time() {
+        let mut session = session();
+        session.handle_connect();
+        session.handle_bytes(&[b'x'; 5000]);
+        session.consume_output(usize::MAX);
+        let tabs = [b'\t'; 64 << 10];
+        let used = session.handle_bytes(&tabs);
+        assert!((1..100).contains(&used), "{used} at once");
+        assert!(session.wants_input() && session.output().is_empty());
+        assert!(session.handle_bytes(b"\x15help\r") > 0);
+        assert!(String::from_utf8_lossy(session.output()).contains("chardev-add"));
     }
 
     #[test]
