@@ -20,14 +20,15 @@ const DICTIONARY: &[&str] = &[
 fn fuzz_qmp_daemon() {
     let mut random = corpus::Random(0xdae_5eed);
     for round in 0..1_500 {
-        let mut data = vec![random.below(256) as u8];
-        if round % 2 == 0 {
-            // Structured: every byte chooses a name or a value.
-            data[0] |= 0x80;
-            data.extend((0..random.below(200)).map(|_| random.below(256) as u8));
+        let mut data = vec![random.below(256) as u8, random.below(256) as u8];
+        if round % 3 > 0 {
+            // Every byte chooses what is done next, or a name or a value for it.
+            data.extend((0..random.below(400)).map(|_| random.below(256) as u8));
         } else {
-            data[0] &= 0x7f;
-            data.extend(corpus::input(&mut random, DICTIONARY));
+            for piece in corpus::input(&mut random, DICTIONARY).chunks(200) {
+                data.extend([0x0f, piece.len() as u8 - 1]);
+                data.extend(piece);
+            }
         }
         body::run(&data);
     }

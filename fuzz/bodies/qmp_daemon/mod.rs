@@ -60,10 +60,10 @@ fn play(head: u8, cut: usize, script: &[u8], limits: &Limits) {
     }
     stage.turn();
     drop(stage);
-    limits.step(|| world.clean());
+    world.clean(limits);
     thread_local! { static PLAYED: Cell<usize> = const { Cell::new(0) } }
     PLAYED.set(PLAYED.get() + 1);
-    if PLAYED.get().is_multiple_of(ROUND) {
+    if PLAYED.get() % ROUND == 0 {
         world.settle();
     }
 }

@@ -112,8 +112,8 @@ impl<'a> Choices<'a> {
         usize::from(first)
     }
 
-    pub(super) fn pick<'b, T>(&mut self, list: &'b [T]) -> &'b T {
-        &list[self.next() % list.len()]
+    pub(super) fn pick<T: Clone>(&mut self, list: &[T]) -> T {
+        list[self.next() % list.len()].clone()
     }
 
     /// The next bytes themselves.
@@ -127,7 +127,7 @@ impl<'a> Choices<'a> {
 /// A request for one of all commands.
 pub(super) fn request(choices: &mut Choices<'_>) -> String {
     let names: Vec<&str> = command_names().collect();
-    let name = *choices.pick(&names);
+    let name = choices.pick(&names);
     request_for(name, choices)
 }
 
@@ -139,7 +139,7 @@ pub(super) fn change(choices: &mut Choices<'_>) -> String {
         "chardev-add",
         "x-chardev-transaction",
     ];
-    let name = *choices.pick(&names);
+    let name = choices.pick(&names);
     request_for(name, choices)
 }
 
@@ -224,7 +224,7 @@ fn member<'a>(
     let given = match choices.next() {
         odd if is_optional && odd & 3 != 3 => return None,
         0xee if !is_optional => return None,
-        0xef => (*choices.pick(WRONG)).to_owned(),
+        0xef => choices.pick(WRONG).to_owned(),
         _ => value(types, text(member, "type"), name, choices, depth + 1),
     };
     Some((name, given))
@@ -239,9 +239,9 @@ fn scalar(json_type: &str, name: &str, choices: &mut Choices<'_>) -> String {
             };
             format!("'{text}'")
         }
-        "int" | "number" => (*choices.pick(NUMBERS)).to_owned(),
+        "int" | "number" => choices.pick(NUMBERS).to_owned(),
         "boolean" => ["true", "false"][choices.next() & 1].to_owned(),
-        _ => (*choices.pick(WRONG)).to_owned(),
+        _ => choices.pick(WRONG).to_owned(),
     }
 }
 
@@ -277,7 +277,7 @@ pub(super) fn line(choices: &mut Choices<'_>) -> String {
 /// A back end as the command line spells it.
 fn backend_line(choices: &mut Choices<'_>) -> String {
     let kinds = chardev::back::specs();
-    let kind: &KindSpec = choices.pick::<&KindSpec>(&kinds);
+    let kind: &KindSpec = choices.pick(&kinds);
     let mut words = vec![kind.name.to_owned()];
     for option in kind.all_options() {
         let odd = choices.next();
@@ -301,7 +301,7 @@ fn backend_line(choices: &mut Choices<'_>) -> String {
             OptionType::StrList => {
                 words.push(format!("{key}.0={},{key}.1=b", string("chardevs", choices)))
             }
-            OptionType::Address => words.push((*choices.pick(&ADDRESSES)).to_owned()),
+            OptionType::Address => words.push(choices.pick(&ADDRESSES).to_owned()),
         }
     }
     words.join(",")

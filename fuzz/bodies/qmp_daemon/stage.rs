@@ -27,7 +27,7 @@ const MANY: usize = 12;
 /// The most that is given to the session at once, as by the daemon.
 const PIECE: usize = 64 << 10;
 /// What front ends and peers write.
-const OUTPUT: [u8; 20_000] = [b'o'; 20_000];
+static OUTPUT: [u8; 20_000] = [b'o'; 20_000];
 
 pub(super) struct Stage<'a> {
     world: &'static World,
@@ -231,7 +231,9 @@ impl<'a> Stage<'a> {
     /// A descriptor to go with a command.
     fn pass(&mut self, name: &str) -> OwnedFd {
         let (fd, far_end) = world::passable(name, self.world);
-        far_end.map(|far_end| self.meet(far_end));
+        if let Some(far_end) = far_end {
+            self.meet(far_end);
+        }
         fd
     }
 

@@ -26,6 +26,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::limits::Limits;
+
 /// Whether standard input and output may be used; a fuzz target sets it after replacing them.
 pub(crate) static OWNS_STDIO: AtomicBool = AtomicBool::new(false);
 
@@ -129,16 +131,24 @@ impl World {
     }
 
     /// Takes away everything an input has made, and what was left unread.
-    pub(super) fn clean(&self) {
+    pub(super) fn clean(&self, limits: &Limits) {
         let chardevs = &self.shared.chardevs;
-        // A multiplexer or a hub goes before what it uses, so one round may not be enough.
-        for _ in 0..64 {
+        // A multiplexer or a hub goes before what it uses, and not before its output has gone there.
+        let deadline = Instant::now() + SETTLE;
+        loop {
             for info in chardevs.list() {
-                let _ = chardevs.remove(&info.label);
+                let _ = limits.step(|| chardevs.remove(&info.label));
             }
+            let left = chardevs.list();
+            if left.is_empty() {
+                break;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "they cannot be removed: {left:?}"
+            );
+            self.pause();
         }
-        let left = chardevs.list();
-        assert!(left.is_empty(), "they cannot be removed: {left:?}");
         let sets = self.shared.fdsets.query();
         for set in sets.as_array().unwrap_or_default() {
             let id = set.get("fdset-id").and_then(chardev_qapi::Json::as_i64);
@@ -168,6 +178,12 @@ impl World {
         self.furnish();
     }
 
+    /// Lets the I/O thread and its timers go on.
+    fn pause(&self) {
+        let pause = async { tokio::time::sleep(Duration::from_millis(1)).await };
+        self.shared.chardevs.block_on(pause);
+    }
+
     /// Waits until nothing of former inputs is left, and sees that nothing leaks.
     pub(super) fn settle(&self) {
         let deadline = Instant::now() + SETTLE;
@@ -179,8 +195,7 @@ impl World {
                 self.descriptors,
                 kinds_of_descriptors()
             );
-            let pause = async { tokio::time::sleep(Duration::from_millis(2)).await };
-            self.shared.chardevs.block_on(pause);
+            self.pause();
         }
     }
 }
