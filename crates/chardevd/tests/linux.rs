@@ -129,29 +129,8 @@ fn a_thousand_changes_of_each_port_are_exact_both_ways() {
 fn a_login_goes_on_across_changes() {
     let bed = Bed::new();
     let mut guest = bed.boot();
-    let mut client = bed.daemon.client();
-    let mut terminal = console(&bed.path().join("con0"));
     guest.run("exec 3>&-; (while true; do getty -L 0 hvc0 vt100; done) >/dev/null 2>&1 &");
-    read_until(&mut terminal, "login: ");
-    terminal.write_all(b"root\n").unwrap();
-    read_until(&mut terminal, "# ");
-    for number in 0..100 {
-        let path = bed.path().join(format!("peer{number}"));
-        let backend = format!(
-            r#"{{"type":"socket","data":{{"server":true,"wait":false,"addr":{{"type":"unix","data":{{"path":"{}"}}}}}}}}"#,
-            path.display()
-        );
-        // Half a command before the change, the other half after it.
-        terminal.write_all(b"echo $((6 * ").unwrap();
-        change(&mut client, "con0", &backend);
-        terminal = console(&path);
-        terminal
-            .write_all(format!("7 + {number})) ok\n").as_bytes())
-            .unwrap();
-        read_until(&mut terminal, &format!("\n{} ok\r\n", 42 + number));
-    }
-    terminal.write_all(b"exit\n").unwrap();
-    read_until(&mut terminal, "login: ");
+    linux_rig::log_in(&bed.daemon, bed.path());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::daemon_rig::until;
+use crate::daemon_rig::{Daemon, until};
 
 /// After this long without a word the guest hangs.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
@@ -198,6 +198,22 @@ impl Drop for Guest {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
+}
+
+/// Has `expect` log in at the console `con0` and work there across 100 changes of back end, see
+/// `tests/guest/login.exp`.
+pub(crate) fn log_in(daemon: &Daemon, dir: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guest/login.exp");
+    let output = Command::new("expect")
+        .arg(script)
+        .arg(env!("CARGO_BIN_EXE_chardevctl"))
+        .args([daemon.monitor(), dir])
+        .arg("100")
+        .output()
+        .expect("expect runs; ./setup installs it");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "100 changes, 101 prompts\n", "{error}");
 }
 
 /// The lines a writer of `count` lines has written, with its end.
