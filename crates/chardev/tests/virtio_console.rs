@@ -10,6 +10,7 @@ mod virtio_rig;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use chardev::TerminalSize;
@@ -252,6 +253,47 @@ fn a_generic_port_waits_and_a_change_lets_it_go_on() {
     assert!(all == block.repeat(blocks), "{} bytes", all.len());
     let stats = rig.console.port_stats(port).unwrap();
     assert_eq!((stats.output, stats.dropped), (all.len() as u64, 0));
+}
+
+#[test]
+fn who_opens_and_closes_a_port_is_told_under_its_id() {
+    let mut rig = Rig::new(4, FEATURES);
+    let named = |id: &str, config: PortConfig| PortConfig {
+        id: Some(id.to_owned()),
+        ..config
+    };
+    rig.port("c", &ring(4096), named("term", PortConfig::console()));
+    rig.port("g", &ring(4096), named("agent", PortConfig::generic("a")));
+    rig.port("h", &ring(4096), PortConfig::generic("nobody's"));
+    let watch = rig.console.watch();
+    let told = || {
+        let mut cx = Context::from_waker(Waker::noop());
+        let next = || match watch.poll_next(&mut cx) {
+            Poll::Ready(change) => Some((change.id, change.open)),
+            Poll::Pending => None,
+        };
+        std::iter::from_fn(next).collect::<Vec<_>>()
+    };
+    let change = |id: &str, open| (id.to_owned(), open);
+    rig.control(u32::MAX, 0, 1);
+    for port in [0, 1, 2] {
+        rig.control(port, 3, 1);
+    }
+    assert_eq!(told(), []);
+    for (port, open) in [(1, 1), (1, 1), (2, 1), (1, 0), (0, 1)] {
+        rig.control(port, 6, open);
+    }
+    let expected = [("agent", true), ("agent", false), ("term", true)];
+    assert_eq!(told(), expected.map(|(id, open)| change(id, open)));
+    rig.control(1, 6, 1);
+    rig.console.reset();
+    let expected = [("agent", true), ("term", false), ("agent", false)];
+    assert_eq!(told(), expected.map(|(id, open)| change(id, open)));
+    // A driver without control messages has its one port open while it is there.
+    rig.console.set_driver_features(FEATURES & !MULTIPORT);
+    rig.console.reset();
+    let expected = [("term", true), ("term", false)];
+    assert_eq!(told(), expected.map(|(id, open)| change(id, open)));
 }
 
 #[test]

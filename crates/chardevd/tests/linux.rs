@@ -4,12 +4,15 @@
 mod daemon_rig;
 mod linux_rig;
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chardev_qapi::{Json, Object};
-use daemon_rig::{Daemon, change, console, read_until, until};
+use chardev_qmp::client::Client;
+use daemon_rig::{Daemon, change, connect, console, read_until, until};
 use linux_rig::tour::Tour;
 use linux_rig::{Guest, assert_same, lines};
 use tempfile::TempDir;
@@ -32,11 +35,17 @@ impl Bed {
     }
 
     fn boot(&self) -> Guest {
+        self.boot_beside(&[])
+    }
+
+    /// A guest that has these devices as well, after ours.
+    fn boot_beside(&self, devices: &[&str]) -> Guest {
         let socket = self.path().join("vhost");
         let chardev = format!("socket,id=vhost,path={}", socket.display());
         let device =
             "vhost-user-test-device-pci,virtio-id=3,num_vqs=8,config_size=12,chardev=vhost";
-        let mut guest = Guest::boot(self.path(), &["-chardev", &chardev, "-device", device]);
+        let ours = ["-chardev", &chardev, "-device", device];
+        let mut guest = Guest::boot(self.path(), &[&ours, devices].concat());
         until("the ports", || {
             guest
                 .try_run("(: <>/dev/hvc0) 2>/dev/null && test -e /dev/vport0p1")
@@ -87,7 +96,7 @@ fn start_daemon(dir: &Path) -> Daemon {
             vhost.display()
         ),
         "-device",
-        "virtserialport,bus=v0,chardev=dat0,name=org.test.0",
+        "virtserialport,bus=v0,id=p1,chardev=dat0,name=org.test.0",
     ])
 }
 
@@ -131,6 +140,65 @@ fn a_login_goes_on_across_changes() {
     let mut guest = bed.boot();
     guest.run("exec 3>&-; (while true; do getty -L 0 hvc0 vt100; done) >/dev/null 2>&1 &");
     linux_rig::log_in(&bed.daemon, bed.path());
+}
+
+/// The next that a monitor says of ports that are opened and closed in the guest.
+fn next_opening(monitor: &mut Client<UnixStream>) -> (String, bool) {
+    loop {
+        let event = monitor.next_event().unwrap();
+        if event.name == "VSERPORT_CHANGE" {
+            let id = event.data.get("id").and_then(Json::as_str).unwrap();
+            let open = event.data.get("open").and_then(Json::as_bool).unwrap();
+            return (id.to_owned(), open);
+        }
+    }
+}
+
+#[test]
+fn monitors_hear_who_opens_a_port_in_the_guest_from_us_as_from_qemu() {
+    let bed = Bed::new();
+    let mut ours = bed.daemon.client();
+    let socket = bed.path().join("qemu");
+    let qmp = format!("unix:{},server=on,wait=off", socket.display());
+    // What we call v0 and p1, in the same guest.
+    let mut guest = bed.boot_beside(&[
+        "-qmp",
+        &qmp,
+        "-chardev",
+        "null,id=null0",
+        "-chardev",
+        "null,id=null1",
+        "-device",
+        "virtio-serial-pci,id=bus,max_ports=3",
+        "-device",
+        "virtconsole,bus=bus.0,chardev=null0,id=v0",
+        "-device",
+        "virtserialport,bus=bus.0,chardev=null1,name=theirs,id=p1",
+    ]);
+    let mut theirs = connect(&socket);
+    assert_eq!(next_opening(&mut ours), ("v0".to_owned(), true));
+    // The driver says of a console that it is open as soon as there is one; this was before we asked.
+    until("their port", || {
+        guest.try_run("test -e /dev/vport1p1").1 == "0"
+    });
+    for (monitor, device) in [(&mut ours, "/dev/vport0p1"), (&mut theirs, "/dev/vport1p1")] {
+        guest.run(&format!("exec 4<>{device}"));
+        assert_eq!(next_opening(monitor), ("p1".to_owned(), true), "{device}");
+        guest.run("exec 4>&-");
+        assert_eq!(next_opening(monitor), ("p1".to_owned(), false), "{device}");
+        // So quick that the last word comes when its second is over.
+        guest.run(&format!(
+            "for _ in 1 2 3 4 5; do (: <>{device}); done; exec 4<>{device}"
+        ));
+        until("the last word", || next_opening(monitor).1);
+    }
+    drop(guest);
+    let mut last = HashMap::new();
+    until("both are closed", || {
+        let (id, open) = next_opening(&mut ours);
+        last.insert(id, open);
+        last.len() == 2 && !last["p1"] && !last["v0"]
+    });
 }
 
 #[test]

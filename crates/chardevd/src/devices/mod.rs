@@ -179,6 +179,7 @@ impl Device {
             chardevs,
             stop,
             run,
+            events,
             ..
         } = shared;
         let attach = |driver, property, id: &str| {
@@ -201,7 +202,7 @@ impl Device {
                 let id = &console.port.chardev;
                 let front = attach("vhost-user-console", "chardev", id)?;
                 let held = is_held(id);
-                console.start(worker, front, held, buses, stop)
+                console.start(worker, front, held, buses, stop, events.clone())
             }
             Device::VirtioPort(port) => {
                 let id = &port.port.chardev;

@@ -14,7 +14,9 @@ use tokio::task::JoinHandle;
 
 use crate::devices::socket::Bound;
 use crate::devices::{Worker, first_client, required};
+use crate::events::Events;
 use crate::stop::Stop;
+use crate::watchman;
 
 /// The options of a port, wherever it is.
 pub(crate) const PORT_OPTIONS: [(&str, &str); 4] = [
@@ -51,6 +53,7 @@ impl Port {
             Role::Generic => PortConfig::generic(""),
         };
         config.name = opts.get("name").unwrap_or_default().to_owned();
+        config.id = opts.get("id").map(str::to_owned);
         let buffer = number(opts, "x-buffer", 1 << 30)?;
         config.when_full = match (opts.get("x-when-full"), buffer) {
             (Some("wait"), None) => WhenFull::Wait,
@@ -157,8 +160,10 @@ impl Console {
         held: bool,
         buses: &mut Buses,
         stop: Stop,
+        events: Events,
     ) -> Result<JoinHandle<()>, String> {
         let console = VirtioConsole::new(self.max_ports).map_err(|error| error.to_string())?;
+        worker.spawn(watchman::watch_ports(console.watch(), events));
         let console = Arc::new(Mutex::new(console));
         let server = Arc::new(Server::new(Arc::clone(&console)).map_err(|e| e.to_string())?);
         let socket = match self.server {

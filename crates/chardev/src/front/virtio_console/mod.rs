@@ -29,6 +29,7 @@ mod chains;
 mod control;
 mod news;
 mod port;
+mod watch;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -42,6 +43,7 @@ use self::chains::{Output, Room};
 use self::control::{Message, Tell};
 use self::news::News;
 use self::port::{Next, Port, Step};
+pub use self::watch::{PortChange, PortWatch};
 
 /// The virtio device id of a console.
 pub const DEVICE_ID: u32 = 3;
@@ -124,6 +126,8 @@ pub struct PortConfig {
     pub name: String,
     /// What happens to output while the back end takes none.
     pub when_full: WhenFull,
+    /// What a monitor calls it, see [`VirtioConsole::watch`]; `None` for a port nobody is told of.
+    pub id: Option<String>,
 }
 
 impl PortConfig {
@@ -135,6 +139,7 @@ impl PortConfig {
             when_full: WhenFull::Drop {
                 buffer: CONSOLE_BUFFER,
             },
+            id: None,
         }
     }
 
@@ -144,6 +149,7 @@ impl PortConfig {
             role: Role::Generic,
             name: name.to_owned(),
             when_full: WhenFull::Wait,
+            id: None,
         }
     }
 }
@@ -200,6 +206,7 @@ struct Slot {
 pub struct VirtioConsole {
     slots: Vec<Slot>,
     news: Arc<News>,
+    watch: PortWatch,
     /// The driver takes control messages at all.
     multiport: bool,
     /// The driver said so.
@@ -216,6 +223,7 @@ impl VirtioConsole {
         Ok(VirtioConsole {
             slots: (0..count).map(|_| Slot::default()).collect(),
             news: News::new()?,
+            watch: PortWatch::new(),
             multiport: false,
             ready: false,
         })
@@ -234,7 +242,7 @@ impl VirtioConsole {
     ) -> Result<u32, PortError> {
         let number = self.free_number(number, &config)?;
         let slot = &mut self.slots[number];
-        let mut port = Port::new(front, config);
+        let mut port = Port::new(front, config, self.watch.clone());
         // Without control messages nobody says that the one port is open.
         port.guest_open = !self.multiport && number == 0;
         self.news.watch(number, &port.front);
@@ -257,6 +265,12 @@ impl VirtioConsole {
         };
         self.news.input_again(index);
         Some(port.front)
+    }
+
+    /// Where the guest's opening and closing of ports can be read; for one reader.
+    #[doc(alias = "VSERPORT_CHANGE")]
+    pub fn watch(&self) -> PortWatch {
+        self.watch.clone()
     }
 
     /// The counters of a port.

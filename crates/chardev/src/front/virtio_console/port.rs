@@ -8,7 +8,7 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemory;
 
 use super::chains::{Output, Room};
-use super::{PortConfig, PortStats, Role, WhenFull};
+use super::{PortConfig, PortStats, PortWatch, Role, WhenFull};
 
 /// What a guest may have in hand when its queue is stopped; more of one chain is dropped.
 const STOP_LIMIT: usize = 1 << 20;
@@ -47,6 +47,9 @@ pub(super) struct Port {
     pub(super) stats: PortStats,
     /// Somebody in the guest has it open, so input can go there.
     pub(super) guest_open: bool,
+    /// What was told of that.
+    watched_open: bool,
+    watch: PortWatch,
     /// The driver has set the port up, so it can be told things.
     pub(super) guest_ready: bool,
     /// Somebody is there on the host's side.
@@ -60,7 +63,7 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) fn new(front: FrontEnd, config: PortConfig) -> Self {
+    pub(super) fn new(front: FrontEnd, config: PortConfig, watch: PortWatch) -> Self {
         let console = config.role == Role::Console;
         if console {
             front.set_open(true);
@@ -76,6 +79,8 @@ impl Port {
             config,
             stats: PortStats::default(),
             guest_open: false,
+            watched_open: false,
+            watch,
             guest_ready: false,
             told_open: false,
             offset: 0,
@@ -102,6 +107,15 @@ impl Port {
 
     pub(super) fn set_guest_open(&mut self, open: bool) {
         self.guest_open = open;
+        if let Some(id) = self
+            .config
+            .id
+            .as_ref()
+            .filter(|_| self.watched_open != open)
+        {
+            self.watched_open = open;
+            self.watch.push(id, open);
+        }
         if !self.is_console() {
             self.front.set_open(open);
         }
