@@ -89,7 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = tempfile::NamedTempFile::new()?;
     let path = file.path().display().to_string();
     let mut changed = false;
-    while !done.load(Ordering::Acquire) {
+    while !(changed && done.load(Ordering::Acquire)) {
         let deadline = device.lock().map_err(|_| "poisoned")?.deadline;
         let wait = deadline.map_or(10, |deadline| {
             let left = deadline.saturating_sub(began.elapsed());
