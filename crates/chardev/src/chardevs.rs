@@ -365,14 +365,9 @@ impl Chardevs {
                 let _ = drain.await;
             }
             // Logs are in no drain.
-            while writer::unwritten() > 0 {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            writer::all_written().await;
             // Viewers that read get everything; those that do not cannot be waited for.
-            let began = Instant::now();
-            while self.shared.viewers.count() > 0 && began.elapsed() < VIEWERS_LIMIT {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            let _ = tokio::time::timeout(VIEWERS_LIMIT, self.shared.viewers.ended()).await;
         };
         let _ = tokio::time::timeout(limit, all).await;
     }

@@ -23,6 +23,7 @@ use chardev_core::{Drain, Ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
+use tokio::sync::Notify;
 
 use crate::port::Port;
 use crate::sys::strerror;
@@ -43,6 +44,8 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// The writers that are live, for taking turns and for knowing what is still on its way.
 static LIVE: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+/// Told whenever a writer has nothing left to write.
+static WRITTEN: Notify = Notify::const_new();
 
 /// A bounded queue in front of a descriptor that may block. Dropping it lets the thread write
 /// what is queued, for as long as the disk takes it.
@@ -219,14 +222,25 @@ impl Drain for FileWriter {
     }
 }
 
-/// Bytes that all writers of the process together still have to write, logs included; for a
+/// Waits until all writers of the process have written what they accepted, logs included; for a
 /// process that wants to end.
-pub(crate) fn unwritten() -> u64 {
+pub(crate) async fn all_written() {
+    loop {
+        let mut written = std::pin::pin!(WRITTEN.notified());
+        // Before the look, so that a writer that is done right after it is heard.
+        written.as_mut().enable();
+        if !is_any_pending() {
+            return;
+        }
+        written.await;
+    }
+}
+
+fn is_any_pending() -> bool {
     let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
     live.iter()
         .filter_map(Weak::upgrade)
-        .map(|writer| writer.lock().pending())
-        .sum()
+        .any(|writer| writer.lock().pending() > 0)
 }
 
 /// Whether a live writer has the file with this device and inode open.
@@ -384,7 +398,7 @@ impl Shared {
             chunk.drain(..count);
             let mut state = self.lock();
             state.written += count as u64;
-            self.progress.notify_all();
+            self.report_progress(&state);
             if state.owes_report() {
                 state = self.report_room(state);
             }
@@ -474,6 +488,14 @@ impl Shared {
         self.lock()
     }
 
+    /// Wakes who waits for this writer, and who waits for all.
+    fn report_progress(&self, state: &State) {
+        self.progress.notify_all();
+        if state.pending() == 0 {
+            WRITTEN.notify_waiters();
+        }
+    }
+
     fn give_up(&self, in_hand: usize) {
         let mut state = self.lock();
         let lost = in_hand + state.queue.len();
@@ -482,7 +504,7 @@ impl Shared {
         state.truncate = false;
         state.reopened.clear();
         state.running = false;
-        self.progress.notify_all();
+        self.report_progress(&state);
         drop(state);
         if lost > 0 {
             tracing::warn!("{lost} bytes could not be written to '{}'", self.name);

@@ -109,9 +109,9 @@ impl Viewers {
         Ok(offset)
     }
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.server.count()
+    /// Waits until there is none.
+    pub(crate) async fn ended(&self) {
+        self.server.ended().await;
     }
 }
 

@@ -19,6 +19,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
+use tokio::sync::Notify;
 
 use super::entry::{Entry, State};
 use super::{MAX_VIEWERS, WatchError};
@@ -39,6 +40,8 @@ pub(super) struct Server {
     epoll: OwnedFd,
     signal: Arc<Signal>,
     state: Mutex<Shared>,
+    /// Told when the last viewer has gone.
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +63,7 @@ impl Server {
             epoll,
             signal,
             state: Mutex::default(),
+            ended: Notify::new(),
         })
     }
 
@@ -84,8 +88,17 @@ impl Server {
         Ok(())
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.lock().count
+    /// Waits until there is no viewer.
+    pub(super) async fn ended(&self) {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            // Before the look, so that an end right after it is heard.
+            ended.as_mut().enable();
+            if self.lock().count == 0 {
+                return;
+            }
+            ended.await;
+        }
     }
 
     /// Ends the thread; its viewers see the end of the stream.
@@ -149,6 +162,9 @@ impl Loop {
         let mut state = self.server.lock();
         let incoming = std::mem::take(&mut state.incoming);
         state.count = self.entries.len() + incoming.len();
+        if state.count == 0 {
+            self.server.ended.notify_waiters();
+        }
         if state.stopping || (self.entries.is_empty() && incoming.is_empty()) {
             state.running = false;
             return false;
