@@ -104,12 +104,12 @@ fn watch(fd: OwnedFd, context: &OpenContext) -> Result<FdWatch, String> {
 fn watch_slave(slave: &str, context: &OpenContext) -> Result<PresenceWatch, String> {
     PresenceWatch::new(slave, &context.port).map_err(|error| {
         let cause = strerror(error);
-        let limit = match error {
-            Errno::MFILE => "max_user_instances",
-            Errno::NOSPC => "max_user_watches",
-            _ => return format!("Failed to create PTY: {cause}"),
+        let remedy = match error {
+            Errno::MFILE => "; raise fs.inotify.max_user_instances or the limit of open files",
+            Errno::NOSPC => "; raise fs.inotify.max_user_watches",
+            _ => "",
         };
-        format!("Failed to create PTY: {cause}; raise fs.inotify.{limit}")
+        format!("Failed to create PTY: {cause}{remedy}")
     })
 }
 
