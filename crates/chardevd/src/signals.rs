@@ -47,7 +47,7 @@ fn has_terminal() -> bool {
 }
 
 /// Whether whoever started us wants a signal ignored, as `nohup` does with the hang-up.
-fn is_ignored(signal: i32) -> bool {
+pub(crate) fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

@@ -89,3 +89,32 @@ fn a_signal_ends_it_with_a_table_and_nothing_stays_behind() {
         assert_eq!(dir.path().read_dir().unwrap().count(), 0, "{signal}");
     }
 }
+
+#[test]
+fn a_signal_that_is_to_be_ignored_is() {
+    let daemon = env!("CARGO_BIN_EXE_chardevd");
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+        .args([env!("CARGO_BIN_EXE_chardevctl"), "demo"])
+        .args(["--daemon", daemon, "--changes", "1000000"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut progress = BufReader::new(child.stderr.take().unwrap());
+    progress.read_line(&mut String::new()).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let mask = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
+    };
+    const HANG_UP: u64 = 1 << 0;
+    const INTERRUPT: u64 = 1 << 1;
+    assert_eq!(mask("SigIgn:") & (HANG_UP | INTERRUPT), HANG_UP);
+    assert_eq!(mask("SigCgt:") & (HANG_UP | INTERRUPT), INTERRUPT);
+    let kill = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    assert!(child.wait().unwrap().success());
+}

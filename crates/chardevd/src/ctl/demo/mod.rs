@@ -22,6 +22,8 @@ use peers::{Kind, Load};
 use rig::{Programs, Report, Rig};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::signals;
+
 /// How many changes there are if nothing else is asked for.
 const CHANGES: u64 = 200;
 /// One peer in this many reads slowly.
@@ -52,7 +54,8 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Runs the demo until it has made its changes or a signal asks it to stop: 0 if everything arrived, 1 if not, 2 if it could not be set up or got stuck.
+/// Runs the demo until it has made its changes or a signal asks it to stop: 0 if everything arrived,
+/// 1 if not, 2 if it could not be set up or got stuck.
 pub fn run(args: &Args) -> ExitCode {
     let seed = args.seed.unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -142,10 +145,11 @@ fn drive(args: &Args, programs: &Programs, seed: u64) -> Result<Report, String> 
     rig.finish()
 }
 
-/// Set once a signal has asked for the end.
+/// Set once a signal has asked for the end, unless whoever started us wants it ignored.
 fn stop_flag() -> io::Result<Arc<AtomicBool>> {
     let stopped = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter();
+    for signal in wanted.filter(|signal| !signals::is_ignored(*signal)) {
         signal_hook::flag::register(signal, Arc::clone(&stopped))?;
     }
     Ok(stopped)
