@@ -5,10 +5,9 @@ use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -59,7 +58,7 @@ impl Kind {
 /// A directory with a unix peer that takes whatever comes.
 pub(super) struct Bed {
     dir: tempfile::TempDir,
-    received: Arc<AtomicU64>,
+    received: Arc<Received>,
 }
 
 impl Bed {
@@ -145,20 +144,16 @@ impl Bed {
 
     /// Whether the unix peer gets another byte before the program counts as silent.
     pub(super) fn prints(&self) -> bool {
-        let before = self.received();
-        let deadline = Instant::now() + SILENCE;
-        while self.received() == before {
-            if Instant::now() > deadline {
-                return false;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        true
+        let bytes = self.received.bytes();
+        let before = *bytes;
+        let same = |bytes: &mut u64| *bytes == before;
+        let waited = self.received.more.wait_timeout_while(bytes, SILENCE, same);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// How many bytes the unix peer has got.
     pub(super) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        *self.received.bytes()
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -166,12 +161,26 @@ impl Bed {
     }
 }
 
-fn drain(mut stream: impl Read, received: &AtomicU64) {
+/// How many bytes have come.
+#[derive(Default)]
+struct Received {
+    bytes: Mutex<u64>,
+    more: Condvar,
+}
+
+impl Received {
+    fn bytes(&self) -> MutexGuard<'_, u64> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn drain(mut stream: impl Read, received: &Received) {
     let mut block = vec![0; 256 << 10];
     while let Ok(size) = stream.read(&mut block) {
         if size == 0 {
             return;
         }
-        received.fetch_add(size as u64, Ordering::Relaxed);
+        *received.bytes() += size as u64;
+        received.more.notify_all();
     }
 }
