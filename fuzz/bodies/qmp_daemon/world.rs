@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chardev::Chardevs;
 use chardevd::commands::Shared;
@@ -33,6 +33,8 @@ pub(crate) static OWNS_STDIO: AtomicBool = AtomicBool::new(false);
 
 /// How long what an input left behind may go on.
 const SETTLE: Duration = Duration::from_secs(30);
+/// How often to look whether it has ended.
+const LOOK: Duration = Duration::from_millis(1);
 /// Descriptors that may come and go beside the server.
 const SLACK: usize = 8;
 
@@ -134,21 +136,14 @@ impl World {
     pub(super) fn clean(&self, limits: &Limits) {
         let chardevs = &self.shared.chardevs;
         // A multiplexer or a hub goes before what it uses, and not before its output has gone there.
-        let deadline = Instant::now() + SETTLE;
-        loop {
+        let none_left = || {
             for info in chardevs.list() {
                 let _ = limits.step(|| chardevs.remove(&info.label));
             }
-            let left = chardevs.list();
-            if left.is_empty() {
-                break;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "they cannot be removed: {left:?}"
-            );
-            self.pause();
-        }
+            chardevs.list().is_empty()
+        };
+        let stuck = || format!("they cannot be removed: {:?}", chardevs.list());
+        self.until(none_left, stuck);
         let sets = self.shared.fdsets.query();
         for set in sets.as_array().unwrap_or_default() {
             let id = set.get("fdset-id").and_then(chardev_qapi::Json::as_i64);
@@ -178,25 +173,32 @@ impl World {
         self.furnish();
     }
 
-    /// Lets the I/O thread and its timers go on.
-    fn pause(&self) {
-        let pause = async { tokio::time::sleep(Duration::from_millis(1)).await };
-        self.shared.chardevs.block_on(pause);
+    /// Looks again and again until `done`, since neither the kernel nor a drain tells; in between the
+    /// I/O thread and its timers go on.
+    fn until(&self, done: impl Fn() -> bool, stuck: impl Fn() -> String) {
+        let look = async {
+            let mut looks = tokio::time::interval(LOOK);
+            while !done() {
+                looks.tick().await;
+            }
+        };
+        let looked = async { tokio::time::timeout(SETTLE, look).await };
+        let in_time = self.shared.chardevs.block_on(looked).is_ok();
+        assert!(in_time, "{}", stuck());
     }
 
     /// Waits until nothing of former inputs is left, and sees that nothing leaks.
     pub(super) fn settle(&self) {
-        let deadline = Instant::now() + SETTLE;
-        while descriptors() > self.descriptors + SLACK {
-            assert!(
-                Instant::now() < deadline,
+        let few = || descriptors() <= self.descriptors + SLACK;
+        let leak = || {
+            format!(
                 "{} descriptors are open, {} were at first: {:?}",
                 descriptors(),
                 self.descriptors,
                 kinds_of_descriptors()
-            );
-            self.pause();
-        }
+            )
+        };
+        self.until(few, leak);
     }
 }
 
