@@ -99,7 +99,7 @@ fn read(mut file: File) -> Result<String, String> {
     loop {
         let count = file.read(&mut buffer).map_err(|error| error.to_string())?;
         if count == 0 {
-            // Nobody on the host's side just now.
+            // Nobody on the host's side just now. Polling would not wait either: it reports a hang-up.
             std::thread::sleep(Duration::from_millis(1));
             continue;
         }

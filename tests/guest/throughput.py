@@ -38,17 +38,15 @@ class Guest:
             words = line.split()
             if not line.startswith("=== "):
                 said.append(line)
-            elif words[-1] == "again" or words[1] == number:
+            elif words[1] == number:
                 return "".join(said), words[-1]
         raise EOFError("the guest has gone: " + "".join(said))
 
     def run(self, command):
         self.number += 1
-        status = "again"
-        while status == "again":
-            self.file.write(f"\n{self.number} {len(command)} {command}\n")
-            self.file.flush()
-            said, status = self.answer(str(self.number))
+        self.file.write(f"{self.number} {len(command)} {command}\n")
+        self.file.flush()
+        said, status = self.answer(str(self.number))
         if status != "0":
             raise RuntimeError(f"{command}: {status}: {said}")
         return said
