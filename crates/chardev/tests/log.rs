@@ -209,6 +209,16 @@ fn a_successor_with_the_same_log_waits_and_follows_its_rotations() {
 
 #[test]
 fn an_index_tells_offset_time_and_place_of_each_line() {
+    check_index(false);
+}
+
+/// Whoever prints a line in pieces may find it cut by a full file; its rest is a line of the next one.
+#[test]
+fn an_index_tells_of_the_rest_of_a_line_that_was_cut() {
+    check_index(true);
+}
+
+fn check_index(in_pieces: bool) {
     let dir = tempfile::tempdir().unwrap();
     let (log, index) = (dir.path().join("log"), dir.path().join("index"));
     let options = rotated(&log, 4096, 3).with("x-logindex", text(&index));
@@ -220,14 +230,25 @@ fn an_index_tells_offset_time_and_place_of_each_line() {
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     change(&chardevs, "con0", &options).unwrap();
     let all = lines(0..100);
+    let mut printed = 0;
     for piece in all.as_bytes().chunks(37) {
         print(&front, std::str::from_utf8(piece).unwrap());
+        printed += piece.len();
+        if in_pieces {
+            wait_files(&log, &all[..printed]);
+        }
     }
     let parts = wait_files(&log, &all);
     assert!(parts.len() > 1);
+    let is_cut = parts.iter().any(|part| !part.ends_with('\n'));
+    assert!(is_cut || !in_pieces, "no line is cut");
+    let count: usize = parts
+        .iter()
+        .map(|part| part.split_inclusive('\n').count())
+        .sum();
     let indexes = wait_for("the index", || {
         let indexes = files(&index);
-        (indexes.concat().lines().count() == 100).then_some(indexes)
+        (indexes.concat().lines().count() == count).then_some(indexes)
     });
     let ended = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let (mut offset, mut last_time) = (8, began.as_secs_f64() - 0.001);
