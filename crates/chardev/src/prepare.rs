@@ -205,7 +205,7 @@ async fn open(
         .find(|kind| kind.spec.name == options.kind())
         .ok_or_else(|| format!("'{}' is not a valid char driver name", options.kind()))?;
     let policy = policy_change(options)?;
-    let log = writer::open_log(options, &port.for_log())?;
+    let log = writer::open_log(options, &*fds, &port.for_log())?;
     let handover = options.bool_or("x-handover", false);
     let context = OpenContext {
         port: port.clone(),

@@ -180,7 +180,7 @@ fn reopening_says_what_is_wrong_and_the_old_log_goes_on() {
         ("none", "Chardev 'none' not found"),
         (
             "con1",
-            "Chardev 'con1' has no log file; give it one with 'logfile' in a chardev-change",
+            "Chardev 'con1' has no log file with a name; give it one with 'logfile' in a chardev-change",
         ),
     ] {
         let error = chardevs

@@ -53,7 +53,7 @@ impl Context {
     /// Carries out `command`. `sent` is the descriptor that came with it, if any.
     ///
     /// May wait for as long as opening a back end takes; dropping the future gives the command up.
-    /// `quit` only answers: ending is for the caller, after the answer.
+    /// `quit` only answers: ending is for the caller.
     ///
     /// # Errors
     /// What the client is to be told.

@@ -239,10 +239,11 @@ impl Monitor {
         }
         // What a command caused is told before its answer.
         self.poll_events(cx);
-        self.session.respond(done.token, result);
         if done.is_quit {
             self.context.shared.stop.request(Reason::Quit);
+            self.poll_stop(cx);
         }
+        self.session.respond(done.token, result);
         true
     }
 

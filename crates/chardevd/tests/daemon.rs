@@ -140,6 +140,24 @@ fn quit_answers_tells_everybody_and_exits_0() {
 }
 
 #[test]
+fn whoever_quits_hears_of_the_end_before_the_answer() {
+    let mut daemon = Daemon::start(&[]);
+    let mut monitor = UnixStream::connect(daemon.monitor()).unwrap();
+    monitor.set_read_timeout(Some(DEADLINE)).unwrap();
+    let commands = b"{'execute': 'qmp_capabilities'}{'execute': 'quit', 'id': 1}";
+    monitor.write_all(commands).unwrap();
+    let mut said = String::new();
+    monitor.read_to_string(&mut said).unwrap();
+    let said: Vec<&str> = said.split("\r\n").collect();
+    let [_greeting, "{\"return\": {}}", event, answer, ""] = said[..] else {
+        panic!("{said:?}");
+    };
+    assert!(event.contains("\"event\": \"SHUTDOWN\""), "{said:?}");
+    assert_eq!(answer, "{\"return\": {}, \"id\": 1}");
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
 fn a_signal_ends_everything_in_good_order() {
     let dir = tempfile::tempdir().unwrap();
     let (out, pidfile) = (dir.path().join("out"), dir.path().join("pid"));

@@ -41,9 +41,7 @@ use std::sync::Arc;
 
 use chardev_core::Backend;
 use chardev_core::spec::{KindSpec, Options};
-#[cfg(any(feature = "file", feature = "pipe"))]
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-#[cfg(any(feature = "file", feature = "pipe"))]
 use rustix::io::Errno;
 
 use crate::port::Port;
@@ -121,19 +119,25 @@ pub enum Access {
     Both,
 }
 
+/// How the path of a set of descriptors begins.
+pub(crate) const FDSET: &str = "/dev/fdset/";
+
 /// The descriptor that a path names by a set (`/dev/fdset/SET`); `None` for any other path.
-#[cfg(any(feature = "file", feature = "pipe"))]
+///
+/// The number is spelled as for QEMU, which leaves it to C's `strtol`.
 pub(crate) fn open_set(
     path: &str,
     access: Access,
     append: bool,
     fds: &dyn FdSource,
 ) -> Option<Result<OwnedFd, Errno>> {
-    let Ok(set) = path.strip_prefix("/dev/fdset/")?.parse() else {
-        return Some(Err(Errno::INVAL));
+    let number = path.strip_prefix(FDSET)?.trim_ascii_start();
+    let set = match number.parse::<i32>() {
+        Ok(set) if set >= 0 => set,
+        _ => return Some(Err(Errno::INVAL)),
     };
     let found = fds
-        .open_set(set, access)
+        .open_set(set.into(), access)
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Errno::NOENT,
             _ => Errno::from_io_error(&error).unwrap_or(Errno::ACCESS),

@@ -21,7 +21,7 @@ use rustix::termios::{
 };
 
 use super::stream::{Duplex, Input, Output};
-use super::{Kind, OpenContext};
+use super::{Access, Kind, OpenContext, open_set};
 use crate::sys::{self, strerror};
 use crate::writer::Target;
 
@@ -56,8 +56,11 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
         .ok_or("Parameter 'device' is missing")?;
     let failed = |error: Errno| format!("Could not open '{path}': {}", strerror(error));
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
-    let target = Target::of(fd).map_err(failed)?;
+    let fd = match open_set(path, Access::Both, false, &*context.fds) {
+        Some(given) => given,
+        None => rustix::fs::open(path, flags, Mode::empty()),
+    };
+    let target = fd.and_then(Target::of).map_err(failed)?;
     if target.file_type() != rustix::fs::FileType::CharacterDevice {
         return Err(format!(
             "Could not open '{path}': it is not a character device"

@@ -7,7 +7,7 @@ use super::Chardevs;
 pub enum ReopenError {
     /// There is no such chardev.
     NotFound(String),
-    /// The chardev has no log.
+    /// The chardev has no log, or one that was given open and has no name.
     NoLog(String),
     /// The text says which log, and why.
     Failed(String),
@@ -19,7 +19,8 @@ impl std::fmt::Display for ReopenError {
             ReopenError::NotFound(id) => write!(f, "Chardev '{id}' not found"),
             ReopenError::NoLog(id) => write!(
                 f,
-                "Chardev '{id}' has no log file; give it one with 'logfile' in a chardev-change"
+                "Chardev '{id}' has no log file with a name; give it one with 'logfile' in a \
+                 chardev-change"
             ),
             ReopenError::Failed(text) => f.write_str(text),
         }

@@ -6,8 +6,12 @@ use std::sync::Arc;
 use chardev_core::spec::{OptionValue, Options};
 use chardev_core::{LogControl, LogSink};
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
 use super::rotation::{LogFile, RotationLimit};
-use super::{Created, FileWriter, Shared, could_not, open_target};
+use super::{Created, FileWriter, Shared, Target, could_not, open_target};
+use crate::back::{Access, FDSET, FdSource, open_set};
 use crate::port::Port;
 
 /// The smallest size at which a log is rotated, and the most old files.
@@ -18,11 +22,16 @@ const MAX_COUNT: i64 = 1000;
 /// truncated, if `logappend` does not forbid it, only once the log goes live.
 ///
 /// Always opened with `O_APPEND`, so that a log may be truncated by whoever rotates it. A FIFO
-/// is fine too: it opens without a reader, and output waits while it is full.
+/// is fine too: it opens without a reader, and output waits while it is full. So is a descriptor
+/// from a set of `fds`, but it has no name: it is not rotated by renaming, and not reopened.
 ///
 /// # Errors
 /// The cause in QEMU's words.
-pub(crate) fn open_log(options: &Options, port: &Port) -> Result<Option<Box<dyn LogSink>>, String> {
+pub(crate) fn open_log(
+    options: &Options,
+    fds: &dyn FdSource,
+    port: &Port,
+) -> Result<Option<Box<dyn LogSink>>, String> {
     let limit = limit(options)?;
     let Some(path) = options.str("logfile") else {
         let needs = ["x-logsize", "x-logcount", "x-logindex"];
@@ -32,14 +41,30 @@ pub(crate) fn open_log(options: &Options, port: &Port) -> Result<Option<Box<dyn 
         };
     };
     let append = options.bool_or("logappend", false);
-    let (target, created) =
-        open_target(path, true).map_err(|error| could_not("create", path, error))?;
+    let renames = limit.is_some_and(|limit| limit.count > 0);
+    if let Some(path) = [Some(path), options.str("x-logindex")]
+        .into_iter()
+        .flatten()
+        .find(|path| renames && path.starts_with(FDSET))
+    {
+        return Err(format!(
+            "Log file '{path}' has no name that could be changed; add 'x-logcount=0' to empty it \
+             at its limit"
+        ));
+    }
+    let open = |path: &str| match open_set(path, Access::Write, true, fds) {
+        Some(given) => match given.and_then(Target::of) {
+            Ok(target) => Ok((target, None)),
+            Err(error) => Err(no_descriptor(path, append, error)),
+        },
+        None => open_target(path, true).map_err(|error| could_not("create", path, error)),
+    };
+    let (target, created) = open(path)?;
     let mut index_created = None;
     let index = match options.str("x-logindex") {
         None => None,
         Some(index) => {
-            let (target, created) =
-                open_target(index, true).map_err(|error| could_not("create", index, error))?;
+            let (target, created) = open(index)?;
             index_created = created;
             Some((index.to_owned(), target.fd))
         }
@@ -50,6 +75,25 @@ pub(crate) fn open_log(options: &Options, port: &Port) -> Result<Option<Box<dyn 
         truncate: !append,
         created: [created, index_created].into_iter().flatten().collect(),
     })))
+}
+
+/// Why a set has no descriptor for a log, in QEMU's words.
+fn no_descriptor(path: &str, append: bool, error: Errno) -> String {
+    let mode = if append {
+        OFlags::APPEND
+    } else {
+        OFlags::TRUNC
+    };
+    let flags = OFlags::WRONLY | OFlags::CREATE | mode;
+    match error {
+        Errno::INVAL => format!("Could not parse fdset {path}"),
+        Errno::NOENT => format!("Failed to find fdset {path}"),
+        Errno::ACCESS => format!(
+            "Failed to find file descriptor with matching flags={:#x}",
+            flags.bits()
+        ),
+        other => could_not("create", path, other),
+    }
 }
 
 fn limit(options: &Options) -> Result<Option<RotationLimit>, String> {
@@ -106,7 +150,9 @@ impl LogSink for FileLog {
     }
 
     fn control(&self) -> Option<Arc<dyn LogControl>> {
-        Some(Arc::new(Control(Arc::clone(&self.writer.shared))))
+        let shared = &self.writer.shared;
+        let named = shared.log.as_ref().is_some_and(LogFile::has_name);
+        named.then(|| Arc::new(Control(Arc::clone(shared))) as Arc<dyn LogControl>)
     }
 }
 

@@ -17,6 +17,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::{Shared, Target, could_not, open_target};
+use crate::back::FDSET;
 
 /// Acceptances closer than this are one to the index, in microseconds.
 const SAME_TIME: u64 = 1000;
@@ -84,6 +85,12 @@ impl LogFile {
                 truncate_index: truncate,
             }),
         }
+    }
+
+    /// Neither the log nor its index is a descriptor out of a set.
+    pub(super) fn has_name(&self) -> bool {
+        let mut paths = [Some(&self.path), self.index.as_ref()].into_iter();
+        !paths.any(|path| path.is_some_and(|path| path.starts_with(FDSET)))
     }
 
     fn with_progress<R>(&self, action: impl FnOnce(&mut Progress) -> R) -> R {
@@ -289,9 +296,9 @@ impl Shared {
 
     /// An earlier log of the same path may have rotated it since it was opened.
     fn follow(&self, log: &LogFile) -> Result<(), Errno> {
-        match self.is_at(&log.path) {
-            true => Ok(()),
-            false => self.open_anew(log),
+        match log.has_name() && !self.is_at(&log.path) {
+            true => self.open_anew(log),
+            false => Ok(()),
         }
     }
 
