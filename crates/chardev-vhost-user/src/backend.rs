@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use chardev::front::virtio_console::{CONTROL_OUT, F_MULTIPORT, FEATURES, Rings, VirtioConsole};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
-use vhost_user_backend::{VhostUserBackend, VringMutex, VringT};
+use vhost_user_backend::{VhostUserBackend, VringT};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::atomic::GuestMemoryLoadGuard;
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
@@ -14,6 +14,8 @@ use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
+
+use crate::vring::Vring;
 
 /// The largest ring we serve; QEMU's generic device asks for 64, its serial bus for 128.
 const MAX_QUEUE_SIZE: usize = 1024;
@@ -28,7 +30,7 @@ pub(crate) struct Connection {
     queues: usize,
     memory: Memory,
     /// Known from the first event on.
-    vrings: OnceLock<Vec<VringMutex>>,
+    vrings: OnceLock<Vec<Vring>>,
     features: AtomicU64,
     /// The queues were started and nobody has looked yet by which driver.
     fresh: AtomicBool,
@@ -104,7 +106,7 @@ impl Connection {
         true
     }
 
-    fn rings<'a>(&'a self, vrings: &'a [VringMutex]) -> Vrings<'a> {
+    fn rings<'a>(&'a self, vrings: &'a [Vring]) -> Vrings<'a> {
         Vrings {
             vrings,
             memory: self.memory.memory(),
@@ -115,7 +117,7 @@ impl Connection {
 
 impl VhostUserBackend for Connection {
     type Bitmap = ();
-    type Vring = VringMutex;
+    type Vring = Vring;
 
     fn num_queues(&self) -> usize {
         self.queues
@@ -190,7 +192,7 @@ impl VhostUserBackend for Connection {
         &self,
         event: u16,
         _events: EventSet,
-        vrings: &[VringMutex],
+        vrings: &[Vring],
         _thread: usize,
     ) -> io::Result<()> {
         let vrings = self.vrings.get_or_init(|| vrings.to_vec());
@@ -213,7 +215,7 @@ impl VhostUserBackend for Connection {
 
 /// The rings of a connection, while they run.
 struct Vrings<'a> {
-    vrings: &'a [VringMutex],
+    vrings: &'a [Vring],
     memory: GuestMemoryLoadGuard<GuestMemoryMmap>,
     begun: &'a AtomicU64,
 }

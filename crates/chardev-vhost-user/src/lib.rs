@@ -36,5 +36,6 @@
 
 mod backend;
 mod server;
+mod vring;
 
 pub use server::{Error, Server};

@@ -136,6 +136,21 @@ fn a_reset_and_another_vmm_find_the_peer_connected() {
     device.stop();
 }
 
+/// QEMU does this whenever a guest masks the interrupt or takes it up again.
+#[test]
+fn an_interrupt_is_repeated_on_the_descriptor_that_replaces_its_own() {
+    let (device, _peer) = Device::start();
+    let mut vmm = Vmm::connect(&device);
+    vmm.start_driver();
+    vmm.write(OUTPUT, b"hello");
+    vmm.used(OUTPUT);
+    for _ in 0..2 {
+        vmm.replace_call(OUTPUT);
+        vmm.wait_for_call(OUTPUT);
+    }
+    device.stop();
+}
+
 /// What is typed while a guest starts again is for the next one, which has to open the port first.
 #[test]
 fn input_waits_for_the_driver_that_begins() {

@@ -253,6 +253,13 @@ impl Vmm {
         until("an interrupt", || self.calls[queue].read().is_ok());
     }
 
+    /// Names another descriptor for interrupts; what went to the old one is gone.
+    pub(crate) fn replace_call(&mut self, queue: usize) {
+        self.calls[queue] = EventFd::new(EFD_NONBLOCK).unwrap();
+        let call = &self.calls[queue];
+        self.frontend.set_vring_call(queue, call).unwrap();
+    }
+
     /// Reads the configuration space.
     pub(crate) fn config(&mut self, offset: u32, length: usize) -> Vec<u8> {
         let flags = VhostUserConfigFlags::empty();
