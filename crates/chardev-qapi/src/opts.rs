@@ -93,6 +93,14 @@ pub fn parse_number(key: &str, text: &str) -> Result<i64, String> {
 pub fn parse_size(key: &str, text: &str) -> Result<i64, String> {
     let bad = || format!("Parameter '{key}' expects a non-negative number below 2^64");
     let range = || format!("Value '{text}' is out of range for parameter '{key}'");
+    let all_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if text
+        .strip_prefix('-')
+        .is_some_and(|rest| !rest.is_empty() && all_digits(rest))
+    {
+        return Err(range());
+    }
+    let text = text.strip_prefix('+').unwrap_or(text);
     if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         let hex = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
         return if hex {
@@ -115,13 +123,14 @@ pub fn parse_size(key: &str, text: &str) -> Result<i64, String> {
         "E" | "e" => 60,
         _ => return Err(bad()),
     };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let fraction_ok = !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || !fraction_ok || (number.contains('.') && shift == 0) {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let part_of_a_byte = shift == 0 && fraction.bytes().any(|b| b != b'0');
+    if (whole.is_empty() && fraction.is_empty()) || !all_digits(fraction) || part_of_a_byte {
         return Err(bad());
     }
+    let (whole, fraction) = (format!("0{whole}"), format!("0.{fraction}"));
     let whole: i128 = whole.parse().map_err(|_| range())?;
-    let part: f64 = format!("0.{fraction}").parse().map_err(|_| bad())?;
+    let part: f64 = fraction.parse().map_err(|_| bad())?;
     let total = whole.checked_mul(1 << shift).ok_or_else(range)?;
     let part = (part * (1i64 << shift) as f64) as i128;
     let total = total.checked_add(part).ok_or_else(range)?;

@@ -97,6 +97,10 @@ fn errors() {
         ),
         (
             "null,id=a,size=-1",
+            "Value '-1' is out of range for parameter 'size'",
+        ),
+        (
+            "null,id=a,size=-1k",
             "Parameter 'size' expects a non-negative number below 2^64",
         ),
         (

@@ -17,6 +17,7 @@
 //! ports and descriptors, times, and the directory.
 
 mod daemon_rig;
+mod qemu_rig;
 
 use std::collections::BTreeMap;
 use std::io::{IoSlice, Write};
@@ -29,6 +30,7 @@ use std::time::Instant;
 
 use chardev_qapi::Json;
 use daemon_rig::{DEADLINE, console, read_until};
+use qemu_rig::qemu10;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tempfile::TempDir;
 
@@ -79,8 +81,9 @@ fn the_command_line() {
     let list = listed();
     let mut wrong = Vec::new();
     for case in &cases {
-        let said = [qemu_command(), Command::new(env!("CARGO_BIN_EXE_chardevd"))];
-        let [qemu, here] = said.map(|command| refusal(command, &case.input));
+        let qemu = refusal(qemu10(), "qemu-system-x86_64", &case.input);
+        let here = Command::new(env!("CARGO_BIN_EXE_chardevd"));
+        let here = refusal(here, "chardevd", &case.input);
         if let Err(error) = judge(case, &qemu, &here, &list) {
             wrong.push(format!(
                 "{}: {error}\n  {}\n  QEMU  {qemu}\n  here  {here}",
@@ -98,9 +101,8 @@ fn the_command_line() {
 
 /// Runs a program that must end by itself, and returns its exit status and what it said, without its
 /// name and the repeated name of the option.
-fn refusal(mut command: Command, words: &str) -> String {
-    let program = Path::new(command.get_program()).file_name().unwrap();
-    let program = format!("{}: ", program.to_str().unwrap());
+fn refusal(mut command: Command, program: &str, words: &str) -> String {
+    let program = format!("{program}: ");
     command.args(words.split_whitespace()).stdin(Stdio::null());
     let mut child = command
         .stdout(Stdio::null())
@@ -134,12 +136,6 @@ fn refusal(mut command: Command, words: &str) -> String {
         output.status.code(),
         lines.collect::<Vec<_>>().join("\n")
     )
-}
-
-fn qemu_command() -> Command {
-    let mut command = Command::new("qemu-system-x86_64");
-    command.args(["-M", "none", "-display", "none", "-nodefaults"]);
-    command
 }
 
 #[test]
@@ -225,7 +221,7 @@ struct Server {
 impl Server {
     fn qemu() -> Self {
         // Once in some hundred starts QEMU greets a client twice that comes while it sets its monitor up.
-        Server::start(qemu_command()).0
+        Server::start(qemu10()).0
     }
 
     fn chardevd() -> Self {

@@ -6,6 +6,7 @@
 
 mod daemon_rig;
 mod linux_rig;
+mod qemu_rig;
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};

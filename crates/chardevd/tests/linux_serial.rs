@@ -3,6 +3,7 @@
 
 mod daemon_rig;
 mod linux_rig;
+mod qemu_rig;
 
 use std::io::{Read, Write};
 use std::path::Path;

@@ -10,45 +10,26 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::daemon_rig::{Daemon, until};
+use crate::qemu_rig;
 
 /// After this long without a word the guest hangs.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// What `./setup` has fetched.
-pub(crate) fn files() -> PathBuf {
+/// Where the guest is, built from what `./setup` has fetched.
+fn files() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let dir = match std::env::var_os("CHARDEV_GUEST_DIR") {
-        Some(dir) => root.join(dir),
-        None => root.join("target/linux"),
-    };
+    let dir = qemu_rig::files();
     let built = Command::new(root.join("tests/guest/build"))
         .arg(&dir)
         .output();
     let built = built.expect("bash runs");
     assert!(
-        built.status.success() && dir.join("qemu11/.complete").exists(),
+        built.status.success(),
         "no guest in {}, run ./setup: {}",
         dir.display(),
         String::from_utf8_lossy(&built.stderr)
     );
     dir
-}
-
-/// QEMU 11 from its own tree, by that tree's loader.
-pub(crate) fn qemu11(files: &Path) -> Command {
-    let tree = files.join("qemu11/usr");
-    let libraries = tree.join("lib/x86_64-linux-gnu");
-    let mut command = Command::new(tree.join("lib64/ld-linux-x86-64.so.2"));
-    command
-        .env("QEMU_MODULE_DIR", libraries.join("qemu"))
-        .arg("--library-path")
-        .arg(libraries)
-        .arg(tree.join("bin/qemu-system-x86_64"))
-        .arg("-L")
-        .arg(tree.join("share/qemu"))
-        .arg("-L")
-        .arg(tree.join("share/seabios"));
-    command
 }
 
 /// A running guest; it does not outlive its test.
@@ -61,23 +42,17 @@ pub(crate) struct Guest {
 impl Guest {
     /// Boots one in QEMU 11 whose memory can be shared, with these further arguments.
     pub(crate) fn boot(dir: &Path, arguments: &[&str]) -> Self {
-        let files = files();
-        Guest::boot_in(qemu11(&files), &files, dir, "", arguments)
+        Guest::boot_in(qemu_rig::qemu11(), dir, "", arguments)
     }
 
     /// The same in Debian's QEMU, where `vhost-user-blk` carries the console to the guest's driver.
     pub(crate) fn boot_with_blk(dir: &Path, arguments: &[&str]) -> Self {
         let qemu = Command::new("qemu-system-x86_64");
-        Guest::boot_in(qemu, &files(), dir, " carrier=blk", arguments)
+        Guest::boot_in(qemu, dir, " carrier=blk", arguments)
     }
 
-    fn boot_in(
-        mut command: Command,
-        files: &Path,
-        dir: &Path,
-        words: &str,
-        arguments: &[&str],
-    ) -> Self {
+    fn boot_in(mut command: Command, dir: &Path, words: &str, arguments: &[&str]) -> Self {
+        let files = files();
         let shell = dir.join("shell");
         // Of a former guest of the same test.
         let _ = std::fs::remove_file(&shell);
