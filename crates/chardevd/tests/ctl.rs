@@ -45,7 +45,7 @@ impl Daemon {
         let began = Instant::now();
         while !daemon.ctl(&["list"]).status.success() {
             assert!(began.elapsed() < LIMIT, "the daemon does not answer");
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_millis(1));
         }
         daemon
     }
@@ -160,7 +160,7 @@ impl Attached {
                 return status;
             }
             assert!(began.elapsed() < LIMIT, "chardevctl does not end");
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 }

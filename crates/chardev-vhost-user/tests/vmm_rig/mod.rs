@@ -280,6 +280,6 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
             Instant::now() < end,
             "{DEADLINE:?} passed, and not yet: {what}"
         );
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }

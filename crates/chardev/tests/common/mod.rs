@@ -12,6 +12,9 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// How long anything may take before a test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+/// How soon a condition is looked at again: a test that waits must not take the CPU from what it
+/// waits for.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A terminal device of the host as new, played by a pty: the other end of its cable, and its name.
 pub(crate) fn terminal() -> (File, String) {
@@ -65,7 +68,7 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
             Instant::now() < end,
             "{what} did not come within {DEADLINE:?}"
         );
-        std::thread::yield_now();
+        std::thread::park_timeout(LOOK_AGAIN);
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use chardev::{Chardevs, Info};
 
-use crate::common::{DEADLINE, add, change, wait_for};
+use crate::common::{DEADLINE, LOOK_AGAIN, add, change, wait_for};
 use crate::device::Device;
 use crate::peer::{Kind, Peer, Place};
 use crate::stream::{self, Wrong};
@@ -380,7 +380,7 @@ impl<'a> Walk<'a> {
         let least: usize = self.said.iter().map(|said| said.before).sum();
         let deadline = Instant::now() + DEADLINE;
         while self.device.received() < least && Instant::now() < deadline {
-            std::thread::yield_now();
+            std::thread::park_timeout(LOOK_AGAIN);
         }
         self.check_input(&self.device.input());
         assert_eq!(self.device.unpaired(), 0, "events that do not pair");
