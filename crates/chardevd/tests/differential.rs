@@ -9,7 +9,8 @@
 //! ~ BYTES  input after which the parser needs a fresh start
 //! ! LINE   a line for the human monitor, by way of human-monitor-command
 //! $ WORDS  a command line that must be refused, with the same words on standard error
-//! @ NAME   a descriptor of /dev/null goes along with the next input (SCM_RIGHTS)
+//! @ ACCESS a descriptor goes along with the next input (SCM_RIGHTS), for r, w or rw: of /dev/null,
+//!          or for w, because that can be truncated, of a file
 //! ```
 //!
 //! Every script is run twice with servers of its own: each input in one piece, and byte by byte.
@@ -26,7 +27,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chardev_qapi::Json;
 use daemon_rig::{DEADLINE, console, read_until};
@@ -44,7 +45,8 @@ struct Case {
     tag: Option<String>,
     input: String,
     needs_fresh_start: bool,
-    with_fd: bool,
+    /// The access that a descriptor is sent for.
+    fd_for: Option<String>,
 }
 
 /// A difference that is on the list.
@@ -115,7 +117,7 @@ fn refusal(mut command: Command, program: &str, words: &str) -> String {
             child.kill().unwrap();
             return "it does not end".to_owned();
         }
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(1));
     }
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -257,8 +259,8 @@ impl Server {
         let dir = self.dir.path().display().to_string();
         let input = bytes(&case.input.replace("$DIR", &dir));
         let mut rest = &input[..];
-        if case.with_fd {
-            self.send_with_fd(&input[..1]);
+        if let Some(access) = &case.fd_for {
+            self.send_with_fd(&input[..1], access);
             rest = &input[1..];
         }
         let size = if piecewise { 1 } else { rest.len().max(1) };
@@ -289,13 +291,18 @@ impl Server {
         }
     }
 
-    fn send_with_fd(&self, bytes: &[u8]) {
-        let null = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
+    fn send_with_fd(&self, bytes: &[u8], access: &str) {
+        let path = match access {
+            "w" => self.dir.path().join("given"),
+            _ => PathBuf::from("/dev/null"),
+        };
+        let given = std::fs::File::options()
+            .read(access.contains('r'))
+            .write(access.contains('w'))
+            .create(access == "w")
+            .open(path)
             .unwrap();
-        let fds = [null.as_fd()];
+        let fds = [given.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
@@ -410,7 +417,7 @@ fn script(name: &str) -> Vec<Case> {
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/differential/{name}.script"));
     let text = std::fs::read_to_string(&path).unwrap();
     let mut cases = Vec::new();
-    let (mut tag, mut with_fd) = (None, false);
+    let (mut tag, mut fd_for) = (None, None);
     for (number, line) in text.lines().enumerate() {
         let (mark, rest) = line.split_once(' ').unwrap_or((line, ""));
         let input = match mark {
@@ -420,7 +427,7 @@ fn script(name: &str) -> Vec<Case> {
                 continue;
             }
             "@" => {
-                with_fd = true;
+                fd_for = Some(rest.to_owned());
                 continue;
             }
             ">" | "~" | "$" => rest.to_owned(),
@@ -437,7 +444,7 @@ fn script(name: &str) -> Vec<Case> {
             tag: tag.take(),
             input,
             needs_fresh_start: mark == "~",
-            with_fd: std::mem::take(&mut with_fd),
+            fd_for: fd_for.take(),
         });
     }
     cases

@@ -209,7 +209,7 @@ fn qemus_schema() -> Json {
             Ok(stream) => break stream,
             Err(error) => assert!(Instant::now() < deadline, "QEMU does not listen: {error}"),
         }
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(1));
     };
     stream
         .set_read_timeout(Some(Duration::from_secs(30)))
