@@ -4,49 +4,47 @@
 //! line each; see [`command`]. `lines` prints numbered lines and checks numbered records until
 //! the record that ends it; `lines=TICKS` on the kernel's command line does so at once, and says what
 //! is a long wait for the transmitter, in ticks of the time stamp counter. With `port=N` beside it the
-//! lines go over port N of the virtio console instead.
+//! lines go over port N of the virtio console instead; with `all=1` lines of their own go over COM1 and
+//! ports 0 and 1 at the same time, and the report's lines begin with the channel's number.
 #![no_std]
 #![no_main]
 
 mod machine;
 mod records;
+mod report;
 mod uart;
 mod virtio;
 
 use machine::{halt, power_off, reset, tsc};
-use records::{Decimal, Records};
+use records::{Line, Records};
+use report::Report;
 use uart::{COM1, COM2, Uart};
+
+/// How much of a virtio port's output is sent at a time beside the serial port's.
+const SHARE: usize = 64;
 
 /// What lines go over.
 pub trait Channel {
-    /// How many bytes are sent at a time.
-    const BATCH: usize;
     /// Whether something can be read, and whether a batch can be sent.
     fn poll(&mut self) -> (bool, bool);
     /// Reads what was found by `poll`.
-    fn read(&mut self, each: &mut dyn FnMut(u8));
-    /// Sends up to a batch, which `poll` said is possible.
-    fn send(&mut self, bytes: &[u8]);
+    fn read(&mut self, take: &mut dyn FnMut(&[u8]));
+    /// Sends a batch, which `poll` said is possible: `fill` says how much of it there is.
+    fn send(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize);
 
     /// Sends everything, waiting for it to be gone.
-    fn print(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(Self::BATCH) {
+    fn print(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
             while !self.poll().1 {}
-            self.send(part);
+            self.send(&mut |batch| {
+                let count = bytes.len().min(batch.len());
+                batch[..count].copy_from_slice(&bytes[..count]);
+                bytes = &bytes[count..];
+                count
+            });
         }
         while !self.poll().1 {}
     }
-}
-
-/// The largest batch of all channels.
-const LARGEST: usize = 512;
-
-/// Where the bytes of a line are before they fit.
-struct Lines {
-    number: Decimal,
-    text: [u8; 24],
-    length: usize,
-    sent: usize,
 }
 
 #[unsafe(no_mangle)]
@@ -56,12 +54,15 @@ extern "C" fn guest_main(parameters: *const u8) -> ! {
     let console = Uart::start(COM1);
     let report = Uart::start(COM2);
     if let Some(long) = records::word_after(words, b"lines=") {
-        match records::word_after(words, b"port=") {
-            Some(number) => match virtio::Port::start(number as u16) {
-                Some(mut port) => print_and_check(&mut port, &report, long),
+        let port = records::word_after(words, b"port=");
+        let all = records::word_after(words, b"all=") == Some(1);
+        match (port, all) {
+            (_, true) => print_and_check_all(&report, long),
+            (Some(number), _) => match virtio::start([number as u16]) {
+                Some([mut port]) => print_and_check(&mut port, &report, long),
                 None => report.print(b"no virtio console\n"),
             },
-            None => print_and_check(&mut Uart::at(COM1), &report, long),
+            (None, _) => print_and_check(&mut Uart::at(COM1), &report, long),
         }
     }
     console.print(b"guest ready\n");
@@ -128,58 +129,119 @@ fn echo(console: &Uart) {
 
 /// Prints `0`, `1`, `2` … at full speed and checks what comes; reports each sender on COM2, then the
 /// faults and the longest wait for the transmitter.
-fn print_and_check<C: Channel>(console: &mut C, report: &Uart, long: u64) {
-    let mut lines = Lines {
-        number: Decimal::ZERO,
-        text: [0; 24],
-        length: 0,
-        sent: 0,
-    };
-    let mut records = Records::new();
-    let mut waits_since = tsc();
-    let (mut longest, mut count) = (0, 0);
-    while !records.is_stopped() {
-        let (readable, writable) = console.poll();
-        if readable {
-            console.read(&mut |byte| records.push(byte, &mut |sender| sender.report(report)));
-        }
-        if writable {
-            let wait = tsc().wrapping_sub(waits_since);
-            longest = longest.max(wait);
-            count += u64::from(wait > long);
-            let mut batch = [0; LARGEST];
-            lines.fill(&mut batch[..C::BATCH]);
-            console.send(&batch[..C::BATCH]);
-            waits_since = tsc();
-        }
-    }
-    console.print(lines.rest());
-    console.print(b"end ");
-    console.print(lines.number.digits());
-    console.print(b"\n");
-    records.finish(&mut |sender| sender.report(report));
-    records::print_numbers(report, b"waits", &[longest, count]);
-    records.report(report);
+fn print_and_check<C: Channel>(channel: &mut C, report: &Uart, long: u64) {
+    let mut session = Session::new(channel, Report::new(report, b""), long);
+    while session.step() {}
 }
 
-impl Lines {
-    fn fill(&mut self, batch: &mut [u8]) {
-        for slot in batch {
-            if self.sent == self.length {
-                let digits = self.number.digits();
-                self.text[..digits.len()].copy_from_slice(digits);
-                self.text[digits.len()] = b'\n';
-                (self.length, self.sent) = (digits.len() + 1, 0);
-                self.number.increment();
-            }
-            *slot = self.text[self.sent];
-            self.sent += 1;
+/// The same on three channels at once, none of which waits for another.
+fn print_and_check_all(report: &Uart, long: u64) {
+    let Some([mut console, mut generic]) = virtio::start([0, 1]) else {
+        return report.print(b"no virtio console\n");
+    };
+    let mut uart = Uart::at(COM1);
+    let mut first = Session::new(&mut uart, Report::new(report, b"0 "), long);
+    let mut second = Session::new(&mut console, Report::new(report, b"1 "), long);
+    let mut third = Session::new(&mut generic, Report::new(report, b"2 "), long);
+    // A whole buffer of the virtio ports takes so long to fill that the serial port would rest.
+    second.most = SHARE;
+    third.most = SHARE;
+    while first.step() | second.step() | third.step() {}
+}
+
+/// Lines and records on one channel.
+struct Session<'a, C> {
+    channel: &'a mut C,
+    report: Report<'a>,
+    /// The line under way, and how much of it was sent.
+    line: Line,
+    sent: usize,
+    /// How much is sent at a time, if not all that goes into the channel.
+    most: usize,
+    records: Records,
+    /// How many ticks are a long wait for the transmitter, the longest, and how many were long.
+    long: u64,
+    waits_since: u64,
+    longest: u64,
+    count: u64,
+    ended: bool,
+}
+
+impl<'a, C: Channel> Session<'a, C> {
+    fn new(channel: &'a mut C, report: Report<'a>, long: u64) -> Self {
+        Session {
+            channel,
+            report,
+            line: Line::new(&[]),
+            sent: 0,
+            most: usize::MAX,
+            records: Records::new(),
+            long,
+            waits_since: tsc(),
+            longest: 0,
+            count: 0,
+            ended: false,
         }
     }
 
-    /// The rest of the line that was begun.
-    fn rest(&self) -> &[u8] {
-        &self.text[self.sent..self.length]
+    /// Reads and sends what it can; `false` once it has ended.
+    fn step(&mut self) -> bool {
+        if self.ended {
+            return false;
+        }
+        let (readable, writable) = self.channel.poll();
+        let (records, report) = (&mut self.records, &self.report);
+        if readable {
+            self.channel
+                .read(&mut |bytes| records.push(bytes, &mut |sender| sender.report(report)));
+        }
+        if writable {
+            let wait = tsc().wrapping_sub(self.waits_since);
+            self.longest = self.longest.max(wait);
+            self.count += u64::from(wait > self.long);
+            let (line, sent, most) = (&mut self.line, &mut self.sent, self.most);
+            self.channel.send(&mut |batch| {
+                let count = batch.len().min(most);
+                fill(&mut batch[..count], line, sent);
+                count
+            });
+            self.waits_since = tsc();
+        }
+        if self.records.is_stopped() {
+            self.end();
+        }
+        true
+    }
+
+    fn end(&mut self) {
+        if self.sent > 0 {
+            self.channel.print(&self.line.text()[self.sent..]);
+            self.line.increment();
+        }
+        self.channel.print(b"end ");
+        self.channel.print(self.line.number());
+        self.channel.print(b"\n");
+        let report = &self.report;
+        self.records.finish(&mut |sender| sender.report(report));
+        self.report.print(b"waits", &[self.longest, self.count]);
+        self.records.report(&self.report);
+        self.ended = true;
+    }
+}
+
+/// Fills `batch` with lines, from where the line under way was left.
+fn fill(batch: &mut [u8], line: &mut Line, sent: &mut usize) {
+    let mut at = 0;
+    while at < batch.len() {
+        let rest = &line.text()[*sent..];
+        let count = rest.len().min(batch.len() - at);
+        batch[at..at + count].copy_from_slice(&rest[..count]);
+        at += count;
+        *sent += count;
+        if *sent == line.text().len() {
+            line.increment();
+            *sent = 0;
+        }
     }
 }
 

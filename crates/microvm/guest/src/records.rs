@@ -2,7 +2,7 @@
 //! character differs between one peer and the next, so that a record a change cut off is told from a
 //! damaged one.
 
-use crate::uart::Uart;
+use crate::report::Report;
 
 const OPENERS: [u8; 4] = *b"<[{(";
 const STOP: &[u8] = b"!stop";
@@ -41,16 +41,68 @@ impl Decimal {
     pub fn digits(&self) -> &[u8] {
         &self.text[self.start..]
     }
+}
+
+/// A line that ends in a number and counts up in place. A machine that emulates its guest takes long
+/// for every instruction, so counting and comparing have to make do with few.
+pub struct Line {
+    text: [u8; LONGEST],
+    /// Where the number begins, and where the line ends.
+    digits: usize,
+    length: usize,
+}
+
+impl Line {
+    /// `prefix`, 0 and a line end.
+    pub fn new(prefix: &[&[u8]]) -> Self {
+        let mut line = Line {
+            text: [0; LONGEST],
+            digits: 0,
+            length: 0,
+        };
+        for piece in prefix {
+            let end = line.digits + piece.len();
+            line.text[line.digits..end].copy_from_slice(piece);
+            line.digits = end;
+        }
+        line.text[line.digits..line.digits + 2].copy_from_slice(b"0\n");
+        line.length = line.digits + 2;
+        line
+    }
+
+    /// The line.
+    pub fn text(&self) -> &[u8] {
+        &self.text[..self.length]
+    }
+
+    /// The number alone.
+    pub fn number(&self) -> &[u8] {
+        &self.text[self.digits..self.length - 1]
+    }
+
+    /// Sets the number.
+    pub fn set_number(&mut self, number: u64) {
+        let number = Decimal::new(number);
+        let end = self.digits + number.digits().len();
+        self.text[self.digits..end].copy_from_slice(number.digits());
+        self.text[end] = b'\n';
+        self.length = end + 1;
+    }
 
     /// Counts up by one.
     pub fn increment(&mut self) {
-        let mut at = 19;
+        let mut at = self.length - 2;
         while self.text[at] == b'9' {
             self.text[at] = b'0';
+            if at == self.digits {
+                self.text[at] = b'1';
+                self.text[self.length - 1..=self.length].copy_from_slice(b"0\n");
+                self.length += 1;
+                return;
+            }
             at -= 1;
         }
         self.text[at] += 1;
-        self.start = self.start.min(at);
     }
 }
 
@@ -64,8 +116,14 @@ pub struct Sender {
 
 impl Sender {
     /// Prints it as a line.
-    pub fn report(&self, to: &Uart) {
-        print_numbers(to, b"peer", &[self.peer, self.bytes, self.records]);
+    pub fn report(&self, to: &Report<'_>) {
+        to.print(b"peer", &[self.peer, self.bytes, self.records]);
+    }
+
+    /// The record that is expected first.
+    fn first_record(peer: u64) -> Line {
+        let opener = [OPENERS[(peer % 4) as usize]];
+        Line::new(&[&opener, Decimal::new(peer).digits(), b":"])
     }
 }
 
@@ -74,6 +132,10 @@ pub struct Records {
     partial: [u8; LONGEST],
     length: usize,
     sender: Option<Sender>,
+    /// The sender's next record, and how much of it has come; the rest of this is about records that
+    /// are not the next one, or come after one that is cut off.
+    next: Line,
+    matched: usize,
     lost: u64,
     doubled: u64,
     reordered: u64,
@@ -88,6 +150,8 @@ impl Records {
             partial: [0; LONGEST],
             length: 0,
             sender: None,
+            next: Line::new(&[]),
+            matched: 0,
             lost: 0,
             doubled: 0,
             reordered: 0,
@@ -101,8 +165,41 @@ impl Records {
         self.stopped
     }
 
-    /// Takes in the next byte; `done` gets a sender when the next one's first record comes.
-    pub fn push(&mut self, byte: u8, done: &mut dyn FnMut(&Sender)) {
+    /// Takes in what was read next; `done` gets a sender when the next one's first record comes.
+    pub fn push(&mut self, mut bytes: &[u8], done: &mut dyn FnMut(&Sender)) {
+        while !bytes.is_empty() {
+            let count = self.push_expected(bytes);
+            if count == 0 {
+                self.push_byte(bytes[0], done);
+            }
+            bytes = &bytes[count.max(1)..];
+        }
+    }
+
+    /// Takes in what goes on with the record expected; returns how many bytes that were.
+    fn push_expected(&mut self, bytes: &[u8]) -> usize {
+        let Some(sender) = self.sender.as_mut().filter(|_| self.length == 0) else {
+            return 0;
+        };
+        let rest = &self.next.text()[self.matched..];
+        let count = rest.len().min(bytes.len());
+        if rest[..count] != bytes[..count] {
+            // What had come of it is the start of something else.
+            self.partial[..self.matched].copy_from_slice(&self.next.text()[..self.matched]);
+            self.length = core::mem::take(&mut self.matched);
+            return 0;
+        }
+        self.matched += count;
+        if self.matched == self.next.text().len() {
+            sender.bytes += self.matched as u64;
+            sender.records += 1;
+            self.next.increment();
+            self.matched = 0;
+        }
+        count
+    }
+
+    fn push_byte(&mut self, byte: u8, done: &mut dyn FnMut(&Sender)) {
         let opens = OPENERS.contains(&byte) || byte == STOP[0];
         if opens && self.length > 0 {
             self.cut_off(done);
@@ -127,9 +224,9 @@ impl Records {
     }
 
     /// Prints what was wrong: lost, doubled, reordered, damaged.
-    pub fn report(&self, to: &Uart) {
+    pub fn report(&self, to: &Report<'_>) {
         let faults = [self.lost, self.doubled, self.reordered, self.damaged];
-        print_numbers(to, b"faults", &faults);
+        to.print(b"faults", &faults);
     }
 
     fn take_record(&mut self, done: &mut dyn FnMut(&Sender)) {
@@ -149,6 +246,8 @@ impl Records {
         sender.bytes += bytes;
         let expected = sender.records;
         sender.records = expected.max(number + 1);
+        let known = sender.records;
+        self.expect(peer, known);
         if number < expected {
             self.doubled += 1;
         } else {
@@ -201,9 +300,17 @@ impl Records {
                     bytes: 0,
                     records: 0,
                 });
+                self.next = Sender::first_record(peer);
             }
         }
         self.sender.as_mut()
+    }
+
+    /// A record came the long way: the next one is `number`.
+    fn expect(&mut self, peer: u64, number: u64) {
+        let mut next = Sender::first_record(peer);
+        next.set_number(number);
+        self.next = next;
     }
 }
 
@@ -238,14 +345,4 @@ fn parse_number(digits: &[u8]) -> Option<u64> {
         number = number.checked_mul(10)?.checked_add(u64::from(value))?;
     }
     (Decimal::new(number).digits() == digits).then_some(number)
-}
-
-/// Prints a word and numbers as a line.
-pub fn print_numbers(to: &Uart, word: &[u8], numbers: &[u64]) {
-    to.print(word);
-    for &number in numbers {
-        to.print(b" ");
-        to.print(Decimal::new(number).digits());
-    }
-    to.print(b"\n");
 }

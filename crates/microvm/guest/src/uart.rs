@@ -140,20 +140,20 @@ impl Uart {
 }
 
 impl Channel for Uart {
-    const BATCH: usize = FIFO;
-
     fn poll(&mut self) -> (bool, bool) {
         let status = self.status();
         (status & DATA_READY != 0, status & TRANSMITTER_EMPTY != 0)
     }
 
-    fn read(&mut self, each: &mut dyn FnMut(u8)) {
+    fn read(&mut self, take: &mut dyn FnMut(&[u8])) {
         let mut buffer = [0; FIFO];
         let count = self.read_ready(&mut buffer);
-        buffer[..count].iter().for_each(|byte| each(*byte));
+        take(&buffer[..count]);
     }
 
-    fn send(&mut self, bytes: &[u8]) {
-        outsb(self.0, bytes);
+    fn send(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) {
+        let mut buffer = [0; FIFO];
+        let count = fill(&mut buffer);
+        outsb(self.0, &buffer[..count]);
     }
 }

@@ -2,6 +2,7 @@
 //! own console driver knows port 0 only.
 
 use core::alloc::{GlobalAlloc, Layout};
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,6 +16,7 @@ use crate::Channel;
 /// Where the machine puts the device.
 const ADDRESS: usize = 0xd000_0000;
 const WINDOW: usize = 0x1000;
+const QUEUE_NOTIFY: usize = 0x50;
 
 const MULTIPORT: u64 = 1 << 1;
 const VERSION_1: u64 = 1 << 32;
@@ -33,9 +35,8 @@ const ROOM: usize = 1024;
 
 type Queue = VirtQueue<Machine, QUEUE>;
 
-/// One port of the device, the only one that is used.
+/// One port of the device.
 pub struct Port {
-    transport: MmioTransport<'static>,
     input: (u16, Queue),
     output: (u16, Queue),
     received: [u8; ROOM],
@@ -47,48 +48,67 @@ pub struct Port {
     sending: Option<(u16, usize)>,
 }
 
-impl Port {
-    /// Starts the device and opens port `number`; `None` where there is no such device.
-    ///
-    /// The result must not move once it has sent or received.
-    pub fn start(number: u16) -> Option<Self> {
-        let header = NonNull::new(ADDRESS as *mut _)?;
-        // SAFETY: the machine has the registers of a device there, or reads as ones, which `new`
-        // finds out; nobody else uses them.
-        let mut transport = unsafe { MmioTransport::new(header, WINDOW) }.ok()?;
-        transport.set_status(DeviceStatus::empty());
-        transport.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
-        let features = transport.read_device_features() & (MULTIPORT | VERSION_1);
-        transport.write_driver_features(features);
-        transport.set_status(
-            DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK,
-        );
-        let first = if number == 0 { 0 } else { 2 * number + 2 };
-        let mut queue = |index| Queue::new(&mut transport, index, false, false).ok();
-        let (input, output) = (queue(first)?, queue(first + 1)?);
-        let (mut control_in, mut control_out) = (queue(CONTROL_IN)?, queue(CONTROL_OUT)?);
-        transport.finish_init();
-        let mut say = |transport: &mut MmioTransport<'static>, port: u32, event: u16| {
-            let message = message(port, event, 1);
-            control_out.add_notify_wait_pop(&[&message], &mut [], transport)
-        };
-        say(&mut transport, u32::MAX, DEVICE_READY).ok()?;
-        loop {
-            let mut buffer = [0; 64];
-            let heard = control_in.add_notify_wait_pop(&[], &mut [&mut buffer], &mut transport);
-            heard.ok()?;
-            let port = u32::from_le_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
-            let event = u16::from_le_bytes([buffer[4], buffer[5]]);
-            if event == DEVICE_ADD && port == u32::from(number) {
-                break;
-            }
+/// Starts the device and opens the ports `numbers`; `None` where there is no such device.
+///
+/// A port must not move once it has sent or received.
+pub fn start<const N: usize>(numbers: [u16; N]) -> Option<[Port; N]> {
+    let header = NonNull::new(ADDRESS as *mut _)?;
+    // SAFETY: the machine has the registers of a device there, or reads as ones, which `new`
+    // finds out; nobody else uses them but `notify`, which writes one that nobody reads.
+    let transport = unsafe { MmioTransport::new(header, WINDOW) }.ok()?;
+    // Dropping it would reset the device.
+    let mut transport = ManuallyDrop::new(transport);
+    let transport = &mut *transport;
+    transport.set_status(DeviceStatus::empty());
+    transport.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
+    let features = transport.read_device_features() & (MULTIPORT | VERSION_1);
+    transport.write_driver_features(features);
+    transport
+        .set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK);
+    let mut control_in = Queue::new(transport, CONTROL_IN, false, false).ok()?;
+    let mut control_out = Queue::new(transport, CONTROL_OUT, false, false).ok()?;
+    let mut ports = [const { None }; N];
+    for (port, number) in ports.iter_mut().zip(numbers) {
+        *port = Some(Port::new(transport, number)?);
+    }
+    transport.finish_init();
+    let mut say = |transport: &mut MmioTransport<'static>, port: u32, event: u16| {
+        let message = message(port, event, 1);
+        control_out.add_notify_wait_pop(&[&message], &mut [], transport)
+    };
+    say(transport, u32::MAX, DEVICE_READY).ok()?;
+    let mut missing = N;
+    while missing > 0 {
+        let mut buffer = [0; 64];
+        let heard = control_in.add_notify_wait_pop(&[], &mut [&mut buffer], transport);
+        heard.ok()?;
+        let port = u32::from_le_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
+        let event = u16::from_le_bytes([buffer[4], buffer[5]]);
+        if event == DEVICE_ADD && numbers.iter().any(|number| u32::from(*number) == port) {
+            missing -= 1;
         }
-        say(&mut transport, number.into(), PORT_READY).ok()?;
-        say(&mut transport, number.into(), PORT_OPEN).ok()?;
+    }
+    for number in numbers {
+        say(transport, number.into(), PORT_READY).ok()?;
+        say(transport, number.into(), PORT_OPEN).ok()?;
+    }
+    Some(ports.map(|port| port.expect("every port was started")))
+}
+
+/// Tells the device that there is something in `queue`.
+fn notify(queue: u16) {
+    let register = (ADDRESS + QUEUE_NOTIFY) as *mut u32;
+    // SAFETY: a register of the device, which is there once a port is.
+    unsafe { register.write_volatile(queue.into()) };
+}
+
+impl Port {
+    fn new(transport: &mut MmioTransport<'static>, number: u16) -> Option<Self> {
+        let first = if number == 0 { 0 } else { 2 * number + 2 };
+        let mut queue = |index| Queue::new(transport, index, false, false).ok();
         Some(Port {
-            transport,
-            input: (first, input),
-            output: (first + 1, output),
+            input: (first, queue(first)?),
+            output: (first + 1, queue(first + 1)?),
             received: [0; ROOM],
             posted: None,
             unread: 0,
@@ -124,7 +144,7 @@ impl Port {
                 // SAFETY: the buffer stays where it is, and nobody looks at it before `pop_used`.
                 self.posted = unsafe { self.input.1.add(&[], &mut [&mut self.received]) }.ok();
                 if self.input.1.should_notify() {
-                    self.transport.notify(self.input.0);
+                    notify(self.input.0);
                 }
             }
             _ => {}
@@ -133,29 +153,24 @@ impl Port {
 }
 
 impl Channel for Port {
-    const BATCH: usize = BATCH;
-
     fn poll(&mut self) -> (bool, bool) {
         self.take_sent();
         self.take_received();
         (self.unread > 0, self.sending.is_none())
     }
 
-    fn read(&mut self, each: &mut dyn FnMut(u8)) {
-        self.received[..self.unread]
-            .iter()
-            .for_each(|byte| each(*byte));
+    fn read(&mut self, take: &mut dyn FnMut(&[u8])) {
+        take(&self.received[..self.unread]);
         self.unread = 0;
     }
 
-    fn send(&mut self, bytes: &[u8]) {
-        let batch = &mut self.batch[..bytes.len()];
-        batch.copy_from_slice(bytes);
+    fn send(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) {
+        let count = fill(&mut self.batch);
         // SAFETY: the batch stays where it is, and nobody writes to it before `pop_used`.
-        let token = unsafe { self.output.1.add(&[batch], &mut []) };
-        self.sending = token.ok().map(|token| (token, bytes.len()));
+        let token = unsafe { self.output.1.add(&[&self.batch[..count]], &mut []) };
+        self.sending = token.ok().map(|token| (token, count));
         if self.output.1.should_notify() {
-            self.transport.notify(self.output.0);
+            notify(self.output.0);
         }
     }
 }

@@ -107,7 +107,7 @@ fn drive(args: &Args, programs: &Programs, seed: u64) -> Result<Report, String> 
         kind: Kind::UnixServer,
         slow: false,
     };
-    let mut rig = Rig::start_with(first, None, |setup| {
+    let mut rig = Rig::start_with(first, |setup| {
         let mut daemon = programs.command(setup);
         // Ctrl-C is for us; the daemon is needed to the last byte.
         daemon.process_group(0);

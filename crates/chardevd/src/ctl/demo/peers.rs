@@ -94,14 +94,39 @@ pub struct Shared {
     pub replaced: AtomicBool,
     /// The last peer is to send the record that ends the program.
     pub stop: AtomicBool,
-    /// The most input that it may send, if there is a limit.
-    pub input_limit: Option<u64>,
+    /// What holds it and the other peers of its console back.
+    flow: Arc<Flow>,
+}
+
+/// What holds the peers of a console back beside their kernel's buffers, so that a program that reads
+/// much slower than kernels buffer does not get further and further behind.
+#[derive(Debug, Default)]
+pub struct Flow {
+    /// How far all peers together may be ahead of the program; `None` for as far as the kernel lets them.
+    pub ahead: Option<u64>,
+    /// Bytes that all peers have sent.
+    pub sent: AtomicU64,
+    /// Bytes of those that were read, by the program or after a change.
+    pub taken: AtomicU64,
+}
+
+impl Flow {
+    /// How much may be sent now.
+    fn room(&self) -> usize {
+        let Some(ahead) = self.ahead else {
+            return usize::MAX;
+        };
+        // Sent first: what is taken meanwhile only makes room.
+        let sent = self.sent.load(Ordering::Acquire);
+        let limit = self.taken.load(Ordering::Acquire).saturating_add(ahead);
+        usize::try_from(limit.saturating_sub(sent)).unwrap_or(usize::MAX)
+    }
 }
 
 /// A peer whose back end does not exist yet.
 pub struct Prepared {
     load: Load,
-    input_limit: Option<u64>,
+    flow: Arc<Flow>,
     /// The back end, in the grammar of `-chardev`.
     pub line: String,
     means: Means,
@@ -177,28 +202,33 @@ impl Prepared {
         };
         Ok(Prepared {
             load,
-            input_limit: None,
+            flow: Arc::default(),
             line,
             means,
         })
     }
 
-    /// Limits the input that the peer sends, for a program that reads much slower than a kernel
-    /// buffers.
+    /// Makes the peer one of those that `flow` holds back together.
     #[must_use]
-    pub fn with_input_limit(mut self, bytes: Option<u64>) -> Self {
-        self.input_limit = bytes;
+    pub fn with_flow(mut self, flow: &Arc<Flow>) -> Self {
+        self.flow = Arc::clone(flow);
         self
     }
 
-    /// Goes to work, the back end being there now. `pty` is the path that came in the answer, and
-    /// `monitor` is where a ring is read.
+    /// Goes to work, the back end of the chardev `id` being there now. `pty` is the path that came in
+    /// the answer, and `monitor` is where a ring is read.
     ///
     /// # Errors
     /// The back end cannot be reached.
-    pub fn attach(self, number: u64, pty: Option<&str>, monitor: &Address) -> Result<Peer, String> {
+    pub fn attach(
+        self,
+        number: u64,
+        id: &str,
+        pty: Option<&str>,
+        monitor: &Address,
+    ) -> Result<Peer, String> {
         let shared = Arc::new(Shared {
-            input_limit: self.input_limit,
+            flow: self.flow,
             ..Shared::default()
         });
         let Load { kind, slow } = self.load;
@@ -213,8 +243,8 @@ impl Prepared {
                 });
             }
             Means::Nothing if kind == Kind::Ringbuf => {
-                let (monitor, news) = (monitor.clone(), Arc::clone(&shared));
-                let work = std::thread::spawn(move || pump::read_ring(&monitor, &news));
+                let (monitor, news, id) = (monitor.clone(), Arc::clone(&shared), id.to_owned());
+                let work = std::thread::spawn(move || pump::read_ring(&monitor, &id, &news));
                 return Ok(Peer {
                     load: self.load,
                     number,

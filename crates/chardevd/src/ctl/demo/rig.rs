@@ -1,11 +1,12 @@
 //! A daemon of our own, a console with the program behind it, and the peers: what changes it, and
 //! what counts every byte.
 
-use std::io::{Read, Seek};
+mod process;
+
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chardev_qapi::{Json, Object};
@@ -16,42 +17,22 @@ use chardev_qmp::client::ClientError;
 
 use super::check::{Tally, Verdict};
 use super::peers::pump_pause;
-use super::peers::{Kind, Load, Peer, Prepared};
+use super::peers::{Flow, Kind, Load, Peer, Prepared};
 use super::program::{ProgramReport, Waits};
 use super::records::{STOP, records_in};
 use crate::ctl::backend::backend_json;
-use crate::ctl::connect::{Address, Monitor, connect};
+use crate::ctl::connect::{Address, Monitor};
+use process::Daemon;
+pub use process::{Programs, Setup};
 
-/// The chardev that is changed.
-const ID: &str = "con0";
 /// How long anything may take before it counts as stuck.
 const STUCK: Duration = Duration::from_secs(30);
+/// How long it may take until what came too late is counted.
+const PARTED: Duration = Duration::from_secs(5);
 /// Part of the error when the front end lags too far behind with its input.
 const BACKLOG: &str = "bytes of input wait to be read";
 /// How much a peer must have moved in each direction before it may be replaced.
 const ENOUGH: u64 = 32 << 10;
-
-/// What a program under test is started with.
-#[derive(Clone, Copy, Debug)]
-pub struct Setup<'a> {
-    /// The chardev of the demo, in the grammar of `-chardev`.
-    pub chardev: &'a str,
-    /// Its id.
-    pub id: &'a str,
-    /// Where the guest's report goes, a FIFO.
-    pub report: &'a Path,
-    /// The device strings of two monitors.
-    pub monitors: &'a [String; 2],
-}
-
-/// The programs to run.
-#[derive(Clone, Debug)]
-pub struct Programs {
-    /// `chardevd`
-    pub daemon: PathBuf,
-    /// `chardevctl`, whose hidden command is the program behind the console.
-    pub client: PathBuf,
-}
 
 /// What came of it all.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +51,12 @@ pub struct Report {
     pub input: Input,
     /// How long the program's transmitter made it wait, if it knows.
     pub waits: Option<Waits>,
+    /// Bytes of input that the program's device read.
+    pub delivered: u64,
     /// What the daemon counted as sent after the change, and not delivered.
     pub late: u64,
+    /// Bytes that all peers together were told were taken.
+    pub sent: u64,
     /// From the start of the daemon to the program's last line.
     pub time: Duration,
 }
@@ -109,10 +94,11 @@ impl Report {
     }
 }
 
-/// The daemon, the console and its peers.
+/// A console of the daemon, and its peers.
 pub struct Rig {
+    id: String,
     dir: tempfile::TempDir,
-    daemon: Daemon,
+    daemon: Arc<Mutex<Daemon>>,
     monitor: Monitor,
     ring_monitor: Address,
     report: OwnedFd,
@@ -121,8 +107,87 @@ pub struct Rig {
     next: u64,
     began: Instant,
     enough: u64,
-    input_limit: Option<u64>,
+    flow: Arc<Flow>,
     result: Report,
+}
+
+/// What a console needs before its program is there.
+struct Bed {
+    id: String,
+    dir: tempfile::TempDir,
+    report: OwnedFd,
+    prepared: Prepared,
+    flow: Arc<Flow>,
+    kind: Kind,
+}
+
+impl Bed {
+    fn new(id: &str, first: Load, ahead: Option<u64>) -> Result<Self, String> {
+        let dir = tempfile::Builder::new()
+            .prefix("chardev-demo-")
+            .tempdir()
+            .map_err(|error| format!("no temporary directory: {error}"))?;
+        let path = dir.path().join("report");
+        let failed = |error: rustix::io::Errno| format!("{}: {error}", path.display());
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).map_err(failed)?;
+        // Opened both ways, so that there is no end of file before the program has opened it.
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let report = open(&path, flags, Mode::empty()).map_err(failed)?;
+        let flow = Arc::new(Flow {
+            ahead,
+            ..Flow::default()
+        });
+        Ok(Bed {
+            id: id.to_owned(),
+            prepared: Prepared::new(first, dir.path(), 0)?.with_flow(&flow),
+            dir,
+            report,
+            flow,
+            kind: first.kind,
+        })
+    }
+
+    fn setup(&self) -> Setup {
+        Setup::new(&self.id, &self.prepared.line, self.dir.path())
+    }
+
+    /// The console of the running program.
+    fn connect(self, daemon: &Arc<Mutex<Daemon>>, began: Instant) -> Result<Rig, String> {
+        let monitor = Address::Unix(self.dir.path().join("qmp"));
+        let ring_monitor = Address::Unix(self.dir.path().join("qmp-ring"));
+        let mut monitor = process::wait_for_monitor(&monitor, &mut lock(daemon), began)?;
+        let pty = if self.kind == Kind::Pty {
+            process::pty_path(&mut monitor, &self.id)?
+        } else {
+            None
+        };
+        let pty = pty.as_deref();
+        let current = self.prepared.attach(0, &self.id, pty, &ring_monitor)?;
+        // Until the program has made its terminal raw, input would be echoed into its output.
+        wait_until(
+            || current.received() > 0 || current.is_done(),
+            || "the program prints nothing".to_owned(),
+        )?;
+        Ok(Rig {
+            id: self.id,
+            dir: self.dir,
+            daemon: Arc::clone(daemon),
+            monitor,
+            ring_monitor,
+            report: self.report,
+            current: Some(current),
+            replaced: Vec::new(),
+            next: 1,
+            began,
+            enough: ENOUGH,
+            flow: self.flow,
+            result: Report::default(),
+        })
+    }
+}
+
+fn lock(daemon: &Mutex<Daemon>) -> MutexGuard<'_, Daemon> {
+    daemon.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A peer whose back end was replaced.
@@ -132,32 +197,6 @@ struct Replaced {
     accepted: u64,
 }
 
-/// The daemon; killed when dropped.
-struct Daemon {
-    child: Child,
-    messages: std::fs::File,
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Daemon {
-    /// What it printed, for an error message.
-    fn said(&mut self) -> String {
-        let mut text = String::new();
-        let _ = self.messages.rewind();
-        let _ = self.messages.read_to_string(&mut text);
-        text.lines()
-            .rev()
-            .take(5)
-            .fold(String::new(), |said, line| format!("\n  {line}{said}"))
-    }
-}
-
 impl Rig {
     /// Starts everything; the first back end is a socket that listens, as in `first`, because its
     /// peer sends nothing before the program runs.
@@ -165,68 +204,40 @@ impl Rig {
     /// # Errors
     /// What does not work, and why.
     pub fn start(programs: &Programs, first: Load) -> Result<Rig, String> {
-        Rig::start_with(first, None, |setup| programs.command(setup))
+        Rig::start_with(first, |setup| programs.command(setup))
     }
 
     /// [`Rig::start`] with a program of the caller's, behind whose chardev something prints lines,
-    /// checks records and reports as `chardevctl demo-program` does. Where that reads much slower than
-    /// kernels buffer, every peer can be limited to `input_limit` bytes.
+    /// checks records and reports as `chardevctl demo-program` does.
     ///
     /// # Errors
     /// What does not work, and why.
-    pub fn start_with(
+    pub fn start_with(first: Load, command: impl FnOnce(&Setup) -> Command) -> Result<Rig, String> {
+        let mut rigs = Rig::start_many(&[None], first, |setups| command(&setups[0]))?;
+        rigs.pop().ok_or_else(|| "there is no console".to_owned())
+    }
+
+    /// Several consoles of one program, each with its own peers, monitors and report. Where a program
+    /// reads much slower than kernels buffer, the peers of a console can be kept from getting further
+    /// ahead of it than the number of bytes in its place of `ahead`.
+    ///
+    /// # Errors
+    /// What does not work, and why.
+    pub fn start_many(
+        ahead: &[Option<u64>],
         first: Load,
-        input_limit: Option<u64>,
-        command: impl FnOnce(&Setup<'_>) -> Command,
-    ) -> Result<Rig, String> {
-        let dir = tempfile::Builder::new()
-            .prefix("chardev-demo-")
-            .tempdir()
-            .map_err(|error| format!("no temporary directory: {error}"))?;
-        let report_path = dir.path().join("report");
-        mknodat(
-            CWD,
-            &report_path,
-            FileType::Fifo,
-            Mode::RUSR | Mode::WUSR,
-            0,
-        )
-        .map_err(|error| format!("{}: {error}", report_path.display()))?;
-        // Opened both ways, so that there is no end of file before the program has opened it.
-        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let report = open(&report_path, flags, Mode::empty())
-            .map_err(|error| format!("{}: {error}", report_path.display()))?;
-        let prepared = Prepared::new(first, dir.path(), 0)?.with_input_limit(input_limit);
+        command: impl FnOnce(&[Setup]) -> Command,
+    ) -> Result<Vec<Rig>, String> {
+        let mut beds = Vec::new();
+        for (number, ahead) in ahead.iter().enumerate() {
+            beds.push(Bed::new(&format!("con{number}"), first, *ahead)?);
+        }
+        let setups: Vec<Setup> = beds.iter().map(Bed::setup).collect();
         let began = Instant::now();
-        let mut daemon = start_daemon(dir.path(), &prepared.line, command)?;
-        let monitor = Address::Unix(dir.path().join("qmp"));
-        let ring_monitor = Address::Unix(dir.path().join("qmp-ring"));
-        let mut monitor = wait_for_monitor(&monitor, &mut daemon, began)?;
-        let pty = if first.kind == Kind::Pty {
-            pty_path(&mut monitor)?
-        } else {
-            None
-        };
-        let current = prepared.attach(0, pty.as_deref(), &ring_monitor)?;
-        // Until the program has made its terminal raw, input would be echoed into its output.
-        wait_until(
-            || current.received() > 0 || current.is_done(),
-            || "the program prints nothing".to_owned(),
-        )?;
-        Ok(Rig {
-            dir,
-            daemon,
-            monitor,
-            ring_monitor,
-            report,
-            current: Some(current),
-            replaced: Vec::new(),
-            next: 1,
-            began,
-            enough: ENOUGH,
-            input_limit,
-            result: Report::default(),
-        })
+        let dir = beds.first().ok_or("there is no console")?.dir.path();
+        let daemon = Arc::new(Mutex::new(process::start(dir, command(&setups))?));
+        let rigs = beds.into_iter().map(|bed| bed.connect(&daemon, began));
+        rigs.collect()
     }
 
     /// Sets how many bytes a peer must have moved in each direction before it may be replaced, for a
@@ -279,6 +290,10 @@ impl Rig {
         let enough = self.enough / if peer.load.slow { 4 } else { 1 };
         let began = Instant::now();
         loop {
+            if self.flow.ahead.is_some() {
+                let taken = input_taken(&mut self.monitor, &self.id).unwrap_or(0);
+                self.flow.taken.store(taken, Ordering::Release);
+            }
             let input = peer.shared.accepted.load(Ordering::Acquire);
             let output = peer.received();
             if output >= enough && (input >= enough || !peer.load.kind.has_input()) {
@@ -314,9 +329,9 @@ impl Rig {
     pub fn change(&mut self, load: Load) -> Result<(), String> {
         let number = self.next;
         let prepared = Prepared::new(load, self.dir.path(), number)?;
-        let prepared = prepared.with_input_limit(self.input_limit);
+        let prepared = prepared.with_flow(&self.flow);
         let arguments = Object::new()
-            .with("id", ID)
+            .with("id", self.id.as_str())
             .with("backend", backend_json(&prepared.line)?);
         let Some(old) = self.current.take() else {
             return Err("the console has no peer".to_owned());
@@ -356,7 +371,7 @@ impl Rig {
         self.result.changes.push(time);
         self.next += 1;
         let pty = answer.get("pty").and_then(Json::as_str);
-        let peer = prepared.attach(number, pty, &self.ring_monitor)?;
+        let peer = prepared.attach(number, &self.id, pty, &self.ring_monitor)?;
         self.current = Some(peer);
         old.shared.replaced.store(true, Ordering::Release);
         self.replaced.push(Replaced {
@@ -371,6 +386,16 @@ impl Rig {
     /// # Errors
     /// Something does not end.
     pub fn finish(mut self) -> Result<Report, String> {
+        self.stop()?;
+        self.quit()?;
+        self.count()
+    }
+
+    /// Ends what is behind this console. The present back end must be a socket.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn stop(&mut self) -> Result<(), String> {
         let Some(last) = self.current.take() else {
             return Err("the console has no peer".to_owned());
         };
@@ -400,11 +425,19 @@ impl Rig {
             };
             wait_until(|| peer.is_done(), about)?;
         }
-        self.result.late = self.late_input();
         let report = ProgramReport::parse(&text)?;
         self.result.waits = report.waits;
         self.result.input = judge_input(&report, &self.replaced);
-        self.quit()?;
+        self.result.sent = self.flow.sent.load(Ordering::Acquire);
+        self.count_read();
+        Ok(())
+    }
+
+    /// What arrived, once the daemon has ended: only then its files are complete.
+    ///
+    /// # Errors
+    /// A peer failed.
+    pub fn count(mut self) -> Result<Report, String> {
         let mut tally = Tally::default();
         for replaced in self.replaced.drain(..) {
             let about = format!(
@@ -448,25 +481,28 @@ impl Rig {
         String::from_utf8(text).map_err(|_| "the program's report is not text".to_owned())
     }
 
-    fn late_input(&mut self) -> u64 {
-        let stats = self
-            .monitor
-            .execute("x-query-chardev-stats", Object::new().with("id", ID));
-        let stats = stats.ok();
-        let stats = stats
-            .as_ref()
-            .and_then(Json::as_array)
-            .and_then(<[Json]>::first);
-        stats
-            .and_then(|stats| stats.get("input-late"))
-            .and_then(Json::as_u64)
-            .unwrap_or(0)
+    /// Counts what the daemon read, which is complete when the last of the old peers was parted from.
+    fn count_read(&mut self) {
+        let began = Instant::now();
+        loop {
+            let mut count = |name| counter(&mut self.monitor, &self.id, name).unwrap_or(0);
+            let (delivered, late) = (count("input-delivered"), count("input-late"));
+            self.result.delivered = delivered;
+            self.result.late = late;
+            if delivered + late >= self.result.sent || began.elapsed() > PARTED {
+                return;
+            }
+            pump_pause(Duration::from_millis(1));
+        }
     }
 
     /// Ends the daemon in order, so that its files are complete.
-    fn quit(&mut self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn quit(&mut self) -> Result<(), String> {
         let _ = self.monitor.execute("quit", Object::new());
-        let child = &mut self.daemon.child;
+        let child = &mut lock(&self.daemon).child;
         wait_until(
             || child.try_wait().is_ok_and(|status| status.is_some()),
             || "the daemon does not end".to_owned(),
@@ -492,8 +528,20 @@ impl Rig {
         if let Some(stats) = answers {
             text += &format!("\n  {stats}");
         }
-        text + &self.daemon.said()
+        text + &lock(&self.daemon).said()
     }
+}
+
+/// Bytes of input that were read from the console's peers.
+fn input_taken(monitor: &mut Monitor, id: &str) -> Option<u64> {
+    let delivered = counter(monitor, id, "input-delivered")?;
+    Some(delivered + counter(monitor, id, "input-late")?)
+}
+
+fn counter(monitor: &mut Monitor, id: &str, name: &str) -> Option<u64> {
+    let asked = Object::new().with("id", id);
+    let stats = monitor.execute("x-query-chardev-stats", asked).ok()?;
+    stats.as_array()?.first()?.get(name)?.as_u64()
 }
 
 /// Compares what the program read with what was accepted from each peer.
@@ -523,94 +571,6 @@ fn judge_input(report: &ProgramReport, peers: &[Replaced]) -> Input {
         }
     }
     input
-}
-
-impl Programs {
-    /// The daemon with the program behind its console, set up as asked.
-    pub(crate) fn command(&self, setup: &Setup<'_>) -> Command {
-        let quote =
-            |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
-        let program = format!(
-            "exec {} demo-program {}",
-            quote(&self.client),
-            quote(setup.report)
-        );
-        let mut command = Command::new(&self.daemon);
-        command
-            .args(["--chardev", setup.chardev])
-            .args([
-                "--device",
-                &format!("exec,chardev={ID},command={}", program.replace(',', ",,")),
-            ])
-            .args(setup.monitors.iter().flat_map(|dev| ["--qmp", dev]));
-        command
-    }
-}
-
-fn start_daemon(
-    dir: &Path,
-    line: &str,
-    command: impl FnOnce(&Setup<'_>) -> Command,
-) -> Result<Daemon, String> {
-    let monitor = |name: &str| {
-        let path = dir.join(name).display().to_string().replace(',', ",,");
-        format!("unix:{path},server=on,wait=off")
-    };
-    let messages = tempfile::tempfile_in(dir).map_err(|error| error.to_string())?;
-    let both = || messages.try_clone().map_err(|error| error.to_string());
-    let mut command = command(&Setup {
-        chardev: &format!("{line},id={ID},x-closed=hold"),
-        id: ID,
-        report: &dir.join("report"),
-        monitors: &[monitor("qmp"), monitor("qmp-ring")],
-    });
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(both()?)
-        .stderr(both()?)
-        .spawn()
-        .map_err(|error| {
-            format!(
-                "cannot start {}: {error}\nname the daemon's program with --daemon PATH",
-                command.get_program().to_string_lossy()
-            )
-        })?;
-    Ok(Daemon { child, messages })
-}
-
-fn wait_for_monitor(
-    address: &Address,
-    daemon: &mut Daemon,
-    began: Instant,
-) -> Result<Monitor, String> {
-    loop {
-        match connect(address) {
-            Ok(monitor) => return Ok(monitor),
-            Err(_) if began.elapsed() < STUCK => {}
-            Err(error) => return Err(format!("{error}{}", daemon.said())),
-        }
-        if let Ok(Some(status)) = daemon.child.try_wait() {
-            return Err(format!(
-                "the daemon ended at once, {status}{}",
-                daemon.said()
-            ));
-        }
-        pump_pause(Duration::from_millis(5));
-    }
-}
-
-/// The slave of a pty that was there from the start, from its file name `pty:PATH`.
-fn pty_path(monitor: &mut Monitor) -> Result<Option<String>, String> {
-    let list = monitor.execute("query-chardev", Object::new());
-    let list = list.map_err(|error| format!("query-chardev: {error}"))?;
-    let mut entries = list.as_array().unwrap_or_default().iter();
-    let console = entries.find(|entry| entry.get("label").and_then(Json::as_str) == Some(ID));
-    let name = console
-        .and_then(|console| console.get("filename"))
-        .and_then(Json::as_str);
-    Ok(name
-        .and_then(|name| name.strip_prefix("pty:"))
-        .map(str::to_owned))
 }
 
 fn wait_until(

@@ -61,7 +61,7 @@ impl Pump<'_> {
             }
             let may_write = feed.is_some()
                 && !(self.waits && segment.bytes() == 0)
-                && (stopping || self.may_send() > 0);
+                && (stopping || self.shared.flow.room() > 0);
             let (readable, writable) = self.wait(writing, may_write)?;
             if writable && !self.send(writing, &mut feed, stopping)? {
                 feed = None;
@@ -88,13 +88,6 @@ impl Pump<'_> {
                 pause(PAUSE);
             }
         }
-    }
-
-    /// How much input may still be sent.
-    fn may_send(&self) -> usize {
-        let limit = self.shared.input_limit.unwrap_or(u64::MAX);
-        let left = limit.saturating_sub(self.shared.accepted.load(Ordering::Acquire));
-        usize::try_from(left).unwrap_or(usize::MAX)
     }
 
     fn wait(&self, writing: &OwnedFd, may_write: bool) -> Result<(bool, bool), String> {
@@ -141,15 +134,15 @@ impl Pump<'_> {
         let most = if stopping {
             usize::MAX
         } else {
-            self.may_send()
+            self.shared.flow.room()
         };
         let pending = &pending[..pending.len().min(most)];
         match write(writing, pending) {
             Ok(count) => {
                 feed.consume(count);
-                self.shared
-                    .accepted
-                    .fetch_add(count as u64, Ordering::AcqRel);
+                let count = count as u64;
+                self.shared.flow.sent.fetch_add(count, Ordering::AcqRel);
+                self.shared.accepted.fetch_add(count, Ordering::AcqRel);
                 Ok(true)
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(true),
@@ -160,11 +153,11 @@ impl Pump<'_> {
 }
 
 /// Reads a ring over a monitor of its own until the ring is replaced.
-pub(super) fn read_ring(monitor: &Address, shared: &Shared) -> Result<Segment, String> {
+pub(super) fn read_ring(monitor: &Address, id: &str, shared: &Shared) -> Result<Segment, String> {
     let mut monitor = connect(monitor)?;
     let mut segment = Segment::default();
     while !shared.replaced.load(Ordering::Acquire) {
-        let arguments = Object::new().with("device", "con0").with("size", 65536_i64);
+        let arguments = Object::new().with("device", id).with("size", 65536_i64);
         match monitor.execute("ringbuf-read", arguments) {
             Ok(text) => {
                 let text = text.as_str().ok_or("ringbuf-read: not a string")?;
