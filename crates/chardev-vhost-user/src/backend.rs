@@ -233,12 +233,20 @@ impl Rings for Vrings<'_> {
             return None;
         }
         let queue = vring.get_queue_mut();
+        let mut inherited = false;
         if self.begun.fetch_or(1 << index, Ordering::Relaxed) & (1 << index) == 0 {
             // Chains are answered in order, so the former process had done with what it had used,
             // whatever the VMM remembers of that.
             queue.set_next_avail(queue.next_used());
+            inherited = queue.next_used() != 0;
         }
-        Some(action(queue, &self.memory))
+        let result = action(queue, &self.memory);
+        drop(vring);
+        if inherited {
+            // The former process may not have come to say that it had.
+            self.notify(index);
+        }
+        Some(result)
     }
 
     fn notify(&mut self, index: usize) {

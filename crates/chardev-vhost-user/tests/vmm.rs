@@ -31,6 +31,8 @@ fn bytes_go_both_ways_and_the_configuration_is_read() {
     assert_eq!(&got, b"hello");
     vmm.post(INPUT, DATA + 0x8000, 64);
     peer.write_all(b"you").unwrap();
+    // A driver that has seen what came back wants no interrupt for it.
+    vmm.wait_for_call(INPUT);
     let used = vmm.used(INPUT);
     assert_eq!(used.1, 3);
     let mut got = [0; 3];
@@ -38,7 +40,6 @@ fn bytes_go_both_ways_and_the_configuration_is_read() {
         .read_slice(&mut got, GuestAddress(DATA + 0x8000))
         .unwrap();
     assert_eq!(&got, b"you");
-    vmm.wait_for_call(INPUT);
     device.stop();
 }
 
@@ -118,6 +119,22 @@ fn a_vmm_that_has_missed_the_last_answers_gets_nothing_sent_twice() {
     device.stop();
 }
 
+/// A process that is killed between giving chains back and saying so leaves a guest that waits.
+#[test]
+fn a_new_device_process_interrupts_for_what_the_former_gave_back() {
+    let (device, _peer) = Device::start();
+    let mut vmm = Vmm::connect(&device);
+    vmm.start_driver();
+    vmm.write(OUTPUT, b"hello");
+    vmm.used(OUTPUT);
+    device.stop();
+    vmm.forget_calls();
+    let (device, _peer) = Device::start();
+    vmm.reconnect(&device);
+    vmm.wait_for_call(OUTPUT);
+    device.stop();
+}
+
 #[test]
 fn a_reset_and_another_vmm_find_the_peer_connected() {
     let (device, mut peer) = Device::start();
@@ -143,7 +160,7 @@ fn an_interrupt_is_repeated_on_the_descriptor_that_replaces_its_own() {
     let mut vmm = Vmm::connect(&device);
     vmm.start_driver();
     vmm.write(OUTPUT, b"hello");
-    vmm.used(OUTPUT);
+    vmm.wait_for_call(OUTPUT);
     for _ in 0..2 {
         vmm.replace_call(OUTPUT);
         vmm.wait_for_call(OUTPUT);

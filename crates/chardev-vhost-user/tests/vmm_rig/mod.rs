@@ -253,6 +253,14 @@ impl Vmm {
         until("an interrupt", || self.calls[queue].read().is_ok());
     }
 
+    /// Takes all interrupts that have come.
+    pub(crate) fn forget_calls(&self) {
+        for call in &self.calls {
+            // An error says that there is none.
+            let _ = call.read();
+        }
+    }
+
     /// Names another descriptor for interrupts; what went to the old one is gone.
     pub(crate) fn replace_call(&mut self, queue: usize) {
         self.calls[queue] = EventFd::new(EFD_NONBLOCK).unwrap();

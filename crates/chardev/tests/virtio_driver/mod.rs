@@ -163,4 +163,18 @@ impl Ring {
         let event: u16 = mem.read_obj(event).unwrap();
         event == index
     }
+
+    /// Whether the device asks for a kick now that everything from chain number `since` on is new: by
+    /// avail_event if `event_idx`, otherwise by the used ring's flags.
+    pub(crate) fn must_kick(&self, mem: &GuestMemoryMmap, since: u16, event_idx: bool) -> bool {
+        fence(Ordering::SeqCst);
+        if !event_idx {
+            let flags: u16 = mem.read_obj(GuestAddress(self.used)).unwrap();
+            return flags & 1 == 0;
+        }
+        let event = GuestAddress(self.used + 4 + 8 * u64::from(self.size));
+        let event: u16 = mem.read_obj(event).unwrap();
+        let new = self.next_avail;
+        new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(since)
+    }
 }

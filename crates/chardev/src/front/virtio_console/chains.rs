@@ -27,6 +27,8 @@ type Slice<'m, M> = VolatileSlice<'m, BS<'m, <M as GuestMemory>::Bitmap>>;
 struct Chain {
     head: u16,
     bytes: usize,
+    /// How many there were of these.
+    descriptors: usize,
     /// Nothing of the chain lies behind these bytes.
     whole: bool,
 }
@@ -44,8 +46,8 @@ struct Batch<'m, M: GuestMemory> {
 /// What was done with a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Done {
-    /// Chains were given back to the guest.
-    pub(super) used: bool,
+    /// So many descriptors were given back to the guest.
+    pub(super) freed: usize,
     /// Where the first chain in the ring is to be continued.
     pub(super) offset: u64,
 }
@@ -85,6 +87,11 @@ impl<'m, M: GuestMemory> Output<'m, M> {
         self.batch.chains.is_empty()
     }
 
+    /// How many chains there are.
+    pub(super) fn chains(&self) -> usize {
+        self.batch.chains.len()
+    }
+
     /// How many bytes there are.
     pub(super) fn bytes(&self) -> usize {
         self.batch.bytes
@@ -120,7 +127,9 @@ impl<'m, M: GuestMemory> Output<'m, M> {
             }
             left -= chain.bytes;
             // Fails only for a head outside of the ring, for which there is no answer.
-            done.used |= queue.add_used(mem, chain.head, 0).is_ok();
+            if queue.add_used(mem, chain.head, 0).is_ok() {
+                done.freed += chain.descriptors;
+            }
         }
         done
     }
@@ -237,12 +246,14 @@ impl<'m, M: GuestMemory> Batch<'m, M> {
         let mut chain = Chain {
             head: descriptors.head_index(),
             bytes: 0,
+            descriptors: 0,
             whole: true,
         };
         let first = self.slices.len();
         let mut sound = false;
         for descriptor in descriptors {
             self.walked += 1;
+            chain.descriptors += 1;
             sound = !descriptor.has_next();
             if descriptor.is_write_only() != writable {
                 continue;

@@ -5,14 +5,23 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use chardev_core::{FrontEnd, Ready};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+
+use super::pace::PACE;
 
 /// What became possible since the last look, one bit a port. The descriptor is readable while
 /// there is something.
 #[derive(Debug)]
 pub(super) struct News {
+    /// Readable if one of the others is.
+    all: OwnedFd,
     fd: OwnedFd,
     input: AtomicU64,
     output: AtomicU64,
@@ -21,7 +30,15 @@ pub(super) struct News {
 impl News {
     pub(super) fn new() -> io::Result<Arc<Self>> {
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(
+            &all,
+            &fd,
+            epoll::EventData::new_u64(0),
+            epoll::EventFlags::IN,
+        )?;
         Ok(Arc::new(News {
+            all,
             fd,
             input: AtomicU64::new(0),
             output: AtomicU64::new(0),
@@ -71,7 +88,57 @@ impl News {
 
 impl AsFd for News {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.all.as_fd()
+    }
+}
+
+/// Which ports' output is to be looked at when one [`PACE`] has passed. An idle device has no timer.
+#[derive(Debug)]
+pub(super) struct Clock {
+    timer: OwnedFd,
+    later: u64,
+}
+
+impl Clock {
+    /// A clock that makes the descriptor of `news` readable.
+    pub(super) fn new(news: &News) -> io::Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        let data = epoll::EventData::new_u64(1);
+        epoll::add(&news.all, &timer, data, epoll::EventFlags::IN)?;
+        Ok(Clock { timer, later: 0 })
+    }
+
+    /// Asks for a look at a port's output.
+    pub(super) fn look_later(&mut self, port: usize) {
+        if self.later == 0 {
+            self.set(PACE);
+        }
+        self.later |= 1 << port;
+    }
+
+    /// Takes the ports whose time has come, or soon will.
+    pub(super) fn take(&mut self) -> u64 {
+        if self.later != 0 {
+            // Also what has run out already no longer makes the descriptor readable.
+            self.set(Duration::ZERO);
+        }
+        std::mem::take(&mut self.later)
+    }
+
+    fn set(&self, wait: Duration) {
+        let value = Itimerspec {
+            it_interval: Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+            it_value: Timespec {
+                tv_sec: 0,
+                tv_nsec: wait.subsec_nanos().into(),
+            },
+        };
+        // Fails only for a value or descriptor that is none.
+        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &value);
     }
 }
 

@@ -8,6 +8,7 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemory;
 
 use super::chains::{Output, Room};
+use super::pace::Pace;
 use super::{PortConfig, PortStats, PortWatch, Role, WhenFull};
 
 /// What a guest may have in hand when its queue is stopped; more of one chain is dropped.
@@ -20,6 +21,8 @@ pub(super) enum Next {
     Again,
     /// Nothing more before somebody says so.
     Rest,
+    /// Nothing more for one [`PACE`](super::pace::PACE).
+    Later,
     /// The guest is to be told of an event, then the next batch.
     Tell(Event),
 }
@@ -37,6 +40,12 @@ impl Step {
         notify: false,
         next: Next::Rest,
     };
+
+    /// Asks the guest, if so, whether it wants an interrupt.
+    fn after<M: GuestMemory>(queue: &mut Queue, mem: &M, ask: bool, next: Next) -> Self {
+        let notify = ask && queue.needs_notification(mem).unwrap_or(true);
+        Step { notify, next }
+    }
 }
 
 /// A port with its chardev.
@@ -58,6 +67,7 @@ pub(super) struct Port {
     pub(super) told_open: bool,
     /// How much of the first chain in the output ring was taken already.
     offset: u64,
+    pace: Pace,
     /// Output that the guest has done with and the back end has not taken.
     backlog: VecDeque<u8>,
 }
@@ -76,6 +86,7 @@ impl Port {
         Port {
             host_open,
             front,
+            pace: Pace::new(config.role == Role::Generic),
             config,
             stats: PortStats::default(),
             guest_open: false,
@@ -95,6 +106,7 @@ impl Port {
     /// The driver is gone: nobody has the port open, and what it had not finished never was.
     pub(super) fn reset(&mut self) {
         self.offset = 0;
+        self.pace = Pace::new(self.config.role == Role::Generic);
         self.begin();
     }
 
@@ -126,35 +138,44 @@ impl Port {
         // A ring outside of memory has nothing to offer; the next call will find that out.
         let _ = queue.disable_notification(mem);
         if !self.flush_backlog() && self.config.when_full == WhenFull::Wait {
-            return Step::REST;
+            let ask = self.pace.stop();
+            return Step::after(queue, mem, ask, Next::Rest);
         }
         let mut output = Output::gather(queue, mem, self.offset);
+        let mut ask = false;
         if output.is_empty() {
-            if !queue.enable_notification(mem).unwrap_or(false) {
-                return Step::REST;
+            let verdict = self.pace.empty();
+            ask = verdict.ask;
+            if verdict.again {
+                return Step::after(queue, mem, ask, Next::Later);
             }
-            // Something came meanwhile; or the guest's index is wrong, and nothing will.
-            output = Output::gather(queue, mem, self.offset);
+            if queue.enable_notification(mem).unwrap_or(false) {
+                output = Output::gather(queue, mem, self.offset);
+            }
+            // Nothing came meanwhile; or the guest's index is wrong, and nothing will.
             if output.is_empty() {
-                return Step::REST;
+                return Step::after(queue, mem, ask, Next::Rest);
             }
             let _ = queue.disable_notification(mem);
         }
         self.stats.malformed += output.malformed();
-        let bytes = output.bytes();
+        let (chains, bytes) = (output.chains(), output.bytes());
         let taken = self.send(&output.bufs());
         self.stats.output += taken as u64;
         let done = output.complete(queue, mem, taken);
         self.offset = done.offset;
-        Step {
-            notify: done.used && queue.needs_notification(mem).unwrap_or(true),
-            // The back end reports when it takes more, and only that makes another try worth while.
-            next: if taken < bytes {
-                Next::Rest
-            } else {
-                Next::Again
-            },
+        ask |= self.pace.found(chains, taken, done.freed, queue.size());
+        if taken == bytes {
+            return Step::after(queue, mem, ask, Next::Again);
         }
+        // The back end reports when it takes more, and only that makes another try worth while.
+        let verdict = self.pace.full(taken);
+        let next = if verdict.again {
+            Next::Later
+        } else {
+            Next::Rest
+        };
+        Step::after(queue, mem, ask | verdict.ask, next)
     }
 
     /// Sends what the back end takes, and by the port's policy the rest as well.
@@ -230,7 +251,12 @@ impl Port {
     /// The queue stops for now: a chain that was taken in part is taken in hand, so that the ring
     /// alone says where to go on.
     pub(super) fn stop<M: GuestMemory>(&mut self, queue: &mut Queue, mem: &M) -> bool {
-        let mut notify = false;
+        let mut notify = self.pace.stop();
+        if self.pace.is_flowing() {
+            // Whoever goes on with the ring finds it as it is, but is to be kicked for what comes.
+            let _ = queue.enable_notification(mem);
+        }
+        self.pace = Pace::new(self.config.role == Role::Generic);
         while self.offset > 0 {
             let output = Output::gather(queue, mem, self.offset);
             if output.is_empty() {
@@ -251,7 +277,7 @@ impl Port {
             self.stats.output += count as u64;
             let done = output.complete(queue, mem, count);
             self.offset = done.offset;
-            notify |= done.used;
+            notify |= done.freed > 0;
         }
         notify && queue.needs_notification(mem).unwrap_or(true)
     }

@@ -1,0 +1,162 @@
+//! guest → [front: virtio-console] → chardev → back → host: a ring in full flow is looked at on a pace.
+//!
+//! A kick is an exit of the vCPU and a wake-up of ours, an interrupt is several exits; for a guest that
+//! pours data into a port they cost more than the bytes. So while it does, we look at its ring on our
+//! own and it need not kick; and it is interrupted when it may be out of room or has fallen silent,
+//! instead of after each buffer. It finds out by itself what came back when it wants to write more.
+//!
+//! A driver that waits for each buffer before it offers the next gains nothing and would wait a pace
+//! each time. It shows: there is never more than one. Such a ring goes back to kicks, and is tried again
+//! ever more rarely.
+
+use std::time::Duration;
+
+/// From one look at a ring to the next, and so the longest that output waits in a flow.
+pub(super) const PACE: Duration = Duration::from_micros(75);
+/// A flow begins with as many bytes in one look.
+const MIN_BYTES: usize = 4096;
+/// Looks in a row that find nothing, until a flow has ended.
+const MAX_EMPTY: u8 = 2;
+/// Looks that find a lone chain, until the driver is taken to wait for each.
+const MAX_LONE: u8 = 4;
+/// The most looks for which an interrupt is held back.
+const MAX_HELD: u8 = 16;
+/// Kicks until a driver that waited for each chain is tried again: at first, and at most.
+const REST: (u16, u16) = (16, 4096);
+
+/// How one output ring is looked at.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// There can be a flow at all.
+    able: bool,
+    flowing: bool,
+    /// What this look has found so far.
+    chains: usize,
+    bytes: usize,
+    /// Looks in a row that found nothing.
+    empty: u8,
+    /// Looks that found a lone chain, since one found more.
+    lone: u8,
+    /// The guest has descriptors back and was not asked whether it wants an interrupt.
+    held: Option<Held>,
+    /// Looks that begin no flow.
+    rest: u16,
+    next_rest: u16,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    descriptors: usize,
+    /// Since the first of them.
+    looks: u8,
+}
+
+/// What follows a look at a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// There is to be another look after [`PACE`]; otherwise the guest is to kick.
+    pub(super) again: bool,
+    /// The guest is to be asked whether it wants an interrupt.
+    pub(super) ask: bool,
+}
+
+impl Pace {
+    /// For a ring that has never been looked at.
+    pub(super) fn new(able: bool) -> Self {
+        Pace {
+            able,
+            flowing: false,
+            chains: 0,
+            bytes: 0,
+            empty: 0,
+            lone: 0,
+            held: None,
+            rest: 0,
+            next_rest: REST.0,
+        }
+    }
+
+    /// The guest is not asked for kicks.
+    pub(super) fn is_flowing(&self) -> bool {
+        self.flowing
+    }
+
+    /// This look has found chains in a ring of `size`, of which the back end took so many bytes and the
+    /// guest has so many descriptors back. Whether to ask the guest at once if it wants an interrupt.
+    pub(super) fn found(&mut self, chains: usize, bytes: usize, freed: usize, size: u16) -> bool {
+        self.chains += chains;
+        self.bytes += bytes;
+        if freed == 0 {
+            return false;
+        }
+        let held = self.held.get_or_insert_default();
+        held.descriptors += freed;
+        // A guest that was out of room writes on while we are at the other half.
+        let ask = !self.flowing || 2 * held.descriptors >= usize::from(size);
+        if ask {
+            self.held = None;
+        }
+        ask
+    }
+
+    /// The ring is empty.
+    pub(super) fn empty(&mut self) -> Verdict {
+        let (chains, bytes) = (self.chains, self.bytes);
+        (self.chains, self.bytes) = (0, 0);
+        if self.flowing {
+            self.go_on(chains);
+        } else if self.rest > 0 {
+            self.rest -= u16::from(chains > 0);
+        } else {
+            self.flowing = self.able && bytes >= MIN_BYTES;
+            (self.empty, self.lone) = (0, 0);
+        }
+        Verdict {
+            again: self.flowing,
+            ask: self.release(self.flowing && chains > 1),
+        }
+    }
+
+    /// The back end takes no more, and says when it does. If the guest has been told of all it has
+    /// back there is no other reason to look.
+    pub(super) fn full(&mut self, taken: usize) -> Verdict {
+        let ask = self.release(self.flowing && taken > 0);
+        Verdict {
+            again: self.held.is_some(),
+            ask,
+        }
+    }
+
+    /// Whether the guest is to be asked now because of what was held.
+    pub(super) fn stop(&mut self) -> bool {
+        self.release(false)
+    }
+
+    fn release(&mut self, hold: bool) -> bool {
+        let Some(held) = &mut self.held else {
+            return false;
+        };
+        held.looks += 1;
+        if hold && held.looks < MAX_HELD {
+            return false;
+        }
+        self.held = None;
+        true
+    }
+
+    fn go_on(&mut self, chains: usize) {
+        match chains {
+            0 => self.empty += 1,
+            1 => (self.empty, self.lone) = (0, self.lone + 1),
+            _ => {
+                (self.empty, self.lone) = (0, 0);
+                self.next_rest = REST.0;
+            }
+        }
+        if self.lone == MAX_LONE {
+            self.rest = self.next_rest;
+            self.next_rest = (2 * self.next_rest).min(REST.1);
+        }
+        self.flowing = self.empty < MAX_EMPTY && self.lone < MAX_LONE;
+    }
+}
