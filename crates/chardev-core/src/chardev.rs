@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::backend::{Backend, BackendEvent, BackendId, Ready};
 use crate::event::Event;
 use crate::frontend::FrontEndHooks;
+use crate::hold::{HoldWatch, Holds};
 use crate::input::InputQueue;
 use crate::line::{Answers, Line, TerminalSize};
 use crate::mux::Mux;
@@ -94,6 +95,7 @@ pub struct Chardev {
     pub(crate) removed: bool,
     /// A transaction is being decided: for a moment nothing is taken and nothing given.
     pub(crate) frozen: bool,
+    pub(crate) holds: Holds,
     /// It is in use, not only being prepared.
     pub(crate) live: bool,
     /// What was reported or tried meanwhile, to be looked at afterwards.
@@ -169,6 +171,7 @@ impl ChardevRef {
             changing: false,
             removed: false,
             frozen: false,
+            holds: Holds::default(),
             live: false,
             missed: None,
             wakes: Vec::new(),
@@ -263,6 +266,11 @@ impl Chardev {
     /// Notes how long a change took, for [`Chardev::change_times`].
     pub fn note_change_time(&mut self, time: Duration) {
         self.times.push(time);
+    }
+
+    /// From now on `watch` is told when transactions hold the front end still.
+    pub fn watch_holds(&mut self, watch: Box<dyn HoldWatch>) {
+        self.holds.set_watch(watch);
     }
 
     /// How long the last changes took; `None` before the first.
@@ -383,6 +391,7 @@ impl Chardev {
         if let Some(ready) = self.missed.take().filter(|_| self.live) {
             self.handle_ready(self.id, ready);
         }
+        self.holds.thaw();
     }
 
     pub(crate) fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {

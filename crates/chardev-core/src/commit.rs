@@ -174,7 +174,10 @@ impl Frozen {
     fn freeze(steps: &[Step]) -> Self {
         let chardevs: Vec<_> = steps.iter().map(|step| step.chardev().clone()).collect();
         for chardev in &chardevs {
-            chardev.with(|chardev| chardev.frozen = true);
+            chardev.with(|chardev| {
+                chardev.frozen = true;
+                chardev.holds.begin();
+            });
         }
         Frozen(chardevs)
     }

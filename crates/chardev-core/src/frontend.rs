@@ -314,6 +314,7 @@ impl Drop for FrontEnd {
             });
             chardev.backend.set_attached(false);
             chardev.front = None;
+            chardev.holds.go_on();
             chardev.fds.clear();
             chardev.input.clear_events();
         });

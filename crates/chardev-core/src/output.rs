@@ -14,9 +14,16 @@ use crate::ringbuf::RingBuffer;
 impl Chardev {
     pub(crate) fn write(&mut self, bufs: &[IoSlice<'_>]) -> usize {
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if total == 0 || self.misses(Ready::WRITE) {
+        if total == 0 {
             return 0;
         }
+        if self.misses(Ready::WRITE) {
+            if self.frozen {
+                self.holds.refuse();
+            }
+            return 0;
+        }
+        self.holds.go_on();
         let Some(log) = &mut self.log else {
             return self.write_logged(bufs, total);
         };

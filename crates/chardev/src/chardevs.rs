@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use chardev_core::spec::Options;
 use chardev_core::{
     AddError, AttachError, BackendId, ChangeError, Chardev, ChardevRef, DrainStep, Drainer,
-    FrontEnd, FrontEndHooks, History, Hub, MuxHost, Observer, PolicyChange, Registry, RemoveError,
-    Step, TerminalSize, ViewError, ViewFrom, commit,
+    FrontEnd, FrontEndHooks, History, HoldWatch, Hub, MuxHost, Observer, PolicyChange, Registry,
+    RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
@@ -319,6 +319,16 @@ impl Chardevs {
         let not_found = || ViewError::NotFound(id.to_owned());
         let chardev = self.registry.get(id).ok_or_else(not_found)?;
         chardev.history(from, limit)
+    }
+
+    /// From now on `watch` is told when transactions hold the front end of chardev `id` still, for a
+    /// measurement; `false` if there is no such chardev.
+    pub fn watch_holds(&self, id: &str, watch: Box<dyn HoldWatch>) -> bool {
+        let chardev = self.registry.get(id);
+        chardev.is_some_and(|chardev| {
+            chardev.with(|chardev| chardev.watch_holds(watch));
+            true
+        })
     }
 
     /// Watches over all chardevs from now on: peers that come and go, changes, drops.

@@ -78,8 +78,8 @@ mod writer;
 pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
     ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Drain, DropReason, Event, FrontEnd,
-    FrontEndHooks, History, Input, Late, Line, LogSink, ModemLines, Notice, Observed, Observer,
-    Parity, Policy, PolicyChange, Ready, RemoveError, Sent, SerialParams, Slow, Stats,
+    FrontEndHooks, History, HoldWatch, Input, Late, Line, LogSink, ModemLines, Notice, Observed,
+    Observer, Parity, Policy, PolicyChange, Ready, RemoveError, Sent, SerialParams, Slow, Stats,
     TerminalSize, ViewError, ViewFrom, spec,
 };
 pub use chardevs::{Chardevs, Details, Info, ReopenError, RingError};

@@ -1,10 +1,10 @@
 //! What the two sides see of a change, a refusal, a departure, and who is woken by each.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use chardev_core::{
-    BackendEvent, BackendId, Change, ChangeError, ChardevRef, FrontEnd, FrontEndHooks, Old, Ready,
-    Registry,
+    BackendEvent, BackendId, Change, ChangeError, ChardevRef, FrontEnd, FrontEndHooks, HoldWatch,
+    Old, Ready, Registry,
 };
 
 use crate::rig::{Peer, SmallLog, Woken, everything};
@@ -165,4 +165,53 @@ fn events_nobody_takes_do_not_pile_up() {
         open = !open;
     }
     assert!(open);
+}
+
+/// Notes when holds begin and end.
+#[derive(Clone, Default)]
+struct Holds(Arc<Mutex<String>>);
+
+impl HoldWatch for Holds {
+    fn begin(&mut self) {
+        *self.0.lock().unwrap() += "<";
+    }
+
+    fn end(&mut self) {
+        *self.0.lock().unwrap() += ">";
+    }
+}
+
+impl Holds {
+    fn seen(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[test]
+fn a_hold_lasts_until_what_it_refused_is_tried_again() {
+    let (old, new) = (Peer::new(true, 99), Peer::new(true, 99));
+    let chardev = old.chardev(None);
+    let holds = Holds::default();
+    chardev.with(|chardev| chardev.watch_holds(Box::new(holds.clone())));
+    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    front.write(b"a");
+    change(&chardev, 2, &new, Old::Retire).unwrap();
+    assert_eq!(holds.seen(), "<>");
+    let third = Peer::new(true, 99);
+    third.world().tries = Some(front);
+    change(&chardev, 3, &third, Old::Retire).unwrap();
+    assert_eq!(holds.seen(), "<><");
+    let front = third.world().tries.take().unwrap();
+    assert_eq!(front.write(b"b"), 1);
+    assert_eq!(holds.seen(), "<><>");
+    // A front end that leaves is not held any more, and one that was refused is held once.
+    third.world().fail_activate = true;
+    third.world().tries = Some(front);
+    for id in [4, 5] {
+        change(&chardev, id, &third, Old::Retire).unwrap_err();
+    }
+    assert_eq!(holds.seen(), "<><><");
+    let front = third.world().tries.take();
+    drop(front);
+    assert_eq!(holds.seen(), "<><><>");
 }

@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) events: VecDeque<BackendEvent>,
     pub(crate) retired: bool,
     pub(crate) fail_activate: bool,
+    /// A front end that tries to write while the back end is being activated.
+    pub(crate) tries: Option<FrontEnd>,
 }
 
 /// The peer's side of a [`SimBackend`].
@@ -133,7 +135,11 @@ impl Backend for SimBackend {
     }
 
     fn activate(&mut self) -> Result<(), String> {
-        if self.0.world().fail_activate {
+        let world = self.0.world();
+        if let Some(front) = &world.tries {
+            assert_eq!(front.write(b"refused"), 0);
+        }
+        if world.fail_activate {
             return Err("no".to_owned());
         }
         Ok(())

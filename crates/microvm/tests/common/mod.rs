@@ -1,6 +1,8 @@
 //! What the tests of the machine share: the guest, and whether there is a KVM.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod scheduler;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
