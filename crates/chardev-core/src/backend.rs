@@ -37,6 +37,8 @@ bitflags! {
         const WRITE = 2;
         /// The peer hung up, wholly or for writing.
         const HANGUP = 4;
+        /// The peer hung up wholly.
+        const GONE = 8;
     }
 }
 
@@ -131,6 +133,12 @@ pub trait Backend: Send {
 
     /// Drops the present peer, if the kind can.
     fn disconnect(&mut self) {}
+
+    /// Whether all input of the present peer has been read and it has ended its sending, which is
+    /// not its end where the line says [`Line::half_close`].
+    fn input_ended(&self) -> bool {
+        false
+    }
 
     /// Whether the kind has a connection that [`Backend::yank`] can break.
     fn yankable(&self) -> bool {

@@ -22,6 +22,12 @@ pub trait FrontEndHooks: Send + Sync {
         true
     }
 
+    /// Whether what is written answers what was read. Then a peer that ends only its sending is
+    /// kept, where the kind can, until [`FrontEnd::disconnect`]; see [`FrontEnd::input_ended`].
+    fn half_close(&self) -> bool {
+        false
+    }
+
     /// The *backend change* handler: the new back end has been set up with the whole line and
     /// gave `answers`. Anything that must be redone is redone when [`Event::Changed`] arrives.
     ///
@@ -75,6 +81,9 @@ impl FrontEnd {
             }
             chardev.collect_events();
             chardev.input.clear_events();
+            if hooks.half_close() {
+                chardev.set_line(|line| line.half_close = true);
+            }
             chardev.front = Some(Front {
                 hooks,
                 read_waker: None,
@@ -210,6 +219,12 @@ impl FrontEnd {
         self.set_line(|line| line.open = open);
     }
 
+    /// Whether the peer was kept although it has ended its sending, and all of it was read.
+    pub fn input_ended(&self) -> bool {
+        self.chardev
+            .with(|chardev| chardev.input.is_empty() && chardev.backend.input_ended())
+    }
+
     /// Asks the peer's terminal to echo, or not to.
     #[doc(alias = "qemu_chr_fe_set_echo")]
     pub fn set_echo(&self, echo: bool) -> Answer {
@@ -305,12 +320,13 @@ impl FrontEnd {
 }
 
 impl Drop for FrontEnd {
-    /// The line goes back to its rest: not open, no break.
+    /// The line goes back to its rest: not open, no break, no half-closed peer.
     fn drop(&mut self) {
         self.chardev.with(|chardev| {
             chardev.set_line(|line| {
                 line.open = false;
                 line.break_on = false;
+                line.half_close = false;
             });
             chardev.backend.set_attached(false);
             chardev.front = None;

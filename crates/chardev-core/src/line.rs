@@ -71,6 +71,9 @@ pub struct Line {
     pub break_on: bool,
     /// The modem outputs (DTR, RTS), once set.
     pub modem: Option<ModemLines>,
+    /// The front end answers what it reads, so a peer that only ends its sending is still there
+    /// ([`FrontEndHooks::half_close`](crate::FrontEndHooks::half_close)).
+    pub half_close: bool,
 }
 
 /// A back end's answer to one part of a line.

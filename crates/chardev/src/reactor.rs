@@ -83,6 +83,9 @@ impl Reactor {
         {
             ready |= Ready::HANGUP | Ready::READ | Ready::WRITE;
         }
+        if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+            ready |= Ready::GONE;
+        }
         watched.fired(self, ready);
         watched.port.kick(ready);
     }
@@ -174,6 +177,7 @@ impl Watched {
     }
 
     fn modify(&self, reactor: &Reactor, armed: Ready) {
+        // The kernel reports what `Ready::GONE` means with whatever else is armed, or nothing else.
         let mut flags = epoll::EventFlags::ONESHOT;
         if armed.contains(Ready::READ) {
             flags |= epoll::EventFlags::IN;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use chardev::back::OneFd;
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
-use chardev::{Chardevs, Event, FrontEnd};
+use chardev::{Chardevs, Event, FrontEnd, FrontEndHooks};
 use common::{DEADLINE, add, change, read_until, ring, wait_for};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -547,4 +547,82 @@ fn a_peer_that_leaves_megabytes_behind_is_read_to_the_end() {
             ((0, READ + LEFT), 0)
         );
     }
+}
+
+/// A front end that answers what it reads.
+struct Answers;
+
+impl FrontEndHooks for Answers {
+    fn half_close(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_peer_that_ends_its_sending_is_kept_for_a_front_end_that_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("con0");
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &socket(unix(&path), true));
+    let mut peer = UnixStream::connect(&path).unwrap();
+    peer.write_all(b"ping").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    // It may come before the front end does.
+    wait_for("a peer", || {
+        (!filename(&chardevs).starts_with("disconnected")).then_some(())
+    });
+    let front = chardevs.front_end("con0", Arc::new(Answers)).unwrap();
+    opened(&front);
+    assert_eq!(read_until(&front, 4), b"ping");
+    wait_for("the end of the input", || {
+        assert_eq!(front.read(&mut [0]), 0);
+        front.input_ended().then_some(())
+    });
+    assert!(front.is_open());
+    assert_eq!(front.next_event(), None);
+    assert_eq!(front.write(b"pong"), 4);
+    front.disconnect();
+    closed(&front);
+    let mut answer = Vec::new();
+    peer.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"pong");
+    // The next one is greeted as ever, and its end is seen although nothing was read to it.
+    let mut peer = UnixStream::connect(&path).unwrap();
+    opened(&front);
+    peer.write_all(b"never read").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    drop(peer);
+    wait_for("it is gone", || (!front.is_open()).then_some(()));
+    assert_eq!(read_until(&front, 10), b"never read");
+    closed(&front);
+    // A kept peer does not outlast the front end that answers it.
+    let mut peer = UnixStream::connect(&path).unwrap();
+    opened(&front);
+    peer.shutdown(Shutdown::Write).unwrap();
+    wait_for("the end of the input", || {
+        assert_eq!(front.read(&mut [0]), 0);
+        front.input_ended().then_some(())
+    });
+    drop(front);
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_connected_socket_is_taken_as_the_peer_and_the_next_one_is_served_as_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("con0");
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &socket(unix(&path), true));
+    let front = front(&chardevs);
+    let (mut peer, ours) = UnixStream::pair().unwrap();
+    chardevs.add_client("con0", ours.into()).unwrap();
+    opened(&front);
+    echo(&front, &mut peer);
+    let (_, second) = UnixStream::pair().unwrap();
+    chardevs.add_client("con0", second.into()).unwrap_err();
+    drop(peer);
+    closed(&front);
+    let mut peer = UnixStream::connect(&path).unwrap();
+    opened(&front);
+    echo(&front, &mut peer);
 }

@@ -22,7 +22,7 @@ use crate::edge::Inherited;
 use crate::events::Events;
 use crate::fds::{FdSets, StartupFds};
 use crate::legacy::{self, Legacy};
-use crate::monitor::{Mode, Monitor};
+use crate::monitor::{Answering, Mode, Monitor};
 use crate::run::RunState;
 use crate::stop::Stop;
 use crate::{default, help, signals, watchman};
@@ -320,7 +320,7 @@ impl Daemon {
     }
 
     fn start_monitor(&mut self, id: &str, mode: Mode) -> Result<(), String> {
-        let front = self.shared.chardevs.front_end(id, Arc::new(()));
+        let front = self.shared.chardevs.front_end(id, Arc::new(Answering));
         let front = front.map_err(|error| match error {
             chardev::AttachError::NotFound(id) => format!("chardev \"{id}\" not found"),
             error => error.to_string(),

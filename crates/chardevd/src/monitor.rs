@@ -3,7 +3,8 @@
 //! A monitor reads only while its session has room, so a client that sends faster than it is
 //! answered, or that does not read, holds back nobody but itself. The command in work is a future
 //! polled beside the reading: it may wait for a peer or a name server and delays no one, and it is
-//! given up when its client leaves.
+//! given up when its client leaves. One that only ends its sending, as `echo … | socat - UNIX:…`
+//! does, waits for its answers and gets them.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -15,7 +16,7 @@ use std::task::{Context, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chardev::spec::Options;
-use chardev::{Event, FrontEnd, Input};
+use chardev::{Event, FrontEnd, FrontEndHooks, Input};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::hmp::HmpSession;
 use chardev_qmp::{Command, Conversation, Request, Session, SessionConfig, Token, Version};
@@ -53,6 +54,16 @@ pub fn version() -> Version {
         minor: QEMU.1,
         micro: QEMU.2,
         package: format!("chardevd {}", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+/// How a monitor attaches to its chardev: it answers what it reads.
+#[derive(Debug)]
+pub struct Answering;
+
+impl FrontEndHooks for Answering {
+    fn half_close(&self) -> bool {
+        true
     }
 }
 
@@ -145,7 +156,7 @@ impl Monitor {
             if self.stopped && self.session.output().is_empty() {
                 return Poll::Ready(());
             }
-            if !moved {
+            if !moved && !self.end_served_client() {
                 return Poll::Pending;
             }
         }
@@ -351,6 +362,19 @@ impl Monitor {
             false => 0,
         };
         self.unread.extend(&self.buffer[used..count]);
+    }
+
+    /// A client that sends nothing more and has all its answers need not be waited for.
+    fn end_served_client(&mut self) -> bool {
+        let owed = self.running.is_some()
+            || !self.overtaking.is_empty()
+            || !self.unread.is_empty()
+            || !self.session.output().is_empty();
+        if owed || !self.front.input_ended() {
+            return false;
+        }
+        self.front.disconnect();
+        true
     }
 
     /// A client may leave more unread than is read ahead; its command must not wait on for it.

@@ -10,7 +10,7 @@
 //! ! LINE   a line for the human monitor, by way of human-monitor-command
 //! $ WORDS  a command line that must be refused, with the same words on standard error
 //! @ ACCESS a descriptor goes along with the next input (SCM_RIGHTS), for r, w or rw: of /dev/null,
-//!          or for w, because that can be truncated, of a file
+//!          or for w, because that can be truncated, of a file; or it is one end of a socket
 //! ```
 //!
 //! Every script is run twice with servers of its own: each input in one piece, and byte by byte.
@@ -21,9 +21,10 @@ mod daemon_rig;
 mod qemu_rig;
 
 use std::collections::BTreeMap;
-use std::io::{IoSlice, Write};
+use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -45,7 +46,7 @@ struct Case {
     tag: Option<String>,
     input: String,
     needs_fresh_start: bool,
-    /// The access that a descriptor is sent for.
+    /// The access that a descriptor is sent for, or `socket`.
     fd_for: Option<String>,
 }
 
@@ -74,6 +75,24 @@ fn back_ends() {
 #[test]
 fn the_human_monitor() {
     compare("human", 80);
+}
+
+/// Scripts do this: `echo … | socat - UNIX:…`.
+#[test]
+fn a_client_that_ends_its_sending_has_all_its_answers() {
+    let names = "{'execute': 'query-name'}\n".repeat(500);
+    let input = format!("{{'execute': 'qmp_capabilities'}}\n{names}{{'execute': 'quit'}}");
+    let answers = [Server::qemu(), Server::chardevd()].map(|server| {
+        let mut stream = &server.stream;
+        stream.write_all(input.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        let answers = said.lines().filter(|line| line.contains("return"));
+        answers.collect::<Vec<_>>().join("\n")
+    });
+    assert_eq!(answers[0].lines().count(), 502, "{}", answers[0]);
+    assert_eq!(answers[0], answers[1]);
 }
 
 #[test]
@@ -218,6 +237,8 @@ struct Server {
     child: Child,
     dir: TempDir,
     stream: UnixStream,
+    /// Our ends of the sockets it was given.
+    peers: Vec<UnixStream>,
 }
 
 impl Server {
@@ -249,7 +270,12 @@ impl Server {
         });
         let mut stream = console(&socket);
         read_until(&mut stream, "\r\n");
-        let mut server = Server { child, dir, stream };
+        let mut server = Server {
+            child,
+            dir,
+            stream,
+            peers: Vec::new(),
+        };
         let said = server.probe("start", b"");
         (server, said)
     }
@@ -291,7 +317,22 @@ impl Server {
         }
     }
 
-    fn send_with_fd(&self, bytes: &[u8], access: &str) {
+    fn send_with_fd(&mut self, bytes: &[u8], access: &str) {
+        let given = self.descriptor(access);
+        let fds = [given.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
+        let bytes = [IoSlice::new(bytes)];
+        sendmsg(&self.stream, &bytes, &mut ancillary, SendFlags::empty()).unwrap();
+    }
+
+    fn descriptor(&mut self, access: &str) -> OwnedFd {
+        if access == "socket" {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            self.peers.push(ours);
+            return theirs.into();
+        }
         let path = match access {
             "w" => self.dir.path().join("given"),
             _ => PathBuf::from("/dev/null"),
@@ -300,14 +341,8 @@ impl Server {
             .read(access.contains('r'))
             .write(access.contains('w'))
             .create(access == "w")
-            .open(path)
-            .unwrap();
-        let fds = [given.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
-        let bytes = [IoSlice::new(bytes)];
-        sendmsg(&self.stream, &bytes, &mut ancillary, SendFlags::empty()).unwrap();
+            .open(path);
+        given.unwrap().into()
     }
 }
 

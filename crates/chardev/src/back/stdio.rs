@@ -147,7 +147,18 @@ impl Backend for Stdio {
         self.duplex.poll_event()
     }
 
+    fn input_ended(&self) -> bool {
+        self.duplex.input_ended()
+    }
+
+    fn disconnect(&mut self) {
+        if self.duplex.input_ended() {
+            self.duplex.give_up();
+        }
+    }
+
     fn apply(&mut self, line: &Line) -> Answers {
+        self.duplex.set_half_close(line.half_close);
         self.echo = line.echo;
         let is_terminal = rustix::termios::isatty(rustix::stdio::stdin());
         if let Some(terminal) = &self.terminal {

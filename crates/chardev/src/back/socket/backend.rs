@@ -38,6 +38,12 @@ pub(super) struct SocketBackend {
     connection: Option<Connection>,
     /// The peer takes nothing more, but left too much unread to be carried at once.
     only_reading: bool,
+    /// A front end is there.
+    attached: bool,
+    /// A peer that ends its sending is kept, because the front end answers it.
+    half_close: bool,
+    /// Such a peer has ended its sending, and all of it was read.
+    input_ended: bool,
     events: VecDeque<BackendEvent>,
     /// Descriptors that came with the last input.
     fds: Vec<OwnedFd>,
@@ -194,11 +200,20 @@ impl SocketBackend {
             unix,
             connection: None,
             only_reading: false,
+            attached: false,
+            half_close: false,
+            input_ended: false,
             events: VecDeque::new(),
             fds: Vec::new(),
             lent: None,
             awaits_peer: false,
         }
+    }
+
+    /// Whether a peer that only ended its sending is kept. A front end that is still to come may answer
+    /// it; over TCP that peer cannot be told from one that has left, which must not be in the way.
+    fn keeps_half_closed(&self) -> bool {
+        self.half_close || (!self.attached && self.unix && !self.input_ended)
     }
 
     /// Where its peers come from.
@@ -228,7 +243,6 @@ impl SocketBackend {
         };
         let unread = connection.take_unread(&mut self.fds);
         drop(connection);
-        self.only_reading = false;
         self.after_peer(unread);
     }
 
@@ -247,6 +261,8 @@ impl SocketBackend {
     /// Nothing of a next peer is looked at here: the machine has to be told of this one's end
     /// first, so that neither input nor output crosses over.
     fn after_peer(&mut self, unread: Vec<u8>) {
+        self.only_reading = false;
+        self.input_ended = false;
         self.events.push_back(BackendEvent::Closed { unread });
         let interval = match &self.source {
             Source::Client {
@@ -320,6 +336,14 @@ impl SocketBackend {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             port.kick(Ready::empty());
         }));
+    }
+
+    /// A peer that was kept may not have to be any more; seen to once the present call is over.
+    fn look_at_peer(&self) {
+        if self.connection.is_some() {
+            let port = self.port.clone();
+            self.port.spawn(async move { port.kick(Ready::HANGUP) });
+        }
     }
 
     fn connect_after(&mut self, delay: Duration) {
@@ -432,6 +456,10 @@ impl Backend for SocketBackend {
         match connection.receive(bufs, &mut self.fds) {
             Ok(count) if count > 0 => count,
             Err(Errno::AGAIN) => 0,
+            Ok(_) if self.half_close && !connection.is_gone() => {
+                self.input_ended = true;
+                0
+            }
             Ok(_) | Err(_) => {
                 self.lose_peer();
                 0
@@ -443,6 +471,10 @@ impl Backend for SocketBackend {
         if self.only_reading {
             interest -= Ready::WRITE;
         }
+        // The end of the input would be reported again and again.
+        if self.input_ended {
+            interest -= Ready::READ;
+        }
         if let Some(connection) = &self.connection {
             connection.watch(interest);
         }
@@ -451,10 +483,13 @@ impl Backend for SocketBackend {
     /// A hang-up stays armed while there is a peer, so that its end is noticed even if the front
     /// end neither reads nor writes. It is told once and acted upon at once, so it cannot spin.
     fn update(&mut self, ready: Ready) {
-        if ready.contains(Ready::HANGUP) {
+        if ready.intersects(Ready::HANGUP | Ready::GONE) {
             match &self.connection {
-                Some(connection) if connection.has_ended() => self.lose_peer_unless_unread(),
-                Some(connection) => connection.watch(Ready::HANGUP),
+                Some(connection) if !connection.has_ended() => connection.watch(Ready::HANGUP),
+                Some(connection) if self.keeps_half_closed() && !connection.is_gone() => {
+                    connection.watch(Ready::GONE);
+                }
+                Some(_) => self.lose_peer_unless_unread(),
                 None => {}
             }
         }
@@ -469,7 +504,21 @@ impl Backend for SocketBackend {
         self.events.pop_front()
     }
 
+    fn set_attached(&mut self, attached: bool) {
+        self.attached = attached;
+        if attached && !self.half_close {
+            self.look_at_peer();
+        }
+    }
+
+    fn input_ended(&self) -> bool {
+        self.input_ended
+    }
+
     fn apply(&mut self, line: &Line) -> Answers {
+        if std::mem::replace(&mut self.half_close, line.half_close) && !line.half_close {
+            self.look_at_peer();
+        }
         let mut answers = Answers::unsupported(line, self.is_open());
         answers.passes_fds = self.unix;
         answers
@@ -497,7 +546,6 @@ impl Backend for SocketBackend {
         if self.establish(Arc::clone(&fd)).is_err() {
             return Err(Arc::into_inner(fd).unwrap_or_else(|| unreachable!("nobody kept it")));
         }
-        self.port.kick(Ready::all());
         Ok(())
     }
 
@@ -507,7 +555,6 @@ impl Backend for SocketBackend {
         };
         let unread = connection.cut_input(&mut self.fds);
         connection.dismiss(&self.port);
-        self.only_reading = false;
         self.after_peer(unread);
     }
 

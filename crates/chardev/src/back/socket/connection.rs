@@ -179,6 +179,11 @@ impl Connection {
         poll_now(&self.fd, PollFlags::RDHUP).intersects(ended)
     }
 
+    /// Whether the peer is gone altogether. Of TCP nobody can tell before something was sent to it.
+    pub(super) fn is_gone(&self) -> bool {
+        poll_now(&self.fd, PollFlags::empty()).intersects(PollFlags::HUP | PollFlags::ERR)
+    }
+
     /// How many bytes of input wait in the kernel.
     pub(super) fn unread(&self) -> usize {
         let unread = rustix::io::ioctl_fionread(&self.fd).unwrap_or(0);

@@ -16,6 +16,9 @@ pub(in crate::back) struct Duplex {
     input: Input,
     output: Output,
     ended: bool,
+    /// The end of the input is not the end of the peer.
+    half_close: bool,
+    input_ended: bool,
     events: VecDeque<BackendEvent>,
 }
 
@@ -26,6 +29,8 @@ impl Duplex {
             input,
             output,
             ended: false,
+            half_close: false,
+            input_ended: false,
             events: VecDeque::new(),
         }
     }
@@ -45,6 +50,10 @@ impl Duplex {
         match self.input.read(bufs) {
             Found::Data(count) => count,
             Found::Nothing => 0,
+            Found::End if self.half_close => {
+                self.input_ended = true;
+                0
+            }
             Found::End => {
                 self.end(Vec::new());
                 0
@@ -62,8 +71,24 @@ impl Duplex {
         }
     }
 
+    /// Keeps a peer whose input ends, or does not any more.
+    pub(in crate::back) fn set_half_close(&mut self, half_close: bool) {
+        self.half_close = half_close;
+        if self.input_ended && !half_close {
+            self.end(Vec::new());
+        }
+    }
+
+    /// Whether the input has ended, and with it nothing else yet.
+    pub(in crate::back) fn input_ended(&self) -> bool {
+        self.input_ended && !self.ended
+    }
+
     /// Looks for the end of the input, once `ready` was reported.
     pub(in crate::back) fn update(&mut self, ready: Ready) {
+        if self.half_close {
+            return;
+        }
         if let Some(unread) = self.input.take_if_ended(ready) {
             self.end(unread);
         }

@@ -1,0 +1,132 @@
+//! Clients of monitors that end their sending and wait for the answers, as `echo … | socat` does.
+
+mod daemon_rig;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use chardev_qapi::{Json, Object};
+use daemon_rig::{DEADLINE, Daemon, console, until};
+
+/// More commands than a monitor reads ahead.
+const MANY: usize = 4000;
+
+fn commands(count: usize) -> String {
+    let negotiate = "{'execute': 'qmp_capabilities'}\n".to_owned();
+    negotiate + &"{'execute': 'query-name'}\n".repeat(count)
+}
+
+/// Sends all, ends the sending, and returns what is answered.
+fn tell<S: Read + Write + AsFd + Send>(mut stream: S, input: &str) -> String {
+    let writer = stream.as_fd().try_clone_to_owned().unwrap();
+    let mut writer = UnixStream::from(writer);
+    let mut said = String::new();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            writer.write_all(input.as_bytes()).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        stream.read_to_string(&mut said).unwrap();
+    });
+    said
+}
+
+#[test]
+fn over_a_unix_socket_and_over_tcp() {
+    let daemon = Daemon::start(&[
+        "-chardev",
+        "socket,id=tcp,host=127.0.0.1,port=0,server=on,wait=off",
+        "-mon",
+        "chardev=tcp,mode=control",
+    ]);
+    let list = daemon.client().execute("query-chardev", Object::new());
+    let list = list.unwrap();
+    let of_tcp = |chardev: &&Json| chardev.get("label").and_then(Json::as_str) == Some("tcp");
+    let tcp = list.as_array().unwrap().iter().find(of_tcp).unwrap();
+    let name = tcp.get("filename").and_then(Json::as_str).unwrap();
+    let address = name.strip_prefix("disconnected:tcp:").unwrap();
+    let address = address.strip_suffix(",server=on").unwrap();
+    // Again and again, because the end may come before, with or after everything else.
+    for count in [0, 1, 2, 10, MANY].into_iter().cycle().take(50) {
+        let unix = tell(console(daemon.monitor()), &commands(count));
+        let tcp = TcpStream::connect(address).unwrap();
+        tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+        let tcp = tell(tcp, &commands(count));
+        for said in [unix, tcp] {
+            let lines: Vec<_> = said.lines().collect();
+            assert!(lines[0].starts_with("{\"QMP\""), "{}", lines[0]);
+            assert_eq!(lines.len(), count + 2);
+            assert!(lines[1..].iter().all(|line| *line == r#"{"return": {}}"#));
+        }
+    }
+}
+
+#[test]
+fn a_person_s_commands_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("human");
+    let line = format!("socket,id=h,path={},server=on,wait=off", path.display());
+    let _daemon = Daemon::start(&["-name", "vm", "-chardev", &line, "-mon", "chardev=h"]);
+    for _ in 0..20 {
+        let said = tell(console(&path), "info name\ninfo status\n");
+        assert!(said.contains("\r\nvm\r\n"), "{said}");
+        assert!(said.contains("\r\nVM status: running\r\n"), "{said}");
+    }
+}
+
+#[test]
+fn a_command_that_waits_is_answered_when_it_is_done_and_given_up_with_its_client() {
+    let daemon = Daemon::start(&[]);
+    let add = |name: &str| {
+        let path = daemon.dir().join(name).display().to_string();
+        format!(
+            "{{'execute': 'qmp_capabilities'}} {{'execute': 'chardev-add', 'arguments': {{'id': \
+             '{name}', 'backend': {{'type': 'socket', 'data': {{'addr': {{'type': 'unix', 'data': \
+             {{'path': '{path}'}}}}, 'server': true, 'wait': true}}}}}}}}\n"
+        )
+    };
+    std::thread::scope(|scope| {
+        let answered = scope.spawn(|| tell(console(daemon.monitor()), &add("first")));
+        drop(console(&daemon.dir().join("first")));
+        let said = answered.join().unwrap();
+        assert_eq!(said.matches(r#"{"return": {}}"#).count(), 2, "{said}");
+    });
+    let mut client = console(daemon.monitor());
+    client.write_all(add("second").as_bytes()).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    until("the command waits", || daemon.dir().join("second").exists());
+    drop(client);
+    // The monitor has one client at a time.
+    daemon
+        .client()
+        .execute("query-name", Object::new())
+        .unwrap();
+    until("it was given up", || !daemon.dir().join("second").exists());
+}
+
+#[test]
+fn from_standard_input() {
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_chardevd"))
+        .args(["-qmp", "stdio"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = daemon.stdin.take().unwrap();
+    let all = commands(MANY);
+    input.write_all(all.as_bytes()).unwrap();
+    input.write_all(b"{'execute': 'quit'}\n").unwrap();
+    drop(input);
+    let mut said = String::new();
+    let mut output = daemon.stdout.take().unwrap();
+    output.read_to_string(&mut said).unwrap();
+    assert_eq!(
+        said.matches(r#"{"return": {}}"#).count(),
+        MANY + 2,
+        "{said}"
+    );
+    assert!(daemon.wait().unwrap().success());
+}
