@@ -2,9 +2,9 @@
 
 mod daemon_rig;
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
@@ -105,6 +105,26 @@ fn a_command_that_waits_is_answered_when_it_is_done_and_given_up_with_its_client
         .execute("query-name", Object::new())
         .unwrap();
     until("it was given up", || !daemon.dir().join("second").exists());
+}
+
+/// The end may be there before the daemon is, in a pipe as in a file.
+#[test]
+fn from_standard_input_that_has_ended() {
+    let input = commands(3) + "{'execute': 'quit'}\n";
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(input.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    let (pipe, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(input.as_bytes()).unwrap();
+    drop(writer);
+    for input in [OwnedFd::from(file), OwnedFd::from(pipe)] {
+        let mut daemon = Command::new(env!("CARGO_BIN_EXE_chardevd"));
+        daemon.args(["-qmp", "stdio"]).stdin(input);
+        let output = daemon.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said.matches(r#"{"return": {}}"#).count(), 5, "{said}");
+        assert!(output.status.success());
+    }
 }
 
 #[test]

@@ -63,7 +63,10 @@ impl Readline {
     /// Draws the prompt and what is being edited.
     pub fn show(&mut self) {
         self.drawn.push_str(&self.prompt);
-        self.draw_from(0);
+        // Programs wait for the prompt at the end of what they read.
+        if !self.line.is_empty() {
+            self.draw_from(0);
+        }
     }
 
     /// Forgets what is being edited; the history stays.

@@ -71,6 +71,7 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
             Input::new(input, false, &context.port).map_err(failed)?,
             Output::new(target, "standard output", &context.port).map_err(failed)?,
         ),
+        attached: false,
         size: None,
         echo: false,
         signals: options.bool_or("signal", true),
@@ -84,6 +85,8 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
 
 struct Stdio {
     duplex: Duplex,
+    /// A front end is there.
+    attached: bool,
     size: Option<TerminalSize>,
     echo: bool,
     signals: bool,
@@ -135,8 +138,15 @@ impl Backend for Stdio {
         self.duplex.watch(interest);
     }
 
+    fn set_attached(&mut self, attached: bool) {
+        self.attached = attached;
+    }
+
+    /// A front end that is still to come may be one that answers what it reads.
     fn update(&mut self, ready: Ready) {
-        self.duplex.update(ready);
+        if self.attached {
+            self.duplex.update(ready);
+        }
         // The caretaker reports with nothing ready.
         if ready.is_empty() {
             self.look_at_size();
