@@ -62,6 +62,19 @@ fn no_source_file_is_longer_than_800_lines() {
 }
 
 #[test]
+fn the_small_vmm_is_small() {
+    let own = sources().into_iter();
+    let own = own.filter(|file| file.name.starts_with("crates/microvm/src/"));
+    let lines: usize = own
+        .map(|file| file.first_test_line().min(file.text.lines().count()))
+        .sum();
+    check(
+        "keep crates/microvm/src below 1,500 lines: it is what VMM authors read",
+        (lines == 0 || lines >= 1500).then(|| format!("{lines} lines")),
+    );
+}
+
+#[test]
 fn the_architecture_is_read_in_one_sitting() {
     let long = tree()
         .into_iter()

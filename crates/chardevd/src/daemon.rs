@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chardev::Chardevs;
 use chardev::back::FdSource;
+use chardev::front::virtio_console::PortWatch;
 use chardev::spec::{OptionValue, Options};
 use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
@@ -147,6 +148,12 @@ impl Daemon {
     /// The wish to end; whatever runs beside the daemon watches it, and may have it.
     pub fn stop(&self) -> &Stop {
         &self.shared.stop
+    }
+
+    /// Tells monitors which ports the guest opens and closes, for as long as the daemon runs.
+    pub fn watch_ports(&self, watch: PortWatch) {
+        let events = self.shared.events.clone();
+        self.worker.spawn(watchman::watch_ports(watch, events));
     }
 
     /// The chardev that a device string names (`chardev:ID`, `pty`, `unix:PATH,…`); a new one gets

@@ -1,6 +1,7 @@
 //! guest → \[machine\] → front → chardev → back: I/O ports and addresses to devices.
 
 use chardev::front::uart16550::SharedUart;
+use chardev::front::virtio_console::PortWatch;
 
 use crate::virtio::{self, VirtioMmio};
 
@@ -37,6 +38,11 @@ impl Bus {
     /// Puts the virtio console at its address.
     pub fn set_virtio(&mut self, virtio: VirtioMmio) {
         self.virtio = Some(virtio);
+    }
+
+    /// Which of the virtio console's ports the guest opens and closes, if there are any.
+    pub fn port_watch(&self) -> Option<PortWatch> {
+        self.virtio.as_ref().map(VirtioMmio::watch)
     }
 
     /// The guest reads memory that is no RAM. Where there is nothing it reads ones.

@@ -38,8 +38,9 @@ struct MachineArgs {
     /// no virtio port]
     #[arg(long, value_name = "DEV")]
     serial: Vec<String>,
-    /// A port of the virtio console: chardev=ID[,name=NAME][,x-full=wait|drop]. With a name it is a
-    /// channel, without one a terminal (hvc0) [default x-full: wait for channels, drop for terminals]
+    /// A port of the virtio console: chardev=ID[,name=NAME][,id=ID][,x-full=wait|drop]. With a name it
+    /// is a channel, without one a terminal (hvc0); with an id monitors are told when the guest opens
+    /// and closes it [default x-full: wait for channels, drop for terminals]
     #[arg(long, value_name = "LINE")]
     virtio: Vec<String>,
     #[command(flatten)]
@@ -108,6 +109,9 @@ fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), 
         let stop = stop.clone();
         move || stop.is_requested()
     })?;
+    if let Some(watch) = machine.port_watch() {
+        daemon.watch_ports(watch);
+    }
     std::thread::Builder::new()
         .name("vcpu0".to_owned())
         .spawn(move || {
@@ -125,7 +129,7 @@ fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), 
 fn port(line: &str) -> Result<(String, PortConfig), String> {
     let opts = parse_opts(line, "chardev");
     for (key, _) in &opts.pairs {
-        if !["chardev", "name", "x-full"].contains(&key.as_str()) {
+        if !["chardev", "name", "id", "x-full"].contains(&key.as_str()) {
             return Err(format!("Invalid parameter '{key}'"));
         }
     }
@@ -136,6 +140,7 @@ fn port(line: &str) -> Result<(String, PortConfig), String> {
         Some(name) => PortConfig::generic(name),
         None => PortConfig::console(),
     };
+    config.id = opts.get("id").map(str::to_owned);
     match opts.get("x-full") {
         None => {}
         Some("wait") => config.when_full = WhenFull::Wait,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chardev::Chardevs;
 use chardev::front::uart16550::SharedUart;
-use chardev::front::virtio_console::PortConfig;
+use chardev::front::virtio_console::{PortConfig, PortWatch};
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, kvm_mp_state, kvm_pit_config,
 };
@@ -121,6 +121,11 @@ impl Machine {
             .map_err(failed("CPUID"))?;
         machine.load()?;
         Ok(machine)
+    }
+
+    /// Which of the virtio console's ports the guest opens and closes, if there are any.
+    pub fn port_watch(&self) -> Option<PortWatch> {
+        self.bus.port_watch()
     }
 
     /// Runs the guest to its end. A reset starts it again with its peers still connected.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use chardev::FrontEnd;
 use chardev::front::virtio_console::{
-    DEVICE_ID, FEATURES, PortConfig, PortError, Rings, VirtioConsole,
+    DEVICE_ID, FEATURES, PortConfig, PortError, PortWatch, Rings, VirtioConsole,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use virtio_queue::{Queue, QueueT};
@@ -125,6 +125,11 @@ impl VirtioMmio {
             shared,
             _alive: Arc::new(alive),
         })
+    }
+
+    /// Which ports the guest opens and closes.
+    pub fn watch(&self) -> PortWatch {
+        self.lock().device.watch()
     }
 
     /// The guest reads the registers at `offset`.

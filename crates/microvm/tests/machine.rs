@@ -3,130 +3,12 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::Read;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use chardev_qapi::{Json, Object};
-use chardevd::ctl::connect::{Address, Monitor, connect};
-
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A machine whose COM1 listens on a socket, and its monitor.
-struct Vm {
-    child: Child,
-    monitor: Monitor,
-    dir: tempfile::TempDir,
-}
-
-impl Drop for Vm {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Vm {
-    /// Starts it, and connects to its console before the guest prints.
-    fn start() -> (Self, Console) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        let child = Command::new(env!("CARGO_BIN_EXE_microvm"))
-            .arg("-kernel")
-            .arg(common::guest())
-            .args(["-m", "16", "-chardev"])
-            .arg(format!(
-                "socket,id=con0,path={},server=on,wait=off,x-closed=hold",
-                path("con").display()
-            ))
-            .args(["-serial", "chardev:con0", "-qmp"])
-            .arg(format!("unix:{},server=on,wait=off", path("qmp").display()))
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let monitor = retry(|| connect(&Address::Unix(path("qmp"))).ok());
-        let console = Console::connect(&path("con"));
-        let vm = Vm {
-            child,
-            monitor,
-            dir,
-        };
-        (vm, console)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn execute(&mut self, command: &str, arguments: &str) -> Json {
-        let arguments = Json::parse(arguments).unwrap();
-        let object = arguments.as_object().cloned().unwrap_or_else(Object::new);
-        self.monitor.execute(command, object).unwrap()
-    }
-
-    fn change(&mut self, data: &str) {
-        let arguments = format!("{{'id':'con0','backend':{data}}}");
-        self.execute("chardev-change", &arguments);
-    }
-
-    fn ended(&mut self) -> ExitStatus {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < end, "the machine does not end");
-            std::thread::yield_now();
-        }
-    }
-}
-
-/// The peer of a console.
-struct Console(UnixStream);
-
-impl Console {
-    fn connect(path: &Path) -> Self {
-        let stream = retry(|| UnixStream::connect(path).ok());
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        Console(stream)
-    }
-
-    fn send(&mut self, text: &str) {
-        self.0.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Reads up to and including `end`.
-    fn read_to(&mut self, end: &str) -> String {
-        let mut all = Vec::new();
-        let mut byte = [0];
-        while !all.ends_with(end.as_bytes()) {
-            let text = || String::from_utf8_lossy(&all).into_owned();
-            match self.0.read(&mut byte) {
-                Ok(1) => all.push(byte[0]),
-                other => panic!("{other:?} instead of {end:?} after {:?}", text()),
-            }
-        }
-        String::from_utf8(all).unwrap()
-    }
-
-    fn ask(&mut self, command: &str, answer: &str) {
-        self.send(&format!("{command}\n"));
-        assert_eq!(self.read_to("\n"), format!("{answer}\n"), "{command}");
-    }
-}
-
-fn retry<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(value) = attempt() {
-            return value;
-        }
-        assert!(Instant::now() < end, "the machine does not come up");
-        std::thread::yield_now();
-    }
-}
+use chardev_qapi::Json;
+use common::vm::{DEADLINE, Vm, retry};
 
 #[test]
 fn a_guest_does_as_it_is_told_and_ends_with_its_own_status() {
@@ -168,18 +50,35 @@ fn a_guest_does_as_it_is_told_and_ends_with_its_own_status() {
     assert_eq!(vm.ended().code(), Some(0));
 }
 
+/// Events of one port are told once a second at most, so the guest does nothing else with it in between.
 #[test]
-fn a_reset_keeps_the_peer_connected() {
+fn a_monitor_is_told_when_the_guest_opens_a_port_and_when_a_reset_closes_it() {
     if !common::kvm() {
         return;
     }
-    let (_vm, mut console) = Vm::start();
-    for _ in 0..5 {
+    let port = "chardev=chan,name=org.test.0,id=port1";
+    let more = ["-chardev", "null,id=first", "-chardev", "null,id=chan"];
+    let more = [&more[..], &["-virtio", "first", "-virtio", port]].concat();
+    let (mut vm, mut console) = Vm::start_with(&more);
+    for _ in 0..2 {
         assert_eq!(console.read_to("\n"), "guest ready\n");
-        console.ask("nonsense", "what?");
+        console.ask("open port 1", "port open");
+        assert_eq!(port_event(&mut vm), r#"{"id": "port1", "open": true}"#);
         console.send("reset\n");
+        assert_eq!(port_event(&mut vm), r#"{"id": "port1", "open": false}"#);
     }
-    assert_eq!(console.read_to("\n"), "guest ready\n");
+}
+
+/// The next event about a port of the guest.
+fn port_event(vm: &mut Vm) -> String {
+    let stream = vm.monitor.stream().unix().unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    loop {
+        let event = vm.monitor.next_event().unwrap();
+        if event.name == "VSERPORT_CHANGE" {
+            return event.data.to_string();
+        }
+    }
 }
 
 /// A peer that takes nothing makes the guest wait, and nobody else; a change frees the guest at once,

@@ -5,7 +5,8 @@
 //! the record that ends it; `lines=TICKS` on the kernel's command line does so at once, and says what
 //! is a long wait for the transmitter, in ticks of the time stamp counter. With `port=N` beside it the
 //! lines go over port N of the virtio console instead; with `all=1` lines of their own go over COM1 and
-//! ports 0 and 1 at the same time, and the report's lines begin with the channel's number.
+//! ports 0 and 1 at the same time, and the report's lines begin with the channel's number; there the last
+//! record on COM1 can also ask for a reset, before which all channels end their lines.
 #![no_std]
 #![no_main]
 
@@ -16,7 +17,7 @@ mod uart;
 mod virtio;
 
 use machine::{halt, power_off, reset, tsc};
-use records::{Line, Records};
+use records::{End, Line, Records};
 use report::Report;
 use uart::{COM1, COM2, Uart};
 
@@ -110,6 +111,14 @@ fn command(console: &Uart, report: &Uart, line: &[u8]) {
                 b"interrupts FAIL\n"
             });
         }
+        b"open port 1" => {
+            let port = virtio::start([1]);
+            console.print(if port.is_some() {
+                b"port open\n"
+            } else {
+                b"no virtio console\n"
+            });
+        }
         b"reset" => reset(),
         b"off" => power_off(0),
         _ => console.print(b"what?\n"),
@@ -146,7 +155,17 @@ fn print_and_check_all(report: &Uart, long: u64) {
     // A whole buffer of the virtio ports takes so long to fill that the serial port would rest.
     second.most = SHARE;
     third.most = SHARE;
-    while first.step() | second.step() | third.step() {}
+    while first.step() | second.step() | third.step() {
+        let wanted = first.records.end().filter(|end| *end != End::Stop);
+        if let Some(end) = wanted {
+            second.end();
+            third.end();
+            match end {
+                End::Fault => machine::fault(),
+                _ => reset(),
+            }
+        }
+    }
 }
 
 /// Lines and records on one channel.
@@ -207,13 +226,16 @@ impl<'a, C: Channel> Session<'a, C> {
             });
             self.waits_since = tsc();
         }
-        if self.records.is_stopped() {
+        if self.records.end().is_some() {
             self.end();
         }
         true
     }
 
     fn end(&mut self) {
+        if self.ended {
+            return;
+        }
         if self.sent > 0 {
             self.channel.print(&self.line.text()[self.sent..]);
             self.line.increment();

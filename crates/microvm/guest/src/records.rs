@@ -5,10 +5,26 @@
 use crate::report::Report;
 
 const OPENERS: [u8; 4] = *b"<[{(";
-const STOP: &[u8] = b"!stop";
+/// The records that end it, and what is to be done then.
+const ENDS: [(&[u8], End); 3] = [
+    (b"!stop", End::Stop),
+    (b"!reset", End::Reset),
+    (b"!fault", End::Fault),
+];
 const LONGEST: usize = 48;
 /// How many peers in a row may have sent nothing.
 const LOOK_AHEAD: u64 = 64;
+
+/// What is to be done when the last record has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nothing more.
+    Stop,
+    /// To reset the machine.
+    Reset,
+    /// The same by faults that nobody handles.
+    Fault,
+}
 
 /// A number as decimal text.
 #[derive(Clone, Copy)]
@@ -140,7 +156,7 @@ pub struct Records {
     doubled: u64,
     reordered: u64,
     damaged: u64,
-    stopped: bool,
+    end: Option<End>,
 }
 
 impl Records {
@@ -156,13 +172,13 @@ impl Records {
             doubled: 0,
             reordered: 0,
             damaged: 0,
-            stopped: false,
+            end: None,
         }
     }
 
-    /// Whether the record that ends it has come.
-    pub fn is_stopped(&self) -> bool {
-        self.stopped
+    /// What the record that ends it asked for, once it has come.
+    pub fn end(&self) -> Option<End> {
+        self.end
     }
 
     /// Takes in what was read next; `done` gets a sender when the next one's first record comes.
@@ -200,7 +216,7 @@ impl Records {
     }
 
     fn push_byte(&mut self, byte: u8, done: &mut dyn FnMut(&Sender)) {
-        let opens = OPENERS.contains(&byte) || byte == STOP[0];
+        let opens = OPENERS.contains(&byte) || byte == b'!';
         if opens && self.length > 0 {
             self.cut_off(done);
         }
@@ -231,8 +247,8 @@ impl Records {
 
     fn take_record(&mut self, done: &mut dyn FnMut(&Sender)) {
         let record = &self.partial[..self.length];
-        if record == STOP {
-            self.stopped = true;
+        if let Some((_, end)) = ENDS.iter().find(|(text, _)| record == *text) {
+            self.end = Some(*end);
             return;
         }
         let Some((peer, number)) = parse(record) else {

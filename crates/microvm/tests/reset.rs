@@ -1,0 +1,91 @@
+//! A reset of the machine: every port keeps its peer, and nothing that was printed before it is lost.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use common::vm::{DEADLINE, Vm, listening, retry};
+
+/// The ways in which the guest can reset the machine: through the keyboard controller, and by three
+/// faults in a row.
+const RESETS: [&str; 4] = ["!reset\n", "!fault\n", "!fault\n", "!reset\n"];
+/// How many lines every port prints at least before a reset.
+const LINES: u64 = 100;
+
+/// The peer of a port, connected once and for all.
+struct Peer {
+    stream: BufReader<UnixStream>,
+    /// Lines that the guest has printed since it began.
+    count: u64,
+}
+
+impl Peer {
+    fn connect(path: &Path) -> Self {
+        let stream = retry(|| UnixStream::connect(path).ok());
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Peer {
+            stream: BufReader::new(stream),
+            count: 0,
+        }
+    }
+
+    fn send(&mut self, text: &str) {
+        self.stream.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Reads a line, which must be the next one; `false` if the guest has ended its lines, whose number
+    /// must be right.
+    fn read(&mut self) -> bool {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        let line = line.strip_suffix('\n').expect("the connection stays");
+        let goes_on = !line.starts_with("end ");
+        let number = line.strip_prefix("end ").unwrap_or(line);
+        assert_eq!(number, self.count.to_string());
+        self.count = if goes_on { self.count + 1 } else { 0 };
+        goes_on
+    }
+
+    fn read_to_end(&mut self) {
+        while self.read() {}
+    }
+}
+
+#[test]
+fn every_port_keeps_its_peer_and_its_lines() {
+    if !common::kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let paths = ["con0", "con1", "con2"].map(|id| dir.path().join(id));
+    let chardevs: Vec<String> = (0..)
+        .zip(&paths)
+        .map(|(n, path)| listening(&format!("con{n}"), path))
+        .collect();
+    let mut arguments = vec!["-append", "lines=0 all=1"];
+    arguments.extend(chardevs.iter().flat_map(|chardev| ["-chardev", chardev]));
+    arguments.extend(["-serial", "chardev:con0", "-serial", "null"]);
+    arguments.extend(["-virtio", "con1,x-full=wait"]);
+    arguments.extend(["-virtio", "con2,name=org.test.0"]);
+    let mut vm = Vm::spawn(dir, &arguments);
+    let mut peers = paths.map(|path| Peer::connect(&path));
+    for reset in RESETS {
+        for peer in &mut peers {
+            while peer.count < LINES {
+                assert!(peer.read());
+            }
+        }
+        peers[0].send(reset);
+        peers.iter_mut().for_each(Peer::read_to_end);
+    }
+    // The input of every port finds its way as well, once the guest has set its devices up.
+    for peer in &mut peers {
+        assert!(peer.read());
+        peer.send("!stop\n");
+        peer.read_to_end();
+    }
+    vm.execute("quit", "{}");
+    assert!(vm.ended().success());
+}
