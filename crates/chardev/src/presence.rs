@@ -18,9 +18,11 @@ use tokio::io::unix::AsyncFd;
 use crate::port::{OwnedTask, Port};
 use crate::sys::async_fd;
 
-/// Where a set of chardevs keeps its instance; it lives as long as somebody watches.
+/// Where a set of chardevs keeps its instance, from the first watch on. It is not closed with the last
+/// watch, which ends under a chardev's lock: closing it waits for the kernel to clear up after all
+/// watches, and on a busy machine that was seen to take seconds.
 #[derive(Debug, Default)]
-pub(crate) struct Presences(Mutex<Weak<Shared>>);
+pub(crate) struct Presences(Mutex<Option<Arc<Shared>>>);
 
 /// One file under watch; dropping it ends the watch.
 #[derive(Debug)]
@@ -78,8 +80,8 @@ impl Drop for PresenceWatch {
 impl Presences {
     fn shared(&self, port: &Port) -> Result<Arc<Shared>, Errno> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = known.upgrade() {
-            return Ok(shared);
+        if let Some(shared) = &*known {
+            return Ok(Arc::clone(shared));
         }
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let inotify = inotify::init(flags)?;
@@ -89,7 +91,7 @@ impl Presences {
             watchers: Mutex::default(),
             _task: OwnedTask::spawn(port, report(copy, shared.clone())),
         });
-        *known = Arc::downgrade(&shared);
+        *known = Some(Arc::clone(&shared));
         Ok(shared)
     }
 }

@@ -180,3 +180,27 @@ fn a_lab_of_ptys_takes_one_inotify_instance() {
             .all(|(front, _)| front.next_event().is_none())
     );
 }
+
+/// How many inotify instances the process has.
+fn instances() -> usize {
+    let fds = std::fs::read_dir("/proc/self/fd").unwrap();
+    let targets = fds.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+    targets
+        .filter(|target| target.as_os_str() == "anon_inode:inotify")
+        .count()
+}
+
+/// Closing the instance can take the kernel seconds, with the chardev's lock held.
+#[test]
+fn what_watches_for_readers_is_kept_when_the_last_pty_is_replaced() {
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &Options::new("pty"));
+    let before = instances();
+    assert!(before > 0);
+    for _ in 0..3 {
+        change(&chardevs, "con0", &ring(64)).unwrap();
+        assert_eq!(instances(), before);
+        change(&chardevs, "con0", &Options::new("pty")).unwrap();
+        assert_eq!(instances(), before);
+    }
+}

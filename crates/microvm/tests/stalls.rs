@@ -3,7 +3,8 @@
 //! long a loaded machine runs somebody else instead is taken off, so the limit has no exceptions.
 //!
 //! What a pty has buffered is moved by a worker of the kernel, for which whoever reads it waits. How long
-//! that worker waits for a processor cannot be known, so of a change from a pty only what we do is counted.
+//! that worker waits for a processor cannot be known, so of a change from a pty only what we do is counted,
+//! and the vCPU's thread, which reads ptys as well, is watched while there is none.
 
 mod common;
 
@@ -76,7 +77,7 @@ impl HoldWatch for Stopwatch {
 struct VcpuWatch {
     scheduler: Mutex<Option<Arc<Scheduler>>>,
     stopped: AtomicBool,
-    /// Odd while there is a change, if not from a pty.
+    /// Odd while there is a change, and no pty.
     changes: AtomicU64,
     longest: Mutex<Duration>,
 }
@@ -160,6 +161,8 @@ impl Port {
 
     /// Replaces the back end, and lets the new one's peer come.
     fn change(&mut self, chardevs: &Chardevs, watch: &VcpuWatch, kind: Kind, dir: &Path) {
+        let list = chardevs.list();
+        let has_pty = kind == Kind::Pty || list.iter().any(|info| info.kind == "pty");
         let dir = dir.join(self.id);
         std::fs::create_dir_all(&dir).unwrap();
         let load = Load { kind, slow: false };
@@ -169,7 +172,7 @@ impl Port {
         let former = self.peer.as_ref().map(|peer| peer.load.kind);
         let from_pty = former == Some(Kind::Pty);
         self.from_pty.store(from_pty, Ordering::Release);
-        let step = u64::from(!from_pty);
+        let step = u64::from(!has_pty);
         watch.changes.fetch_add(step, Ordering::AcqRel);
         let info = change(chardevs, self.id, options);
         watch.changes.fetch_add(step, Ordering::AcqRel);
