@@ -26,7 +26,9 @@ use process::Daemon;
 pub use process::{Programs, Setup};
 
 /// How long anything may take before it counts as stuck.
-const STUCK: Duration = Duration::from_secs(30);
+const STUCK: Duration = Duration::from_secs(60);
+/// After so long without a byte of input nothing is under way any more.
+const UNREAD: Duration = Duration::from_secs(1);
 /// How long it may take until what came too late is counted.
 const PARTED: Duration = Duration::from_secs(5);
 /// Part of the error when the front end lags too far behind with its input.
@@ -108,7 +110,35 @@ pub struct Rig {
     began: Instant,
     enough: u64,
     flow: Arc<Flow>,
+    read: InputRead,
     result: Report,
+}
+
+/// What was read of the console's input.
+struct InputRead {
+    count: u64,
+    /// When it was last found to have grown.
+    since: Instant,
+    /// Bytes that were sent and are never read.
+    never: u64,
+}
+
+impl InputRead {
+    /// Tells the peers how much of what they sent was read. Nobody ever reads what a peer wrote into a
+    /// pipe or terminal that had just been replaced; nothing says how much that is, but when nothing
+    /// is read any more nothing else can be under way.
+    fn make_room(&mut self, monitor: &mut Monitor, id: &str, flow: &Flow) {
+        let Some(count) = input_taken(monitor, id) else {
+            return;
+        };
+        if count != self.count {
+            (self.count, self.since) = (count, Instant::now());
+        } else if self.since.elapsed() > UNREAD {
+            let sent = flow.sent.load(Ordering::Acquire);
+            (self.never, self.since) = (sent.saturating_sub(count), Instant::now());
+        }
+        flow.taken.store(count + self.never, Ordering::Release);
+    }
 }
 
 /// What a console needs before its program is there.
@@ -181,6 +211,11 @@ impl Bed {
             began,
             enough: ENOUGH,
             flow: self.flow,
+            read: InputRead {
+                count: 0,
+                since: Instant::now(),
+                never: 0,
+            },
             result: Report::default(),
         })
     }
@@ -291,8 +326,7 @@ impl Rig {
         let began = Instant::now();
         loop {
             if self.flow.ahead.is_some() {
-                let taken = input_taken(&mut self.monitor, &self.id).unwrap_or(0);
-                self.flow.taken.store(taken, Ordering::Release);
+                self.read.make_room(&mut self.monitor, &self.id, &self.flow);
             }
             let input = peer.shared.accepted.load(Ordering::Acquire);
             let output = peer.received();
