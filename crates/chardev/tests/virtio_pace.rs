@@ -120,7 +120,8 @@ impl Guest {
         let (mut peer, mut got) = (self.peer.try_clone().unwrap(), Vec::new());
         self.rig.until("an interrupt", |rig| {
             let mut buffer = vec![0; 1 << 16];
-            if let Ok(count) = peer.read(&mut buffer) {
+            // A socket takes no more before it is nearly empty.
+            while let Ok(count) = peer.read(&mut buffer) {
                 got.extend_from_slice(&buffer[..count]);
             }
             rig.rings
@@ -149,7 +150,7 @@ impl Guest {
         let event_idx = self.event_idx;
         self.rig.until("rest", |rig| {
             let mut buffer = vec![0; 1 << 16];
-            if let Ok(count) = peer.read(&mut buffer) {
+            while let Ok(count) = peer.read(&mut buffer) {
                 got.extend_from_slice(&buffer[..count]);
             }
             let ring = &rig.driver[queue];
@@ -263,7 +264,7 @@ fn a_flow_that_is_stopped_owes_nothing() {
 /// Whatever the sizes, the peer's pace and the guest's: nobody sleeps for ever, no byte is lost.
 #[test]
 fn no_wake_up_is_lost() {
-    for seed in 1..=12_u64 {
+    for seed in 1..=40_u64 {
         println!("seed {seed}");
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut random = move |below: u64| {

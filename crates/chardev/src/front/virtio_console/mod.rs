@@ -6,7 +6,7 @@
 //! buffers, with no copy in between.
 //!
 //! A guest that pours output into a [`Role::Generic`] port is not asked to kick: its ring is looked at
-//! every 75 µs until it falls silent. Kicks and interrupts cost it more than its bytes do.
+//! every 40 to 320 µs until it falls silent. Kicks and interrupts cost it more than its bytes do.
 //!
 //! # What a full back end means
 //! A [`Role::Generic`] port waits: its buffers stay in the ring, the guest's writers sleep, nothing

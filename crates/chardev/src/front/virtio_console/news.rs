@@ -14,8 +14,6 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use super::pace::PACE;
-
 /// What became possible since the last look, one bit a port. The descriptor is readable while
 /// there is something.
 #[derive(Debug)]
@@ -92,11 +90,13 @@ impl AsFd for News {
     }
 }
 
-/// Which ports' output is to be looked at when one [`PACE`] has passed. An idle device has no timer.
+/// Which ports' output is to be looked at soon. An idle device's timer does not run.
 #[derive(Debug)]
 pub(super) struct Clock {
     timer: OwnedFd,
     later: u64,
+    /// What the timer was set to.
+    wait: Duration,
 }
 
 impl Clock {
@@ -106,13 +106,18 @@ impl Clock {
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         let data = epoll::EventData::new_u64(1);
         epoll::add(&news.all, &timer, data, epoll::EventFlags::IN)?;
-        Ok(Clock { timer, later: 0 })
+        Ok(Clock {
+            timer,
+            later: 0,
+            wait: Duration::ZERO,
+        })
     }
 
-    /// Asks for a look at a port's output.
-    pub(super) fn look_later(&mut self, port: usize) {
-        if self.later == 0 {
-            self.set(PACE);
+    /// Asks for a look at a port's output after `wait`, or earlier if another port's is then.
+    pub(super) fn look_later(&mut self, port: usize, wait: Duration) {
+        if self.later == 0 || wait < self.wait {
+            self.wait = wait;
+            self.set(wait);
         }
         self.later |= 1 << port;
     }
@@ -120,7 +125,7 @@ impl Clock {
     /// Takes the ports whose time has come, or soon will.
     pub(super) fn take(&mut self) -> u64 {
         if self.later != 0 {
-            // Also what has run out already no longer makes the descriptor readable.
+            // Also a time that has passed makes the descriptor readable no longer.
             self.set(Duration::ZERO);
         }
         std::mem::take(&mut self.later)

@@ -26,10 +26,10 @@ impl Port {
         let mut output = Output::gather(queue, mem, self.offset);
         let mut ask = false;
         if output.is_empty() {
-            let verdict = self.pace.empty();
+            let verdict = self.pace.empty(queue.size());
             ask = verdict.ask;
-            if verdict.again {
-                return Step::after(queue, mem, ask, Next::Later);
+            if let Some(pace) = verdict.again {
+                return Step::after(queue, mem, ask, Next::Later(pace));
             }
             if queue.enable_notification(mem).unwrap_or(false) {
                 output = Output::gather(queue, mem, self.offset);
@@ -52,11 +52,7 @@ impl Port {
         }
         // The back end reports when it takes more, and only that makes another try worth while.
         let verdict = self.pace.full(taken);
-        let next = if verdict.again {
-            Next::Later
-        } else {
-            Next::Rest
-        };
+        let next = verdict.again.map_or(Next::Rest, Next::Later);
         Step::after(queue, mem, ask | verdict.ask, next)
     }
 

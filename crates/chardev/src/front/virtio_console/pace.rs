@@ -11,8 +11,14 @@
 
 use std::time::Duration;
 
-/// From one look at a ring to the next, and so the longest that output waits in a flow.
-pub(super) const PACE: Duration = Duration::from_micros(75);
+/// From one look at a ring to the next, and so how long output waits in a flow: at least, at first and at
+/// most. Each look costs us and the peer a wake-up, so the faster the guest the shorter: a look finds an
+/// eighth to a quarter of what the ring can hold.
+const PACES: [Duration; 3] = [
+    Duration::from_micros(40),
+    Duration::from_micros(80),
+    Duration::from_micros(320),
+];
 /// A flow begins with as many bytes in one look.
 const MIN_BYTES: usize = 4096;
 /// Looks in a row that find nothing, until a flow has ended.
@@ -20,7 +26,7 @@ const MAX_EMPTY: u8 = 2;
 /// Looks that find a lone chain, until the driver is taken to wait for each.
 const MAX_LONE: u8 = 4;
 /// The most looks for which an interrupt is held back.
-const MAX_HELD: u8 = 16;
+const MAX_HELD: u8 = 8;
 /// Kicks until a driver that waited for each chain is tried again: at first, and at most.
 const REST: (u16, u16) = (16, 4096);
 
@@ -30,6 +36,7 @@ pub(super) struct Pace {
     /// There can be a flow at all.
     able: bool,
     flowing: bool,
+    pace: Duration,
     /// What this look has found so far.
     chains: usize,
     bytes: usize,
@@ -54,8 +61,8 @@ struct Held {
 /// What follows a look at a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// There is to be another look after [`PACE`]; otherwise the guest is to kick.
-    pub(super) again: bool,
+    /// When there is to be another one; otherwise the guest is to kick.
+    pub(super) again: Option<Duration>,
     /// The guest is to be asked whether it wants an interrupt.
     pub(super) ask: bool,
 }
@@ -66,6 +73,7 @@ impl Pace {
         Pace {
             able,
             flowing: false,
+            pace: PACES[1],
             chains: 0,
             bytes: 0,
             empty: 0,
@@ -99,20 +107,20 @@ impl Pace {
         ask
     }
 
-    /// The ring is empty.
-    pub(super) fn empty(&mut self) -> Verdict {
+    /// The ring of `size` is empty.
+    pub(super) fn empty(&mut self, size: u16) -> Verdict {
         let (chains, bytes) = (self.chains, self.bytes);
         (self.chains, self.bytes) = (0, 0);
         if self.flowing {
-            self.go_on(chains);
+            self.go_on(chains, size.into());
         } else if self.rest > 0 {
             self.rest -= u16::from(chains > 0);
         } else {
             self.flowing = self.able && bytes >= MIN_BYTES;
-            (self.empty, self.lone) = (0, 0);
+            (self.pace, self.empty, self.lone) = (PACES[1], 0, 0);
         }
         Verdict {
-            again: self.flowing,
+            again: self.flowing.then_some(self.pace),
             ask: self.release(self.flowing && chains > 1),
         }
     }
@@ -122,7 +130,7 @@ impl Pace {
     pub(super) fn full(&mut self, taken: usize) -> Verdict {
         let ask = self.release(self.flowing && taken > 0);
         Verdict {
-            again: self.held.is_some(),
+            again: self.held.is_some().then_some(self.pace),
             ask,
         }
     }
@@ -144,7 +152,12 @@ impl Pace {
         true
     }
 
-    fn go_on(&mut self, chains: usize) {
+    fn go_on(&mut self, chains: usize, size: usize) {
+        if 4 * chains > size {
+            self.pace = (self.pace / 2).max(PACES[0]);
+        } else if chains > 0 && 8 * chains < size {
+            self.pace = (2 * self.pace).min(PACES[2]);
+        }
         match chains {
             0 => self.empty += 1,
             1 => (self.empty, self.lone) = (0, self.lone + 1),

@@ -1,6 +1,7 @@
 //! guest → [front: virtio-console] → chardev → back → host: one port, and its input.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use chardev_core::{Event, FrontEnd};
 use virtio_queue::{Queue, QueueT};
@@ -17,8 +18,8 @@ pub(super) enum Next {
     Again,
     /// Nothing more before somebody says so.
     Rest,
-    /// Nothing more for one [`PACE`](super::pace::PACE).
-    Later,
+    /// Nothing more for so long.
+    Later(Duration),
     /// The guest is to be told of an event, then the next batch.
     Tell(Event),
 }

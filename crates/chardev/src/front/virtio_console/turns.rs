@@ -21,7 +21,7 @@ impl VirtioConsole {
             let step = rings.with(queue, |queue, mem| port.transmit(queue, mem));
             match notify(rings, queue, step) {
                 Some(Next::Again) => {}
-                Some(Next::Later) => return self.clock.look_later(index),
+                Some(Next::Later(pace)) => return self.clock.look_later(index, pace),
                 _ => return,
             }
         }
@@ -43,7 +43,7 @@ impl VirtioConsole {
             match notify(rings, queue, step) {
                 Some(Next::Again) => {}
                 Some(Next::Tell(event)) => self.handle_event(index, event, rings),
-                Some(Next::Rest | Next::Later) | None => return,
+                Some(Next::Rest | Next::Later(_)) | None => return,
             }
         }
         self.news.input_again(index);
