@@ -201,10 +201,15 @@ impl VhostUserBackend for Connection {
         if self.finished.load(Ordering::SeqCst) {
             return Ok(());
         }
+        let news = u64::from(event) == self.news();
         if self.fresh.load(Ordering::Relaxed) && !self.meet_driver(&mut console, &mut rings) {
+            if news {
+                // They would come again and again; meeting the driver is a look at everything.
+                console.handle_news(&mut NoRings);
+            }
             return Ok(());
         }
-        if u64::from(event) == self.news() {
+        if news {
             console.handle_news(&mut rings);
         } else {
             console.queue_kicked(event.into(), &mut rings);
@@ -280,6 +285,23 @@ impl Rings for Stopped<'_> {
     fn notify(&mut self, index: usize) {
         self.0.notify(index);
     }
+}
+
+/// No driver.
+pub(crate) struct NoRings;
+
+impl Rings for NoRings {
+    type Memory = GuestMemoryMmap;
+
+    fn with<R>(
+        &mut self,
+        _index: usize,
+        _action: impl FnOnce(&mut Queue, &GuestMemoryMmap) -> R,
+    ) -> Option<R> {
+        None
+    }
+
+    fn notify(&mut self, _index: usize) {}
 }
 
 pub(crate) fn lock(console: &Mutex<VirtioConsole>) -> MutexGuard<'_, VirtioConsole> {

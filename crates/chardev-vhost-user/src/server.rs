@@ -8,15 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chardev::front::virtio_console::{Rings, VirtioConsole};
+use chardev::front::virtio_console::VirtioConsole;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use vhost::vhost_user::Listener;
 use vhost_user_backend::{ShutdownHandle, VhostUserDaemon};
-use virtio_queue::Queue;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
 
-use crate::backend::{Connection, lock};
+use crate::backend::{Connection, NoRings, lock};
 
 /// How long peers have to take what is in hand when the server stops.
 const LAST_OUTPUT_LIMIT: Duration = Duration::from_secs(1);
@@ -210,21 +209,4 @@ impl Server {
             tracing::warn!("vhost-user: {lost} bytes of output were taken by nobody");
         }
     }
-}
-
-/// No driver.
-struct NoRings;
-
-impl Rings for NoRings {
-    type Memory = GuestMemoryMmap;
-
-    fn with<R>(
-        &mut self,
-        _index: usize,
-        _action: impl FnOnce(&mut Queue, &GuestMemoryMmap) -> R,
-    ) -> Option<R> {
-        None
-    }
-
-    fn notify(&mut self, _index: usize) {}
 }

@@ -187,6 +187,34 @@ fn input_waits_for_the_driver_that_begins() {
     device.stop();
 }
 
+/// News of a peer's that come while no queue runs.
+#[test]
+fn a_guest_that_is_stopped_costs_nothing() {
+    let (device, mut peer) = Device::start();
+    let mut vmm = Vmm::connect(&device);
+    vmm.start_driver();
+    vmm.post(INPUT, DATA + 0x8000, 64);
+    // A flow, so that there is a clock to stop.
+    for _ in 0..4 {
+        vmm.write_block(OUTPUT, &[b'x'; 8192]);
+    }
+    vmm.stop_queues();
+    peer.write_all(b"early").unwrap();
+    // The news are on their way at first, so one look at a sleeping worker says nothing.
+    let mut asleep = 0;
+    until("the worker sleeps on", || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let mut stats =
+            tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        let running = stats.any(|stat| stat.contains("(vring_worker) R"));
+        asleep = if running { 0 } else { asleep + 1 };
+        asleep == 1000
+    });
+    vmm.start_queues(true);
+    assert_eq!(vmm.used(INPUT).1, 5);
+    device.stop();
+}
+
 #[test]
 fn a_vmm_that_breaks_the_rules_only_hurts_itself() {
     let (device, mut peer) = Device::start();

@@ -261,6 +261,24 @@ fn a_flow_that_is_stopped_owes_nothing() {
     assert!(ring.wants_kick(&guest.rig.rings.mem, ring.offered()));
 }
 
+#[test]
+fn a_port_in_the_place_of_one_in_a_flow_is_kicked_for() {
+    let mut guest = Guest::start(FEATURES);
+    guest.write(4, BLOCK);
+    guest.reclaim();
+    guest.rig.console.remove_port(1).unwrap();
+    assert!(guest.look(SOON));
+    let config = PortConfig::generic("q");
+    let port = guest.rig.port("h", &common::ring(1 << 16), config);
+    assert_eq!(output_queue(port), guest.queue);
+    guest.rest();
+    guest.rig.start(&[port]);
+    assert_eq!(guest.write(1, 80), 1);
+    assert_eq!(guest.kicks, 2);
+    let printed = guest.rig.chardevs.ring_read("h", 1 << 16).unwrap();
+    assert_eq!(printed.len(), 80);
+}
+
 /// Whatever the sizes, the peer's pace and the guest's: nobody sleeps for ever, no byte is lost.
 #[test]
 fn no_wake_up_is_lost() {

@@ -56,6 +56,8 @@ impl VirtioConsole {
         slot.port = Some(port);
         slot.tell |= Tell::ADD;
         self.news.input_again(number);
+        // A port that was here before may have left a ring that asks for no kicks.
+        self.news.output_again(number);
         Ok(number as u32)
     }
 
