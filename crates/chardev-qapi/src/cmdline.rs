@@ -176,7 +176,11 @@ fn read_option(
     let value = match option.ty {
         OptionType::Bool => OptionValue::Bool(parse_bool(key, text)?),
         OptionType::Int => OptionValue::Int(parse_number(key, text)?),
-        OptionType::Size => OptionValue::Int(parse_size(key, text)?),
+        // Here, other than over QMP, the size 0 stands for the default.
+        OptionType::Size => match parse_size(key, text)? {
+            0 => return Ok(None),
+            size => OptionValue::Int(size),
+        },
         OptionType::Enum(words) => OptionValue::Str(pick_word(key, text, words)?.to_owned()),
         _ => OptionValue::Str(text.to_owned()),
     };

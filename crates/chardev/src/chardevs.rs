@@ -156,12 +156,26 @@ impl Chardevs {
         let began = Instant::now();
         let leaving = self.registry.get(id).into_iter().collect();
         let scene = self.scene(leaving);
-        let steps = self
-            .prepare_change(id, options, fds, &scene, answer)
-            .await?;
-        let info = self.carry_out(id, steps)?;
+        let steps = self.prepare_change(id, options, fds, &scene, answer).await;
+        let changed = steps.and_then(|steps| self.carry_out(id, steps));
+        let info = changed.map_err(|error| self.in_words_of_qemu(id, error))?;
         self.note_change(id, began);
         Ok(info)
+    }
+
+    /// QEMU changes a chardev that has no front end by adding it anew, and says so.
+    fn in_words_of_qemu(&self, id: &str, error: ChangeError) -> ChangeError {
+        let unused = || {
+            let chardev = self.registry.get(id)?;
+            Some(chardev.with(|chardev| !chardev.has_front_end()))
+        };
+        match error {
+            ChangeError::Open(cause) if unused() == Some(true) => {
+                let id = id.to_owned();
+                ChangeError::Open(AddError::Open { id, cause }.to_string())
+            }
+            error => error,
+        }
     }
 
     /// Notes how long a change took that began at `began`.

@@ -135,7 +135,7 @@ fn the_link_is_made_and_removed_and_never_replaces_anything() {
     let error = change(&chardevs, "con0", &options.clone().with("path", path)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "Failed to create PTY symlink: File exists"
+        "Failed to add chardev 'con0': Failed to create PTY symlink: File exists"
     );
     // Its own link moves to the next pty, and there is no moment without one.
     let next = change(&chardevs, "con0", &options).unwrap();

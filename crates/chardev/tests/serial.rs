@@ -104,9 +104,15 @@ fn a_change_to_a_device_that_is_none_is_refused() {
         let error = change(&chardevs, "con0", &serial(&device)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("Could not open '{device}': {cause}")
+            format!("Failed to add chardev 'con0': Could not open '{device}': {cause}")
         );
     }
+    // With a front end nothing would be added, so the cause stands alone, as in QEMU.
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let error = change(&chardevs, "con0", &serial("/nonexistent")).unwrap_err();
+    let cause = "Could not open '/nonexistent': No such file or directory";
+    assert_eq!(error.to_string(), cause);
+    drop(front);
     // Anything that is one will do, as in QEMU.
     change(&chardevs, "con0", &serial("/dev/null")).unwrap();
 }
