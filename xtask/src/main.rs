@@ -11,6 +11,7 @@ mod qmp;
 mod server;
 mod sh;
 mod test;
+mod wait;
 
 use std::process::ExitCode;
 

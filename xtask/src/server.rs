@@ -3,13 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::sh::{self, Result};
+use crate::wait::within;
 
 /// How long a server may take until it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Server {
     child: Child,
@@ -27,26 +29,36 @@ impl Server {
             .map_err(|e| format!("cannot start {name}: {e}"))?;
         let mut server = Server { child, name };
         for socket in sockets {
-            server.wait_until("it listened", || listens(socket))?;
+            server.wait_for("it listened", || listens(socket).then_some(()))?;
         }
         Ok(server)
     }
 
-    /// Waits for a condition, but not longer than the server lives or the start limit.
-    pub(crate) fn wait_until(&mut self, what: &str, ready: impl Fn() -> bool) -> Result {
-        let deadline = Instant::now() + START_TIMEOUT;
-        while !ready() {
-            if let Some(status) = self.child.try_wait()? {
-                return Err(format!("{} ended before {what}: {status}", self.name).into());
+    /// Waits for what `look` finds, but not longer than the server lives or the start limit.
+    pub(crate) fn wait_for<T>(
+        &mut self,
+        what: &str,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Result<T> {
+        let found = within(START_TIMEOUT, || {
+            if let Some(found) = look() {
+                return Some(Ok(found));
             }
-            if Instant::now() > deadline {
-                return Err(
-                    format!("{}: {START_TIMEOUT:?} passed before {what}", self.name).into(),
-                );
-            }
-            thread::sleep(Duration::from_millis(2));
+            let status = self.child.try_wait().transpose()?;
+            Some(status.map_err(Into::into).and_then(|status| {
+                Err(format!("{} ended before {what}: {status}", self.name).into())
+            }))
+        });
+        let late = || format!("{}: {START_TIMEOUT:?} passed before {what}", self.name);
+        found.unwrap_or_else(|| Err(late().into()))
+    }
+
+    /// Waits for the end of a server that was told to end.
+    pub(crate) fn wait_end(&mut self) -> Result {
+        match within(END_TIMEOUT, || self.child.try_wait().transpose()) {
+            Some(status) => Ok(status.map(drop)?),
+            None => Err(format!("{}: {END_TIMEOUT:?} passed before it ended", self.name).into()),
         }
-        Ok(())
     }
 
     /// User and system time used so far, of all threads.

@@ -17,7 +17,6 @@ pub(crate) const GIB: u64 = 1 << 30;
 const BLOCK: usize = 256 << 10;
 /// A relay that moves nothing for this long has lost bytes or is stuck.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn table(programs: &Programs, gib: u64, rounds: usize) -> Result<String> {
     let mut rows = Vec::new();
@@ -115,17 +114,19 @@ fn measure(
         Family::Unix => Ports::Unix(["a", "b"].map(|name| dir.path().join(name))),
         Family::Tcp => Ports::Tcp(free_ports()?),
     };
-    let server = start(&ports)?;
+    let mut server = start(&ports)?;
+    let listening = "it took a connection";
     match ports {
         Ports::Unix([a, b]) => {
-            let input = retry(|| UnixStream::connect(&a))?;
-            let output = retry(|| UnixStream::connect(&b))?;
+            let input = server.wait_for(listening, || UnixStream::connect(&a).ok())?;
+            let output = server.wait_for(listening, || UnixStream::connect(&b).ok())?;
             output.set_read_timeout(Some(STALL_TIMEOUT))?;
             transfer(&server, input, output, gib)
         }
         Ports::Tcp([a, b]) => {
-            let input = retry(|| TcpStream::connect(("127.0.0.1", a)))?;
-            let output = retry(|| TcpStream::connect(("127.0.0.1", b)))?;
+            let input = server.wait_for(listening, || TcpStream::connect(("127.0.0.1", a)).ok())?;
+            let output =
+                server.wait_for(listening, || TcpStream::connect(("127.0.0.1", b)).ok())?;
             output.set_read_timeout(Some(STALL_TIMEOUT))?;
             transfer(&server, input, output, gib)
         }
@@ -193,19 +194,6 @@ fn free_ports() -> Result<[u16; 2]> {
     let a = TcpListener::bind("127.0.0.1:0")?;
     let b = TcpListener::bind("127.0.0.1:0")?;
     Ok([a.local_addr()?.port(), b.local_addr()?.port()])
-}
-
-fn retry<T>(connect: impl Fn() -> std::io::Result<T>) -> Result<T> {
-    let deadline = Instant::now() + CONNECT_TIMEOUT;
-    loop {
-        match connect() {
-            Ok(stream) => return Ok(stream),
-            Err(error) if Instant::now() > deadline => {
-                return Err(format!("cannot connect to the relay: {error}").into());
-            }
-            Err(_) => thread::sleep(Duration::from_millis(2)),
-        }
-    }
 }
 
 fn row(family: Family, name: &str, samples: &[Sample], reference: &[Sample]) -> Vec<String> {

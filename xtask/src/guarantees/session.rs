@@ -5,10 +5,10 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use crate::bench::guest;
 use crate::qmp::Client;
 use crate::server::Server;
 use crate::sh::Result;
+use crate::wait::within;
 
 /// Output a peer takes before its back end is replaced.
 const ENOUGH: usize = 2000;
@@ -24,6 +25,8 @@ const ENOUGH: usize = 2000;
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long a stalled peer is left alone, so that everything before it fills up.
 const STALL: Duration = Duration::from_millis(400);
+/// How long a replaced back end may take to let its peer go.
+const PARTING: Duration = Duration::from_secs(40);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -165,7 +168,7 @@ pub(crate) fn measure(
     let mut loss = Loss::default();
     for _ in 0..count {
         let dir = tempfile::tempdir()?;
-        let _server = Server::start(session.command(dir.path())?, &[&dir.path().join("qmp")])?;
+        let mut server = Server::start(session.command(dir.path())?, &[&dir.path().join("qmp")])?;
         let _machine = session.machine(dir.path())?;
         let mut bed = Bed {
             client: Client::connect(&dir.path().join("qmp"))?,
@@ -178,18 +181,18 @@ pub(crate) fn measure(
             return Err("nothing was printed at all".into());
         }
         if state == State::Stalled {
-            first.reads.store(false, Ordering::SeqCst);
+            first.reads.set(false);
             std::thread::sleep(STALL);
         }
         bed.read_ring(&mut first)?;
         let mut second = bed.change(new)?;
-        first.reads.store(true, Ordering::SeqCst);
+        first.reads.set(true);
         if !bed.goes_on(&mut second)? {
             loss.silences += 1;
             continue;
         }
         bed.read_ring(&mut second)?;
-        let first = bed.finish(first)?;
+        let first = bed.finish(first, &mut server)?;
         let second = second.got.lock().map(|got| got.clone()).unwrap_or_default();
         let missing = match (captured::range(&first), captured::range(&second)) {
             (Some((_, end)), Some((begin, _))) => begin.abs_diff(end),
@@ -214,8 +217,14 @@ struct Peer {
     path: PathBuf,
     got: Arc<Mutex<Vec<u8>>>,
     count: Arc<AtomicUsize>,
-    reads: Arc<AtomicBool>,
+    reads: Arc<Gate>,
     reader: Option<JoinHandle<()>>,
+}
+
+/// Lets a reader through, or holds it.
+struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
 }
 
 impl Bed<'_> {
@@ -243,7 +252,10 @@ impl Bed<'_> {
             path,
             got: Arc::default(),
             count: Arc::default(),
-            reads: Arc::new(AtomicBool::new(true)),
+            reads: Arc::new(Gate {
+                open: Mutex::new(true),
+                opened: Condvar::new(),
+            }),
             reader: None,
         };
         match kind {
@@ -259,22 +271,24 @@ impl Bed<'_> {
 
     /// Whether the peer gets something, and enough of it.
     fn goes_on(&mut self, peer: &mut Peer) -> Result<bool> {
-        let deadline = Instant::now() + SILENCE;
-        while Instant::now() < deadline {
-            self.read_ring(peer)?;
-            if peer.kind == Kind::File {
-                let file = fs::metadata(&peer.path)?;
-                peer.count.store(file.len() as usize, Ordering::SeqCst);
-            }
-            if peer.count.load(Ordering::SeqCst) >= ENOUGH {
-                if peer.kind == Kind::File {
-                    peer.keep(&fs::read(&peer.path)?);
-                }
-                return Ok(true);
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        let enough = within(SILENCE, || match self.has_enough(peer) {
+            Ok(false) => None,
+            other => Some(other),
+        });
+        enough.unwrap_or(Ok(false))
+    }
+
+    fn has_enough(&mut self, peer: &mut Peer) -> Result<bool> {
+        self.read_ring(peer)?;
+        if peer.kind == Kind::File {
+            let file = fs::metadata(&peer.path)?;
+            peer.count.store(file.len() as usize, Ordering::SeqCst);
         }
-        Ok(false)
+        let enough = peer.count.load(Ordering::SeqCst) >= ENOUGH;
+        if enough && peer.kind == Kind::File {
+            peer.keep(&fs::read(&peer.path)?);
+        }
+        Ok(enough)
     }
 
     /// Takes what is in the ring, as somebody would who changes it away.
@@ -291,22 +305,34 @@ impl Bed<'_> {
         Ok(())
     }
 
-    /// Everything a replaced back end's peer got.
-    fn finish(&self, mut peer: Peer) -> Result<Vec<u8>> {
-        if let Some(reader) = peer.reader.take() {
-            reader.join().map_err(|_| "a reader panicked")?;
-        }
+    /// Everything a replaced back end's peer got. A file is complete only when the server has ended, so
+    /// for a file that is what it is told.
+    fn finish(&mut self, mut peer: Peer, server: &mut Server) -> Result<Vec<u8>> {
         if peer.kind == Kind::File {
-            // The last bytes of a replaced file may still be on their way to it.
-            let mut size = 0;
-            while fs::metadata(&peer.path)?.len() != size {
-                size = fs::metadata(&peer.path)?.len();
-                std::thread::sleep(Duration::from_millis(100));
-            }
+            self.client.execute("quit", json!({}))?;
+            server.wait_end()?;
             return Ok(fs::read(&peer.path)?);
+        }
+        if let Some(reader) = peer.reader.take() {
+            let ended = within(PARTING, || reader.is_finished().then_some(()));
+            ended.ok_or_else(|| format!("{}: its peer is not let go", peer.path.display()))?;
+            reader.join().map_err(|_| "a reader panicked")?;
         }
         let got = peer.got.lock().map_err(|_| "a reader panicked")?;
         Ok(got.clone())
+    }
+}
+
+impl Gate {
+    fn set(&self, open: bool) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = self.opened.wait_while(open, |open| !*open);
+        drop(passed.unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -317,9 +343,7 @@ impl Peer {
         self.reader = Some(std::thread::spawn(move || {
             let mut buf = [0; 4096];
             loop {
-                while !reads.load(Ordering::SeqCst) {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
+                reads.pass();
                 // A terminal that is hung up ends with an error, a socket may too.
                 let Ok(size @ 1..) = source.read(&mut buf) else {
                     return;
