@@ -12,10 +12,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The length of a line: ten digits and the line feed.
 const LINE: usize = 11;
+/// How long the reader waits for somebody on the host's side, and how soon it looks again: no call of
+/// the driver waits for that. A read finds the end of the file, and polling reports a hang-up, at once.
+const NOBODY: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -97,12 +101,7 @@ fn read(mut file: File) -> Result<String, String> {
     let mut rest = Vec::new();
     let mut buffer = [0; 65536];
     loop {
-        let count = file.read(&mut buffer).map_err(|error| error.to_string())?;
-        if count == 0 {
-            // Nobody on the host's side just now. Polling would not wait either: it reports a hang-up.
-            std::thread::sleep(Duration::from_millis(1));
-            continue;
-        }
+        let count = read_some(&mut file, &mut buffer)?;
         rest.extend_from_slice(&buffer[..count]);
         let mut start = 0;
         while let Some(length) = rest[start..].iter().position(|byte| *byte == b'\n') {
@@ -119,6 +118,20 @@ fn read(mut file: File) -> Result<String, String> {
             expected += 1;
         }
         rest.drain(..start);
+    }
+}
+
+/// What is there, as soon as there is something.
+fn read_some(file: &mut File, buffer: &mut [u8]) -> Result<usize, String> {
+    let deadline = Instant::now() + NOBODY;
+    loop {
+        match file.read(buffer).map_err(|error| error.to_string())? {
+            0 if Instant::now() > deadline => {
+                return Err(format!("nobody was on the host's side for {NOBODY:?}"));
+            }
+            0 => std::thread::park_timeout(LOOK_AGAIN),
+            count => return Ok(count),
+        }
     }
 }
 
