@@ -219,7 +219,7 @@ impl VirtioConsole {
             5.. if index % 2 == 1 => index / 2 - 1,
             _ => return,
         };
-        let Some(port) = self.slots.get_mut(port).and_then(|slot| slot.port.as_mut()) else {
+        let Some(port) = self.port(port) else {
             return;
         };
         if rings.with(index, |queue, mem| port.stop(queue, mem)) == Some(true) {

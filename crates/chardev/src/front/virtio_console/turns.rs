@@ -1,6 +1,6 @@
 //! guest → [front: virtio-console] → chardev → back → host: each port's output and input have their turn.
 
-use super::port::{Next, Step};
+use super::port::{Next, Port, Step};
 use super::{Rings, VirtioConsole};
 
 /// The most batches of one direction of one port before others have their turn.
@@ -11,11 +11,7 @@ impl VirtioConsole {
     pub(super) fn transmit(&mut self, index: usize, rings: &mut impl Rings) {
         let queue = output_queue(index);
         for _ in 0..TURN {
-            let Some(port) = self
-                .slots
-                .get_mut(index)
-                .and_then(|slot| slot.port.as_mut())
-            else {
+            let Some(port) = self.port(index) else {
                 return;
             };
             let step = rings.with(queue, |queue, mem| port.transmit(queue, mem));
@@ -32,11 +28,7 @@ impl VirtioConsole {
     pub(super) fn receive(&mut self, index: usize, rings: &mut impl Rings) {
         let queue = input_queue(index);
         for _ in 0..TURN {
-            let Some(port) = self
-                .slots
-                .get_mut(index)
-                .and_then(|slot| slot.port.as_mut())
-            else {
+            let Some(port) = self.port(index) else {
                 return;
             };
             let step = rings.with(queue, |queue, mem| port.receive(queue, mem));
@@ -47,6 +39,10 @@ impl VirtioConsole {
             }
         }
         self.news.input_again(index);
+    }
+
+    pub(super) fn port(&mut self, index: usize) -> Option<&mut Port> {
+        self.slots.get_mut(index)?.port.as_mut()
     }
 }
 
