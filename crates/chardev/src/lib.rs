@@ -62,6 +62,7 @@ pub mod back;
 mod chardevs;
 pub mod front;
 mod notify;
+mod offload;
 mod port;
 mod prepare;
 #[cfg(feature = "pty")]

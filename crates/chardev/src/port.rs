@@ -80,6 +80,10 @@ impl Port {
         self.inner.runtime.spawn(task)
     }
 
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.inner.runtime
+    }
+
     pub(crate) fn reactor(&self) -> &Arc<Reactor> {
         &self.inner.reactor
     }

@@ -62,7 +62,7 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
     let fds = Arc::clone(&context.fds);
     // Opening may wait for a disk or a network. The input comes first: if that fails, the output
     // file has not been created.
-    let opening = tokio::task::spawn_blocking(move || {
+    let opening = context.port.offload(move || {
         let input = source
             .map(|source| open_input(&source, &*fds, &port))
             .transpose()?;
@@ -81,7 +81,7 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
             path,
         })
     });
-    let opened: Result<File, String> = opening.await.map_err(|error| error.to_string())?;
+    let opened: Result<File, String> = opening.await;
     Ok(Box::new(opened?))
 }
 

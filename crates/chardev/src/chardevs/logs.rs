@@ -1,6 +1,7 @@
 //! front → [chardev] → back → host: logs that are opened anew.
 
 use super::Chardevs;
+use crate::offload::offload;
 
 /// Why a log was not reopened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,14 +53,13 @@ impl Chardevs {
         if let (Some(id), true) = (id, logs.is_empty()) {
             return Err(ReopenError::NoLog(id.to_owned()));
         }
-        let reopened = self.shared.runtime.spawn_blocking(move || {
+        let reopened = offload(&self.shared.runtime, move || {
             let failed = logs.iter().filter_map(|log| log.reopen().err());
             failed.collect::<Vec<_>>()
         });
         match reopened.await {
-            Ok(failed) if failed.is_empty() => Ok(()),
-            Ok(failed) => Err(ReopenError::Failed(failed.join("; "))),
-            Err(error) => Err(ReopenError::Failed(error.to_string())),
+            failed if failed.is_empty() => Ok(()),
+            failed => Err(ReopenError::Failed(failed.join("; "))),
         }
     }
 }
