@@ -3,23 +3,31 @@
 //! As in QEMU it never counts as open, and still takes output. A datagram that nobody receives
 //! is lost on the network, not here.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+mod sockets;
+
+use std::any::Any;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use chardev_core::spec::{InetAddress, KindSpec, OptionSpec, OptionType, Options, SocketAddress};
-use chardev_core::{Backend, Drain, NothingToDrain, Ready, Sent};
-use rustix::io::{Errno, ioctl_fionread};
+use chardev_core::{Backend, BackendId, Drain, NothingToDrain, Ready, Sent, WeakChardev};
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_recv_buffer_size;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 
-use super::resolve::{Purpose, resolve};
+use self::sockets::{Addresses, LentPort, WantPort, Way};
 use super::{Kind, OpenContext};
 use crate::reactor::FdWatch;
 use crate::sys::strerror;
 
 /// The largest payload of a datagram.
 const DATAGRAM_LIMIT: usize = 65507;
+/// What the longest datagram that UDP can say the length of fits in, headers and all.
+const LONGEST: usize = 1 << 16;
+/// What the kernel counts at least for a datagram that it holds.
+const SMALLEST_HELD: usize = 256;
 /// The most buffers the kernel takes in one call.
 const BUFS_LIMIT: usize = 1024;
 /// Empty datagrams and errors skipped in one read before others get their turn.
@@ -59,15 +67,19 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
     }
     let local = inet(options.address("local"))?;
     // Looking up needs the I/O thread, whatever executor the caller is on.
-    let connecting = async move { connect(&remote, local.as_ref()).await };
-    let socket = context
+    let looking_up = async move { Addresses::resolve(remote, local.as_ref()).await };
+    let addresses = context
         .port
-        .spawn(connecting)
+        .spawn(looking_up)
         .await
         .map_err(|error| error.to_string())??;
-    let watch = FdWatch::new(&context.port, Arc::new(OwnedFd::from(socket))).map_err(strerror)?;
+    let (socket, way) = sockets::open(&addresses, context)?;
+    let watch = FdWatch::new(&context.port, Arc::new(socket)).map_err(strerror)?;
     Ok(Box::new(Udp {
         socket: watch,
+        addresses,
+        way,
+        share: Weak::new(),
         received: Vec::new(),
         read: 0,
     }))
@@ -81,68 +93,46 @@ fn inet(address: Option<&SocketAddress>) -> Result<Option<InetAddress>, String> 
     }
 }
 
-async fn connect(remote: &InetAddress, local: Option<&InetAddress>) -> Result<UdpSocket, String> {
-    let mut remote = remote.clone();
-    if remote.host.is_empty() {
-        "localhost".clone_into(&mut remote.host);
-    }
-    let peer = resolve(&remote, Purpose::Connect).await?[0];
-    let own = match local {
-        Some(local) => {
-            // Both ends are of one family, and the remote one has decided which.
-            let family = InetAddress {
-                ipv4: Some(peer.is_ipv4()),
-                ipv6: Some(peer.is_ipv6()),
-                ..local.clone()
-            };
-            resolve(&family, Purpose::Bind).await?[0]
-        }
-        None if peer.is_ipv4() => SocketAddr::from(([0, 0, 0, 0], 0)),
-        None => SocketAddr::from(([0u16; 8], 0)),
-    };
-    let failed = |what: &str, error: io::Error| format!("Failed to {what}: {}", strerror(error));
-    let shown = format!("connect to '{}:{}'", remote.host, remote.port);
-    let socket = UdpSocket::bind(own).map_err(|error| failed("bind socket", error))?;
-    socket
-        .connect(peer)
-        .map_err(|error| failed(&shown, error))?;
-    socket
-        .set_nonblocking(true)
-        .map_err(|error| failed("set FD nonblocking", error))?;
-    Ok(socket)
-}
-
 struct Udp {
     socket: FdWatch,
+    addresses: Addresses,
+    /// What is left to do with the socket until it is in use.
+    way: Way,
+    /// What a successor has of the socket; one at most.
+    share: Weak<()>,
     /// The datagram being read, and how much of it has been.
     received: Vec<u8>,
     read: usize,
 }
 
+/// What a look for the next datagram found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Datagram,
+    /// Nothing that has bytes; others first, there may be more.
+    OnlySkipped,
+    Nothing,
+}
+
 impl Udp {
     /// Receives the next datagram that is not empty; errors such as a refusal that the network
     /// reported for an earlier datagram are consumed.
-    fn receive(&mut self) -> bool {
+    fn receive(&mut self) -> Found {
         self.read = 0;
+        self.received = Vec::new();
+        // Large enough for any datagram, whatever arrived since anybody asked for its length.
+        let mut buffer = [MaybeUninit::<u8>::uninit(); LONGEST];
         for _ in 0..SKIP_LIMIT {
-            let size = ioctl_fionread(self.socket.fd()).unwrap_or(0);
-            self.received
-                .resize(usize::try_from(size).unwrap_or(DATAGRAM_LIMIT).max(1), 0);
-            match recv(
-                self.socket.fd(),
-                &mut self.received[..],
-                RecvFlags::DONTWAIT,
-            ) {
-                Ok((_, count)) if count > 0 => {
-                    self.received.truncate(count);
-                    return true;
+            match recv(self.socket.fd(), &mut buffer, RecvFlags::DONTWAIT) {
+                Ok(((datagram, _), _)) if !datagram.is_empty() => {
+                    self.received.extend_from_slice(datagram);
+                    return Found::Datagram;
                 }
-                Err(Errno::AGAIN) => break,
+                Err(Errno::AGAIN) => return Found::Nothing,
                 Ok(_) | Err(_) => {}
             }
         }
-        self.received = Vec::new();
-        false
+        Found::OnlySkipped
     }
 
     /// Sends one datagram. A refusal that an earlier one met on its way comes back here first, so
@@ -198,7 +188,7 @@ impl Backend for Udp {
     }
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        if self.read == self.received.len() && !self.receive() {
+        if self.read == self.received.len() && self.receive() != Found::Datagram {
             return 0;
         }
         let mut total = 0;
@@ -219,10 +209,34 @@ impl Backend for Udp {
         self.socket.arm(interest);
     }
 
+    fn activate(&mut self) -> Result<(), String> {
+        self.way.activate(self.socket.fd(), &self.addresses)
+    }
+
+    fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
+        self.way.go_live(self.socket.fd(), &self.addresses);
+    }
+
+    /// One successor at a time may have the port.
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        let WantPort(own) = wanted.downcast_ref()?;
+        if self.share.strong_count() > 0 {
+            return None;
+        }
+        let (lent, share) = LentPort::of(self.socket.fd(), &self.addresses, *own)?;
+        self.share = share;
+        Some(Box::new(lent))
+    }
+
+    /// The kernel holds no more than its buffer is large, which bounds this, however fast the peer
+    /// goes on sending.
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
         let mut unread = self.received.split_off(self.read);
-        (self.received, self.read) = (Vec::new(), 0);
-        while unread.len() < 1 << 20 && self.receive() {
+        let held = socket_recv_buffer_size(self.socket.fd()).unwrap_or(LONGEST);
+        for _ in 0..=held / SMALLEST_HELD {
+            if unread.len() > held || self.receive() == Found::Nothing {
+                break;
+            }
             unread.append(&mut self.received);
         }
         (self.received, self.read) = (Vec::new(), 0);
