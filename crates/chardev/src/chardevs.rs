@@ -119,6 +119,7 @@ impl Chardevs {
             id: id.to_owned(),
             cause: refused.error.to_string(),
         })?;
+        writer::emptied(self.shared.reactor(), id).await;
         self.info(id).ok_or_else(|| AddError::Open {
             id: id.to_owned(),
             cause: "it was removed at once".to_owned(),
@@ -160,6 +161,7 @@ impl Chardevs {
         let changed = steps.and_then(|steps| self.carry_out(id, steps));
         let info = changed.map_err(|error| self.in_words_of_qemu(id, error))?;
         self.note_change(id, began);
+        writer::emptied(self.shared.reactor(), id).await;
         Ok(info)
     }
 
@@ -384,16 +386,19 @@ impl Chardevs {
                 self.drain(drainer)
             })
             .collect();
-        let all = async {
+        let chardevs = self.clone();
+        let all = async move {
             for drain in drains {
                 let _ = drain.await;
             }
             // Logs are in no drain.
             writer::all_written().await;
             // Viewers that read get everything; those that do not cannot be waited for.
-            let _ = tokio::time::timeout(VIEWERS_LIMIT, self.shared.viewers.ended()).await;
+            let _ = tokio::time::timeout(VIEWERS_LIMIT, chardevs.shared.viewers.ended()).await;
         };
-        let _ = tokio::time::timeout(limit, all).await;
+        // Whoever polls this may have no clock.
+        let limited = async move { tokio::time::timeout(limit, all).await };
+        let _ = self.shared.runtime.spawn(limited).await;
     }
 
     fn chardev(&self, id: &str) -> Result<ChardevRef, ChangeError> {

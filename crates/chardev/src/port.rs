@@ -84,6 +84,11 @@ impl Port {
         &self.inner.runtime
     }
 
+    /// Whether it is a line to the chardev `label` of `reactor`'s.
+    pub(crate) fn serves(&self, reactor: &Arc<Reactor>, label: &str) -> bool {
+        Arc::ptr_eq(&self.inner.reactor, reactor) && self.inner.label == label
+    }
+
     pub(crate) fn reactor(&self) -> &Arc<Reactor> {
         &self.inner.reactor
     }

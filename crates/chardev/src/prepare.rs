@@ -205,7 +205,7 @@ async fn open(
         .find(|kind| kind.spec.name == options.kind())
         .ok_or_else(|| format!("'{}' is not a valid char driver name", options.kind()))?;
     let policy = policy_change(options)?;
-    let log = writer::open_log(options, &*fds, &port.for_log())?;
+    let log = open_log(port, options, &fds).await?;
     let handover = options.bool_or("x-handover", false);
     let context = OpenContext {
         port: port.clone(),
@@ -220,6 +220,21 @@ async fn open(
         log,
         handover,
     })
+}
+
+/// Opening a log may wait for a disk; without one there is nothing to wait for.
+async fn open_log(
+    port: &Port,
+    options: &Options,
+    fds: &Arc<dyn FdSource>,
+) -> Result<Option<Box<dyn LogSink>>, String> {
+    let log_port = port.for_log();
+    if options.str("logfile").is_none() {
+        return writer::open_log(options, &**fds, &log_port);
+    }
+    let (options, fds) = (options.clone(), Arc::clone(fds));
+    port.offload(move || writer::open_log(&options, &*fds, &log_port))
+        .await
 }
 
 /// What the options `x-closed`, `x-history` and `x-drain-ms` say about a chardev's policy.

@@ -8,6 +8,7 @@ use chardev_core::spec::Options;
 
 use crate::back::FdSource;
 use crate::chardevs::{Chardevs, Info};
+use crate::writer;
 
 /// One part of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +113,9 @@ impl Chardevs {
             if let Action::Change { id, .. } = action {
                 self.note_change(id, began);
             }
+        }
+        for action in actions {
+            writer::emptied(self.shared().reactor(), action.id()).await;
         }
         let info = |action: &Action| match action {
             Action::Remove { .. } => None,

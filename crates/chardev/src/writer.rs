@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 
 use chardev_core::{Drain, Ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use crate::port::Port;
+use crate::reactor::Reactor;
 use crate::sys::strerror;
 
 pub(crate) use log::open_log;
@@ -82,6 +82,8 @@ struct State {
     /// Writers whose bytes, up to a count, come before ours.
     after: Vec<(Arc<Shared>, u64)>,
     truncate: bool,
+    /// It is to be emptied and waits for nobody else to be done with it.
+    empties_first: bool,
     /// Files for what was accepted after a certain byte, in order.
     reopened: VecDeque<Reopened>,
     /// An earlier log of the same path may have rotated it.
@@ -116,23 +118,14 @@ impl FileWriter {
         }
     }
 
-    /// Goes live: empties the file if `truncate` says so, and queues up behind earlier writers
-    /// of the same file. A file that cannot be emptied after all is written at its end.
+    /// Goes live: queues up behind earlier writers of the same file, and has it emptied if
+    /// `truncate` says so. Emptying a large file takes long, so the thread does it.
     pub(crate) fn go_live(&self, truncate: bool) {
-        let mut truncate = truncate && self.shared.file().is_some();
-        let target = self.shared.target();
+        let truncate = truncate && self.shared.file().is_some();
         let before = self.register();
-        if truncate && before.is_empty() {
-            let emptied = retry_interrupted(|| rustix::fs::ftruncate(&target.fd, 0));
-            if let Err(error) = emptied {
-                let name = &self.shared.name;
-                tracing::warn!("cannot truncate '{name}': {}", strerror(error));
-                let _ = rustix::fs::seek(&target.fd, rustix::fs::SeekFrom::End(0));
-            }
-            truncate = false;
-        }
         let mut state = self.shared.lock();
         state.truncate = truncate;
+        state.empties_first = truncate && before.is_empty();
         state.follow = self.shared.log.is_some() && !before.is_empty();
         state.after = before;
         if state.truncate {
@@ -142,10 +135,7 @@ impl FileWriter {
 
     /// Whether the file may only grow (`chattr +a`, `+i`).
     pub(crate) fn is_append_only(&self) -> bool {
-        let (flags, mask) = (AtFlags::EMPTY_PATH, StatxFlags::empty());
-        let barred = StatxAttributes::APPEND | StatxAttributes::IMMUTABLE;
-        rustix::fs::statx(&self.shared.target().fd, "", flags, mask)
-            .is_ok_and(|found| found.stx_attributes.intersects(barred))
+        self.shared.target().is_append_only()
     }
 
     /// Takes as much of `bufs` as there is room for and returns how much that was.
@@ -236,11 +226,29 @@ pub(crate) async fn all_written() {
     }
 }
 
+/// Waits until the files that the chardev `label` of `reactor` goes to now, its log included, have
+/// been emptied, so that whoever is told of it finds nothing old in them. What earlier writers still
+/// have to write is not waited for.
+pub(crate) async fn emptied(reactor: &Arc<Reactor>, label: &str) {
+    loop {
+        let mut written = std::pin::pin!(WRITTEN.notified());
+        written.as_mut().enable();
+        if !is_any(|writer| writer.port.serves(reactor, label) && writer.lock().empties_first) {
+            return;
+        }
+        written.await;
+    }
+}
+
 fn is_any_pending() -> bool {
+    is_any(|writer| writer.lock().pending() > 0)
+}
+
+fn is_any(wanted: impl Fn(&Shared) -> bool) -> bool {
     let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
     live.iter()
         .filter_map(Weak::upgrade)
-        .any(|writer| writer.lock().pending() > 0)
+        .any(|writer| wanted(&writer))
 }
 
 /// Whether a live writer has the file with this device and inode open.
@@ -368,13 +376,24 @@ impl Shared {
         }
         let truncate = self.lock().truncate;
         if truncate {
-            let target = self.target();
-            let truncated = self.persist(|| rustix::fs::ftruncate(&target.fd, 0).map(|()| 1));
-            self.lock().truncate = false;
+            self.empty_file();
+            let mut state = self.lock();
+            (state.truncate, state.empties_first) = (false, false);
+            drop(state);
             self.progress.notify_all();
-            return truncated.is_some();
+            WRITTEN.notify_waiters();
         }
         true
+    }
+
+    /// A file that cannot be emptied after all is written at its end.
+    fn empty_file(&self) {
+        let target = self.target();
+        let emptied = retry_interrupted(|| rustix::fs::ftruncate(&target.fd, 0));
+        if let Err(error) = emptied {
+            tracing::warn!("cannot truncate '{}': {}", self.name, strerror(error));
+            let _ = rustix::fs::seek(&target.fd, rustix::fs::SeekFrom::End(0));
+        }
     }
 
     fn write_chunk(&self, chunk: &mut VecDeque<u8>) -> bool {
@@ -501,7 +520,7 @@ impl Shared {
         let lost = in_hand + state.queue.len();
         state.queue = VecDeque::new();
         state.written = state.accepted;
-        state.truncate = false;
+        (state.truncate, state.empties_first) = (false, false);
         state.reopened.clear();
         state.running = false;
         self.report_progress(&state);

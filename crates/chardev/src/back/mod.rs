@@ -61,6 +61,19 @@ pub struct Kind {
 pub(crate) type Opening<'a> =
     Pin<Box<dyn Future<Output = Result<Box<dyn Backend>, String>> + Send + 'a>>;
 
+/// How a kind opens that only has to wait for disks and devices.
+pub(crate) type OpenNow = fn(&Options, &OpenContext) -> Result<Box<dyn Backend>, String>;
+
+/// Opens with `open` on a thread where waiting for a disk or a device holds up nobody.
+pub(crate) fn opening_elsewhere<'a>(
+    options: &'a Options,
+    context: &'a OpenContext,
+    open: OpenNow,
+) -> Opening<'a> {
+    let (options, inside) = (options.clone(), context.clone());
+    Box::pin(context.port.offload(move || open(&options, &inside)))
+}
+
 /// What a back end is opened with.
 #[derive(Clone)]
 pub struct OpenContext {

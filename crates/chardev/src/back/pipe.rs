@@ -12,7 +12,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::stream::{Duplex, Input, Output};
-use super::{Access, Kind, OpenContext, open_set};
+use super::{Access, Kind, OpenContext, open_set, opening_elsewhere};
 use crate::sys::strerror;
 use crate::writer::Target;
 
@@ -30,7 +30,7 @@ pub(super) static KIND: Kind = Kind {
             help: "path of the FIFOs, without .in and .out",
         }],
     },
-    open: |options, context| Box::pin(async move { open(options, context) }),
+    open: |options, context| opening_elsewhere(options, context, open),
 };
 
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {

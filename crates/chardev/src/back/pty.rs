@@ -7,6 +7,7 @@
 mod link;
 
 use std::any::Any;
+use std::ffi::OsString;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlo
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use self::link::Link;
-use super::{Kind, OpenContext};
+use super::{Kind, OpenContext, opening_elsewhere};
 use crate::presence::PresenceWatch;
 use crate::reactor::FdWatch;
 use crate::sys::strerror;
@@ -48,14 +49,14 @@ pub(super) static KIND: Kind = Kind {
             help: "symbolic link to create to the slave",
         }],
     },
-    open: |options, context| Box::pin(async move { open(options, context) }),
+    open: |options, context| opening_elsewhere(options, context, open),
 };
 
 /// A wish for the pseudoterminal of a back end about to be replaced, with whoever is there.
 struct WantPty;
 
-/// A wish for the link at this path; see [`Link`].
-struct WantLink(String);
+/// A wish for the link at this path, which points there; see [`Link`].
+struct WantLink(String, OsString);
 
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
     let path = options.str("path");
@@ -261,8 +262,9 @@ impl Backend for Pty {
     }
 
     fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
-        if let Some(WantLink(path)) = wanted.downcast_ref() {
-            let link = self.link.as_ref().filter(|link| link.is_at(path))?;
+        if let Some(WantLink(path, target)) = wanted.downcast_ref() {
+            let link = self.link.as_ref();
+            let link = link.filter(|link| link.is_for(path, target))?;
             return Some(Box::new(link.clone()));
         }
         wanted.downcast_ref::<WantPty>()?;
@@ -288,17 +290,11 @@ impl Backend for Pty {
         if !self.connected {
             return Box::new(NothingToDrain);
         }
-        let Pty {
-            master,
-            slave,
-            link,
-            ..
-        } = *self;
+        let Pty { master, link, .. } = *self;
         drop(link);
         Box::new(RetiringPty {
             reader_end: open_slave(master.fd()).ok(),
             master,
-            slave,
             empty_since: None,
             parted: false,
         })
@@ -310,7 +306,6 @@ struct RetiringPty {
     master: FdWatch,
     /// Our own descriptor of the slave: the only way to ask what is unread there.
     reader_end: Option<OwnedFd>,
-    slave: String,
     /// Since when nothing was seen to be unread.
     empty_since: Option<Instant>,
     parted: bool,
@@ -353,7 +348,8 @@ impl Drain for RetiringPty {
 
     /// The unread count saturates, so a slow reader's progress shows only in the access time.
     fn progress(&mut self) -> u64 {
-        rustix::fs::stat(self.slave.as_str()).map_or(0, |stat| stat.st_atime as u64)
+        let found = self.reader_end.as_ref().map(rustix::fs::fstat);
+        found.map_or(0, |stat| stat.map_or(0, |stat| stat.st_atime as u64))
     }
 
     fn read_late(&mut self, buf: &mut [u8]) -> Late {

@@ -21,7 +21,7 @@ use rustix::termios::{
 };
 
 use super::stream::{Duplex, Input, Output};
-use super::{Access, Kind, OpenContext, open_set};
+use super::{Access, Kind, OpenContext, open_set, opening_elsewhere};
 use crate::sys::{self, strerror};
 use crate::writer::Target;
 
@@ -39,7 +39,7 @@ pub(super) static KIND: Kind = Kind {
             help: "the device, for example /dev/ttyS0",
         }],
     },
-    open: |options, context| Box::pin(async move { open(options, context) }),
+    open: |options, context| opening_elsewhere(options, context, open),
 };
 
 /// How the device is set until the front end says otherwise, as in QEMU.

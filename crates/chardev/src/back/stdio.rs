@@ -21,7 +21,7 @@ use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::stream::{Duplex, Input, Output};
-use super::{Kind, OpenContext};
+use super::{Kind, OpenContext, opening_elsewhere};
 use crate::port::{OwnedTask, Port};
 use crate::sys::strerror;
 use crate::writer::Target;
@@ -43,7 +43,7 @@ pub(super) static KIND: Kind = Kind {
             help: "let keys such as Ctrl-C send signals (default on)",
         }],
     },
-    open: |options, context| Box::pin(async move { open(options, context) }),
+    open: |options, context| opening_elsewhere(options, context, open),
 };
 
 static IN_USE: AtomicBool = AtomicBool::new(false);

@@ -7,7 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::in_use;
@@ -20,6 +20,7 @@ pub(crate) struct Target {
     pub(crate) fd: OwnedFd,
     file_type: FileType,
     file: (u64, u64),
+    append_only: bool,
 }
 
 impl Target {
@@ -28,6 +29,7 @@ impl Target {
         let stat = rustix::fs::fstat(&fd)?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
         Ok(Target {
+            append_only: file_type == FileType::RegularFile && is_append_only(&fd),
             fd,
             file_type,
             file: (stat.st_dev, stat.st_ino),
@@ -37,6 +39,11 @@ impl Target {
     /// The type of the file.
     pub(crate) fn file_type(&self) -> FileType {
         self.file_type
+    }
+
+    /// Whether the file might only grow when it was opened (`chattr +a`, `+i`).
+    pub(super) fn is_append_only(&self) -> bool {
+        self.append_only
     }
 
     /// Device and inode where bytes stay in the order they were written: a regular file.
@@ -96,6 +103,13 @@ pub(crate) fn open_target(path: &str, append: bool) -> Result<(Target, Option<Cr
 /// `<what> '<path>': <cause>`, QEMU's form for a file that cannot be opened or created.
 pub(crate) fn could_not(action: &str, path: &str, error: Errno) -> String {
     format!("Could not {action} '{path}': {}", strerror(error))
+}
+
+fn is_append_only(fd: &OwnedFd) -> bool {
+    let (flags, mask) = (AtFlags::EMPTY_PATH, StatxFlags::empty());
+    let barred = StatxAttributes::APPEND | StatxAttributes::IMMUTABLE;
+    rustix::fs::statx(fd, "", flags, mask)
+        .is_ok_and(|found| found.stx_attributes.intersects(barred))
 }
 
 fn open_or_create(path: &str, flags: OFlags) -> Result<(Target, bool), Errno> {

@@ -4,6 +4,7 @@
 //! stands, the new one waits under a hidden name and changes places with it when the change is
 //! decided, which can be undone.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,11 +47,7 @@ impl Link {
         let failed = |error: Errno| format!("Failed to create PTY symlink: {}", strerror(error));
         let place = match rustix::fs::symlink(slave, path) {
             Ok(()) => Place::There,
-            Err(Errno::EXIST)
-                if context
-                    .borrow::<WantLink, Link>(&WantLink(path.to_owned()))
-                    .is_some() =>
-            {
+            Err(Errno::EXIST) if Link::borrow(path, context).is_some() => {
                 Place::Hidden(create_hidden(Path::new(path), slave).map_err(failed)?)
             }
             Err(error) => return Err(failed(error)),
@@ -65,6 +62,17 @@ impl Link {
     /// Whether this is the link at `path`.
     pub(super) fn is_at(&self, path: &str) -> bool {
         self.0.path == Path::new(path) && points_to(&self.0.path, &self.0.slave)
+    }
+
+    /// Whether this is the link at `path`, which was found to point to `target`. Touches no disk.
+    pub(super) fn is_for(&self, path: &str, target: &OsStr) -> bool {
+        self.0.path == Path::new(path) && self.0.slave.as_str() == target
+    }
+
+    /// The link at `path`, if a pty that is about to leave has it.
+    fn borrow(path: &str, context: &OpenContext) -> Option<Link> {
+        let target = std::fs::read_link(path).ok()?;
+        context.borrow(&WantLink(path.to_owned(), target.into()))
     }
 
     /// Puts a hidden link in its place.

@@ -9,9 +9,11 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, getpeername, getsockname, sockopt,
 };
+use tokio::runtime::Handle;
 
 use super::unix;
 use crate::back::resolve::{Purpose, resolve};
+use crate::offload::offload;
 use crate::sys::{async_fd, strerror};
 
 /// The pause between two attempts at a Unix server whose backlog is full.
@@ -145,9 +147,14 @@ async fn finish_connecting(socket: &OwnedFd) -> Result<(), Errno> {
 }
 
 async fn connect_unix(given: &str, address: &SocketAddrUnix) -> Result<OwnedFd, String> {
-    let socket = unix::stream()?;
+    let mut socket = unix::stream()?;
     loop {
-        match rustix::net::connect(&socket, address) {
+        // The path may be on a file system that does not answer.
+        let to = address.clone();
+        let connecting = move || (rustix::net::connect(&socket, &to), socket);
+        let (connected, tried) = offload(&Handle::current(), connecting).await;
+        socket = tried;
+        match connected {
             Ok(()) => return Ok(socket),
             Err(Errno::AGAIN) => tokio::time::sleep(BACKLOG_PAUSE).await,
             Err(Errno::INTR) => {}

@@ -14,7 +14,7 @@ use rustix::net::{
     getsockname, sockopt,
 };
 
-use super::unix::{self, BoundPath};
+use super::unix::{self, BoundPath, Identity};
 use super::{connect, on_io_thread};
 use crate::back::OpenContext;
 use crate::back::resolve::{Purpose, resolve};
@@ -32,8 +32,8 @@ const PORT_ATTEMPTS: usize = 16;
 pub(super) enum WantListener {
     /// An abstract name, as it is shown.
     Name(String),
-    /// The socket at this path.
-    Path(String),
+    /// The socket that is at the path.
+    Path(Identity),
     /// These addresses.
     Inet(Vec<SocketAddr>),
 }
@@ -71,10 +71,14 @@ impl Listener {
                 Some(listener) => Ok(listener),
                 None => bind_abstract(path, *tight),
             },
-            SocketAddress::Unix { path, .. } => match borrow(WantListener::Path(path.clone())) {
-                Some(listener) => Ok(listener),
-                None => bind_path(path, wait),
-            },
+            SocketAddress::Unix { path, .. } => {
+                let path = path.clone();
+                let inside = context.clone();
+                context
+                    .port
+                    .offload(move || bind_path(&path, wait, &inside))
+                    .await
+            }
             SocketAddress::Inet(inet) => {
                 let wanted = inet.clone();
                 let resolving = async move { resolve(&wanted, Purpose::Bind).await };
@@ -192,7 +196,7 @@ impl Listener {
     pub(super) fn lend(&self, wanted: &WantListener) -> Option<Listener> {
         let is_same = match wanted {
             WantListener::Name(place) => *place == self.place,
-            WantListener::Path(path) => self.with_path(|own| own.is_at(path)) == Some(true),
+            WantListener::Path(found) => self.with_path(|own| own.is(*found)) == Some(true),
             WantListener::Inet(addresses) => {
                 let own: Vec<_> = self.sockets.iter().filter_map(address).collect();
                 own.len() == addresses.len() && addresses.iter().all(|wanted| own.contains(wanted))
@@ -288,7 +292,13 @@ fn bind_abstract(name: &str, tight: bool) -> Result<Listener, String> {
     Ok(Listener::new(vec![Arc::new(socket)], None, place, true))
 }
 
-fn bind_path(path: &str, wait: bool) -> Result<Listener, String> {
+/// What is at the path is looked up here and not by who may have it: that one is asked under its
+/// chardev's lock.
+fn bind_path(path: &str, wait: bool, context: &OpenContext) -> Result<Listener, String> {
+    let wanted = Identity::at(path).map(WantListener::Path);
+    if let Some(lent) = wanted.and_then(|wanted| context.borrow(&wanted)) {
+        return Ok(lent);
+    }
     let generated;
     let path = if path.is_empty() {
         generated = unix::free_path();

@@ -92,13 +92,19 @@ pub(super) struct BoundPath {
     identity: Option<Identity>,
 }
 
+/// Which file it is, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
+pub(super) struct Identity {
     device: u64,
     inode: u64,
 }
 
 impl Identity {
+    /// Of what is at `path`, if anything is.
+    pub(super) fn at(path: &str) -> Option<Self> {
+        rustix::fs::lstat(path).ok().map(|stat| Identity::of(&stat))
+    }
+
     fn of(stat: &rustix::fs::Stat) -> Self {
         Identity {
             device: stat.st_dev,
@@ -161,10 +167,9 @@ impl BoundPath {
         self.hidden.is_some()
     }
 
-    /// Whether this is the socket at `path`.
-    pub(super) fn is_at(&self, path: &str) -> bool {
-        let found = rustix::fs::lstat(path).ok();
-        self.identity.is_some() && found.map(|stat| Identity::of(&stat)) == self.identity
+    /// Whether this is the socket `found`.
+    pub(super) fn is(&self, found: Identity) -> bool {
+        self.identity == Some(found)
     }
 
     /// Puts the socket in its place. A socket that is there changes places with it, so that
