@@ -71,8 +71,7 @@ fn a_monitor_is_told_when_the_guest_opens_a_port_and_when_a_reset_closes_it() {
 
 /// The next event about a port of the guest.
 fn port_event(vm: &mut Vm) -> String {
-    let stream = vm.monitor.stream().unix().unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    vm.monitor.stream_mut().give_up_after(DEADLINE);
     loop {
         let event = vm.monitor.next_event().unwrap();
         if event.name == "VSERPORT_CHANGE" {

@@ -1,5 +1,7 @@
 //! Back ends as they are typed, in the grammar of `-chardev`, turned into what QMP takes.
 
+use std::io::Write as _;
+
 use chardev_qapi::{Json, backend_to_json, parse_backend_line, parse_chardev};
 
 /// A back end without an id, as the member `backend` of a command.
@@ -28,7 +30,8 @@ pub(super) fn chardev_json(line: &str) -> Result<(String, Json), String> {
 
 fn warn(warnings: &[String]) {
     for warning in warnings {
-        eprintln!("chardevctl: warning: {warning}");
+        // Who cannot hear it is not to miss the command too.
+        let _ = writeln!(std::io::stderr(), "chardevctl: warning: {warning}");
     }
 }
 

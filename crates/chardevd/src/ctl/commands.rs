@@ -4,17 +4,17 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use chardev_qapi::{Json, Object};
-use chardev_qmp::client::ClientError;
 
 use super::backend::{backend_json, chardev_json};
-use super::connect::{Address, connect};
+use super::connect::Target;
+use super::failure::Failure;
 
 /// Prints all chardevs.
-pub(super) fn list(address: &Address, json: bool) -> Result<(), String> {
-    let mut monitor = connect(address)?;
+pub(super) fn list(target: &Target, json: bool) -> Result<(), Failure> {
+    let mut monitor = target.connect()?;
     let list = monitor
         .execute("query-chardev", Object::new())
-        .map_err(explain)?;
+        .map_err(|error| target.failed(&error))?;
     // A server that is not ours has no counters; the list is of use without them.
     let stats = monitor
         .execute("x-query-chardev-stats", Object::new())
@@ -32,110 +32,55 @@ pub(super) fn list(address: &Address, json: bool) -> Result<(), String> {
 }
 
 /// Adds a chardev.
-pub(super) fn add(address: &Address, line: &str) -> Result<(), String> {
+pub(super) fn add(target: &Target, line: &str) -> Result<(), Failure> {
     let (id, backend) = chardev_json(line)?;
-    let pty = connect(address)?.chardev_add(&id, backend);
-    print_pty(pty.map_err(explain)?)
+    let pty = target.connect()?.chardev_add(&id, backend);
+    print_pty(pty.map_err(|error| target.failed(&error))?)
 }
 
 /// Changes a chardev's back end.
-pub(super) fn change(address: &Address, id: &str, line: &str) -> Result<(), String> {
+pub(super) fn change(target: &Target, id: &str, line: &str) -> Result<(), Failure> {
     let backend = backend_json(line)?;
-    let pty = connect(address)?.chardev_change(id, backend);
-    print_pty(pty.map_err(explain)?)
+    let pty = target.connect()?.chardev_change(id, backend);
+    print_pty(pty.map_err(|error| target.failed(&error))?)
 }
 
 /// Removes a chardev.
-pub(super) fn remove(address: &Address, id: &str) -> Result<(), String> {
-    connect(address)?.chardev_remove(id).map_err(explain)
+pub(super) fn remove(target: &Target, id: &str) -> Result<(), Failure> {
+    target
+        .connect()?
+        .chardev_remove(id)
+        .map_err(|error| target.failed(&error))
 }
 
 /// Sends a break.
-pub(super) fn send_break(address: &Address, id: &str) -> Result<(), String> {
-    connect(address)?.chardev_send_break(id).map_err(explain)
+pub(super) fn send_break(target: &Target, id: &str) -> Result<(), Failure> {
+    target
+        .connect()?
+        .chardev_send_break(id)
+        .map_err(|error| target.failed(&error))
 }
 
 /// Prints to standard output; a reader that left early, such as `head`, is no failure.
-pub(super) fn print(text: &str) -> Result<(), String> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("standard output: {error}"))
-        }
-        _ => Ok(()),
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes()).map(drop)
+}
+
+/// Prints at once; `false` when the reader has left.
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<bool, Failure> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(format!("standard output: {error}").into()),
     }
 }
 
-/// The error for the user: what the daemon said, and what to do about it.
-pub(super) fn explain(error: ClientError) -> String {
-    let text = error.to_string();
-    match remedy(&text) {
-        Some(remedy) => format!("{text}\n{remedy}"),
-        None => text,
-    }
-}
-
-fn print_pty(pty: Option<String>) -> Result<(), String> {
+fn print_pty(pty: Option<String>) -> Result<(), Failure> {
     match pty {
         Some(pty) => print(&format!("{pty}\n")),
         None => Ok(()),
     }
-}
-
-/// What to do about an error, by the words it contains.
-fn remedy(text: &str) -> Option<&'static str> {
-    const REMEDIES: &[(&str, &str)] = &[
-        (
-            "does not support chardev hotswap",
-            "its user, such as a monitor, needs its back end; add another chardev instead",
-        ),
-        (
-            "does not exist",
-            "'chardevctl list' shows the chardevs there are",
-        ),
-        (
-            "not found",
-            "'chardevctl list' shows the chardevs there are",
-        ),
-        (
-            "already exists",
-            "choose another id, or give it another back end with 'chardevctl change'",
-        ),
-        (
-            "is busy",
-            "a front end uses it: give it another back end with 'chardevctl change', or null",
-        ),
-        (
-            "is being changed already",
-            "the old back end stays until one of the changes has succeeded",
-        ),
-        (
-            "not a valid char driver name",
-            "'chardevd --chardev help' lists the kinds",
-        ),
-        (
-            "Invalid parameter '",
-            "'chardevd --chardev KIND,help' lists the options of a kind",
-        ),
-        (
-            "Address already in use",
-            "somebody listens there: choose another port or path, or end the other one",
-        ),
-        (
-            "No such file or directory",
-            "paths are the daemon's; create the directory, or start the peer, first",
-        ),
-        (
-            "Connection refused",
-            "nobody listens there: start the peer first, or add reconnect-ms=1000",
-        ),
-        ("Permission denied", "the daemon's user may not use it"),
-        ("Is a directory", "name a file inside it"),
-        ("File exists", "remove it, or choose another path"),
-    ];
-    REMEDIES
-        .iter()
-        .find(|(words, _)| text.contains(words))
-        .map(|(_, remedy)| *remedy)
 }
 
 /// The entry of `query-chardev`, with the members of `x-query-chardev-stats` it lacks.
@@ -217,7 +162,7 @@ fn table(entries: &[Json]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{merge, remedy, table};
+    use super::{merge, table};
     use chardev_qapi::Json;
 
     #[test]
@@ -235,18 +180,5 @@ con0  pty:/dev/pts/3  yes   open       12345   -          -
 -     -               -     -              -   -          -
 ";
         assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn the_common_mistakes_have_a_remedy() {
-        for text in [
-            "Chardev 'x' does not exist",
-            "Could not open '/nosuch/x': No such file or directory",
-            "Failed to find an available port: Address already in use",
-            "Chardev user does not support chardev hotswap",
-            "'nosuch' is not a valid char driver name",
-        ] {
-            assert!(remedy(text).is_some(), "{text}");
-        }
     }
 }

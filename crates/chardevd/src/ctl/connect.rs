@@ -6,9 +6,18 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use chardev_qmp::client::{Client, ClientError};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg,
+};
+
+use super::failure::{Failure, Status};
+use super::waiting::{Patience, Stage, Wait};
 
 /// Where the daemon's monitor is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +37,24 @@ impl std::fmt::Display for Address {
     }
 }
 
+/// A monitor to be spoken to, and how patiently.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where it is.
+    pub address: Address,
+    /// How to wait for it.
+    pub(super) patience: Patience,
+}
+
 /// A connection to a monitor that can send a descriptor along with what is written next.
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
+    address: Address,
     passing: Option<OwnedFd>,
+    wait: Wait,
+    /// Whether anything has come.
+    heard: bool,
 }
 
 #[derive(Debug)]
@@ -44,57 +66,167 @@ enum Socket {
 /// A negotiated connection to a monitor.
 pub type Monitor = Client<Stream>;
 
-impl Stream {
+impl Target {
+    /// Connects and negotiates.
+    ///
+    /// # Errors
+    /// As for [`Target::open`], or what is wrong with the server.
+    pub(super) fn connect(&self) -> Result<Monitor, Failure> {
+        let connected = Client::connect(self.open()?);
+        connected.map_err(|error| self.failed(&error))
+    }
+
     /// Connects without negotiating.
     ///
     /// # Errors
     /// The address, the cause, and what to do about it.
-    pub fn open(address: &Address) -> Result<Stream, String> {
-        let socket = match address {
-            Address::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
-            Address::Tcp(host) => TcpStream::connect(host.as_str()).map(Socket::Tcp),
-        };
-        let socket = socket.map_err(|error| {
-            let remedy = match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    "start the daemon with 'chardevd', or name its monitor with --socket PATH"
-                }
-                io::ErrorKind::PermissionDenied => {
-                    "the monitor belongs to the user who started the daemon"
-                }
-                _ => "name the daemon's monitor with --socket PATH or --host HOST:PORT",
-            };
-            format!("no chardevd at {address}: {error}\n{remedy}")
-        })?;
+    pub(super) fn open(&self) -> Result<Stream, Failure> {
+        let wait = Wait::new(self.patience.clone());
+        let opening = Opening::begin(&self.address).map_err(|error| error.to_string())?;
+        let ready = wait.until_ready(
+            opening.done.as_fd(),
+            PollFlags::IN,
+            Stage::Connection,
+            (&self.address, None),
+        );
+        let socket = ready.and_then(|()| opening.finish());
+        let socket = socket.map_err(|error| not_there(&self.address, &error))?;
+        wait.progress();
         Ok(Stream {
             socket,
+            address: self.address.clone(),
             passing: None,
+            wait,
+            heard: false,
         })
     }
 
+    /// The same monitor, where the user can give up in other ways than Ctrl-C.
+    pub(super) fn with_escape(mut self, escape: Option<String>) -> Self {
+        if let Some(escape) = escape {
+            self.patience = self.patience.with_escape(escape);
+        }
+        self
+    }
+
+    /// What a call to this monitor came to.
+    pub(super) fn failed(&self, error: &ClientError) -> Failure {
+        Failure::of_call(&self.address, error)
+    }
+}
+
+/// A connection being made, by a thread: looking up a name, or a place in a listener's queue, may
+/// take long, and cannot be given up otherwise.
+struct Opening {
+    socket: Receiver<io::Result<Socket>>,
+    /// At its end when the thread is done.
+    done: UnixStream,
+}
+
+impl Opening {
+    fn begin(address: &Address) -> io::Result<Self> {
+        let (done, working) = UnixStream::pair()?;
+        let (result, socket) = channel();
+        let address = address.clone();
+        std::thread::Builder::new().spawn(move || {
+            let _working = working;
+            let socket = match &address {
+                Address::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
+                Address::Tcp(host) => TcpStream::connect(host.as_str()).map(Socket::Tcp),
+            };
+            // Nobody takes it who has given up.
+            let _ = result.send(socket);
+        })?;
+        Ok(Opening { socket, done })
+    }
+
+    fn finish(self) -> io::Result<Socket> {
+        self.socket.recv().map_err(io::Error::other)?
+    }
+}
+
+fn not_there(address: &Address, error: &io::Error) -> Failure {
+    let remedy = match error.kind() {
+        io::ErrorKind::TimedOut if error.raw_os_error().is_none() => {
+            return Failure::of_connection(address, error);
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "start the daemon with 'chardevd', or name its monitor with --socket PATH"
+        }
+        io::ErrorKind::PermissionDenied => "the monitor belongs to the user who started the daemon",
+        _ => "name the daemon's monitor with --socket PATH or --host HOST:PORT",
+    };
+    let text = format!("no chardevd at {address}: {error}\n{remedy}");
+    Failure::new(Status::NoDaemon, text)
+}
+
+impl Stream {
     /// Passes `fd` along with the next bytes written. Only a unix socket can.
     pub fn pass(&mut self, fd: OwnedFd) {
         self.passing = Some(fd);
     }
 
-    /// The unix socket, if it is one.
-    pub fn unix(&self) -> Option<&UnixStream> {
+    /// Whether it is a unix socket, which can pass descriptors.
+    pub fn is_unix(&self) -> bool {
+        matches!(self.socket, Socket::Unix(_))
+    }
+
+    /// The TCP connection, if it is one.
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
         match &self.socket {
-            Socket::Unix(socket) => Some(socket),
-            Socket::Tcp(_) => None,
+            Socket::Unix(_) => None,
+            Socket::Tcp(socket) => Some(socket),
         }
+    }
+
+    /// Waits so long from now on, for all that is still to come.
+    pub fn give_up_after(&mut self, time: Duration) {
+        self.wait.give_up_after(time);
+    }
+
+    /// What is waited for from now on is something new.
+    pub(super) fn restart_clock(&mut self) {
+        self.wait.restart();
+    }
+
+    /// How long until [`Stream::look_at_the_clock`] has something to do.
+    pub(super) fn look_again_in(&self) -> Option<Duration> {
+        self.wait.look_again_in(self.stage())
+    }
+
+    /// Speaks of the wait for the monitor's next word if it is time to.
+    ///
+    /// # Errors
+    /// The time has passed.
+    pub(super) fn look_at_the_clock(&self) -> io::Result<()> {
+        self.wait
+            .look_at_the_clock(self.stage(), (&self.address, Some(self)))
+    }
+
+    fn stage(&self) -> Stage {
+        match self.heard {
+            true => Stage::Answer,
+            false => Stage::Greeting,
+        }
+    }
+
+    fn until_ready(&self, flags: PollFlags) -> io::Result<()> {
+        let place = (&self.address, Some(self));
+        self.wait
+            .until_ready(self.as_fd(), flags, self.stage(), place)
     }
 }
 
-/// Connects and negotiates.
+/// Connects and negotiates, for as long as it takes.
 ///
 /// # Errors
-/// As for [`Stream::open`], or what is wrong with the server.
+/// As for [`Target::connect`].
 pub fn connect(address: &Address) -> Result<Monitor, String> {
-    Client::connect(Stream::open(address)?).map_err(|error| match error {
-        ClientError::Command(error) => error.to_string(),
-        error => format!("the monitor at {address}: {error}"),
-    })
+    let target = Target {
+        address: address.clone(),
+        patience: Patience::default(),
+    };
+    target.connect().map_err(|failure| failure.to_string())
 }
 
 impl AsFd for Stream {
@@ -108,36 +240,50 @@ impl AsFd for Stream {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.socket {
-            Socket::Unix(socket) => socket.read(buffer),
-            Socket::Tcp(socket) => socket.read(buffer),
+        loop {
+            match recv(self.as_fd(), &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((count, _)) => {
+                    self.heard |= count > 0;
+                    self.wait.progress();
+                    return Ok(count);
+                }
+                Err(Errno::AGAIN) => self.until_ready(PollFlags::IN)?,
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.send(bytes) {
+                Ok(count) => {
+                    self.passing = None;
+                    self.wait.progress();
+                    return Ok(count);
+                }
+                Err(Errno::AGAIN) => self.until_ready(PollFlags::OUT)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream {
+    fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let Some(fd) = &self.passing else {
-            return match &mut self.socket {
-                Socket::Unix(socket) => socket.write(bytes),
-                Socket::Tcp(socket) => socket.write(bytes),
-            };
+            return send(self.as_fd(), bytes, flags);
         };
         let fds = [fd.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&fds));
-        let sent = sendmsg(
-            self.as_fd(),
-            &[IoSlice::new(bytes)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?;
-        self.passing = None;
-        Ok(sent)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        sendmsg(self.as_fd(), &[IoSlice::new(bytes)], &mut control, flags)
     }
 }

@@ -7,19 +7,26 @@ mod backend;
 mod commands;
 pub mod connect;
 pub mod demo;
+mod failure;
+mod holder;
 mod raw;
+mod waiting;
 mod watch;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use connect::Address;
+use connect::{Address, Target};
+use failure::Failure;
+use waiting::Patience;
 
 /// Controls the consoles of a running chardevd.
 #[derive(Debug, Parser)]
-#[command(name = "chardevctl", version, max_term_width = 100)]
+#[command(name = "chardevctl", version, max_term_width = 100, after_help = failure::STATUSES)]
 struct Args {
     /// The daemon's monitor, a unix socket [default: chardevd/qmp.sock in the runtime directory]
     #[arg(
@@ -33,6 +40,9 @@ struct Args {
     /// The daemon's monitor over TCP, whatever --socket says
     #[arg(long, global = true, value_name = "HOST:PORT")]
     host: Option<String>,
+    /// Gives up after so long: the whole command; of attach, watch and qmp, until they are connected
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = waiting::parse_timeout)]
+    timeout: Option<Duration>,
     #[command(subcommand)]
     command: Action,
 }
@@ -103,30 +113,36 @@ pub fn main() -> ExitCode {
         (Some(path), None) => Address::Unix(path),
         (None, None) => Address::Unix(crate::default_socket()),
     };
+    let target = Target {
+        address,
+        patience: Patience::new(args.timeout),
+    };
+    let target = &target;
     let done = match args.command {
         Action::Demo(args) => return demo::run(&args),
-        Action::List { json } => commands::list(&address, json),
-        Action::Add { line } => commands::add(&address, &line),
-        Action::Change { id, line } => commands::change(&address, &id, &line),
-        Action::Remove { id } => commands::remove(&address, &id),
-        Action::Break { id } => commands::send_break(&address, &id),
-        Action::Attach(args) => attach::run(&address, &args),
-        Action::Watch(args) => watch::watch(&address, &args),
-        Action::History(args) => watch::history(&address, &args),
+        Action::List { json } => commands::list(target, json),
+        Action::Add { line } => commands::add(target, &line),
+        Action::Change { id, line } => commands::change(target, &id, &line),
+        Action::Remove { id } => commands::remove(target, &id),
+        Action::Break { id } => commands::send_break(target, &id),
+        Action::Attach(args) => attach::run(target, &args),
+        Action::Watch(args) => watch::watch(target, &args),
+        Action::History(args) => watch::history(target, &args),
         Action::Qmp {
             command: Some(command),
             arguments,
-        } => raw::one(&address, &command, arguments.as_deref()),
-        Action::Qmp { .. } => raw::all(&address),
+        } => raw::one(target, &command, arguments.as_deref()),
+        Action::Qmp { .. } => raw::all(target),
         Action::DemoProgram { report } => {
-            demo::program::run(&report).map_err(|error| error.to_string())
+            demo::program::run(&report).map_err(|error| Failure::from(error.to_string()))
         }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("chardevctl: {error}");
-            ExitCode::FAILURE
+        Err(failure) => {
+            // The status tells it, too, where nobody listens.
+            let _ = writeln!(io::stderr(), "chardevctl: {failure}");
+            failure.code()
         }
     }
 }

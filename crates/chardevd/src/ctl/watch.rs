@@ -1,13 +1,14 @@
 //! `chardevctl watch` and `chardevctl history`: a console's output, without being its peer.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Write as _};
 use std::os::unix::net::UnixStream;
 
 use chardev_qapi::{Json, Object};
 use chardev_qmp::ringbuf::{Format, decode};
 
-use super::commands::explain;
-use super::connect::{Address, Monitor, connect};
+use super::commands::print_bytes;
+use super::connect::{Monitor, Target};
+use super::failure::Failure;
 
 /// The name under which the daemon is given our descriptor.
 const FDNAME: &str = "chardevctl-watch";
@@ -44,39 +45,41 @@ pub(super) struct HistoryArgs {
 }
 
 /// Watches until the chardev is removed, or nobody reads what we print.
-pub(super) fn watch(address: &Address, args: &Args) -> Result<(), String> {
-    let mut stream = attach(address, args)?;
-    let mut stdout = io::stdout();
+pub(super) fn watch(target: &Target, args: &Args) -> Result<(), Failure> {
+    let mut stream = attach(target, args)?;
     let mut buf = vec![0; 64 << 10];
     loop {
         let count = match stream.read(&mut buf) {
             Ok(0) => return Ok(()),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(format!("the daemon: {error}")),
+            Err(error) => return Err(format!("the daemon: {error}").into()),
         };
-        if !print(&mut stdout, &buf[..count])? {
+        if !print_bytes(&buf[..count])? {
             return Ok(());
         }
     }
 }
 
 /// Prints what is kept, up to the end there is at the last request.
-pub(super) fn history(address: &Address, args: &HistoryArgs) -> Result<(), String> {
-    let mut monitor = connect(address)?;
+pub(super) fn history(target: &Target, args: &HistoryArgs) -> Result<(), Failure> {
+    let mut monitor = target.connect()?;
     let mut from = args.from;
-    let mut stdout = io::stdout();
     loop {
         let mut arguments = Object::new().with("id", args.id.as_str());
         if let Some(from) = from {
             arguments.insert("from", from);
         }
-        let piece = ask(&mut monitor, arguments)?;
+        let piece = ask(target, &mut monitor, arguments)?;
         if from.is_some_and(|from| from >= 0 && from < piece.start) {
             let missing = piece.start - from.unwrap_or(piece.start);
-            eprintln!("chardevctl: the first {missing} bytes are no longer kept");
+            // Who cannot hear it still gets what there is.
+            let _ = writeln!(
+                io::stderr(),
+                "chardevctl: the first {missing} bytes are no longer kept"
+            );
         }
-        if !print(&mut stdout, &piece.bytes)? || piece.next >= piece.end {
+        if !print_bytes(&piece.bytes)? || piece.next >= piece.end {
             return Ok(());
         }
         from = Some(piece.next);
@@ -90,13 +93,13 @@ struct Piece {
     end: i64,
 }
 
-fn ask(monitor: &mut Monitor, arguments: Object) -> Result<Piece, String> {
+fn ask(target: &Target, monitor: &mut Monitor, arguments: Object) -> Result<Piece, Failure> {
     let arguments = arguments
         .with("format", "base64")
         .with("size", 256u32 << 10);
     let answer = monitor
         .execute("x-chardev-history", arguments)
-        .map_err(explain)?;
+        .map_err(|error| target.failed(&error))?;
     let number = |name| {
         let number = answer.get(name).and_then(Json::as_u64);
         number.and_then(|number| i64::try_from(number).ok())
@@ -109,14 +112,14 @@ fn ask(monitor: &mut Monitor, arguments: Object) -> Result<Piece, String> {
             next,
             end,
         }),
-        _ => Err(format!("not an answer to x-chardev-history: {answer}")),
+        _ => Err(format!("not an answer to x-chardev-history: {answer}").into()),
     }
 }
 
 /// Gives one end of a socket pair to the daemon and returns the other.
-fn attach(address: &Address, args: &Args) -> Result<UnixStream, String> {
-    let mut monitor = connect(address)?;
-    if monitor.stream().unix().is_none() {
+fn attach(target: &Target, args: &Args) -> Result<UnixStream, Failure> {
+    let mut monitor = target.connect()?;
+    if !monitor.stream().is_unix() {
         return Err(
             "watch passes a descriptor, which only a unix socket can: use --socket PATH".into(),
         );
@@ -124,7 +127,9 @@ fn attach(address: &Address, args: &Args) -> Result<UnixStream, String> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| format!("socket pair: {error}"))?;
     monitor.stream_mut().pass(theirs.into());
     let fdname = || Object::new().with("fdname", FDNAME);
-    monitor.execute("getfd", fdname()).map_err(explain)?;
+    monitor
+        .execute("getfd", fdname())
+        .map_err(|error| target.failed(&error))?;
     let mut arguments = fdname()
         .with("id", args.id.as_str())
         .with("framed", args.framed)
@@ -136,16 +141,7 @@ fn attach(address: &Address, args: &Args) -> Result<UnixStream, String> {
         Ok(_) => Ok(ours),
         Err(error) => {
             let _ = monitor.execute("closefd", fdname());
-            Err(explain(error))
+            Err(target.failed(&error))
         }
-    }
-}
-
-/// Prints at once; `false` when the reader has left.
-fn print(stdout: &mut io::Stdout, bytes: &[u8]) -> Result<bool, String> {
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(format!("standard output: {error}")),
     }
 }

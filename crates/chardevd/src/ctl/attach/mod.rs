@@ -9,6 +9,7 @@ mod escape;
 mod pump;
 mod request;
 mod terminal;
+mod wait;
 
 use std::os::unix::net::UnixStream;
 
@@ -18,8 +19,10 @@ use signal_hook::consts::signal::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIG
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-use super::commands::explain;
-use super::connect::{Address, connect};
+use super::connect::Target;
+use super::failure::{Failure, Status};
+use escape::key_name;
+use wait::Waited;
 
 /// The name under which the daemon is given our descriptor.
 const FDNAME: &str = "chardevctl-attach";
@@ -45,27 +48,41 @@ pub(super) struct Args {
 pub(super) type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
 /// Attaches; returns when the user leaves, the console ends or a signal ends us.
-pub(super) fn run(address: &Address, args: &Args) -> Result<(), String> {
-    let key = escape::parse_key(&args.escape)?;
+pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
+    let key = escape::parse_key(&args.escape)
+        .map_err(|error| Failure::new(Status::Usage, format!("--escape: {error}")))?;
     // Before the terminal is touched, so that no signal finds it raw and us unprepared.
     let signals = watch_signals().map_err(|error| format!("signals: {error}"))?;
-    let console = attach(address, &args.id)?;
     let terminal =
         terminal::RawTerminal::enter().map_err(|error| format!("standard input: {error}"))?;
+    let key = key.filter(|_| terminal.is_some());
+    let waiting = wait::Waiting::new(signals, terminal, key);
+    let attaching = {
+        let escape = key.map(|key| format!("Ctrl-C or {} . gives up", key_name(key)));
+        let (target, id) = (target.clone().with_escape(escape), args.id.clone());
+        move || attach(&target, &id)
+    };
+    let (console, waiting) = match waiting.run(attaching)? {
+        Waited::Done(console, waiting) => (console?, waiting),
+        Waited::Left => {
+            let text = format!("{} was not attached: you gave up", args.id);
+            return Err(text.into());
+        }
+        Waited::Signal(signal) => return Err(end_by(signal)),
+    };
     let output = terminal::Output::open().map_err(|error| format!("standard output: {error}"))?;
     let idle = std::time::Duration::from_millis(args.idle);
-    let key = key.filter(|_| terminal.is_some());
-    let pump = pump::Pump::new(
-        address, &args.id, console, terminal, output, signals, key, idle,
-    );
+    let pump = pump::Pump::new(target, &args.id, console, waiting, output, idle);
     match pump.run()? {
         None => Ok(()),
-        Some(signal) => {
-            // Everything is restored; now the signal may do what it does.
-            let _ = signal_hook::low_level::emulate_default_handler(signal);
-            Err(format!("ended by signal {signal}"))
-        }
+        Some(signal) => Err(end_by(signal)),
     }
+}
+
+/// Everything is restored; now the signal may do what it does.
+fn end_by(signal: i32) -> Failure {
+    let _ = signal_hook::low_level::emulate_default_handler(signal);
+    format!("ended by signal {signal}").into()
 }
 
 fn watch_signals() -> std::io::Result<Signals> {
@@ -75,9 +92,9 @@ fn watch_signals() -> std::io::Result<Signals> {
 }
 
 /// Makes one end of a socket pair the back end and returns the other.
-fn attach(address: &Address, id: &str) -> Result<UnixStream, String> {
-    let mut monitor = connect(address)?;
-    if monitor.stream().unix().is_none() {
+fn attach(target: &Target, id: &str) -> Result<UnixStream, Failure> {
+    let mut monitor = target.connect()?;
+    if !monitor.stream().is_unix() {
         return Err(
             "attach passes a descriptor, which only a unix socket can: use --socket PATH".into(),
         );
@@ -87,13 +104,14 @@ fn attach(address: &Address, id: &str) -> Result<UnixStream, String> {
     ours.set_nonblocking(true).map_err(failed)?;
     monitor.stream_mut().pass(theirs.into());
     let fdname = || Object::new().with("fdname", FDNAME);
-    monitor.execute("getfd", fdname()).map_err(explain)?;
-    match monitor.execute("x-chardev-attach", fdname().with("id", id)) {
+    let named = monitor.execute("getfd", fdname());
+    named.map_err(|error| target.failed(&error))?;
+    let attached = monitor.execute("x-chardev-attach", fdname().with("id", id));
+    if let Err(ClientError::Command(_)) = attached {
+        let _ = monitor.execute("closefd", fdname());
+    }
+    match attached {
         Ok(_) => Ok(ours),
-        Err(ClientError::Command(error)) => {
-            let _ = monitor.execute("closefd", fdname());
-            Err(explain(ClientError::Command(error)))
-        }
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(target.failed(&error)),
     }
 }

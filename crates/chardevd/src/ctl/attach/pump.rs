@@ -16,7 +16,8 @@ use super::Signals;
 use super::escape::{Escape, Step, key_name};
 use super::request::Request;
 use super::terminal::{Output, RawTerminal};
-use crate::ctl::connect::Address;
+use super::wait::{Waiting, resume, suspend};
+use crate::ctl::connect::Target;
 
 /// The most bytes on their way in one direction.
 const BUFFER: usize = 64 << 10;
@@ -25,7 +26,7 @@ const LEAVING: Duration = Duration::from_secs(2);
 
 /// Everything the loop works on.
 pub(super) struct Pump<'a> {
-    address: &'a Address,
+    target: &'a Target,
     id: &'a str,
     console: UnixStream,
     terminal: Option<RawTerminal>,
@@ -66,19 +67,23 @@ struct Readiness {
 type Want<'fd> = (BorrowedFd<'fd>, PollFlags, fn(&mut Readiness));
 
 impl<'a> Pump<'a> {
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
-        address: &'a Address,
+        target: &'a Target,
         id: &'a str,
         console: UnixStream,
-        terminal: Option<RawTerminal>,
+        waiting: Waiting,
         output: Output,
-        signals: Signals,
-        key: Option<u8>,
         idle: Duration,
     ) -> Self {
-        Pump {
-            address,
+        let Waiting {
+            signals,
+            terminal,
+            key,
+            typed,
+            ..
+        } = waiting;
+        let mut pump = Pump {
+            target,
             id,
             console,
             size_wanted: terminal.is_some(),
@@ -98,11 +103,14 @@ impl<'a> Pump<'a> {
             breaks: 0,
             request: None,
             ended_by: None,
-        }
+        };
+        pump.take_typed(&typed);
+        pump
     }
 
     /// Runs to the end; the signal that ended it, if one did.
     pub(super) fn run(mut self) -> Result<Option<i32>, String> {
+        resume(self.terminal.as_ref(), RawTerminal::make_raw)?;
         match self.key {
             Some(key) => self.say(&format!("attached; {} ? for help", key_name(key))),
             None if self.terminal.is_some() => self.say("attached, without an escape key"),
@@ -247,19 +255,19 @@ impl<'a> Pump<'a> {
             self.input_ended = true;
             return Ok(());
         }
-        let mut typed = &buffer[..count];
+        self.take_typed(&buffer[..count]);
+        Ok(())
+    }
+
+    fn take_typed(&mut self, mut typed: &[u8]) {
         while let Some(step) = self.escape.next(&mut typed) {
             match step {
                 Step::Text(text) => self.typed.extend_from_slice(text),
-                Step::Leave => {
-                    self.leave();
-                    return Ok(());
-                }
+                Step::Leave => return self.leave(),
                 Step::Break => self.breaks = (self.breaks + 1).min(16),
                 Step::Help | Step::Unknown => self.help(),
             }
         }
-        Ok(())
     }
 
     fn help(&self) {
@@ -319,19 +327,10 @@ impl<'a> Pump<'a> {
         for signal in signals {
             match signal {
                 SIGWINCH => self.size_wanted = self.terminal.is_some(),
-                SIGTSTP => {
-                    if let Some(terminal) = &self.terminal {
-                        terminal.restore();
-                    }
-                    let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
-                }
+                SIGTSTP => suspend(self.terminal.as_ref()),
                 SIGCONT => {
-                    if let Some(terminal) = &self.terminal {
-                        terminal
-                            .make_raw()
-                            .map_err(|error| format!("the terminal: {error}"))?;
-                        self.size_wanted = true;
-                    }
+                    resume(self.terminal.as_ref(), RawTerminal::make_raw)?;
+                    self.size_wanted = self.terminal.is_some();
                 }
                 _ => {
                     self.ended_by = Some(signal);
@@ -377,7 +376,7 @@ impl<'a> Pump<'a> {
             None => return,
         };
         self.size_wanted = false;
-        match Request::send(self.address, command, arguments) {
+        match Request::send(self.target, command, arguments) {
             Ok(request) => self.request = Some((request, what)),
             Err(error) => self.say(&format!("{what} failed: {error}")),
         }

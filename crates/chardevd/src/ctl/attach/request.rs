@@ -11,7 +11,7 @@ use chardev_qapi::parser::Parser;
 use chardev_qapi::{Json, Object};
 use rustix::io::Errno;
 
-use crate::ctl::connect::{Address, Stream};
+use crate::ctl::connect::{Stream, Target};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,11 +29,11 @@ pub(super) struct Request {
 impl Request {
     /// Sends `command`. Both are small enough for any socket buffer.
     pub(super) fn send(
-        address: &Address,
+        target: &Target,
         command: &str,
         arguments: Object,
     ) -> Result<Request, String> {
-        let mut stream = Stream::open(address)?;
+        let mut stream = target.open().map_err(|failure| failure.to_string())?;
         let command = Object::new()
             .with("execute", command)
             .with("arguments", arguments);
@@ -43,7 +43,7 @@ impl Request {
         );
         stream
             .write_all(text.as_bytes())
-            .map_err(|error| format!("{address}: {error}"))?;
+            .map_err(|error| format!("{}: {error}", target.address))?;
         let until = Instant::now() + PATIENCE;
         Ok(Request {
             stream,

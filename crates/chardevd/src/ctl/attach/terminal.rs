@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
+};
 
 /// Keeps standard input's terminal raw; restores it when dropped.
 #[derive(Debug)]
@@ -14,7 +16,7 @@ pub(super) struct RawTerminal {
 }
 
 impl RawTerminal {
-    /// Makes the terminal raw; `None` if standard input is none.
+    /// Takes the terminal for the time until it is attached; `None` if standard input is none.
     pub(super) fn enter() -> io::Result<Option<RawTerminal>> {
         let stdin = io::stdin();
         if !isatty(stdin.as_fd()) {
@@ -22,19 +24,24 @@ impl RawTerminal {
         }
         let before = tcgetattr(stdin.as_fd())?;
         let guard = RawTerminal { before };
-        guard.make_raw()?;
+        guard.make_patient()?;
         Ok(Some(guard))
+    }
+
+    /// Keys come one by one, as they will to the console, but Ctrl-C and its like are signals.
+    pub(super) fn make_patient(&self) -> io::Result<()> {
+        let mut modes = self.before.clone();
+        modes.make_raw();
+        modes.local_modes |= self.before.local_modes & LocalModes::ISIG;
+        modes.output_modes = self.before.output_modes;
+        set(&modes)
     }
 
     /// Makes it raw, again after [`restore`](RawTerminal::restore).
     pub(super) fn make_raw(&self) -> io::Result<()> {
-        let mut raw = self.before.clone();
-        raw.make_raw();
-        Ok(tcsetattr(
-            io::stdin().as_fd(),
-            OptionalActions::Drain,
-            &raw,
-        )?)
+        let mut modes = self.before.clone();
+        modes.make_raw();
+        set(&modes)
     }
 
     /// Puts back what was there.
@@ -54,6 +61,14 @@ impl Drop for RawTerminal {
     fn drop(&mut self) {
         self.restore();
     }
+}
+
+fn set(modes: &Termios) -> io::Result<()> {
+    Ok(tcsetattr(
+        io::stdin().as_fd(),
+        OptionalActions::Drain,
+        modes,
+    )?)
 }
 
 /// Standard output, for writing without waiting.

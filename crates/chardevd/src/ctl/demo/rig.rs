@@ -546,20 +546,10 @@ impl Rig {
     /// What the daemon and its counters say about trouble.
     fn explain(&mut self) -> String {
         let mut text = String::new();
-        let patience = Some(Duration::from_secs(2));
-        let answers = match self
-            .monitor
-            .stream()
-            .unix()
-            .map(|unix| unix.set_read_timeout(patience))
-        {
-            Some(Ok(())) => self
-                .monitor
-                .execute("x-query-chardev-stats", Object::new())
-                .ok(),
-            _ => None,
-        };
-        if let Some(stats) = answers {
+        let stream = self.monitor.stream_mut();
+        stream.give_up_after(Duration::from_secs(2));
+        let answers = self.monitor.execute("x-query-chardev-stats", Object::new());
+        if let Ok(stats) = answers {
             text += &format!("\n  {stats}");
         }
         text + &lock(&self.daemon).said()

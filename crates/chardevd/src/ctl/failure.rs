@@ -1,0 +1,184 @@
+//! Why a command failed: what it prints, and the exit status that tells scripts the kind of reason.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use chardev_qmp::client::ClientError;
+
+use super::connect::Address;
+
+/// What `--help` says about exit statuses.
+pub(super) const STATUSES: &str = "\
+Exit status:
+  0  done; of attach and watch: you left
+  1  the daemon refused, or something here failed
+  2  wrong usage
+  3  there is no daemon, or it has gone
+  4  the time of --timeout has passed
+A command that a signal ends has that signal as its status, as shells show it (130 for Ctrl-C).";
+
+/// The kind of reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    /// The daemon refused, or something on this side failed.
+    Failed = 1,
+    /// What was asked for makes no sense.
+    Usage = 2,
+    /// Nobody is where the daemon should be, or it has gone.
+    NoDaemon = 3,
+    /// The time of `--timeout` has passed.
+    TimedOut = 4,
+}
+
+/// A failed command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    text: String,
+    status: Status,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub(super) fn new(status: Status, text: impl Into<String>) -> Self {
+        Failure {
+            text: text.into(),
+            status,
+        }
+    }
+
+    /// What the connection to `address` came to.
+    pub(super) fn of_connection(address: &Address, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => Failure::new(Status::TimedOut, error.to_string()),
+            _ => Failure::new(
+                Status::NoDaemon,
+                format!("the monitor at {address}: {error}"),
+            ),
+        }
+    }
+
+    /// What a call to the monitor at `address` came to, with what to do about it.
+    pub(super) fn of_call(address: &Address, error: &ClientError) -> Self {
+        match error {
+            ClientError::Io(error) => Failure::of_connection(address, error),
+            ClientError::Closed => Failure::new(
+                Status::NoDaemon,
+                format!(
+                    "the monitor at {address} closed the connection: its daemon has ended, or is ending"
+                ),
+            ),
+            ClientError::Protocol(_) => Failure::new(
+                Status::Failed,
+                format!(
+                    "{address}: {error}\nname a monitor for programs, such as one of -qmp, with --socket PATH"
+                ),
+            ),
+            ClientError::Command(error) => {
+                let text = error.to_string();
+                match remedy(&text) {
+                    Some(remedy) => format!("{text}\n{remedy}").into(),
+                    None => text.into(),
+                }
+            }
+        }
+    }
+
+    /// The exit status.
+    pub(super) fn code(&self) -> ExitCode {
+        ExitCode::from(self.status as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Failure::new(Status::Failed, text)
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+/// What to do about an error, by the words it contains.
+fn remedy(text: &str) -> Option<&'static str> {
+    const REMEDIES: &[(&str, &str)] = &[
+        (
+            "does not support chardev hotswap",
+            "its user, such as a monitor, needs its back end; add another chardev instead",
+        ),
+        (
+            "does not exist",
+            "'chardevctl list' shows the chardevs there are",
+        ),
+        (
+            "not found",
+            "'chardevctl list' shows the chardevs there are",
+        ),
+        (
+            "already exists",
+            "choose another id, or give it another back end with 'chardevctl change'",
+        ),
+        (
+            "is busy",
+            "a front end uses it: give it another back end with 'chardevctl change', or null",
+        ),
+        (
+            "is being changed already",
+            "the old back end stays until one of the changes has succeeded",
+        ),
+        (
+            "not a valid char driver name",
+            "'chardevd --chardev help' lists the kinds",
+        ),
+        (
+            "Invalid parameter '",
+            "'chardevd --chardev KIND,help' lists the options of a kind",
+        ),
+        (
+            "Address already in use",
+            "somebody listens there: choose another port or path, or end the other one",
+        ),
+        (
+            "No such file or directory",
+            "paths are the daemon's; create the directory, or start the peer, first",
+        ),
+        (
+            "Connection refused",
+            "nobody listens there: start the peer first, or add reconnect-ms=1000",
+        ),
+        ("Permission denied", "the daemon's user may not use it"),
+        ("Is a directory", "name a file inside it"),
+        ("File exists", "remove it, or choose another path"),
+    ];
+    REMEDIES
+        .iter()
+        .find(|(words, _)| text.contains(words))
+        .map(|(_, remedy)| *remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::remedy;
+
+    #[test]
+    fn the_common_mistakes_have_a_remedy() {
+        for text in [
+            "Chardev 'x' does not exist",
+            "Could not open '/nosuch/x': No such file or directory",
+            "Failed to find an available port: Address already in use",
+            "Chardev user does not support chardev hotswap",
+            "'nosuch' is not a valid char driver name",
+        ] {
+            assert!(remedy(text).is_some(), "{text}");
+        }
+    }
+}
