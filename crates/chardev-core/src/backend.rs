@@ -107,6 +107,13 @@ pub trait Backend: Send {
     /// Asks for one report of each readiness in `interest`, level triggered, one shot.
     fn watch(&mut self, interest: Ready);
 
+    /// The machine has more output and lets others have its lock first: report write readiness
+    /// soon. `false`: it cannot be reported or what is written costs nothing, so go on at once.
+    fn resume_soon(&mut self) -> bool {
+        self.watch(Ready::WRITE);
+        true
+    }
+
     /// Readiness was seen, or the back end's own tasks have news: bring the state up to date.
     fn update(&mut self, _ready: Ready) {}
 

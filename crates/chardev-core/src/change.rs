@@ -21,6 +21,7 @@ use crate::frontend::FrontEndHooks;
 use crate::input::CARRY_LIMIT;
 use crate::line::Answers;
 use crate::policy::{Closed, PolicyChange};
+use crate::ringbuf::RingBuffer;
 
 /// A change under way. Dropping it gives up: nothing has happened.
 #[derive(Debug)]
@@ -288,7 +289,7 @@ impl Chardev {
             }
             Old::Park | Old::Retire => {
                 let mut drainer = self.drainer(old_backend, this, marker);
-                drainer.say(new.last_words);
+                drainer.say(RingBuffer::from(new.last_words));
                 retired.push(drainer);
                 if old == Old::Retire {
                     retired.extend(self.retire_parked(this));
@@ -344,14 +345,15 @@ impl Chardev {
             return;
         };
         let capacity = ring.capacity();
-        let content = ring.take(usize::MAX);
-        let held = self.preface.take(usize::MAX);
-        self.preface
-            .reserve_capacity(capacity.max(held.len() + content.len()));
+        let content = ring.split_front(usize::MAX);
+        let count = content.len();
+        let held = std::mem::take(&mut self.preface);
+        let needed = capacity.max(held.len() + count);
+        self.preface = RingBuffer::new(held.capacity().max(needed));
         // The ring was filled from the preface, so what it holds is the older part.
-        self.preface.push(&content);
-        self.preface.push(&held);
-        self.stats.output_delivered -= content.len() as u64;
+        self.preface.absorb(content);
+        self.preface.absorb(held);
+        self.stats.output_delivered -= count as u64;
         // Empty or not, it goes on as it was until there is somebody to take output.
         self.ring_goes_on = capacity;
     }
@@ -407,7 +409,7 @@ impl Chardev {
         self.tap.end(&mut self.wakes);
         self.id = BackendId(u64::MAX);
         let old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
-        let waiting = self.preface.take(usize::MAX);
+        let waiting = self.preface.split_front(usize::MAX);
         let has_peer = old.is_open();
         let mut drainer = self.drainer(old, this, None);
         if has_peer {

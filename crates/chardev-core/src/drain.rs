@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use crate::chardev::ChardevRef;
+use crate::ringbuf::RingBuffer;
 
 /// How long a TCP peer must be silent for its input to count as complete.
 const SETTLE_QUIET: Duration = Duration::from_millis(60);
@@ -97,7 +98,7 @@ pub struct Drainer {
     phase_began: Option<Duration>,
     last_progress: Duration,
     settled_bytes: usize,
-    last_words: Vec<u8>,
+    last_words: RingBuffer,
     pending: u64,
     progress: u64,
     pause: Duration,
@@ -133,7 +134,7 @@ impl Drainer {
             phase_began: None,
             last_progress: Duration::ZERO,
             settled_bytes: 0,
-            last_words: Vec::new(),
+            last_words: RingBuffer::default(),
             pending: u64::MAX,
             progress: 0,
             pause: POLL_MIN,
@@ -141,15 +142,19 @@ impl Drainer {
     }
 
     /// Adds what the peer is to get after everything else, waiting as long as for that.
-    pub(crate) fn say(&mut self, last_words: Vec<u8>) {
+    pub(crate) fn say(&mut self, last_words: RingBuffer) {
         self.last_words = last_words;
         self.send_last_words();
     }
 
     fn send_last_words(&mut self) {
-        if !self.last_words.is_empty() {
-            let count = self.drain.send(&self.last_words);
-            self.last_words.drain(..count);
+        while !self.last_words.is_empty() {
+            let piece = self.last_words.front();
+            let (count, whole) = (self.drain.send(piece), piece.len());
+            self.last_words.consume(count);
+            if count < whole {
+                return;
+            }
         }
     }
 

@@ -320,6 +320,11 @@ impl Backend for HubBackend {
     /// Nothing to arm: the links' wakers are always set.
     fn watch(&mut self, _interest: Ready) {}
 
+    fn resume_soon(&mut self) -> bool {
+        self.hub.lock().notify.wake_by_ref();
+        true
+    }
+
     fn update(&mut self, _ready: Ready) {
         self.hub.lock().take_events();
     }

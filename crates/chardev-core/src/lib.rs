@@ -35,6 +35,7 @@ mod hub;
 mod input;
 mod line;
 mod link;
+pub mod memory;
 mod mux;
 mod notice;
 mod output;

@@ -51,6 +51,9 @@ pub enum Notice {
         /// Bytes that its peer never took.
         undelivered: u64,
     },
+    /// There was no memory for what its ring buffer or history would have had room for: the
+    /// oldest bytes went early, counted as overwritten.
+    OutOfMemory,
     /// Bytes were dropped.
     Dropped {
         /// Why.
@@ -114,6 +117,7 @@ pub(crate) struct Told {
     notices: Option<Notices>,
     /// The peer that was told to be there, and its name.
     peer: Option<Option<String>>,
+    out_of_memory: bool,
     dropped: [u64; DropReason::ALL.len()],
 }
 
@@ -186,6 +190,7 @@ impl Queue {
                     }
                     return true;
                 }
+                (Notice::OutOfMemory, Notice::OutOfMemory) => return true,
                 // The changes before and after a peer came are two.
                 (
                     Notice::Connected { .. } | Notice::Disconnected { .. },
@@ -290,6 +295,7 @@ impl Chardev {
 
     /// Another back end is in the slot.
     pub(crate) fn tell_changed(&mut self) {
+        self.told.out_of_memory = false;
         if self.told.peer.is_some() && self.told.peer != self.present_peer() {
             self.tell_disconnected();
         }
@@ -307,8 +313,18 @@ impl Chardev {
         self.tell(Notice::Drained { undelivered });
     }
 
+    /// There was no memory for output that was to be kept.
+    pub(crate) fn tell_out_of_memory(&mut self) {
+        if !std::mem::replace(&mut self.told.out_of_memory, true) {
+            self.tell(Notice::OutOfMemory);
+        }
+    }
+
     /// Looks whether anything was dropped since the last look.
     pub(crate) fn tell_dropped(&mut self) {
+        if self.tap.take_shortage() {
+            self.tell_out_of_memory();
+        }
         let observed = self.told.notices.as_ref().is_some_and(Notices::is_observed);
         if !observed {
             return;

@@ -11,6 +11,11 @@ use crate::chardev::Chardev;
 use crate::policy::Closed;
 use crate::ringbuf::RingBuffer;
 
+/// How much of the preface is written before others may have the lock.
+const FLUSH_TURN: usize = 1 << 20;
+/// The most pieces of the preface that are written at once (IOV_MAX).
+const MOST_PIECES: usize = 1024;
+
 impl Chardev {
     pub(crate) fn write(&mut self, bufs: &[IoSlice<'_>]) -> usize {
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
@@ -101,9 +106,7 @@ impl Chardev {
         if self.ring_goes_on > 0 {
             let capacity = self.ring_goes_on.max(self.preface.len());
             self.preface.set_capacity(capacity);
-            for buf in bufs {
-                self.stats.output_overwritten += self.preface.push_overwriting(buf) as u64;
-            }
+            self.keep_newest(bufs);
             return total;
         }
         self.stats.output_discarded += total as u64;
@@ -114,10 +117,18 @@ impl Chardev {
     fn remember(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
         let capacity = self.policy.history.max(self.preface.len());
         self.preface.set_capacity(capacity);
+        self.keep_newest(bufs);
+        total
+    }
+
+    /// Puts output into the preface over the oldest there.
+    fn keep_newest(&mut self, bufs: &[IoSlice<'_>]) {
         for buf in bufs {
             self.stats.output_overwritten += self.preface.push_overwriting(buf) as u64;
         }
-        total
+        if self.preface.take_shortage() {
+            self.tell_out_of_memory();
+        }
     }
 
     /// Older output still waits for its first reader. Where the policy is to discard, the ring
@@ -130,9 +141,7 @@ impl Chardev {
         if self.policy.closed == Closed::History {
             return self.remember(bufs, total);
         }
-        for buf in bufs {
-            self.stats.output_overwritten += self.preface.push_overwriting(buf) as u64;
-        }
+        self.keep_newest(bufs);
         total
     }
 
@@ -182,13 +191,16 @@ impl Chardev {
     pub(crate) fn flush_preface(&mut self) {
         // Descriptors wait for the next byte the front end writes, not for older ones.
         let mut no_fds = Vec::new();
+        let mut turn = 0;
+        self.pour_into_ring();
         while !self.preface.is_empty() {
-            let (first, second) = self.preface.as_slices();
-            match self
-                .backend
-                .write(&[IoSlice::new(first), IoSlice::new(second)], &mut no_fds)
-            {
+            if turn >= FLUSH_TURN && self.backend.resume_soon() {
+                break;
+            }
+            let pieces = self.preface.io_slices(MOST_PIECES);
+            match self.backend.write(&pieces, &mut no_fds) {
                 Sent::Taken(count) => {
+                    turn += count;
                     self.preface.consume(count);
                     let lost = self.backend.take_overwritten();
                     self.count_delivered(count, lost);
@@ -206,12 +218,33 @@ impl Chardev {
         }
     }
 
+    /// From one ring into another the content moves without being copied.
+    fn pour_into_ring(&mut self) {
+        if self.preface.is_empty() {
+            return;
+        }
+        let Some(ring) = self.backend.ring() else {
+            return;
+        };
+        let holds = self.policy.closed == Closed::Hold;
+        let most = if holds { ring.room() } else { usize::MAX };
+        let moved = self.preface.split_front(most);
+        let count = moved.len();
+        let lost = ring.absorb(moved);
+        if count > 0 {
+            self.count_delivered(count, lost as u64);
+        }
+    }
+
     /// A back end took `count` bytes and, being a ring, overwrote `lost` for them.
     fn count_delivered(&mut self, count: usize, lost: u64) {
         self.ring_goes_on = 0;
         self.stats.output_delivered += count as u64;
         self.stats.output_delivered -= lost;
         self.stats.output_overwritten += lost;
+        if lost > 0 && self.backend.ring().is_some_and(RingBuffer::take_shortage) {
+            self.tell_out_of_memory();
+        }
     }
 
     /// Puts output into the ring buffer, after everything the front end has written

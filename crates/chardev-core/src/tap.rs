@@ -23,6 +23,7 @@ use std::task::{Context, Poll, Waker};
 use thiserror::Error;
 
 use crate::chardev::{Chardev, ChardevRef, WeakChardev};
+use crate::memory;
 use ring::{Found, Ring};
 use waiters::Waiters;
 
@@ -30,8 +31,6 @@ use waiters::Waiters;
 pub const VIEWED_SCROLLBACK: usize = 1 << 20;
 /// The most scrollback one chardev can have; more is cut down to it.
 pub const SCROLLBACK_LIMIT: usize = 1 << 30;
-/// What a scrollback begins with; it grows with its content.
-const FIRST_SIZE: usize = 64 << 10;
 
 /// Where a viewer begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +122,8 @@ pub(crate) struct Tap {
     /// Bytes to keep whether or not there are viewers.
     wanted: usize,
     kept: Option<Kept>,
+    /// There was no memory for what was to be kept.
+    short: bool,
 }
 
 #[derive(Debug)]
@@ -130,7 +131,7 @@ struct Kept {
     /// The same ring as in `shared`, which the writer uses without a lock.
     ring: Arc<Ring>,
     shared: Arc<Shared>,
-    /// How large the ring may grow.
+    /// How large the ring is to be; it is smaller where there is no memory.
     target: usize,
 }
 
@@ -166,10 +167,9 @@ impl Tap {
             self.adjust(at, 0);
         }
         let Some(kept) = &mut self.kept else { return };
-        kept.make_room(count);
         for buf in bufs {
             let part = &buf[..buf.len().min(count)];
-            kept.ring.write(part);
+            self.short |= !kept.write(part);
             count -= part.len();
         }
         kept.shared.waiters.take(wakes);
@@ -186,21 +186,29 @@ impl Tap {
         if let Some(kept) = self.kept.take() {
             kept.shared.ended.store(true, SeqCst);
             kept.shared.waiters.take(wakes);
+            kept.dispose();
         }
+    }
+
+    /// Whether there was no memory for what was to be kept, since the last call.
+    pub(crate) fn take_shortage(&mut self) -> bool {
+        std::mem::take(&mut self.short)
     }
 
     /// Makes the scrollback as large as it is wanted now; the output has come to offset `at`.
     fn adjust(&mut self, at: u64, viewers: usize) {
         let target = match (self.wanted, viewers) {
             (0, 0) => {
-                self.kept = None;
+                if let Some(kept) = self.kept.take() {
+                    kept.dispose();
+                }
                 return;
             }
             (0, _) => VIEWED_SCROLLBACK,
             (wanted, _) => wanted,
         };
         let kept = self.kept.get_or_insert_with(|| {
-            let ring = Arc::new(Ring::new(target.min(FIRST_SIZE), at));
+            let ring = Arc::new(Ring::new(target, at));
             let shared = Shared {
                 ring: Mutex::new(Arc::clone(&ring)),
                 waiters: Waiters::default(),
@@ -213,34 +221,47 @@ impl Tap {
                 target,
             }
         });
-        kept.target = target;
-        if kept.ring.capacity() > target.next_multiple_of(8) {
+        if kept.target != target {
+            kept.target = target;
             kept.replace(target);
         }
     }
 }
 
 impl Kept {
-    /// Grows rather than overwrites, up to the target.
-    fn make_room(&mut self, count: usize) {
-        let capacity = self.ring.capacity();
-        if capacity >= self.target {
-            return;
+    /// Appends all of `bytes`; `false` if there was no memory to keep as many as there should be.
+    fn write(&mut self, bytes: &[u8]) -> bool {
+        let written = self.ring.write(bytes);
+        let rest = &bytes[written..];
+        if rest.is_empty() {
+            return true;
         }
-        let held = usize::try_from(self.ring.end() - self.ring.low()).unwrap_or(usize::MAX);
-        let needed = held.saturating_add(count);
-        if needed > capacity {
-            self.replace(needed.max(capacity.saturating_mul(4)).min(self.target));
+        // What there is has to do from now on.
+        match self.ring.allocated() {
+            0 => self.ring.skip(rest.len()),
+            there => {
+                self.replace(there);
+                let written = self.ring.write(rest);
+                self.ring.skip(rest.len() - written);
+            }
         }
+        false
     }
 
     fn replace(&mut self, capacity: usize) {
-        self.ring = Arc::new(Ring::resized(&self.ring, capacity));
-        *self
-            .shared
-            .ring
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&self.ring);
+        let ring = Arc::new(Ring::resized(&self.ring, capacity));
+        let old = std::mem::replace(&mut self.ring, Arc::clone(&ring));
+        let mut shown = self.shared.ring.lock();
+        let shown = shown.as_deref_mut().unwrap_or_else(|error| error.get_mut());
+        let shown = std::mem::replace(shown, ring);
+        let bytes = old.allocated();
+        memory::dispose((old, shown), bytes);
+    }
+
+    /// Lets go of what is kept. A viewer that still reads it keeps it for that long.
+    fn dispose(self) {
+        let bytes = self.ring.allocated();
+        memory::dispose(self, bytes);
     }
 }
 
@@ -451,16 +472,24 @@ impl Viewer {
 }
 
 impl Drop for Viewer {
+    /// What nobody looks at any more is let go, on a thread that may hold the chardev's lock: a
+    /// viewer's may be one of the lowest priority.
     fn drop(&mut self) {
-        if self.shared.viewers.fetch_sub(1, SeqCst) > 1 {
-            return;
+        if self.shared.viewers.fetch_sub(1, SeqCst) == 1 {
+            memory::clean_up(Unwatched(self.chardev.clone()));
         }
-        if let Some(chardev) = self.chardev.upgrade() {
-            // The memory is given back outside of the lock.
-            let _spent = chardev.with(|chardev| {
-                let tap = &mut chardev.tap;
-                let unused = tap.wanted == 0 && tap.viewers() == 0;
-                unused.then(|| tap.kept.take())
+    }
+}
+
+/// A chardev that has lost its last viewer.
+struct Unwatched(WeakChardev);
+
+impl Drop for Unwatched {
+    fn drop(&mut self) {
+        if let Some(chardev) = self.0.upgrade() {
+            chardev.with(|chardev| {
+                let viewers = chardev.tap.viewers();
+                chardev.tap.adjust(chardev.stats.output_accepted, viewers);
             });
         }
     }

@@ -69,6 +69,9 @@ pub const EVENTS: &[EventSpec] = &[
             required("undelivered", Type::Int),
         ])
     }),
+    plain("X_CHARDEV_OUT_OF_MEMORY", || {
+        ObjectType::new([required("id", Type::Str)])
+    }),
     // The library limits these, and adds them up.
     plain("X_CHARDEV_DROPPED", || {
         ObjectType::new([

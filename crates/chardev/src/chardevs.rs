@@ -61,6 +61,7 @@ impl Chardevs {
     /// # Errors
     /// The process is out of threads or descriptors.
     pub fn new() -> io::Result<Self> {
+        crate::disposal::start()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             // A device that always has more to move must not keep descriptors from being looked

@@ -60,6 +60,7 @@
 
 pub mod back;
 mod chardevs;
+mod disposal;
 pub mod front;
 mod notify;
 mod offload;

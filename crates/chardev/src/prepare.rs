@@ -6,7 +6,7 @@ use std::time::Duration;
 use chardev_core::spec::{OptionValue, Options, SocketAddress};
 use chardev_core::{
     AddError, Backend, Change, ChangeError, ChardevRef, Closed, LogSink, NewBackend, Old,
-    PolicyChange, RemoveError, Step,
+    PolicyChange, RemoveError, Step, memory,
 };
 
 use crate::back::{FdSource, KINDS, OpenContext};
@@ -260,6 +260,11 @@ pub fn policy_change(options: &Options) -> Result<PolicyChange, String> {
         value => Ok(value),
     };
     let history = within("x-history", MAX_HISTORY)?;
+    if let Some(bytes) = history.filter(|bytes| !memory::is_available(*bytes as usize)) {
+        return Err(format!(
+            "there is no memory for 'x-history' of {bytes} bytes; give a smaller one"
+        ));
+    }
     let drain = within("x-drain-ms", i64::from(u32::MAX))?;
     Ok(PolicyChange {
         closed,

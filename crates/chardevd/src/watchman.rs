@@ -18,6 +18,12 @@ pub(crate) async fn watch(mut observer: Observer, events: Events) {
     loop {
         match next(&mut observer, began).await {
             Observed::Notice(id, notice) => {
+                if notice == Notice::OutOfMemory {
+                    tracing::warn!(
+                        "chardev '{id}': there is no memory for all of its ring buffer or history; \
+                         it keeps less than was asked for"
+                    );
+                }
                 let (name, data) = describe(Object::new().with("id", id), notice);
                 events.emit(name, Some(data.into()));
             }
@@ -80,6 +86,7 @@ fn describe(data: Object, notice: Notice) -> (&'static str, Object) {
         Notice::Drained { undelivered } => {
             ("X_CHARDEV_DRAINED", data.with("undelivered", undelivered))
         }
+        Notice::OutOfMemory => ("X_CHARDEV_OUT_OF_MEMORY", data),
         Notice::Dropped {
             reason,
             bytes,

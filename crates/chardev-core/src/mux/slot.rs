@@ -74,6 +74,11 @@ impl Backend for MuxSlot {
     /// Nothing to arm: the link's waker is always set.
     fn watch(&mut self, _interest: Ready) {}
 
+    fn resume_soon(&mut self) -> bool {
+        self.mux.lock().notify.wake_by_ref();
+        true
+    }
+
     fn update(&mut self, _ready: Ready) {
         let mut inner = self.mux.lock();
         inner.flush_own_text();

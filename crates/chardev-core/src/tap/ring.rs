@@ -4,17 +4,39 @@
 //! time and never hold the writer up, however slow their threads are. A reader copies first and
 //! then looks whether the writer has come round meanwhile: what may have been overwritten is not
 //! returned. The bytes are atomic words, so that this needs no `unsafe`.
+//!
+//! The words lie in segments, which come as output does. A ring of another size shares the
+//! segments of the one it replaces, so that neither growing nor shrinking copies what is kept.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU64, fence};
+use std::sync::{Arc, OnceLock};
+
+use crate::memory;
 
 /// Bytes in one word.
 const WORD: usize = 8;
+/// The largest segment of a small ring and of a large one, and where that begins.
+const SMALL_SEGMENT: usize = 64 << 10;
+const LARGE_SEGMENT: usize = 1 << 20;
+const LARGE: usize = 4 << 20;
 
 /// The newest bytes of a stream, addressed by their absolute offset.
 #[derive(Debug)]
 pub(super) struct Ring {
-    words: Box<[AtomicU64]>,
+    /// Shared with the rings this one has replaced, whose readers must see what is overwritten.
+    marks: Arc<Marks>,
+    /// From this offset on the bytes are in the ring that replaced this one.
+    until: AtomicU64,
+    segments: Box<[OnceLock<Arc<Segment>>]>,
+    segment_size: usize,
+    limit: usize,
+}
+
+type Segment = [AtomicU64];
+
+#[derive(Debug)]
+struct Marks {
     /// The oldest byte that is not being overwritten.
     low: AtomicU64,
     /// Where the next byte goes.
@@ -33,138 +55,260 @@ pub(super) enum Found {
 }
 
 impl Ring {
-    /// An empty ring for `capacity` bytes, rounded up to whole words, whose first byte will be
-    /// the one at `offset`.
-    pub(super) fn new(capacity: usize, offset: u64) -> Self {
-        let words = capacity.div_ceil(WORD).max(1);
-        Ring {
-            words: (0..words).map(|_| AtomicU64::new(0)).collect(),
+    /// An empty ring for `limit` bytes whose first byte will be the one at `offset`.
+    pub(super) fn new(limit: usize, offset: u64) -> Self {
+        let marks = Marks {
             low: AtomicU64::new(offset),
             end: AtomicU64::new(offset),
+        };
+        Self::with_marks(limit, Arc::new(marks))
+    }
+
+    fn with_marks(limit: usize, marks: Arc<Marks>) -> Self {
+        let limit = limit.max(1);
+        let largest = if limit > LARGE {
+            LARGE_SEGMENT
+        } else {
+            SMALL_SEGMENT
+        };
+        let segment_size = largest.min(limit.next_multiple_of(WORD));
+        let count = limit.div_ceil(segment_size);
+        Ring {
+            marks,
+            until: AtomicU64::new(u64::MAX),
+            segments: (0..count).map(|_| OnceLock::new()).collect(),
+            segment_size,
+            limit,
         }
     }
 
-    /// A ring for `capacity` bytes with the newest bytes of `old`.
-    pub(super) fn resized(old: &Ring, capacity: usize) -> Self {
-        let (low, end) = (old.low(), old.end());
-        let mut ring = Ring::new(capacity, 0);
-        let kept = (end - low).min(ring.capacity() as u64);
-        ring.low = AtomicU64::new(end - kept);
-        ring.end = AtomicU64::new(end - kept);
-        let mut buf = vec![0; (64 << 10).min(ring.capacity())];
-        while let Found::Bytes(count) = old.read(ring.end(), &mut buf) {
-            ring.write(&buf[..count]);
+    /// A ring for `limit` bytes with the newest bytes of `old`, which is not written any more.
+    pub(super) fn resized(old: &Ring, limit: usize) -> Self {
+        let ring = Self::with_marks(limit, Arc::clone(&old.marks));
+        let end = old.end();
+        old.until.store(end, Release);
+        let low = old.low().max(end.saturating_sub(ring.limit as u64));
+        old.marks.low.store(low, Release);
+        let size = ring.segment_size as u64;
+        let shares = ring.segment_size == old.segment_size;
+        // The segment being written is copied: in `old` it ends with bytes of another age.
+        let written = (end % size > 0).then(|| ring.slot(end));
+        let mut at = low;
+        while at < end {
+            let next = ((at / size + 1) * size).min(end);
+            let copied = match old.segments[old.slot(at)].get() {
+                Some(segment) if shares && written != Some(ring.slot(at)) => ring.segments
+                    [ring.slot(at)]
+                .set(Arc::clone(segment))
+                .is_ok(),
+                _ => ring.copy(old, at, next),
+            };
+            if !copied {
+                // There is no memory: what comes after this is kept.
+                old.marks.low.store(next, Release);
+            }
+            at = next;
         }
         ring
     }
 
+    /// Copies the bytes from `at` to `end` out of `old`; `false` without memory.
+    fn copy(&self, old: &Ring, mut at: u64, end: u64) -> bool {
+        let mut buf = [0; 4 << 10];
+        while at < end {
+            let most = buf.len().min((end - at) as usize);
+            let Some(count) = old.load(at, &mut buf[..most]) else {
+                return false;
+            };
+            if !self.reserve(at, count) {
+                return false;
+            }
+            self.store(at, &buf[..count]);
+            at += count as u64;
+        }
+        true
+    }
+
+    /// How many bytes are kept at most.
     pub(super) fn capacity(&self) -> usize {
-        self.words.len() * WORD
+        self.limit
     }
 
     /// The offset of the oldest byte kept.
     pub(super) fn low(&self) -> u64 {
-        self.low.load(Acquire)
+        self.marks.low.load(Acquire)
     }
 
     /// The offset of the next byte to come.
     pub(super) fn end(&self) -> u64 {
-        self.end.load(Acquire)
+        self.marks.end.load(Acquire)
     }
 
-    /// Appends `bytes` over the oldest ones. Only one thread may be in here at a time.
-    pub(super) fn write(&self, bytes: &[u8]) {
-        let end = self.end.load(Relaxed);
-        let new_end = end + bytes.len() as u64;
-        let oldest = new_end.saturating_sub(self.capacity() as u64);
-        if oldest > self.low.load(Relaxed) {
-            self.low.store(oldest, Relaxed);
+    /// How many bytes there is memory for; what is kept now is not more.
+    pub(super) fn allocated(&self) -> usize {
+        let there = self.segments.iter().filter(|one| one.get().is_some());
+        there.count() * self.segment_size
+    }
+
+    /// Appends as many of `bytes` as there is memory for over the oldest ones and returns how many
+    /// that was. Only one thread may be in here at a time.
+    pub(super) fn write(&self, bytes: &[u8]) -> usize {
+        let end = self.marks.end.load(Relaxed);
+        let skipped = bytes.len().saturating_sub(self.limit);
+        let (mut at, mut rest) = (end + skipped as u64, &bytes[skipped..]);
+        if skipped > 0 {
+            self.marks.low.store(at, Relaxed);
         }
-        // Pairs with the fence in `read`: who sees a word stored below also sees the new `low`.
+        let mut written = 0;
+        while !rest.is_empty() {
+            let inside = (at % self.segment_size as u64) as usize;
+            let part = rest.len().min(self.segment_size - inside);
+            if !self.reserve(at, part) {
+                break;
+            }
+            self.pass(at + part as u64);
+            self.store(at, &rest[..part]);
+            at += part as u64;
+            rest = &rest[part..];
+            written += part;
+            self.marks.end.store(at, Release);
+        }
+        match written {
+            0 => 0,
+            written => skipped + written,
+        }
+    }
+
+    /// Goes on `count` bytes later, with nothing kept.
+    pub(super) fn skip(&self, count: usize) {
+        let end = self.marks.end.load(Relaxed) + count as u64;
+        self.marks.low.store(end, Relaxed);
         fence(Release);
-        let skipped = bytes.len().saturating_sub(self.capacity());
-        self.store(end + skipped as u64, &bytes[skipped..]);
-        self.end.store(new_end, Release);
+        self.marks.end.store(end, Release);
+    }
+
+    /// What is overwritten by a write up to `end` is no longer to be read.
+    fn pass(&self, end: u64) {
+        let oldest = end.saturating_sub(self.limit as u64);
+        if oldest > self.marks.low.load(Relaxed) {
+            self.marks.low.store(oldest, Relaxed);
+        }
+        // Pairs with the fence in `read`: who sees a word stored after this also sees the new `low`.
+        fence(Release);
     }
 
     /// Copies what is at offset `at` into `buf`, as much as fits and is there.
     pub(super) fn read(&self, at: u64, buf: &mut [u8]) -> Found {
-        let end = self.end.load(Acquire);
-        if at >= end {
-            return Found::Nothing;
-        }
+        // In this order: a byte of the ring that replaced this one is not looked for here.
+        let end = self.marks.end.load(Acquire);
+        let end = end.min(self.until.load(Acquire));
         let low = self.low();
         if at < low {
             return Found::Overwritten(low);
         }
+        if at >= end {
+            return Found::Nothing;
+        }
         let there = usize::try_from(end - at).unwrap_or(usize::MAX);
-        let count = there.min(buf.len());
-        self.load(at, &mut buf[..count]);
+        let mut count = 0;
+        let most = there.min(buf.len());
+        while count < most {
+            match self.load(at + count as u64, &mut buf[count..most]) {
+                Some(loaded) => count += loaded,
+                None => break,
+            }
+        }
         fence(Acquire);
-        match self.low.load(Relaxed) {
+        match self.marks.low.load(Relaxed) {
             low if low > at => Found::Overwritten(low),
+            _ if count < most => Found::Nothing,
             _ => Found::Bytes(count),
         }
     }
 
-    fn store(&self, mut at: u64, mut bytes: &[u8]) {
+    /// Makes sure that there is a segment for the `count` bytes at `at`, which lie in one.
+    fn reserve(&self, at: u64, count: usize) -> bool {
+        debug_assert!((at % self.segment_size as u64) as usize + count <= self.segment_size);
+        let segment = &self.segments[self.slot(at)];
+        segment.get().is_some()
+            || new_segment(self.segment_size).is_some_and(|new| segment.set(new).is_ok())
+    }
+
+    /// Stores bytes that lie in one segment, which is there.
+    fn store(&self, at: u64, mut bytes: &[u8]) {
+        let Some(words) = self.segments[self.slot(at)].get() else {
+            return;
+        };
+        let mut inside = (at % self.segment_size as u64) as usize;
         while !bytes.is_empty() {
-            let (index, inside) = self.place(at);
-            let words = &self.words[index..];
-            let whole = words.len().min(bytes.len() / WORD);
-            let count = if inside > 0 || whole == 0 {
-                let count = bytes.len().min(WORD - inside);
-                self.merge(index, inside, &bytes[..count]);
+            let (index, shift) = (inside / WORD, inside % WORD);
+            let whole = bytes.len() / WORD;
+            let count = if shift > 0 || whole == 0 {
+                let count = bytes.len().min(WORD - shift);
+                merge(&words[index], shift, &bytes[..count]);
                 count
             } else {
-                for (word, bytes) in words.iter().zip(bytes[..whole * WORD].chunks_exact(WORD)) {
+                let words = words[index..].iter();
+                for (word, bytes) in words.zip(bytes[..whole * WORD].chunks_exact(WORD)) {
                     word.store(value(bytes), Relaxed);
                 }
                 whole * WORD
             };
-            at += count as u64;
+            inside += count;
             bytes = &bytes[count..];
         }
     }
 
-    /// Puts a part of a word; the bytes around it stay.
-    fn merge(&self, index: usize, inside: usize, part: &[u8]) {
-        let mut bytes = self.words[index].load(Relaxed).to_ne_bytes();
-        bytes[inside..inside + part.len()].copy_from_slice(part);
-        self.words[index].store(u64::from_ne_bytes(bytes), Relaxed);
-    }
-
-    fn load(&self, mut at: u64, mut buf: &mut [u8]) {
+    /// Loads bytes from one segment, as many as it has; `None` if it is not there.
+    fn load(&self, at: u64, buf: &mut [u8]) -> Option<usize> {
+        let words = self.segments[self.slot(at)].get()?;
+        let mut inside = (at % self.segment_size as u64) as usize;
+        let total = buf.len().min(self.segment_size - inside);
+        let mut buf = &mut buf[..total];
         while !buf.is_empty() {
-            let (index, inside) = self.place(at);
-            let words = &self.words[index..];
-            let whole = words.len().min(buf.len() / WORD);
-            let count = if inside > 0 || whole == 0 {
-                let count = buf.len().min(WORD - inside);
-                let bytes = words[0].load(Relaxed).to_ne_bytes();
-                buf[..count].copy_from_slice(&bytes[inside..inside + count]);
+            let (index, shift) = (inside / WORD, inside % WORD);
+            let whole = buf.len() / WORD;
+            let count = if shift > 0 || whole == 0 {
+                let count = buf.len().min(WORD - shift);
+                let bytes = words[index].load(Relaxed).to_ne_bytes();
+                buf[..count].copy_from_slice(&bytes[shift..shift + count]);
                 count
             } else {
-                for (word, part) in words.iter().zip(buf[..whole * WORD].chunks_exact_mut(WORD)) {
+                let words = words[index..].iter();
+                for (word, part) in words.zip(buf[..whole * WORD].chunks_exact_mut(WORD)) {
                     part.copy_from_slice(&word.load(Relaxed).to_ne_bytes());
                 }
                 whole * WORD
             };
-            at += count as u64;
+            inside += count;
             buf = &mut buf[count..];
         }
+        Some(total)
     }
 
-    /// The word of offset `at`, and the place inside it.
-    fn place(&self, at: u64) -> (usize, usize) {
-        // Both fit: they are below the capacity.
-        let at = (at % self.capacity() as u64) as usize;
-        (at / WORD, at % WORD)
+    /// Which segment offset `at` lies in.
+    fn slot(&self, at: u64) -> usize {
+        (at / self.segment_size as u64 % self.segments.len() as u64) as usize
     }
+}
+
+/// Puts a part of a word; the bytes around it stay.
+fn merge(word: &AtomicU64, shift: usize, part: &[u8]) {
+    let mut bytes = word.load(Relaxed).to_ne_bytes();
+    bytes[shift..shift + part.len()].copy_from_slice(part);
+    word.store(u64::from_ne_bytes(bytes), Relaxed);
 }
 
 fn value(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_ne_bytes)
+}
+
+fn new_segment(size: usize) -> Option<Arc<Segment>> {
+    // An allocation that fails ends the process, so it is known beforehand.
+    if !memory::is_available(size) {
+        return None;
+    }
+    Some((0..size / WORD).map(|_| AtomicU64::new(0)).collect())
 }
 
 #[cfg(test)]
@@ -202,16 +346,59 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_of_another_size_has_the_newest_bytes() {
+        let sizes = [1, 24, 100, 70_000, 200_000, 1 << 20, 5 << 20, 9 << 20];
+        for (first, written) in [
+            (100, 250),
+            (70_000, 69_999),
+            (200_000, 500_000),
+            (5 << 20, 14 << 20),
+        ] {
+            for then in sizes {
+                let start = 12_345;
+                let ring = Ring::new(first, start);
+                let all = bytes(start, written);
+                assert_eq!(ring.write(&all), written);
+                let resized = Ring::resized(&ring, then);
+                let more = bytes(start + written as u64, 90_001);
+                for round in 0..2 {
+                    let (low, end) = (resized.low(), resized.end());
+                    let kept = (first.min(then) as u64).min(written as u64);
+                    if round == 0 {
+                        assert_eq!(end - low, kept, "{first} to {then}");
+                    }
+                    let mut buf = vec![0; (end - low) as usize];
+                    assert_eq!(resized.read(low, &mut buf), Found::Bytes(buf.len()));
+                    assert!(
+                        buf == bytes(low, buf.len()),
+                        "{first} to {then}, round {round}"
+                    );
+                    // The one before ends where it was replaced.
+                    let until = start + written as u64;
+                    if round == 1 && low < until {
+                        assert_eq!(ring.read(until, &mut [0]), Found::Nothing);
+                        let mut last = [0];
+                        assert_eq!(ring.read(until - 1, &mut last), Found::Bytes(1));
+                        assert_eq!(last[0], byte(until - 1));
+                    }
+                    assert_eq!(resized.write(&more), more.len());
+                }
+            }
+        }
+    }
+
+    #[test]
     fn readers_beside_a_writer_see_only_what_was_written() {
-        let ring = Ring::new(4096, 0);
+        let ring = std::sync::Mutex::new(std::sync::Arc::new(Ring::new(4096, 0)));
+        let current = || std::sync::Arc::clone(&ring.lock().expect("no panic"));
         let total = 8 << 20;
         std::thread::scope(|scope| {
             for reader in 1..3 {
-                let ring = &ring;
+                let current = &current;
                 scope.spawn(move || {
                     let (mut at, mut read, mut buf) = (0, 0, vec![0; 500 * reader]);
                     while at < total {
-                        match ring.read(at, &mut buf) {
+                        match current().read(at, &mut buf) {
                             Found::Bytes(count) => {
                                 let expected = bytes(at, count);
                                 assert!(buf[..count] == expected, "torn at {at}");
@@ -228,8 +415,12 @@ mod tests {
             let mut at = 0;
             for size in (1..).map(|round| round * 37 % 1500) {
                 let size = size.min((total - at) as usize);
-                ring.write(&bytes(at, size));
+                assert_eq!(current().write(&bytes(at, size)), size);
                 at += size as u64;
+                if size % 7 == 0 {
+                    let resized = Ring::resized(&current(), 1000 + size * 190);
+                    *ring.lock().expect("no panic") = std::sync::Arc::new(resized);
+                }
                 if at == total {
                     break;
                 }

@@ -56,6 +56,7 @@ impl Watched {
                     Notice::Disconnected { .. } => format!("{id}:out"),
                     Notice::Changed { offset, count, .. } => format!("{id}:{count}x@{offset}"),
                     Notice::Drained { undelivered } => format!("{id}:drained-{undelivered}"),
+                    Notice::OutOfMemory => format!("{id}:no-memory"),
                     Notice::Dropped {
                         reason,
                         bytes,

@@ -232,20 +232,24 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let offset = || prop_oneof![0..5000u64, 0..500_000u64];
     let from = prop_oneof![
         Just(ViewFrom::Now),
         Just(ViewFrom::Oldest),
-        (0..5000u64).prop_map(ViewFrom::Offset),
-        (0..5000u64).prop_map(ViewFrom::Last),
+        offset().prop_map(ViewFrom::Offset),
+        offset().prop_map(ViewFrom::Last),
     ];
     let slow = prop_oneof![Just(Slow::Skip), Just(Slow::Drop)];
     prop_oneof![
         6 => prop::collection::vec(0..300usize, 1..4).prop_map(Step::Write),
-        1 => prop_oneof![Just(0), 1..2000usize].prop_map(Step::Capacity),
+        // More than a segment of the scrollback.
+        1 => prop::collection::vec(0..90_000usize, 1..4).prop_map(Step::Write),
+        1 => prop_oneof![Just(0), 1..2000usize, 1..300_000usize].prop_map(Step::Capacity),
         2 => (from, slow).prop_map(|(from, slow)| Step::View(from, slow)),
-        8 => (0..8usize, 1..700usize).prop_map(|(who, size)| Step::Read(who, size)),
+        8 => (0..8usize, prop_oneof![1..700usize, 1..200_000usize])
+            .prop_map(|(who, size)| Step::Read(who, size)),
         1 => (0..8usize).prop_map(Step::Leave),
-        1 => (0..5000u64, 1..700usize).prop_map(|(from, size)| Step::History(from, size)),
+        1 => (offset(), 1..100_000usize).prop_map(|(from, size)| Step::History(from, size)),
     ]
 }
 
@@ -267,7 +271,7 @@ proptest! {
             let capacity = match (wanted, seen.len()) {
                 (0, 0) => 0,
                 (0, _) => VIEWED_SCROLLBACK as u64,
-                (wanted, _) => u64::next_multiple_of(wanted, 8),
+                (wanted, _) => wanted,
             };
             low = end.saturating_sub(capacity).max(low);
             prop_assert_eq!((oldest, known), (low, end));

@@ -48,6 +48,10 @@ impl Backend for Null {
 
     fn watch(&mut self, _interest: Ready) {}
 
+    fn resume_soon(&mut self) -> bool {
+        false
+    }
+
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
         Box::new(NothingToDrain)
     }

@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
-use chardev_core::{Backend, Drain, NothingToDrain, Ready, RingBuffer, Sent};
+use chardev_core::{Backend, Drain, NothingToDrain, Ready, RingBuffer, Sent, memory};
 
 use crate::back::{Kind, OpenContext, Opening};
 
@@ -44,6 +44,11 @@ const MAX_SIZE: i64 = 1 << 30;
 fn open<'a>(kind: &'static str, options: &'a Options, _context: &'a OpenContext) -> Opening<'a> {
     Box::pin(async move {
         let capacity = check_size(options.int("size").unwrap_or(DEFAULT_SIZE))?;
+        if !memory::is_available(capacity) {
+            return Err(format!(
+                "there is no memory for a ringbuf of {capacity} bytes; give a smaller 'size'"
+            ));
+        }
         let ring = RingBuffer::new(capacity);
         let hold = options.str("x-closed") == Some("hold");
         Ok(Box::new(Ring {
@@ -100,6 +105,10 @@ impl Backend for Ring {
 
     /// Nothing to arm: whoever takes bytes out of the ring reports the room.
     fn watch(&mut self, _interest: Ready) {}
+
+    fn resume_soon(&mut self) -> bool {
+        false
+    }
 
     fn ring(&mut self) -> Option<&mut RingBuffer> {
         Some(&mut self.ring)
