@@ -46,6 +46,7 @@ pub mod spec;
 mod stats;
 mod sync;
 mod tap;
+pub mod text;
 mod times;
 
 pub use backend::{Backend, BackendEvent, BackendId, Ready, Sent};

@@ -5,6 +5,9 @@
 //! exactly once. Parsed values travel as [`Options`].
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::text;
 
 /// One kind of back end: `file`, `pty`, `socket` …
 #[derive(Debug)]
@@ -209,6 +212,8 @@ pub enum OptionValue {
 pub struct Options {
     kind: &'static str,
     values: BTreeMap<&'static str, OptionValue>,
+    /// Where relative paths start.
+    directory: Option<PathBuf>,
 }
 
 impl Options {
@@ -217,7 +222,19 @@ impl Options {
         Options {
             kind,
             values: BTreeMap::new(),
+            directory: None,
         }
+    }
+
+    /// Says where relative paths start, whatever becomes of the process's directory later. The
+    /// first word counts.
+    pub fn start_paths_at(&mut self, directory: impl Into<PathBuf>) {
+        self.directory.get_or_insert_with(|| directory.into());
+    }
+
+    /// Where relative paths start, if that was said.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
     /// The kind's QAPI name.
@@ -264,6 +281,12 @@ impl Options {
             Some(OptionValue::Str(value)) => Some(value),
             _ => None,
         }
+    }
+
+    /// The path `name`, if it was given; what people are told is [`Options::str`].
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        let given = self.str(name)?;
+        Some(text::to_path(given, self.directory()))
     }
 
     /// The address `name`, if it was given.

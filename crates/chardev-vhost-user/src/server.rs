@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use chardev::front::virtio_console::VirtioConsole;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::{Mode, OFlags, open};
 use vhost::vhost_user::Listener;
 use vhost_user_backend::{ShutdownHandle, VhostUserDaemon};
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
@@ -94,8 +95,12 @@ impl Server {
     /// # Errors
     /// See [`Error`]. That nobody listens is none.
     pub fn run_client(&self, path: &Path) -> Result<(), Error> {
-        let path = path.to_string_lossy();
         while self.wait(None, Some(CONNECT_PAUSE))? {
+            // By way of a descriptor, since the path may be no text, or too long for an address.
+            let Ok(socket) = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else {
+                continue;
+            };
+            let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
             self.serve(|daemon| daemon.start_client(&path))?;
         }
         self.deliver_rest();

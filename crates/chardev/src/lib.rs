@@ -82,7 +82,7 @@ pub use chardev_core::{
     ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Drain, DropReason, Event, FrontEnd,
     FrontEndHooks, History, HoldWatch, Input, Late, Line, LogSink, ModemLines, Notice, Observed,
     Observer, Parity, Policy, PolicyChange, Ready, RemoveError, Sent, SerialParams, Slow, Stats,
-    TerminalSize, ViewError, ViewFrom, spec,
+    TerminalSize, ViewError, ViewFrom, spec, text,
 };
 pub use chardevs::{Chardevs, Details, Info, ReopenError, RingError};
 pub use port::Port;

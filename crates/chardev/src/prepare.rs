@@ -200,6 +200,7 @@ async fn open(
     fds: Arc<dyn FdSource>,
     scene: &Scene,
 ) -> Result<Opened, String> {
+    let options = &with_directory(options);
     let kind = KINDS
         .iter()
         .find(|kind| kind.spec.name == options.kind())
@@ -235,6 +236,16 @@ async fn open_log(
     let (options, fds) = (options.clone(), Arc::clone(fds));
     port.offload(move || writer::open_log(&options, &*fds, &log_port))
         .await
+}
+
+/// What paths mean is decided now: a daemon may go to another directory before it opens one again.
+fn with_directory(options: &Options) -> Options {
+    let mut options = options.clone();
+    // Without a directory, because it was removed, no relative path means anything anyway.
+    if let Ok(directory) = std::env::current_dir() {
+        options.start_paths_at(directory);
+    }
+    options
 }
 
 /// What the options `x-closed`, `x-history` and `x-drain-ms` say about a chardev's policy.

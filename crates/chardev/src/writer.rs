@@ -19,6 +19,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use chardev_core::text::from_os;
 use chardev_core::{Drain, Ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -99,8 +100,8 @@ impl FileWriter {
 
     /// A writer of a log, which reports room to `port`.
     fn of_log(target: Target, log: LogFile, port: &Port) -> Self {
-        let path = log.path.clone();
-        Self::with(target, &path, Some(log), port)
+        let name = from_os(log.path.as_os_str());
+        Self::with(target, &name, Some(log), port)
     }
 
     fn with(target: Target, name: &str, log: Option<LogFile>, port: &Port) -> Self {

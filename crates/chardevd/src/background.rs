@@ -6,6 +6,7 @@ use std::env;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use chardev::back::FdSource;
 use rustix::fs::{Mode, OFlags};
@@ -14,8 +15,23 @@ use rustix::pipe::pipe;
 
 use crate::edge::{self, Inherited};
 
-/// Names the descriptor over which the second start tells the first one that all is well.
-const VARIABLE: &str = "CHARDEVD_READY_FD";
+/// Holds `PID:FD`: the process that waits, and the descriptor over which the second start tells it
+/// that all is well. For anybody but a child of that process it means nothing.
+pub(crate) const VARIABLE: &str = "CHARDEVD_READY_FD";
+
+/// What files of a daemon in the background are for: the user, and reading for the group, as in QEMU.
+const UMASK: u32 = 0o027;
+
+/// The umask that we were started with, which is for the programs of the user.
+pub(crate) fn user_umask() -> Mode {
+    static FOUND: OnceLock<Mode> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        let mask = mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok());
+        Mode::from_raw_mode(mask.unwrap_or(0o022))
+    })
+}
 
 /// The second start, before it has its descriptors.
 #[derive(Debug)]
@@ -36,7 +52,8 @@ impl Background {
     /// # Errors
     /// The daemon was not set up, and has said why.
     pub fn begin() -> Result<Option<Self>, String> {
-        if let Ok(number) = env::var(VARIABLE) {
+        if let Some(number) = told_by_parent() {
+            rustix::process::umask(Mode::from_raw_mode(UMASK));
             return Ok(Some(Background { number }));
         }
         let failed = |error: io::Error| format!("-daemonize: {error}");
@@ -49,7 +66,8 @@ impl Background {
             std::os::unix::process::CommandExt::arg0(&mut command, name);
         }
         command.args(arguments).stdin(Stdio::null());
-        command.env(VARIABLE, ready.as_raw_fd().to_string());
+        let told_to = format!("{}:{}", std::process::id(), ready.as_raw_fd());
+        command.env(VARIABLE, told_to);
         edge::new_session(&mut command);
         let mut child = command.spawn().map_err(failed)?;
         drop(ready);
@@ -59,7 +77,12 @@ impl Background {
             _ => {
                 // It has said what is wrong on the standard error it shares with us.
                 let status = child.wait().map_err(failed)?;
-                std::process::exit(status.code().unwrap_or(1));
+                match status.code() {
+                    Some(code) => std::process::exit(code.max(1)),
+                    None => Err(format!(
+                        "-daemonize: the daemon ended while it started: {status}"
+                    )),
+                }
             }
         }
     }
@@ -67,12 +90,19 @@ impl Background {
     /// Takes the line to the parent out of what was inherited.
     ///
     /// # Errors
-    /// It is not there: somebody else has set the variable.
+    /// It is not there.
     pub fn ready(self, inherited: &Inherited) -> Result<Waiting, String> {
         let ready = inherited.take(&self.number);
-        let ready = ready.map_err(|error| format!("{VARIABLE}: {error}; unset it"))?;
+        let ready = ready.map_err(|error| format!("-daemonize: {VARIABLE}: {error}"))?;
         Ok(Waiting { ready })
     }
+}
+
+fn told_by_parent() -> Option<String> {
+    let value = env::var(VARIABLE).ok()?;
+    let (parent, number) = value.split_once(':')?;
+    let own = rustix::process::getppid()?.as_raw_nonzero().to_string();
+    (parent == own).then(|| number.to_owned())
 }
 
 impl Waiting {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use chardev::text::{from_os, shown, to_path};
 use clap::{CommandFactory, Parser};
 
 /// The options that QEMU spells with one dash.
@@ -67,8 +68,9 @@ pub struct Args {
     /// Goes to the background once everything is set up.
     #[arg(long)]
     pub daemonize: bool,
-    /// Writes the process id into this file, and removes it at the end.
-    #[arg(long, value_name = "FILE")]
+    /// Writes the process id into this file, and removes it at the end. Locked meanwhile, so that
+    /// no other daemon takes it.
+    #[arg(long, value_name = "FILE", value_parser = path)]
     pub pidfile: Option<PathBuf>,
     /// Says more on standard error; RUST_LOG chooses exactly.
     #[arg(short, long)]
@@ -78,7 +80,7 @@ pub struct Args {
 impl Args {
     /// Reads the arguments of the process. Ends it after `--help`, or with a text on a mistake.
     pub fn from_env() -> Self {
-        Args::parse_from(arguments())
+        parse(arguments())
     }
 
     /// Whether nothing was asked for, so the default console is wanted.
@@ -93,9 +95,32 @@ impl Args {
     }
 }
 
-/// The arguments of the process, with two dashes where QEMU's spelling has one.
+/// The arguments of the process, with two dashes where QEMU's spelling has one. What is no UTF-8
+/// stands in them as [`chardev::text`] has it.
 pub fn arguments() -> impl Iterator<Item = OsString> {
-    std::env::args_os().map(two_dashes)
+    let text = std::env::args_os().map(|argument| from_os(&argument));
+    text.map(|argument| two_dashes(argument.into()))
+}
+
+/// Reads `arguments`. Ends the process after `--help`, or with a text on a mistake.
+pub fn parse<P: Parser>(arguments: impl Iterator<Item = OsString>) -> P {
+    P::try_parse_from(arguments).unwrap_or_else(|error| {
+        if !error.use_stderr() {
+            error.exit();
+        }
+        // The text holds arguments, and those may hold anything.
+        let text = error.render().to_string();
+        text.lines().for_each(|line| eprintln!("{}", shown(line)));
+        std::process::exit(error.exit_code())
+    })
+}
+
+/// Reads a path out of [`arguments`].
+///
+/// # Errors
+/// None.
+pub fn path(text: &str) -> Result<PathBuf, String> {
+    Ok(to_path(text, None))
 }
 
 /// The command line as data, for manual pages and completions.

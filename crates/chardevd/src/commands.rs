@@ -1,6 +1,7 @@
 //! Carries out the commands of a monitor, in QEMU's words.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,6 +37,8 @@ pub struct Shared {
     pub run: RunState,
     /// The descriptors that paths name by a set.
     pub fdsets: FdSets,
+    /// The directory that the daemon was started in, where relative paths of its devices start.
+    pub directory: Arc<Path>,
 }
 
 /// What a command works on.

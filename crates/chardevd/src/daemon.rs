@@ -1,7 +1,6 @@
 //! From the arguments to the end: chardevs, devices, monitors, and a clean stop.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,16 +13,17 @@ use chardev_qapi::opts::{parse_bool, parse_opts};
 use rustix::fs::Mode as FileMode;
 use tokio::task::JoinHandle;
 
-use crate::background::Background;
+use crate::background::{self, Background};
 use crate::cli::Args;
 use crate::commands::Shared;
 use crate::devices::virtio::Buses;
 use crate::devices::{Device, Worker, exec};
-use crate::edge::Inherited;
+use crate::edge::{self, Inherited};
 use crate::events::Events;
 use crate::fds::{FdSets, StartupFds};
 use crate::legacy::{self, Legacy};
 use crate::monitor::{Answering, Mode, Monitor};
+use crate::pidfile::PidFile;
 use crate::run::RunState;
 use crate::stop::Stop;
 use crate::{default, help, signals, watchman};
@@ -73,6 +73,9 @@ fn run_started(
         print!("{text}");
         return Ok(());
     }
+    edge::unblock_signals();
+    // Before anything changes it.
+    background::user_umask();
     let background = match args.daemonize {
         true => match Background::begin()? {
             Some(background) => Some(background),
@@ -80,6 +83,8 @@ fn run_started(
         },
         false => None,
     };
+    // A daemon in the background goes to another one; paths keep their meaning.
+    let directory = std::env::current_dir().unwrap_or_default();
     let inherited = Inherited::collect();
     let background = background
         .map(|background| background.ready(&inherited))
@@ -93,7 +98,9 @@ fn run_started(
     }
     signals::listen(stop.clone(), chardevs.clone())
         .map_err(|error| format!("cannot listen for signals: {error}"))?;
-    let pidfile = args.pidfile.as_ref().map(PidFile::create).transpose()?;
+    let pidfile = args.pidfile.as_deref();
+    let pidfile = pidfile.map(|path| PidFile::create(path, &directory));
+    let pidfile = pidfile.transpose()?;
     let events = Events::new(chardevs.runtime());
     let watchman = watchman::watch(chardevs.observe(), events.clone());
     chardevs.runtime().spawn(watchman);
@@ -107,6 +114,7 @@ fn run_started(
             stop,
             run: RunState::default(),
             fdsets,
+            directory: directory.into(),
         },
         fds,
         daemonized: args.daemonize,
@@ -114,6 +122,7 @@ fn run_started(
         buses: Buses::new(),
         tasks: Vec::new(),
     };
+    let _terminal = Restore;
     let mut started = start(&mut daemon);
     if let (Ok(()), Some(background)) = (&started, background) {
         started = background.detach();
@@ -124,6 +133,15 @@ fn run_started(
     daemon.serve();
     drop(pidfile);
     started
+}
+
+/// Puts the terminal back even if this thread panics.
+struct Restore;
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        chardev::back::stdio::restore_terminal();
+    }
 }
 
 /// A daemon that is being started.
@@ -223,7 +241,7 @@ impl Daemon {
         });
         let task = device.start(&self.shared, &self.worker, |_| false, &mut self.buses)?;
         self.tasks.push(task);
-        // The socket is made for this user alone; nothing else runs yet that could create files.
+        // The socket is made for this user alone. The shell, which runs already, has its own umask.
         let old = rustix::process::umask(FileMode::from_raw_mode(0o177));
         let path = socket.display().to_string().replace(',', ",,");
         let device = format!("unix:{path},server=on,wait=off");
@@ -363,29 +381,6 @@ impl Daemon {
             let _ = tokio::time::timeout(TASK_LIMIT, all).await;
             ending.shut_down(END_LIMIT).await;
         });
-    }
-}
-
-/// A file with our process id, removed at the end.
-struct PidFile(PathBuf);
-
-impl PidFile {
-    fn create(path: &PathBuf) -> Result<Self, String> {
-        std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
-            let cause = error.to_string();
-            let cause = cause.split(" (os error").next().unwrap_or_default();
-            format!(
-                "cannot create PID file: Could not create '{}': {cause}",
-                path.display()
-            )
-        })?;
-        Ok(PidFile(path.clone()))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 

@@ -1,13 +1,16 @@
 //! The places where the operating system hands out what Rust cannot check: descriptors that were
-//! open when we were started, one that a runtime watches, and the moment between `fork` and `exec`.
+//! open when we were started, one that a runtime watches, the moment between `fork` and `exec`, and
+//! signals.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use chardev::back::FdSource;
+use rustix::fs::Mode;
 use rustix::io::FdFlags;
 use tokio::io::unix::AsyncFd;
 
@@ -69,14 +72,20 @@ pub(crate) fn new_session(command: &mut std::process::Command) {
 }
 
 /// Makes the program that `command` starts the leader of a session on its standard input, which
-/// must be a terminal.
-pub(crate) fn lead_session(command: &mut tokio::process::Command) {
-    let between = || {
+/// must be a terminal, with every signal as a login would give it: whoever started us may have
+/// had some ignored, as a shell does for what it puts into the background.
+pub(crate) fn lead_session(command: &mut tokio::process::Command, umask: Mode) {
+    let between = move || {
+        for signal in 1..=libc::SIGRTMAX() {
+            // SAFETY: the default action needs no handler. It fails for signals without a choice.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        rustix::process::umask(umask);
         rustix::process::setsid()?;
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
         Ok(())
     };
-    // SAFETY: two system calls, which is all a child of a process with threads may do here: no
+    // SAFETY: system calls, which is all a child of a process with threads may do here: no
     // allocation, no lock, no panic.
     unsafe { command.pre_exec(between) };
 }
@@ -87,4 +96,78 @@ pub(crate) fn async_fd(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // same for as long as the `AsyncFd` lives.
     let registered = unsafe { AsyncFd::register(fd) };
     registered.map_err(std::io::Error::from)
+}
+
+/// Lets every signal through, whatever was blocked when we were started. Call it before there are
+/// threads, which inherit this.
+pub(crate) fn unblock_signals() {
+    let mut none = MaybeUninit::uninit();
+    // SAFETY: the set is made by the call before the one that reads it.
+    unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Has the kernel do what it does for `signal` when nobody handles it. Returns if that was to stop,
+/// and we were continued, or to do nothing.
+pub(crate) fn default_action(signal: i32) {
+    // SAFETY: all zero is a valid `sigaction`, and the default action needs no handler. What was
+    // there before is put back as it was.
+    unsafe {
+        let default: libc::sigaction = std::mem::zeroed();
+        let mut before: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, &default, &mut before);
+        libc::raise(signal);
+        libc::sigaction(signal, &before, std::ptr::null_mut());
+    }
+}
+
+/// Signals of a process that cannot go on.
+const FAULTS: [i32; 7] = [
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGSEGV,
+    libc::SIGSYS,
+    libc::SIGTRAP,
+];
+
+/// Has the terminal put back before a fault ends the process. Whoever handles a fault himself does
+/// so after this call, and passes on what is not his.
+pub(crate) fn restore_terminal_on_faults() {
+    for (signal, before) in FAULTS.into_iter().zip(&BEFORE) {
+        // SAFETY: all zero is a valid `sigaction`. The handler does nothing that a signal may
+        // interrupt: atomic operations and system calls.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_fault as *const () as libc::sighandler_t;
+            // A stack that overflowed cannot be used.
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            let mut found: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, &action, &mut found);
+            let _ = before.set(found);
+        }
+    }
+}
+
+/// What was done about each of [`FAULTS`] before.
+static BEFORE: [OnceLock<libc::sigaction>; FAULTS.len()] =
+    [const { OnceLock::new() }; FAULTS.len()];
+
+extern "C" fn on_fault(signal: i32, info: *const libc::siginfo_t, _context: *const libc::c_void) {
+    chardev::back::stdio::try_restore_terminal();
+    // SAFETY: the kernel passes a valid `info`.
+    let sent = unsafe { (*info).si_code } <= 0;
+    let place = FAULTS.iter().position(|fault| *fault == signal);
+    let before = place.and_then(|place| BEFORE[place].get());
+    match before {
+        // The instruction is done again, and fails again, for whoever was to hear of it before.
+        // SAFETY: it is as the kernel gave it.
+        Some(before) if !sent => unsafe {
+            libc::sigaction(signal, before, std::ptr::null_mut());
+        },
+        _ => default_action(signal),
+    }
 }

@@ -20,6 +20,7 @@ pub mod help;
 pub mod legacy;
 pub mod monitor;
 pub mod options;
+mod pidfile;
 pub mod qom;
 pub mod run;
 pub mod signals;

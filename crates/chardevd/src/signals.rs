@@ -1,15 +1,38 @@
 //! Signals: the first one ends the daemon in good order, the second one at once. A hang-up ends it
-//! only if its terminal has gone; otherwise somebody has rotated the logs.
+//! only if its terminal has gone; otherwise somebody has rotated the logs. Before any other ends or
+//! stops it, the terminal is put back.
 
 use std::fs;
 use std::io;
 use std::thread;
 
 use chardev::Chardevs;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use chardev::back::stdio::{apply_terminal, restore_terminal};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
+    SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
 use signal_hook::iterator::Signals;
 
+use crate::edge;
 use crate::stop::{Reason, Stop};
+
+/// What the kernel ends or stops a process for that does not know better.
+const OTHERS: [i32; 12] = [
+    SIGALRM,
+    SIGIO,
+    SIGPROF,
+    libc::SIGPWR,
+    SIGQUIT,
+    libc::SIGSTKFLT,
+    SIGTSTP,
+    SIGUSR1,
+    SIGUSR2,
+    SIGVTALRM,
+    SIGXCPU,
+    // A file at the process's limit is one that cannot be written, and no reason to end.
+    SIGXFSZ,
+];
 
 /// Listens for the signals that end the daemon or reopen its logs, on a thread of its own.
 ///
@@ -17,28 +40,43 @@ use crate::stop::{Reason, Stop};
 /// The process is out of threads or descriptors.
 pub fn listen(stop: Stop, chardevs: Chardevs) -> io::Result<()> {
     let had_terminal = has_terminal();
-    let wanted = [SIGHUP, SIGINT, SIGTERM]
-        .into_iter()
-        .filter(|signal| !is_ignored(*signal));
-    let mut signals = Signals::new(wanted)?;
+    edge::restore_terminal_on_faults();
+    let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter();
+    let wanted = wanted
+        .chain(OTHERS)
+        .chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+    let mut signals = Signals::new(wanted.filter(|signal| !is_ignored(*signal)))?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                let lost_terminal = had_terminal && !has_terminal();
-                if signal == SIGHUP && !lost_terminal && !stop.is_requested() {
-                    if let Err(error) = chardevs.block_on(chardevs.reopen_logs(None)) {
-                        tracing::warn!("{error}");
+                match signal {
+                    SIGXFSZ => {}
+                    SIGHUP | SIGINT | SIGTERM => {
+                        let lost_terminal = had_terminal && !has_terminal();
+                        if signal == SIGHUP && !lost_terminal && !stop.is_requested() {
+                            if let Err(error) = chardevs.block_on(chardevs.reopen_logs(None)) {
+                                tracing::warn!("{error}");
+                            }
+                        } else if !stop.request(Reason::Signal) {
+                            leave_at_once(signal);
+                        }
                     }
-                    continue;
-                }
-                if !stop.request(Reason::Signal) {
-                    chardev::back::stdio::restore_terminal();
-                    std::process::exit(128 + signal);
+                    signal => {
+                        restore_terminal();
+                        edge::default_action(signal);
+                        apply_terminal();
+                    }
                 }
             }
         })?;
     Ok(())
+}
+
+fn leave_at_once(signal: i32) -> ! {
+    crate::pidfile::remove();
+    restore_terminal();
+    std::process::exit(128 + signal)
 }
 
 /// Whether there is a controlling terminal, and it has not hung up.

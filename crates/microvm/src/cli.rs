@@ -1,6 +1,6 @@
 //! The command line: a daemon's, and a machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
@@ -19,10 +19,10 @@ use crate::machine::{Config, Ended, Machine, SERIAL_PORTS};
 #[command(about, long_about = None)]
 struct MachineArgs {
     /// The kernel: a 64-bit ELF file (vmlinux) or a bzImage
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = chardevd::cli::path)]
     kernel: PathBuf,
     /// The initial RAM disk
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = chardevd::cli::path)]
     initrd: Option<PathBuf>,
     /// The kernel's command line
     #[arg(
@@ -50,7 +50,7 @@ struct MachineArgs {
 /// Reads the arguments of the process, and runs until the guest switches the machine off, a monitor
 /// says `quit` or a signal comes. The guest's own status is the status of the process.
 pub fn run() -> ExitCode {
-    let args = MachineArgs::parse_from(chardevd::cli::arguments());
+    let args: MachineArgs = chardevd::cli::parse(chardevd::cli::arguments());
     let level = if args.daemon.verbose { "info" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
@@ -97,8 +97,8 @@ fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), 
         virtio.push(port(line).map_err(|error| format!("-virtio {line}: {error}"))?);
     }
     let config = Config {
-        kernel: args.kernel.clone(),
-        initrd: args.initrd.clone(),
+        kernel: absolute(&args.kernel),
+        initrd: args.initrd.as_deref().map(absolute),
         append: args.append.clone(),
         memory: u64::from(args.memory) << 20,
         serial,
@@ -123,6 +123,11 @@ fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), 
         })
         .map_err(|error| format!("the vCPU's thread: {error}"))?;
     Ok(())
+}
+
+/// The guest may reset after the daemon has gone to another directory, and is loaded anew then.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// A port of the virtio console, and its chardev.

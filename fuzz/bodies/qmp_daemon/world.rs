@@ -91,6 +91,7 @@ impl World {
                 stop: Stop::default(),
                 run: RunState::default(),
                 fdsets: FdSets::default(),
+                directory: Path::new("").into(),
             },
             owns_stdio: OWNS_STDIO.load(Ordering::Relaxed),
             tcp_port: tcp.local_addr().expect("a port").port(),

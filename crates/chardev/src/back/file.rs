@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
@@ -57,19 +58,21 @@ pub(super) static KIND: Kind = Kind {
 async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
     let append = options.bool_or("append", false);
     let path = options.str("out").unwrap_or_default().to_owned();
+    let place = options.path("out").unwrap_or_default();
     let source = options.str("in").map(str::to_owned);
+    let source = source.zip(options.path("in"));
     let port = context.port.clone();
     let fds = Arc::clone(&context.fds);
     // Opening may wait for a disk or a network. The input comes first: if that fails, the output
     // file has not been created.
     let opening = context.port.offload(move || {
         let input = source
-            .map(|source| open_input(&source, &*fds, &port))
+            .map(|(source, place)| open_input(&source, &place, &*fds, &port))
             .transpose()?;
         let failed = |error| could_not("open", &path, error);
         let (target, created) = match open_set(&path, Access::Write, append, &*fds) {
             Some(given) => (given.and_then(Target::of).map_err(failed)?, None),
-            None => open_target(&path, append).map_err(failed)?,
+            None => open_target(&place, append).map_err(failed)?,
         };
         let output = Output::new(target, &path, &port)
             .map_err(|error| format!("Could not open '{path}': {}", strerror(error)))?;
@@ -85,12 +88,12 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
     Ok(Box::new(opened?))
 }
 
-fn open_input(path: &str, fds: &dyn FdSource, port: &Port) -> Result<Input, String> {
+fn open_input(path: &str, place: &Path, fds: &dyn FdSource, port: &Port) -> Result<Input, String> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let failed = |error: io::Error| format!("Could not open '{path}': {}", strerror(error));
     let fd = match open_set(path, Access::Read, false, fds) {
         Some(given) => given,
-        None => rustix::fs::open(path, flags, Mode::empty()),
+        None => rustix::fs::open(place, flags, Mode::empty()),
     };
     let fd = fd.map_err(|error| failed(error.into()))?;
     Input::new(fd, true, port).map_err(failed)

@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
 use chardev_core::{Backend, BackendEvent, BackendId, Drain, Ready, Sent, WeakChardev};
@@ -35,15 +36,16 @@ pub(super) static KIND: Kind = Kind {
 
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
     let path = options.str("device").unwrap_or_default();
+    let place = options.path("device").unwrap_or_default();
     let failed = |error: io::Error| format!("Could not open '{path}': {}", strerror(error));
-    let pair = open_fifo(&format!("{path}.in"))
-        .and_then(|input| Ok((input, open_fifo(&format!("{path}.out"))?)));
+    let pair = open_fifo(&with_suffix(&place, ".in"))
+        .and_then(|input| Ok((input, open_fifo(&with_suffix(&place, ".out"))?)));
     let (input, output, both_ways) = match pair {
         Ok((input, output)) => (input, output, false),
         Err(_) => {
             let both = match open_set(path, Access::Both, false, &*context.fds) {
                 Some(given) => given,
-                None => open_fifo(path),
+                None => open_fifo(&place),
             };
             let both = both.map_err(|error| failed(error.into()))?;
             let copy = both.try_clone().map_err(failed)?;
@@ -61,9 +63,15 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     }))
 }
 
-fn open_fifo(path: &str) -> Result<OwnedFd, Errno> {
+fn open_fifo(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
 }
 
 struct Pipe {

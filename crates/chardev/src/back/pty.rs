@@ -10,6 +10,7 @@ use std::any::Any;
 use std::ffi::OsString;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,10 +57,11 @@ pub(super) static KIND: Kind = Kind {
 struct WantPty;
 
 /// A wish for the link at this path, which points there; see [`Link`].
-struct WantLink(String, OsString);
+struct WantLink(PathBuf, OsString);
 
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
-    let path = options.str("path");
+    let path = options.path("path");
+    let path = path.as_deref();
     if context.handover {
         if let Some(lent) = context.borrow::<WantPty, LentPty>(&WantPty) {
             return Ok(Box::new(Pty::succeed(lent, path, context)?));
@@ -140,7 +142,7 @@ struct Pty {
 
 impl Pty {
     /// The same pseudoterminal under another link.
-    fn succeed(lent: LentPty, path: Option<&str>, context: &OpenContext) -> Result<Self, String> {
+    fn succeed(lent: LentPty, path: Option<&Path>, context: &OpenContext) -> Result<Self, String> {
         let link = match (path, lent.link) {
             (Some(path), Some(link)) if link.is_at(path) => Some(link),
             (Some(path), _) => Some(Link::create(path, &lent.slave, context)?),

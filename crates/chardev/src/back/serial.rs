@@ -54,11 +54,12 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     let path = options
         .str("device")
         .ok_or("Parameter 'device' is missing")?;
+    let place = options.path("device").unwrap_or_default();
     let failed = |error: Errno| format!("Could not open '{path}': {}", strerror(error));
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = match open_set(path, Access::Both, false, &*context.fds) {
         Some(given) => given,
-        None => rustix::fs::open(path, flags, Mode::empty()),
+        None => rustix::fs::open(&place, flags, Mode::empty()),
     };
     let target = fd.and_then(Target::of).map_err(failed)?;
     if target.file_type() != rustix::fs::FileType::CharacterDevice {

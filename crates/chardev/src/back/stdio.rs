@@ -26,8 +26,8 @@ use crate::port::{OwnedTask, Port};
 use crate::sys::strerror;
 use crate::writer::Target;
 
-pub use terminal::restore_terminal;
 use terminal::{NonBlocking, RawTerminal};
+pub use terminal::{apply_terminal, restore_terminal, try_restore_terminal};
 
 /// The kind `stdio` (QAPI `ChardevStdio`).
 pub(super) static KIND: Kind = Kind {
@@ -242,7 +242,7 @@ async fn care(port: Port) {
     };
     loop {
         tokio::select! {
-            _ = continued.recv() => terminal::apply_again(),
+            _ = continued.recv() => apply_terminal(),
             _ = resized.recv() => {}
         }
         port.kick(Ready::empty());

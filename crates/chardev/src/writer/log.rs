@@ -1,6 +1,7 @@
 //! front → [chardev] → back → host: the log file, a copy of all output.
 
 use std::io::IoSlice;
+use std::path::Path;
 use std::sync::Arc;
 
 use chardev_core::spec::{OptionValue, Options};
@@ -52,24 +53,26 @@ pub(crate) fn open_log(
              at its limit"
         ));
     }
-    let open = |path: &str| match open_set(path, Access::Write, true, fds) {
+    let open = |path: &str, place: &Path| match open_set(path, Access::Write, true, fds) {
         Some(given) => match given.and_then(Target::of) {
             Ok(target) => Ok((target, None)),
             Err(error) => Err(no_descriptor(path, append, error)),
         },
-        None => open_target(path, true).map_err(|error| could_not("create", path, error)),
+        None => open_target(place, true).map_err(|error| could_not("create", path, error)),
     };
-    let (target, created) = open(path)?;
+    let place = options.path("logfile").unwrap_or_default();
+    let (target, created) = open(path, &place)?;
     let mut index_created = None;
     let index = match options.str("x-logindex") {
         None => None,
         Some(index) => {
-            let (target, created) = open(index)?;
+            let place = options.path("x-logindex").unwrap_or_default();
+            let (target, created) = open(index, &place)?;
             index_created = created;
-            Some((index.to_owned(), target.fd))
+            Some((place, target.fd))
         }
     };
-    let log = LogFile::new(path, limit, index, !append);
+    let log = LogFile::new(&place, limit, index, !append);
     Ok(Some(Box::new(FileLog {
         writer: FileWriter::of_log(target, log, port),
         truncate: !append,

@@ -10,9 +10,11 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use chardev_core::text::from_os;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
@@ -35,9 +37,9 @@ pub(super) struct RotationLimit {
 /// What a log is beyond a file that is written.
 #[derive(Debug)]
 pub(super) struct LogFile {
-    pub(super) path: String,
+    pub(super) path: PathBuf,
     limit: Option<RotationLimit>,
-    index: Option<String>,
+    index: Option<PathBuf>,
     /// Only the writing thread uses it.
     progress: Mutex<Progress>,
 }
@@ -69,9 +71,9 @@ pub(super) struct Reopened {
 
 impl LogFile {
     pub(super) fn new(
-        path: &str,
+        path: &Path,
         limit: Option<RotationLimit>,
-        index: Option<(String, OwnedFd)>,
+        index: Option<(PathBuf, OwnedFd)>,
         truncate: bool,
     ) -> Self {
         let (index, fd) = index.unzip();
@@ -132,12 +134,16 @@ impl Shared {
     /// Opens the log's path anew; what is accepted from now on goes there.
     pub(super) fn reopen(self: &Arc<Self>) -> Result<(), String> {
         let Some(log) = &self.log else { return Ok(()) };
-        let open = |path: &str| match open_target(path, true) {
+        let open = |path: &Path| match open_target(path, true) {
             Ok((target, mut created)) => {
                 created.iter_mut().for_each(super::Created::keep);
                 Ok(target)
             }
-            Err(error) => Err(could_not("reopen log file", path, error)),
+            Err(error) => Err(could_not(
+                "reopen log file",
+                from_os(path.as_os_str()),
+                error,
+            )),
         };
         let target = open(&log.path)?;
         let index = log.index.as_deref().map(open).transpose()?;
@@ -149,7 +155,7 @@ impl Shared {
         if state.reopened.len() >= MAX_REOPENED {
             return Err(format!(
                 "Could not reopen log file '{}': {MAX_REOPENED} reopenings wait for the disk",
-                log.path
+                from_os(log.path.as_os_str())
             ));
         }
         state.reopened.push_back(Reopened {
@@ -318,7 +324,7 @@ impl Shared {
     }
 
     fn open_anew(&self, log: &LogFile) -> Result<(), Errno> {
-        let open = |path: &str| {
+        let open = |path: &Path| {
             let (target, mut created) = open_target(path, true)?;
             created.iter_mut().for_each(super::Created::keep);
             Ok(target)
@@ -329,7 +335,7 @@ impl Shared {
         Ok(())
     }
 
-    fn is_at(&self, path: &str) -> bool {
+    fn is_at(&self, path: &Path) -> bool {
         let found = rustix::fs::stat(path);
         found.is_ok_and(|stat| Some((stat.st_dev, stat.st_ino)) == self.file())
     }
@@ -345,10 +351,13 @@ impl Target {
 }
 
 /// Renames `path` to `path.1`, that one to `path.2` and so on; the last of `count` is replaced.
-fn shift(path: &str, count: u32) -> Result<(), Errno> {
-    let name = |number: u32| match number {
-        0 => path.to_owned(),
-        number => format!("{path}.{number}"),
+fn shift(path: &Path, count: u32) -> Result<(), Errno> {
+    let name = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        name
     };
     for number in (0..count).rev() {
         match rustix::fs::rename(name(number), name(number + 1)) {

@@ -4,6 +4,7 @@
 //! a file is never opened with `O_TRUNC`, and one that had to be created is removed again unless
 //! it is kept. Nothing here waits for a peer: a FIFO without a reader opens at once.
 
+use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -86,14 +87,14 @@ impl Drop for Created {
 ///
 /// # Errors
 /// What the kernel said.
-pub(crate) fn open_target(path: &str, append: bool) -> Result<(Target, Option<Created>), Errno> {
+pub(crate) fn open_target(path: &Path, append: bool) -> Result<(Target, Option<Created>), Errno> {
     let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     if append {
         flags |= OFlags::APPEND;
     }
     let (target, created) = open_or_create(path, flags)?;
     let created = created.then(|| Created {
-        path: std::path::absolute(path).unwrap_or_else(|_| Path::new(path).to_owned()),
+        path: path.to_owned(),
         file: target.file,
         kept: false,
     });
@@ -101,7 +102,7 @@ pub(crate) fn open_target(path: &str, append: bool) -> Result<(Target, Option<Cr
 }
 
 /// `<what> '<path>': <cause>`, QEMU's form for a file that cannot be opened or created.
-pub(crate) fn could_not(action: &str, path: &str, error: Errno) -> String {
+pub(crate) fn could_not(action: &str, path: impl Display, error: Errno) -> String {
     format!("Could not {action} '{path}': {}", strerror(error))
 }
 
@@ -112,7 +113,7 @@ fn is_append_only(fd: &OwnedFd) -> bool {
         .is_ok_and(|found| found.stx_attributes.intersects(barred))
 }
 
-fn open_or_create(path: &str, flags: OFlags) -> Result<(Target, bool), Errno> {
+fn open_or_create(path: &Path, flags: OFlags) -> Result<(Target, bool), Errno> {
     let mode = Mode::from_raw_mode(0o666);
     let exclusive = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
     match open_existing(path, flags) {
@@ -133,7 +134,7 @@ fn open_or_create(path: &str, flags: OFlags) -> Result<(Target, bool), Errno> {
 /// Opens an existing file. A FIFO is opened for reading too: then the opening needs no reader,
 /// what is written before one comes is kept by the kernel, and one that leaves is no error, all
 /// as for the kind `pipe`.
-fn open_existing(path: &str, flags: OFlags) -> Result<Target, Errno> {
+fn open_existing(path: &Path, flags: OFlags) -> Result<Target, Errno> {
     let both = || rustix::fs::open(path, flags | OFlags::RDWR, Mode::empty());
     match rustix::fs::open(path, flags | OFlags::WRONLY, Mode::empty()) {
         Ok(fd) => {

@@ -6,12 +6,13 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use chardev::text::to_os;
 use chardev::{Event, FrontEnd, Input, TerminalSize};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
@@ -23,6 +24,7 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::background::user_umask;
 use crate::devices::first_client;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
 use crate::edge;
@@ -52,6 +54,13 @@ pub struct Exec {
 }
 
 impl Exec {
+    /// The same, where relative paths start at `directory`.
+    pub(crate) fn starting_at(mut self, directory: &Path) -> Self {
+        let cwd = directory.join(self.cwd.unwrap_or_default());
+        self.cwd = Some(cwd).filter(|cwd| !cwd.as_os_str().is_empty());
+        self
+    }
+
     /// Runs the program on `front` until it ends for good or the daemon does; first waits for a
     /// client if `held`.
     pub(crate) async fn run(self, front: FrontEnd, held: bool, stop: Stop, run: RunState) {
@@ -125,8 +134,9 @@ impl Exec {
         let mut command = Command::new("/bin/sh");
         command
             .arg("-c")
-            .arg(&self.command)
-            .env("CHARDEV", &self.chardev);
+            .arg(to_os(&self.command))
+            .env("CHARDEV", to_os(&self.chardev));
+        command.env_remove(crate::background::VARIABLE);
         if std::env::var_os("TERM").is_none() {
             command.env("TERM", "vt100");
         }
@@ -136,7 +146,7 @@ impl Exec {
         command.stdin(Stdio::from(terminal.try_clone()?));
         command.stdout(Stdio::from(terminal.try_clone()?));
         command.stderr(Stdio::from(terminal.try_clone()?));
-        edge::lead_session(&mut command);
+        edge::lead_session(&mut command, user_umask());
         Ok(command)
     }
 }

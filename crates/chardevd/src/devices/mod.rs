@@ -8,10 +8,10 @@ pub mod vfio;
 pub mod virtio;
 mod worker;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use chardev::front::virtio_console::Role;
+use chardev::text::to_path;
 use chardev::{Event, FrontEnd};
 use chardev_qapi::opts::{Opts, parse_bool, parse_opts};
 use tokio::task::JoinHandle;
@@ -142,7 +142,7 @@ impl Device {
                     Some(value) => parse_bool("restart", value)?,
                     None => false,
                 },
-                cwd: opts.get("cwd").map(PathBuf::from),
+                cwd: opts.get("cwd").map(|path| to_path(path, None)),
             }),
             "vhost-user-console" => Device::VhostUserConsole(virtio::Console::parse(&opts)?),
             "virtconsole" | "virtserialport" => Device::VirtioPort(virtio::BusPort {
@@ -180,6 +180,7 @@ impl Device {
             stop,
             run,
             events,
+            directory,
             ..
         } = shared;
         let attach = |driver, property, id: &str| {
@@ -196,13 +197,15 @@ impl Device {
             Device::Exec(exec) => {
                 let front = attach("exec", "chardev", &exec.chardev)?;
                 let held = is_held(&exec.chardev);
+                let exec = exec.starting_at(directory);
                 Ok(worker.spawn(exec.run(front, held, stop, run)))
             }
             Device::VhostUserConsole(console) => {
                 let id = &console.port.chardev;
                 let front = attach("vhost-user-console", "chardev", id)?;
                 let held = is_held(id);
-                console.start(worker, front, held, buses, stop, events.clone())
+                let place = to_path(&console.socket, Some(directory));
+                console.start(&place, worker, front, held, buses, stop, events.clone())
             }
             Device::VirtioPort(port) => {
                 let id = &port.port.chardev;
@@ -216,7 +219,8 @@ impl Device {
             }
             Device::VfioUserSerial(serial) => {
                 let held = is_held(&serial.chardev);
-                serial.start(chardevs, worker, held, stop)
+                let place = to_path(&serial.socket, Some(directory));
+                serial.start(&place, chardevs, worker, held, stop)
             }
             Device::NullModem(modem) => {
                 let front = attach("null-modem", "chardev", &modem.chardev)?;

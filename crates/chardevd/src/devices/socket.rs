@@ -1,38 +1,54 @@
 //! [front] → chardev → back → host: the Unix socket that a VMM connects to.
 
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, statat, unlinkat};
+
+/// The longest path that an address takes everywhere.
+const PATH_LIMIT: usize = 107;
 
 /// A listening socket with a path, which goes with it.
 #[derive(Debug)]
 pub(crate) struct Bound {
     listener: UnixListener,
+    place: Place,
+    /// Device and inode, by which our socket is told from another's at the path.
+    identity: Option<(u64, u64)>,
+}
+
+/// A path, as a name in an open directory.
+#[derive(Debug)]
+struct Place {
     path: PathBuf,
+    directory: OwnedFd,
+    name: PathBuf,
 }
 
 impl Bound {
-    /// Listens at `path`. A socket that nobody listens on any more is replaced, nothing else is.
+    /// Listens at `path`, which people know as `given`. A socket that nobody listens on any more is
+    /// replaced, nothing else is.
     ///
     /// # Errors
     /// QEMU's text with the path and the cause.
-    pub(crate) fn new(path: &str) -> Result<Self, String> {
-        let path = PathBuf::from(path);
-        let bound = UnixListener::bind(&path).or_else(|error| {
-            if error.kind() == ErrorKind::AddrInUse && is_left_over(&path) {
-                std::fs::remove_file(&path)?;
-                return UnixListener::bind(&path);
+    pub(crate) fn new(given: &str, path: &Path) -> Result<Self, String> {
+        let failed = |error: io::Error| format!("Failed to bind socket to {given}: {error}");
+        let place = Place::of(path).map_err(failed)?;
+        let bound = UnixListener::bind(place.path()).or_else(|error| {
+            if error.kind() == ErrorKind::AddrInUse && place.is_left_over() {
+                place.remove()?;
+                return UnixListener::bind(place.path());
             }
             Err(error)
         });
-        match bound {
-            Ok(listener) => Ok(Bound { listener, path }),
-            Err(error) => {
-                let path = path.display();
-                Err(format!("Failed to bind socket to {path}: {error}"))
-            }
-        }
+        Ok(Bound {
+            listener: bound.map_err(failed)?,
+            identity: place.identity(),
+            place,
+        })
     }
 
     /// The listener, for the thread that serves it; the path stays with this.
@@ -43,14 +59,49 @@ impl Bound {
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if self.identity.is_some() && self.place.identity() == self.identity {
+            let _ = self.place.remove();
+        }
     }
 }
 
-fn is_left_over(path: &Path) -> bool {
-    let socket = path
-        .symlink_metadata()
-        .is_ok_and(|data| data.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
-    socket && UnixStream::connect(path).err().is_some_and(refused)
+impl Place {
+    fn of(path: &Path) -> io::Result<Self> {
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Place {
+            path: path.to_owned(),
+            directory: rustix::fs::open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())?,
+            name: path.file_name().ok_or(ErrorKind::IsADirectory)?.into(),
+        })
+    }
+
+    /// A path to it that fits into an address, however deep the directory is.
+    fn path(&self) -> PathBuf {
+        if self.path.as_os_str().len() <= PATH_LIMIT {
+            return self.path.clone();
+        }
+        let directory = format!("/proc/self/fd/{}", self.directory.as_raw_fd());
+        Path::new(&directory).join(&self.name)
+    }
+
+    fn identity(&self) -> Option<(u64, u64)> {
+        let found = statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        found.ok().map(|stat| (stat.st_dev, stat.st_ino))
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        Ok(unlinkat(&self.directory, &self.name, AtFlags::empty())?)
+    }
+
+    fn is_left_over(&self) -> bool {
+        let path = self.path();
+        let socket = path
+            .symlink_metadata()
+            .is_ok_and(|data| data.file_type().is_socket());
+        let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
+        socket && UnixStream::connect(path).err().is_some_and(refused)
+    }
 }

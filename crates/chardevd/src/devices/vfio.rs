@@ -1,5 +1,6 @@
 //! guest → [front: vfio-user-serial] → chardev → back → host: serial ports of other programs' guests.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chardev::{AttachError, Chardevs};
@@ -20,17 +21,18 @@ pub struct Serial {
 }
 
 impl Serial {
-    /// Listens, and serves one VMM after the other until the daemon ends; first waits for a client
-    /// if `held`.
+    /// Listens at `place`, and serves one VMM after the other until the daemon ends; first waits
+    /// for a client if `held`.
     pub(crate) fn start(
         self,
+        place: &Path,
         chardevs: &Chardevs,
         worker: &Worker,
         held: bool,
         stop: Stop,
     ) -> Result<JoinHandle<()>, String> {
         let Serial { chardev, socket } = self;
-        let bound = Bound::new(&socket)?;
+        let bound = Bound::new(&socket, place)?;
         let start = {
             let (chardevs, id) = (chardevs.clone(), chardev.clone());
             move || Server::new(&chardevs, &id)

@@ -1,7 +1,7 @@
 //! guest → [front: vhost-user-console] → chardev → back → host: consoles of other programs' guests.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chardev::FrontEnd;
@@ -151,10 +151,12 @@ impl Console {
         })
     }
 
-    /// Listens, and serves one VMM after the other until the daemon ends; first waits for a client
-    /// if `held`.
+    /// Listens at `place`, and serves one VMM after the other until the daemon ends; first waits
+    /// for a client if `held`.
+    #[expect(clippy::too_many_arguments, reason = "each is a thing of its own")]
     pub(crate) fn start(
         self,
+        place: &Path,
         worker: &Worker,
         front: FrontEnd,
         held: bool,
@@ -167,7 +169,7 @@ impl Console {
         let console = Arc::new(Mutex::new(console));
         let server = Arc::new(Server::new(Arc::clone(&console)).map_err(|e| e.to_string())?);
         let socket = match self.server {
-            true => Some(Bound::new(&self.socket)?),
+            true => Some(Bound::new(&self.socket, place)?),
             false => None,
         };
         if let Some(id) = self.id {
@@ -182,7 +184,7 @@ impl Console {
             port.add(&console, front)?;
             None
         };
-        let path = self.socket;
+        let (path, place) = (self.socket, place.to_owned());
         Ok(worker.spawn(async move {
             if let Some((port, front)) = held {
                 tokio::select! {
@@ -193,18 +195,22 @@ impl Console {
                     tracing::error!("vhost-user-console on '{path}': {error}");
                 }
             }
-            serve(server, socket, &path, stop).await;
+            serve(server, socket, (&path, place), stop).await;
         }))
     }
 }
 
-async fn serve(server: Arc<Server>, socket: Option<Bound>, path: &str, stop: Stop) {
+async fn serve(
+    server: Arc<Server>,
+    socket: Option<Bound>,
+    (path, place): (&str, PathBuf),
+    stop: Stop,
+) {
     let serving = Arc::clone(&server);
     let listener = socket.as_ref().map(Bound::listener);
-    let vmm = PathBuf::from(path);
     let mut running = tokio::task::spawn_blocking(move || match listener {
         Some(listener) => serving.run(listener?),
-        None => serving.run_client(&vmm),
+        None => serving.run_client(&place),
     });
     let ended = tokio::select! {
         ended = &mut running => ended,

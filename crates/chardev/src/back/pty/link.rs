@@ -43,12 +43,12 @@ impl Link {
     ///
     /// # Errors
     /// The cause in QEMU's words.
-    pub(super) fn create(path: &str, slave: &str, context: &OpenContext) -> Result<Self, String> {
+    pub(super) fn create(path: &Path, slave: &str, context: &OpenContext) -> Result<Self, String> {
         let failed = |error: Errno| format!("Failed to create PTY symlink: {}", strerror(error));
         let place = match rustix::fs::symlink(slave, path) {
             Ok(()) => Place::There,
             Err(Errno::EXIST) if Link::borrow(path, context).is_some() => {
-                Place::Hidden(create_hidden(Path::new(path), slave).map_err(failed)?)
+                Place::Hidden(create_hidden(path, slave).map_err(failed)?)
             }
             Err(error) => return Err(failed(error)),
         };
@@ -60,17 +60,17 @@ impl Link {
     }
 
     /// Whether this is the link at `path`.
-    pub(super) fn is_at(&self, path: &str) -> bool {
-        self.0.path == Path::new(path) && points_to(&self.0.path, &self.0.slave)
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        self.0.path == path && points_to(&self.0.path, &self.0.slave)
     }
 
     /// Whether this is the link at `path`, which was found to point to `target`. Touches no disk.
-    pub(super) fn is_for(&self, path: &str, target: &OsStr) -> bool {
-        self.0.path == Path::new(path) && self.0.slave.as_str() == target
+    pub(super) fn is_for(&self, path: &Path, target: &OsStr) -> bool {
+        self.0.path == path && self.0.slave.as_str() == target
     }
 
     /// The link at `path`, if a pty that is about to leave has it.
-    fn borrow(path: &str, context: &OpenContext) -> Option<Link> {
+    fn borrow(path: &Path, context: &OpenContext) -> Option<Link> {
         let target = std::fs::read_link(path).ok()?;
         context.borrow(&WantLink(path.to_owned(), target.into()))
     }

@@ -1,5 +1,6 @@
 //! front → chardev → [back] → host: what the options of a socket mean, and which do not go together.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chardev_core::spec::{Options, SocketAddress};
@@ -8,6 +9,8 @@ use chardev_core::spec::{Options, SocketAddress};
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) address: SocketAddress,
+    /// What a relative path of the address starts at.
+    pub(super) directory: Option<PathBuf>,
     pub(super) server: bool,
     pub(super) wait: bool,
     pub(super) nodelay: bool,
@@ -30,6 +33,7 @@ impl Config {
         check_supported(options, address)?;
         Ok(Config {
             address: address.clone(),
+            directory: options.directory().map(Path::to_owned),
             server,
             wait: options.bool_or("wait", false),
             nodelay: options.bool_or("nodelay", false),

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chardev_core::spec::{InetAddress, SocketAddress};
+use chardev_core::text::to_path;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, getpeername, getsockname, sockopt,
@@ -25,18 +27,15 @@ pub(super) enum Target {
     /// A host and a port, looked up anew for every connection.
     Inet(InetAddress),
     /// A Unix socket, and its name as it was given.
-    Unix {
-        given: String,
-        address: SocketAddrUnix,
-    },
+    Unix { given: String, place: Place },
 }
 
 impl Target {
-    /// The target that `address` means.
+    /// The target that `address` means; a relative path starts at `directory`.
     ///
     /// # Errors
     /// The cause in QEMU's words.
-    pub(super) fn new(address: &SocketAddress) -> Result<Self, String> {
+    pub(super) fn new(address: &SocketAddress, directory: Option<&Path>) -> Result<Self, String> {
         match address {
             SocketAddress::Inet(inet) => Ok(Target::Inet(inet.clone())),
             SocketAddress::Unix {
@@ -45,7 +44,12 @@ impl Target {
                 tight,
             } => Ok(Target::Unix {
                 given: path.clone(),
-                address: unix::address(path, *abstract_name, *tight)?,
+                place: if *abstract_name {
+                    Place::Abstract(unix::abstract_address(path, *tight)?)
+                } else {
+                    unix::check_length(path)?;
+                    Place::Path(to_path(path, directory))
+                },
             }),
             SocketAddress::Vsock { .. } | SocketAddress::Fd(_) => {
                 Err("address type is not supported for a client of this build".to_owned())
@@ -65,7 +69,25 @@ impl Target {
     pub(super) async fn connect(self) -> Result<OwnedFd, String> {
         match self {
             Target::Inet(inet) => connect_inet(&inet).await,
-            Target::Unix { given, address } => connect_unix(&given, &address).await,
+            Target::Unix { given, place } => connect_unix(&given, place).await,
+        }
+    }
+}
+
+/// Where a Unix socket is.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    Abstract(SocketAddrUnix),
+    Path(PathBuf),
+}
+
+impl Place {
+    fn connect(&self, socket: &OwnedFd) -> Result<(), Errno> {
+        match self {
+            Place::Abstract(address) => rustix::net::connect(socket, address),
+            Place::Path(path) => {
+                unix::at_path(path, |address| rustix::net::connect(socket, address))
+            }
         }
     }
 }
@@ -146,12 +168,12 @@ async fn finish_connecting(socket: &OwnedFd) -> Result<(), Errno> {
     sockopt::socket_error(socket)?
 }
 
-async fn connect_unix(given: &str, address: &SocketAddrUnix) -> Result<OwnedFd, String> {
+async fn connect_unix(given: &str, place: Place) -> Result<OwnedFd, String> {
     let mut socket = unix::stream()?;
     loop {
         // The path may be on a file system that does not answer.
-        let to = address.clone();
-        let connecting = move || (rustix::net::connect(&socket, &to), socket);
+        let to = place.clone();
+        let connecting = move || (to.connect(&socket), socket);
         let (connected, tried) = offload(&Handle::current(), connecting).await;
         socket = tried;
         match connected {

@@ -3,17 +3,20 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use chardev_core::Ready;
 use chardev_core::spec::{InetAddress, SocketAddress};
+use chardev_core::text::{from_bytes, to_path};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, accept_with,
     getsockname, sockopt,
 };
 
+use super::config::Config;
 use super::unix::{self, BoundPath, Identity};
 use super::{connect, on_io_thread};
 use crate::back::OpenContext;
@@ -51,18 +54,14 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Listens on `address`. With `wait` clients must find it at once, not only after
+    /// Listens where `config` says. With `wait` clients must find it at once, not only after
     /// [`Listener::activate`], so nobody else may serve a path.
     ///
     /// # Errors
     /// The cause in QEMU's words; nothing is left behind.
-    pub(super) async fn bind(
-        address: &SocketAddress,
-        wait: bool,
-        context: &OpenContext,
-    ) -> Result<Self, String> {
+    pub(super) async fn bind(config: &Config, context: &OpenContext) -> Result<Self, String> {
         let borrow = |wanted| context.borrow::<WantListener, Listener>(&wanted);
-        match address {
+        match &config.address {
             SocketAddress::Unix {
                 path,
                 abstract_name: true,
@@ -72,11 +71,12 @@ impl Listener {
                 None => bind_abstract(path, *tight),
             },
             SocketAddress::Unix { path, .. } => {
-                let path = path.clone();
-                let inside = context.clone();
+                let given = path.clone();
+                let (directory, inside) = (config.directory.clone(), context.clone());
+                let wait = config.wait;
                 context
                     .port
-                    .offload(move || bind_path(&path, wait, &inside))
+                    .offload(move || bind_path(given, directory.as_deref(), wait, &inside))
                     .await
             }
             SocketAddress::Inet(inet) => {
@@ -239,13 +239,10 @@ fn place(socket: impl AsFd) -> Option<String> {
     let local: SocketAddrAny = getsockname(socket).ok()?;
     let address = SocketAddrUnix::try_from(local).ok()?;
     if let Some(path) = address.path_bytes() {
-        return Some(format!("unix:{}", String::from_utf8_lossy(path)));
+        return Some(format!("unix:{}", from_bytes(path)));
     }
     let name = address.abstract_name()?;
-    Some(format!(
-        "unix:{},abstract=on,tight=on",
-        String::from_utf8_lossy(name)
-    ))
+    Some(format!("unix:{},abstract=on,tight=on", from_bytes(name)))
 }
 
 async fn first_client(sockets: &[Arc<OwnedFd>]) -> Result<OwnedFd, String> {
@@ -283,7 +280,7 @@ fn accept_one(socket: impl AsFd) -> Result<Option<OwnedFd>, Errno> {
 }
 
 fn bind_abstract(name: &str, tight: bool) -> Result<Listener, String> {
-    let address = unix::address(name, true, tight)?;
+    let address = unix::abstract_address(name, tight)?;
     let socket = unix::stream()?;
     rustix::net::bind(&socket, &address)
         .map_err(|error| format!("Failed to bind socket to {name}: {}", strerror(error)))?;
@@ -294,31 +291,33 @@ fn bind_abstract(name: &str, tight: bool) -> Result<Listener, String> {
 
 /// What is at the path is looked up here and not by who may have it: that one is asked under its
 /// chardev's lock.
-fn bind_path(path: &str, wait: bool, context: &OpenContext) -> Result<Listener, String> {
-    let wanted = Identity::at(path).map(WantListener::Path);
+fn bind_path(
+    mut given: String,
+    directory: Option<&Path>,
+    wait: bool,
+    context: &OpenContext,
+) -> Result<Listener, String> {
+    if given.is_empty() {
+        given = unix::free_path();
+    }
+    let path = to_path(&given, directory);
+    let wanted = Identity::at(&path).map(WantListener::Path);
     if let Some(lent) = wanted.and_then(|wanted| context.borrow(&wanted)) {
         return Ok(lent);
     }
-    let generated;
-    let path = if path.is_empty() {
-        generated = unix::free_path();
-        &generated
-    } else {
-        path
-    };
     let socket = unix::stream()?;
-    let mut bound = BoundPath::bind(&socket, path)?;
+    let mut bound = BoundPath::bind(&socket, &given, &path)?;
     listen(&socket)?;
     if wait && bound.is_hidden() {
         // Whoever serves the path keeps it while the outcome is open, so the wait would be
         // for ever.
         if !bound.is_stale() {
             let cause = strerror(Errno::ADDRINUSE);
-            return Err(format!("Failed to bind socket to {path}: {cause}"));
+            return Err(format!("Failed to bind socket to {given}: {cause}"));
         }
         bound.activate()?;
     }
-    let place = unix::show(path, false, true);
+    let place = unix::show(&given, false, true);
     Ok(Listener::new(
         vec![Arc::new(socket)],
         Some(bound),

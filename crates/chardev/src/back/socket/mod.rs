@@ -115,11 +115,11 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
     let backend = match &config.address {
         SocketAddress::Fd(name) => open_fd(&config, name, context).await?,
         _ if config.server => {
-            let listener = Listener::bind(&config.address, config.wait, context).await?;
+            let listener = Listener::bind(&config, context).await?;
             open_server(&config, listener, port).await?
         }
         _ => {
-            let target = Target::new(&config.address)?;
+            let target = Target::new(&config.address, config.directory.as_deref())?;
             let wanted = WantPeer::of_client(&config.address);
             if context.handover && context.borrow::<WantPeer, OwnedFd>(&wanted).is_some() {
                 let backend = SocketBackend::succeeding(port.clone(), &config, target);

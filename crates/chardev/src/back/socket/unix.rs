@@ -6,9 +6,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use chardev_core::text::{from_os, to_bytes};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -19,30 +21,46 @@ use crate::sys::strerror;
 const PATH_LIMIT: usize = 108;
 const ABSTRACT_LIMIT: usize = 107;
 
-/// The kernel's address for path or abstract name `name`.
+/// Refuses a path that is longer than the kernel takes, as it was given: what it means may be longer.
+///
+/// # Errors
+/// QEMU's text.
+pub(super) fn check_length(path: &str) -> Result<(), String> {
+    match to_bytes(path).len() > PATH_LIMIT {
+        true => Err(too_long(path)),
+        false => Ok(()),
+    }
+}
+
+/// Calls `action` with the kernel's address for `path`, however long that is.
+///
+/// # Errors
+/// From opening the path's directory, or from `action`.
+pub(super) fn at_path<R>(
+    path: &Path,
+    action: impl FnOnce(&SocketAddrUnix) -> Result<R, Errno>,
+) -> Result<R, Errno> {
+    if path.as_os_str().len() <= PATH_LIMIT {
+        return action(&SocketAddrUnix::new(path)?);
+    }
+    let (parent, name) = split(path);
+    let directory = open_directory(&parent)?;
+    action(&in_directory(&directory, &name)?)
+}
+
+/// The kernel's address for abstract name `name`.
 ///
 /// # Errors
 /// QEMU's text for a name that is too long.
-pub(super) fn address(
-    name: &str,
-    abstract_name: bool,
-    tight: bool,
-) -> Result<SocketAddrUnix, String> {
-    let too_long = || format!("UNIX socket path '{name}' is too long");
-    if !abstract_name {
-        if name.len() > PATH_LIMIT {
-            return Err(too_long());
-        }
-        return SocketAddrUnix::new(name).map_err(|_| too_long());
-    }
-    let mut bytes = name.as_bytes().to_vec();
+pub(super) fn abstract_address(name: &str, tight: bool) -> Result<SocketAddrUnix, String> {
+    let mut bytes = to_bytes(name).into_owned();
     if bytes.len() > ABSTRACT_LIMIT {
-        return Err(too_long());
+        return Err(too_long(name));
     }
     if !tight {
         bytes.resize(ABSTRACT_LIMIT, 0);
     }
-    SocketAddrUnix::new_abstract_name(&bytes).map_err(|_| too_long())
+    SocketAddrUnix::new_abstract_name(&bytes).map_err(|_| too_long(name))
 }
 
 /// `unix:<name>` with what distinguishes an abstract name, as QEMU writes it.
@@ -59,12 +77,8 @@ pub(super) fn show(name: &str, abstract_name: bool, tight: bool) -> String {
 pub(super) fn free_path() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-    let directory = std::env::temp_dir();
-    format!(
-        "{}/qemu-socket-{}-{serial}",
-        directory.display(),
-        std::process::id()
-    )
+    let directory = from_os(std::env::temp_dir().as_os_str());
+    format!("{directory}/qemu-socket-{}-{serial}", std::process::id())
 }
 
 /// A new Unix stream socket that never blocks.
@@ -82,8 +96,9 @@ pub(super) fn stream() -> Result<OwnedFd, String> {
 #[derive(Debug)]
 pub(super) struct BoundPath {
     directory: OwnedFd,
-    /// The final name in `directory`, and the path as it was given.
+    /// The final name in `directory`, the path, and the path as it was given.
     name: OsString,
+    path: PathBuf,
     shown: String,
     /// The hidden name, until [`BoundPath::activate`].
     hidden: Option<OsString>,
@@ -101,7 +116,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Of what is at `path`, if anything is.
-    pub(super) fn at(path: &str) -> Option<Self> {
+    pub(super) fn at(path: &Path) -> Option<Self> {
         rustix::fs::lstat(path).ok().map(|stat| Identity::of(&stat))
     }
 
@@ -114,17 +129,16 @@ impl Identity {
 }
 
 impl BoundPath {
-    /// Binds `socket` to `path`, or to a hidden name beside it if a socket is there already.
+    /// Binds `socket` to `path`, which people know as `given`, or to a hidden name beside it if a socket is there already.
     ///
     /// # Errors
     /// The cause in QEMU's words. What is at `path` is untouched.
-    pub(super) fn bind(socket: &OwnedFd, path: &str) -> Result<Self, String> {
-        let failed = |error: Errno| bind_error(path, &strerror(error));
-        let address = address(path, false, true)?;
+    pub(super) fn bind(socket: &OwnedFd, given: &str, path: &Path) -> Result<Self, String> {
+        let failed = |error: Errno| bind_error(given, &strerror(error));
+        check_length(given)?;
         let (parent, name) = split(path);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(&parent, flags, Mode::empty()).map_err(failed)?;
-        let direct = rustix::net::bind(socket, &address);
+        let directory = open_directory(&parent).map_err(failed)?;
+        let direct = at_path(path, |address| rustix::net::bind(socket, address));
         if let Err(error) = direct {
             if error != Errno::ADDRINUSE {
                 return Err(failed(error));
@@ -133,7 +147,8 @@ impl BoundPath {
         let mut bound = BoundPath {
             directory,
             name,
-            shown: path.to_owned(),
+            path: path.to_owned(),
+            shown: given.to_owned(),
             hidden: None,
             displaced: None,
             identity: None,
@@ -153,11 +168,9 @@ impl BoundPath {
     pub(super) fn is_stale(&self) -> bool {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
-        let (Ok(probe), Ok(address)) = (probe, address(&self.shown, false, true)) else {
-            return false;
-        };
+        let Ok(probe) = probe else { return false };
         matches!(
-            rustix::net::connect(&probe, &address),
+            at_path(&self.path, |address| rustix::net::connect(&probe, address)),
             Err(Errno::CONNREFUSED | Errno::NOENT)
         )
     }
@@ -234,12 +247,9 @@ impl BoundPath {
         loop {
             let serial = NEXT.fetch_add(1, Ordering::Relaxed);
             let name = format!(".chardev-{}-{serial}", std::process::id());
-            let mut path = parent.join(&name);
-            if path.as_os_str().len() > PATH_LIMIT {
-                path = PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()));
-                path.push(&name);
-            }
-            match rustix::net::bind(socket, &SocketAddrUnix::new(&path)?) {
+            match at_path(&parent.join(&name), |address| {
+                rustix::net::bind(socket, address)
+            }) {
                 // A name left behind by a process that died; the next one is as good.
                 Err(Errno::ADDRINUSE) => {}
                 Err(error) => return Err(error),
@@ -268,21 +278,39 @@ impl Drop for BoundPath {
     }
 }
 
+fn too_long(name: &str) -> String {
+    format!("UNIX socket path '{name}' is too long")
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// The address of `name` in an open directory: short, wherever that is.
+fn in_directory(directory: &OwnedFd, name: &OsStr) -> Result<SocketAddrUnix, Errno> {
+    let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+    SocketAddrUnix::new(path.join(name))
+}
+
 fn bind_error(path: &str, cause: &str) -> String {
     format!("Failed to bind socket to {path}: {cause}")
 }
 
 /// The directory of `path` and the name in it. Unlike [`Path::file_name`] it keeps `..` and a
 /// trailing slash as they are, for the kernel to judge.
-fn split(path: &str) -> (PathBuf, OsString) {
-    let trimmed = path.trim_end_matches('/');
-    match trimmed.rfind('/') {
-        Some(at) => (
-            PathBuf::from(&path[..=at]),
-            OsString::from(&trimmed[at + 1..]),
-        ),
-        None => (PathBuf::from("."), OsString::from(trimmed)),
-    }
+fn split(path: &Path) -> (PathBuf, OsString) {
+    let bytes = path.as_os_str().as_bytes();
+    let end = bytes.iter().rposition(|byte| *byte != b'/');
+    let trimmed = &bytes[..end.map_or(0, |end| end + 1)];
+    let (parent, name) = match trimmed.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => trimmed.split_at(at + 1),
+        None => (&b"."[..], trimmed),
+    };
+    (
+        PathBuf::from(OsStr::from_bytes(parent)),
+        OsStr::from_bytes(name).to_owned(),
+    )
 }
 
 #[cfg(test)]
@@ -293,7 +321,7 @@ mod tests {
     fn a_path_splits_into_directory_and_name() {
         let check = |path, directory: &str, name: &str| {
             assert_eq!(
-                split(path),
+                split(Path::new(path)),
                 (PathBuf::from(directory), OsString::from(name))
             );
         };
@@ -306,22 +334,22 @@ mod tests {
     #[test]
     fn an_abstract_name_is_padded_unless_tight() {
         let name = |tight| {
-            address("con0", true, tight)
+            abstract_address("con0", tight)
                 .unwrap()
                 .abstract_name()
                 .unwrap()
                 .len()
         };
         assert_eq!((name(true), name(false)), (4, ABSTRACT_LIMIT));
-        assert!(address(&"a".repeat(107), true, true).is_ok());
-        assert!(address(&"a".repeat(108), true, true).is_err());
+        assert!(abstract_address(&"a".repeat(107), true).is_ok());
+        assert!(abstract_address(&"a".repeat(108), true).is_err());
     }
 
     #[test]
     fn a_path_may_be_as_long_as_the_kernel_allows() {
-        assert!(address(&"a".repeat(108), false, true).is_ok());
+        assert!(check_length(&"a".repeat(108)).is_ok());
         let path = "a".repeat(109);
         let too_long = format!("UNIX socket path '{path}' is too long");
-        assert_eq!(address(&path, false, true).unwrap_err(), too_long);
+        assert_eq!(check_length(&path).unwrap_err(), too_long);
     }
 }

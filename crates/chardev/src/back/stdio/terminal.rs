@@ -40,7 +40,29 @@ struct Settings {
 /// not end its back ends, such as [`std::process::exit`] or a panic hook. Calling it at any time
 /// and more than once is harmless.
 pub fn restore_terminal() {
+    restore(&lock());
+}
+
+/// As [`restore_terminal`], for the handler of a signal: it never waits. Nothing is done in the rare
+/// moment in which the terminal is just being set.
+pub fn try_restore_terminal() {
+    if let Ok(changed) = CHANGED.try_lock() {
+        restore(&changed);
+    }
+}
+
+/// Takes [`restore_terminal`] back, where a back end still has the terminal: after a stop.
+pub fn apply_terminal() {
+    apply_again();
     let changed = lock();
+    for (fd, flags) in [stdin(), stdout()].into_iter().zip(changed.blocking) {
+        if let Some((flags, _)) = flags {
+            let _ = fcntl_setfl(fd, flags | OFlags::NONBLOCK);
+        }
+    }
+}
+
+fn restore(changed: &Changed) {
     if let Some(settings) = &changed.terminal {
         set(&settings.original);
     }

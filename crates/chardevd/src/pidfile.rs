@@ -1,0 +1,103 @@
+//! `--pidfile`: one instance for one file, which goes with it.
+//!
+//! The file is locked for as long as the daemon runs, as QEMU locks it, so a second instance is
+//! refused whatever the file says, and one left behind by a daemon that was killed is taken over.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use chardev::text::shown_path;
+use rustix::fs::{FlockOperation, fcntl_lock};
+
+/// The file of this process, also for a way out that passes by its owner.
+static OURS: Mutex<Option<Locked>> = Mutex::new(None);
+
+/// A file with our process id, removed at the end.
+#[derive(Debug)]
+pub(crate) struct PidFile(());
+
+#[derive(Debug)]
+struct Locked {
+    path: PathBuf,
+    /// Open for the sake of its lock.
+    file: File,
+}
+
+impl PidFile {
+    /// Writes the file, whose relative path starts at `directory`.
+    ///
+    /// # Errors
+    /// QEMU's text with the cause.
+    pub(crate) fn create(given: &Path, directory: &Path) -> Result<Self, String> {
+        let path = directory.join(given);
+        let failed = |error: String| format!("cannot create PID file: {error}");
+        let file = lock(given, &path).map_err(failed)?;
+        write(&file)
+            .map_err(|error| failed(format!("Failed to write pid file: {}", cause(&error))))?;
+        *OURS.lock().unwrap_or_else(PoisonError::into_inner) = Some(Locked { path, file });
+        Ok(PidFile(()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        remove();
+    }
+}
+
+/// Removes the file, if this process has one and it still is ours.
+pub(crate) fn remove() {
+    let ours = OURS.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(Locked { path, file }) = ours {
+        if is_at(&path, &file) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Opens and locks the file. Between the two its owner may have ended and removed it; a lock on a
+/// file without a name keeps nobody out, so then there is another one.
+fn lock(given: &Path, path: &Path) -> Result<File, String> {
+    loop {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.mode(0o600).open(path).map_err(|error| {
+            format!(
+                "Could not create '{}': {}",
+                shown_path(given),
+                cause(&error)
+            )
+        })?;
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|error| format!("Cannot lock pid file: {}", cause(&error.into())))?;
+        if is_at(path, &file) {
+            return Ok(file);
+        }
+    }
+}
+
+fn write(mut file: &File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.write_all(format!("{}\n", std::process::id()).as_bytes())
+}
+
+fn is_at(path: &Path, file: &File) -> bool {
+    let same =
+        |one: Metadata, other: Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    match (std::fs::metadata(path), file.metadata()) {
+        (Ok(found), Ok(own)) => same(found, own),
+        _ => false,
+    }
+}
+
+/// The cause in the words of the C library.
+fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
