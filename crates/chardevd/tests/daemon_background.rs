@@ -3,7 +3,7 @@
 mod daemon_rig;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -300,14 +300,12 @@ fn a_second_signal_ends_at_once_and_leaves_no_pidfile() {
     // Its output is held by a pipe that nobody reads, so the end takes its time.
     let mut daemon = Command::new(env!("CARGO_BIN_EXE_chardevd"))
         .args(["-chardev", "pipe,id=p,path=f", "-pidfile", "pid"])
-        .args(["-device", "exec,chardev=p,command=trap '' HUP; yes"])
+        .args(["-device", "exec,chardev=p,command=trap '' HUP; : > up; yes"])
         .current_dir(dir.path())
         .spawn()
         .unwrap();
     let pid = Pid::from_child(&daemon);
-    until("the pidfile is there", || {
-        fs::metadata(dir.path().join("pid")).is_ok_and(|it| it.size() > 0)
-    });
+    until("the program is there", || dir.path().join("up").exists());
     let mut status = None;
     until("the daemon ends", || {
         let _ = kill_process(pid, Signal::TERM);
