@@ -11,8 +11,10 @@ pub fn default_socket() -> PathBuf {
     let uid = rustix::process::getuid().as_raw();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let run_user = PathBuf::from(format!("/run/user/{uid}"));
+    // After `su` the variable still names another user's.
+    let is_others = |dir: &PathBuf| dir.metadata().is_ok_and(|found| found.uid() != uid);
     match runtime
-        .filter(|dir| dir.is_absolute())
+        .filter(|dir| dir.is_absolute() && !is_others(dir))
         .or(run_user.is_dir().then_some(run_user))
     {
         Some(dir) => dir.join("chardevd/qmp.sock"),

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use rustix::net::{
 };
 
 use super::failure::{Failure, Status};
+use super::trust;
 use super::waiting::{Patience, Stage, Wait};
 
 /// Where the daemon's monitor is.
@@ -81,6 +82,9 @@ impl Target {
     /// # Errors
     /// The address, the cause, and what to do about it.
     pub(super) fn open(&self) -> Result<Stream, Failure> {
+        let chosen_by_us = self.default_socket();
+        let me = rustix::process::geteuid().as_raw();
+        chosen_by_us.map_or(Ok(()), |path| trust::check_place(path, me))?;
         let wait = Wait::new(self.patience.clone());
         let opening = Opening::begin(&self.address).map_err(|error| error.to_string())?;
         let ready = wait.until_ready(
@@ -91,6 +95,9 @@ impl Target {
         );
         let socket = ready.and_then(|()| opening.finish());
         let socket = socket.map_err(|error| not_there(&self.address, &error))?;
+        if let (Some(path), Socket::Unix(socket)) = (chosen_by_us, &socket) {
+            trust::check_peer(socket, path, me)?;
+        }
         wait.progress();
         Ok(Stream {
             socket,
@@ -99,6 +106,14 @@ impl Target {
             wait,
             heard: false,
         })
+    }
+
+    /// The socket, if it is the one that nobody has to name.
+    fn default_socket(&self) -> Option<&Path> {
+        match &self.address {
+            Address::Unix(path) if *path == crate::default_socket() => Some(path),
+            _ => None,
+        }
     }
 
     /// The same monitor, where the user can give up in other ways than Ctrl-C.

@@ -10,6 +10,7 @@ pub mod demo;
 mod failure;
 mod holder;
 mod raw;
+mod trust;
 mod waiting;
 mod watch;
 
@@ -28,7 +29,7 @@ use waiting::Patience;
 #[derive(Debug, Parser)]
 #[command(name = "chardevctl", version, max_term_width = 100, after_help = failure::STATUSES)]
 struct Args {
-    /// The daemon's monitor, a unix socket [default: chardevd/qmp.sock in the runtime directory]
+    /// The daemon's monitor, a unix socket [default: chardevd/qmp.sock in the runtime directory, if it is yours or root's]
     #[arg(
         long,
         global = true,
