@@ -233,10 +233,14 @@ pub trait Backend: Send {
         None
     }
 
+    /// The back end is about to be replaced for good: from here on the peer's own writes fail
+    /// wherever the kernel can refuse them. What it has sent by now stays readable.
+    fn refuse_input(&mut self) {}
+
     /// Hands out all input the peer has sent so far and nobody has read.
     ///
-    /// The second value says that more may still be on its way (TCP): the drain goes on
-    /// reading until it is quiet.
+    /// The second value says that there is more, or that more may still be on its way (TCP): the
+    /// drain goes on reading until it is quiet.
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
         (Vec::new(), false)
     }

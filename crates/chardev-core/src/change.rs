@@ -261,6 +261,10 @@ impl Chardev {
         }
         answers.same_peer = new.handover;
         self.collect_events();
+        // A peer that stays, or comes back, goes on sending.
+        if !new.handover && (old == Old::Retire || self.parked.is_some()) {
+            self.backend.refuse_input();
+        }
         let marker = self.cut_input(new.handover);
         self.keep_ring_content();
         if let Some(mut log) = new.log {
@@ -367,6 +371,7 @@ impl Chardev {
                 self.push_last_words(unread);
             }
         }
+        parked.refuse_input();
         let (unread, more) = parked.cut_input();
         let marker = self.push_cut(unread, more);
         Some(self.drainer(parked, this, marker))
@@ -408,7 +413,8 @@ impl Chardev {
         self.tell_disconnected();
         self.tap.end(&mut self.wakes);
         self.id = BackendId(u64::MAX);
-        let old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
+        let mut old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
+        old.refuse_input();
         let waiting = self.preface.split_front(usize::MAX);
         let has_peer = old.is_open();
         let mut drainer = self.drainer(old, this, None);

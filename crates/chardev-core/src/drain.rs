@@ -4,11 +4,14 @@
 //! and walks it through three phases: *settle* (input that was under way still counts as sent
 //! before the change), *deliver* (the peer takes what was accepted; a slow one has until the
 //! limit since its last progress), *part* (the peer has seen the end of file and is given a
-//! moment to close its side, so that no reset destroys what it has not read yet).
+//! moment to close its side, so that no reset destroys what it has not read yet). A peer that
+//! goes on sending where the kernel cannot refuse it has the shorter of two moments: it is to
+//! learn from its own write that nobody listens.
 
 use std::time::Duration;
 
 use crate::chardev::ChardevRef;
+use crate::input::CARRY_LIMIT;
 use crate::ringbuf::RingBuffer;
 
 /// How long a TCP peer must be silent for its input to count as complete.
@@ -17,10 +20,14 @@ const SETTLE_QUIET: Duration = Duration::from_millis(60);
 const SETTLE_LIMIT: Duration = Duration::from_millis(500);
 /// The most input a settle phase takes in: the kernel's default limits of both socket buffers.
 const SETTLE_BYTES: usize = 16 << 20;
+/// The most that one step reads of a refused peer's input.
+const SETTLE_PIECE: usize = 1 << 20;
 /// How long a peer that takes nothing keeps a replaced back end alive.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-/// How long a peer may take to close its side after it has seen the end of file.
-const PART_LIMIT: Duration = Duration::from_secs(10);
+/// How long a silent peer may take to close its side after it was told the end of file, and how long
+/// one that goes on sending.
+const PART_QUIET: Duration = Duration::from_secs(1);
+const PART_LIMIT: Duration = Duration::from_secs(2);
 /// The shortest and the longest pause between two looks.
 const POLL_MIN: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(50);
@@ -50,6 +57,21 @@ pub trait Drain: Send {
     /// Reads what the peer goes on sending.
     fn read_late(&mut self, _buf: &mut [u8]) -> Late {
         Late::End
+    }
+
+    /// Whether the peer can send nothing more, so that what is left to read is finite and all of it
+    /// was sent before the change, however long reading it takes.
+    fn is_refused(&self) -> bool {
+        false
+    }
+
+    /// All that counts as sent before the change has been read: the peer may be refused now, where
+    /// that could not be done before.
+    fn refuse_input(&mut self) {}
+
+    /// The wait is over: lets go, and returns how many accepted bytes are lost by that.
+    fn give_up(&mut self) -> u64 {
+        self.pending()
     }
 
     /// Gives the peer something more and returns how much was taken: the answer to the command
@@ -97,6 +119,7 @@ pub struct Drainer {
     limit: Duration,
     phase_began: Option<Duration>,
     last_progress: Duration,
+    last_heard: Duration,
     settled_bytes: usize,
     last_words: RingBuffer,
     pending: u64,
@@ -117,10 +140,13 @@ impl Drainer {
     /// A drainer for `drain`, reporting to `chardev`. `settle_marker` names the gap in the input
     /// queue that the settle phase fills.
     pub(crate) fn new(
-        drain: Box<dyn Drain>,
+        mut drain: Box<dyn Drain>,
         chardev: ChardevRef,
         settle_marker: Option<u64>,
     ) -> Self {
+        if settle_marker.is_none() {
+            drain.refuse_input();
+        }
         Drainer {
             drain,
             chardev,
@@ -133,6 +159,7 @@ impl Drainer {
             limit: DRAIN_LIMIT,
             phase_began: None,
             last_progress: Duration::ZERO,
+            last_heard: Duration::ZERO,
             settled_bytes: 0,
             last_words: RingBuffer::default(),
             pending: u64::MAX,
@@ -194,6 +221,9 @@ impl Drainer {
     }
 
     fn settle(&mut self, now: Duration, began: Duration) -> Option<Phase> {
+        if self.drain.is_refused() {
+            return self.settle_refused(now);
+        }
         let mut buf = [0; 16 << 10];
         let ended = loop {
             match self.drain.read_late(&mut buf) {
@@ -221,8 +251,37 @@ impl Drainer {
         })
     }
 
+    /// What a refused peer had sent waits in the kernel: it is fetched as the front end takes it,
+    /// so that any amount costs no more memory than the input queue may.
+    fn settle_refused(&mut self, now: Duration) -> Option<Phase> {
+        self.send_last_words();
+        let mut buf = [0; 16 << 10];
+        let mut room = CARRY_LIMIT
+            .saturating_sub(self.chardev.with(|chardev| chardev.input_pending()))
+            .min(SETTLE_PIECE);
+        while room > 0 {
+            let most = buf.len().min(room);
+            match self.drain.read_late(&mut buf[..most]) {
+                Late::Data(count) => {
+                    self.last_progress = now;
+                    self.pause = POLL_MIN;
+                    room -= count;
+                    self.chardev
+                        .with(|chardev| chardev.settle(self.settle_marker, &buf[..count]));
+                }
+                Late::Quiet => break,
+                Late::End => {
+                    self.finish_settling();
+                    return Some(Phase::Deliver);
+                }
+            }
+        }
+        None
+    }
+
     fn finish_settling(&mut self) {
         if let Some(marker) = self.settle_marker.take() {
+            self.drain.refuse_input();
             self.chardev.with(|chardev| chardev.settled(marker));
         }
     }
@@ -244,9 +303,10 @@ impl Drainer {
             return Some(Phase::Part);
         }
         if now - self.last_progress >= self.limit {
+            let lost = self.drain.give_up() + self.last_words.len() as u64;
             self.chardev.with(|chardev| {
-                chardev.count_undrained(pending);
-                chardev.tell_drained(pending);
+                chardev.count_undrained(lost);
+                chardev.tell_drained(lost);
             });
             return Some(Phase::Part);
         }
@@ -254,15 +314,20 @@ impl Drainer {
     }
 
     fn part(&mut self, now: Duration, began: Duration) -> Option<Phase> {
-        let gone = self.discard_late();
-        if gone || self.pending > 0 || now - began >= PART_LIMIT {
+        let (late, gone) = self.discard_late();
+        if late > 0 {
+            self.last_heard = now;
+        }
+        let silent = now - began.max(self.last_heard) >= PART_QUIET;
+        if gone || self.pending > 0 || silent || now - began >= PART_LIMIT {
             self.pause = Duration::ZERO;
         }
         None
     }
 
-    /// Reads and counts what the old peer still sends; true once it has closed its side.
-    fn discard_late(&mut self) -> bool {
+    /// Reads and counts what the old peer still sends: how much that was, and whether it has closed
+    /// its side.
+    fn discard_late(&mut self) -> (u64, bool) {
         let mut buf = [0; 4 << 10];
         let mut total = 0;
         let gone = loop {
@@ -278,7 +343,7 @@ impl Drainer {
         if total > 0 {
             self.chardev.with(|chardev| chardev.count_late_input(total));
         }
-        gone
+        (total, gone)
     }
 }
 

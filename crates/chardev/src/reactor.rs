@@ -87,7 +87,10 @@ impl Reactor {
             ready |= Ready::GONE;
         }
         watched.fired(self, ready);
-        watched.port.kick(ready);
+        let port = watched.port.clone();
+        // The kick may wait for the chardev's lock, and whoever has that may be closing the descriptor.
+        drop(watched);
+        port.kick(ready);
     }
 }
 

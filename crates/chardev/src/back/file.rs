@@ -154,6 +154,10 @@ impl Backend for File {
         }
     }
 
+    fn refuse_input(&mut self) {
+        self.duplex.refuse_input();
+    }
+
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
         (self.duplex.take_input(), false)
     }

@@ -117,6 +117,13 @@ impl Backend for Pipe {
         self.duplex.go_live(false);
     }
 
+    /// Where one FIFO serves both directions its reader is still owed what is in it.
+    fn refuse_input(&mut self) {
+        if !self.loops {
+            self.duplex.refuse_input();
+        }
+    }
+
     /// Where output cannot be told from input it is left to whoever reads the FIFO next: output
     /// that was accepted must not come back as input.
     fn cut_input(&mut self) -> (Vec<u8>, bool) {

@@ -1,10 +1,10 @@
 //! front → chardev → [back] → host: a pseudoterminal; whoever opens its slave is the peer.
 //!
 //! That somebody comes or leaves is told by inotify on the slave, so an idle pty needs no timer; who
-//! is there, by the master, which is hung up while nobody is. A replaced pty's master stays open until the reader has taken everything, since closing it would destroy what
-//! is buffered.
+//! is there, by the master, which is hung up while nobody is.
 
 mod link;
+mod retiring;
 
 use std::any::Any;
 use std::ffi::OsString;
@@ -12,11 +12,10 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
 use chardev_core::{
-    Backend, BackendEvent, BackendId, Drain, Late, NothingToDrain, Ready, Sent, WeakChardev,
+    Backend, BackendEvent, BackendId, Drain, NothingToDrain, Ready, Sent, WeakChardev,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -25,16 +24,15 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlo
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use self::link::Link;
+use self::retiring::RetiringPty;
 use super::{Kind, OpenContext, opening_elsewhere};
+use crate::port::Port;
 use crate::presence::PresenceWatch;
 use crate::reactor::FdWatch;
 use crate::sys::strerror;
 
 /// The most a pty can hold on its way to us: both kernel buffers, rounded up.
 const CUT_LIMIT: usize = 128 << 10;
-
-/// How long a replaced pty must look empty before its reader is hung up on.
-const EMPTY_FOR: Duration = Duration::from_millis(300);
 
 /// The kind `pty` (QAPI `ChardevPty`).
 pub(super) static KIND: Kind = Kind {
@@ -89,12 +87,14 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
         .map(|path| Link::create(path, &slave, context))
         .transpose()?;
     Ok(Box::new(Pty {
+        port: context.port.clone(),
         master: watch(master, context)?,
         _presence: presence,
         slave,
         link,
         connected: false,
         succeeds: false,
+        reader_end: None,
         events: Vec::new(),
     }))
 }
@@ -130,6 +130,7 @@ struct LentPty {
 }
 
 struct Pty {
+    port: Port,
     master: FdWatch,
     _presence: PresenceWatch,
     slave: String,
@@ -137,6 +138,8 @@ struct Pty {
     connected: bool,
     /// It shares the pseudoterminal of the back end it replaces.
     succeeds: bool,
+    /// Our own descriptor of the slave, once this back end is being replaced.
+    reader_end: Option<OwnedFd>,
     events: Vec<BackendEvent>,
 }
 
@@ -149,12 +152,14 @@ impl Pty {
             (None, _) => None,
         };
         Ok(Pty {
+            port: context.port.clone(),
             master: watch(lent.master, context)?,
             _presence: watch_slave(&lent.slave, context)?,
             slave: lent.slave,
             link,
             connected: false,
             succeeds: true,
+            reader_end: None,
             events: Vec::new(),
         })
     }
@@ -281,6 +286,14 @@ impl Backend for Pty {
         self.succeeds && lent.slave == self.slave
     }
 
+    fn refuse_input(&mut self) {
+        self.look_for_peer();
+        if self.connected {
+            self.reader_end = open_slave(self.master.fd()).ok();
+            self.reader_end.iter().for_each(retiring::hold_writers);
+        }
+    }
+
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
         (read_all(&self.master), false)
     }
@@ -292,83 +305,15 @@ impl Backend for Pty {
         if !self.connected {
             return Box::new(NothingToDrain);
         }
-        let Pty { master, link, .. } = *self;
-        drop(link);
-        Box::new(RetiringPty {
-            reader_end: open_slave(master.fd()).ok(),
+        let Pty {
+            port,
             master,
-            empty_since: None,
-            parted: false,
-        })
-    }
-}
-
-/// The master of a replaced pty, kept until its reader has taken everything.
-struct RetiringPty {
-    master: FdWatch,
-    /// Our own descriptor of the slave: the only way to ask what is unread there.
-    reader_end: Option<OwnedFd>,
-    /// Since when nothing was seen to be unread.
-    empty_since: Option<Instant>,
-    parted: bool,
-}
-
-impl RetiringPty {
-    fn unread(&self) -> u64 {
-        let Some(reader_end) = &self.reader_end else {
-            return 0;
-        };
-        // Polling also moves what is still between the two kernel buffers.
-        let mut fds = [PollFd::new(reader_end, PollFlags::IN)];
-        match poll(
-            &mut fds,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            }),
-        ) {
-            Ok(ready) if ready > 0 && fds[0].revents().contains(PollFlags::IN) => {
-                rustix::io::ioctl_fionread(reader_end).unwrap_or(1).max(1)
-            }
-            _ => 0,
-        }
-    }
-}
-
-impl Drain for RetiringPty {
-    /// A reader that has emptied the second kernel buffer lets the first one move on only when
-    /// its read returns, so one look that finds nothing does not say that nothing is left.
-    fn pending(&mut self) -> u64 {
-        let unread = self.unread();
-        if unread > 0 || self.reader_end.is_none() {
-            self.empty_since = None;
-            return unread;
-        }
-        let since = *self.empty_since.get_or_insert_with(Instant::now);
-        u64::from(since.elapsed() < EMPTY_FOR)
-    }
-
-    /// The unread count saturates, so a slow reader's progress shows only in the access time.
-    fn progress(&mut self) -> u64 {
-        let found = self.reader_end.as_ref().map(rustix::fs::fstat);
-        found.map_or(0, |stat| stat.map_or(0, |stat| stat.st_atime as u64))
-    }
-
-    fn read_late(&mut self, buf: &mut [u8]) -> Late {
-        match rustix::io::read(self.master.fd(), buf) {
-            _ if self.parted => Late::End,
-            Ok(count) if count > 0 => Late::Data(count),
-            Err(Errno::AGAIN | Errno::INTR) => Late::Quiet,
-            _ => Late::End,
-        }
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> usize {
-        rustix::io::write(self.master.fd(), bytes).unwrap_or(0)
-    }
-
-    fn half_close(&mut self) {
-        self.parted = true;
+            link,
+            reader_end,
+            ..
+        } = *self;
+        drop(link);
+        Box::new(RetiringPty::new(port, master, reader_end))
     }
 }
 

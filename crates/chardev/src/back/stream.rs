@@ -4,6 +4,7 @@
 //! files, disks, `/dev/null`) goes through a thread.
 
 mod duplex;
+mod fifo;
 mod reader;
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -17,6 +18,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags};
 
 pub(super) use self::duplex::Duplex;
+use self::fifo::{Holder, RetiringFifo};
 use self::reader::{FileReader, Found};
 use crate::port::Port;
 use crate::reactor::FdWatch;
@@ -54,6 +56,8 @@ pub(super) struct Direct {
     /// A read of 0 from a FIFO that no writer has opened yet is not the end.
     awaits_writer: bool,
     gone: bool,
+    /// A FIFO's output has gone live.
+    holder: Option<Holder>,
 }
 
 impl Output {
@@ -88,8 +92,12 @@ impl Output {
 
     /// Goes live, truncating a regular file if `truncate` says so.
     pub(super) fn go_live(&mut self, truncate: bool) {
-        if let Output::Queued(writer) = self {
-            writer.go_live(truncate);
+        match self {
+            Output::Queued(writer) => writer.go_live(truncate),
+            Output::Direct(direct) if direct.file_type == FileType::Fifo => {
+                direct.holder = Holder::live(direct.watch.fd());
+            }
+            Output::Direct(_) => {}
         }
     }
 
@@ -106,7 +114,7 @@ impl Output {
         match self {
             Output::Queued(writer) => Box::new(writer),
             Output::Direct(direct) if direct.file_type == FileType::Fifo => {
-                Box::new(RetiringFifo(direct.watch))
+                Box::new(RetiringFifo::new(direct.watch, direct.holder))
             }
             Output::Direct(_) => Box::new(NothingToDrain),
         }
@@ -163,6 +171,17 @@ impl Input {
         }
     }
 
+    /// Gives the input up for good. Where the kernel can refuse those who write into it, it does from
+    /// here on. Returns what had been sent, and the number of bytes that came too late.
+    pub(super) fn refuse(&mut self) -> (Vec<u8>, usize) {
+        match std::mem::replace(self, Input::Ended) {
+            Input::Direct(direct) if direct.file_type == FileType::Fifo => {
+                fifo::refuse(direct.watch)
+            }
+            mut other => (other.take_all(), 0),
+        }
+    }
+
     /// Looks for the end, once `ready` was reported; if it came, what had been sent before it.
     pub(super) fn take_if_ended(&mut self, ready: Ready) -> Option<Vec<u8>> {
         let unread = match self {
@@ -191,6 +210,7 @@ impl Direct {
                 file_type,
                 awaits_writer: false,
                 gone: false,
+                holder: None,
             })),
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
                 match Arc::try_unwrap(fd) {
@@ -269,21 +289,6 @@ impl Direct {
             }
         }
         bytes
-    }
-}
-
-/// The output FIFO of a replaced back end: closing it while nobody else has it open would destroy
-/// what its reader has not taken yet. Whether a reader will come cannot be known, so only the
-/// limit of the drain ends the wait for one.
-struct RetiringFifo(FdWatch);
-
-impl Drain for RetiringFifo {
-    fn send(&mut self, bytes: &[u8]) -> usize {
-        rustix::io::write(self.0.fd(), bytes).unwrap_or(0)
-    }
-
-    fn pending(&mut self) -> u64 {
-        rustix::io::ioctl_fionread(self.0.fd()).unwrap_or(0)
     }
 }
 

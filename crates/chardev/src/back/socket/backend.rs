@@ -550,10 +550,14 @@ impl Backend for SocketBackend {
     }
 
     fn disconnect(&mut self) {
-        let Some(connection) = self.connection.take() else {
+        let Some(mut connection) = self.connection.take() else {
             return;
         };
-        let unread = connection.cut_input(&mut self.fds);
+        connection.refuse_input();
+        let unread = match connection.is_unix() {
+            true => connection.take_unread(&mut self.fds),
+            false => connection.cut_input(&mut self.fds),
+        };
         connection.dismiss(&self.port);
         self.after_peer(unread);
     }
@@ -607,6 +611,13 @@ impl Backend for SocketBackend {
         self.awaits_peer = false;
         self.connection = None;
         self.establish(Arc::new(*peer)).is_ok()
+    }
+
+    fn refuse_input(&mut self) {
+        self.find_peer();
+        if let Some(connection) = &mut self.connection {
+            connection.refuse_input();
+        }
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {

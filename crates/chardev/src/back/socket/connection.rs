@@ -24,6 +24,8 @@ use crate::sys::{async_fd, strerror, unsent};
 const FDS_LIMIT: usize = 16;
 /// The most buffers the kernel takes in one call.
 const BUFS_LIMIT: usize = 1024;
+/// The most of a refused peer's input that is fetched under the lock; the drain fetches the rest.
+const CUT_AT_ONCE: usize = 1 << 20;
 /// How long a peer that was told to go may take to close its side.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -33,6 +35,8 @@ pub(super) struct Connection {
     fd: Arc<OwnedFd>,
     watch: FdWatch,
     unix: bool,
+    /// The kernel refuses what the peer still sends.
+    refused: bool,
 }
 
 impl Connection {
@@ -51,7 +55,12 @@ impl Connection {
         let watch = FdWatch::new(port, Arc::clone(&fd))
             .map_err(|error| format!("Failed to watch socket: {}", strerror(error)))?;
         watch.arm(Ready::HANGUP);
-        Ok(Connection { fd, watch, unix })
+        Ok(Connection {
+            fd,
+            watch,
+            unix,
+            refused: false,
+        })
     }
 
     /// Another descriptor of the same connection, for a back end that takes the peer over.
@@ -190,14 +199,26 @@ impl Connection {
         usize::try_from(unread).unwrap_or(usize::MAX)
     }
 
+    /// From here on the peer's writes fail with `EPIPE`, where the kernel can do that without
+    /// losing what has arrived: on a Unix socket.
+    pub(super) fn refuse_input(&mut self) {
+        self.refused |= self.unix && rustix::net::shutdown(&*self.fd, Shutdown::Read).is_ok();
+    }
+
     /// Everything that a peer that has ended had sent and nobody read.
     pub(super) fn take_unread(&self, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
         self.take_input(CARRY_LIMIT, fds)
     }
 
-    /// All input that is there by now; the peer may go on sending meanwhile.
+    /// All input that is there by now, or of a refused peer's, which cannot become more, its
+    /// beginning; the others may go on sending meanwhile.
     pub(super) fn cut_input(&self, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
-        let input = self.take_input(self.unread().min(CARRY_LIMIT), fds);
+        let limit = if self.refused {
+            CUT_AT_ONCE
+        } else {
+            CARRY_LIMIT
+        };
+        let input = self.take_input(self.unread().min(limit), fds);
         acknowledge(&self.fd);
         input
     }
@@ -223,7 +244,10 @@ impl Connection {
 
     /// What is left of the connection when its back end was replaced.
     pub(super) fn into_drain(self) -> SocketDrain {
-        SocketDrain { fd: self.fd }
+        SocketDrain {
+            fd: self.fd,
+            refused: self.refused,
+        }
     }
 
     /// Tells the peer to go, and takes in what it still sends so that no reset destroys what it
@@ -241,6 +265,7 @@ impl Connection {
 #[derive(Debug)]
 pub(super) struct SocketDrain {
     fd: Arc<OwnedFd>,
+    refused: bool,
 }
 
 impl SocketDrain {
@@ -276,6 +301,19 @@ impl Drain for SocketDrain {
             }
             Err(Errno::AGAIN) => Late::Quiet,
             Err(_) => Late::End,
+        }
+    }
+
+    fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Of the families that are neither local nor the internet's, some tell the peer (vsock). TCP
+    /// does not, and would only hide from us what still comes.
+    fn refuse_input(&mut self) {
+        let family = sockopt::socket_domain(&self.fd);
+        if !self.refused && !matches!(family, Ok(AddressFamily::INET | AddressFamily::INET6)) {
+            let _ = rustix::net::shutdown(&*self.fd, Shutdown::Read);
         }
     }
 

@@ -8,6 +8,7 @@ use std::io::{IoSlice, IoSliceMut};
 
 use chardev_core::{BackendEvent, Drain, Ready, Sent};
 
+use super::fifo::Refused;
 use super::reader::Found;
 use super::{Input, Output};
 
@@ -19,6 +20,8 @@ pub(in crate::back) struct Duplex {
     /// The end of the input is not the end of the peer.
     half_close: bool,
     input_ended: bool,
+    /// The input was given up: what had been sent by then, and how many bytes came too late.
+    refused: Option<(Vec<u8>, usize)>,
     events: VecDeque<BackendEvent>,
 }
 
@@ -31,6 +34,7 @@ impl Duplex {
             ended: false,
             half_close: false,
             input_ended: false,
+            refused: None,
             events: VecDeque::new(),
         }
     }
@@ -115,9 +119,18 @@ impl Duplex {
         self.output.go_live(truncate);
     }
 
+    /// Gives the input up, so that whoever goes on writing into it is refused, or reaches its next
+    /// reader instead of us.
+    pub(in crate::back) fn refuse_input(&mut self) {
+        self.refused = Some(self.input.refuse());
+    }
+
     /// Everything that was sent and nobody has read.
     pub(in crate::back) fn take_input(&mut self) -> Vec<u8> {
-        self.input.take_all()
+        match &mut self.refused {
+            Some((bytes, _)) => std::mem::take(bytes),
+            None => self.input.take_all(),
+        }
     }
 
     /// The output.
@@ -125,10 +138,16 @@ impl Duplex {
         &self.output
     }
 
-    /// Leaves what is needed to deliver accepted output. The input is given up at once, so that
-    /// whoever goes on writing into it reaches its next reader instead of us.
+    /// Leaves what is needed to deliver accepted output. The input is given up at once.
     pub(in crate::back) fn retire(self) -> Box<dyn Drain> {
-        self.output.retire()
+        let drain = self.output.retire();
+        match self.refused {
+            Some((unread, late)) if unread.len() + late > 0 => Box::new(Refused {
+                drain,
+                late: unread.len() + late,
+            }),
+            _ => drain,
+        }
     }
 
     fn end(&mut self, unread: Vec<u8>) {
