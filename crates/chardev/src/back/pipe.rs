@@ -54,9 +54,13 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     };
     let target = Target::of(output).map_err(|error| failed(error.into()))?;
     let loops = both_ways && target.file_type() == FileType::Fifo;
+    let mut input = Input::new(input, false, &context.port).map_err(failed)?;
+    if !loops {
+        input.prepare_to_refuse();
+    }
     Ok(Box::new(Pipe {
         duplex: Duplex::new(
-            Input::new(input, false, &context.port).map_err(failed)?,
+            input,
             Output::new(target, path, &context.port).map_err(failed)?,
         ),
         loops,

@@ -58,6 +58,8 @@ pub(super) struct Direct {
     gone: bool,
     /// A FIFO's output has gone live.
     holder: Option<Holder>,
+    /// A FIFO's other end; see [`fifo::keeper`].
+    keeper: Option<OwnedFd>,
 }
 
 impl Output {
@@ -171,12 +173,21 @@ impl Input {
         }
     }
 
+    /// A FIFO that does not end with its writers: what [`Input::refuse`] needs is opened here.
+    pub(super) fn prepare_to_refuse(&mut self) {
+        if let Input::Direct(direct) = self {
+            if direct.file_type == FileType::Fifo {
+                direct.keeper = fifo::keeper(direct.watch.fd());
+            }
+        }
+    }
+
     /// Gives the input up for good. Where the kernel can refuse those who write into it, it does from
     /// here on. Returns what had been sent, and the number of bytes that came too late.
     pub(super) fn refuse(&mut self) -> (Vec<u8>, usize) {
         match std::mem::replace(self, Input::Ended) {
             Input::Direct(direct) if direct.file_type == FileType::Fifo => {
-                fifo::refuse(direct.watch)
+                fifo::refuse(direct.watch, direct.keeper)
             }
             mut other => (other.take_all(), 0),
         }
@@ -211,6 +222,7 @@ impl Direct {
                 awaits_writer: false,
                 gone: false,
                 holder: None,
+                keeper: None,
             })),
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
                 match Arc::try_unwrap(fd) {

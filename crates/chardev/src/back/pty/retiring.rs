@@ -93,8 +93,9 @@ impl RetiringPty {
         *look = Look::Running;
         self.sent = false;
         let (reader_end, found) = (Arc::clone(reader_end), Arc::clone(&self.look));
-        self.port.runtime().spawn_blocking(move || {
-            let unread = unread(&reader_end);
+        let port = self.port.clone();
+        self.port.spawn(async move {
+            let unread = port.offload(move || unread(&reader_end)).await;
             *found.lock().unwrap_or_else(PoisonError::into_inner) = Look::Found(unread);
         });
         self.unread

@@ -18,34 +18,38 @@ const ATTEMPTS: usize = 256;
 /// How often to look whether the reading end is closed: the reactor may hold it for a moment.
 const LOOKS: usize = 16;
 
+/// The other end of a FIFO that is read, to be opened while opening may still take its time: with it
+/// nothing has to be opened when its writers are refused. Whoever has it finds no end of the input.
+pub(super) fn keeper(reader: BorrowedFd<'_>) -> Option<OwnedFd> {
+    reopen(reader, OFlags::WRONLY).ok()
+}
+
 /// Lets go of a reading end, so that the kernel refuses from here on whoever writes, and returns all
 /// that writers were told was taken, with the number of bytes that came too late.
 ///
-/// A FIFO keeps its content without a reader as long as a writer has it open. So the reading end is
-/// closed first, and opened again only to fetch what is there.
-pub(super) fn refuse(reader: FdWatch) -> (Vec<u8>, usize) {
+/// A FIFO keeps its content without a reader as long as a writer, the `keeper`, has it open. What
+/// came between the last read and the end of reading is fetched by opening it again.
+pub(super) fn refuse(reader: FdWatch, keeper: Option<OwnedFd>) -> (Vec<u8>, usize) {
     let mut bytes = Vec::new();
-    let Ok(keeper) = reopen(reader.fd(), OFlags::WRONLY) else {
-        fetch(reader.fd(), &mut bytes);
+    let keeper = keeper.or_else(|| self::keeper(reader.fd()));
+    fetch(reader.fd(), &mut bytes);
+    drop(reader);
+    let Some(keeper) = keeper else {
         return (bytes, 0);
     };
-    drop(reader);
     for _ in 0..ATTEMPTS {
-        let refused = refuses(&keeper);
-        if unread(&keeper) == 0 || bytes.len() >= CUT_LIMIT {
+        // Where somebody else reads too, perhaps our successor, the rest is for them.
+        if unread(&keeper) == 0 || bytes.len() >= CUT_LIMIT || !refuses(&keeper) {
             break;
         }
         let Ok(reader) = reopen(&keeper, OFlags::RDONLY) else {
             break;
         };
         fetch(reader.as_fd(), &mut bytes);
-        if !refused {
-            // Somebody else reads there, perhaps our successor: the rest is for them.
-            return (bytes, 0);
-        }
     }
-    let late = if refuses(&keeper) { unread(&keeper) } else { 0 };
-    (bytes, late)
+    let left = unread(&keeper);
+    let late = left > 0 && refuses(&keeper);
+    (bytes, if late { left } else { 0 })
 }
 
 /// Whether nobody can read there any more.
