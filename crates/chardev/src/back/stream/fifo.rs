@@ -39,7 +39,7 @@ pub(super) fn refuse(reader: FdWatch, keeper: Option<OwnedFd>) -> (Vec<u8>, usiz
     };
     for _ in 0..ATTEMPTS {
         // Where somebody else reads too, perhaps our successor, the rest is for them.
-        if unread(&keeper) == 0 || bytes.len() >= CUT_LIMIT || !refuses(&keeper) {
+        if !refuses(&keeper) || unread(&keeper) == 0 || bytes.len() >= CUT_LIMIT {
             break;
         }
         let Ok(reader) = reopen(&keeper, OFlags::RDONLY) else {
