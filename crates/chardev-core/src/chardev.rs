@@ -382,7 +382,7 @@ impl Chardev {
 
     /// What was ready before anybody listened is looked at after the transaction.
     pub(crate) fn look_again(&mut self) {
-        self.missed = Some(Ready::READ | Ready::WRITE);
+        self.missed = Some(Ready::all());
     }
 
     /// The transaction has been decided: life goes on.

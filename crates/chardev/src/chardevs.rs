@@ -103,6 +103,12 @@ impl Chardevs {
         })
     }
 
+    /// How often the I/O thread has been woken so far. Chardevs that nobody uses do not wake it.
+    pub fn wakeups(&self) -> u64 {
+        let parked = self.shared.runtime.metrics().worker_park_count(0);
+        parked + self.shared.reactor.reports()
+    }
+
     /// Adds a chardev (`chardev-add`). May take as long as its opening does: a connect, a DNS
     /// look-up, `wait=on`. Dropping the future gives up and leaves nothing behind.
     ///

@@ -66,7 +66,7 @@ mod notify;
 mod offload;
 mod port;
 mod prepare;
-#[cfg(feature = "pty")]
+#[cfg(any(feature = "pty", feature = "serial"))]
 mod presence;
 mod reactor;
 mod scene;

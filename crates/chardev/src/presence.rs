@@ -1,19 +1,24 @@
-//! front → chardev → back → [host]: word that somebody came to a file or left it, from one inotify
-//! instance for all back ends.
+//! front → chardev → back → [host]: word that somebody came to a file or left it, or that a file came to
+//! a directory, from one inotify instance for all back ends.
 //!
 //! The kernel lets a user have few instances (128 unless told otherwise) and a great many watches.
 //! A watch only says that something happened; what there is now the back end finds out itself, so
 //! nothing is lost when the kernel's queue runs over.
 
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use chardev_core::Ready;
 use rustix::fs::inotify::{self, ReadFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 
 use crate::port::{OwnedTask, Port};
 use crate::sys::async_fd;
@@ -28,16 +33,32 @@ pub(crate) struct Presences(Mutex<Option<Arc<Shared>>>);
 #[derive(Debug)]
 pub(crate) struct PresenceWatch {
     wd: i32,
-    port: Port,
+    id: u64,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
     inotify: OwnedFd,
+    next_id: AtomicU64,
     /// By watch descriptor. One file can be watched by two: by a back end and its successor.
-    watchers: Mutex<HashMap<i32, Vec<Port>>>,
+    watchers: Mutex<HashMap<i32, Vec<Watcher>>>,
     _task: OwnedTask,
+}
+
+#[derive(Clone, Debug)]
+struct Watcher {
+    id: u64,
+    told: Told,
+}
+
+/// Who is told.
+#[derive(Clone, Debug)]
+enum Told {
+    /// A back end, of whatever happens.
+    Port(Port),
+    /// A task, of what happens to this name in a directory, or to the directory.
+    Task(OsString, Arc<Notify>),
 }
 
 impl PresenceWatch {
@@ -46,33 +67,74 @@ impl PresenceWatch {
     /// Fails as `inotify_init` and `inotify_add_watch` do: with `EMFILE` where the user has no
     /// instance left, with `ENOSPC` where the watches have run out.
     pub(crate) fn new(path: &str, port: &Port) -> Result<Self, Errno> {
-        let shared = port.reactor().presences.shared(port)?;
         let wanted = inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE;
+        Self::add(path.as_ref(), wanted, port, Told::Port(port.clone()))
+    }
+
+    /// Notifies `task` whenever `name` comes to `directory` or is given to others, and when the
+    /// directory itself goes away.
+    pub(crate) fn of_name(
+        directory: &Path,
+        name: &OsStr,
+        port: &Port,
+        task: &Arc<Notify>,
+    ) -> Result<Self, Errno> {
+        let wanted = inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::MOVED_TO
+            | inotify::WatchFlags::ATTRIB
+            | inotify::WatchFlags::DELETE_SELF
+            | inotify::WatchFlags::MOVE_SELF
+            | inotify::WatchFlags::ONLYDIR;
+        let told = Told::Task(name.to_owned(), Arc::clone(task));
+        Self::add(directory, wanted, port, told)
+    }
+
+    /// What others want to know of the same file stays wanted.
+    fn add(
+        path: &Path,
+        wanted: inotify::WatchFlags,
+        port: &Port,
+        told: Told,
+    ) -> Result<Self, Errno> {
+        let shared = port.reactor().presences.shared(port)?;
         let mut watchers = shared.lock();
+        let wanted = wanted | inotify::WatchFlags::MASK_ADD;
         let wd = inotify::add_watch(&shared.inotify, path, wanted)?;
-        watchers.entry(wd).or_default().push(port.clone());
+        let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
+        watchers.entry(wd).or_default().push(Watcher { id, told });
         drop(watchers);
-        Ok(PresenceWatch {
-            wd,
-            port: port.clone(),
-            shared,
-        })
+        Ok(PresenceWatch { wd, id, shared })
     }
 }
 
 impl Drop for PresenceWatch {
     fn drop(&mut self) {
         let mut watchers = self.shared.lock();
-        let Some(ports) = watchers.get_mut(&self.wd) else {
+        let Some(others) = watchers.get_mut(&self.wd) else {
             return;
         };
-        if let Some(own) = ports.iter().position(|port| port.id() == self.port.id()) {
-            ports.swap_remove(own);
-        }
-        if ports.is_empty() {
+        others.retain(|watcher| watcher.id != self.id);
+        if others.is_empty() {
             watchers.remove(&self.wd);
             // A file that is gone has taken its watch along.
             let _ = inotify::remove_watch(&self.shared.inotify, self.wd);
+        }
+    }
+}
+
+impl Watcher {
+    /// Whether an event about `name` concerns it; one without a name is about the watched file.
+    fn cares_for(&self, name: Option<&OsStr>) -> bool {
+        match (&self.told, name) {
+            (Told::Task(wanted, _), Some(name)) => wanted == name,
+            _ => true,
+        }
+    }
+
+    fn tell(self) {
+        match self.told {
+            Told::Port(port) => port.kick(Ready::empty()),
+            Told::Task(_, task) => task.notify_one(),
         }
     }
 }
@@ -88,6 +150,7 @@ impl Presences {
         let copy = rustix::io::fcntl_dupfd_cloexec(&inotify, 0)?;
         let shared = Arc::new_cyclic(|shared: &Weak<Shared>| Shared {
             inotify,
+            next_id: AtomicU64::new(0),
             watchers: Mutex::default(),
             _task: OwnedTask::spawn(port, report(copy, shared.clone())),
         });
@@ -97,24 +160,35 @@ impl Presences {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, HashMap<i32, Vec<Port>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<i32, Vec<Watcher>>> {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Empties the kernel's queue; whom its events concern.
-    fn concerned(&self) -> Vec<Port> {
+    fn concerned(&self) -> Vec<Watcher> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut events = inotify::Reader::new(self.inotify.as_fd(), &mut buffer);
         let mut concerned = HashMap::new();
         while let Ok(event) = events.next() {
             let watchers = self.lock();
-            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
-                concerned = watchers.clone();
-            } else if let Some(ports) = watchers.get(&event.wd()) {
-                concerned.insert(event.wd(), ports.clone());
+            let lost = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+            let name = event
+                .file_name()
+                .map(|name| OsStr::from_bytes(name.to_bytes()));
+            let found = match lost {
+                true => watchers.values().flatten().collect(),
+                false => watchers
+                    .get(&event.wd())
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>(),
+            };
+            let cares = |watcher: &&Watcher| lost || watcher.cares_for(name);
+            for watcher in found.into_iter().filter(cares) {
+                concerned.insert(watcher.id, watcher.clone());
             }
         }
-        concerned.into_values().flatten().collect()
+        concerned.into_values().collect()
     }
 }
 
@@ -122,7 +196,9 @@ async fn report(inotify: OwnedFd, shared: Weak<Shared>) {
     let inotify: AsyncFd<OwnedFd> = match async_fd(inotify) {
         Ok(inotify) => inotify,
         Err(error) => {
-            tracing::error!("nobody who comes to a pseudoterminal will be noticed: {error}");
+            tracing::error!(
+                "nobody who comes to a pseudoterminal or device will be noticed: {error}"
+            );
             return;
         }
     };
@@ -134,8 +210,6 @@ async fn report(inotify: OwnedFd, shared: Weak<Shared>) {
         };
         let concerned = shared.concerned();
         drop(shared);
-        for port in concerned {
-            port.kick(Ready::empty());
-        }
+        concerned.into_iter().for_each(Watcher::tell);
     }
 }

@@ -3,16 +3,17 @@
 //! A back end reads and writes its descriptor itself, on whatever thread the front end runs.
 //! Only when the kernel says "not now" does it arm an [`FdWatch`]; the I/O thread then reports
 //! readiness once through the back end's [`Port`]. Level triggering with one-shot arming has no
-//! edge to lose, and an idle descriptor costs nothing.
+//! edge to lose, and an idle descriptor costs nothing. A hang-up, which stays true, is reported once
+//! and never armed again while it lasts.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use chardev_core::Ready;
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
 use crate::port::Port;
 use crate::sys::async_fd;
@@ -22,9 +23,10 @@ use crate::sys::async_fd;
 pub(crate) struct Reactor {
     epoll: OwnedFd,
     watches: Mutex<HashMap<u64, Weak<Watched>>>,
+    reports: AtomicU64,
     next_token: AtomicU64,
     /// Who comes and goes, which no readiness tells.
-    #[cfg(feature = "pty")]
+    #[cfg(any(feature = "pty", feature = "serial"))]
     pub(crate) presences: crate::presence::Presences,
 }
 
@@ -33,8 +35,9 @@ impl Reactor {
         Ok(Arc::new(Reactor {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             watches: Mutex::default(),
+            reports: AtomicU64::new(0),
             next_token: AtomicU64::new(1),
-            #[cfg(feature = "pty")]
+            #[cfg(any(feature = "pty", feature = "serial"))]
             presences: crate::presence::Presences::default(),
         }))
     }
@@ -65,7 +68,13 @@ impl Reactor {
         }
     }
 
+    /// How many events the kernel has reported so far.
+    pub(crate) fn reports(&self) -> u64 {
+        self.reports.load(Ordering::Relaxed)
+    }
+
     fn dispatch(&self, token: u64, flags: epoll::EventFlags) {
+        self.reports.fetch_add(1, Ordering::Relaxed);
         let watched = {
             let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
             watches.get(&token).and_then(Weak::upgrade)
@@ -86,7 +95,7 @@ impl Reactor {
         if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
             ready |= Ready::GONE;
         }
-        watched.fired(self, ready);
+        watched.fired(self, ready, flags.contains(epoll::EventFlags::HUP));
         let port = watched.port.clone();
         // The kick may wait for the chardev's lock, and whoever has that may be closing the descriptor.
         drop(watched);
@@ -106,11 +115,19 @@ struct Watched {
     token: u64,
     fd: Arc<OwnedFd>,
     port: Port,
-    armed: Mutex<Ready>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    armed: Ready,
+    /// A hang-up was reported: the kernel would go on reporting it with whatever is armed.
+    hung_up: bool,
 }
 
 impl FdWatch {
-    /// Registers `fd`, with nothing armed. Regular files are refused by the kernel (`EPERM`).
+    /// Registers `fd`. Nothing is armed but its hang-up, which the kernel reports once uncalled-for.
+    /// Regular files are refused by the kernel (`EPERM`).
     pub(crate) fn new(port: &Port, fd: Arc<OwnedFd>) -> io::Result<Self> {
         let reactor = Arc::clone(port.reactor());
         let token = reactor.next_token.fetch_add(1, Ordering::Relaxed);
@@ -120,12 +137,14 @@ impl FdWatch {
             epoll::EventData::new_u64(token),
             epoll::EventFlags::ONESHOT,
         )?;
-        // A fresh registration with no interest would still report a hang-up, so it is disarmed.
         let watched = Arc::new(Watched {
             token,
             fd,
             port: port.clone(),
-            armed: Mutex::new(Ready::empty()),
+            state: Mutex::new(State {
+                armed: Ready::empty(),
+                hung_up: false,
+            }),
         });
         let mut watches = reactor
             .watches
@@ -136,19 +155,22 @@ impl FdWatch {
         Ok(FdWatch { watched, reactor })
     }
 
-    /// Asks for one report of each of `interest`, on top of what is armed already.
+    /// Asks for one report of each of `interest`, on top of what is armed already. Where a hang-up
+    /// was reported there is nothing to wait for until somebody comes back: reads and writes say at
+    /// once what there is.
+    ///
     /// May be called from any thread, also under the chardev's lock.
     pub(crate) fn arm(&self, interest: Ready) {
-        let mut armed = self
-            .watched
-            .armed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if armed.contains(interest) {
+        let mut state = self.watched.lock();
+        if state.armed.contains(interest) {
             return;
         }
-        *armed |= interest;
-        self.watched.modify(&self.reactor, *armed);
+        if state.hung_up && is_hung_up(self.fd()) {
+            return;
+        }
+        state.hung_up = false;
+        state.armed |= interest;
+        self.watched.modify(&self.reactor, state.armed);
     }
 
     /// The descriptor under watch.
@@ -170,12 +192,18 @@ impl Drop for FdWatch {
 }
 
 impl Watched {
-    /// One-shot disarmed the whole registration: what has not fired yet is armed again.
-    fn fired(&self, reactor: &Reactor, ready: Ready) {
-        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-        *armed -= ready;
-        if !armed.is_empty() {
-            self.modify(reactor, *armed);
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One-shot disarmed the whole registration: what has not fired yet is armed again. A hang-up
+    /// fires everything.
+    fn fired(&self, reactor: &Reactor, ready: Ready, hung_up: bool) {
+        let mut state = self.lock();
+        state.hung_up |= hung_up;
+        state.armed -= ready;
+        if !state.armed.is_empty() {
+            self.modify(reactor, state.armed);
         }
     }
 
@@ -198,4 +226,13 @@ impl Watched {
             flags,
         );
     }
+}
+
+fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
 }

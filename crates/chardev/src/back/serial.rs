@@ -2,26 +2,32 @@
 //!
 //! The line's parameters, break and modem lines are those of the device. The device may be the one
 //! that the back end about to be replaced has: a terminal can be opened twice, and what is queued
-//! in it keeps its order.
+//! in it keeps its order. One that vanishes is a peer that left, and comes back as the next one.
 
-use std::io::{IoSlice, IoSliceMut};
+mod settings;
+mod way_back;
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
 use chardev_core::{
-    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, ModemLines, Parity, Ready,
-    Sent, SerialParams, WeakChardev,
+    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, ModemLines, NothingToDrain,
+    Ready, Sent, WeakChardev,
 };
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::termios::{
-    ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios,
-    isatty, tcgetattr, tcsetattr,
-};
+use rustix::termios::isatty;
 
+use self::settings::{DEFAULT, set_params};
+use self::way_back::{Place, WayBack};
 use super::stream::{Duplex, Input, Output};
 use super::{Access, Kind, OpenContext, open_set, opening_elsewhere};
+use crate::port::Port;
 use crate::sys::{self, strerror};
 use crate::writer::Target;
 
@@ -30,24 +36,26 @@ pub(super) static KIND: Kind = Kind {
     spec: KindSpec {
         name: "serial",
         summary: "a serial port or other terminal device of the host",
-        options: &[OptionSpec {
-            name: "device",
-            cli: "path",
-            ty: OptionType::Str,
-            required: true,
-            missing: "chardev: serial/tty: no device path given",
-            help: "the device, for example /dev/ttyS0",
-        }],
+        options: &[
+            OptionSpec {
+                name: "device",
+                cli: "path",
+                ty: OptionType::Str,
+                required: true,
+                missing: "chardev: serial/tty: no device path given",
+                help: "the device, for example /dev/ttyS0",
+            },
+            OptionSpec {
+                name: "x-reconnect-ms",
+                cli: "x-reconnect-ms",
+                ty: OptionType::Int,
+                required: false,
+                missing: "",
+                help: "wait for a device that is not there yet, looking at least this often; 0: never again",
+            },
+        ],
     },
     open: |options, context| opening_elsewhere(options, context, open),
-};
-
-/// How the device is set until the front end says otherwise, as in QEMU.
-const DEFAULT: SerialParams = SerialParams {
-    speed: 115_200,
-    parity: Parity::None,
-    data_bits: 8,
-    stop_bits: 1,
 };
 
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
@@ -55,72 +63,137 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
         .str("device")
         .ok_or("Parameter 'device' is missing")?;
     let place = options.path("device").unwrap_or_default();
-    let failed = |error: Errno| format!("Could not open '{path}': {}", strerror(error));
-    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = match open_set(path, Access::Both, false, &*context.fds) {
-        Some(given) => given,
-        None => rustix::fs::open(&place, flags, Mode::empty()),
-    };
-    let target = fd.and_then(Target::of).map_err(failed)?;
-    if target.file_type() != rustix::fs::FileType::CharacterDevice {
+    let reconnect = options.int("x-reconnect-ms");
+    if reconnect.is_some_and(|ms| !(0..=i64::from(u32::MAX)).contains(&ms)) {
+        let limit = u32::MAX;
         return Err(format!(
-            "Could not open '{path}': it is not a character device"
+            "Parameter 'x-reconnect-ms' expects a number from 0 to {limit}"
         ));
     }
-    let (Ok(device), Ok(input)) = (target.fd.try_clone(), target.fd.try_clone()) else {
-        return Err(failed(Errno::MFILE));
+    let failed = |error: Errno| format!("Could not open '{path}': {}", strerror(error));
+    let given = open_set(path, Access::Both, false, &*context.fds);
+    let comes_back = given.is_none() && reconnect != Some(0);
+    let found = given.unwrap_or_else(|| open_device(&place));
+    let device = match found {
+        Ok(fd) => Some(Device::new(fd, path, &context.port).map_err(|cause| cause.said_of(path))?),
+        Err(error) if comes_back && reconnect.is_some() && may_come(error) => None,
+        Err(error) => return Err(failed(error)),
     };
-    let unwatched = |error| format!("Could not open '{path}': {}", strerror(error));
+    let path = comes_back.then(|| Place {
+        name: path.to_owned(),
+        path: place,
+        interval: reconnect.map(|ms| Duration::from_millis(ms.unsigned_abs())),
+    });
     Ok(Box::new(Serial {
-        is_terminal: isatty(&device),
-        device: Arc::new(device),
-        duplex: Duplex::new(
-            Input::new(input, false, &context.port).map_err(unwatched)?,
-            Output::new(target, path, &context.port).map_err(unwatched)?,
-        ),
+        port: context.port.clone(),
+        had_lines: false,
+        device,
+        way_back: WayBack::new(path),
+        events: VecDeque::new(),
         line: Line::default(),
         live: false,
     }))
 }
 
-struct Serial {
-    device: Arc<OwnedFd>,
-    is_terminal: bool,
-    duplex: Duplex,
-    line: Line,
-    /// Nothing is set before: another back end may still be using the device.
-    live: bool,
+/// Opens the device at `path`, without waiting for a carrier.
+fn open_device(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
 }
 
-impl Serial {
-    fn set_up(&self) -> Answers {
-        let line = &self.line;
-        let mut answers = Answers::unsupported(line, !self.duplex.has_ended());
+/// Whether a device that cannot be opened for this reason is one that is not there yet, or that
+/// was not given to us yet.
+fn may_come(error: Errno) -> bool {
+    let not_yet = [
+        Errno::NOENT,
+        Errno::NOTDIR,
+        Errno::NXIO,
+        Errno::NODEV,
+        Errno::IO,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::BUSY,
+        Errno::AGAIN,
+        Errno::INTR,
+    ];
+    not_yet.contains(&error)
+}
+
+/// Why what was opened does not serve.
+enum Unfit {
+    NoDevice,
+    Failed(io::Error),
+}
+
+impl Unfit {
+    fn said_of(self, path: &str) -> String {
+        match self {
+            Unfit::NoDevice => format!("Could not open '{path}': it is not a character device"),
+            Unfit::Failed(error) => format!("Could not open '{path}': {}", strerror(error)),
+        }
+    }
+}
+
+/// A device that is there.
+struct Device {
+    fd: Arc<OwnedFd>,
+    is_terminal: bool,
+    duplex: Duplex,
+}
+
+impl Device {
+    fn new(fd: OwnedFd, name: &str, port: &Port) -> Result<Self, Unfit> {
+        let failed = |error: Errno| Unfit::Failed(error.into());
+        let target = Target::of(fd).map_err(failed)?;
+        if target.file_type() != FileType::CharacterDevice {
+            return Err(Unfit::NoDevice);
+        }
+        let copy = || target.fd.try_clone().map_err(Unfit::Failed);
+        let (device, input) = (copy()?, copy()?);
+        let is_terminal = isatty(&device);
+        // A terminal whose settings somebody else has changed may read nothing without being at
+        // its end.
+        let input = Input::new(input, is_terminal, port).map_err(Unfit::Failed)?;
+        Ok(Device {
+            fd: Arc::new(device),
+            is_terminal,
+            duplex: Duplex::new(
+                input,
+                Output::new(target, name, port).map_err(Unfit::Failed)?,
+            ),
+        })
+    }
+
+    fn modem_inputs(&self) -> Option<ModemLines> {
+        sys::modem_lines(self.fd.as_fd()).ok().map(inputs)
+    }
+
+    fn set_up(&self, line: &Line, live: bool) -> Answers {
+        let mut answers = Answers::unsupported(line, true);
         if !self.is_terminal {
             return answers;
         }
-        let params = set_params(&self.device, line.serial.unwrap_or(DEFAULT));
+        let params = set_params(&self.fd, line.serial.unwrap_or(DEFAULT));
         if line.serial.is_some() {
             answers.serial = answer(params);
         }
-        if self.live {
+        if live {
             // A device that has no break was asked for none.
-            let sent = sys::set_break(self.device.as_fd(), line.break_on);
+            let sent = sys::set_break(self.fd.as_fd(), line.break_on);
             if line.break_on {
                 answers.break_on = answer(sent);
             }
         }
-        answers.modem_inputs = sys::modem_lines(self.device.as_fd()).ok().map(inputs);
+        answers.modem_inputs = self.modem_inputs();
         if let (Some(outputs), Some(_)) = (line.modem, answers.modem_inputs) {
-            answers.modem = answer(sys::set_modem_outputs(self.device.as_fd(), outputs.bits()));
+            answers.modem = answer(sys::set_modem_outputs(self.fd.as_fd(), outputs.bits()));
         }
         answers
     }
 
     /// What can be told of the device without touching it.
-    fn foretell(&self) -> Answers {
-        let line = &self.line;
-        let mut answers = Answers::unsupported(line, !self.duplex.has_ended());
+    fn foretell(&self, line: &Line) -> Answers {
+        let mut answers = Answers::unsupported(line, true);
         let able = |asked: Answer| match asked {
             Answer::Unsupported => Answer::Done,
             other => other,
@@ -128,12 +201,78 @@ impl Serial {
         if self.is_terminal {
             answers.serial = able(answers.serial);
             answers.break_on = able(answers.break_on);
-            answers.modem_inputs = sys::modem_lines(self.device.as_fd()).ok().map(inputs);
+            answers.modem_inputs = self.modem_inputs();
             if answers.modem_inputs.is_some() {
                 answers.modem = able(answers.modem);
             }
         }
         answers
+    }
+}
+
+struct Serial {
+    port: Port,
+    /// None while it is gone, or has not come yet.
+    device: Option<Device>,
+    way_back: WayBack,
+    /// The device that is gone had modem lines, which are all off now.
+    had_lines: bool,
+    events: VecDeque<BackendEvent>,
+    line: Line,
+    /// Nothing is set before: another back end may still be using the device.
+    live: bool,
+}
+
+impl Serial {
+    /// Passes on what the device has told. One that is gone is closed at once, else the kernel
+    /// would give its name to another when it comes back.
+    fn look_at_device(&mut self) {
+        let Some(device) = &mut self.device else {
+            return;
+        };
+        while let Some(event) = device.duplex.poll_event() {
+            self.events.push_back(event);
+        }
+        if !device.duplex.has_ended() {
+            return;
+        }
+        let comes_back = device.is_terminal && self.way_back.is_there();
+        if comes_back {
+            tracing::warn!(
+                "the device '{}' of chardev '{}' is gone, and with it what it had not sent; waiting for it",
+                self.way_back.name(),
+                self.port.label()
+            );
+        } else {
+            self.way_back.give_up();
+        }
+        let gone = self.device.take();
+        // The last close of a terminal may wait for what it has to send.
+        self.port.runtime().spawn_blocking(move || drop(gone));
+        if self.live {
+            self.way_back.look(&self.port);
+        }
+    }
+
+    /// Takes up a device that has come.
+    fn take_up(&mut self) {
+        if self.device.is_some() {
+            return;
+        }
+        let Some(fd) = self.way_back.take_found() else {
+            return;
+        };
+        match Device::new(fd, self.way_back.name(), &self.port) {
+            Ok(mut device) => {
+                device.duplex.go_live(false);
+                self.had_lines = device.set_up(&self.line, true).modem_inputs.is_some();
+                self.device = Some(device);
+                self.events.push_back(BackendEvent::Opened);
+                let (path, label) = (self.way_back.name(), self.port.label());
+                tracing::info!("the device '{path}' of chardev '{label}' is there");
+            }
+            Err(_) => self.way_back.look(&self.port),
+        }
     }
 }
 
@@ -147,65 +286,94 @@ impl Backend for Serial {
     }
 
     fn is_open(&self) -> bool {
-        !self.duplex.has_ended()
+        self.device.is_some()
     }
 
     fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
-        if self.duplex.has_ended() {
+        let Some(device) = &mut self.device else {
             return Sent::NoPeer;
-        }
-        let sent = self.duplex.write(bufs);
+        };
+        let sent = device.duplex.write(bufs);
         if sent == Sent::NoPeer {
             // The device has vanished.
-            self.duplex.give_up();
+            device.duplex.give_up();
+            self.look_at_device();
         }
         sent
     }
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        self.duplex.read(bufs)
+        let Some(device) = &mut self.device else {
+            return 0;
+        };
+        let count = device.duplex.read(bufs);
+        self.look_at_device();
+        count
     }
 
     fn watch(&mut self, interest: Ready) {
-        self.duplex.watch(interest);
+        if let Some(device) = &self.device {
+            device.duplex.watch(interest);
+        }
     }
 
     fn update(&mut self, ready: Ready) {
-        self.duplex.update(ready);
+        if let Some(device) = &mut self.device {
+            device.duplex.update(ready);
+        }
+        self.look_at_device();
+        self.take_up();
     }
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
-        self.duplex.poll_event()
+        self.look_at_device();
+        self.events.pop_front()
     }
 
     fn apply(&mut self, line: &Line) -> Answers {
         self.line = line.clone();
-        if self.live {
-            self.set_up()
-        } else {
-            self.foretell()
+        match &self.device {
+            Some(device) if self.live => device.set_up(line, true),
+            Some(device) => device.foretell(line),
+            // It is set up when it comes.
+            None => Answers::unsupported(line, false),
         }
     }
 
     fn modem_inputs(&mut self) -> Option<ModemLines> {
-        sys::modem_lines(self.device.as_fd()).ok().map(inputs)
+        match &self.device {
+            Some(device) => device.modem_inputs(),
+            None => self.had_lines.then(ModemLines::empty),
+        }
     }
 
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
         self.live = true;
-        self.duplex.go_live(false);
-        self.set_up();
+        match &mut self.device {
+            Some(device) => {
+                device.duplex.go_live(false);
+                self.had_lines = device.set_up(&self.line, true).modem_inputs.is_some();
+            }
+            None => self.way_back.look(&self.port),
+        }
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        (self.duplex.take_input(), false)
+        let device = self.device.as_mut();
+        (
+            device.map_or_else(Vec::new, |device| device.duplex.take_input()),
+            false,
+        )
     }
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        match self.duplex.output() {
-            Output::Queued(_) => self.duplex.retire(),
-            // Closing a port may wait for what it still has to send.
-            Output::Direct(_) => Box::new(RetiringSerial(self.device)),
+        match self.device {
+            None => Box::new(NothingToDrain),
+            Some(Device { fd, duplex, .. }) => match duplex.output() {
+                Output::Queued(_) => duplex.retire(),
+                // Closing a port may wait for what it still has to send.
+                Output::Direct(_) => Box::new(RetiringSerial(fd)),
+            },
         }
     }
 }
@@ -233,53 +401,4 @@ fn answer<E>(result: Result<(), E>) -> Answer {
 fn inputs(lines: u32) -> ModemLines {
     let known = ModemLines::from_bits_truncate(lines);
     known & (ModemLines::CTS | ModemLines::CAR | ModemLines::RI | ModemLines::DSR)
-}
-
-fn set_params(device: &OwnedFd, params: SerialParams) -> Result<(), Errno> {
-    let mut settings = tcgetattr(device)?;
-    make_raw(&mut settings);
-    let modes = &mut settings.control_modes;
-    *modes -= ControlModes::CSIZE
-        | ControlModes::PARENB
-        | ControlModes::PARODD
-        | ControlModes::CSTOPB
-        | ControlModes::CRTSCTS;
-    *modes |= ControlModes::CLOCAL | ControlModes::CREAD;
-    *modes |= match params.data_bits {
-        5 => ControlModes::CS5,
-        6 => ControlModes::CS6,
-        7 => ControlModes::CS7,
-        _ => ControlModes::CS8,
-    };
-    *modes |= match params.parity {
-        Parity::None => ControlModes::empty(),
-        Parity::Even => ControlModes::PARENB,
-        Parity::Odd => ControlModes::PARENB | ControlModes::PARODD,
-    };
-    if params.stop_bits == 2 {
-        *modes |= ControlModes::CSTOPB;
-    }
-    // A speed of 0 would hang the line up.
-    settings.set_speed(params.speed.max(1))?;
-    tcsetattr(device, OptionalActions::Now, &settings)
-}
-
-fn make_raw(settings: &mut Termios) {
-    settings.input_modes -= InputModes::IGNBRK
-        | InputModes::BRKINT
-        | InputModes::PARMRK
-        | InputModes::ISTRIP
-        | InputModes::INLCR
-        | InputModes::IGNCR
-        | InputModes::ICRNL
-        | InputModes::IXON
-        | InputModes::IXOFF;
-    settings.output_modes -= OutputModes::OPOST;
-    settings.local_modes -= LocalModes::ECHO
-        | LocalModes::ECHONL
-        | LocalModes::ICANON
-        | LocalModes::ISIG
-        | LocalModes::IEXTEN;
-    settings.special_codes[SpecialCodeIndex::VMIN] = 1;
-    settings.special_codes[SpecialCodeIndex::VTIME] = 0;
 }

@@ -1,0 +1,68 @@
+//! front → chardev → back → [host]: a serial line's parameters as a terminal's settings.
+
+use std::os::fd::OwnedFd;
+
+use chardev_core::{Parity, SerialParams};
+use rustix::io::Errno;
+use rustix::termios::{
+    ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios,
+    tcgetattr, tcsetattr,
+};
+
+/// How the device is set until the front end says otherwise, as in QEMU.
+pub(super) const DEFAULT: SerialParams = SerialParams {
+    speed: 115_200,
+    parity: Parity::None,
+    data_bits: 8,
+    stop_bits: 1,
+};
+
+/// Sets `device` to `params`, and otherwise to pass every byte as it is.
+pub(super) fn set_params(device: &OwnedFd, params: SerialParams) -> Result<(), Errno> {
+    let mut settings = tcgetattr(device)?;
+    make_raw(&mut settings);
+    let modes = &mut settings.control_modes;
+    *modes -= ControlModes::CSIZE
+        | ControlModes::PARENB
+        | ControlModes::PARODD
+        | ControlModes::CSTOPB
+        | ControlModes::CRTSCTS;
+    *modes |= ControlModes::CLOCAL | ControlModes::CREAD;
+    *modes |= match params.data_bits {
+        5 => ControlModes::CS5,
+        6 => ControlModes::CS6,
+        7 => ControlModes::CS7,
+        _ => ControlModes::CS8,
+    };
+    *modes |= match params.parity {
+        Parity::None => ControlModes::empty(),
+        Parity::Even => ControlModes::PARENB,
+        Parity::Odd => ControlModes::PARENB | ControlModes::PARODD,
+    };
+    if params.stop_bits == 2 {
+        *modes |= ControlModes::CSTOPB;
+    }
+    // A speed of 0 would hang the line up.
+    settings.set_speed(params.speed.max(1))?;
+    tcsetattr(device, OptionalActions::Now, &settings)
+}
+
+fn make_raw(settings: &mut Termios) {
+    settings.input_modes -= InputModes::IGNBRK
+        | InputModes::BRKINT
+        | InputModes::PARMRK
+        | InputModes::ISTRIP
+        | InputModes::INLCR
+        | InputModes::IGNCR
+        | InputModes::ICRNL
+        | InputModes::IXON
+        | InputModes::IXOFF;
+    settings.output_modes -= OutputModes::OPOST;
+    settings.local_modes -= LocalModes::ECHO
+        | LocalModes::ECHONL
+        | LocalModes::ICANON
+        | LocalModes::ISIG
+        | LocalModes::IEXTEN;
+    settings.special_codes[SpecialCodeIndex::VMIN] = 1;
+    settings.special_codes[SpecialCodeIndex::VTIME] = 0;
+}

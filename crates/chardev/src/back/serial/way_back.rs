@@ -1,0 +1,252 @@
+//! front → chardev → back → [host]: waiting for a device that is gone, or that has not come yet.
+//!
+//! The kernel tells when its name appears or is given to others, for each directory on the way
+//! there, over symbolic links, as far as it exists. Only what it cannot tell is looked at from time to
+//! time: a device that is there and does not open, a file system that reports nothing.
+//!
+//! The number of a pseudoterminal that has ended goes to whoever wants one next, be it somebody's
+//! login. So one is taken up again only where a link was made anew to it, or where the user said to
+//! wait for whatever comes.
+
+use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FileType, fstat, lstat, major};
+use rustix::io::Errno;
+use tokio::sync::Notify;
+
+use crate::port::{OwnedTask, Port};
+use crate::presence::PresenceWatch;
+use crate::sys::strerror;
+
+/// How often a device that is there and does not open is tried.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How often one is looked for that the kernel would tell of.
+const TOLD_INTERVAL: Duration = Duration::from_secs(30);
+/// A device that was there for a shorter time than this comes and goes.
+const STEADY: Duration = Duration::from_secs(1);
+/// The first and the longest pause before one that comes and goes is taken up again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
+/// What the kernel numbers the far sides of pseudoterminals with.
+const PTY_MAJORS: RangeInclusive<u32> = 136..=143;
+/// Symbolic links that are followed, as many as the kernel follows.
+const LINKS: usize = 40;
+
+/// Where a device is found, and how often somebody wants it to be looked for.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// As it was given, for messages.
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) interval: Option<Duration>,
+}
+
+/// How a device comes back.
+pub(super) struct WayBack {
+    /// None where it does not.
+    place: Option<Place>,
+    search: Option<Search>,
+    /// What led to it when it was opened last.
+    link: Option<LinkMark>,
+    /// When it was taken up last, and how long the next search waits if it is lost soon.
+    taken_up: Option<Instant>,
+    pause: Duration,
+}
+
+struct Search {
+    found: Arc<Mutex<Option<Found>>>,
+    _task: OwnedTask,
+}
+
+type Found = (OwnedFd, Option<LinkMark>);
+
+/// One link among all there ever were: device, inode, and when it was made.
+type LinkMark = (u64, u64, i64, u64);
+
+impl WayBack {
+    /// The way to what is at `place` now. Looks at the disk.
+    pub(super) fn new(place: Option<Place>) -> Self {
+        let link = place.as_ref().and_then(|place| mark(&place.path));
+        WayBack {
+            place,
+            search: None,
+            link,
+            taken_up: None,
+            pause: PAUSES.0,
+        }
+    }
+
+    /// Whether there is one.
+    pub(super) fn is_there(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// The device's path, as it was given.
+    pub(super) fn name(&self) -> &str {
+        self.place.as_ref().map_or("", |place| &place.name)
+    }
+
+    /// What is gone does not come back.
+    pub(super) fn give_up(&mut self) {
+        self.place = None;
+        self.search = None;
+    }
+
+    /// Looks for the device until it is found; `port` is kicked then.
+    pub(super) fn look(&mut self, port: &Port) {
+        let Some(place) = self.place.clone() else {
+            return;
+        };
+        let pause = match self.taken_up.take() {
+            Some(then) if then.elapsed() < STEADY => {
+                let pause = self.pause;
+                self.pause = (pause * 2).min(PAUSES.1);
+                pause
+            }
+            _ => {
+                self.pause = PAUSES.0;
+                Duration::ZERO
+            }
+        };
+        let former = self.link;
+        let found = Arc::new(Mutex::new(None));
+        let (hand_over, kicked) = (Arc::clone(&found), port.clone());
+        let task = OwnedTask::spawn(port, async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            let device = search(&kicked, &place, former).await;
+            *hand_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(device);
+            kicked.kick(chardev_core::Ready::empty());
+        });
+        self.search = Some(Search { found, _task: task });
+    }
+
+    /// The device, if it was found.
+    pub(super) fn take_found(&mut self) -> Option<OwnedFd> {
+        let search = self.search.as_ref()?;
+        let mut found = search.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let (fd, link) = found.take()?;
+        drop(found);
+        self.search = None;
+        self.link = link;
+        self.taken_up = Some(Instant::now());
+        Some(fd)
+    }
+}
+
+async fn search(port: &Port, place: &Place, former: Option<LinkMark>) -> Found {
+    let changed = Arc::new(Notify::new());
+    let mut told = None;
+    loop {
+        let (inside, path, task) = (port.clone(), place.path.clone(), Arc::clone(&changed));
+        let any = place.interval.is_some();
+        let attempt = move || {
+            // Watched before it is looked for, so that it cannot come in between.
+            let watches = Watches::on_the_way(&path, &inside, &task);
+            (watches, open(&path, former, any))
+        };
+        let (watches, error) = match port.offload(attempt).await {
+            (_, Ok(found)) => return found,
+            (watches, Err(error)) => (watches, error),
+        };
+        // Without a device at its path, or with one that is not ours, there is no more to do.
+        let absent = matches!(error, Errno::NOENT | Errno::NOTUNIQ);
+        if error != Errno::NOENT && told != Some(error) {
+            told = Some(error);
+            let (label, name) = (port.label(), &place.name);
+            let cause = match error {
+                Errno::NOTUNIQ => "it is another pseudoterminal now".to_owned(),
+                error => strerror(error),
+            };
+            tracing::warn!("chardev '{label}' does not open '{name}' yet: {cause}");
+        }
+        let interval = match place.interval {
+            _ if absent && watches.complete => TOLD_INTERVAL,
+            Some(interval) => interval,
+            None => INTERVAL,
+        };
+        let _ = tokio::time::timeout(interval, changed.notified()).await;
+    }
+}
+
+/// Opens the device, if what is there now is one. A pseudoterminal that happens to have the number of
+/// the former one is somebody else's (`ENOTUNIQ`), unless `any` will do.
+fn open(path: &Path, former: Option<LinkMark>, any: bool) -> Result<Found, Errno> {
+    let link = mark(path);
+    let stat = rustix::fs::stat(path)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
+        return Err(Errno::NOTTY);
+    }
+    let is_pty = PTY_MAJORS.contains(&major(stat.st_rdev));
+    let made_anew = link.is_some() && link != former;
+    if is_pty && !any && !made_anew {
+        return Err(Errno::NOTUNIQ);
+    }
+    let fd = super::open_device(path)?;
+    match fstat(&fd)?.st_rdev == stat.st_rdev {
+        true => Ok((fd, link)),
+        // It changed just now, which was told.
+        false => Err(Errno::AGAIN),
+    }
+}
+
+fn mark(path: &Path) -> Option<LinkMark> {
+    let stat = lstat(path).ok()?;
+    let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    is_link.then_some((stat.st_dev, stat.st_ino, stat.st_ctime, stat.st_ctime_nsec))
+}
+
+/// The watches on the way to a device.
+struct Watches {
+    _watches: Vec<PresenceWatch>,
+    /// The kernel will tell when something on the way changes.
+    complete: bool,
+}
+
+impl Watches {
+    fn on_the_way(path: &Path, port: &Port, task: &Arc<Notify>) -> Self {
+        let mut watches = Vec::new();
+        let Ok(mut path) = std::path::absolute(path) else {
+            return Watches {
+                _watches: watches,
+                complete: false,
+            };
+        };
+        let mut complete = true;
+        for _ in 0..LINKS {
+            match nearest(&path, port, task) {
+                Ok(watch) => watches.push(watch),
+                Err(_) => complete = false,
+            }
+            let Ok(target) = std::fs::read_link(&path) else {
+                break;
+            };
+            path = match path.parent() {
+                Some(parent) => parent.join(target),
+                None => target,
+            };
+        }
+        Watches {
+            _watches: watches,
+            complete,
+        }
+    }
+}
+
+/// A watch on the nearest directory on the way to `path` that is there.
+fn nearest(path: &Path, port: &Port, task: &Arc<Notify>) -> Result<PresenceWatch, Errno> {
+    let mut at: PathBuf = path.to_owned();
+    loop {
+        let (Some(directory), Some(name)) = (at.parent(), at.file_name()) else {
+            return Err(Errno::NOENT);
+        };
+        match PresenceWatch::of_name(directory, name, port, task) {
+            Err(Errno::NOENT | Errno::NOTDIR) => at = directory.to_owned(),
+            watch => return watch,
+        }
+    }
+}
