@@ -53,6 +53,17 @@ pub enum Sent {
     NoPeer,
 }
 
+/// Whether a peer is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is, or the kind cannot tell.
+    There,
+    /// It has ended its sending, and nobody can tell whether it is still there to be answered.
+    Unknown,
+    /// It is gone, although something that it had sent may still be unread.
+    Gone,
+}
+
 /// What a back end tells the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackendEvent {
@@ -145,6 +156,22 @@ pub trait Backend: Send {
     /// not its end where the line says [`Line::half_close`].
     fn input_ended(&self) -> bool {
         false
+    }
+
+    /// Whether the peer that was there last is still there.
+    fn presence(&self) -> Presence {
+        Presence::There
+    }
+
+    /// The next peer that waits, for a front end that takes them itself (`Line::accepts`);
+    /// `serving` is how many it serves.
+    fn accept(&mut self, _serving: usize) -> Option<OwnedFd> {
+        None
+    }
+
+    /// How many peers [`Backend::accept`] gives at a time, 0 for any number.
+    fn accept_limit(&self) -> Option<usize> {
+        None
     }
 
     /// Whether the kind has a connection that [`Backend::yank`] can break.

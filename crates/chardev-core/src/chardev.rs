@@ -27,6 +27,9 @@ use crate::sync::Mutex;
 use crate::tap::Tap;
 use crate::times::{ChangeTimes, Times};
 
+/// The most input from beside the back end that waits for the front end.
+const TYPED_LIMIT: usize = 64 << 10;
+
 /// A copy of all output, such as a log file.
 pub trait LogSink: Send {
     /// Bytes that fit now. Output waits for room, so a log has no holes.
@@ -346,6 +349,26 @@ impl Chardev {
     pub fn resize(&mut self, size: TerminalSize) {
         self.size = Some(size);
         self.push_event(Event::Resized(size));
+    }
+
+    /// The id of the back end that comes back when the present one's peer leaves.
+    pub fn parked_id(&self) -> Option<BackendId> {
+        self.parked.as_ref().map(|(id, _)| *id)
+    }
+
+    /// Takes input that comes from beside the back end, and returns how much: no more than 64 KiB
+    /// wait for a front end that does not read.
+    pub fn type_in(&mut self, bytes: &[u8]) -> usize {
+        if self.is_still() {
+            return 0;
+        }
+        let room = TYPED_LIMIT.saturating_sub(self.input.bytes());
+        let count = bytes.len().min(room);
+        if count == 0 {
+            return 0;
+        }
+        self.push_input(bytes[..count].to_vec());
+        count
     }
 
     /// Breaks the back end's connection, if it has one (`yank`); `false` for kinds without.

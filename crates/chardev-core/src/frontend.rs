@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::backend::Ready;
+use crate::backend::{Presence, Ready};
 use crate::chardev::{Chardev, ChardevRef, Front};
 use crate::error::AttachError;
 use crate::event::Event;
@@ -25,6 +25,12 @@ pub trait FrontEndHooks: Send + Sync {
     /// Whether what is written answers what was read. Then a peer that ends only its sending is
     /// kept, where the kind can, until [`FrontEnd::disconnect`]; see [`FrontEnd::input_ended`].
     fn half_close(&self) -> bool {
+        false
+    }
+
+    /// Whether it can serve several peers at a time. Then a back end that may have several leaves
+    /// each to be taken with [`FrontEnd::accept`], and is itself without a peer.
+    fn accepts(&self) -> bool {
         false
     }
 
@@ -81,8 +87,11 @@ impl FrontEnd {
             }
             chardev.collect_events();
             chardev.input.clear_events();
-            if hooks.half_close() {
-                chardev.set_line(|line| line.half_close = true);
+            if hooks.half_close() || hooks.accepts() {
+                chardev.set_line(|line| {
+                    line.half_close = hooks.half_close();
+                    line.accepts = hooks.accepts();
+                });
             }
             chardev.front = Some(Front {
                 hooks,
@@ -225,6 +234,35 @@ impl FrontEnd {
             .with(|chardev| chardev.input.is_empty() && chardev.backend.input_ended())
     }
 
+    /// Takes the next peer that waits, where the hooks say [`FrontEndHooks::accepts`] and the back
+    /// end has several; `serving` is how many of them are being served. After `None` the read waker
+    /// is woken when another one may be taken; only when `serving` has become smaller has the front
+    /// end to try again by itself.
+    pub fn accept(&self, serving: usize) -> Option<OwnedFd> {
+        self.chardev.with(|chardev| {
+            if chardev.misses(Ready::READ) {
+                return None;
+            }
+            chardev.backend.accept(serving)
+        })
+    }
+
+    /// How many peers [`FrontEnd::accept`] gives at a time, 0 for any number; `None` where the
+    /// back end serves one by itself.
+    pub fn accept_limit(&self) -> Option<usize> {
+        self.chardev.with(|chardev| chardev.backend.accept_limit())
+    }
+
+    /// Who the present peer is, where the kind can tell.
+    pub fn peer(&self) -> Option<String> {
+        self.chardev.with(|chardev| chardev.peer())
+    }
+
+    /// Whether the present peer is still there, as far as the kind can tell.
+    pub fn presence(&self) -> Presence {
+        self.chardev.with(|chardev| chardev.backend.presence())
+    }
+
     /// Asks the peer's terminal to echo, or not to.
     #[doc(alias = "qemu_chr_fe_set_echo")]
     pub fn set_echo(&self, echo: bool) -> Answer {
@@ -327,6 +365,7 @@ impl Drop for FrontEnd {
                 line.open = false;
                 line.break_on = false;
                 line.half_close = false;
+                line.accepts = false;
             });
             chardev.backend.set_attached(false);
             chardev.front = None;

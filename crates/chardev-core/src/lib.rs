@@ -49,7 +49,7 @@ mod tap;
 pub mod text;
 mod times;
 
-pub use backend::{Backend, BackendEvent, BackendId, Ready, Sent};
+pub use backend::{Backend, BackendEvent, BackendId, Presence, Ready, Sent};
 pub use change::{Change, NewBackend, Offer, Old};
 pub use chardev::{Chardev, ChardevRef, LogControl, LogSink, WeakChardev};
 pub use commit::{Refused, Step, commit};

@@ -74,6 +74,9 @@ pub struct Line {
     /// The front end answers what it reads, so a peer that only ends its sending is still there
     /// ([`FrontEndHooks::half_close`](crate::FrontEndHooks::half_close)).
     pub half_close: bool,
+    /// The front end takes its peers one by one, to serve several at a time
+    /// ([`FrontEndHooks::accepts`](crate::FrontEndHooks::accepts)).
+    pub accepts: bool,
 }
 
 /// A back end's answer to one part of a line.

@@ -5,6 +5,20 @@ use chardev_qapi::spec::Options;
 
 use crate::ringbuf::Format;
 
+/// How `x-chardev-attach` treats who is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Join {
+    /// It is refused while somebody is.
+    #[default]
+    Alone,
+    /// It takes their place.
+    Force,
+    /// It sees and types beside them.
+    Share,
+    /// It only sees.
+    ReadOnly,
+}
+
 /// A command whose arguments were checked, for the owner of the session to carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -132,6 +146,8 @@ pub enum Command {
         id: String,
         /// The name the descriptor was given by `getfd`.
         fdname: String,
+        /// What becomes of who is there.
+        join: Join,
     },
     /// `x-chardev-set-winsize`: tell the front end how large the terminal is.
     XChardevSetWinsize {
@@ -204,6 +220,15 @@ pub enum Command {
     XChardevEvents {
         /// Whether to send them; not until a client asks.
         enable: bool,
+    },
+    /// `x-query-monitors`: who is at the monitors.
+    XQueryMonitors,
+    /// `x-query-devices`: the devices, and how their programs fare.
+    XQueryDevices,
+    /// `x-device-restart`: end a device's program if it runs, and start it again.
+    XDeviceRestart {
+        /// The device.
+        id: String,
     },
     /// `x-query-chardev-stats`: offsets, queues and drop counters.
     XQueryChardevStats {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use chardev_qapi::Json;
-use chardev_qapi::schema::{ObjectType, Type, optional, required};
+use chardev_qapi::schema::{Member, ObjectType, Type, optional, required};
 
 /// What is known of an event beforehand.
 #[derive(Debug)]
@@ -72,6 +72,25 @@ pub const EVENTS: &[EventSpec] = &[
     plain("X_CHARDEV_OUT_OF_MEMORY", || {
         ObjectType::new([required("id", Type::Str)])
     }),
+    // For the monitor over which the attachment was made.
+    plain("X_CHARDEV_DETACHED", || {
+        ObjectType::new([
+            required("id", Type::Str),
+            required("reason", Type::words(&DETACH_REASONS)),
+            optional("by", Type::Str),
+            optional("kind", Type::Str),
+            optional("filename", Type::Str),
+        ])
+    }),
+    plain("X_DEVICE_STARTED", || {
+        let members = device().into_iter().chain([optional("pid", Type::Int)]);
+        ObjectType::new(members.collect::<Vec<_>>())
+    }),
+    plain("X_DEVICE_ENDED", || {
+        let members = [required("restart", Type::Bool)];
+        let members = members.into_iter().chain(crate::answers::ending());
+        ObjectType::new(device().into_iter().chain(members).collect::<Vec<_>>())
+    }),
     // The library limits these, and adds them up.
     plain("X_CHARDEV_DROPPED", || {
         ObjectType::new([
@@ -92,6 +111,14 @@ pub(crate) const DROP_REASONS: [&str; 6] = [
     "input-late",
     "input-overflowed",
 ];
+
+/// Why an attachment ended, other than by who had made it.
+const DETACH_REASONS: [&str; 3] = ["taken", "moved", "removed"];
+
+/// What all events about devices tell.
+fn device() -> [Member; 3] {
+    ["id", "driver", "chardev"].map(|name| required(name, Type::Str))
+}
 
 /// The data of `X_CHARDEV_CONNECTED` and `X_CHARDEV_DISCONNECTED`.
 fn peer() -> ObjectType {

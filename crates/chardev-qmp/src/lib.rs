@@ -43,6 +43,7 @@
 //! - It serves one client at a time, as QEMU's monitors do; more clients are more sessions.
 #![forbid(unsafe_code)]
 
+mod answers;
 pub mod client;
 mod command;
 mod conversation;
@@ -54,7 +55,7 @@ pub mod ringbuf;
 mod session;
 mod table;
 
-pub use command::{ChardevAction, Command, YankInstance, check_fdname};
+pub use command::{ChardevAction, Command, Join, YankInstance, check_fdname};
 pub use conversation::Conversation;
 pub use event::{EVENTS, Event, EventSpec, MAX_STREAMS, Throttle};
 pub use session::{

@@ -20,7 +20,8 @@ use chardev_qapi::spec::{KindSpec, OptionValue, Options};
 use chardev_qapi::visit::Reader;
 use chardev_qapi::{Json, Object};
 
-use crate::command::{ChardevAction, Command, YankInstance};
+use crate::answers;
+use crate::command::{ChardevAction, Command, Join, YankInstance};
 use crate::event::{DROP_REASONS, EVENTS};
 use crate::ringbuf::{Format, decode};
 
@@ -58,7 +59,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
     }),
     plain("query-commands", names, |_, _| Ok(Action::QueryCommands)),
     plain("query-version", version, |_, _| Ok(Action::QueryVersion)),
-    plain("query-qmp-schema", schema, |_, _| {
+    plain("query-qmp-schema", answers::schema, |_, _| {
         Ok(Action::QueryQmpSchema)
     }),
     plain("chardev-add", chardev_return, |args, kinds| {
@@ -186,6 +187,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         external(Command::XChardevAttach {
             id: args.required("id")?,
             fdname: args.required("fdname")?,
+            join: read_join(args)?,
         })
     }),
     plain("x-chardev-set-winsize", nothing, |args, _| {
@@ -250,6 +252,17 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
     plain("x-chardev-events", nothing, |args, _| {
         external(Command::XChardevEvents {
             enable: args.required("enable")?,
+        })
+    }),
+    plain("x-query-monitors", answers::monitors, |_, _| {
+        external(Command::XQueryMonitors)
+    }),
+    plain("x-query-devices", answers::devices, |_, _| {
+        external(Command::XQueryDevices)
+    }),
+    plain("x-device-restart", nothing, |args, _| {
+        external(Command::XDeviceRestart {
+            id: args.required("id")?,
         })
     }),
     plain("x-query-chardev-stats", chardev_stats, |args, _| {
@@ -339,6 +352,20 @@ fn read_format(args: &mut Reader<'_>) -> Result<Format, String> {
         Some("base64") => Format::Base64,
         _ => Format::Utf8,
     })
+}
+
+fn read_join(args: &mut Reader<'_>) -> Result<Join, String> {
+    let wanted = [
+        (args.optional("force")?, Join::Force),
+        (args.optional("share")?, Join::Share),
+        (args.optional("read-only")?, Join::ReadOnly),
+    ];
+    let mut wanted = wanted.iter().filter(|(given, _)| *given == Some(true));
+    match (wanted.next(), wanted.next()) {
+        (_, Some(_)) => Err("'force', 'share' and 'read-only' are mutually exclusive".to_owned()),
+        (Some((_, join)), None) => Ok(*join),
+        (None, None) => Ok(Join::Alone),
+    }
 }
 
 /// What `x-closed` takes.
@@ -469,6 +496,7 @@ fn chardev_stats() -> Type {
     members.extend(counters.map(|name| required(name, Type::Int)));
     members.extend([
         optional("peer", Type::Str),
+        optional("attached", answers::attached()),
         required("output-offset", Type::Int),
         required("output-oldest", Type::Int),
         required("input-offset", Type::Int),
@@ -570,69 +598,6 @@ fn cli_options() -> Type {
     ]))
 }
 
-/// QAPI `SchemaInfo`
-fn schema() -> Type {
-    let json_types = [
-        "string", "number", "int", "boolean", "null", "object", "array", "value",
-    ];
-    let member_of_object = Type::object([
-        required("name", Type::Str),
-        required("type", Type::Str),
-        optional("default", Type::Any),
-        optional("features", Type::list(Type::Str)),
-    ]);
-    let variant = Type::object([required("case", Type::Str), required("type", Type::Str)]);
-    let member_of_enum = Type::object([
-        required("name", Type::Str),
-        optional("features", Type::list(Type::Str)),
-    ]);
-    let mut values = required("values", Type::list(Type::Str));
-    values.deprecated = true;
-    let variants = [
-        (
-            "builtin",
-            vec![required("json-type", Type::words(&json_types))],
-        ),
-        (
-            "enum",
-            vec![required("members", Type::list(member_of_enum)), values],
-        ),
-        ("array", vec![required("element-type", Type::Str)]),
-        (
-            "object",
-            vec![
-                required("members", Type::list(member_of_object)),
-                optional("tag", Type::Str),
-                optional("variants", Type::list(variant)),
-            ],
-        ),
-        (
-            "alternate",
-            vec![required(
-                "members",
-                Type::list(Type::object([required("type", Type::Str)])),
-            )],
-        ),
-        (
-            "command",
-            vec![
-                required("arg-type", Type::Str),
-                required("ret-type", Type::Str),
-                optional("allow-oob", Type::Bool),
-            ],
-        ),
-        ("event", vec![required("arg-type", Type::Str)]),
-    ];
-    let words: Vec<&str> = variants.iter().map(|(word, _)| *word).collect();
-    let base = ObjectType::new([
-        required("name", Type::Str),
-        required("meta-type", Type::words(&words)),
-        optional("features", Type::list(Type::Str)),
-    ]);
-    let variants = variants.map(|(word, members)| (word, ObjectType::new(members)));
-    Type::list(Type::Object(base.with_variants("meta-type", variants)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -654,6 +619,6 @@ mod tests {
         sorted.sort();
         sorted.dedup();
         assert_eq!(sorted.len(), COMMANDS.len());
-        assert_eq!(schema().check(&query_qmp_schema(&[])), Ok(()));
+        assert_eq!(answers::schema().check(&query_qmp_schema(&[])), Ok(()));
     }
 }

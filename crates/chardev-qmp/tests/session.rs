@@ -111,6 +111,7 @@ fn arguments_reach_the_owner() {
     );
     let attach = "{'execute':'x-chardev-attach','arguments':{'id':'a','fdname':'f'}}";
     let expected = Command::XChardevAttach {
+        join: Default::default(),
         id: "a".to_owned(),
         fdname: "f".to_owned(),
     };

@@ -21,6 +21,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::back::{FdSource, OneFd};
+#[cfg(feature = "socket")]
+use crate::port::Port;
 use crate::reactor::Reactor;
 use crate::viewers::{Viewers, Watch, WatchError};
 use crate::{scene, writer};
@@ -53,6 +55,28 @@ pub(crate) struct Shared {
     viewers: Viewers,
     /// Dropped with the last `Chardevs`, which ends the I/O thread.
     _stop: oneshot::Sender<()>,
+}
+
+/// A peer that [`Chardevs::attach_peer`] put before a chardev's back end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedPeer {
+    id: String,
+    backend: BackendId,
+}
+
+/// Where an attached peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerPlace {
+    /// Where it was put.
+    There,
+    /// It has left, and the former back end is back.
+    Left,
+    /// Another one was attached in its place.
+    Taken,
+    /// The chardev was changed.
+    Replaced,
+    /// The chardev is gone.
+    Removed,
 }
 
 impl Chardevs {
@@ -199,9 +223,39 @@ impl Chardevs {
     ///
     /// # Errors
     /// As [`Chardevs::change`].
-    pub async fn attach_peer(&self, id: &str, fd: OwnedFd) -> Result<(), ChangeError> {
+    pub async fn attach_peer(&self, id: &str, fd: OwnedFd) -> Result<AttachedPeer, ChangeError> {
         let step = self.prepare_attach(id, Arc::new(OneFd::new(fd))).await?;
-        self.carry_out(id, vec![step]).map(drop)
+        let Step::Change { new, .. } = &step else {
+            return Err(ChangeError::NotFound(id.to_owned()));
+        };
+        let peer = AttachedPeer {
+            id: id.to_owned(),
+            backend: new.id,
+        };
+        self.carry_out(id, vec![step])?;
+        Ok(peer)
+    }
+
+    /// What has become of an attached peer.
+    pub fn attached_peer(&self, peer: &AttachedPeer) -> PeerPlace {
+        let Some(chardev) = self.registry.get(&peer.id) else {
+            return PeerPlace::Removed;
+        };
+        let (present, parked) = chardev.with(|chardev| (chardev.backend_id(), chardev.parked_id()));
+        match () {
+            () if present == peer.backend => PeerPlace::There,
+            // A back end that was there before has come back, rather than a new one.
+            () if present < peer.backend => PeerPlace::Left,
+            () if parked.is_some() => PeerPlace::Taken,
+            () => PeerPlace::Replaced,
+        }
+    }
+
+    /// Gives the front end of chardev `id` input from beside the back end; returns how much was
+    /// taken now, `None` if there is no such chardev.
+    pub fn type_in(&self, id: &str, bytes: &[u8]) -> Option<usize> {
+        let chardev = self.registry.get(id)?;
+        Some(chardev.with(|chardev| chardev.type_in(bytes)))
     }
 
     fn carry_out(&self, id: &str, steps: Vec<Step>) -> Result<Info, ChangeError> {
@@ -277,6 +331,26 @@ impl Chardevs {
             .get(id)
             .ok_or_else(|| AttachError::NotFound(id.to_owned()))?;
         scene::attach(&self.shared, &chardev, hooks)
+    }
+
+    /// A front end for one connected stream socket, such as one that [`FrontEnd::accept`] gave: over a
+    /// chardev that nobody else sees and that goes with it.
+    ///
+    /// # Errors
+    /// The descriptor cannot be served, or the process is out of descriptors.
+    #[cfg(feature = "socket")]
+    pub fn front_end_of(
+        &self,
+        label: &str,
+        fd: OwnedFd,
+        hooks: Arc<dyn FrontEndHooks>,
+    ) -> Result<FrontEnd, String> {
+        let port = Port::of(&self.shared, label);
+        let backend = crate::back::taken(&port, fd)?;
+        let policy = chardev_core::Policy::default();
+        let chardev = ChardevRef::new(label, port.id(), backend, policy, None);
+        port.connect(&chardev);
+        FrontEnd::attach(&chardev, hooks).map_err(|error| error.to_string())
     }
 
     /// Sends a break to the front end of chardev `id` (`chardev-send-break`).

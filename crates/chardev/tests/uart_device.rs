@@ -408,6 +408,7 @@ fn a_change_takes_the_line_over_and_tells_the_guest_the_new_inputs() {
     let expected = Line {
         open: true,
         half_close: false,
+        accepts: false,
         echo: false,
         serial: Some(params),
         break_on: true,

@@ -3,7 +3,6 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use chardev::back::{FdSource, KINDS};
 use chardev::spec::Options;
@@ -12,8 +11,11 @@ use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::hmp::{Hmp, Step};
 use chardev_qmp::{ChardevAction, Command, YankInstance, ringbuf};
 
+use crate::attached::Attached;
+use crate::devices::Roll;
 use crate::events::Events;
 use crate::fds::{FdSets, NamedFds};
+use crate::monitors::{Client, Monitors};
 use crate::run::RunState;
 use crate::stats;
 use crate::stop::{Reason, Stop};
@@ -39,6 +41,12 @@ pub struct Shared {
     pub fdsets: FdSets,
     /// The directory that the daemon was started in, where relative paths of its devices start.
     pub directory: Arc<Path>,
+    /// All monitors, and the thread they run on.
+    pub monitors: Monitors,
+    /// Who is attached to chardevs.
+    pub attached: Attached,
+    /// The devices.
+    pub devices: Roll,
 }
 
 /// What a command works on.
@@ -48,8 +56,8 @@ pub struct Context {
     pub shared: Shared,
     /// The descriptors of the monitor.
     pub fds: Arc<NamedFds>,
-    /// Whether the monitor's client has asked for events about chardevs.
-    pub hears: Arc<AtomicBool>,
+    /// Who asks.
+    pub client: Arc<Client>,
 }
 
 impl Context {
@@ -126,7 +134,7 @@ impl Context {
             }
             Command::QueryName => return Ok(self.query_name()),
             Command::Quit => Ok(()),
-            Command::XChardevAttach { id, fdname } => self.attach(&id, &fdname).await,
+            Command::XChardevAttach { id, fdname, join } => self.attach(&id, &fdname, join).await,
             Command::XChardevSetWinsize { id, cols, rows } => {
                 match self
                     .shared
@@ -176,9 +184,12 @@ impl Context {
                 reopened.map_err(generic)
             }
             Command::XChardevEvents { enable } => {
-                self.hears.store(enable, Ordering::Relaxed);
+                self.client.set_hears(enable);
                 Ok(())
             }
+            Command::XQueryMonitors => return Ok(self.shared.monitors.query()),
+            Command::XQueryDevices => return Ok(self.shared.devices.query()),
+            Command::XDeviceRestart { id } => self.shared.devices.restart(&id),
             Command::XQueryChardevStats { id } => return self.query_stats(id.as_deref()),
         };
         done.map(|()| Json::empty())
@@ -328,24 +339,6 @@ impl Context {
         }
     }
 
-    async fn attach(&self, id: &str, fdname: &str) -> Result<(), QmpError> {
-        let fd = self.fds.take(fdname)?;
-        // A refused descriptor keeps its name, as it does for an address of type `fd`.
-        let attached = match fd.try_clone() {
-            Ok(copy) => self
-                .shared
-                .chardevs
-                .attach_peer(id, copy)
-                .await
-                .map_err(generic),
-            Err(error) => Err(format!("Failed to duplicate '{fdname}': {error}").into()),
-        };
-        if attached.is_err() {
-            self.fds.give_back(fdname, fd);
-        }
-        attached
-    }
-
     async fn transaction(&self, actions: Vec<ChardevAction>) -> Result<Json, QmpError> {
         let actions: Vec<_> = actions
             .into_iter()
@@ -378,10 +371,9 @@ impl Context {
             .filter(|info| id.is_none_or(|id| info.label == id));
         let described: Vec<_> = wanted
             .filter_map(|info| {
-                Some(stats::describe(
-                    info,
-                    &self.shared.chardevs.details(&info.label)?,
-                ))
+                let details = self.shared.chardevs.details(&info.label)?;
+                let attached = self.shared.attached.describe(&info.label);
+                Some(stats::describe(info, &details, attached))
             })
             .collect();
         match id {

@@ -13,16 +13,18 @@ use chardev_qapi::opts::{parse_bool, parse_opts};
 use rustix::fs::Mode as FileMode;
 use tokio::task::JoinHandle;
 
+use crate::attached::Attached;
 use crate::background::{self, Background};
 use crate::cli::Args;
 use crate::commands::Shared;
 use crate::devices::virtio::Buses;
-use crate::devices::{Device, Worker, exec};
+use crate::devices::{Device, Roll, Worker, exec};
 use crate::edge::{self, Inherited};
 use crate::events::Events;
 use crate::fds::{FdSets, StartupFds};
 use crate::legacy::{self, Legacy};
 use crate::monitor::{Answering, Mode, Monitor};
+use crate::monitors::Monitors;
 use crate::pidfile::PidFile;
 use crate::run::RunState;
 use crate::stop::Stop;
@@ -101,12 +103,23 @@ fn run_started(
     let pidfile = args.pidfile.as_deref();
     let pidfile = pidfile.map(|path| PidFile::create(path, &directory));
     let pidfile = pidfile.transpose()?;
-    let events = Events::new(chardevs.runtime());
-    let watchman = watchman::watch(chardevs.observe(), events.clone());
-    chardevs.runtime().spawn(watchman);
-    let worker = Worker::new().map_err(|error| format!("cannot start: {error}"))?;
+    let attached = Attached::default();
+    let start_worker = |name| Worker::new(name).map_err(|error| format!("cannot start: {error}"));
+    let (worker, monitor_worker) = (start_worker("devices")?, start_worker("monitors")?);
+    let monitors = Monitors::new(monitor_worker.handle().clone());
+    // Beside the monitors, so that what a command caused is told before what comes after it.
+    let events = Events::new(monitors.runtime());
+    let watchman = watchman::watch(
+        chardevs.observe(),
+        chardevs.clone(),
+        events.clone(),
+        attached.clone(),
+    );
+    monitors.runtime().spawn(watchman);
+    let devices = Roll::new(events.clone(), attached.clone());
     let mut daemon = Daemon {
         worker,
+        monitor_worker,
         shared: Shared {
             chardevs,
             name: args.name.as_deref().map(guest_name).transpose()?.flatten(),
@@ -115,6 +128,9 @@ fn run_started(
             run: RunState::default(),
             fdsets,
             directory: directory.into(),
+            monitors,
+            attached,
+            devices,
         },
         fds,
         daemonized: args.daemonize,
@@ -148,6 +164,8 @@ impl Drop for Restore {
 pub struct Daemon {
     shared: Shared,
     worker: Worker,
+    /// The thread of the monitors: nothing that one computes holds up a console.
+    monitor_worker: Worker,
     fds: Arc<StartupFds>,
     daemonized: bool,
     /// Chardevs whose device waits for the first client (`wait=on`).
@@ -238,13 +256,14 @@ impl Daemon {
             command: format!("exec {}", default::quoted(&shell)),
             restart: true,
             cwd: None,
+            tell_end: false,
         });
-        let task = device.start(&self.shared, &self.worker, |_| false, &mut self.buses)?;
+        let task = device.start(None, &self.shared, &self.worker, |_| false, &mut self.buses)?;
         self.tasks.push(task);
         // The socket is made for this user alone. The shell, which runs already, has its own umask.
         let old = rustix::process::umask(FileMode::from_raw_mode(0o177));
         let path = socket.display().to_string().replace(',', ",,");
-        let device = format!("unix:{path},server=on,wait=off");
+        let device = format!("unix:{path},server=on,wait=off,x-clients=0");
         let started = self.start_compat(&device, 0, Mode::Control { pretty: false });
         rustix::process::umask(old);
         started?;
@@ -303,7 +322,8 @@ impl Daemon {
     fn start_device(&mut self, line: &str) -> Result<(), String> {
         let device = Device::parse(line)?;
         let held = |id: &str| self.held.contains(id);
-        let task = device.start(&self.shared, &self.worker, held, &mut self.buses)?;
+        let id = Device::id(line);
+        let task = device.start(id, &self.shared, &self.worker, held, &mut self.buses)?;
         self.tasks.push(task);
         Ok(())
     }
@@ -351,8 +371,7 @@ impl Daemon {
             error => error.to_string(),
         })?;
         let monitor = Monitor::new(front, mode, self.shared.clone());
-        let runtime = self.shared.chardevs.runtime();
-        self.tasks.push(runtime.spawn(monitor.run()));
+        self.tasks.push(self.monitor_worker.spawn(monitor.run()));
         Ok(())
     }
 
@@ -362,6 +381,7 @@ impl Daemon {
             shared,
             tasks,
             worker: _worker,
+            monitor_worker: _monitor_worker,
             ..
         } = self;
         let Shared { chardevs, stop, .. } = shared;

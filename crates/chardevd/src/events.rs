@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chardev_qapi::Json;
 use chardev_qmp::{Event, Throttle};
@@ -62,8 +62,7 @@ impl Events {
 
     /// Tells of an event of the table [`EVENTS`](chardev_qmp::EVENTS) that happens now.
     pub fn emit(&self, name: &'static str, data: Option<Json>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let event = Event::new(name, data, now.unwrap_or_default());
+        let event = Event::new(name, data, now());
         let wakers = {
             let mut state = lock(&self.shared.state);
             match state.throttle.offer(event, self.shared.began.elapsed()) {
@@ -114,6 +113,12 @@ impl State {
     }
 }
 
+/// The time since the Unix epoch.
+pub fn now() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default()
+}
+
 /// Tells of events that were held back once their interval is over. Ends with the runtime.
 async fn release(shared: Arc<Shared>) {
     loop {
@@ -146,7 +151,6 @@ mod tests {
     use super::*;
     use chardev_qapi::Object;
     use std::future::poll_fn;
-    use std::time::Duration;
 
     fn change(events: &Events, open: bool) {
         let data = Object::new().with("id", "vp").with("open", open);

@@ -6,6 +6,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod attached;
 pub mod background;
 pub mod cli;
 pub mod commands;
@@ -19,7 +20,9 @@ pub mod fds;
 pub mod help;
 pub mod legacy;
 pub mod monitor;
+pub mod monitors;
 pub mod options;
+mod patience;
 mod pidfile;
 pub mod qom;
 pub mod run;

@@ -1,4 +1,7 @@
-//! [front: monitor] → chardev → back → host: one conversation, a task on the I/O thread.
+//! [front: monitor] → chardev → back → host: one conversation, a task on the monitors' thread.
+//!
+//! A monitor whose chardev may have several clients takes them one by one, and serves each with a
+//! further monitor over a chardev that nobody else sees; it ends with its client.
 //!
 //! A monitor reads only while its session has room, so a client that sends faster than it is
 //! answered, or that does not read, holds back nobody but itself. The command in work is a future
@@ -11,19 +14,19 @@ use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use chardev::spec::Options;
-use chardev::{Event, FrontEnd, FrontEndHooks, Input};
+use chardev::{Event, FrontEnd, FrontEndHooks, Input, Presence};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::hmp::HmpSession;
 use chardev_qmp::{Command, Conversation, Request, Session, SessionConfig, Token, Version};
 
 use crate::commands::{self, Shared};
-use crate::events::Subscription;
+use crate::events::{Subscription, now};
 use crate::fds::NamedFds;
+use crate::monitors::{Client, Place, Post, Who};
+use crate::patience::Patience;
 use crate::stop::Reason;
 
 /// The version of QEMU whose chardev commands we answer to.
@@ -65,6 +68,10 @@ impl FrontEndHooks for Answering {
     fn half_close(&self) -> bool {
         true
     }
+
+    fn accepts(&self) -> bool {
+        true
+    }
 }
 
 /// One monitor.
@@ -81,6 +88,12 @@ pub struct Monitor {
     sent: VecDeque<OwnedFd>,
     context: commands::Context,
     events: Subscription,
+    /// Where it is listed, with others that serve the same chardev's clients.
+    post: Arc<Post>,
+    /// It serves this one client, and ends with it.
+    place: Option<Place>,
+    ended: bool,
+    patience: Patience,
     stopping: Pin<Box<dyn Future<Output = Reason> + Send>>,
     stopped: bool,
     buffer: Box<[u8]>,
@@ -88,6 +101,9 @@ pub struct Monitor {
     label: String,
     changes: u64,
 }
+
+/// What the client of a command that was given up is told, in case it is there after all.
+const GIVEN_UP: &str = "The command was given up: over TCP a client that sends nothing more cannot be told from one that has left; leave the connection open";
 
 /// A command being carried out.
 type Work = Pin<Box<dyn Future<Output = Result<Json, QmpError>> + Send>>;
@@ -103,8 +119,19 @@ struct Running {
 }
 
 impl Monitor {
-    /// A monitor for the client of `front`.
+    /// A monitor for the clients of `front`.
     pub fn new(front: FrontEnd, mode: Mode, shared: Shared) -> Self {
+        let post = shared.monitors.open(&front.label(), mode);
+        Monitor::at(post, None, front, mode, shared)
+    }
+
+    fn at(
+        post: Arc<Post>,
+        place: Option<Place>,
+        front: FrontEnd,
+        mode: Mode,
+        shared: Shared,
+    ) -> Self {
         let config = SessionConfig {
             version: version(),
             pretty: mode == Mode::Control { pretty: true },
@@ -124,8 +151,12 @@ impl Monitor {
             sent: VecDeque::new(),
             events: shared.events.subscribe(),
             stopping: Box::pin(shared.stop.requested()),
+            post,
+            place,
+            ended: false,
+            patience: Patience::default(),
             context: commands::Context {
-                hears: Arc::default(),
+                client: Arc::new(Client::new(Who::default())),
                 fds: Arc::new(NamedFds::new(shared.fdsets.clone())),
                 shared,
             },
@@ -137,10 +168,14 @@ impl Monitor {
         }
     }
 
-    /// Serves one client after the other until the daemon ends.
+    /// Serves one client after the other, or several, until the daemon ends.
     pub async fn run(mut self) {
         self.front.set_open(true);
         poll_fn(|cx| self.poll(cx)).await;
+        self.forget_client();
+        if self.place.is_none() {
+            poll_fn(|cx| self.post.poll_empty(cx)).await;
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -153,9 +188,10 @@ impl Monitor {
                 | self.poll_stop(cx)
                 | self.write_output(cx)
                 | self.poll_command(cx);
-            if self.stopped && self.session.output().is_empty() {
+            if self.ended || (self.stopped && self.session.output().is_empty()) {
                 return Poll::Ready(());
             }
+            let moved = moved | self.take_clients(cx) | self.give_up(cx);
             if !moved && !self.end_served_client() {
                 return Poll::Pending;
             }
@@ -169,13 +205,16 @@ impl Monitor {
         while let Poll::Ready(event) = self.events.poll_next(cx) {
             moved |= self.wants(&event) && self.session.send_event(&event);
         }
+        while let Poll::Ready(event) = self.context.client.poll_mail(cx) {
+            moved |= self.session.send_event(&event);
+        }
         moved
     }
 
     /// QEMU is silent about chardevs, and a client that reads one line for one command works with
     /// it; so the events of our own are for clients that have asked for them.
     fn wants(&self, event: &chardev_qmp::Event) -> bool {
-        !event.name.starts_with("X_CHARDEV_") || self.context.hears.load(Ordering::Relaxed)
+        !event.name.starts_with("X_") || self.context.client.hears()
     }
 
     /// Tells the client that the daemon ends; nothing is read or begun after that.
@@ -191,10 +230,7 @@ impl Monitor {
         let data = Object::new()
             .with("guest", reason == Reason::Guest)
             .with("reason", reason.as_str());
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let event = chardev_qmp::Event::new("SHUTDOWN", Some(data.into()), now);
+        let event = chardev_qmp::Event::new("SHUTDOWN", Some(data.into()), now());
         self.session.send_event(&event)
     }
 
@@ -283,9 +319,10 @@ impl Monitor {
         }
     }
 
-    /// With `x-handover` the client stays, and gets its answer as ever.
+    /// With `x-handover` the client stays, and gets its answer as ever; and so does one that was
+    /// taken from the chardev.
     fn is_own_change(&self, id: &str, options: &Options) -> bool {
-        id == self.label && !options.bool_or("x-handover", false)
+        id == self.label && self.place.is_none() && !options.bool_or("x-handover", false)
     }
 
     /// The change of the monitor's own back end: its peer, our client, is told from there.
@@ -336,7 +373,10 @@ impl Monitor {
                     (false, false) => self.forget_client(),
                 }
             }
-            Poll::Ready(Input::Event(Event::Closed)) => self.forget_client(),
+            Poll::Ready(Input::Event(Event::Closed)) => {
+                self.forget_client();
+                self.ended = self.place.is_some();
+            }
             Poll::Ready(Input::Event(Event::MuxIn)) => self.session.handle_focus(true),
             Poll::Ready(Input::Event(Event::MuxOut)) => self.session.handle_focus(false),
             Poll::Ready(Input::Event(_)) => {}
@@ -386,14 +426,77 @@ impl Monitor {
         true
     }
 
+    /// Takes further clients, where the chardev may have several.
+    fn take_clients(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.place.is_some() || self.stopped {
+            return false;
+        }
+        let limit = self.front.accept_limit();
+        self.post.set_limit(limit.unwrap_or(1));
+        if limit.is_none() {
+            return false;
+        }
+        self.post.wake_when_free(cx);
+        let Some(place) = self.context.shared.monitors.place(&self.post) else {
+            return false;
+        };
+        let serving = self.post.taken() - 1 + usize::from(self.connected);
+        let Some(fd) = self.front.accept(serving) else {
+            return false;
+        };
+        let place = place.used();
+        let shared = self.context.shared.clone();
+        let front = shared
+            .chardevs
+            .front_end_of(&self.label, fd, Arc::new(Answering));
+        match front {
+            Ok(front) => {
+                let post = Arc::clone(&self.post);
+                let mode = post.mode();
+                let runtime = shared.monitors.runtime().clone();
+                runtime.spawn(Monitor::at(post, Some(place), front, mode, shared).run());
+            }
+            Err(error) => tracing::warn!("monitor on '{}': {error}", self.label),
+        }
+        true
+    }
+
+    /// A command must not wait for others on behalf of a client that has left; where nobody can
+    /// tell whether it has, not for long.
+    fn give_up(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.running.is_none() && self.overtaking.is_empty() {
+            self.patience = Patience::default();
+            return false;
+        }
+        if !self.patience.poll_tick(cx) {
+            return false;
+        }
+        match self.front.presence() {
+            Presence::There => self.patience.hope(),
+            Presence::Gone => self.forget_client(),
+            Presence::Unknown if self.patience.is_over() => {
+                let running = self.running.take().into_iter();
+                for given_up in running.chain(std::mem::take(&mut self.overtaking)) {
+                    self.session.respond(given_up.token, Err(GIVEN_UP.into()));
+                }
+            }
+            Presence::Unknown => {}
+        }
+        true
+    }
+
     fn greet(&mut self) {
         self.forget_client();
+        self.context.client = self.post.enter(Who::of(self.front.peer()));
         self.session.handle_connect();
         self.connected = true;
     }
 
     fn forget_client(&mut self) {
-        self.context.hears.store(false, Ordering::Relaxed);
+        if self.connected {
+            self.post.leave(&self.context.client);
+            self.context.client = Arc::new(Client::new(Who::default()));
+        }
         self.session.handle_disconnect();
         self.connected = false;
         self.running = None;

@@ -6,7 +6,7 @@ use chardev::{Details, DropReason, Info};
 use chardev_qapi::Object;
 
 /// One element of the answer.
-pub(crate) fn describe(info: &Info, details: &Details) -> Object {
+pub(crate) fn describe(info: &Info, details: &Details, attached: Vec<Object>) -> Object {
     let stats = &details.stats;
     let mut described = Object::new()
         .with("label", info.label.as_str())
@@ -41,6 +41,9 @@ pub(crate) fn describe(info: &Info, details: &Details) -> Object {
     }
     if let Some(peer) = &details.peer {
         described.insert("peer", peer.as_str());
+    }
+    if !attached.is_empty() {
+        described.insert("attached", attached);
     }
     if let Some(times) = &details.change_times {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);

@@ -6,14 +6,21 @@ use std::task::Poll;
 use std::time::Instant;
 
 use chardev::front::virtio_console::PortWatch;
-use chardev::{Notice, Observed, Observer};
+use chardev::{Chardevs, Notice, Observed, Observer};
 use chardev_qapi::Object;
 use tokio::time::Sleep;
 
+use crate::attached::Attached;
 use crate::events::Events;
 
-/// Tells `events` what `observer` sees, for as long as the runtime runs.
-pub(crate) async fn watch(mut observer: Observer, events: Events) {
+/// Tells `events` what `observer` sees of `chardevs`, and those who were `attached` why they are no
+/// more, for as long as the runtime runs.
+pub(crate) async fn watch(
+    mut observer: Observer,
+    chardevs: Chardevs,
+    events: Events,
+    attached: Attached,
+) {
     let began = Instant::now();
     loop {
         match next(&mut observer, began).await {
@@ -24,6 +31,7 @@ pub(crate) async fn watch(mut observer: Observer, events: Events) {
                          it keeps less than was asked for"
                     );
                 }
+                attached.look(&chardevs, &id);
                 let (name, data) = describe(Object::new().with("id", id), notice);
                 events.emit(name, Some(data.into()));
             }

@@ -19,6 +19,17 @@ fn commands(count: usize) -> String {
     negotiate + &"{'execute': 'query-name'}\n".repeat(count)
 }
 
+/// Where the chardev `id` listens.
+fn tcp_address(daemon: &Daemon, id: &str) -> String {
+    let list = daemon.client().execute("query-chardev", Object::new());
+    let list = list.unwrap();
+    let is_it = |chardev: &&Json| chardev.get("label").and_then(Json::as_str) == Some(id);
+    let tcp = list.as_array().unwrap().iter().find(is_it).unwrap();
+    let name = tcp.get("filename").and_then(Json::as_str).unwrap();
+    let address = name.strip_prefix("disconnected:tcp:").unwrap();
+    address.strip_suffix(",server=on").unwrap().to_owned()
+}
+
 /// Sends all, ends the sending, and returns what is answered.
 fn tell<S: Read + Write + AsFd + Send>(mut stream: S, input: &str) -> String {
     let writer = stream.as_fd().try_clone_to_owned().unwrap();
@@ -42,17 +53,11 @@ fn over_a_unix_socket_and_over_tcp() {
         "-mon",
         "chardev=tcp,mode=control",
     ]);
-    let list = daemon.client().execute("query-chardev", Object::new());
-    let list = list.unwrap();
-    let of_tcp = |chardev: &&Json| chardev.get("label").and_then(Json::as_str) == Some("tcp");
-    let tcp = list.as_array().unwrap().iter().find(of_tcp).unwrap();
-    let name = tcp.get("filename").and_then(Json::as_str).unwrap();
-    let address = name.strip_prefix("disconnected:tcp:").unwrap();
-    let address = address.strip_suffix(",server=on").unwrap();
+    let address = tcp_address(&daemon, "tcp");
     // Again and again, because the end may come before, with or after everything else.
     for count in [0, 1, 2, 10, MANY].into_iter().cycle().take(50) {
         let unix = tell(console(daemon.monitor()), &commands(count));
-        let tcp = TcpStream::connect(address).unwrap();
+        let tcp = TcpStream::connect(&address).unwrap();
         tcp.set_read_timeout(Some(DEADLINE)).unwrap();
         let tcp = tell(tcp, &commands(count));
         for said in [unix, tcp] {
@@ -149,4 +154,78 @@ fn from_standard_input() {
         "{said}"
     );
     assert!(daemon.wait().unwrap().success());
+}
+
+/// Over TCP nobody can tell whether a client that sends nothing more is still there, so it must not
+/// keep the next one waiting for what may never happen.
+#[test]
+fn over_tcp_a_command_that_waits_is_given_up_with_a_client_that_may_have_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let add = |id: &str, address: &str, more: &str| {
+        format!(
+            "{{'execute': 'chardev-add', 'arguments': {{'id': '{id}', 'backend': {{'type': 'socket', \
+             'data': {{'addr': {address}{more}}}}}}}}}\n"
+        )
+    };
+    let listening = dir.path().join("waits").display().to_string();
+    let unix = format!("{{'type': 'unix', 'data': {{'path': '{listening}'}}}}");
+    let waits = |id: &str| add(id, &unix, ", 'server': true, 'wait': true");
+    // Nothing answers there, so that a connect takes as long as it may.
+    let (full, _waiting) = full_listener();
+    let far = format!("{{'type': 'inet', 'data': {{'host': '127.0.0.1', 'port': '{full}'}}}}");
+    let slow = add("far", &far, ", 'server': false");
+    let daemon = Daemon::start(&["-qmp", "tcp:127.0.0.1:0,server=on,wait=off"]);
+    let address = tcp_address(&daemon, "compat_monitor0");
+    let (negotiate, query) = (
+        "{'execute': 'qmp_capabilities'}\n",
+        "{'execute': 'query-name'}\n",
+    );
+    let connect = || {
+        let tcp = TcpStream::connect(&address).unwrap();
+        tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+        tcp
+    };
+    // One that only ended its sending is told; several commands that wait do not add up.
+    let said = tell(
+        connect(),
+        &(negotiate.to_owned() + &waits("a") + &slow + query),
+    );
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(said.matches("given up").count(), 2, "{said}");
+    assert!(lines.last().unwrap().contains(r#""return""#), "{said}");
+    // One that has left, with more unread than anybody reads ahead; the next one is served.
+    for left in [&waits("b"), &slow] {
+        let mut gone = connect();
+        let unread = query.repeat(20_000);
+        let all = negotiate.to_owned() + left + &unread;
+        gone.set_nonblocking(true).unwrap();
+        // What does not fit will not be missed.
+        let _ = gone.write(all.as_bytes());
+        drop(gone);
+        let said = tell(connect(), &(negotiate.to_owned() + query));
+        assert!(said.contains(r#"{"return": {}}"#), "{said}");
+    }
+    assert!(!std::path::Path::new(&listening).exists());
+}
+
+/// The port of a listener whose queue is full, and what fills it.
+fn full_listener() -> (u16, Vec<OwnedFd>) {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket_with};
+    let fresh = || {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap()
+    };
+    let listener = fresh();
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    bind(&listener, &any).unwrap();
+    listen(&listener, 0).unwrap();
+    let listener = std::net::TcpListener::from(listener);
+    let address = listener.local_addr().unwrap();
+    let mut all: Vec<OwnedFd> = (0..8).map(|_| fresh()).collect();
+    for socket in &all {
+        // It is under way, or waits for ever.
+        let _ = connect(socket, &address);
+    }
+    all.push(listener.into());
+    (address.port(), all)
 }

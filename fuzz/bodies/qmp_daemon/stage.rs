@@ -14,6 +14,7 @@ use chardev_qmp::{Command, Conversation, Session, SessionConfig};
 use chardevd::commands::Context;
 use chardevd::events::Subscription;
 use chardevd::fds::NamedFds;
+use chardevd::monitors::{Client, Who};
 
 use super::confine;
 use super::limits::Limits;
@@ -85,7 +86,7 @@ impl<'a> Stage<'a> {
             context: Context {
                 shared: world.shared.clone(),
                 fds: Arc::new(NamedFds::new(world.shared.fdsets.clone())),
-                hears: Arc::default(),
+                client: Arc::new(Client::new(Who::default())),
             },
             events: world.shared.events.subscribe(),
             fronts: Vec::new(),

@@ -16,9 +16,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chardev::Chardevs;
+use chardevd::attached::Attached;
 use chardevd::commands::Shared;
+use chardevd::devices::Roll;
 use chardevd::events::Events;
 use chardevd::fds::FdSets;
+use chardevd::monitors::Monitors;
 use chardevd::run::RunState;
 use chardevd::stop::Stop;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -68,6 +71,9 @@ impl World {
         abort_on_panic();
         let chardevs = Chardevs::new().expect("a thread");
         let events = Events::new(chardevs.runtime());
+        let monitors = Monitors::new(chardevs.runtime().clone());
+        let attached = Attached::default();
+        let devices = Roll::new(events.clone(), attached.clone());
         // What Rust does for its own programs; the handler stays for good.
         let _ = chardevs.block_on(async { signal(SignalKind::pipe()) });
         let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -92,6 +98,9 @@ impl World {
                 run: RunState::default(),
                 fdsets: FdSets::default(),
                 directory: Path::new("").into(),
+                monitors,
+                attached,
+                devices,
             },
             owns_stdio: OWNS_STDIO.load(Ordering::Relaxed),
             tcp_port: tcp.local_addr().expect("a port").port(),

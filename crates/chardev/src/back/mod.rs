@@ -32,6 +32,9 @@ mod stream;
 #[cfg(feature = "udp")]
 mod udp;
 
+#[cfg(feature = "socket")]
+pub(crate) use socket::taken;
+
 use std::any::Any;
 use std::future::Future;
 use std::io;

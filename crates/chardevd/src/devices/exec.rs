@@ -27,6 +27,7 @@ use tokio::time::timeout;
 use crate::background::user_umask;
 use crate::devices::first_client;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
+use crate::devices::roll::{Entry, in_words};
 use crate::edge;
 use crate::run::RunState;
 use crate::stop::Stop;
@@ -51,6 +52,8 @@ pub struct Exec {
     pub restart: bool,
     /// Where it runs; the daemon's directory where not given.
     pub cwd: Option<PathBuf>,
+    /// Whether its console shows that it has ended.
+    pub tell_end: bool,
 }
 
 impl Exec {
@@ -62,10 +65,18 @@ impl Exec {
     }
 
     /// Runs the program on `front` until it ends for good or the daemon does; first waits for a
-    /// client if `held`.
-    pub(crate) async fn run(self, front: FrontEnd, held: bool, stop: Stop, run: RunState) {
+    /// client if `held`. What becomes of it is told to `entry`.
+    pub(crate) async fn run(
+        self,
+        front: FrontEnd,
+        held: bool,
+        entry: Arc<Entry>,
+        stop: Stop,
+        run: RunState,
+    ) {
         let front = Arc::new(front);
         if held {
+            entry.is_waiting();
             tokio::select! {
                 () = first_client(&front) => {}
                 _ = stop.requested() => return,
@@ -74,10 +85,13 @@ impl Exec {
         loop {
             let began = Instant::now();
             let chardev = &self.chardev;
-            match self.run_once(&front, &stop, &run).await {
-                Ok(status) => tracing::info!("exec on '{chardev}': the program ended, {status}"),
-                Err(error) => tracing::error!("exec on '{chardev}': cannot run sh: {error}"),
+            let mut pid = None;
+            let status = self.run_once(&front, &entry, &mut pid, &stop, &run).await;
+            match &status {
+                Ok(_) => tracing::info!("exec on '{chardev}': {}", in_words(&status)),
+                Err(_) => tracing::error!("exec on '{chardev}': {}", in_words(&status)),
             }
+            entry.has_ended(pid, &status);
             let pause = match self.restart {
                 true => RESTART_PAUSE.saturating_sub(began.elapsed()),
                 false => Duration::MAX,
@@ -86,6 +100,7 @@ impl Exec {
                 biased;
                 _ = stop.requested() => return,
                 () = tokio::time::sleep(pause) => {}
+                () = entry.again() => {}
             }
         }
     }
@@ -93,11 +108,15 @@ impl Exec {
     async fn run_once(
         &self,
         front: &Arc<FrontEnd>,
+        entry: &Entry,
+        started: &mut Option<u32>,
         stop: &Stop,
         run: &RunState,
     ) -> io::Result<ExitStatus> {
         let (master, slave) = open_terminal(front.size())?;
         let mut child = self.command(&slave)?.spawn()?;
+        *started = child.id();
+        entry.has_started(*started);
         let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
         let mut ended = tokio::spawn(async move { child.wait().await });
         let master = Arc::new(edge::async_fd(master)?);
@@ -113,12 +132,25 @@ impl Exec {
         let status = tokio::select! {
             biased;
             _ = stop.requested() => hang_up(&mut screen, &mut ended, pid).await,
+            () = entry.again() => {
+                let status = hang_up(&mut screen, &mut ended, pid).await;
+                // It is wanted again at once.
+                entry.again_soon();
+                status
+            }
             status = screen.show_until(&mut ended) => status,
         };
         keyboard.abort();
         // With the last copy of the slave gone, what is left ends with an end of file.
         drop(slave);
-        let last_output = poll_fn(|cx| screen.poll(cx, true));
+        let last_output = async {
+            poll_fn(|cx| screen.poll(cx, true)).await;
+            if self.tell_end {
+                let line = format!("\r\n[{}: {}]\r\n", self.chardev, in_words(&status));
+                screen.leftover.keep(line.as_bytes());
+                poll_fn(|cx| screen.leftover.poll_flush(cx, front)).await;
+            }
+        };
         tokio::select! {
             () = last_output => {}
             () = async {

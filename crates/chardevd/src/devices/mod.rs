@@ -3,6 +3,7 @@
 pub mod exec;
 pub mod null_modem;
 mod pump;
+mod roll;
 mod socket;
 pub mod vfio;
 pub mod virtio;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::commands::Shared;
 
+pub use roll::Roll;
 pub use worker::Worker;
 
 /// A device as it was asked for.
@@ -56,6 +58,10 @@ pub static DEVICES: &[DeviceKind] = &[
             ("command", "what to run; a comma is written twice"),
             ("restart", "start it again when it ends (default off)"),
             ("cwd", "the directory to run it in (default: the daemon's)"),
+            (
+                "tell-end",
+                "write a line into the console when it ends (default off)",
+            ),
         ],
     },
     DeviceKind {
@@ -143,6 +149,10 @@ impl Device {
                     None => false,
                 },
                 cwd: opts.get("cwd").map(|path| to_path(path, None)),
+                tell_end: match opts.get("tell-end") {
+                    Some(value) => parse_bool("tell-end", value)?,
+                    None => false,
+                },
             }),
             "vhost-user-console" => Device::VhostUserConsole(virtio::Console::parse(&opts)?),
             "virtconsole" | "virtserialport" => Device::VirtioPort(virtio::BusPort {
@@ -163,13 +173,54 @@ impl Device {
         })
     }
 
-    /// Attaches the device to its chardevs and starts it. Until `is_held` says otherwise it waits
+    /// What the argument of `--device` calls it, if it does.
+    pub fn id(text: &str) -> Option<String> {
+        parse_opts(text, "driver").get("id").map(str::to_owned)
+    }
+
+    /// Its kind, and its chardev.
+    fn names(&self) -> (&'static str, &str) {
+        match self {
+            Device::Exec(exec) => ("exec", &exec.chardev),
+            Device::NullModem(modem) => ("null-modem", &modem.chardev),
+            Device::VhostUserConsole(console) => ("vhost-user-console", &console.port.chardev),
+            Device::VirtioPort(port) => match port.port.config.role {
+                Role::Console => ("virtconsole", &port.port.chardev),
+                Role::Generic => ("virtserialport", &port.port.chardev),
+            },
+            Device::VfioUserSerial(serial) => ("vfio-user-serial", &serial.chardev),
+        }
+    }
+
+    /// Attaches the device to its chardevs, starts it and enters it into the list of devices as `id`. Until `is_held` says otherwise it waits
     /// for the first client of a chardev with `wait=on`. `buses` are the consoles so far.
     ///
     /// # Errors
-    /// A chardev is missing or in use, in QEMU's words.
+    /// A chardev is missing or in use, in QEMU's words; or the id is.
     pub fn start(
         self,
+        id: Option<String>,
+        shared: &Shared,
+        worker: &Worker,
+        is_held: impl Fn(&str) -> bool,
+        buses: &mut virtio::Buses,
+    ) -> Result<JoinHandle<()>, String> {
+        let (driver, chardev) = self.names();
+        let restart = match &self {
+            Device::Exec(exec) => Some(exec.restart),
+            _ => None,
+        };
+        let entry = shared.devices.enter(id, driver, chardev, restart)?;
+        let started = self.start_entered(&entry, shared, worker, is_held, buses);
+        if started.is_err() {
+            shared.devices.leave(&entry);
+        }
+        started
+    }
+
+    fn start_entered(
+        self,
+        entry: &Arc<roll::Entry>,
         shared: &Shared,
         worker: &Worker,
         is_held: impl Fn(&str) -> bool,
@@ -198,7 +249,8 @@ impl Device {
                 let front = attach("exec", "chardev", &exec.chardev)?;
                 let held = is_held(&exec.chardev);
                 let exec = exec.starting_at(directory);
-                Ok(worker.spawn(exec.run(front, held, stop, run)))
+                let entry = Arc::clone(entry);
+                Ok(worker.spawn(exec.run(front, held, entry, stop, run)))
             }
             Device::VhostUserConsole(console) => {
                 let id = &console.port.chardev;
@@ -258,6 +310,7 @@ mod tests {
             command: "echo a,b=c".to_owned(),
             restart: true,
             cwd: None,
+            tell_end: false,
         };
         assert_eq!(exec, Device::Exec(expected));
         for (text, error) in [

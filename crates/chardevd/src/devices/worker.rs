@@ -1,4 +1,4 @@
-//! [front] → chardev → back → host: the thread on which terminals of programs are read and written.
+//! [front] → chardev → back → host: threads beside the I/O thread, for devices and for monitors.
 
 use std::future::Future;
 use std::io;
@@ -7,9 +7,10 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// A thread for devices, beside the I/O thread of the chardevs. A terminal is read in small pieces,
-/// and a program that prints without end would make every step of a monitor's command wait for a
-/// turn of that, and for what the host's scheduler thinks of threads that never rest.
+/// A thread beside the I/O thread of the chardevs. A terminal is read in small pieces, and a program
+/// that prints without end would make every step of a monitor's command wait for a turn of that, and
+/// for what the host's scheduler thinks of threads that never rest; and what a monitor computes
+/// would make all consoles wait.
 #[derive(Debug)]
 pub struct Worker {
     runtime: Handle,
@@ -18,11 +19,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread.
+    /// Starts the thread, which is called `name`.
     ///
     /// # Errors
     /// The process is out of threads or descriptors.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(name: &str) -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .event_interval(1)
@@ -30,7 +31,7 @@ impl Worker {
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::Builder::new()
-            .name("devices".to_owned())
+            .name(name.to_owned())
             .spawn(move || {
                 // An error says that the sender is gone, which is the sign to end.
                 let _ = runtime.block_on(stopped);
@@ -40,6 +41,11 @@ impl Worker {
             runtime: handle,
             _stop: stop,
         })
+    }
+
+    /// What runs on it.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.runtime
     }
 
     pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>

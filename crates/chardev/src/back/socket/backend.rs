@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chardev_core::spec::SocketAddress;
 use chardev_core::{
-    Answers, Backend, BackendEvent, BackendId, Drain, Line, NothingToDrain, Ready, Sent,
+    Answers, Backend, BackendEvent, BackendId, Drain, Line, NothingToDrain, Presence, Ready, Sent,
     WeakChardev,
 };
 use rustix::io::Errno;
@@ -48,6 +48,11 @@ pub(super) struct SocketBackend {
     /// Descriptors that came with the last input.
     fds: Vec<OwnedFd>,
     lent: Option<Lent>,
+    /// How many clients its front end may take at a time, if it takes them itself.
+    clients: Option<usize>,
+    /// The front end takes them, and serves this many.
+    accepts: bool,
+    serving: usize,
     /// A client that did not connect, because it is to take over its predecessor's connection.
     awaits_peer: bool,
 }
@@ -108,6 +113,7 @@ impl SocketBackend {
             pause: None,
         };
         let mut backend = SocketBackend::new(port, source, config.nodelay, unix);
+        backend.clients = config.clients;
         match first {
             Some(fd) => backend.establish(Arc::new(fd))?,
             None => backend.watch_listener()?,
@@ -206,8 +212,17 @@ impl SocketBackend {
             events: VecDeque::new(),
             fds: Vec::new(),
             lent: None,
+            clients: None,
+            accepts: false,
+            serving: 0,
             awaits_peer: false,
         }
+    }
+
+    /// Whether clients wait to be taken by the front end, rather than becoming the peer. Before
+    /// there is a front end nobody knows, so they wait.
+    fn hands_out(&self) -> bool {
+        self.clients.is_some() && (self.accepts || !self.attached)
     }
 
     /// Whether a peer that only ended its sending is kept. A front end that is still to come may answer
@@ -231,7 +246,11 @@ impl SocketBackend {
     }
 
     fn establish(&mut self, fd: Arc<OwnedFd>) -> Result<(), String> {
-        self.connection = Some(Connection::new(&self.port, fd, self.nodelay)?);
+        let connection = Connection::new(&self.port, fd, self.nodelay)?;
+        if self.half_close {
+            connection.keep_alive();
+        }
+        self.connection = Some(connection);
         self.events.push_back(BackendEvent::Opened);
         Ok(())
     }
@@ -281,7 +300,7 @@ impl SocketBackend {
 
     /// Takes a peer that has come by now, whether or not anything told of it yet.
     fn find_peer(&mut self) {
-        if self.connection.is_some() {
+        if self.connection.is_some() || self.hands_out() {
             return;
         }
         let found = match &mut self.source {
@@ -334,7 +353,8 @@ impl SocketBackend {
         let port = self.port.clone();
         *pause = Some(OwnedTask::spawn(&self.port, async move {
             tokio::time::sleep(ACCEPT_PAUSE).await;
-            port.kick(Ready::empty());
+            // A front end that takes its clients itself is to try again.
+            port.kick(Ready::READ);
         }));
     }
 
@@ -423,6 +443,7 @@ impl Backend for SocketBackend {
             Source::Client { name, .. } => (name.clone(), false),
         };
         match &self.connection {
+            None if self.accepts && self.serving > 0 => name,
             None => format!("disconnected:{name}"),
             Some(connection) => connection.tcp_name(server).unwrap_or(name),
         }
@@ -506,6 +527,11 @@ impl Backend for SocketBackend {
 
     fn set_attached(&mut self, attached: bool) {
         self.attached = attached;
+        if attached && self.clients.is_some() && !self.accepts {
+            // They have waited to see who would serve them.
+            let port = self.port.clone();
+            self.port.spawn(async move { port.kick(Ready::READ) });
+        }
         if attached && !self.half_close {
             self.look_at_peer();
         }
@@ -515,9 +541,52 @@ impl Backend for SocketBackend {
         self.input_ended
     }
 
+    fn presence(&self) -> Presence {
+        let Some(connection) = &self.connection else {
+            return Presence::There;
+        };
+        if self.only_reading || connection.is_gone() {
+            return Presence::Gone;
+        }
+        // What has closed a Unix socket hangs up; over TCP an end looks the same either way.
+        match !connection.is_unix() && connection.has_ended() {
+            true => Presence::Unknown,
+            false => Presence::There,
+        }
+    }
+
+    fn accept(&mut self, serving: usize) -> Option<OwnedFd> {
+        self.serving = serving;
+        let limit = self.clients?;
+        if !self.accepts || (limit != 0 && serving >= limit) {
+            return None;
+        }
+        let Source::Server { listener, pause } = &mut self.source else {
+            return None;
+        };
+        *pause = None;
+        let outcome = match listener.accept() {
+            Ok(Some(client)) => return Some(client),
+            Ok(None) => self.watch_listener(),
+            Err(error) => Err(strerror(error)),
+        };
+        if let Err(cause) = outcome {
+            self.pause_accepting(&cause);
+        }
+        None
+    }
+
+    fn accept_limit(&self) -> Option<usize> {
+        self.clients
+    }
+
     fn apply(&mut self, line: &Line) -> Answers {
+        self.accepts = line.accepts;
         if std::mem::replace(&mut self.half_close, line.half_close) && !line.half_close {
             self.look_at_peer();
+        }
+        if let Some(connection) = self.connection.as_ref().filter(|_| line.half_close) {
+            connection.keep_alive();
         }
         let mut answers = Answers::unsupported(line, self.is_open());
         answers.passes_fds = self.unix;

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use chardev_core::spec::{Options, SocketAddress};
 
+/// The most that `x-clients` takes besides 0, which means no limit.
+const MAX_CLIENTS: usize = 65_535;
+
 /// The options of a socket, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
@@ -14,11 +17,26 @@ pub(super) struct Config {
     pub(super) server: bool,
     pub(super) wait: bool,
     pub(super) nodelay: bool,
+    /// How many clients a monitor may serve at a time, 0 for any number; `None`: one, by itself.
+    pub(super) clients: Option<usize>,
     /// How long a client waits before it connects again; `None`: it never does.
     pub(super) reconnect: Option<Duration>,
 }
 
 impl Config {
+    /// Of a connected socket.
+    pub(super) fn given() -> Self {
+        Config {
+            address: SocketAddress::Fd(String::new()),
+            directory: None,
+            server: false,
+            wait: false,
+            nodelay: false,
+            clients: None,
+            reconnect: None,
+        }
+    }
+
     /// Reads and checks `options`.
     ///
     /// # Errors
@@ -37,9 +55,27 @@ impl Config {
             server,
             wait: options.bool_or("wait", false),
             nodelay: options.bool_or("nodelay", false),
+            clients: clients(options, server)?,
             reconnect,
         })
     }
+}
+
+/// `x-clients`; 1 is what QEMU does.
+fn clients(options: &Options, server: bool) -> Result<Option<usize>, String> {
+    let Some(clients) = options.int("x-clients") else {
+        return Ok(None);
+    };
+    if !server {
+        return Err(
+            "'x-clients' option is incompatible with socket in client connect mode".to_owned(),
+        );
+    }
+    let clients = usize::try_from(clients).ok();
+    let clients = clients.filter(|clients| *clients <= MAX_CLIENTS);
+    let clients = clients
+        .ok_or_else(|| format!("Parameter 'x-clients' expects a number from 0 to {MAX_CLIENTS}"))?;
+    Ok((clients != 1).then_some(clients))
 }
 
 fn check_combinations(

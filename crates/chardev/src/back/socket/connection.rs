@@ -29,6 +29,11 @@ const CUT_AT_ONCE: usize = 1 << 20;
 /// How long a peer that was told to go may take to close its side.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How long a TCP peer may be silent before it is asked for a sign of life, and how often it is.
+const KEEP_IDLE: Duration = Duration::from_secs(60);
+const KEEP_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_PROBES: u32 = 3;
+
 /// A connected stream socket.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -61,6 +66,19 @@ impl Connection {
             unix,
             refused: false,
         })
+    }
+
+    /// Finds out whether a silent peer's host is still there: who vanished must not be in the way of
+    /// the next one for ever. Of no use on a Unix socket, and does nothing there.
+    pub(super) fn keep_alive(&self) {
+        if self.unix {
+            return;
+        }
+        // A peer that has left already makes these fail; that is noticed soon enough.
+        let _ = sockopt::set_tcp_keepidle(&self.fd, KEEP_IDLE);
+        let _ = sockopt::set_tcp_keepintvl(&self.fd, KEEP_INTERVAL);
+        let _ = sockopt::set_tcp_keepcnt(&self.fd, KEEP_PROBES);
+        let _ = sockopt::set_socket_keepalive(&self.fd, true);
     }
 
     /// Another descriptor of the same connection, for a back end that takes the peer over.

@@ -15,6 +15,7 @@ mod unix;
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use chardev_core::Backend;
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, SocketAddress};
@@ -96,6 +97,11 @@ const OPTIONS: &[OptionSpec] = &[
         OptionType::Int,
         "client: connect again after this many milliseconds",
     ),
+    option(
+        "x-clients",
+        OptionType::Int,
+        "server of a monitor: serve this many clients at a time, 0 for any number (default 1)",
+    ),
 ];
 
 const fn option(name: &'static str, ty: OptionType, help: &'static str) -> OptionSpec {
@@ -173,6 +179,14 @@ async fn open_fd(
     };
     backend.keep_lent(lent);
     Ok(backend)
+}
+
+/// A back end around a peer that was taken from another one ([`Backend::accept`]).
+pub(crate) fn taken(port: &Port, fd: OwnedFd) -> Result<Box<dyn Backend>, String> {
+    let config = Config::given();
+    let fd = Arc::new(fd);
+    let backend = SocketBackend::given(port.clone(), &config, "client", &fd)?;
+    Ok(Box::new(backend))
 }
 
 /// Runs `work` on the I/O thread, whatever executor the caller is on; giving up stops it.

@@ -1,0 +1,249 @@
+//! Who is attached to which chardev (`x-chardev-attach`), and how those who are put out are told.
+//!
+//! Alone, somebody is the chardev's back end until they leave. Beside others they are a viewer whose
+//! input, if they may type, goes to the front end as well; so a slow one holds nobody up.
+
+mod beside;
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use chardev::back::FdSource;
+use chardev::{AttachedPeer, Chardevs, PeerPlace};
+use chardev_qapi::{Object, QmpError};
+use chardev_qmp::{Event, Join};
+use tokio::task::AbortHandle;
+
+use crate::commands::Context;
+use crate::events::now;
+use crate::monitors::Client;
+
+/// Everybody who is attached. Clones share everything.
+#[derive(Clone, Debug, Default)]
+pub struct Attached {
+    entries: Arc<Mutex<Vec<Arc<Entry>>>>,
+}
+
+/// One who is attached.
+#[derive(Debug)]
+struct Entry {
+    id: String,
+    mode: &'static str,
+    by: String,
+    since: u64,
+    /// The monitor's client that made the attachment, while it is there.
+    client: Weak<Client>,
+    hold: Hold,
+}
+
+/// What keeps somebody attached.
+#[derive(Debug)]
+enum Hold {
+    BackEnd(AttachedPeer),
+    Beside(AbortHandle),
+}
+
+const ALONE: &str = "exclusive";
+const SHARE: &str = "share";
+const READ_ONLY: &str = "read-only";
+
+impl Attached {
+    /// Who is attached to chardev `id`, for `x-query-chardev-stats`.
+    pub(crate) fn describe(&self, id: &str) -> Vec<Object> {
+        let entries = self.of(id);
+        let described = entries.iter().map(|entry| {
+            Object::new()
+                .with("by", entry.by.as_str())
+                .with("mode", entry.mode)
+                .with("since", entry.since)
+        });
+        described.collect()
+    }
+
+    /// Tells the clients that are attached to chardev `id`, other than those that hear of everything.
+    pub(crate) fn tell(&self, id: &str, event: &Event) {
+        let entries = self.of(id);
+        let clients = entries.iter().filter_map(|entry| entry.client.upgrade());
+        for client in clients.filter(|client| !client.hears()) {
+            client.tell(event.clone());
+        }
+    }
+
+    /// Something has happened to chardev `id`: those who are attached no more are told why.
+    pub(crate) fn look(&self, chardevs: &Chardevs, id: &str) {
+        for entry in self.of(id) {
+            let (reason, data) = match entry.place(chardevs) {
+                PeerPlace::There => continue,
+                // Who has left, or was told by whoever took the place, needs no telling.
+                PeerPlace::Left | PeerPlace::Taken => {
+                    self.remove(&entry);
+                    continue;
+                }
+                PeerPlace::Replaced => ("moved", destination(chardevs, id)),
+                PeerPlace::Removed => ("removed", Object::new()),
+            };
+            if self.remove(&entry) {
+                entry.tell(reason, data);
+            }
+        }
+    }
+
+    fn of(&self, id: &str) -> Vec<Arc<Entry>> {
+        let entries = self.lock();
+        entries
+            .iter()
+            .filter(|entry| entry.id == id)
+            .cloned()
+            .collect()
+    }
+
+    fn insert(&self, entry: Entry) {
+        self.lock().push(Arc::new(entry));
+    }
+
+    /// `false` if it was gone already.
+    fn remove(&self, entry: &Arc<Entry>) -> bool {
+        let mut entries = self.lock();
+        let before = entries.len();
+        entries.retain(|other| !Arc::ptr_eq(other, entry));
+        entries.len() < before
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn place(&self, chardevs: &Chardevs) -> PeerPlace {
+        match &self.hold {
+            Hold::BackEnd(peer) => chardevs.attached_peer(peer),
+            Hold::Beside(_) if !chardevs.contains(&self.id) => PeerPlace::Removed,
+            Hold::Beside(task) if task.is_finished() => PeerPlace::Left,
+            Hold::Beside(_) => PeerPlace::There,
+        }
+    }
+
+    fn tell(&self, reason: &str, data: Object) {
+        let Some(client) = self.client.upgrade() else {
+            return;
+        };
+        let mut all = Object::new().with("id", self.id.as_str());
+        all.insert("reason", reason);
+        for (name, value) in data.iter() {
+            all.insert(name, value.clone());
+        }
+        client.tell(Event::new("X_CHARDEV_DETACHED", Some(all.into()), now()));
+    }
+}
+
+/// Where chardev `id` goes now.
+fn destination(chardevs: &Chardevs, id: &str) -> Object {
+    let all = chardevs.list();
+    match all.iter().find(|info| info.label == id) {
+        Some(info) => Object::new()
+            .with("kind", info.kind)
+            .with("filename", info.filename.as_str()),
+        None => Object::new(),
+    }
+}
+
+impl Context {
+    /// `x-chardev-attach`
+    pub(crate) async fn attach(&self, id: &str, fdname: &str, join: Join) -> Result<(), QmpError> {
+        let fd = self.fds.take(fdname)?;
+        // A refused descriptor keeps its name, as it does for an address of type `fd`.
+        let attached = match fd.try_clone() {
+            Ok(copy) => self.attach_fd(id, copy, join).await,
+            Err(error) => Err(format!("Failed to duplicate '{fdname}': {error}").into()),
+        };
+        if attached.is_err() {
+            self.fds.give_back(fdname, fd);
+        }
+        attached
+    }
+
+    async fn attach_fd(&self, id: &str, fd: OwnedFd, join: Join) -> Result<(), QmpError> {
+        let (chardevs, attached) = (&self.shared.chardevs, &self.shared.attached);
+        attached.look(chardevs, id);
+        let mut others = attached.of(id);
+        others.retain(|entry| entry.mode != READ_ONLY);
+        let peer = chardevs.details(id).and_then(|details| details.peer);
+        match join {
+            Join::Alone => {
+                refuse_if_taken(id, &others, peer)?;
+                self.attach_alone(id, fd, ALONE).await
+            }
+            Join::Force => {
+                self.attach_alone(id, fd, ALONE).await?;
+                let by = self.client.who().to_string();
+                for entry in others.iter().filter(|entry| attached.remove(entry)) {
+                    entry.tell("taken", Object::new().with("by", by.as_str()));
+                    if let Hold::Beside(task) = &entry.hold {
+                        task.abort();
+                    }
+                }
+                Ok(())
+            }
+            // The first of several has what was kept for whoever comes.
+            Join::Share if others.is_empty() && peer.is_none() => {
+                self.attach_alone(id, fd, SHARE).await
+            }
+            Join::Share => self.attach_beside(id, fd, SHARE),
+            Join::ReadOnly => self.attach_beside(id, fd, READ_ONLY),
+        }
+    }
+
+    async fn attach_alone(
+        &self,
+        id: &str,
+        fd: OwnedFd,
+        mode: &'static str,
+    ) -> Result<(), QmpError> {
+        let peer = self.shared.chardevs.attach_peer(id, fd).await;
+        let peer = peer.map_err(|error| QmpError::generic(error.to_string()))?;
+        self.note(id, mode, Hold::BackEnd(peer));
+        Ok(())
+    }
+
+    fn attach_beside(&self, id: &str, fd: OwnedFd, mode: &'static str) -> Result<(), QmpError> {
+        let chardevs = &self.shared.chardevs;
+        let may_type = mode == SHARE;
+        let runtime = self.shared.monitors.runtime();
+        let relay = beside::begin(chardevs, runtime, id, fd, may_type)?;
+        let (ended, attached) = (self.shared.clone(), id.to_owned());
+        let task = runtime.spawn(async move {
+            relay.await;
+            // By then it is finished itself, so that it is found to have left.
+            let runtime = ended.monitors.runtime().clone();
+            runtime.spawn(async move { ended.attached.look(&ended.chardevs, &attached) });
+        });
+        self.note(id, mode, Hold::Beside(task.abort_handle()));
+        Ok(())
+    }
+
+    fn note(&self, id: &str, mode: &'static str, hold: Hold) {
+        self.shared.attached.insert(Entry {
+            id: id.to_owned(),
+            mode,
+            by: self.client.who().to_string(),
+            since: now().as_secs(),
+            client: Arc::downgrade(&self.client),
+            hold,
+        });
+    }
+}
+
+fn refuse_if_taken(id: &str, others: &[Arc<Entry>], peer: Option<String>) -> Result<(), QmpError> {
+    let who = match (others, peer) {
+        ([], None) => return Ok(()),
+        ([], Some(peer)) => format!("is connected to {peer}"),
+        (others, _) => {
+            let names: Vec<&str> = others.iter().map(|entry| entry.by.as_str()).collect();
+            format!("is attached to {}", names.join(", "))
+        }
+    };
+    Err(QmpError::generic(format!(
+        "Chardev '{id}' {who}; use 'share' or 'read-only' to join, or 'force' to take over"
+    )))
+}
