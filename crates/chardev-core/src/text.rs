@@ -40,7 +40,8 @@ pub fn from_bytes(bytes: &[u8]) -> String {
 
 /// The bytes that `text` stands for.
 pub fn to_bytes(text: &str) -> Cow<'_, [u8]> {
-    if !text.chars().any(|c| half(c).is_some()) {
+    // The first byte of all of ours; text may be large.
+    if !text.as_bytes().contains(&0xef) || !text.chars().any(|c| half(c).is_some()) {
         return Cow::Borrowed(text.as_bytes());
     }
     let mut bytes = Vec::with_capacity(text.len());
@@ -80,6 +81,16 @@ pub fn shown<T: Display>(text: T) -> Shown<T> {
 /// As [`shown`], for a path.
 pub fn shown_path(path: &Path) -> Shown<String> {
     Shown(from_os(path.as_os_str()))
+}
+
+/// As [`shown`], for a text of several lines.
+pub fn shown_lines(text: impl Display) -> String {
+    let text = text.to_string();
+    let lines: Vec<String> = text
+        .split('\n')
+        .map(|line| shown(line).to_string())
+        .collect();
+    lines.join("\n")
 }
 
 /// See [`shown`].
@@ -193,6 +204,11 @@ mod tests {
             format!("{:>4}|{:<3}|", shown("ab"), shown("é")),
             "  ab|é  |"
         );
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(shown_lines("a\x1b\n\tb\n"), "a\\x1b\n\\tb\n");
     }
 
     #[test]

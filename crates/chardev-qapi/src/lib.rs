@@ -65,7 +65,7 @@ pub mod unicode;
 pub mod visit;
 mod write;
 
-pub use chardev_core::spec;
+pub use chardev_core::{spec, text};
 
 pub use backend::{backend_to_json, parse_backend};
 pub use cmdline::{BackendLine, ChardevLine, parse_backend_line, parse_chardev};

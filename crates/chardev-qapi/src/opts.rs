@@ -1,5 +1,7 @@
 //! The grammar of QEMU's `key=value,…` options, and the scalars in them.
 
+use chardev_core::text::shown;
+
 /// Options as they were typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opts {
@@ -169,7 +171,9 @@ fn push_switch(opts: &mut Opts, word: &str) {
         None => (word, "on"),
     };
     opts.warnings.push(format!(
-        "short-form boolean option '{word}' deprecated\nPlease use {key}={value} instead"
+        "short-form boolean option '{}' deprecated\nPlease use {}={value} instead",
+        shown(word),
+        shown(key)
     ));
     opts.pairs.push((key.to_owned(), value.to_owned()));
 }

@@ -1,9 +1,12 @@
 //! JSON text as QEMU writes it: ASCII only, `", "` and `": "`, upper-case `\uXXXX`.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
+use chardev_core::text::to_bytes;
+
 use crate::json::Json;
-use crate::unicode::is_noncharacter;
+use crate::unicode::{decode_lossy, is_noncharacter};
 
 /// Deeper levels are indented like this one, so that a client that has a deep value echoed cannot
 /// have much more sent than it sent itself.
@@ -72,6 +75,15 @@ fn break_line(out: &mut String, level: Option<usize>) {
 }
 
 fn write_text(out: &mut String, text: &str) {
+    // What stands for bytes that are no UTF-8 is told as such bytes are.
+    let decoded;
+    let text = match to_bytes(text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(bytes) => {
+            decoded = decode_lossy(&bytes);
+            &decoded
+        }
+    };
     out.reserve(text.len() + 2);
     out.push('"');
     let mut rest = text;
@@ -168,6 +180,12 @@ mod tests {
         let text = "a\"\\\u{8}\u{c}\n\r\t\u{1}\u{7f}é€😀\u{ffff}";
         let expected = r#""a\"\\\b\f\n\r\t\u0001\u007F\u00E9\u20AC\uD83D\uDE00\uFFFD""#;
         assert_eq!(to_string(&Json::from(text)), expected);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_told_as_qemu_tells_them() {
+        let text = chardev_core::text::from_bytes(b"a\xff\xe2\x82b");
+        assert_eq!(to_string(&Json::from(text)), r#""a\uFFFD\uFFFDb""#);
     }
 
     #[test]

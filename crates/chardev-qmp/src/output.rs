@@ -1,5 +1,7 @@
 //! Bytes on their way to the client.
 
+use chardev_qapi::text::to_bytes;
+
 /// A queue of bytes that can be looked at as one slice.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Output {
@@ -50,6 +52,6 @@ impl Output {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
-        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.extend_from_slice(&to_bytes(text));
     }
 }

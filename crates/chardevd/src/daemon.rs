@@ -8,6 +8,7 @@ use chardev::Chardevs;
 use chardev::back::FdSource;
 use chardev::front::virtio_console::PortWatch;
 use chardev::spec::{OptionValue, Options};
+use chardev::text::{from_os, shown, shown_lines};
 use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
 use rustix::fs::Mode as FileMode;
@@ -213,24 +214,23 @@ impl Daemon {
         for line in &args.add_fd {
             self.fds
                 .add_to_set(line)
-                .map_err(|error| format!("-add-fd {line}: {error}"))?;
+                .map_err(|error| about("-add-fd", line, &error))?;
         }
         for line in &args.chardev {
             let kinds = chardev::back::specs();
             let parsed = parse_chardev(line, &kinds);
-            let parsed =
-                parsed.map_err(|error| format!("-chardev {line}: {error}{}", hint(&error)))?;
+            let parsed = parsed.map_err(|error| about("-chardev", line, &error) + hint(&error))?;
             warn_all(&parsed.warnings);
             self.add_maybe_muxed(&parsed.id, parsed.options, parsed.mux)
-                .map_err(|error| format!("-chardev {line}: {error}"))?;
+                .map_err(|error| about("-chardev", line, &error))?;
         }
         for line in &args.device {
             self.start_device(line)
-                .map_err(|error| format!("-device {line}: {error}"))?;
+                .map_err(|error| about("-device", line, &error))?;
         }
         for line in &args.mon {
             self.start_mon(line)
-                .map_err(|error| format!("-mon {line}: {error}"))?;
+                .map_err(|error| about("-mon", line, &error))?;
         }
         let control = |pretty| Mode::Control { pretty };
         let people = args.monitor.iter().filter(|dev| !dev.starts_with("none"));
@@ -240,7 +240,7 @@ impl Daemon {
         let pretty = pretty.map(|dev| ("-qmp-pretty", dev, control(true)));
         for (number, (option, dev, mode)) in people.chain(plain).chain(pretty).enumerate() {
             self.start_compat(dev, number, mode)
-                .map_err(|error| format!("{option} {dev}: {error}"))?;
+                .map_err(|error| format!("{option} {}: {error}", shown(dev)))?;
         }
         Ok(())
     }
@@ -262,7 +262,7 @@ impl Daemon {
         self.tasks.push(task);
         // The socket is made for this user alone. The shell, which runs already, has its own umask.
         let old = rustix::process::umask(FileMode::from_raw_mode(0o177));
-        let path = socket.display().to_string().replace(',', ",,");
+        let path = from_os(socket.as_os_str()).replace(',', ",,");
         let device = format!("unix:{path},server=on,wait=off,x-clients=0");
         let started = self.start_compat(&device, 0, Mode::Control { pretty: false });
         rustix::process::umask(old);
@@ -307,12 +307,12 @@ impl Daemon {
             chardev::AddError::Exists(id) => format!("Duplicate ID '{id}' for chardev"),
         })?;
         if let Some(pty) = info.pty {
-            println!("char device redirected to {pty} (label {id})");
+            println!("char device redirected to {pty} (label {})", shown(id));
         }
         if waits {
             eprintln!(
                 "chardevd: info: waiting for connection on: {}",
-                info.filename
+                shown(info.filename)
             );
             self.held.insert(id.to_owned());
         }
@@ -355,13 +355,15 @@ impl Daemon {
 
     fn start_compat(&mut self, dev: &str, number: usize, mode: Mode) -> Result<(), String> {
         let id = self.chardev_for(dev, &format!("compat_monitor{number}"));
-        let id = id.map_err(
-            |error| match error.ends_with("is not a valid char driver") {
-                true => format!("{error}\nparse error: {dev}"),
-                false => error,
-            },
-        )?;
-        self.start_monitor(&id, mode)
+        let id = id.map_err(|error| {
+            let more = match error.ends_with("is not a valid char driver") {
+                true => format!("\nparse error: {}", shown(dev)),
+                false => String::new(),
+            };
+            format!("{}{more}", shown(error))
+        })?;
+        let started = self.start_monitor(&id, mode);
+        started.map_err(|error| shown(error).to_string())
     }
 
     fn start_monitor(&mut self, id: &str, mode: Mode) -> Result<(), String> {
@@ -414,14 +416,19 @@ fn guest_name(text: &str) -> Result<Option<String>, String> {
     let opts = parse_opts(text, "guest");
     for (key, _) in &opts.pairs {
         if !["guest", "process", "debug-threads"].contains(&key.as_str()) {
-            return Err(format!("-name {text}: Invalid parameter '{key}'"));
+            return Err(about("-name", text, &format!("Invalid parameter '{key}'")));
         }
     }
     Ok(opts.get("guest").map(str::to_owned))
 }
 
+/// `-OPTION ARGUMENT: ERROR`, as it is shown.
+fn about(option: &str, argument: &str, error: &str) -> String {
+    format!("{option} {}: {}", shown(argument), shown(error))
+}
+
 fn warn_all(warnings: &[String]) {
     for warning in warnings {
-        eprintln!("chardevd: warning: {warning}");
+        eprintln!("chardevd: warning: {}", shown_lines(warning));
     }
 }

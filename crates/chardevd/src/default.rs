@@ -5,6 +5,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use chardev::text::{from_os, shown, shown_path};
+
 /// The QMP socket of a daemon started without arguments, and where `chardevctl` looks for one:
 /// `chardevd/qmp.sock` in the user's runtime directory, or in `/tmp/chardevd-UID` without one.
 pub fn default_socket() -> PathBuf {
@@ -27,45 +29,45 @@ pub fn default_socket() -> PathBuf {
 /// # Errors
 /// The directory belongs to somebody else, or another daemon is there.
 pub(crate) fn prepare(socket: &Path) -> Result<(), String> {
-    let shown = socket.display();
+    let place = shown_path(socket);
     let dir = socket.parent().unwrap_or(Path::new("/"));
     let mut builder = std::fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(dir);
-    made.map_err(|error| format!("cannot create {}: {error}", dir.display()))?;
+    made.map_err(|error| format!("cannot create {}: {error}", shown_path(dir)))?;
     // A symbolic link, or what somebody else put there, must not decide who talks to us.
     let found = std::fs::symlink_metadata(dir);
-    let found = found.map_err(|error| format!("{}: {error}", dir.display()))?;
+    let found = found.map_err(|error| format!("{}: {error}", shown_path(dir)))?;
     if !found.is_dir() || found.uid() != rustix::process::getuid().as_raw() {
         return Err(format!(
             "{} is not a directory of yours; remove it, or set XDG_RUNTIME_DIR",
-            dir.display()
+            shown_path(dir)
         ));
     }
     if found.mode() & 0o077 != 0 {
         return Err(format!(
             "{} is open to others; run chmod 700 on it",
-            dir.display()
+            shown_path(dir)
         ));
     }
     match UnixStream::connect(socket) {
         Ok(_) => Err(format!(
-            "a daemon is serving {shown} already: use it (chardevctl list), stop it, or give this one another socket with --qmp"
+            "a daemon is serving {place} already: use it (chardevctl list), stop it, or give this one another socket with --qmp"
         )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(socket)
-                .map_err(|error| format!("cannot remove stale {shown}: {error}"))
+                .map_err(|error| format!("cannot remove stale {place}: {error}"))
         }
-        Err(error) => Err(format!("cannot use {shown}: {error}")),
+        Err(error) => Err(format!("cannot use {place}: {error}")),
     }
 }
 
 /// The user's shell.
 pub(crate) fn shell() -> String {
-    let shell = std::env::var("SHELL").ok();
+    let shell = std::env::var_os("SHELL");
     shell
         .filter(|path| Path::new(path).is_file())
-        .unwrap_or_else(|| "/bin/sh".to_owned())
+        .map_or("/bin/sh".to_owned(), |path| from_os(&path))
 }
 
 /// `text` as one word of the shell's.
@@ -77,11 +79,12 @@ pub(crate) fn quoted(text: &str) -> String {
 pub(crate) fn welcome(shell: &str, socket: &Path) -> String {
     let ctl = ctl_command();
     format!(
-        "Console con0 runs {shell}; QMP is on {}. In another terminal, try:\n  \
+        "Console con0 runs {}; QMP is on {}. In another terminal, try:\n  \
          {ctl} list         what there is, and where it goes\n  \
          {ctl} attach con0  use the console\n  \
          {ctl} demo         change a busy console many times and count every byte\n",
-        socket.display()
+        shown(shell),
+        shown_path(socket)
     )
 }
 
@@ -96,7 +99,7 @@ fn ctl_command() -> String {
         Ok(beside) if beside.is_file() => {
             let here = std::env::current_dir().unwrap_or_default();
             let beside = beside.strip_prefix(here).unwrap_or(&beside);
-            beside.display().to_string()
+            shown_path(beside).to_string()
         }
         _ => "cargo run --release --bin chardevctl --".to_owned(),
     }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use chardev::text::{shown_path, to_bytes};
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::VcpuFd;
 use linux_loader::loader::bootparam::boot_params;
@@ -47,7 +48,7 @@ pub fn load(config: &Config, memory: &GuestMemoryMmap) -> Result<Entry, String> 
         None => None,
     };
     let line = config.command_line();
-    let line = line.as_bytes();
+    let line = &*to_bytes(&line);
     if line.len() >= COMMAND_LINE_LIMIT || line.contains(&0) {
         return Err(format!(
             "-append: at most {} bytes, none of them 0",
@@ -74,7 +75,7 @@ pub fn load(config: &Config, memory: &GuestMemoryMmap) -> Result<Entry, String> 
 }
 
 fn load_kernel(path: &Path, memory: &GuestMemoryMmap) -> Result<KernelLoaderResult, String> {
-    let failed = |cause: &dyn std::fmt::Display| format!("-kernel {}: {cause}", path.display());
+    let failed = |cause: &dyn std::fmt::Display| format!("-kernel {}: {cause}", shown_path(path));
     let mut file = File::open(path).map_err(|error| failed(&error))?;
     let high = Some(GuestAddress(HIGH));
     let mut magic = [0; 4];
@@ -95,7 +96,7 @@ fn load_initrd(
     kernel_end: u64,
     end: u64,
 ) -> Result<(u32, u32), String> {
-    let failed = |cause: &dyn std::fmt::Display| format!("-initrd {}: {cause}", path.display());
+    let failed = |cause: &dyn std::fmt::Display| format!("-initrd {}: {cause}", shown_path(path));
     let mut content = Vec::new();
     let mut file = File::open(path).map_err(|error| failed(&error))?;
     file.read_to_end(&mut content)

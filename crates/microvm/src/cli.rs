@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use chardev::front::virtio_console::{CONSOLE_BUFFER, PortConfig, WhenFull};
+use chardev::text::shown_lines;
 use chardev_qapi::opts::parse_opts;
 use chardevd::daemon::{self, Daemon};
 use clap::Parser;
@@ -63,7 +64,7 @@ pub fn run() -> ExitCode {
     let ended = ended.lock().ok().and_then(|mut ended| ended.take());
     match (ran, ended) {
         (Err(error), _) | (_, Some(Err(error))) => {
-            eprintln!("microvm: {error}");
+            eprintln!("microvm: {}", shown_lines(error));
             ExitCode::FAILURE
         }
         (Ok(()), Some(Ok(Ended::PoweredOff(status)))) => ExitCode::from(status),

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use chardev::text::shown_lines;
 use chardevd::cli::Args;
 use tracing_subscriber::EnvFilter;
 
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     match chardevd::daemon::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("chardevd: {error}");
+            eprintln!("chardevd: {}", shown_lines(error));
             ExitCode::FAILURE
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use chardev::text::shown_lines;
 use chardev_qapi::{Json, backend_to_json, parse_backend_line, parse_chardev};
 
 /// A back end without an id, as the member `backend` of a command.
@@ -31,7 +32,11 @@ pub(super) fn chardev_json(line: &str) -> Result<(String, Json), String> {
 fn warn(warnings: &[String]) {
     for warning in warnings {
         // Who cannot hear it is not to miss the command too.
-        let _ = writeln!(std::io::stderr(), "chardevctl: warning: {warning}");
+        let _ = writeln!(
+            std::io::stderr(),
+            "chardevctl: warning: {}",
+            shown_lines(warning)
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
+use chardev::text::shown;
 use chardev_qapi::{Json, Object};
 
 use super::backend::{backend_json, chardev_json};
@@ -78,7 +79,7 @@ pub(super) fn print_bytes(bytes: &[u8]) -> Result<bool, Failure> {
 
 fn print_pty(pty: Option<String>) -> Result<(), Failure> {
     match pty {
-        Some(pty) => print(&format!("{pty}\n")),
+        Some(pty) => print(&format!("{}\n", shown(pty))),
         None => Ok(()),
     }
 }
@@ -116,8 +117,7 @@ fn table(entries: &[Json]) -> String {
             entry
                 .get(name)
                 .and_then(Json::as_str)
-                .unwrap_or("-")
-                .to_owned()
+                .map_or("-".to_owned(), |text| shown(text).to_string())
         };
         let number = |name| {
             entry

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use chardev::text::{shown, shown_path};
 use chardev_qmp::client::{Client, ClientError};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -32,8 +33,8 @@ pub enum Address {
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Address::Unix(path) => path.display().fmt(f),
-            Address::Tcp(host) => host.fmt(f),
+            Address::Unix(path) => shown_path(path).fmt(f),
+            Address::Tcp(host) => shown(host).fmt(f),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use chardev::text::shown;
 use chardev_qmp::client::ClientError;
 
 use super::connect::Address;
@@ -71,11 +72,12 @@ impl Failure {
             ClientError::Protocol(_) => Failure::new(
                 Status::Failed,
                 format!(
-                    "{address}: {error}\nname a monitor for programs, such as one of -qmp, with --socket PATH"
+                    "{address}: {}\nname a monitor for programs, such as one of -qmp, with --socket PATH",
+                    shown(error)
                 ),
             ),
             ClientError::Command(error) => {
-                let text = error.to_string();
+                let text = shown(error).to_string();
                 match remedy(&text) {
                     Some(remedy) => format!("{text}\n{remedy}").into(),
                     None => text.into(),

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use chardev::text::shown_lines;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use connect::{Address, Target};
@@ -108,7 +109,7 @@ pub fn command() -> clap::Command {
 
 /// Runs `chardevctl` with the arguments of the process.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = crate::cli::parse(std::env::args_os());
     let address = match (args.socket, args.host) {
         (_, Some(host)) => Address::Tcp(host),
         (Some(path), None) => Address::Unix(path),
@@ -142,7 +143,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // The status tells it, too, where nobody listens.
-            let _ = writeln!(io::stderr(), "chardevctl: {failure}");
+            let _ = writeln!(io::stderr(), "chardevctl: {}", shown_lines(&failure));
             failure.code()
         }
     }

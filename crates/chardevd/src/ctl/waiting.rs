@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use chardev::text::shown;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -146,7 +147,8 @@ impl Wait {
             self.told.set(Some(stage));
             let text = describe(stage, address, &look(address, own));
             // Who cannot hear it waits all the same.
-            let _ = writeln!(io::stderr(), "chardevctl: {text}; waiting ({escape})");
+            let text = shown(format!("{text}; waiting ({escape})"));
+            let _ = writeln!(io::stderr(), "chardevctl: {text}");
         }
         Ok(())
     }

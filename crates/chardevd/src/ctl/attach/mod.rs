@@ -13,6 +13,7 @@ mod wait;
 
 use std::os::unix::net::UnixStream;
 
+use chardev::text::shown;
 use chardev_qapi::Object;
 use chardev_qmp::client::ClientError;
 use signal_hook::consts::signal::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
@@ -65,7 +66,7 @@ pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
     let (console, waiting) = match waiting.run(attaching)? {
         Waited::Done(console, waiting) => (console?, waiting),
         Waited::Left => {
-            let text = format!("{} was not attached: you gave up", args.id);
+            let text = format!("{} was not attached: you gave up", shown(&args.id));
             return Err(text.into());
         }
         Waited::Signal(signal) => return Err(end_by(signal)),

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use chardev::text::{shown, shown_lines};
 use chardev_qapi::Object;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read, write};
@@ -144,7 +145,7 @@ impl<'a> Pump<'a> {
         if was_raw {
             eprintln!(
                 "\n[{}: {}]",
-                self.id,
+                shown(&self.id),
                 if gone { "the console ended" } else { "left" }
             );
         }
@@ -384,9 +385,10 @@ impl<'a> Pump<'a> {
 
     fn say(&self, text: &str) {
         // A raw terminal does not return its carriage; elsewhere that is of no use.
+        let id = shown(&self.id);
         match io::stderr().is_terminal() && self.terminal.is_some() {
-            true => eprint!("\r[{}: {}]\r\n", self.id, text.replace('\n', "; ")),
-            false => eprintln!("[{}: {text}]", self.id),
+            true => eprint!("\r[{id}: {}]\r\n", shown(text.replace('\n', "; "))),
+            false => eprintln!("[{id}: {}]", shown_lines(text)),
         }
     }
 }
