@@ -8,7 +8,7 @@
 mod slot;
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -22,6 +22,8 @@ use crate::link::{Link, Users};
 
 /// Input that waits for one front end; with more its peer is held back.
 const SLOT_BUFFER: usize = 4096;
+/// The most that is read straight into a front end's buffer at once.
+const STRAIGHT: usize = 64 << 10;
 /// Text of our own that waits for a full back end; more is not produced.
 const OWN_TEXT_LIMIT: usize = 4096;
 
@@ -146,6 +148,28 @@ impl Inner {
         self.slot(tag)
     }
 
+    /// Reads for the focused front end into its own buffers, where nothing waits for it and no
+    /// command has begun; the bytes from the first key of a command on are taken one by one.
+    fn read_straight(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        let waits = self.focused().is_none_or(|slot| !slot.queue.is_empty());
+        let Some(buf) = bufs.iter_mut().find(|buf| !buf.is_empty()) else {
+            return 0;
+        };
+        if waits || self.escaped {
+            return 0;
+        }
+        // What follows a command may be for another front end, whose queue it must not flood.
+        let most = buf.len().min(STRAIGHT);
+        let count = self.link.front().read(&mut buf[..most]);
+        let escape = self.escape;
+        let Some(key) = buf[..count].iter().position(|byte| *byte == escape) else {
+            return count;
+        };
+        let keys = buf[key..count].to_vec();
+        self.take_all(&keys);
+        key
+    }
+
     /// Reads what there is for the focused front end, and the events for all.
     fn pump(&mut self, room: usize) {
         let mut buf = [0; SLOT_BUFFER];
@@ -160,9 +184,7 @@ impl Inner {
             }
             let count = self.link.front().read(&mut buf[..wanted]);
             if count > 0 {
-                for &byte in &buf[..count] {
-                    self.take(byte);
-                }
+                self.take_all(&buf[..count]);
             } else if let Some(event) = self.link.front().next_event() {
                 self.pass_on(event);
             } else {
@@ -189,17 +211,35 @@ impl Inner {
         self.notify.wake_by_ref();
     }
 
+    /// Input goes to whoever has the focus when its turn comes, a command's keys to nobody.
+    fn take_all(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let escape = self.escape;
+            let plain = bytes.iter().position(|byte| *byte == escape);
+            match plain.unwrap_or(bytes.len()) {
+                run if run > 0 && !self.escaped => {
+                    self.give(&bytes[..run]);
+                    bytes = &bytes[run..];
+                }
+                _ => {
+                    self.take(bytes[0]);
+                    bytes = &bytes[1..];
+                }
+            }
+        }
+    }
+
     fn take(&mut self, byte: u8) {
         if !std::mem::take(&mut self.escaped) {
             if byte == self.escape {
                 self.escaped = true;
             } else {
-                self.give(byte);
+                self.give(&[byte]);
             }
             return;
         }
         match byte {
-            _ if byte == self.escape => self.give(byte),
+            _ if byte == self.escape => self.give(&[byte]),
             b'h' | b'?' => self.say(&help(self.escape)),
             b'x' => {
                 self.say("chardev: Terminated\n\r");
@@ -219,10 +259,10 @@ impl Inner {
         }
     }
 
-    fn give(&mut self, byte: u8) {
+    fn give(&mut self, bytes: &[u8]) {
         if let Some(slot) = self.focused() {
             // The queue was found to have room before this was read.
-            slot.queue.push_bytes(vec![byte]);
+            slot.queue.push_bytes(bytes.to_vec());
         }
     }
 

@@ -124,6 +124,19 @@ impl RingBuffer {
         self.slices().take(most).map(IoSlice::new).collect()
     }
 
+    /// Copies the bytes from place `at` on, 0 being the oldest, and returns how many there were.
+    pub fn peek(&self, at: usize, buf: &mut [u8]) -> usize {
+        let (mut before, mut copied) = (at, 0);
+        for piece in self.slices() {
+            let (skipped, piece) = piece.split_at(before.min(piece.len()));
+            before -= skipped.len();
+            let count = piece.len().min(buf.len() - copied);
+            buf[copied..copied + count].copy_from_slice(&piece[..count]);
+            copied += count;
+        }
+        copied
+    }
+
     /// Forgets the oldest `count` bytes; storage is given back when the ring becomes empty.
     pub fn consume(&mut self, count: usize) {
         let mut count = count.min(self.len);

@@ -1,6 +1,7 @@
 //! A JSON value that keeps what QMP needs: member order, and integers apart from floats.
 
-use crate::write::{to_pretty_string, to_string};
+use crate::lazy::LazyText;
+use crate::write::{Written, to_pretty_string, to_string};
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub enum Json {
     Float(f64),
     /// Text.
     Str(String),
+    /// Text that is made as it is sent, once: whoever writes the value takes it.
+    Lazy(LazyText),
     /// A list.
     Array(Vec<Json>),
     /// Named members.
@@ -158,6 +161,11 @@ impl Json {
         self.as_object()?.get(name)
     }
 
+    /// The value written on one line, or indented, with a hole for each [`Json::Lazy`].
+    pub fn write(&self, pretty: bool) -> Written {
+        Written::of(self, pretty)
+    }
+
     /// QEMU's indented form: four spaces a level.
     pub fn to_pretty_string(&self) -> String {
         to_pretty_string(self)
@@ -213,6 +221,12 @@ impl From<&str> for Json {
 impl From<String> for Json {
     fn from(value: String) -> Self {
         Json::Str(value)
+    }
+}
+
+impl From<LazyText> for Json {
+    fn from(value: LazyText) -> Self {
+        Json::Lazy(value)
     }
 }
 

@@ -95,7 +95,7 @@ impl Type {
     pub fn check(&self, value: &Json) -> Result<(), String> {
         let right = match (self, value) {
             (Type::Any, _)
-            | (Type::Str, Json::Str(_))
+            | (Type::Str, Json::Str(_) | Json::Lazy(_))
             | (Type::Bool, Json::Bool(_))
             | (Type::Int | Type::Number, Json::Int(_) | Json::UInt(_))
             | (Type::Number, Json::Float(_)) => true,

@@ -6,27 +6,56 @@ use std::fmt::Write;
 use chardev_core::text::to_bytes;
 
 use crate::json::Json;
+use crate::lazy::LazyText;
 use crate::unicode::{decode_lossy, is_noncharacter};
 
 /// Deeper levels are indented like this one, so that a client that has a deep value echoed cannot
 /// have much more sent than it sent itself.
 const MAX_INDENT: usize = 16;
 
+/// A value as text, but for what is made as it is sent.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// What is there already.
+    pub text: String,
+    /// The texts that belong between two bytes of it, in order. They are not escaped yet.
+    pub holes: Vec<(usize, LazyText)>,
+}
+
+impl Written {
+    pub(crate) fn of(value: &Json, pretty: bool) -> Self {
+        let mut out = Written::default();
+        write_value(&mut out, value, pretty.then_some(0));
+        out
+    }
+
+    /// The whole text.
+    fn filled(self) -> String {
+        if self.holes.is_empty() {
+            return self.text;
+        }
+        let (mut all, mut at) = (String::new(), 0);
+        for (place, lazy) in self.holes {
+            all.push_str(&self.text[at..place]);
+            push_escaped(&mut all, &lazy.rest());
+            at = place;
+        }
+        all + &self.text[at..]
+    }
+}
+
 /// `value` on one line.
 pub(crate) fn to_string(value: &Json) -> String {
-    let mut out = String::new();
-    write_value(&mut out, value, None);
-    out
+    Written::of(value, false).filled()
 }
 
 /// `value` over several lines, four spaces a level, as QEMU's `pretty=on` does.
 pub(crate) fn to_pretty_string(value: &Json) -> String {
-    let mut out = String::new();
-    write_value(&mut out, value, Some(0));
-    out
+    Written::of(value, true).filled()
 }
 
-fn write_value(out: &mut String, value: &Json, level: Option<usize>) {
+fn write_value(written: &mut Written, value: &Json, level: Option<usize>) {
+    let out = &mut written.text;
     match value {
         Json::Null => out.push_str("null"),
         Json::Bool(true) => out.push_str("true"),
@@ -35,27 +64,32 @@ fn write_value(out: &mut String, value: &Json, level: Option<usize>) {
         Json::UInt(number) => _ = write!(out, "{number}"),
         Json::Float(number) => write_float(out, *number),
         Json::Str(text) => write_text(out, text),
+        Json::Lazy(text) => {
+            out.push('"');
+            written.holes.push((out.len(), text.clone()));
+            out.push('"');
+        }
         Json::Array(items) => {
             let inner = level.map(|level| level + 1);
             out.push('[');
             for (at, item) in items.iter().enumerate() {
-                separate(out, at, inner);
-                write_value(out, item, inner);
+                separate(&mut written.text, at, inner);
+                write_value(written, item, inner);
             }
-            break_line(out, level);
-            out.push(']');
+            break_line(&mut written.text, level);
+            written.text.push(']');
         }
         Json::Object(object) => {
             let inner = level.map(|level| level + 1);
             out.push('{');
             for (at, (name, member)) in object.iter().enumerate() {
-                separate(out, at, inner);
-                write_text(out, name);
-                out.push_str(": ");
-                write_value(out, member, inner);
+                separate(&mut written.text, at, inner);
+                write_text(&mut written.text, name);
+                written.text.push_str(": ");
+                write_value(written, member, inner);
             }
-            break_line(out, level);
-            out.push('}');
+            break_line(&mut written.text, level);
+            written.text.push('}');
         }
     }
 }
@@ -84,8 +118,14 @@ fn write_text(out: &mut String, text: &str) {
             &decoded
         }
     };
-    out.reserve(text.len() + 2);
     out.push('"');
+    push_escaped(out, text);
+    out.push('"');
+}
+
+/// Appends `text` as it stands between the quotation marks of a JSON string.
+pub fn push_escaped(out: &mut String, text: &str) {
+    out.reserve(text.len() + 1);
     let mut rest = text;
     while let Some(at) = rest
         .bytes()
@@ -99,7 +139,6 @@ fn write_text(out: &mut String, text: &str) {
         rest = &rest[at + c.len_utf8()..];
     }
     out.push_str(rest);
-    out.push('"');
 }
 
 fn write_escaped(out: &mut String, c: char) {

@@ -207,7 +207,12 @@ impl Session {
             && self.queue.len() < MAX_QUEUED
             && self.queued_size < MAX_QUEUED_SIZE
             && self.oob_ready.len() + self.oob_in_flight.len() < MAX_QUEUED
-            && self.output.len() < OUTPUT_HIGH_WATER
+            && self.has_room()
+    }
+
+    /// Whether the client has taken enough of its answers to be given more.
+    fn has_room(&self) -> bool {
+        self.output.len() < OUTPUT_HIGH_WATER && !self.output.is_streaming()
     }
 
     /// The next request to carry out: first those out of band, then, unless one is not answered
@@ -316,7 +321,7 @@ impl Session {
             // What was asked for out of band is answered first.
             && self.oob_ready.is_empty()
             && self.oob_in_flight.is_empty()
-            && self.output.len() < OUTPUT_HIGH_WATER
+            && self.has_room()
         {
             let Some(message) = self.queue.pop_front() else {
                 return;
@@ -398,9 +403,6 @@ impl Session {
     }
 
     fn send(&mut self, value: &Json) {
-        match self.config.pretty {
-            true => self.output.push_lines(&value.to_pretty_string()),
-            false => self.output.push_lines(&value.to_string()),
-        }
+        self.output.push_message(value.write(self.config.pretty));
     }
 }

@@ -5,7 +5,7 @@ mod kinds;
 
 use std::time::Duration;
 
-use chardev_qapi::{Json, Object};
+use chardev_qapi::{Json, LazyText, Object, TextSource};
 use chardev_qmp::{
     Command, EVENT_HIGH_WATER, Event, MAX_QUEUED, OUTPUT_HIGH_WATER, Session, SessionConfig,
     Version,
@@ -299,4 +299,54 @@ fn query_commands_lists_the_table() {
         .collect();
     assert_eq!(listed, chardev_qmp::command_names().collect::<Vec<_>>());
     assert!(listed.contains(&"chardev-change"));
+}
+
+/// Three pieces of text, the first of them larger than what is made ahead.
+struct Pieces(u8);
+
+impl TextSource for Pieces {
+    fn next_piece(&mut self, out: &mut String) -> bool {
+        let size = if self.0 == 0 { 40_000 } else { 10 };
+        self.0 += 1;
+        out.push_str(&"\u{0}".repeat(size));
+        self.0 < 3
+    }
+}
+
+#[test]
+fn a_text_made_as_it_is_sent_is_whole_and_what_follows_waits() {
+    for pretty in [false, true] {
+        let mut session = negotiated(SessionConfig { pretty, ..config() });
+        let read_ring = "{'execute':'ringbuf-read','id':1,'arguments':{'device':'r','size':9}}";
+        send(&mut session, read_ring);
+        let request = session.poll_request().unwrap();
+        session.respond(request.token, Ok(LazyText::new(Pieces(0)).into()));
+        let event = Event::new("STOP", None, Duration::ZERO);
+        assert!(session.send_event(&event));
+        assert!(!session.wants_input(), "its answer is not made yet");
+        let mut text = String::new();
+        while !session.output().is_empty() {
+            text += &read(&mut session);
+        }
+        let content = "\\u0000".repeat(40_020);
+        let answer = match pretty {
+            false => format!("{{\"return\": \"{content}\", \"id\": 1}}\r\n"),
+            true => format!("{{\r\n    \"return\": \"{content}\",\r\n    \"id\": 1\r\n}}\r\n"),
+        };
+        assert!(text.starts_with(&answer), "{}", &text[text.len() - 200..]);
+        assert!(text[answer.len()..].contains("\"STOP\""));
+        assert!(session.wants_input());
+    }
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_a_text_leaves_nothing_behind() {
+    let mut session = negotiated(config());
+    let read_ring = "{'execute':'ringbuf-read','arguments':{'device':'r','size':9}}";
+    send(&mut session, read_ring);
+    let request = session.poll_request().unwrap();
+    session.respond(request.token, Ok(LazyText::new(Pieces(0)).into()));
+    session.consume_output(10);
+    session.handle_connect();
+    assert!(read(&mut session).starts_with("{\"QMP\""));
 }

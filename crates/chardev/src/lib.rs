@@ -81,8 +81,8 @@ pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
     ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Drain, DropReason, Event, FrontEnd,
     FrontEndHooks, History, HoldWatch, Input, Late, Line, LogSink, ModemLines, Notice, Observed,
-    Observer, Parity, Policy, PolicyChange, Presence, Ready, RemoveError, Sent, SerialParams, Slow,
-    Stats, TerminalSize, ViewError, ViewFrom, spec, text,
+    Observer, Parity, Policy, PolicyChange, Presence, Ready, RemoveError, RingBuffer, Sent,
+    SerialParams, Slow, Stats, TerminalSize, ViewError, ViewFrom, spec, text,
 };
 pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
 pub use port::Port;

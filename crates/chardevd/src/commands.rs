@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use chardev::RingBuffer;
 use chardev::back::{FdSource, KINDS};
 use chardev::spec::Options;
 use chardev::{Action, Chardevs, Info, Slow, TerminalSize, ViewFrom, Watch};
@@ -237,18 +238,18 @@ impl Context {
         size: i64,
         format: ringbuf::Format,
     ) -> Result<Json, QmpError> {
-        // A missing device is reported before a wrong size, as in QEMU.
-        self.shared.chardevs.ring_read(device, 0).map_err(generic)?;
         let size = usize::try_from(size).unwrap_or(0);
+        let most = |ring: &RingBuffer| match format {
+            ringbuf::Format::Utf8 => ringbuf::text_len(ring, size),
+            ringbuf::Format::Base64 => size,
+        };
+        // A missing device is reported before a wrong size, as in QEMU.
+        let content = self.shared.chardevs.ring_take(device, most);
+        let content = content.map_err(generic)?;
         if size == 0 {
             return Err("size must be greater than zero".into());
         }
-        let bytes = self
-            .shared
-            .chardevs
-            .ring_read(device, size)
-            .map_err(generic)?;
-        Ok(ringbuf::encode(&bytes, format))
+        Ok(ringbuf::encode(content, format))
     }
 
     fn get_fd(&self, fdname: String, sent: Option<OwnedFd>) -> Result<(), QmpError> {
@@ -326,7 +327,12 @@ impl Context {
             }
             Step::Ask(command, show) => {
                 let work = Box::pin(self.clone().run(command, None));
-                show.text(&work.await)
+                match show.answer(&work.await) {
+                    Json::Lazy(text) => {
+                        return text.map(|piece| piece.replace('\n', "\r\n")).into();
+                    }
+                    text => text.as_str().unwrap_or_default().to_owned(),
+                }
             }
         };
         text.replace('\n', "\r\n").into()

@@ -88,6 +88,7 @@ fn run_started(
     };
     // A daemon in the background goes to another one; paths keep their meaning.
     let directory = std::env::current_dir().unwrap_or_default();
+    edge::give_memory_back();
     let inherited = Inherited::collect();
     let background = background
         .map(|background| background.ready(&inherited))

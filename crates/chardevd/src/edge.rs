@@ -90,6 +90,16 @@ pub(crate) fn lead_session(command: &mut tokio::process::Command, umask: Mode) {
     unsafe { command.pre_exec(between) };
 }
 
+/// Large pieces of memory are given back to the system when they are freed, also after the first:
+/// the C library otherwise learns to keep them.
+pub(crate) fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: this sets a number of the allocator; nothing refers to it.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 512 << 10);
+    }
+}
+
 /// Registers a descriptor with the tokio runtime of the calling thread.
 pub(crate) fn async_fd(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the `AsyncFd` owns the only handle of the descriptor, so it stays open and the

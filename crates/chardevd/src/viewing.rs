@@ -49,8 +49,7 @@ impl Context {
             Format::Utf8 => whole_characters(&history.bytes),
         };
         let contents = match format {
-            Format::Base64 => ringbuf::encode(bytes, format),
-            // Unlike text from a ring buffer it does not end at a NUL, or the offsets were wrong.
+            Format::Base64 => ringbuf::encode(bytes.to_vec().into(), format),
             Format::Utf8 => Json::Str(String::from_utf8_lossy(bytes).into_owned()),
         };
         Ok(Object::new()

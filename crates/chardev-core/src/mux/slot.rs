@@ -58,6 +58,10 @@ impl Backend for MuxSlot {
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
         let mut inner = self.mux.lock();
         if inner.focus == Some(self.tag) {
+            let count = inner.read_straight(bufs);
+            if count > 0 {
+                return count;
+            }
             inner.pump(SLOT_BUFFER);
         }
         let Some(slot) = inner.slot(self.tag) else {

@@ -203,7 +203,10 @@ impl Conversation for HmpSession {
     }
 
     fn wants_input(&self) -> bool {
-        self.connected && !self.is_busy() && self.output.len() < OUTPUT_HIGH_WATER
+        self.connected
+            && !self.is_busy()
+            && self.output.len() < OUTPUT_HIGH_WATER
+            && !self.output.is_streaming()
     }
 
     fn poll_request(&mut self) -> Option<Request> {
@@ -222,7 +225,14 @@ impl Conversation for HmpSession {
         match self.in_flight.take_if(|(current, _)| *current == token) {
             None => {}
             Some((_, Then::Show(show))) => {
-                self.print(&show.text(&result));
+                match show.answer(&result) {
+                    Json::Lazy(text) => {
+                        let put: fn(&mut String, &str) =
+                            |out, piece| out.push_str(&piece.replace('\n', "\r\n"));
+                        self.output.push_lazy(text, put);
+                    }
+                    text => self.print(text.as_str().unwrap_or_default()),
+                }
                 self.editor.show();
                 self.draw();
             }

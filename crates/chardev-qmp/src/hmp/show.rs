@@ -29,6 +29,14 @@ pub enum Show {
 }
 
 impl Show {
+    /// What is printed. A long text is made as it is sent.
+    pub fn answer(&self, result: &Result<Json, QmpError>) -> Json {
+        match (self, result) {
+            (Show::Ringbuf, Ok(Json::Lazy(text))) => text.map(escaped).followed_by("\n").into(),
+            _ => self.text(result).into(),
+        }
+    }
+
     /// The text; every line ends with a newline.
     pub fn text(&self, result: &Result<Json, QmpError>) -> String {
         let mut text = String::new();

@@ -1,5 +1,7 @@
 //! front → [chardev] → back → host: ring buffers, read and written by their ids.
 
+use chardev_core::RingBuffer;
+
 use super::Chardevs;
 
 /// Why a ring buffer was not read or written (QEMU's words).
@@ -41,11 +43,30 @@ impl Chardevs {
     /// # Errors
     /// There is none, or it is not a ring buffer.
     pub fn ring_read(&self, id: &str, size: usize) -> Result<Vec<u8>, RingError> {
+        let content = self.ring_take(id, |_| size)?;
+        Ok(content.slices().collect::<Vec<_>>().concat())
+    }
+
+    /// Moves as many of the oldest bytes out of the ring buffer `id` as `most` says, or as there
+    /// are. Nothing is copied, however many they are; `most` is called with the chardev's lock held
+    /// and must not take long.
+    ///
+    /// # Errors
+    /// There is none, or it is not a ring buffer.
+    pub fn ring_take(
+        &self,
+        id: &str,
+        most: impl FnOnce(&RingBuffer) -> usize,
+    ) -> Result<RingBuffer, RingError> {
         let chardev = self
             .registry
             .get(id)
             .ok_or_else(|| RingError::NotFound(id.to_owned()))?;
-        let bytes = chardev.with(|chardev| chardev.with_ring(|ring| ring.take(size)));
-        bytes.ok_or_else(|| RingError::NotRing(id.to_owned()))
+        let take = |ring: &mut RingBuffer| {
+            let most = most(ring);
+            ring.split_front(most)
+        };
+        let content = chardev.with(|chardev| chardev.with_ring(take));
+        content.ok_or_else(|| RingError::NotRing(id.to_owned()))
     }
 }
