@@ -210,6 +210,31 @@ fn no_file_knows_a_developers_machine() {
     check("these paths exist on one machine only", private);
 }
 
+#[test]
+fn no_file_names_the_host_of_a_registry() {
+    let hosts = [
+        concat!("debian", ".org"),
+        concat!("ubuntu", ".com"),
+        concat!("pypi", ".org"),
+        concat!("pythonhosted", ".org"),
+        concat!("crates", ".io"),
+        concat!("rust-lang", ".org"),
+        concat!("npmjs", ".org"),
+        concat!("golang", ".org"),
+        concat!("docker", ".io"),
+        concat!("ghcr", ".io"),
+    ];
+    let named = tree()
+        .into_iter()
+        // What cargo writes there is its own.
+        .filter(|file| !file.name.ends_with("Cargo.lock"))
+        .flat_map(|file| file.lines_with(|line| hosts.iter().any(|host| line.contains(host))));
+    check(
+        "take it from the machine's own configuration instead",
+        named,
+    );
+}
+
 /// A file of the checkout; its name is relative to the root.
 struct File {
     name: String,
