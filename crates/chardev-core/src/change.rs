@@ -268,6 +268,7 @@ impl Chardev {
         let marker = self.cut_input(new.handover);
         self.keep_ring_content();
         if let Some(mut log) = new.log {
+            self.end_hole();
             log.begin_at(self.stats.output_accepted);
             log.activate();
             self.log = Some(log);

@@ -18,6 +18,7 @@ use crate::frontend::FrontEndHooks;
 use crate::hold::{HoldWatch, Holds};
 use crate::input::InputQueue;
 use crate::line::{Answers, Line, TerminalSize};
+use crate::log::Hole;
 use crate::mux::Mux;
 use crate::notice::Told;
 use crate::policy::{Closed, Policy, PolicyChange};
@@ -32,10 +33,23 @@ const TYPED_LIMIT: usize = 64 << 10;
 
 /// A copy of all output, such as a log file.
 pub trait LogSink: Send {
-    /// Bytes that fit now. Output waits for room, so a log has no holes.
+    /// Bytes that fit now.
     fn room(&self) -> usize;
-    /// Appends `bytes`, at most [`LogSink::room`] of them.
-    fn push(&mut self, bytes: &[u8]);
+    /// Appends `bytes`, at most [`LogSink::room`] of them, and returns how many it took: fewer only
+    /// if it has just broken.
+    fn push(&mut self, bytes: &[u8]) -> usize;
+    /// Whether there will be room soon if there is none now, so that output may wait for it.
+    fn is_prompt(&self) -> bool {
+        false
+    }
+    /// So many bytes of the output are missing after what was pushed.
+    fn skip(&mut self, _bytes: u64) {}
+    /// The hole that [`LogSink::skip`] made has come to its end.
+    fn go_on(&mut self) {}
+    /// Why it is not written, where that is known.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
     /// Asks for one report of write readiness when there is room again.
     fn watch(&mut self);
     /// The log goes live: truncate the file if that was asked for.
@@ -89,6 +103,10 @@ pub struct Chardev {
     /// The size of a ring buffer that was replaced by a back end nobody has come to yet.
     pub(crate) ring_goes_on: usize,
     pub(crate) log: Option<Box<dyn LogSink>>,
+    /// What the log misses, if it does not take output now.
+    pub(crate) hole: Option<Hole>,
+    /// What the log was given last does not end a line.
+    pub(crate) log_inside_line: bool,
     pub(crate) fds: Vec<OwnedFd>,
     pub(crate) stats: Stats,
     pub(crate) tap: Tap,
@@ -166,6 +184,8 @@ impl ChardevRef {
             preface: RingBuffer::default(),
             ring_goes_on: 0,
             log,
+            hole: None,
+            log_inside_line: false,
             fds: Vec::new(),
             stats: Stats::default(),
             tap: Tap::default(),
@@ -322,6 +342,7 @@ impl Chardev {
     /// Readiness or news of the back end `id`; one that is not in the slot is ignored.
     pub fn handle_ready(&mut self, id: BackendId, ready: Ready) {
         if id == BackendId::LOG {
+            self.look_at_log();
             self.wake(Ready::WRITE);
         }
         if id != self.id || self.misses(ready) {

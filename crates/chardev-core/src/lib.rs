@@ -35,6 +35,7 @@ mod hub;
 mod input;
 mod line;
 mod link;
+mod log;
 pub mod memory;
 mod mux;
 mod notice;
@@ -65,7 +66,7 @@ pub use line::{Answer, Answers, Line, ModemLines, Parity, SerialParams, Terminal
 pub use link::{Link, LinkHooks, Users, WantLink};
 pub use mux::{Mux, MuxHost};
 pub use notice::{Notice, Observed, Observer};
-pub use policy::{Closed, Policy, PolicyChange};
+pub use policy::{Closed, LogFull, Policy, PolicyChange};
 pub use registry::{Registry, Removal, Reservation};
 pub use ringbuf::RingBuffer;
 pub use stats::{DropReason, Stats};

@@ -54,6 +54,15 @@ pub enum Notice {
     /// There was no memory for what its ring buffer or history would have had room for: the
     /// oldest bytes went early, counted as overwritten.
     OutOfMemory,
+    /// Output is missing in the log from `offset` on.
+    LogHole {
+        /// The absolute offset of the first byte that is missing.
+        offset: u64,
+        /// How many bytes are missing; `None` while that goes on.
+        bytes: Option<u64>,
+        /// Why the log is not written, where that is known.
+        cause: Option<String>,
+    },
     /// Bytes were dropped.
     Dropped {
         /// Why.
@@ -176,6 +185,22 @@ impl Queue {
                 ) if same == reason => {
                     *sum += bytes;
                     *all = *total;
+                    return true;
+                }
+                // A hole that has ended before anybody heard of it is told once.
+                (
+                    Notice::LogHole {
+                        offset: same,
+                        bytes: open @ None,
+                        ..
+                    },
+                    Notice::LogHole {
+                        offset,
+                        bytes: Some(bytes),
+                        ..
+                    },
+                ) if same == offset => {
+                    *open = Some(*bytes);
                     return true;
                 }
                 (Notice::Drained { undelivered }, Notice::Drained { undelivered: more }) => {
@@ -361,7 +386,7 @@ impl Chardev {
         }
     }
 
-    fn tell(&mut self, notice: Notice) {
+    pub(crate) fn tell(&mut self, notice: Notice) {
         if let Some(notices) = self.told.notices.as_ref().filter(|all| all.is_observed()) {
             self.wakes.extend(notices.push(&self.label, &notice));
         }

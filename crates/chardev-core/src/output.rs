@@ -29,23 +29,18 @@ impl Chardev {
             return 0;
         }
         self.holds.go_on();
-        let Some(log) = &mut self.log else {
-            return self.write_logged(bufs, total);
-        };
-        let room = log.room();
+        let room = self.log_room();
         if room == 0 {
-            log.watch();
             return 0;
         }
-        let limited = limit(bufs, room);
-        let taken = self.write_logged(&limited, total.min(room));
-        if let Some(log) = &mut self.log {
-            for part in limit(&limited, taken) {
-                log.push(&part);
-            }
-            if taken < total && log.room() == 0 {
-                log.watch();
-            }
+        let taken = match room >= total {
+            true => self.write_logged(bufs, total),
+            false => self.write_logged(&limit(bufs, room), room),
+        };
+        self.log_output(bufs, taken);
+        if taken < total {
+            // Asks to be told, if it is the log that has no room.
+            self.log_room();
         }
         taken
     }
@@ -147,17 +142,14 @@ impl Chardev {
 
     /// How much [`Chardev::spool`] would take care of now.
     pub(crate) fn spool_room(&mut self, limit: usize) -> usize {
-        let log = self.log.as_ref().map_or(usize::MAX, |log| log.room());
         if self.misses(Ready::WRITE) {
             return 0;
         }
+        let log = self.log_room();
         let room = match self.policy.closed {
             Closed::Hold => limit.saturating_sub(self.preface.len()),
             Closed::Discard | Closed::History => usize::MAX,
         };
-        if log == 0 {
-            self.log.iter_mut().for_each(|log| log.watch());
-        }
         room.min(log)
     }
 
@@ -174,10 +166,10 @@ impl Chardev {
         let offset = self.stats.output_accepted;
         self.tap.push(offset, &rest, total - taken, &mut self.wakes);
         self.stats.output_accepted += (total - taken) as u64;
+        self.log_output(&rest, total - taken);
         let keep = limit.max(self.preface.len());
         self.preface.set_capacity(keep);
         for rest in rest {
-            self.log.iter_mut().for_each(|log| log.push(&rest));
             if self.policy.closed == Closed::History {
                 self.stats.output_overwritten += self.preface.push_overwriting(&rest) as u64;
             } else {

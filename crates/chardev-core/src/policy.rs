@@ -17,6 +17,16 @@ pub enum Closed {
     History,
 }
 
+/// What happens to output that a log has no room for because it cannot be written (`x-log-full`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFull {
+    /// It is missing in the log, which is counted, and nobody else feels it.
+    #[default]
+    Hole,
+    /// The front end waits.
+    Hold,
+}
+
 /// The policy of one chardev. It belongs to the chardev, so a change keeps what it does not name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -27,6 +37,8 @@ pub struct Policy {
     /// How long a replaced back end's peer may take nothing before the rest of what it was given
     /// is counted as lost (`x-drain-ms`).
     pub drain: Duration,
+    /// Output that the log has no room for.
+    pub log_full: LogFull,
 }
 
 impl Default for Policy {
@@ -35,6 +47,7 @@ impl Default for Policy {
             closed: Closed::Discard,
             history: 1 << 20,
             drain: DRAIN_LIMIT,
+            log_full: LogFull::Hole,
         }
     }
 }
@@ -57,6 +70,8 @@ pub struct PolicyChange {
     pub history: Option<usize>,
     /// See [`Policy::drain`].
     pub drain: Option<Duration>,
+    /// See [`Policy::log_full`].
+    pub log_full: Option<LogFull>,
 }
 
 impl Policy {
@@ -67,6 +82,7 @@ impl Policy {
             closed: change.closed.unwrap_or(self.closed),
             history: change.history.unwrap_or(self.history),
             drain: change.drain.unwrap_or(self.drain),
+            log_full: change.log_full.unwrap_or(self.log_full),
         }
     }
 }

@@ -111,6 +111,14 @@ pub const COMMON_OPTIONS: &[OptionSpec] = &[
         help: "file that gets a line for each line of the log: absolute offset, time, place in the log file",
     },
     OptionSpec {
+        name: "x-log-full",
+        cli: "x-log-full",
+        ty: OptionType::Enum(&["hole", "hold"]),
+        required: false,
+        missing: "",
+        help: "output while the log cannot be written: hole (it is missing there, counted and marked in the index; the default) or hold (the front end waits)",
+    },
+    OptionSpec {
         name: "x-closed",
         cli: "x-closed",
         ty: OptionType::Enum(&["discard", "hold", "history"]),

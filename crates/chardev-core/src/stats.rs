@@ -81,6 +81,10 @@ pub struct Stats {
     pub input_late: u64,
     /// Input bytes of a departed peer that did not fit in the carry buffer.
     pub input_overflowed: u64,
+    /// Output bytes that are missing in the log.
+    pub log_lost: u64,
+    /// The holes in the log that they make.
+    pub log_holes: u64,
     /// Changes that were committed.
     pub changes: u64,
     /// Changes that were refused or failed.

@@ -91,6 +91,15 @@ pub const EVENTS: &[EventSpec] = &[
         let members = members.into_iter().chain(crate::answers::ending());
         ObjectType::new(device().into_iter().chain(members).collect::<Vec<_>>())
     }),
+    // With the bytes that are missing once the log goes on.
+    plain("X_CHARDEV_LOG_HOLE", || {
+        ObjectType::new([
+            required("id", Type::Str),
+            required("offset", Type::Int),
+            optional("bytes", Type::Int),
+            optional("cause", Type::Str),
+        ])
+    }),
     // The library limits these, and adds them up.
     plain("X_CHARDEV_DROPPED", || {
         ObjectType::new([

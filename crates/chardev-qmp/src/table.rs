@@ -225,6 +225,9 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         if let Some(closed) = args.optional_enum("x-closed", &CLOSED)? {
             policy.set("x-closed", OptionValue::Str(closed.to_owned()));
         }
+        if let Some(full) = args.optional_enum("x-log-full", &LOG_FULL)? {
+            policy.set("x-log-full", OptionValue::Str(full.to_owned()));
+        }
         for name in ["x-history", "x-drain-ms"] {
             if let Some(number) = args.optional(name)? {
                 policy.set(name, OptionValue::Int(number));
@@ -371,6 +374,9 @@ fn read_join(args: &mut Reader<'_>) -> Result<Join, String> {
 /// What `x-closed` takes.
 const CLOSED: [&str; 3] = ["discard", "hold", "history"];
 
+/// What `x-log-full` takes.
+const LOG_FULL: [&str; 2] = ["hole", "hold"];
+
 const ACTIONS: [Word; 3] = [
     Word::new("chardev-add"),
     Word::new("chardev-change"),
@@ -503,6 +509,9 @@ fn chardev_stats() -> Type {
         required("output-pending", Type::Int),
         required("input-pending", Type::Int),
         required("log-pending", Type::Int),
+        required("log-lost", Type::Int),
+        required("log-holes", Type::Int),
+        optional("log-trouble", Type::Str),
         optional("ring-unread", Type::Int),
         required(
             "dropped",

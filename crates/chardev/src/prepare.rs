@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chardev_core::spec::{OptionValue, Options, SocketAddress};
 use chardev_core::{
-    AddError, Backend, Change, ChangeError, ChardevRef, Closed, LogSink, NewBackend, Old,
+    AddError, Backend, Change, ChangeError, ChardevRef, Closed, LogFull, LogSink, NewBackend, Old,
     PolicyChange, RemoveError, Step, memory,
 };
 
@@ -248,7 +248,7 @@ fn with_directory(options: &Options) -> Options {
     options
 }
 
-/// What the options `x-closed`, `x-history` and `x-drain-ms` say about a chardev's policy.
+/// What `x-closed`, `x-history`, `x-drain-ms` and `x-log-full` say about a chardev's policy.
 ///
 /// # Errors
 /// Names the option and what it takes.
@@ -261,6 +261,16 @@ pub fn policy_change(options: &Options) -> Result<PolicyChange, String> {
         Some(other) => {
             return Err(format!(
                 "Parameter 'x-closed' does not accept value '{other}'"
+            ));
+        }
+    };
+    let log_full = match options.str("x-log-full") {
+        None => None,
+        Some("hole") => Some(LogFull::Hole),
+        Some("hold") => Some(LogFull::Hold),
+        Some(other) => {
+            return Err(format!(
+                "Parameter 'x-log-full' does not accept value '{other}'"
             ));
         }
     };
@@ -281,5 +291,6 @@ pub fn policy_change(options: &Options) -> Result<PolicyChange, String> {
         closed,
         history: history.map(|bytes| bytes as usize),
         drain: drain.map(|ms| Duration::from_millis(ms as u64)),
+        log_full,
     })
 }

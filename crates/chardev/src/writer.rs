@@ -3,25 +3,27 @@
 //! A write to a regular file may wait for the disk, and epoll refuses such descriptors. A
 //! [`FileWriter`] therefore takes output into a bounded queue and one thread writes it, so that a
 //! slow disk stops neither the I/O thread nor a front end holding its chardev's lock. When the
-//! disk takes nothing (it is full, or failing) the bytes stay queued and are tried again; the
-//! queue fills up and the front end waits, as it would for any slow peer. Nothing is dropped.
+//! disk takes nothing (it is full, or failing) the bytes stay queued and are tried again. For a
+//! back end the queue fills up and the front end waits, as it would for any slow peer; nothing is
+//! dropped. For a log see `hole`.
 //!
 //! Two writers of one file, such as the old and the new back end of a change, take turns: the
 //! later one neither truncates nor writes before the earlier one's queue is in the file.
 
+mod hole;
+mod index;
 mod log;
 mod rotation;
 mod target;
+mod trouble;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use chardev_core::text::from_os;
-use chardev_core::{Drain, Ready};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use chardev_core::Drain;
+use chardev_core::text::{from_os, shown};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
@@ -29,9 +31,11 @@ use crate::port::Port;
 use crate::reactor::Reactor;
 use crate::sys::strerror;
 
+use hole::{Hole, Missing};
 pub(crate) use log::open_log;
 use rotation::{LogFile, Reopened, Times};
 pub(crate) use target::{Created, Target, could_not, open_target};
+use trouble::{RETRY_MAX, RETRY_MIN, Stopped};
 
 /// The most bytes that wait for the disk.
 const CAPACITY: usize = 1 << 20;
@@ -39,9 +43,6 @@ const CAPACITY: usize = 1 << 20;
 const ROOM_WORTH_REPORTING: usize = CAPACITY / 4;
 /// An idle thread ends after this long, so an idle chardev has none.
 const IDLE: Duration = Duration::from_secs(2);
-/// How long to wait before trying again what the disk refused.
-const RETRY_MIN: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// The writers that are live, for taking turns and for knowing what is still on its way.
 static LIVE: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
@@ -77,7 +78,21 @@ struct State {
     written: u64,
     running: bool,
     watched: bool,
-    failing: bool,
+    /// What the last write failed with, until one succeeds.
+    failing: Option<Errno>,
+    /// The file takes nothing now, and says so: a FIFO that nobody reads.
+    blocked: bool,
+    /// A log that can never be written again, as far as was seen then.
+    dead: Option<Instant>,
+    /// Output has waited long enough for a log, until everything is written.
+    late: bool,
+    /// Somebody watches how long output waits.
+    timing: bool,
+    /// What is missing in a log, in order.
+    holes: VecDeque<Hole>,
+    /// The last hole goes on.
+    inside_hole: bool,
+    missing: Option<Missing>,
     /// The handle is gone: finish, and give up at the first failure.
     closed: bool,
     /// Writers whose bytes, up to a count, come before ours.
@@ -107,7 +122,7 @@ impl FileWriter {
     fn with(target: Target, name: &str, log: Option<LogFile>, port: &Port) -> Self {
         let shared = Shared {
             target: Mutex::new(Arc::new(target)),
-            name: name.to_owned(),
+            name: shown(name).to_string(),
             log,
             port: port.clone(),
             state: Mutex::default(),
@@ -123,11 +138,11 @@ impl FileWriter {
     /// `truncate` says so. Emptying a large file takes long, so the thread does it.
     pub(crate) fn go_live(&self, truncate: bool) {
         let truncate = truncate && self.shared.file().is_some();
-        let before = self.register();
+        let (before, shared) = self.register();
         let mut state = self.shared.lock();
         state.truncate = truncate;
         state.empties_first = truncate && before.is_empty();
-        state.follow = self.shared.log.is_some() && !before.is_empty();
+        state.follow = self.shared.log.is_some() && shared;
         state.after = before;
         if state.truncate {
             self.shared.rouse(&mut state);
@@ -142,7 +157,10 @@ impl FileWriter {
     /// Takes as much of `bufs` as there is room for and returns how much that was.
     pub(crate) fn push(&self, bufs: &[IoSlice<'_>]) -> usize {
         let mut state = self.shared.lock();
-        let mut room = state.room();
+        let mut room = match state.dead {
+            None => state.room(),
+            Some(_) => 0,
+        };
         let mut taken = 0;
         for buf in bufs {
             let part = &buf[..buf.len().min(room)];
@@ -161,11 +179,6 @@ impl FileWriter {
         taken
     }
 
-    /// Bytes that fit now.
-    pub(crate) fn room(&self) -> usize {
-        self.shared.lock().room()
-    }
-
     /// Bytes accepted that are not in the file yet.
     pub(crate) fn pending(&self) -> u64 {
         self.shared.lock().pending()
@@ -175,24 +188,32 @@ impl FileWriter {
     pub(crate) fn watch(&self) {
         let mut state = self.shared.lock();
         state.watched = true;
+        if state.dead.is_some() {
+            return;
+        }
+        if self.shared.log.is_some() {
+            self.shared.begin_patience(&mut state);
+        }
         self.shared.rouse(&mut state);
     }
 
-    /// Registers among the live writers; returns those of the same file with bytes on their way.
-    fn register(&self) -> Vec<(Arc<Shared>, u64)> {
+    /// Registers among the live writers; returns those of the same file with bytes on their way, and
+    /// whether there are any at all.
+    fn register(&self) -> (Vec<(Arc<Shared>, u64)>, bool) {
         let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
         live.retain(|writer| writer.strong_count() > 0);
-        let mut before = Vec::new();
+        let (mut before, mut shared) = (Vec::new(), false);
         if self.shared.file().is_some() {
             for other in live.iter().filter_map(Weak::upgrade) {
                 if !Arc::ptr_eq(&other, &self.shared) && other.is_same_file(&self.shared) {
+                    shared = true;
                     let accepted = other.lock().pending_target();
                     before.extend(accepted.map(|accepted| (Arc::clone(&other), accepted)));
                 }
             }
         }
         live.push(Arc::downgrade(&self.shared));
-        before
+        (before, shared)
     }
 }
 
@@ -214,7 +235,7 @@ impl Drain for FileWriter {
 }
 
 /// Waits until all writers of the process have written what they accepted, logs included; for a
-/// process that wants to end.
+/// process that wants to end. A log that cannot be written is not waited for.
 pub(crate) async fn all_written() {
     loop {
         let mut written = std::pin::pin!(WRITTEN.notified());
@@ -242,7 +263,11 @@ pub(crate) async fn emptied(reactor: &Arc<Reactor>, label: &str) {
 }
 
 fn is_any_pending() -> bool {
-    is_any(|writer| writer.lock().pending() > 0)
+    is_any(|writer| {
+        let state = writer.lock();
+        let stuck = writer.log.is_some() && (state.failing.is_some() || state.blocked);
+        state.pending() > 0 && !stuck
+    })
 }
 
 fn is_any(wanted: impl Fn(&Shared) -> bool) -> bool {
@@ -276,7 +301,8 @@ impl State {
     }
 
     fn has_work(&self) -> bool {
-        !self.queue.is_empty() || self.truncate || !self.reopened.is_empty()
+        let waits = !self.queue.is_empty() || !self.reopened.is_empty();
+        waits || self.truncate || self.hole_is_due()
     }
 
     fn owes_report(&self) -> bool {
@@ -328,10 +354,12 @@ impl Shared {
     fn run(self: Arc<Self>) {
         let mut chunk = VecDeque::new();
         while self.next_chunk(&mut chunk) {
-            let written = self.wait_for_turn() && self.write_chunk(&mut chunk);
-            if !written {
-                self.give_up(chunk.len());
-                return;
+            let written = self.wait_for_turn();
+            match written.and_then(|()| self.write_chunk(&mut chunk)) {
+                Ok(()) if self.log.is_some() => self.tell_recovery(),
+                Ok(()) => {}
+                Err(Stopped::Closed) => return self.give_up(),
+                Err(Stopped::Dead) => return self.die(),
             }
         }
     }
@@ -349,10 +377,15 @@ impl Shared {
                 state.running = false;
                 return false;
             } else {
-                let waited = self.work.wait_timeout(state, IDLE);
+                let index = self.index_pause();
+                let waited = self.work.wait_timeout(state, index.unwrap_or(IDLE));
                 let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 state = next;
-                if timeout.timed_out() && !state.has_work() && !state.watched {
+                if timeout.timed_out() && index.is_some() {
+                    drop(state);
+                    self.write_index("");
+                    state = self.lock();
+                } else if timeout.timed_out() && !state.has_work() && !state.watched {
                     state.queue = VecDeque::new();
                     state.running = false;
                     return false;
@@ -361,17 +394,17 @@ impl Shared {
         }
     }
 
-    /// Waits until earlier writers of the same file are done; `false` if one that will not end
-    /// stands in the way of a writer that nobody holds any more.
-    fn wait_for_turn(&self) -> bool {
+    /// Waits until earlier writers of the same file are done; fails if one that will not end stands
+    /// in the way of a writer that nobody holds any more.
+    fn wait_for_turn(&self) -> Result<(), Stopped> {
         let before = std::mem::take(&mut self.lock().after);
         for (other, target) in before {
             let mut state = other.lock();
             while state.written < target || state.truncate {
                 let waited = other.progress.wait_timeout(state, RETRY_MIN);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                if state.failing && self.lock().closed {
-                    return false;
+                if state.failing.is_some() && self.lock().closed {
+                    return Err(Stopped::Closed);
                 }
             }
         }
@@ -384,7 +417,7 @@ impl Shared {
             self.progress.notify_all();
             WRITTEN.notify_waiters();
         }
-        true
+        Ok(())
     }
 
     /// A file that cannot be emptied after all is written at its end.
@@ -397,147 +430,48 @@ impl Shared {
         }
     }
 
-    fn write_chunk(&self, chunk: &mut VecDeque<u8>) -> bool {
+    fn write_chunk(&self, chunk: &mut VecDeque<u8>) -> Result<(), Stopped> {
         loop {
-            let Some(most) = self.prepare(chunk) else {
-                return false;
-            };
+            let most = self.prepare(chunk);
             if chunk.is_empty() {
-                return true;
+                return Ok(());
             }
             let (first, second) = chunk.as_slices();
             let first = &first[..first.len().min(most)];
             let second = &second[..second.len().min(most - first.len())];
             let bufs = [IoSlice::new(first), IoSlice::new(second)];
-            let (target, place) = (self.target(), self.place());
-            let Some(count) = self.persist(|| rustix::io::writev(&target.fd, &bufs)) else {
-                return false;
-            };
+            let mut place = 0;
+            let count = self.persist(|| {
+                place = self.place();
+                rustix::io::writev(&self.target().fd, &bufs)
+            })?;
             let from = self.lock().written;
             let lines = self.index_lines(chunk, count, from, place);
             chunk.drain(..count);
             let mut state = self.lock();
             state.written += count as u64;
-            self.report_progress(&state);
+            self.report_progress(&mut state);
             if state.owes_report() {
                 state = self.report_room(state);
             }
             drop(state);
-            if !self.write_index(&lines) {
-                return false;
-            }
+            self.write_index(&lines);
         }
-    }
-
-    /// Does `attempt` until it succeeds; `None` once it failed with nobody holding the writer.
-    fn persist(&self, mut attempt: impl FnMut() -> Result<usize, Errno>) -> Option<usize> {
-        let mut pause = RETRY_MIN;
-        loop {
-            let error = match attempt() {
-                Ok(0) => Errno::IO,
-                Ok(count) => {
-                    self.lock().failing = false;
-                    return Some(count);
-                }
-                Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => {
-                    self.wait_writable();
-                    if self.lock().closed && !is_writable(&self.target().fd, Duration::ZERO) {
-                        return None;
-                    }
-                    continue;
-                }
-                Err(error) => error,
-            };
-            self.warn_once(error);
-            if !self.pause(pause) {
-                return None;
-            }
-            pause = (pause * 2).min(RETRY_MAX);
-        }
-    }
-
-    /// A FIFO or a terminal as a log file is full; its reader decides when that changes.
-    fn wait_writable(&self) {
-        is_writable(&self.target().fd, RETRY_MIN);
-        let state = self.lock();
-        if state.owes_report() {
-            drop(self.report_room(state));
-        }
-    }
-
-    fn warn_once(&self, error: Errno) {
-        let mut state = self.lock();
-        if !std::mem::replace(&mut state.failing, true) {
-            let pending = state.pending();
-            drop(state);
-            tracing::warn!(
-                "writing '{}' fails: {}; {pending} bytes wait and are tried again",
-                self.name,
-                strerror(error),
-            );
-        }
-    }
-
-    /// Waits before the next attempt; `false` if the writer was let go.
-    fn pause(&self, pause: Duration) -> bool {
-        let deadline = Instant::now() + pause;
-        let mut state = self.lock();
-        loop {
-            if state.closed {
-                return false;
-            }
-            if state.owes_report() {
-                state = self.report_room(state);
-                continue;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return true;
-            }
-            let waited = self.work.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Tells the chardev that there is room, with our own lock released meanwhile.
-    fn report_room<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        state.watched = false;
-        drop(state);
-        self.port.kick(Ready::WRITE);
-        self.lock()
     }
 
     /// Wakes who waits for this writer, and who waits for all.
-    fn report_progress(&self, state: &State) {
+    fn report_progress(&self, state: &mut State) {
         self.progress.notify_all();
         if state.pending() == 0 {
+            state.late = false;
             WRITTEN.notify_waiters();
         }
     }
 
-    fn give_up(&self, in_hand: usize) {
-        let mut state = self.lock();
-        let lost = in_hand + state.queue.len();
-        state.queue = VecDeque::new();
-        state.written = state.accepted;
-        (state.truncate, state.empties_first) = (false, false);
-        state.reopened.clear();
-        state.running = false;
-        self.report_progress(&state);
-        drop(state);
-        if lost > 0 {
-            tracing::warn!("{lost} bytes could not be written to '{}'", self.name);
-        }
+    /// Nobody who ends waits for this one.
+    fn report_stuck(&self) {
+        WRITTEN.notify_waiters();
     }
-}
-
-fn is_writable(fd: &OwnedFd, limit: Duration) -> bool {
-    let timeout = Timespec {
-        tv_sec: 0,
-        tv_nsec: limit.subsec_nanos().into(),
-    };
-    poll(&mut [PollFd::new(fd, PollFlags::OUT)], Some(&timeout)).is_ok_and(|ready| ready > 0)
 }
 
 fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {

@@ -312,10 +312,12 @@ fn options_that_cannot_work_are_refused_by_name() {
 }
 
 #[test]
-fn a_log_on_a_full_disk_holds_the_console_until_another_log_is_named() {
+fn a_log_that_holds_on_a_full_disk_holds_the_console_until_another_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let (chardevs, front) = console(&logged("null", Path::new("/dev/full")));
+    let hold = OptionValue::Str("hold".to_owned());
+    let options = logged("null", Path::new("/dev/full")).with("x-log-full", hold);
+    let (chardevs, front) = console(&options);
     let block = "x".repeat(1 << 16);
     let mut taken = 0;
     let moment = Some(Duration::from_millis(300));

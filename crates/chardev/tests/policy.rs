@@ -110,7 +110,7 @@ fn a_policy_changes_while_the_console_waits() {
         let change = PolicyChange {
             closed: Some(closed),
             history: Some(history),
-            drain: None,
+            ..PolicyChange::default()
         };
         chardevs.set_policy("con0", change).unwrap();
     };

@@ -30,7 +30,9 @@ pub(crate) fn describe(info: &Info, details: &Details, attached: Vec<Object>) ->
         .with("input-offset", stats.input_delivered)
         .with("output-pending", details.output_pending)
         .with("input-pending", details.input_pending)
-        .with("log-pending", details.log_pending);
+        .with("log-pending", details.log_pending)
+        .with("log-lost", stats.log_lost)
+        .with("log-holes", stats.log_holes);
     let mut dropped = Object::new();
     for reason in DropReason::ALL {
         dropped.insert(reason.as_str(), stats.dropped(reason));
@@ -38,6 +40,9 @@ pub(crate) fn describe(info: &Info, details: &Details, attached: Vec<Object>) ->
     described.insert("dropped", dropped);
     if let Some(unread) = details.ring_unread {
         described.insert("ring-unread", unread);
+    }
+    if let Some(trouble) = &details.log_trouble {
+        described.insert("log-trouble", trouble.as_str());
     }
     if let Some(peer) = &details.peer {
         described.insert("peer", peer.as_str());

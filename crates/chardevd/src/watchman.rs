@@ -95,6 +95,20 @@ fn describe(data: Object, notice: Notice) -> (&'static str, Object) {
             ("X_CHARDEV_DRAINED", data.with("undelivered", undelivered))
         }
         Notice::OutOfMemory => ("X_CHARDEV_OUT_OF_MEMORY", data),
+        Notice::LogHole {
+            offset,
+            bytes,
+            cause,
+        } => {
+            let mut data = data.with("offset", offset);
+            if let Some(bytes) = bytes {
+                data.insert("bytes", bytes);
+            }
+            if let Some(cause) = cause {
+                data.insert("cause", cause);
+            }
+            ("X_CHARDEV_LOG_HOLE", data)
+        }
         Notice::Dropped {
             reason,
             bytes,

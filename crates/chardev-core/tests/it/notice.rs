@@ -57,6 +57,10 @@ impl Watched {
                     Notice::Changed { offset, count, .. } => format!("{id}:{count}x@{offset}"),
                     Notice::Drained { undelivered } => format!("{id}:drained-{undelivered}"),
                     Notice::OutOfMemory => format!("{id}:no-memory"),
+                    Notice::LogHole { offset, bytes, .. } => match bytes {
+                        None => format!("{id}:hole@{offset}"),
+                        Some(bytes) => format!("{id}:hole@{offset}+{bytes}"),
+                    },
                     Notice::Dropped {
                         reason,
                         bytes,

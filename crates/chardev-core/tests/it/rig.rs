@@ -201,8 +201,13 @@ impl LogSink for SmallLog {
         self.0.lock().unwrap().0
     }
 
-    fn push(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8]) -> usize {
         self.0.lock().unwrap().0 -= bytes.len();
+        bytes.len()
+    }
+
+    fn is_prompt(&self) -> bool {
+        true
     }
 
     fn watch(&mut self) {

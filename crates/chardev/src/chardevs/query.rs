@@ -40,6 +40,8 @@ pub struct Details {
     pub input_pending: u64,
     /// Bytes that wait for the disk on their way to the log.
     pub log_pending: u64,
+    /// Why the log is not written, where that is known.
+    pub log_trouble: Option<String>,
     /// How long the last changes took; `None` before the first.
     pub change_times: Option<ChangeTimes>,
 }
@@ -97,6 +99,7 @@ impl Chardevs {
                 ring_unread: chardev.ring_len().map(|len| len as u64),
                 input_pending: chardev.input_pending() as u64,
                 log_pending: chardev.log_pending(),
+                log_trouble: chardev.log_trouble(),
                 change_times: chardev.change_times(),
             }
         }))

@@ -23,7 +23,7 @@ const MAX_COUNT: i64 = 1000;
 /// truncated, if `logappend` does not forbid it, only once the log goes live.
 ///
 /// Always opened with `O_APPEND`, so that a log may be truncated by whoever rotates it. A FIFO
-/// is fine too: it opens without a reader, and output waits while it is full. So is a descriptor
+/// is fine too: it opens without a reader, and holds what comes before one. So is a descriptor
 /// from a set of `fds`, but it has no name: it is not rotated by renaming, and not reopened.
 ///
 /// # Errors
@@ -128,11 +128,27 @@ struct FileLog {
 
 impl LogSink for FileLog {
     fn room(&self) -> usize {
-        self.writer.room()
+        self.writer.shared.log_room()
     }
 
-    fn push(&mut self, bytes: &[u8]) {
-        self.writer.push(&[IoSlice::new(bytes)]);
+    fn push(&mut self, bytes: &[u8]) -> usize {
+        self.writer.push(&[IoSlice::new(bytes)])
+    }
+
+    fn is_prompt(&self) -> bool {
+        self.writer.shared.is_prompt()
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        self.writer.shared.skip(bytes);
+    }
+
+    fn go_on(&mut self) {
+        self.writer.shared.go_on();
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.writer.shared.trouble()
     }
 
     fn watch(&mut self) {

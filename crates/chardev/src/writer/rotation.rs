@@ -8,19 +8,22 @@
 //! that goes to the renamed file), or copy and truncate it.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chardev_core::text::from_os;
+use chardev_core::text::{from_os, shown_path};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use super::index::Waiting;
 use super::{Shared, Target, could_not, open_target};
 use crate::back::FDSET;
+use crate::sys::strerror;
 
+/// How long a file that could not be rotated is written on before the next attempt.
+const AGAIN: Duration = Duration::from_secs(5);
 /// Acceptances closer than this are one to the index, in microseconds.
 const SAME_TIME: u64 = 1000;
 /// The most different times that wait for the disk; beyond that, times get coarser.
@@ -39,24 +42,30 @@ pub(super) struct RotationLimit {
 pub(super) struct LogFile {
     pub(super) path: PathBuf,
     limit: Option<RotationLimit>,
-    index: Option<PathBuf>,
+    pub(super) index: Option<PathBuf>,
     /// Only the writing thread uses it.
     progress: Mutex<Progress>,
 }
 
 #[derive(Debug, Default)]
-struct Progress {
+pub(super) struct Progress {
     /// The last byte written does not end a line.
-    inside_line: bool,
-    index: Option<OwnedFd>,
-    truncate_index: bool,
+    pub(super) inside_line: bool,
+    pub(super) index: Option<OwnedFd>,
+    pub(super) truncate_index: bool,
+    /// What of the index could not be written yet.
+    pub(super) waiting: Waiting,
+    /// When the file could not be rotated.
+    refused: Option<Instant>,
+    /// Nobody needs to hear again that it cannot be rotated.
+    warned: bool,
 }
 
 /// When which bytes were accepted, for an index.
 #[derive(Debug, Default)]
 pub(super) struct Times {
     /// The absolute offset of the log's first byte.
-    base: u64,
+    pub(super) base: u64,
     /// A count of bytes, and when those up to there were accepted, in microseconds.
     accepted: VecDeque<(u64, u64)>,
 }
@@ -85,6 +94,7 @@ impl LogFile {
                 inside_line: false,
                 index: fd,
                 truncate_index: truncate,
+                ..Progress::default()
             }),
         }
     }
@@ -95,7 +105,7 @@ impl LogFile {
         !paths.any(|path| path.is_some_and(|path| path.starts_with(FDSET)))
     }
 
-    fn with_progress<R>(&self, action: impl FnOnce(&mut Progress) -> R) -> R {
+    pub(super) fn with_progress<R>(&self, action: impl FnOnce(&mut Progress) -> R) -> R {
         action(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -103,8 +113,7 @@ impl LogFile {
 impl Times {
     /// Notes that the bytes up to `count` are accepted now.
     pub(super) fn note(&mut self, count: u64) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(u64::MAX));
+        let now = now_in_micros();
         let full = self.accepted.len() >= MAX_TIMES;
         match self.accepted.back_mut() {
             Some((last, time)) if full || now.abs_diff(*time) < SAME_TIME => *last = count,
@@ -113,7 +122,7 @@ impl Times {
     }
 
     /// When byte number `at` was accepted. Earlier bytes are not asked for any more.
-    fn of(&mut self, at: u64) -> u64 {
+    pub(super) fn of(&mut self, at: u64) -> u64 {
         while self.accepted.len() > 1 && self.accepted[0].0 <= at {
             self.accepted.pop_front();
         }
@@ -125,10 +134,6 @@ impl Shared {
     /// The log's first byte will be the one at the absolute offset `offset`.
     pub(super) fn begin_at(&self, offset: u64) {
         self.lock().times.base = offset;
-    }
-
-    pub(super) fn indexes(&self) -> bool {
-        self.log.as_ref().is_some_and(|log| log.index.is_some())
     }
 
     /// Opens the log's path anew; what is accepted from now on goes there.
@@ -167,40 +172,63 @@ impl Shared {
         Ok(())
     }
 
-    /// Before a write: turns to the file that is due. Returns how much of `chunk` may go to it;
-    /// `None` if that failed and nobody holds the writer any more.
-    pub(super) fn prepare(&self, chunk: &VecDeque<u8>) -> Option<usize> {
+    /// Before a write: turns to the file that is due, and marks the holes that are. Returns how much
+    /// of `chunk` may go to it.
+    pub(super) fn prepare(&self, chunk: &VecDeque<u8>) -> usize {
         let mut most = chunk.len();
+        let up_to = |at: u64, written: u64| usize::try_from(at - written).unwrap_or(usize::MAX);
         loop {
             let mut state = self.lock();
-            let Some(next) = state.reopened.front() else {
+            let written = state.written;
+            if state
+                .reopened
+                .front()
+                .is_some_and(|next| next.at <= written)
+            {
+                let next = state.reopened.pop_front();
+                drop(state);
+                if let Some(next) = next {
+                    self.turn_to(next.target, next.index);
+                }
+            } else if state.hole_is_due() {
+                drop(state);
+                self.mark_holes();
+            } else {
+                let file = state.reopened.front().map(|next| next.at);
+                let hole = state.holes.front().map(|hole| hole.at);
+                let places = file.into_iter().chain(hole.filter(|at| *at > written));
+                if let Some(next) = places.min() {
+                    most = most.min(up_to(next, written));
+                }
                 break;
-            };
-            let left = next.at - state.written;
-            if left > 0 {
-                most = most.min(usize::try_from(left).unwrap_or(usize::MAX));
-                break;
-            }
-            let next = state.reopened.pop_front();
-            drop(state);
-            if let Some(next) = next {
-                self.turn_to(next.target, next.index);
             }
         }
         let Some(log) = &self.log else {
-            return Some(most);
+            return most;
         };
         if std::mem::take(&mut self.lock().follow) {
-            self.persist(|| self.follow(log).map(|()| 1))?;
+            self.allow_refusal(log, self.follow(log));
         }
-        let Some(limit) = log.limit.filter(|_| self.target().is_regular()) else {
-            return Some(most);
-        };
+        match log.limit.filter(|_| self.target().is_regular()) {
+            Some(limit) => self.within_limit(log, limit, chunk, most),
+            None => most,
+        }
+    }
+
+    /// How much of the first `most` bytes of `chunk` fits in the file, which is rotated if that is
+    /// nothing. One that cannot be rotated is written on.
+    fn within_limit(
+        &self,
+        log: &LogFile,
+        limit: RotationLimit,
+        chunk: &VecDeque<u8>,
+        most: usize,
+    ) -> usize {
         loop {
             let size = self.size();
             let room = usize::try_from(limit.size.saturating_sub(size)).unwrap_or(usize::MAX);
             if most <= room {
-                return Some(most);
+                return most;
             }
             let last_line = chunk.iter().take(room).rposition(|byte| *byte == b'\n');
             let fits = match last_line {
@@ -210,76 +238,40 @@ impl Shared {
                 None => 0,
             };
             if fits > 0 {
-                return Some(fits);
+                return fits;
             }
-            self.persist(|| self.rotate(log, limit).map(|()| 1))?;
+            let refused = log.with_progress(|progress| progress.refused);
+            let waits = refused.is_some_and(|refused| refused.elapsed() < AGAIN);
+            if waits || !self.allow_refusal(log, self.rotate(log, limit)) {
+                return most;
+            }
         }
     }
 
-    /// After a write of the first `count` bytes of `chunk`, which began at number `from` and at
-    /// `place` of the file: the lines of the index.
-    pub(super) fn index_lines(
-        &self,
-        chunk: &VecDeque<u8>,
-        count: usize,
-        from: u64,
-        place: u64,
-    ) -> String {
-        let mut lines = String::new();
-        let Some(log) = &self.log else { return lines };
-        if log.index.is_none() {
-            let last = count.checked_sub(1).and_then(|last| chunk.get(last));
-            log.with_progress(|progress| progress.inside_line = last != Some(&b'\n'));
-            return lines;
-        }
-        let mut state = self.lock();
-        log.with_progress(|progress| {
-            for (index, byte) in (0u64..).zip(chunk.iter().take(count)) {
-                if !progress.inside_line {
-                    let (offset, time) = (
-                        state.times.base + from + index,
-                        state.times.of(from + index),
-                    );
-                    let (seconds, micros) = (time / 1_000_000, time % 1_000_000);
-                    // Writing to a string does not fail.
-                    let _ = writeln!(lines, "{offset} {seconds}.{micros:06} {}", place + index);
-                }
-                progress.inside_line = *byte != b'\n';
-            }
-        });
-        lines
-    }
-
-    /// Writes to the index; `false` if that failed and nobody holds the writer any more.
-    pub(super) fn write_index(&self, lines: &str) -> bool {
-        let Some(log) = &self.log else { return true };
-        let mut rest = lines.as_bytes();
-        while !rest.is_empty() {
-            let wrote = self.persist(|| {
-                log.with_progress(|progress| {
-                    let Some(fd) = &progress.index else {
-                        return Ok(rest.len());
-                    };
-                    if progress.truncate_index {
-                        rustix::fs::ftruncate(fd, 0)?;
-                        progress.truncate_index = false;
-                    }
-                    rustix::io::write(fd, rest)
-                })
+    /// Notes whether the file was rotated; what cannot be is said once.
+    fn allow_refusal(&self, log: &LogFile, rotated: Result<(), Errno>) -> bool {
+        let Err(error) = rotated else {
+            log.with_progress(|progress| {
+                (progress.refused, progress.warned) = (None, false);
             });
-            let Some(count) = wrote else { return false };
-            rest = &rest[count..];
+            return true;
+        };
+        let warned = log.with_progress(|progress| {
+            progress.refused = Some(Instant::now());
+            std::mem::replace(&mut progress.warned, true)
+        });
+        if !warned {
+            let cause = strerror(error);
+            tracing::warn!(
+                "cannot rotate '{}': {cause}; it goes on in the old file, and it is tried again",
+                shown_path(&log.path)
+            );
         }
-        true
-    }
-
-    /// Where the next byte goes in the file, if an index is to say so.
-    pub(super) fn place(&self) -> u64 {
-        if self.indexes() { self.size() } else { 0 }
+        false
     }
 
     /// The size of the file as it is now, whoever made it so; 0 for what is no file.
-    fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         let target = self.target();
         match rustix::fs::fstat(&target.fd) {
             Ok(stat) if target.is_regular() => u64::try_from(stat.st_size).unwrap_or(0),
@@ -287,13 +279,20 @@ impl Shared {
         }
     }
 
+    /// What the old file does not take goes to the new one, if it was reopened.
+    pub(super) fn turn_early(&self) {
+        let next = self.lock().reopened.pop_front();
+        if let Some(next) = next {
+            self.turn_to(next.target, next.index);
+        }
+    }
+
     fn turn_to(&self, target: Target, index: Option<OwnedFd>) {
         *self.target.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(target);
         if let Some(log) = &self.log {
             log.with_progress(|progress| {
-                if index.is_some() {
-                    progress.index = index;
-                    progress.truncate_index = false;
+                if let Some(index) = index {
+                    progress.turn_index(index);
                 }
                 progress.inside_line = false;
             });
@@ -310,20 +309,22 @@ impl Shared {
 
     fn rotate(&self, log: &LogFile, limit: RotationLimit) -> Result<(), Errno> {
         if limit.count == 0 {
+            rustix::fs::ftruncate(&self.target().fd, 0)?;
             log.with_progress(|progress| progress.truncate_index = true);
-            return rustix::fs::ftruncate(&self.target().fd, 0);
+            return Ok(());
         }
         // Somebody else may have moved it away already.
         if self.is_at(&log.path) {
+            shift(&log.path, limit.count)?;
             if let Some(index) = &log.index {
                 shift(index, limit.count)?;
             }
-            shift(&log.path, limit.count)?;
         }
         self.open_anew(log)
     }
 
-    fn open_anew(&self, log: &LogFile) -> Result<(), Errno> {
+    /// Opens the log and its index by their paths. What does not open stays as it was.
+    pub(super) fn open_anew(&self, log: &LogFile) -> Result<(), Errno> {
         let open = |path: &Path| {
             let (target, mut created) = open_target(path, true)?;
             created.iter_mut().for_each(super::Created::keep);
@@ -350,7 +351,8 @@ impl Target {
     }
 }
 
-/// Renames `path` to `path.1`, that one to `path.2` and so on; the last of `count` is replaced.
+/// Renames `path` to `path.1`, that one to `path.2` and so on; the last of `count` is replaced. Where
+/// a number is free, older files stay, so that a failed attempt pushes nothing out by being repeated.
 fn shift(path: &Path, count: u32) -> Result<(), Errno> {
     let name = |number: u32| {
         let mut name = path.as_os_str().to_owned();
@@ -359,11 +361,21 @@ fn shift(path: &Path, count: u32) -> Result<(), Errno> {
         }
         name
     };
-    for number in (0..count).rev() {
+    let free = (1..count).find(|number| {
+        let found = rustix::fs::lstat(name(*number));
+        found.is_err_and(|error| error == Errno::NOENT)
+    });
+    for number in (0..free.unwrap_or(count)).rev() {
         match rustix::fs::rename(name(number), name(number + 1)) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// The time now, since the Unix epoch.
+pub(super) fn now_in_micros() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
 }

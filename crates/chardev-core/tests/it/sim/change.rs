@@ -82,7 +82,10 @@ pub(super) fn offer_change(sim: &mut Sim) {
     let peer = new_peer(&mut sim.rng, sim.next_id, &sim.book, sim.load);
     peer.world().fail_activate = sim.rng.one_in(6);
     let closed = sim.rng.one_in(3).then(|| policy(&mut sim.rng));
-    let log = sim.rng.one_in(6).then(|| SimLog::new(sim.rng.size()));
+    let log = sim
+        .rng
+        .one_in(6)
+        .then(|| SimLog::new(sim.rng.size(), sim.rng.one_in(2)));
     let backend = peer.backend(closed == Some(Closed::Hold));
     let mut new = NewBackend::new(BackendId(sim.next_id), backend);
     new.policy.closed = closed;

@@ -1,4 +1,4 @@
-//! front → [log]: a log with little room.
+//! front → [log]: a log with little room, for which output waits or does not.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -11,15 +11,20 @@ pub(super) struct SimLog(Arc<Mutex<LogState>>);
 #[derive(Debug, Default)]
 pub(super) struct LogState {
     pub(super) room: usize,
+    /// Output waits for room.
+    pub(super) prompt: bool,
     pub(super) watched: bool,
     pub(super) activated: u32,
-    pub(super) pushed: Vec<u8>,
+    /// What came in one step; `None` is a byte of a hole.
+    pub(super) pushed: Vec<Option<u8>>,
+    pub(super) inside_hole: bool,
 }
 
 impl SimLog {
-    pub(super) fn new(room: usize) -> Self {
+    pub(super) fn new(room: usize, prompt: bool) -> Self {
         let log = SimLog::default();
         log.state().room = room;
+        log.state().prompt = prompt;
         log
     }
 
@@ -33,10 +38,29 @@ impl LogSink for SimLog {
         self.state().room
     }
 
-    fn push(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8]) -> usize {
         let mut state = self.state();
+        assert!(!state.inside_hole, "a hole goes on behind what is pushed");
         state.room -= bytes.len();
-        state.pushed.extend(bytes);
+        state.pushed.extend(bytes.iter().copied().map(Some));
+        bytes.len()
+    }
+
+    fn is_prompt(&self) -> bool {
+        self.state().prompt
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        let mut state = self.state();
+        state.inside_hole = true;
+        let len = state.pushed.len() + bytes as usize;
+        state.pushed.resize(len, None);
+    }
+
+    fn go_on(&mut self) {
+        let mut state = self.state();
+        assert!(state.inside_hole, "a hole ends that had not begun");
+        state.inside_hole = false;
     }
 
     fn watch(&mut self) {

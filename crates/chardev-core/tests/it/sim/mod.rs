@@ -124,7 +124,7 @@ fn run(load: usize) {
 }
 
 /// What happened, and how often.
-type Reached = [(&'static str, u64); 9];
+type Reached = [(&'static str, u64); 10];
 
 /// A small generator (splitmix64): the whole script follows from the seed.
 #[derive(Debug)]
@@ -189,7 +189,9 @@ impl Sim {
         let book = SharedBook::default();
         let slot = new_peer(&mut rng, 1, &book, load);
         let closed = policy(&mut rng);
-        let log = rng.one_in(3).then(|| SimLog::new(rng.size()));
+        let log = rng
+            .one_in(3)
+            .then(|| SimLog::new(rng.size(), rng.one_in(2)));
         slot.world().live = true;
         let sink = log.clone().map(|log| Box::new(log) as _);
         let backend = slot.backend(closed == Closed::Hold);
@@ -250,6 +252,7 @@ impl Sim {
             ("bytes discarded", stats.output_discarded),
             ("bytes overwritten", stats.output_overwritten),
             ("bytes given up by a drain", stats.output_undrained),
+            ("bytes missing in a log", stats.log_lost),
             ("bytes of input", stats.input_delivered),
             ("bytes of late input", stats.input_late),
         ]
