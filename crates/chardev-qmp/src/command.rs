@@ -221,6 +221,11 @@ pub enum Command {
         /// Whether to send them; not until a client asks.
         enable: bool,
     },
+    /// `x-monitor-add`: serve QMP on a descriptor, to whoever has its other end.
+    XMonitorAdd {
+        /// The name the descriptor was given by `getfd`.
+        fdname: String,
+    },
     /// `x-query-monitors`: who is at the monitors.
     XQueryMonitors,
     /// `x-query-devices`: the devices, and how their programs fare.

@@ -257,6 +257,11 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
             enable: args.required("enable")?,
         })
     }),
+    plain("x-monitor-add", nothing, |args, _| {
+        external(Command::XMonitorAdd {
+            fdname: args.required("fdname")?,
+        })
+    }),
     plain("x-query-monitors", answers::monitors, |_, _| {
         external(Command::XQueryMonitors)
     }),

@@ -16,6 +16,7 @@ use crate::attached::Attached;
 use crate::devices::Roll;
 use crate::events::Events;
 use crate::fds::{FdSets, NamedFds};
+use crate::monitor::Monitor;
 use crate::monitors::{Client, Monitors};
 use crate::run::RunState;
 use crate::stats;
@@ -188,6 +189,7 @@ impl Context {
                 self.client.set_hears(enable);
                 Ok(())
             }
+            Command::XMonitorAdd { fdname } => self.monitor_add(&fdname),
             Command::XQueryMonitors => return Ok(self.shared.monitors.query()),
             Command::XQueryDevices => return Ok(self.shared.devices.query()),
             Command::XDeviceRestart { id } => self.shared.devices.restart(&id),
@@ -267,6 +269,11 @@ impl Context {
         }
         let added = self.shared.chardevs.add_client(protocol, fd);
         added.map_err(|_| "failed to add client".into())
+    }
+
+    fn monitor_add(&self, fdname: &str) -> Result<(), QmpError> {
+        let fd = self.fds.take(fdname)?;
+        Monitor::serve(fd, self.shared.clone()).map_err(generic)
     }
 
     /// All of them, or none if one is not there.

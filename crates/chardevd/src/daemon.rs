@@ -141,6 +141,11 @@ fn run_started(
         tasks: Vec::new(),
     };
     let _terminal = Restore;
+    let (monitors, stop) = (daemon.shared.monitors.clone(), daemon.shared.stop.clone());
+    let passed = daemon
+        .monitor_worker
+        .spawn(monitors.passed_are_served(stop));
+    daemon.tasks.push(passed);
     let mut started = start(&mut daemon);
     if let (Ok(()), Some(background)) = (&started, background) {
         started = background.detach();

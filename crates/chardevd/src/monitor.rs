@@ -25,7 +25,7 @@ use chardev_qmp::{Command, Conversation, Request, Session, SessionConfig, Token,
 use crate::commands::{self, Shared};
 use crate::events::{Subscription, now};
 use crate::fds::NamedFds;
-use crate::monitors::{Client, Place, Post, Who};
+use crate::monitors::{Client, PASSED, Place, Post, Who};
 use crate::patience::Patience;
 use crate::stop::Reason;
 
@@ -123,6 +123,23 @@ impl Monitor {
     pub fn new(front: FrontEnd, mode: Mode, shared: Shared) -> Self {
         let post = shared.monitors.open(&front.label(), mode);
         Monitor::at(post, None, front, mode, shared)
+    }
+
+    /// Serves the client at the other end of `fd` (`x-monitor-add`).
+    ///
+    /// # Errors
+    /// There is no room for more clients, or `fd` is no connected stream socket.
+    pub(crate) fn serve(fd: OwnedFd, shared: Shared) -> Result<(), String> {
+        let post = shared.monitors.passed();
+        let place = shared.monitors.place(&post);
+        let place = place.ok_or("There are too many clients of monitors; end some first")?;
+        let front = shared
+            .chardevs
+            .front_end_of(PASSED, fd, Arc::new(Answering))?;
+        let runtime = shared.monitors.runtime().clone();
+        let mode = post.mode();
+        runtime.spawn(Monitor::at(post, Some(place.used()), front, mode, shared).run());
+        Ok(())
     }
 
     fn at(

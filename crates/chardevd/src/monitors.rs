@@ -1,8 +1,9 @@
 //! All monitors, and who is at them: what `x-query-monitors` tells, and how many there may be.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use chardev_qapi::{Json, Object};
@@ -12,10 +13,14 @@ use tokio::runtime::Handle;
 
 use crate::events::{MAX_WAITING, now};
 use crate::monitor::Mode;
+use crate::stop::Stop;
 
 /// The least number of clients that are served where no limit was set, however few descriptors the
 /// process may have.
 const MIN_ROOM: usize = 16;
+
+/// What the monitors on descriptors that clients handed over are listed as.
+pub(crate) const PASSED: &str = "x-monitor-add";
 
 /// All monitors of the daemon. Clones share everything.
 #[derive(Clone, Debug)]
@@ -31,6 +36,7 @@ struct Shared {
     room: usize,
     taken: AtomicUsize,
     posts: Mutex<Vec<Arc<Post>>>,
+    passed: OnceLock<Arc<Post>>,
 }
 
 /// One monitor, with whoever is at it.
@@ -98,6 +104,7 @@ impl Monitors {
                 room: half.max(MIN_ROOM),
                 taken: AtomicUsize::new(0),
                 posts: Mutex::default(),
+                passed: OnceLock::new(),
             }),
         }
     }
@@ -116,6 +123,20 @@ impl Monitors {
         });
         lock(&self.shared.posts).push(Arc::clone(&post));
         post
+    }
+
+    /// Where the clients of descriptors that were handed over are.
+    pub(crate) fn passed(&self) -> Arc<Post> {
+        let open = || self.open(PASSED, Mode::Control { pretty: false });
+        Arc::clone(self.shared.passed.get_or_init(open))
+    }
+
+    /// Ready once those clients have been told that the daemon ends.
+    pub(crate) async fn passed_are_served(self, stop: Stop) {
+        stop.requested().await;
+        if let Some(post) = self.shared.passed.get() {
+            poll_fn(|cx| post.poll_empty(cx)).await;
+        }
     }
 
     /// A place for a client at `post`, if there is any left.
