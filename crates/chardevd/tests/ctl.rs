@@ -77,7 +77,7 @@ fn a_signal_or_the_end_of_the_daemon_gives_the_terminal_back() {
     }
     let mut attached = Attached::new(&daemon);
     daemon.child.kill().expect("a process");
-    attached.wait_for("[con0: the console ended]");
+    attached.wait_for("[con0: the daemon is gone]");
     attached.wait();
     assert!(!attached.is_raw());
 }

@@ -55,6 +55,7 @@ pub struct Stream {
     address: Address,
     passing: Option<OwnedFd>,
     wait: Wait,
+    waits: bool,
     /// Whether anything has come.
     heard: bool,
 }
@@ -76,6 +77,15 @@ impl Target {
     pub(super) fn connect(&self) -> Result<Monitor, Failure> {
         let connected = Client::connect(self.open()?);
         connected.map_err(|error| self.failed(&error))
+    }
+
+    /// Negotiates over a socket that this monitor was given to serve.
+    ///
+    /// # Errors
+    /// As for [`Target::connect`].
+    pub(super) fn connect_over(&self, socket: UnixStream) -> Result<Monitor, Failure> {
+        let stream = Stream::new(self, Socket::Unix(socket), Wait::new(self.patience.clone()));
+        Client::connect(stream).map_err(|error| self.failed(&error))
     }
 
     /// Connects without negotiating.
@@ -100,13 +110,7 @@ impl Target {
             trust::check_peer(socket, path, me)?;
         }
         wait.progress();
-        Ok(Stream {
-            socket,
-            address: self.address.clone(),
-            passing: None,
-            wait,
-            heard: false,
-        })
+        Ok(Stream::new(self, socket, wait))
     }
 
     /// The socket, if it is the one that nobody has to name.
@@ -177,6 +181,22 @@ fn not_there(address: &Address, error: &io::Error) -> Failure {
 }
 
 impl Stream {
+    fn new(target: &Target, socket: Socket, wait: Wait) -> Self {
+        Stream {
+            socket,
+            address: target.address.clone(),
+            passing: None,
+            wait,
+            waits: true,
+            heard: false,
+        }
+    }
+
+    /// What would have to wait fails from now on, with [`io::ErrorKind::WouldBlock`].
+    pub(super) fn never_wait(&mut self) {
+        self.waits = false;
+    }
+
     /// Passes `fd` along with the next bytes written. Only a unix socket can.
     pub fn pass(&mut self, fd: OwnedFd) {
         self.passing = Some(fd);
@@ -263,7 +283,7 @@ impl Read for Stream {
                     self.wait.progress();
                     return Ok(count);
                 }
-                Err(Errno::AGAIN) => self.until_ready(PollFlags::IN)?,
+                Err(Errno::AGAIN) if self.waits => self.until_ready(PollFlags::IN)?,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -279,7 +299,7 @@ impl Write for Stream {
                     self.wait.progress();
                     return Ok(count);
                 }
-                Err(Errno::AGAIN) => self.until_ready(PollFlags::OUT)?,
+                Err(Errno::AGAIN) if self.waits => self.until_ready(PollFlags::OUT)?,
                 Err(error) => return Err(error.into()),
             }
         }

@@ -17,6 +17,11 @@ Exit status:
   2  wrong usage
   3  there is no daemon, or it has gone
   4  the time of --timeout has passed
+Of attach and watch, why they ended or did not begin:
+  5  somebody else is attached, or has taken the console
+  6  the chardev was given another back end
+  7  the program behind the console has ended
+  8  the chardev was removed
 A command that a signal ends has that signal as its status, as shells show it (130 for Ctrl-C).";
 
 /// The kind of reason.
@@ -30,12 +35,21 @@ pub(super) enum Status {
     NoDaemon = 3,
     /// The time of `--timeout` has passed.
     TimedOut = 4,
+    /// Somebody else is attached.
+    Taken = 5,
+    /// The chardev goes elsewhere now.
+    Moved = 6,
+    /// The program behind the console has ended.
+    Program = 7,
+    /// The chardev was removed.
+    Removed = 8,
 }
 
 /// A failed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
-    text: String,
+    /// Nothing where the user has been told.
+    text: Option<String>,
     status: Status,
 }
 
@@ -43,7 +57,7 @@ impl Failure {
     /// A failure of this kind.
     pub(super) fn new(status: Status, text: impl Into<String>) -> Self {
         Failure {
-            text: text.into(),
+            text: Some(text.into()),
             status,
         }
     }
@@ -86,6 +100,17 @@ impl Failure {
         }
     }
 
+    /// The same, of which the user has been told.
+    pub(super) fn told(mut self) -> Self {
+        self.text = None;
+        self
+    }
+
+    /// What to tell the user.
+    pub(super) fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
     /// The exit status.
     pub(super) fn code(&self) -> ExitCode {
         ExitCode::from(self.status as u8)
@@ -94,7 +119,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.text.as_deref().unwrap_or("failed"))
     }
 }
 

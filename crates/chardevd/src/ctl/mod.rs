@@ -8,6 +8,7 @@ mod commands;
 pub mod connect;
 pub mod demo;
 mod failure;
+mod frames;
 mod holder;
 mod raw;
 mod trust;
@@ -142,8 +143,10 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // The status tells it, too, where nobody listens.
-            let _ = writeln!(io::stderr(), "chardevctl: {}", shown_lines(&failure));
+            if let Some(text) = failure.text() {
+                // The status tells it, too, where nobody listens.
+                let _ = writeln!(io::stderr(), "chardevctl: {}", shown_lines(text));
+            }
             failure.code()
         }
     }

@@ -3,12 +3,16 @@
 use std::io::{self, Read, Write as _};
 use std::os::unix::net::UnixStream;
 
+use chardev::text::shown;
 use chardev_qapi::{Json, Object};
 use chardev_qmp::ringbuf::{Format, decode};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use super::commands::print_bytes;
 use super::connect::{Monitor, Target};
-use super::failure::Failure;
+use super::failure::{Failure, Status};
+use super::frames::{Frame, Frames};
 
 /// The name under which the daemon is given our descriptor.
 const FDNAME: &str = "chardevctl-watch";
@@ -47,16 +51,68 @@ pub(super) struct HistoryArgs {
 /// Watches until the chardev is removed, or nobody reads what we print.
 pub(super) fn watch(target: &Target, args: &Args) -> Result<(), Failure> {
     let mut stream = attach(target, args)?;
+    let gone = || {
+        Failure::new(
+            Status::NoDaemon,
+            format!("{}: the daemon is gone", shown(&args.id)),
+        )
+    };
+    let mut frames = Frames::default();
     let mut buf = vec![0; 64 << 10];
-    loop {
+    while has_reader(&stream)? {
         let count = match stream.read(&mut buf) {
-            Ok(0) => return Ok(()),
+            Ok(0) => return Err(gone()),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(format!("the daemon: {error}").into()),
+            Err(_) => return Err(gone()),
         };
-        if !print_bytes(&buf[..count])? {
+        if args.framed && !print_bytes(&buf[..count])? {
             return Ok(());
+        }
+        let mut rest = &buf[..count];
+        while let Some(frame) = frames.next(&mut rest)? {
+            if !show(args, frame)? {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints a frame; `false` when the reader has left.
+fn show(args: &Args, frame: Frame<'_>) -> Result<bool, Failure> {
+    let id = shown(&args.id);
+    match frame {
+        Frame::Removed => Err(Failure::new(Status::Removed, format!("{id} was removed"))),
+        Frame::TooSlow(behind) => {
+            let text = format!("{id}: too slow, {behind} bytes behind, so the viewer was ended");
+            Err(text.into())
+        }
+        _ if args.framed => Ok(true),
+        Frame::Data(bytes) => print_bytes(bytes),
+        Frame::Gap(from, to) => {
+            let count = to.saturating_sub(from);
+            let text = format!(
+                "\r\n[chardev {id}: {count} bytes are missing here, offset {from} to {to}]\r\n"
+            );
+            print_bytes(text.as_bytes())
+        }
+    }
+}
+
+/// Waits for output, for as long as somebody reads what we print.
+fn has_reader(stream: &UnixStream) -> Result<bool, Failure> {
+    let stdout = io::stdout();
+    loop {
+        let mut fds = [
+            PollFd::new(stream, PollFlags::IN),
+            PollFd::new(&stdout, PollFlags::empty()),
+        ];
+        match poll(&mut fds, None) {
+            Ok(_) if !fds[1].revents().is_empty() => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(format!("poll: {error}").into()),
         }
     }
 }
@@ -132,7 +188,7 @@ fn attach(target: &Target, args: &Args) -> Result<UnixStream, Failure> {
         .map_err(|error| target.failed(&error))?;
     let mut arguments = fdname()
         .with("id", args.id.as_str())
-        .with("framed", args.framed)
+        .with("framed", true)
         .with("slow", if args.drop { "drop" } else { "skip" });
     if let Some(from) = args.from {
         arguments.insert("from", from);

@@ -167,7 +167,8 @@ impl Exec {
         command
             .arg("-c")
             .arg(to_os(&self.command))
-            .env("CHARDEV", to_os(&self.chardev));
+            .env("CHARDEV", to_os(&self.chardev))
+            .env("CHARDEVD_PID", std::process::id().to_string());
         command.env_remove(crate::background::VARIABLE);
         if std::env::var_os("TERM").is_none() {
             command.env("TERM", "vt100");

@@ -1,11 +1,19 @@
 //! The escape key: finds, in what is typed, the commands that are not for the console.
 
-/// Separates what is typed into text and commands. Keeps one bit between two readings: whether the
-/// escape key was the last.
+/// What a terminal puts before and after pasted text, if the console has asked for it.
+const PASTE: [&[u8; MARK]; 2] = [b"\x1b[200~", b"\x1b[201~"];
+const MARK: usize = 6;
+
+/// Separates what is typed into text and commands, however it is cut. In pasted text there are no
+/// commands.
 #[derive(Debug)]
 pub(super) struct Escape {
     key: Option<u8>,
+    /// The escape key was the last.
     pending: bool,
+    /// What was typed last, to find the marks of a paste.
+    last: [u8; MARK],
+    pasting: bool,
 }
 
 /// The next thing that was typed.
@@ -17,6 +25,8 @@ pub(super) enum Step<'a> {
     Leave,
     /// Send a break.
     Break,
+    /// Stop this program, as Ctrl-Z does elsewhere.
+    Suspend,
     /// Show the help line.
     Help,
     /// The escape key, and then one that means nothing.
@@ -29,7 +39,14 @@ impl Escape {
         Escape {
             key,
             pending: false,
+            last: [0; MARK],
+            pasting: false,
         }
+    }
+
+    /// Nothing was typed for a while: a paste whose end has not come by now has none.
+    pub(super) fn pause(&mut self) {
+        self.pasting = false;
     }
 
     /// Takes the next step from the front of `typed`; `None` when nothing is left.
@@ -37,8 +54,7 @@ impl Escape {
         loop {
             let (&first, rest) = typed.split_first()?;
             if !self.pending {
-                let key = self.key;
-                let length = typed.iter().position(|byte| Some(*byte) == key);
+                let length = typed.iter().position(|byte| self.is_command(*byte));
                 let length = length.unwrap_or(typed.len());
                 if length > 0 {
                     return Some(Step::Text(take(typed, length)));
@@ -55,12 +71,30 @@ impl Escape {
                     match first {
                         b'.' | b'q' => Step::Leave,
                         b'b' => Step::Break,
+                        b'z' | 0x1a => Step::Suspend,
                         b'h' | b'?' => Step::Help,
                         _ => Step::Unknown,
                     }
                 }
             });
         }
+    }
+}
+
+impl Escape {
+    /// Whether `byte` begins a command; else it is text, and looked at for the marks of a paste.
+    fn is_command(&mut self, byte: u8) -> bool {
+        let mut last = self.last;
+        last.rotate_left(1);
+        last[MARK - 1] = byte;
+        let mark = PASTE.iter().position(|mark| **mark == last);
+        if mark.is_none() && !self.pasting && Some(byte) == self.key {
+            self.last = [0; MARK];
+            return true;
+        }
+        self.last = last;
+        self.pasting = mark.map_or(self.pasting, |mark| mark == 0);
+        false
     }
 }
 
@@ -106,6 +140,7 @@ mod tests {
                     Step::Text(text) => std::str::from_utf8(text).expect("ASCII"),
                     Step::Leave => "LEAVE",
                     Step::Break => "BREAK",
+                    Step::Suspend => "SUSPEND",
                     Step::Help => "HELP",
                     Step::Unknown => "UNKNOWN",
                 };
@@ -126,6 +161,7 @@ mod tests {
             ("\x1d\x1d\x1db", "\x1dBREAK"),
             ("\x1dx.", "UNKNOWN."),
             ("\x1d", ""),
+            ("\x1dzx", "SUSPENDx"),
             ("b.?h", "b.?h"),
         ] {
             let key = Some(0x1d);
@@ -134,6 +170,28 @@ mod tests {
             assert_eq!(told(key, &single), expected, "{typed:?} byte by byte");
             assert_eq!(told(None, &single), typed, "{typed:?} without a key");
         }
+    }
+
+    #[test]
+    fn a_paste_holds_no_commands() {
+        for (key, typed, expected) in [
+            (
+                0x1d,
+                "a\x1b[200~x\x1d.y\x1b[201~\x1d.",
+                "a\x1b[200~x\x1d.y\x1b[201~LEAVE",
+            ),
+            (0x1d, "\x1b[200\x1d.~", "\x1b[200LEAVE~"),
+            (b'~', "\x1b[200~~.\x1b[201~~.", "\x1b[200~~.\x1b[201~LEAVE"),
+        ] {
+            assert_eq!(told(Some(key), &[typed.as_bytes()]), expected);
+            let single: Vec<&[u8]> = typed.as_bytes().chunks(1).collect();
+            assert_eq!(told(Some(key), &single), expected);
+        }
+        let mut escape = Escape::new(Some(0x1d));
+        let mut typed = &b"\x1b[200~never ended"[..];
+        while escape.next(&mut typed).is_some() {}
+        escape.pause();
+        assert_eq!(escape.next(&mut &b"\x1d."[..]), Some(Step::Leave));
     }
 
     #[test]

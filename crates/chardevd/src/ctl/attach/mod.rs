@@ -6,27 +6,32 @@
 //! there was none for `--idle` milliseconds.
 
 mod escape;
+mod join;
+mod link;
+mod modes;
 mod pump;
-mod request;
+mod reason;
+mod screen;
 mod terminal;
 mod wait;
+mod within;
 
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chardev::text::shown;
-use chardev_qapi::Object;
-use chardev_qmp::client::ClientError;
 use signal_hook::consts::signal::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::flag::register_conditional_default;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use super::connect::Target;
 use super::failure::{Failure, Status};
 use escape::key_name;
+use join::Manner;
+use reason::Reason;
 use wait::Waited;
-
-/// The name under which the daemon is given our descriptor.
-const FDNAME: &str = "chardevctl-attach";
 
 /// Connects this terminal to a chardev until you leave; then its back end comes back
 ///
@@ -40,6 +45,15 @@ pub(super) struct Args {
     /// The escape key: ^X for control-X, a character, or none
     #[arg(long, value_name = "KEY", default_value = "^]")]
     escape: String,
+    /// Takes the console from whoever is attached; they are told by whom
+    #[arg(long, conflicts_with_all = ["share", "read_only"])]
+    force: bool,
+    /// Joins those who are attached: all see the output, and all may type
+    #[arg(long, conflicts_with = "read_only")]
+    share: bool,
+    /// Only looks, beside whoever is attached; what is typed goes nowhere
+    #[arg(long)]
+    read_only: bool,
     /// Without a terminal: how long the console must be silent after the end of standard input
     #[arg(long, value_name = "MS", default_value_t = 500)]
     idle: u64,
@@ -53,66 +67,71 @@ pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
     let key = escape::parse_key(&args.escape)
         .map_err(|error| Failure::new(Status::Usage, format!("--escape: {error}")))?;
     // Before the terminal is touched, so that no signal finds it raw and us unprepared.
-    let signals = watch_signals().map_err(|error| format!("signals: {error}"))?;
+    let over = Arc::new(AtomicBool::new(false));
+    let signals = watch_signals(&over).map_err(|error| format!("signals: {error}"))?;
+    let ended = attached(target, args, key, signals);
+    // Everything is restored; from here on a signal does what it does.
+    over.store(true, Ordering::SeqCst);
+    let (reason, told) = ended?;
+    if let Reason::Signal(signal) = reason {
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+    match reason.result(&args.id) {
+        Err(failure) if told => Err(failure.told()),
+        result => result,
+    }
+}
+
+/// Why it ended, and whether the user was told so.
+fn attached(
+    target: &Target,
+    args: &Args,
+    key: Option<u8>,
+    signals: Signals,
+) -> Result<(Reason, bool), Failure> {
     let terminal =
         terminal::RawTerminal::enter().map_err(|error| format!("standard input: {error}"))?;
-    let key = key.filter(|_| terminal.is_some());
+    let is_terminal = terminal.is_some();
+    let key = key.filter(|_| is_terminal);
     let waiting = wait::Waiting::new(signals, terminal, key);
-    let attaching = {
+    let joining = {
         let escape = key.map(|key| format!("Ctrl-C or {} . gives up", key_name(key)));
         let (target, id) = (target.clone().with_escape(escape), args.id.clone());
-        move || attach(&target, &id)
+        let manner = args.manner();
+        move || join::join(&target, &id, manner)
     };
-    let (console, waiting) = match waiting.run(attaching)? {
-        Waited::Done(console, waiting) => (console?, waiting),
+    let (joined, waiting) = match waiting.run(joining)? {
+        Waited::Done(joined, waiting) => (joined?, waiting),
         Waited::Left => {
             let text = format!("{} was not attached: you gave up", shown(&args.id));
             return Err(text.into());
         }
-        Waited::Signal(signal) => return Err(end_by(signal)),
+        Waited::Signal(signal) => return Ok((Reason::Signal(signal), true)),
     };
-    let output = terminal::Output::open().map_err(|error| format!("standard output: {error}"))?;
+    let screen = screen::Screen::open(is_terminal);
+    let screen = screen.map_err(|error| format!("standard output: {error}"))?;
     let idle = std::time::Duration::from_millis(args.idle);
-    let pump = pump::Pump::new(target, &args.id, console, waiting, output, idle);
-    match pump.run()? {
-        None => Ok(()),
-        Some(signal) => Err(end_by(signal)),
+    let pump = pump::Pump::new(&args.id, joined, waiting, screen, idle);
+    Ok((pump.run()?, is_terminal))
+}
+
+impl Args {
+    fn manner(&self) -> Manner {
+        match (self.force, self.share, self.read_only) {
+            (true, _, _) => Manner::Force,
+            (_, true, _) => Manner::Share,
+            (_, _, true) => Manner::ReadOnly,
+            _ => Manner::Alone,
+        }
     }
 }
 
-/// Everything is restored; now the signal may do what it does.
-fn end_by(signal: i32) -> Failure {
-    let _ = signal_hook::low_level::emulate_default_handler(signal);
-    format!("ended by signal {signal}").into()
-}
-
-fn watch_signals() -> std::io::Result<Signals> {
+/// Signals are noted, until it is `over`.
+fn watch_signals(over: &Arc<AtomicBool>) -> std::io::Result<Signals> {
+    for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGTSTP] {
+        register_conditional_default(signal, Arc::clone(over))?;
+    }
     let (read, write) = UnixStream::pair()?;
     let all = [SIGWINCH, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGCONT];
     SignalDelivery::with_pipe(read, write, SignalOnly, all)
-}
-
-/// Makes one end of a socket pair the back end and returns the other.
-fn attach(target: &Target, id: &str) -> Result<UnixStream, Failure> {
-    let mut monitor = target.connect()?;
-    if !monitor.stream().is_unix() {
-        return Err(
-            "attach passes a descriptor, which only a unix socket can: use --socket PATH".into(),
-        );
-    }
-    let failed = |error: std::io::Error| format!("socket pair: {error}");
-    let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-    ours.set_nonblocking(true).map_err(failed)?;
-    monitor.stream_mut().pass(theirs.into());
-    let fdname = || Object::new().with("fdname", FDNAME);
-    let named = monitor.execute("getfd", fdname());
-    named.map_err(|error| target.failed(&error))?;
-    let attached = monitor.execute("x-chardev-attach", fdname().with("id", id));
-    if let Err(ClientError::Command(_)) = attached {
-        let _ = monitor.execute("closefd", fdname());
-    }
-    match attached {
-        Ok(_) => Ok(ours),
-        Err(error) => Err(target.failed(&error)),
-    }
 }

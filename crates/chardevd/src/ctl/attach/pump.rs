@@ -1,47 +1,56 @@
 //! The attached terminal's loop: keyboard to console, console to screen, one thread, never waiting
 //! for one while the other could go on.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use chardev::text::{shown, shown_lines};
 use chardev_qapi::Object;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, read, write};
 use signal_hook::consts::signal::{SIGCONT, SIGTSTP, SIGWINCH};
 
 use super::Signals;
 use super::escape::{Escape, Step, key_name};
-use super::request::Request;
-use super::terminal::{Output, RawTerminal};
+use super::join::{Joined, Mode};
+use super::link::{Link, News};
+use super::reason::{Reason, how_it_ended, restarts};
+use super::screen::Screen;
+use super::terminal::RawTerminal;
 use super::wait::{Waiting, resume, suspend};
-use crate::ctl::connect::Target;
+use crate::ctl::waiting::timespec;
 
-/// The most bytes on their way in one direction.
+/// The most bytes that are typed and not yet taken.
 const BUFFER: usize = 64 << 10;
 /// How long the console's last output may take after we have left.
 const LEAVING: Duration = Duration::from_secs(2);
+/// How long a console without a program must be silent before we leave it.
+const SILENCE: Duration = Duration::from_millis(200);
+/// How long the reason of the console's end may take.
+const REASON: Duration = Duration::from_secs(1);
+/// A paste comes without pauses.
+const PASTE: Duration = Duration::from_secs(1);
 
 /// Everything the loop works on.
 pub(super) struct Pump<'a> {
-    target: &'a Target,
     id: &'a str,
     console: UnixStream,
+    link: Link,
+    mode: Mode,
     terminal: Option<RawTerminal>,
-    output: Output,
+    screen: Screen,
     signals: Signals,
     key: Option<u8>,
     escape: Escape,
     /// Typed, for the console.
     typed: Vec<u8>,
-    /// From the console, for the screen.
-    shown: Vec<u8>,
+    last_typed: Instant,
     input_ended: bool,
     console_ended: bool,
-    output_ended: bool,
+    /// Why it ends, as soon as that is known.
+    reason: Option<Reason>,
     /// Set when we leave: what is still on its way has until then.
     leaving: Option<Instant>,
     /// When something last came from the console or went to it.
@@ -49,8 +58,6 @@ pub(super) struct Pump<'a> {
     idle: Duration,
     size_wanted: bool,
     breaks: u32,
-    request: Option<(Request, &'static str)>,
-    ended_by: Option<i32>,
 }
 
 /// Which of the descriptors are ready.
@@ -60,8 +67,9 @@ struct Readiness {
     console_in: bool,
     console_out: bool,
     shown: bool,
+    gone: bool,
     signal: bool,
-    request: bool,
+    link: bool,
 }
 
 /// A descriptor, what to wait for on it, and where to note that it is ready.
@@ -69,58 +77,49 @@ type Want<'fd> = (BorrowedFd<'fd>, PollFlags, fn(&mut Readiness));
 
 impl<'a> Pump<'a> {
     pub(super) fn new(
-        target: &'a Target,
         id: &'a str,
-        console: UnixStream,
+        joined: Joined,
         waiting: Waiting,
-        output: Output,
+        screen: Screen,
         idle: Duration,
     ) -> Self {
-        let Waiting {
-            signals,
-            terminal,
-            key,
-            typed,
-            ..
-        } = waiting;
         let mut pump = Pump {
-            target,
             id,
-            console,
-            size_wanted: terminal.is_some(),
-            terminal,
-            output,
-            signals,
-            key,
-            escape: Escape::new(key),
+            console: joined.console,
+            link: joined.link,
+            mode: joined.mode,
+            // A size that was seen by the way is nobody's wish.
+            size_wanted: waiting.terminal.is_some() && joined.mode != Mode::ReadOnly,
+            terminal: waiting.terminal,
+            screen,
+            signals: waiting.signals,
+            key: waiting.key,
+            escape: Escape::new(waiting.key),
             typed: Vec::new(),
-            shown: Vec::new(),
+            last_typed: Instant::now(),
             input_ended: false,
             console_ended: false,
-            output_ended: false,
+            reason: joined.over,
             leaving: None,
             active: Instant::now(),
             idle,
             breaks: 0,
-            request: None,
-            ended_by: None,
         };
-        pump.take_typed(&typed);
+        pump.greet(&joined.notes);
+        pump.take_typed(&waiting.typed);
         pump
     }
 
-    /// Runs to the end; the signal that ended it, if one did.
-    pub(super) fn run(mut self) -> Result<Option<i32>, String> {
+    /// Runs to the end, and says why that has come.
+    pub(super) fn run(mut self) -> Result<Reason, String> {
         resume(self.terminal.as_ref(), RawTerminal::make_raw)?;
-        match self.key {
-            Some(key) => self.say(&format!("attached; {} ? for help", key_name(key))),
-            None if self.terminal.is_some() => self.say("attached, without an escape key"),
-            None => {}
-        }
         while !self.is_over() {
             let ready = self.wait()?;
             if ready.signal {
                 self.take_signals()?;
+            }
+            if ready.link {
+                self.take_news();
             }
             if ready.typed {
                 self.read_typed()?;
@@ -132,35 +131,47 @@ impl<'a> Pump<'a> {
                 self.read_console();
             }
             if ready.shown {
-                self.write_shown();
+                self.screen.write();
+                self.active = Instant::now();
+            } else if ready.gone {
+                self.screen.end();
             }
-            self.talk_to_monitor(ready.request);
+            self.ask();
             self.leave_if_idle();
         }
-        let gone = self.console_ended && self.leaving.is_none();
+        let reason = self.find_reason();
+        self.screen.flush();
+        self.screen.rest();
         // The message belongs on a terminal that is as it was.
-        let terminal = self.terminal.take();
-        let was_raw = terminal.is_some();
-        drop(terminal);
-        if was_raw {
-            eprintln!(
-                "\n[{}: {}]",
-                shown(&self.id),
-                if gone { "the console ended" } else { "left" }
-            );
+        if self.terminal.take().is_some() {
+            self.screen.farewell(self.id, &reason.describe(self.id));
         }
-        Ok(self.ended_by)
+        Ok(reason)
+    }
+
+    fn greet(&mut self, notes: &[String]) {
+        let how = match self.mode {
+            Mode::Alone => "attached",
+            Mode::Share => "attached beside others",
+            Mode::ReadOnly => "attached, read only",
+        };
+        match self.key {
+            Some(key) => self.say(&format!("{how}; {} ? for help", key_name(key))),
+            None if self.terminal.is_some() => self.say(&format!("{how}, without an escape key")),
+            None => {}
+        }
+        for note in notes {
+            self.say(note);
+        }
     }
 
     fn is_over(&self) -> bool {
-        let flushed = self.shown.is_empty() || self.output_ended;
         let late = self.leaving.is_some_and(|until| Instant::now() >= until);
-        (self.console_ended && flushed) || late
+        (self.console_ended && !self.screen.is_waiting()) || late
     }
 
     fn wait(&self) -> Result<Readiness, String> {
         let stdin = io::stdin();
-        let in_room = self.shown.len() < BUFFER && !self.console_ended;
         let mut want: Vec<Want<'_>> =
             vec![(self.signals.get_read().as_fd(), PollFlags::IN, |ready| {
                 ready.signal = true
@@ -168,7 +179,7 @@ impl<'a> Pump<'a> {
         if !self.input_ended && self.leaving.is_none() && self.typed.len() < BUFFER {
             want.push((stdin.as_fd(), PollFlags::IN, |ready| ready.typed = true));
         }
-        if in_room {
+        if self.screen.has_room() && !self.console_ended {
             want.push((self.console.as_fd(), PollFlags::IN, |ready| {
                 ready.console_in = true
             }));
@@ -178,23 +189,21 @@ impl<'a> Pump<'a> {
                 ready.console_out = true
             }));
         }
-        if !self.shown.is_empty() && !self.output_ended {
-            want.push((self.output.file().as_fd(), PollFlags::OUT, |ready| {
-                ready.shown = true
+        if self.screen.is_waiting() {
+            want.push((self.screen.fd(), PollFlags::OUT, |ready| ready.shown = true));
+        } else if !self.screen.has_ended() {
+            want.push((self.screen.fd(), PollFlags::empty(), |ready| {
+                ready.gone = true
             }));
         }
-        if let Some((request, _)) = &self.request {
-            want.push((request.fd(), PollFlags::IN, |ready| ready.request = true));
+        if let Some(link) = self.link.fd() {
+            want.push((link, PollFlags::IN, |ready| ready.link = true));
         }
         let mut fds: Vec<_> = want
             .iter()
             .map(|(fd, flags, _)| PollFd::from_borrowed_fd(*fd, *flags))
             .collect();
-        let timeout = self.timeout().map(|time| Timespec {
-            tv_sec: time.as_secs() as i64,
-            tv_nsec: i64::from(time.subsec_nanos()),
-        });
-        match poll(&mut fds, timeout.as_ref()) {
+        match poll(&mut fds, self.timeout().map(timespec).as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Readiness::default()),
             Err(error) => return Err(format!("poll: {error}")),
@@ -214,28 +223,35 @@ impl<'a> Pump<'a> {
         let leaving = self
             .leaving
             .map(|until| until.saturating_duration_since(now));
-        let idle = self
-            .waits_for_silence()
-            .then(|| self.idle.saturating_sub(self.active.elapsed()));
-        let answer = self.request.is_some().then_some(Duration::from_secs(1));
-        [leaving, idle, answer].into_iter().flatten().min()
+        let silence = self.silence();
+        let silence = silence.map(|silence| silence.saturating_sub(self.active.elapsed()));
+        [leaving, silence].into_iter().flatten().min()
     }
 
-    /// After the end of standard input only the console's silence ends us.
-    fn waits_for_silence(&self) -> bool {
-        self.input_ended && self.leaving.is_none() && self.typed.is_empty() && self.shown.is_empty()
+    /// How long the console must be silent for us to leave it, if only that is waited for.
+    fn silence(&self) -> Option<Duration> {
+        if self.leaving.is_some() || self.screen.is_waiting() {
+            return None;
+        }
+        match self.reason {
+            Some(Reason::Program(_)) => Some(SILENCE),
+            _ if self.input_ended && self.typed.is_empty() => Some(self.idle),
+            _ => None,
+        }
     }
 
     fn leave_if_idle(&mut self) {
         let hung_up = self.input_ended && self.terminal.is_some();
-        let silent = self.waits_for_silence() && self.active.elapsed() >= self.idle;
-        if self.leaving.is_none() && (hung_up || silent || self.output_ended) {
-            self.leave();
+        let silence = self.silence();
+        let silent = silence.is_some_and(|silence| self.active.elapsed() >= silence);
+        if self.leaving.is_none() && (hung_up || silent || self.screen.has_ended()) {
+            self.leave(Reason::Left);
         }
     }
 
     /// Tells the console that we leave; what it has for us may still come.
-    fn leave(&mut self) {
+    fn leave(&mut self, reason: Reason) {
+        self.reason.get_or_insert(reason);
         self.leaving.get_or_insert_with(|| Instant::now() + LEAVING);
         if self.typed.is_empty() {
             let _ = self.console.shutdown(Shutdown::Write);
@@ -256,6 +272,10 @@ impl<'a> Pump<'a> {
             self.input_ended = true;
             return Ok(());
         }
+        if self.last_typed.elapsed() > PASTE {
+            self.escape.pause();
+        }
+        self.last_typed = Instant::now();
         self.take_typed(&buffer[..count]);
         Ok(())
     }
@@ -263,19 +283,22 @@ impl<'a> Pump<'a> {
     fn take_typed(&mut self, mut typed: &[u8]) {
         while let Some(step) = self.escape.next(&mut typed) {
             match step {
+                Step::Text(_) if self.mode == Mode::ReadOnly => {}
                 Step::Text(text) => self.typed.extend_from_slice(text),
-                Step::Leave => return self.leave(),
+                Step::Leave => return self.leave(Reason::Left),
+                Step::Break if self.mode == Mode::ReadOnly => self.say("no break: read only"),
                 Step::Break => self.breaks = (self.breaks + 1).min(16),
+                Step::Suspend => self.suspend(),
                 Step::Help | Step::Unknown => self.help(),
             }
         }
     }
 
-    fn help(&self) {
+    fn help(&mut self) {
         if let Some(key) = self.key {
             let key = key_name(key);
             self.say(&format!(
-                "{key} then: . or q leave, b break, ? this help, {key} itself"
+                "{key} then: . or q leave, b break, z suspend, ? this help, {key} itself"
             ));
         }
     }
@@ -300,7 +323,7 @@ impl<'a> Pump<'a> {
         match read(&self.console, &mut buffer) {
             Ok(0) => self.console_ended = true,
             Ok(count) => {
-                self.shown.extend_from_slice(&buffer[..count]);
+                self.screen.show(&buffer[..count]);
                 self.active = Instant::now();
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -308,87 +331,101 @@ impl<'a> Pump<'a> {
         }
     }
 
-    fn write_shown(&mut self) {
-        match write(self.output.file(), &self.shown) {
-            Ok(count) => {
-                self.shown.drain(..count);
-                self.active = Instant::now();
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            // Nobody looks any more: leave, and let the former back end take the output.
-            Err(_) => {
-                self.output_ended = true;
-                self.shown.clear();
-            }
-        }
-    }
-
     fn take_signals(&mut self) -> Result<(), String> {
         let signals: Vec<i32> = self.signals.pending().collect();
         for signal in signals {
             match signal {
-                SIGWINCH => self.size_wanted = self.terminal.is_some(),
-                SIGTSTP => suspend(self.terminal.as_ref()),
+                SIGWINCH => {
+                    self.size_wanted = self.terminal.is_some() && self.mode != Mode::ReadOnly;
+                }
+                SIGTSTP => self.suspend(),
                 SIGCONT => {
-                    resume(self.terminal.as_ref(), RawTerminal::make_raw)?;
-                    self.size_wanted = self.terminal.is_some();
+                    if self.terminal.is_some() {
+                        resume(self.terminal.as_ref(), RawTerminal::make_raw)?;
+                        self.screen.wake();
+                        self.size_wanted = self.mode != Mode::ReadOnly;
+                    }
                 }
-                _ => {
-                    self.ended_by = Some(signal);
-                    self.leave();
+                // Who says it twice does not want to wait for the last output.
+                _ if matches!(self.reason, Some(Reason::Signal(_))) => {
+                    self.leaving = Some(Instant::now());
                 }
+                signal => self.leave(Reason::Signal(signal)),
             }
         }
         Ok(())
     }
 
-    /// Starts the next command to the monitor, or looks after the one under way.
-    fn talk_to_monitor(&mut self, readable: bool) {
-        if let Some((request, what)) = &mut self.request {
-            let Some(result) = request.advance(readable) else {
-                return;
-            };
-            let what = *what;
-            self.request = None;
-            if let Err(error) = result {
-                self.say(&format!("{what} failed: {error}"));
-            }
+    /// Stops us; SIGCONT brings everything back.
+    fn suspend(&mut self) {
+        if self.terminal.is_some() {
+            self.screen.rest();
         }
-        if self.leaving.is_some() || self.console_ended {
-            return;
-        }
-        let id = Object::new().with("id", self.id);
-        let size = self
-            .terminal
-            .as_ref()
-            .filter(|_| self.size_wanted)
-            .and_then(RawTerminal::size);
-        let (what, command, arguments) = match size {
-            Some((cols, rows)) => (
-                "window size",
-                "x-chardev-set-winsize",
-                id.with("cols", cols).with("rows", rows),
-            ),
-            // A break comes after what was typed before it.
-            None if self.breaks > 0 && self.typed.is_empty() => {
-                self.breaks -= 1;
-                ("break", "chardev-send-break", id)
+        suspend(self.terminal.as_ref());
+    }
+
+    fn take_news(&mut self) {
+        for news in self.link.take_news() {
+            match news {
+                News::Failed(text) => self.say(&text),
+                News::Gone => {}
+                News::Event(event) => {
+                    let about = event.data.get("chardev").and_then(|it| it.as_str());
+                    if let Some(reason) = Reason::of_event(&event, self.id) {
+                        self.reason.get_or_insert(reason);
+                    } else if event.name == "X_DEVICE_ENDED"
+                        && about == Some(self.id)
+                        && restarts(&event.data)
+                    {
+                        self.say(&format!("{}; it starts again", how_it_ended(&event.data)));
+                    }
+                }
             }
-            None => return,
-        };
-        self.size_wanted = false;
-        match Request::send(self.target, command, arguments) {
-            Ok(request) => self.request = Some((request, what)),
-            Err(error) => self.say(&format!("{what} failed: {error}")),
         }
     }
 
-    fn say(&self, text: &str) {
-        // A raw terminal does not return its carriage; elsewhere that is of no use.
-        let id = shown(&self.id);
-        match io::stderr().is_terminal() && self.terminal.is_some() {
-            true => eprint!("\r[{id}: {}]\r\n", shown(text.replace('\n', "; "))),
-            false => eprintln!("[{id}: {}]", shown_lines(text)),
+    /// Asks the monitor for what is due.
+    fn ask(&mut self) {
+        if self.leaving.is_some() || self.console_ended || !self.link.is_idle() {
+            return;
         }
+        let id = Object::new().with("id", self.id);
+        let size = self.terminal.as_ref().filter(|_| self.size_wanted);
+        if let Some((cols, rows)) = size.and_then(RawTerminal::size) {
+            let arguments = id.with("cols", cols).with("rows", rows);
+            self.link
+                .ask("the window size", "x-chardev-set-winsize", arguments);
+        } else if self.breaks > 0 && self.typed.is_empty() {
+            // A break comes after what was typed before it.
+            self.breaks -= 1;
+            self.link.ask("the break", "chardev-send-break", id);
+        }
+        self.size_wanted = false;
+    }
+
+    /// Why it ended; the monitor may tell it a moment later than the console does.
+    fn find_reason(&mut self) -> Reason {
+        let until = Instant::now() + REASON;
+        while self.reason.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(fd) = self.link.fd().filter(|_| !left.is_zero()) else {
+                break;
+            };
+            let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+            match poll(&mut fds, Some(&timespec(left))) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => self.take_news(),
+                Err(_) => break,
+            }
+        }
+        let unknown = match self.link.is_gone() {
+            true => Reason::Daemon,
+            false => Reason::Unknown,
+        };
+        self.reason.take().unwrap_or(unknown)
+    }
+
+    fn say(&mut self, text: &str) {
+        self.screen.say(self.id, text);
     }
 }

@@ -1,10 +1,8 @@
 //! The terminal while attached: raw, and whatever happens as it was before.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 use rustix::termios::{
     LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
 };
@@ -69,52 +67,4 @@ fn set(modes: &Termios) -> io::Result<()> {
         OptionalActions::Drain,
         modes,
     )?)
-}
-
-/// Standard output, for writing without waiting.
-///
-/// Making a descriptor non-blocking makes it so for everybody who shares it, the shell included, so
-/// it is opened anew where that can be done. Where it cannot, the flag is put back in the end.
-#[derive(Debug)]
-pub(super) struct Output {
-    file: File,
-    flags: Option<OFlags>,
-}
-
-impl Output {
-    /// Standard output.
-    pub(super) fn open() -> io::Result<Output> {
-        let stdout = io::stdout();
-        let about = rustix::fs::fstat(&stdout)?;
-        let kind = rustix::fs::FileType::from_raw_mode(about.st_mode);
-        if isatty(stdout.as_fd()) || kind == rustix::fs::FileType::Fifo {
-            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            if let Ok(fd) = open("/proc/self/fd/1", flags, Mode::empty()) {
-                return Ok(Output {
-                    file: fd.into(),
-                    flags: None,
-                });
-            }
-        }
-        let fd: OwnedFd = stdout.as_fd().try_clone_to_owned()?;
-        let flags = fcntl_getfl(&fd)?;
-        fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        Ok(Output {
-            file: fd.into(),
-            flags: Some(flags),
-        })
-    }
-
-    /// The descriptor.
-    pub(super) fn file(&self) -> &File {
-        &self.file
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if let Some(flags) = self.flags {
-            let _ = fcntl_setfl(&self.file, flags);
-        }
-    }
 }

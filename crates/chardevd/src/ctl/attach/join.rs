@@ -1,0 +1,211 @@
+//! Becoming a console's back end, or joining those who are there.
+
+use std::os::unix::net::UnixStream;
+
+use chardev::text::shown;
+use chardev_qapi::{Json, Object};
+use chardev_qmp::client::ClientError;
+
+use super::link::Link;
+use super::reason::{Reason, how_it_ended, restarts};
+use super::within::is_within;
+use crate::ctl::connect::{Monitor, Target};
+use crate::ctl::failure::{Failure, Status};
+
+/// The names under which the daemon is given our descriptors.
+const CONSOLE: &str = "chardevctl-attach";
+const MONITOR: &str = "chardevctl-monitor";
+
+/// How to deal with others who are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Not at all: there must be none.
+    Alone,
+    /// Taking their place.
+    Force,
+    /// Seeing and typing beside them.
+    Share,
+    /// Seeing only.
+    ReadOnly,
+}
+
+/// How we are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// As the only one.
+    Alone,
+    /// Beside others.
+    Share,
+    /// Only to see.
+    ReadOnly,
+}
+
+/// An attachment.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) console: UnixStream,
+    pub(super) link: Link,
+    pub(super) mode: Mode,
+    /// What the user should know.
+    pub(super) notes: Vec<String>,
+    /// Why it has already come to its end, but for what there is to see.
+    pub(super) over: Option<Reason>,
+}
+
+/// Attaches to chardev `id`.
+pub(super) fn join(target: &Target, id: &str, manner: Manner) -> Result<Joined, Failure> {
+    let mut monitor = private_monitor(target, id)?;
+    let failed = |error: &ClientError| target.failed(error);
+    let others = who_is_there(&mut monitor, id);
+    let (ours, theirs) = pair()?;
+    ours.set_nonblocking(true)
+        .map_err(|error| format!("socket pair: {error}"))?;
+    pass(&mut monitor, theirs, CONSOLE).map_err(|error| failed(&error))?;
+    let events = Object::new().with("enable", true);
+    let heard = monitor.execute("x-chardev-events", events);
+    heard.map_err(|error| failed(&error))?;
+    let mut arguments = Object::new().with("id", id).with("fdname", CONSOLE);
+    match manner {
+        Manner::Alone => {}
+        Manner::Force => arguments.insert("force", true),
+        Manner::Share => arguments.insert("share", true),
+        Manner::ReadOnly => arguments.insert("read-only", true),
+    }
+    match monitor.execute("x-chardev-attach", arguments) {
+        Ok(_) => {}
+        Err(ClientError::Command(error)) if error.desc.contains("use 'share' or") => {
+            return Err(refused(id, &error.desc));
+        }
+        Err(error) => return Err(failed(&error)),
+    }
+    let mut notes = Vec::new();
+    if !others.is_empty() {
+        notes.push(match manner {
+            Manner::Force => format!("taken from {}", others.join(", ")),
+            _ => format!("also here: {}", others.join(", ")),
+        });
+    }
+    let (note, over) = what_is_behind(&mut monitor, id);
+    notes.extend(note);
+    Ok(Joined {
+        console: ours,
+        link: Link::new(monitor),
+        mode: match manner {
+            Manner::Alone | Manner::Force => Mode::Alone,
+            Manner::Share => Mode::Share,
+            Manner::ReadOnly => Mode::ReadOnly,
+        },
+        notes,
+        over,
+    })
+}
+
+/// A terminal that is attached to the console must not become its back end.
+fn refuse_itself(monitor: &Monitor, id: &str) -> Result<(), Failure> {
+    let daemon = rustix::net::sockopt::socket_peercred(monitor.stream()).ok();
+    let daemon = daemon.map(|peer| peer.pid.as_raw_pid().unsigned_abs());
+    let within = daemon.is_some_and(|daemon| is_within(id, daemon));
+    let id = shown(id);
+    match within {
+        true => Err(format!(
+            "this program runs inside {id}, which would be shown to itself\nleave {id} first, or watch it; where it is not shown, unset CHARDEV"
+        )
+        .into()),
+        false => Ok(()),
+    }
+}
+
+/// A monitor for us alone, so that we keep nobody from the daemon's own.
+fn private_monitor(target: &Target, id: &str) -> Result<Monitor, Failure> {
+    let mut monitor = target.connect()?;
+    if !monitor.stream().is_unix() {
+        return Err(
+            "attach passes descriptors, which only a unix socket can: use --socket PATH".into(),
+        );
+    }
+    refuse_itself(&monitor, id)?;
+    let (ours, theirs) = pair()?;
+    let failed = |error: ClientError| target.failed(&error);
+    pass(&mut monitor, theirs, MONITOR).map_err(failed)?;
+    let named = Object::new().with("fdname", MONITOR);
+    let served = monitor.execute("x-monitor-add", named);
+    served.map_err(failed)?;
+    target.connect_over(ours)
+}
+
+fn pair() -> Result<(UnixStream, UnixStream), String> {
+    UnixStream::pair().map_err(|error| format!("socket pair: {error}"))
+}
+
+/// Hands a descriptor to the daemon under a name.
+fn pass(monitor: &mut Monitor, stream: UnixStream, fdname: &str) -> Result<(), ClientError> {
+    monitor.stream_mut().pass(stream.into());
+    let named = Object::new().with("fdname", fdname);
+    monitor.execute("getfd", named).map(drop)
+}
+
+/// Who uses the console already, besides those who only look.
+fn who_is_there(monitor: &mut Monitor, id: &str) -> Vec<String> {
+    let Ok(stats) = monitor.execute("x-query-chardev-stats", Object::new().with("id", id)) else {
+        return Vec::new();
+    };
+    let stats = stats.as_array().and_then(|all| all.first());
+    let attached = stats.and_then(|stats| stats.get("attached")?.as_array());
+    let attached: Vec<String> = attached
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|entry| {
+            let by = entry.get("by")?.as_str()?;
+            Some(match entry.get("mode").and_then(Json::as_str) {
+                Some("read-only") => format!("{by}, read only"),
+                _ => by.to_owned(),
+            })
+        })
+        .collect();
+    let peer = stats.and_then(|stats| stats.get("peer")?.as_str());
+    match (attached.is_empty(), peer) {
+        (true, Some(peer)) => vec![peer.to_owned()],
+        _ => attached,
+    }
+}
+
+fn refused(id: &str, desc: &str) -> Failure {
+    let who = shown(desc.split("; use '").next().unwrap_or(desc));
+    let id = shown(id);
+    let text = format!(
+        "{who}\n'chardevctl attach {id}' joins with --share or --read-only, and takes over with --force"
+    );
+    Failure::new(Status::Taken, text)
+}
+
+/// What to say about the front end, and why the attachment is over if there is nobody to answer.
+fn what_is_behind(monitor: &mut Monitor, id: &str) -> (Option<String>, Option<Reason>) {
+    let devices = monitor.execute("x-query-devices", Object::new());
+    let devices = devices.as_ref().ok().and_then(Json::as_array);
+    let mut own = devices.unwrap_or_default().iter();
+    let own = own.find(|device| device.get("chardev").and_then(Json::as_str) == Some(id));
+    let state = own.and_then(|device| device.get("state")?.as_str());
+    match (own, state) {
+        (Some(device), Some("ended" | "failed")) => match restarts(device) {
+            true => {
+                let note = format!("{}; it starts again", how_it_ended(device));
+                (Some(note), None)
+            }
+            false => (None, Some(Reason::Program(how_it_ended(device)))),
+        },
+        (None, _) if !is_used(monitor, id) => {
+            let note = "nothing is behind it: no device uses it, so nobody reads what you type";
+            (Some(note.to_owned()), None)
+        }
+        _ => (None, None),
+    }
+}
+
+fn is_used(monitor: &mut Monitor, id: &str) -> bool {
+    let stats = monitor.execute("x-query-chardev-stats", Object::new().with("id", id));
+    let open = stats.as_ref().ok().and_then(|stats| {
+        let stats = stats.as_array()?.first()?;
+        stats.get("frontend-open")?.as_bool()
+    });
+    open.unwrap_or(true)
+}
