@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FileType, fstat, lstat, major};
+use rustix::fs::{FileType, fstat, lstat, major, statfs};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
@@ -32,6 +32,8 @@ const STEADY: Duration = Duration::from_secs(1);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
 /// What the kernel numbers the far sides of pseudoterminals with.
 const PTY_MAJORS: RangeInclusive<u32> = 136..=143;
+/// The file system that they are in.
+const DEVPTS: rustix::fs::FsWord = 0x1cd1;
 /// Symbolic links that are followed, as many as the kernel follows.
 const LINKS: usize = 40;
 
@@ -146,7 +148,7 @@ async fn search(port: &Port, place: &Place, former: Option<LinkMark>) -> Found {
         let any = place.interval.is_some();
         let attempt = move || {
             // Watched before it is looked for, so that it cannot come in between.
-            let watches = Watches::on_the_way(&path, &inside, &task);
+            let watches = Watches::on_the_way(&path, any, &inside, &task);
             (watches, open(&path, former, any))
         };
         let (watches, error) = match port.offload(attempt).await {
@@ -208,7 +210,7 @@ struct Watches {
 }
 
 impl Watches {
-    fn on_the_way(path: &Path, port: &Port, task: &Arc<Notify>) -> Self {
+    fn on_the_way(path: &Path, any: bool, port: &Port, task: &Arc<Notify>) -> Self {
         let mut watches = Vec::new();
         let Ok(mut path) = std::path::absolute(path) else {
             return Watches {
@@ -218,6 +220,10 @@ impl Watches {
         };
         let mut complete = true;
         for _ in 0..LINKS {
+            if !any && is_for_ptys(&path) {
+                // What comes and goes there concerns others, and wakes nobody here.
+                break;
+            }
             match nearest(&path, port, task) {
                 Ok(watch) => watches.push(watch),
                 Err(_) => complete = false,
@@ -235,6 +241,12 @@ impl Watches {
             complete,
         }
     }
+}
+
+/// Whether what comes to `path` can only be a pseudoterminal.
+fn is_for_ptys(path: &Path) -> bool {
+    let kind = path.parent().and_then(|directory| statfs(directory).ok());
+    kind.is_some_and(|kind| kind.f_type == DEVPTS)
 }
 
 /// A watch on the nearest directory on the way to `path` that is there.
