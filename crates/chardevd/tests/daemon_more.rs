@@ -156,6 +156,55 @@ fn the_human_monitor_over_qmp_and_on_a_terminal_of_its_own() {
     assert!(daemon.wait().success());
 }
 
+/// Whoever makes a pty must be told where it is.
+#[test]
+fn the_human_monitor_says_where_a_new_pty_is_and_what_there_is_to_choose_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hmp.sock");
+    let device = format!("unix:{},server=on,wait=off", path.display());
+    let daemon = Daemon::start(&["-chardev", "null,id=n", "-monitor", &device]);
+    let mut client = daemon.client();
+    let mut person = console(&path);
+    read_until(&mut person, "(qemu) ");
+    let mut say = |line: &str| {
+        person.write_all(format!("{line}\r").as_bytes()).unwrap();
+        read_until(&mut person, "(qemu) ")
+    };
+    for (number, (line, label)) in [
+        ("chardev-add pty,id=ID", "ID"),
+        ("chardev-change n pty", "n"),
+        ("chardev-add pty,id=ID,mux=on", "ID-base"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (way, id) in ["qmp", "own"].map(|way| (way, format!("{way}{number}"))) {
+            let (line, label) = (line.replace("ID", &id), label.replace("ID", &id));
+            let said = match way {
+                "qmp" => human(&mut client, &line),
+                _ => say(&line),
+            };
+            let all = client.query_chardev().unwrap();
+            let chardev = all.iter().find(|info| info.label == label).unwrap();
+            let pty = chardev.filename.strip_prefix("pty:").unwrap();
+            let told = format!("char device redirected to {pty} (label {label})\r\n");
+            assert!(said.contains(&told), "{said:?} lacks {told:?}");
+        }
+    }
+    for said in [human(&mut client, "chardev-add help"), say("chardev-add ?")] {
+        let list = "Available chardev backend types: \r\n";
+        assert!(
+            said.contains(list) && said.contains("\r\n  pty\r\n"),
+            "{said}"
+        );
+    }
+    let said = human(&mut client, "chardev-change n socket,help");
+    assert!(
+        said.contains("\r\n  x-clients") && said.contains("\r\n  logfile"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_set_of_descriptors_on_the_command_line_becomes_a_file() {
     let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ pub mod readline;
 mod session;
 mod show;
 
-use chardev_qapi::cmdline::{check_syntax, parse_backend_line, parse_chardev};
+use chardev_qapi::cmdline::{check_syntax, parse_backend_line, parse_chardev, wants_help};
 use chardev_qapi::spec::{KindSpec, OptionValue, Options};
 
 use crate::command::{ChardevAction, Command};
@@ -305,6 +305,9 @@ fn int(values: &[Value], at: usize) -> i64 {
 
 fn chardev_add(hmp: &Hmp<'_>, args: &[Value]) -> Step {
     let line = text(args, 0);
+    if let Some(list) = listed(&line, hmp.kinds) {
+        return Step::Print(list);
+    }
     if let Err(error) = check_syntax(&line, hmp.kinds) {
         return Step::Print(format!("{error}\nError: Parsing chardev args failed\n"));
     }
@@ -326,6 +329,9 @@ fn chardev_add(hmp: &Hmp<'_>, args: &[Value]) -> Step {
 
 fn chardev_change(hmp: &Hmp<'_>, args: &[Value]) -> Step {
     let (id, line) = (text(args, 0), text(args, 1));
+    if let Some(list) = options(&line, hmp.kinds) {
+        return Step::Print(list);
+    }
     if let Err(error) = check_syntax(&line, hmp.kinds) {
         return Step::Print(format!("{error}\nError: Parsing chardev args failed\n"));
     }
@@ -337,10 +343,42 @@ fn chardev_change(hmp: &Hmp<'_>, args: &[Value]) -> Step {
         }
         Ok(line) => {
             let options = line.options;
-            let show = Show::Warned(line.warnings);
+            let show = Show::Changed {
+                id: id.clone(),
+                warnings: line.warnings,
+            };
             Step::Ask(Command::ChardevChange { id, options }, show)
         }
     }
+}
+
+/// The kinds there are (`help`), or the options of one (`KIND,help`).
+fn listed(line: &str, kinds: &[&'static KindSpec]) -> Option<String> {
+    if !wants_help(line) {
+        return options(line, kinds);
+    }
+    let names: String = kinds
+        .iter()
+        .map(|kind| format!("  {}\n", kind.name))
+        .collect();
+    Some(format!("Available chardev backend types: \n{names}"))
+}
+
+fn options(line: &str, kinds: &[&'static KindSpec]) -> Option<String> {
+    let mut words = line.split(',');
+    let name = words.next();
+    if !words.any(|word| word == "help" || word == "?") {
+        return None;
+    }
+    let Some(kind) = kinds.iter().find(|kind| Some(kind.name) == name) else {
+        return Some("Error: Parsing chardev args failed\n".to_owned());
+    };
+    let options = kind.all_options().map(|option| match option.cli {
+        "" => format!("  ({}) {}\n", option.name, option.help),
+        name => format!("  {name:<16} {}\n", option.help),
+    });
+    let options: String = options.collect();
+    Some(format!("{} options:\n{options}", kind.name))
 }
 
 /// With `mux=on` the back end is called `ID-base`, and `ID` is a multiplexer over it.

@@ -9,13 +9,18 @@ use chardev_qapi::{Json, QmpError};
 pub enum Show {
     /// Only what went wrong.
     Errors,
-    /// The same, after warnings about how it was asked for.
-    Warned(Vec<String>),
+    /// Where a chardev goes that was changed, after warnings about how it was asked for.
+    Changed {
+        /// The chardev.
+        id: String,
+        /// About the way it was asked for.
+        warnings: Vec<String>,
+    },
     /// The same, for a chardev added: here its id is not part of the error.
     Added {
         /// The chardev.
         id: String,
-        /// See [`Show::Warned`].
+        /// See [`Show::Changed`].
         warnings: Vec<String>,
     },
     /// A line for each chardev.
@@ -40,7 +45,7 @@ impl Show {
     /// The text; every line ends with a newline.
     pub fn text(&self, result: &Result<Json, QmpError>) -> String {
         let mut text = String::new();
-        if let Show::Warned(warnings) | Show::Added { warnings, .. } = self {
+        if let Show::Changed { warnings, .. } | Show::Added { warnings, .. } = self {
             for warning in warnings {
                 _ = writeln!(text, "warning: {warning}");
             }
@@ -70,10 +75,26 @@ impl Show {
                     _ = writeln!(text, "{name}");
                 }
             }
-            (Show::Errors | Show::Warned(_) | Show::Added { .. }, Ok(_)) => {}
+            (Show::Changed { id, .. } | Show::Added { id, .. }, Ok(value)) => {
+                text.push_str(&redirected(id, value));
+            }
+            (Show::Errors, Ok(_)) => {}
         }
         text
     }
+}
+
+/// Where to find a new pty. Under a multiplexer made with it, of two new chardevs, it is the first.
+fn redirected(id: &str, value: &Json) -> String {
+    let pty = |value: &Json| value.get("pty").and_then(Json::as_str).map(str::to_owned);
+    let base = value.as_array().and_then(|all| pty(all.first()?));
+    let (pty, under) = match base {
+        Some(pty) => (Some(pty), "-base"),
+        None => (pty(value), ""),
+    };
+    pty.map_or_else(String::new, |pty| {
+        format!("char device redirected to {pty} (label {id}{under})\n")
+    })
 }
 
 /// QEMU adds a chardev here by another way than over QMP, which has other words for the same.
