@@ -148,6 +148,7 @@ fn run_started(
     daemon.tasks.push(passed);
     let mut started = start(&mut daemon);
     if let (Ok(()), Some(background)) = (&started, background) {
+        daemon.fds.close_rest();
         started = background.detach();
     }
     if started.is_err() {

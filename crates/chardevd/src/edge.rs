@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use chardev::back::FdSource;
 use rustix::fs::Mode;
-use rustix::io::FdFlags;
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use tokio::io::unix::AsyncFd;
 
 /// The descriptors above 2 that we were started with, each handed out once, by number.
@@ -34,15 +34,30 @@ impl Inherited {
         let open = listed.into_iter().filter(|number| {
             *number > 2 && fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok()
         });
-        let numbers: BTreeSet<RawFd> = open.collect();
-        for &number in &numbers {
+        let inherited = open.filter(|&number| {
             // SAFETY: the number was found open just now, and nothing else runs yet to close it.
             let fd = unsafe { BorrowedFd::borrow_raw(number) };
+            // What is closed by `exec` was opened since then, by ourselves.
+            let own = fcntl_getfd(fd).is_ok_and(|flags| flags.contains(FdFlags::CLOEXEC));
             // Our own children are not to inherit it again. This fails for no open descriptor.
-            let _ = rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
-        }
+            let _ = fcntl_setfd(fd, FdFlags::CLOEXEC);
+            !own
+        });
+        let numbers: BTreeSet<RawFd> = inherited.collect();
         Inherited {
             numbers: Mutex::new(numbers),
+        }
+    }
+}
+
+impl Inherited {
+    /// Closes what nobody has taken.
+    pub(crate) fn close_rest(&self) {
+        let rest =
+            std::mem::take(&mut *self.numbers.lock().unwrap_or_else(PoisonError::into_inner));
+        for number in rest {
+            // SAFETY: as in `take`: nobody else owns it, now or later.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
         }
     }
 }
@@ -77,8 +92,12 @@ pub(crate) fn new_session(command: &mut std::process::Command) {
 pub(crate) fn lead_session(command: &mut tokio::process::Command, umask: Mode) {
     let between = move || {
         for signal in 1..=libc::SIGRTMAX() {
-            // SAFETY: the default action needs no handler. It fails for signals without a choice.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
+            // The kernel's call, since the C library keeps two signals to itself. All zero is its
+            // `sigaction` for the default action.
+            let (default, before) = ([0u64; 4], std::ptr::null_mut::<u64>());
+            // SAFETY: both pointers are as the call wants them. It fails for signals without a
+            // choice, which changes nothing.
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), before, 8) };
         }
         rustix::process::umask(umask);
         rustix::process::setsid()?;
@@ -178,6 +197,11 @@ extern "C" fn on_fault(signal: i32, info: *const libc::siginfo_t, _context: *con
         Some(before) if !sent => unsafe {
             libc::sigaction(signal, before, std::ptr::null_mut());
         },
-        _ => default_action(signal),
+        // It is held back until the handler returns, and finds the default action then.
+        // SAFETY: the default action needs no handler.
+        _ => unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+        },
     }
 }

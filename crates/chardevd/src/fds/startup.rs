@@ -22,6 +22,12 @@ impl StartupFds {
         StartupFds { inherited, sets }
     }
 
+    /// Closes what the command line did not name: whoever gave it to a daemon in the background by
+    /// accident would wait for its end.
+    pub fn close_rest(&self) {
+        self.inherited.close_rest();
+    }
+
     /// Reads the argument of `--add-fd`, `fd=FD,set=SET[,opaque=TEXT]`, and does it.
     ///
     /// # Errors
