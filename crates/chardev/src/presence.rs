@@ -62,7 +62,8 @@ enum Told {
 }
 
 impl PresenceWatch {
-    /// Kicks `port` whenever somebody opens or closes the file at `path`.
+    /// Kicks `port` whenever somebody opens or closes the file at `path`, with [`Ready::GONE`] if it
+    /// was somebody who could write.
     ///
     /// Fails as `inotify_init` and `inotify_add_watch` do: with `EMFILE` where the user has no
     /// instance left, with `ENOSPC` where the watches have run out.
@@ -131,9 +132,9 @@ impl Watcher {
         }
     }
 
-    fn tell(self) {
+    fn tell(self, left: Ready) {
         match self.told {
-            Told::Port(port) => port.kick(Ready::empty()),
+            Told::Port(port) => port.kick(left),
             Told::Task(_, task) => task.notify_one(),
         }
     }
@@ -164,11 +165,11 @@ impl Shared {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Empties the kernel's queue; whom its events concern.
-    fn concerned(&self) -> Vec<Watcher> {
+    /// Empties the kernel's queue; whom its events concern, and whether a writer has left.
+    fn concerned(&self) -> Vec<(Watcher, Ready)> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut events = inotify::Reader::new(self.inotify.as_fd(), &mut buffer);
-        let mut concerned = HashMap::new();
+        let mut concerned: HashMap<u64, (Watcher, Ready)> = HashMap::new();
         while let Ok(event) = events.next() {
             let watchers = self.lock();
             let lost = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
@@ -185,7 +186,11 @@ impl Shared {
             };
             let cares = |watcher: &&Watcher| lost || watcher.cares_for(name);
             for watcher in found.into_iter().filter(cares) {
-                concerned.insert(watcher.id, watcher.clone());
+                let unknown = || (watcher.clone(), Ready::empty());
+                let (_, left) = concerned.entry(watcher.id).or_insert_with(unknown);
+                if lost || event.events().contains(ReadFlags::CLOSE_WRITE) {
+                    *left = Ready::GONE;
+                }
             }
         }
         concerned.into_values().collect()
@@ -210,6 +215,8 @@ async fn report(inotify: OwnedFd, shared: Weak<Shared>) {
         };
         let concerned = shared.concerned();
         drop(shared);
-        concerned.into_iter().for_each(Watcher::tell);
+        for (watcher, left) in concerned {
+            watcher.tell(left);
+        }
     }
 }

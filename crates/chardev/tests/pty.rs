@@ -7,9 +7,10 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
+use chardev::back::NoFds;
 use chardev::spec::{OptionValue, Options};
 use chardev::{BlockingFrontEnd, Chardevs, Event};
-use common::{DEADLINE, add, change, hold, read_until, ring, wait_for};
+use common::{DEADLINE, add, change, hold, read_until, ring, terminal, text, wait_for};
 
 fn open_slave(path: &str) -> File {
     OpenOptions::new()
@@ -147,6 +148,76 @@ fn the_link_is_made_and_removed_and_never_replaces_anything() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     change(&chardevs, "con0", &ring(64)).unwrap();
     assert!(std::fs::read_link(&link).is_err());
+}
+
+#[test]
+fn a_link_that_was_left_behind_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("con0");
+    let options = Options::new("pty").with("path", text(&link));
+    // Its terminal is gone, or has been made anew for somebody else.
+    for target in ["/dev/pts/999999", ""] {
+        let chardevs = Chardevs::new().unwrap();
+        let (_others, younger) = if target.is_empty() {
+            // As if the link had been made long before the terminal.
+            let (master, slave) = terminal();
+            (Some(master), slave)
+        } else {
+            (None, target.to_owned())
+        };
+        std::os::unix::fs::symlink(&younger, &link).unwrap();
+        let long_ago = rustix::fs::Timespec {
+            tv_sec: 1_000_000_000,
+            tv_nsec: 0,
+        };
+        let times = rustix::fs::Timestamps {
+            last_access: long_ago,
+            last_modification: long_ago,
+        };
+        let no_follow = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::utimensat(rustix::fs::CWD, &link, &times, no_follow).unwrap();
+        add(&chardevs, "con1", &ring(64));
+        // A change that is refused leaves the link as it was.
+        let bad = options.clone().with("x-handover", OptionValue::Bool(true));
+        change(&chardevs, "con1", &bad).unwrap_err();
+        assert_eq!(std::fs::read_link(&link).unwrap().to_str(), Some(&*younger));
+        let info = add(&chardevs, "con0", &options);
+        assert_eq!(
+            std::fs::read_link(&link).unwrap().to_str(),
+            info.pty.as_deref()
+        );
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        drop(chardevs);
+        assert!(std::fs::symlink_metadata(&link).is_err());
+    }
+}
+
+#[test]
+fn a_link_that_is_in_use_is_not_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("con0");
+    let options = Options::new("pty").with("path", text(&link));
+    let chardevs = Chardevs::new().unwrap();
+    let info = add(&chardevs, "con0", &options);
+    let others = Chardevs::new().unwrap();
+    let refused = |what: &str| {
+        let adding = others.add("con0", &options, Arc::new(NoFds));
+        let error = others.block_on(adding).unwrap_err().to_string();
+        assert!(
+            error.ends_with("PTY symlink: File exists"),
+            "{what}: {error}"
+        );
+    };
+    refused("another daemon's");
+    assert_eq!(
+        std::fs::read_link(&link).unwrap().to_str(),
+        info.pty.as_deref()
+    );
+    chardevs.remove("con0").unwrap();
+    // A program that does not mark its links, such as QEMU or socat.
+    let (_master, slave) = terminal();
+    std::os::unix::fs::symlink(slave, &link).unwrap();
+    refused("another program's");
 }
 
 /// A user may have 128 inotify instances.

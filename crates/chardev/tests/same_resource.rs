@@ -5,6 +5,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
@@ -256,9 +257,10 @@ fn a_transaction_that_fails_at_its_end_undoes_what_it_had_begun() {
     add(&chardevs, "con0", &socket(unix(&path), true));
     add(&chardevs, "con1", &ring(64));
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
-    // The socket file of somebody else, so that a name has to be exchanged, and exchanged back.
+    // A socket that somebody left, so that a name has to be exchanged, and exchanged back.
     let other = dir.path().join("other");
-    let stale = UnixListener::bind(&other).unwrap();
+    drop(UnixListener::bind(&other).unwrap());
+    let left = std::fs::metadata(&other).unwrap().ino();
     let actions = [
         Action::Change {
             id: "con0".to_owned(),
@@ -284,7 +286,8 @@ fn a_transaction_that_fails_at_its_end_undoes_what_it_had_begun() {
     let mut peer = UnixStream::connect(&path).unwrap();
     opened(&front);
     say(&front, &mut peer, "as it was");
-    drop(stale);
+    assert_eq!(std::fs::metadata(&other).unwrap().ino(), left);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
 }
 
 #[test]

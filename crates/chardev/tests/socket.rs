@@ -11,7 +11,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 
-use chardev::back::OneFd;
+use chardev::back::{NoFds, OneFd};
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{Chardevs, Event, FrontEnd, FrontEndHooks};
 use common::{DEADLINE, add, change, read_until, ring, wait_for};
@@ -273,6 +273,40 @@ fn a_stale_socket_is_replaced_even_under_a_long_path() {
     let mut peer = UnixStream::connect(&path).unwrap();
     opened(&front);
     echo(&front, &mut peer);
+}
+
+#[test]
+fn a_path_that_somebody_serves_is_not_taken_and_nobody_notices() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("con0");
+    let served = UnixListener::bind(&path).unwrap();
+    served.set_nonblocking(true).unwrap();
+    let chardevs = Chardevs::new().unwrap();
+    let refused = format!(
+        "Failed to bind socket to {}: Address already in use (somebody serves it; stop that, or give \
+         another path)",
+        path.display()
+    );
+    for wait in [false, true] {
+        let options = socket(unix(&path), true).with("wait", OptionValue::Bool(wait));
+        let adding = chardevs.add("con0", &options, Arc::new(NoFds));
+        let error = chardevs.block_on(adding).unwrap_err().to_string();
+        assert!(error.ends_with(&refused), "{error}");
+    }
+    add(&chardevs, "con0", &ring(64));
+    let error = change(&chardevs, "con0", &socket(unix(&path), true)).unwrap_err();
+    assert!(error.to_string().ends_with(&refused), "{error}");
+    assert!(served.accept().is_err(), "a probe came as a client");
+    // Another chardev of the same process is somebody, too.
+    drop(served);
+    add(&chardevs, "con1", &socket(unix(&path), true));
+    let error = change(&chardevs, "con0", &socket(unix(&path), true)).unwrap_err();
+    assert!(error.to_string().ends_with(&refused), "{error}");
+    let front = chardevs.front_end("con1", Arc::new(())).unwrap();
+    let mut peer = UnixStream::connect(&path).unwrap();
+    opened(&front);
+    echo(&front, &mut peer);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 #[test]

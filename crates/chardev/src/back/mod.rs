@@ -29,6 +29,8 @@ pub mod stdio;
     feature = "stdio"
 ))]
 mod stream;
+#[cfg(any(feature = "pty", feature = "socket"))]
+mod swap;
 #[cfg(feature = "udp")]
 mod udp;
 

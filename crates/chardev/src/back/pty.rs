@@ -4,6 +4,7 @@
 //! is there, by the master, which is hung up while nobody is.
 
 mod link;
+mod renewal;
 mod retiring;
 
 use std::any::Any;
@@ -24,6 +25,7 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlo
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use self::link::Link;
+use self::renewal::Renewal;
 use self::retiring::RetiringPty;
 use super::{Kind, OpenContext, opening_elsewhere};
 use crate::port::Port;
@@ -65,6 +67,27 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
             return Ok(Box::new(Pty::succeed(lent, path, context)?));
         }
     }
+    let (master, slave) = make()?;
+    let presence = watch_slave(&slave, &context.port)?;
+    let link = path
+        .map(|path| Link::create(path, &slave, context))
+        .transpose()?;
+    Ok(Box::new(Pty {
+        port: context.port.clone(),
+        master: watch(master, &context.port)?,
+        presence,
+        slave,
+        link,
+        connected: false,
+        succeeds: false,
+        reader_end: None,
+        renewal: None,
+        events: Vec::new(),
+    }))
+}
+
+/// A new pseudoterminal: its master, and the path of its slave.
+fn make() -> Result<(OwnedFd, String), String> {
     let failed = |error: Errno| format!("Failed to create PTY: {}", strerror(error));
     let master =
         openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).map_err(failed)?;
@@ -81,31 +104,16 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
 
     // Until its slave was open once a master is not hung up, although nobody is there.
     drop(open_slave(&master).map_err(failed)?);
-    let presence = watch_slave(&slave, context)?;
-
-    let link = path
-        .map(|path| Link::create(path, &slave, context))
-        .transpose()?;
-    Ok(Box::new(Pty {
-        port: context.port.clone(),
-        master: watch(master, context)?,
-        _presence: presence,
-        slave,
-        link,
-        connected: false,
-        succeeds: false,
-        reader_end: None,
-        events: Vec::new(),
-    }))
+    Ok((master, slave))
 }
 
-fn watch(fd: OwnedFd, context: &OpenContext) -> Result<FdWatch, String> {
-    FdWatch::new(&context.port, Arc::new(fd))
+fn watch(fd: OwnedFd, port: &Port) -> Result<FdWatch, String> {
+    FdWatch::new(port, Arc::new(fd))
         .map_err(|error| format!("Failed to create PTY: {}", strerror(error)))
 }
 
-fn watch_slave(slave: &str, context: &OpenContext) -> Result<PresenceWatch, String> {
-    PresenceWatch::new(slave, &context.port).map_err(|error| {
+fn watch_slave(slave: &str, port: &Port) -> Result<PresenceWatch, String> {
+    PresenceWatch::new(slave, port).map_err(|error| {
         let cause = strerror(error);
         let remedy = match error {
             Errno::MFILE => "; raise fs.inotify.max_user_instances or the limit of open files",
@@ -132,7 +140,7 @@ struct LentPty {
 struct Pty {
     port: Port,
     master: FdWatch,
-    _presence: PresenceWatch,
+    presence: PresenceWatch,
     slave: String,
     link: Option<Link>,
     connected: bool,
@@ -140,6 +148,8 @@ struct Pty {
     succeeds: bool,
     /// Our own descriptor of the slave, once this back end is being replaced.
     reader_end: Option<OwnedFd>,
+    /// A pseudoterminal that is to take this one's place.
+    renewal: Option<Renewal>,
     events: Vec<BackendEvent>,
 }
 
@@ -153,13 +163,14 @@ impl Pty {
         };
         Ok(Pty {
             port: context.port.clone(),
-            master: watch(lent.master, context)?,
-            _presence: watch_slave(&lent.slave, context)?,
+            master: watch(lent.master, &context.port)?,
+            presence: watch_slave(&lent.slave, &context.port)?,
             slave: lent.slave,
             link,
             connected: false,
             succeeds: true,
             reader_end: None,
+            renewal: None,
             events: Vec::new(),
         })
     }
@@ -248,8 +259,12 @@ impl Backend for Pty {
         }
     }
 
-    fn update(&mut self, _ready: Ready) {
+    fn update(&mut self, ready: Ready) {
+        self.take_renewed();
         self.look_for_peer();
+        if !self.connected && ready.contains(Ready::GONE) {
+            self.lift_lock();
+        }
     }
 
     fn poll_event(&mut self) -> Option<BackendEvent> {

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, statat, unlinkat};
@@ -102,6 +102,8 @@ impl Place {
             .symlink_metadata()
             .is_ok_and(|data| data.file_type().is_socket());
         let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
-        socket && UnixStream::connect(path).err().is_some_and(refused)
+        // A datagram cannot come to a stream socket, so whoever serves it does not notice.
+        let probe = UnixDatagram::unbound().and_then(|probe| probe.connect(path));
+        socket && probe.err().is_some_and(refused)
     }
 }

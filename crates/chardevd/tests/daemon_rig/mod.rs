@@ -46,6 +46,11 @@ impl Daemon {
         Self::spawn(command, tempfile::tempdir().unwrap(), monitor.to_owned())
     }
 
+    /// Starts one whose own directory is `dir` and whose monitor is at `monitor`.
+    pub(crate) fn adopt_in(command: Command, dir: TempDir, monitor: &Path) -> Self {
+        Self::spawn(command, dir, monitor.to_owned())
+    }
+
     fn spawn(mut command: Command, dir: TempDir, monitor: PathBuf) -> Self {
         command
             .stdin(Stdio::null())

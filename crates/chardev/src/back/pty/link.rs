@@ -1,19 +1,27 @@
 //! front → chardev → back → [host]: the symbolic link to a pty, and taking its path over.
 //!
-//! A path that is free gets the link at once. Where the link of the pty about to be replaced
-//! stands, the new one waits under a hidden name and changes places with it when the change is
-//! decided, which can be undone.
+//! A path that is free gets the link at once. Where the link of the pty about to be replaced stands,
+//! or one that was left behind, the new one waits under a hidden name and changes places with it
+//! when the change is decided, which can be undone.
+//!
+//! A link cannot be locked, so that it is in use is told by an abstract socket named after it: it
+//! goes with the process that has it, however that ends. A link is left behind if nobody has
+//! that, and its terminal is gone or has been made after the link, for somebody else.
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{CWD, Stat};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::WantLink;
 use crate::back::OpenContext;
+use crate::back::swap::exchange;
 use crate::sys::strerror;
 
 /// A link to a slave. It is removed with the last clone, if it still is ours.
@@ -23,8 +31,14 @@ pub(super) struct Link(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
+    state: Mutex<State>,
+    mark: Option<Arc<OwnedFd>>,
+}
+
+#[derive(Debug)]
+struct State {
     slave: String,
-    place: Mutex<Place>,
+    place: Place,
 }
 
 /// Where the link is.
@@ -45,28 +59,36 @@ impl Link {
     /// The cause in QEMU's words.
     pub(super) fn create(path: &Path, slave: &str, context: &OpenContext) -> Result<Self, String> {
         let failed = |error: Errno| format!("Failed to create PTY symlink: {}", strerror(error));
-        let place = match rustix::fs::symlink(slave, path) {
-            Ok(()) => Place::There,
-            Err(Errno::EXIST) if Link::borrow(path, context).is_some() => {
-                Place::Hidden(create_hidden(path, slave).map_err(failed)?)
-            }
+        let hidden = || create_hidden(path, slave).map(Place::Hidden);
+        let (place, mark) = match rustix::fs::symlink(slave, path) {
+            Ok(()) => (Place::There, mark(path).ok().map(Arc::new)),
+            Err(Errno::EXIST) => match Link::borrow(path, context) {
+                Some(lent) => (hidden().map_err(failed)?, lent.0.mark.clone()),
+                None => {
+                    let mark = left_behind(path).ok_or_else(|| failed(Errno::EXIST))?;
+                    (hidden().map_err(failed)?, Some(Arc::new(mark)))
+                }
+            },
             Err(error) => return Err(failed(error)),
         };
         Ok(Link(Arc::new(Inner {
             path: path.into(),
-            slave: slave.to_owned(),
-            place: Mutex::new(place),
+            state: Mutex::new(State {
+                slave: slave.to_owned(),
+                place,
+            }),
+            mark,
         })))
     }
 
     /// Whether this is the link at `path`.
     pub(super) fn is_at(&self, path: &Path) -> bool {
-        self.0.path == path && points_to(&self.0.path, &self.0.slave)
+        self.0.path == path && points_to(&self.0.path, &self.0.lock().slave)
     }
 
     /// Whether this is the link at `path`, which was found to point to `target`. Touches no disk.
     pub(super) fn is_for(&self, path: &Path, target: &OsStr) -> bool {
-        self.0.path == path && self.0.slave.as_str() == target
+        self.0.path == path && self.0.lock().slave.as_str() == target
     }
 
     /// The link at `path`, if a pty that is about to leave has it.
@@ -81,19 +103,25 @@ impl Link {
     /// The cause in QEMU's words; nothing has changed then.
     pub(super) fn activate(&self) -> Result<(), String> {
         self.step(|place| match place {
-            Place::Hidden(hidden) => exchange(hidden, &self.0.path)
-                .map(|()| Some(Place::Exchanged(hidden.clone())))
-                .map_err(|error| format!("Failed to create PTY symlink: {}", strerror(error))),
+            Place::Hidden(hidden) => match exchange(CWD, hidden, &self.0.path) {
+                Ok(()) => Ok(Some(Place::Exchanged(hidden.clone()))),
+                // What was there has gone meanwhile.
+                Err(Errno::NOENT) => {
+                    rustix::fs::rename(&**hidden, &self.0.path).map(|()| Some(Place::There))
+                }
+                Err(error) => Err(error),
+            },
             _ => Ok(None),
         })
+        .map_err(|error| format!("Failed to create PTY symlink: {}", strerror(error)))
     }
 
     /// Undoes [`Link::activate`].
     pub(super) fn deactivate(&self) {
         let _ = self.step(|place| match place {
-            Place::Exchanged(hidden) => exchange(hidden, &self.0.path)
-                .map(|()| Some(Place::Hidden(hidden.clone())))
-                .map_err(strerror),
+            Place::Exchanged(hidden) => {
+                exchange(CWD, hidden, &self.0.path).map(|()| Some(Place::Hidden(hidden.clone())))
+            }
             _ => Ok(None),
         });
     }
@@ -109,23 +137,44 @@ impl Link {
         });
     }
 
-    fn step(
-        &self,
-        step: impl FnOnce(&Place) -> Result<Option<Place>, String>,
-    ) -> Result<(), String> {
-        let mut place = self.0.place.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(next) = step(&place)? {
-            *place = next;
+    /// From here on it points to `slave`, unless it is not there any more.
+    ///
+    /// # Errors
+    /// The cause; it points where it did then.
+    pub(super) fn point_to(&self, slave: &str) -> Result<(), String> {
+        let mut state = self.0.lock();
+        if state.place != Place::There || !points_to(&self.0.path, &state.slave) {
+            return Err("the link is not there any more".to_owned());
+        }
+        let hidden = create_hidden(&self.0.path, slave).map_err(strerror)?;
+        rustix::fs::rename(&hidden, &self.0.path).map_err(|error| {
+            let _ = std::fs::remove_file(&hidden);
+            strerror(error)
+        })?;
+        state.slave = slave.to_owned();
+        Ok(())
+    }
+
+    fn step(&self, step: impl FnOnce(&Place) -> Result<Option<Place>, Errno>) -> Result<(), Errno> {
+        let mut state = self.0.lock();
+        if let Some(next) = step(&state.place)? {
+            state.place = next;
         }
         Ok(())
     }
 }
 
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        let place = self.place.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let State { slave, place } = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Place::Exchanged(hidden) = place {
-            if exchange(hidden, &self.path).is_ok() {
+            if exchange(CWD, hidden, &self.path).is_ok() {
                 *place = Place::Hidden(hidden.clone());
             }
         }
@@ -133,10 +182,62 @@ impl Drop for Inner {
             Place::Hidden(hidden) => hidden,
             _ => &self.path,
         };
-        if points_to(own, &self.slave) {
+        if points_to(own, slave) {
             let _ = std::fs::remove_file(own);
         }
     }
+}
+
+/// If the link at `path` was left behind, what marks it as ours from here on.
+fn left_behind(path: &Path) -> Option<OwnedFd> {
+    let target = std::fs::read_link(path).ok()?;
+    let number = target.strip_prefix("/dev/pts").ok()?.to_str()?;
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let mark = mark(path).ok()?;
+    let link = rustix::fs::lstat(path).ok()?;
+    let is_left = match rustix::fs::stat(&target) {
+        Err(error) => error == Errno::NOENT,
+        Ok(terminal) => was_made_after(&terminal, (link.st_mtime, link.st_mtime_nsec)),
+    };
+    is_left.then_some(mark)
+}
+
+/// Whether a terminal, whose times can only be later than its making, is younger than `moment`.
+#[allow(
+    clippy::useless_conversion,
+    reason = "the types differ between platforms"
+)]
+fn was_made_after(terminal: &Stat, moment: (i64, u64)) -> bool {
+    [
+        (terminal.st_ctime, terminal.st_ctime_nsec),
+        (terminal.st_mtime, terminal.st_mtime_nsec),
+        (terminal.st_atime, terminal.st_atime_nsec),
+    ]
+    .iter()
+    .all(|time| (i64::from(time.0), u64::from(time.1)) > moment)
+}
+
+/// Tells other processes that the link at `path` is in use, for as long as the descriptor lives.
+fn mark(path: &Path) -> Result<OwnedFd, Errno> {
+    /// As much of a link's name as fits into an abstract one beside the rest.
+    const NAME_LIMIT: usize = 48;
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = rustix::fs::stat(parent.unwrap_or(Path::new(".")))?;
+    let name = path.file_name().map_or(&b""[..], OsStr::as_bytes);
+    let mut address = format!(
+        "chardev-pty-link/{:x}/{:x}/",
+        directory.st_dev, directory.st_ino
+    )
+    .into_bytes();
+    address.extend(&name[name.len().saturating_sub(NAME_LIMIT)..]);
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(&address)?)?;
+    Ok(socket)
 }
 
 fn create_hidden(path: &Path, slave: &str) -> Result<PathBuf, Errno> {
@@ -152,10 +253,6 @@ fn create_hidden(path: &Path, slave: &str) -> Result<PathBuf, Errno> {
             Ok(()) => return Ok(hidden),
         }
     }
-}
-
-fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {
-    rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
 }
 
 fn points_to(path: &Path, slave: &str) -> bool {

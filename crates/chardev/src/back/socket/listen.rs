@@ -308,13 +308,7 @@ fn bind_path(
     let socket = unix::stream()?;
     let mut bound = BoundPath::bind(&socket, &given, &path)?;
     listen(&socket)?;
-    if wait && bound.is_hidden() {
-        // Whoever serves the path keeps it while the outcome is open, so the wait would be
-        // for ever.
-        if !bound.is_stale() {
-            let cause = strerror(Errno::ADDRINUSE);
-            return Err(format!("Failed to bind socket to {given}: {cause}"));
-        }
+    if wait {
         bound.activate()?;
     }
     let place = unix::show(&given, false, true);

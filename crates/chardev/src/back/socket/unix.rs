@@ -1,8 +1,13 @@
 //! front → chardev → back → [host]: names of Unix sockets, and taking one over without a gap.
 //!
-//! A path that is free is bound at once. Where a socket exists already, perhaps that of the back
-//! end about to be replaced, a hidden name beside it is bound, and [`BoundPath::activate`]
-//! renames it over the old one: a client finds either the old socket or the new, never none.
+//! A path that is free is bound at once. Where the socket of somebody who has died is left, a hidden
+//! name beside it is bound, and [`BoundPath::activate`] lets the two change places: a client finds
+//! either the old socket or the new, never none. A socket that is alive stays where it is.
+//!
+//! Whether it is alive is asked of the kernel: a datagram socket cannot connect to a stream socket,
+//! and the error tells one that exists from one that does not. Whoever serves it notices nothing,
+//! as a trial connection would be noticed; no lock file is left behind; and unlike `/proc/net/unix`
+//! it neither ends at a network namespace nor depends on how a path is spelled.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,10 +16,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chardev_core::text::{from_os, to_bytes};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::back::swap::exchange;
 use crate::sys::strerror;
 
 /// The longest path the kernel takes, and the longest abstract name.
@@ -96,9 +102,10 @@ pub(super) fn stream() -> Result<OwnedFd, String> {
 #[derive(Debug)]
 pub(super) struct BoundPath {
     directory: OwnedFd,
-    /// The final name in `directory`, the path, and the path as it was given.
+    /// The path of `directory`.
+    parent: PathBuf,
+    /// The final name in `directory`, and the path as it was given.
     name: OsString,
-    path: PathBuf,
     shown: String,
     /// The hidden name, until [`BoundPath::activate`].
     hidden: Option<OsString>,
@@ -129,10 +136,11 @@ impl Identity {
 }
 
 impl BoundPath {
-    /// Binds `socket` to `path`, which people know as `given`, or to a hidden name beside it if a socket is there already.
+    /// Binds `socket` to `path`, which people know as `given`, or to a hidden name beside it if a
+    /// socket is left there.
     ///
     /// # Errors
-    /// The cause in QEMU's words. What is at `path` is untouched.
+    /// The cause in QEMU's words, also where somebody serves the path. What is there is untouched.
     pub(super) fn bind(socket: &OwnedFd, given: &str, path: &Path) -> Result<Self, String> {
         let failed = |error: Errno| bind_error(given, &strerror(error));
         check_length(given)?;
@@ -146,16 +154,16 @@ impl BoundPath {
         }
         let mut bound = BoundPath {
             directory,
+            parent,
             name,
-            path: path.to_owned(),
             shown: given.to_owned(),
             hidden: None,
             displaced: None,
             identity: None,
         };
         if direct.is_err() {
-            bound.check_replaceable()?;
-            bound.hidden = Some(bound.bind_hidden(socket, &parent).map_err(failed)?);
+            bound.check_replaceable(&bound.name)?;
+            bound.hidden = Some(bound.bind_hidden(socket).map_err(failed)?);
         }
         bound.identity = bound
             .look(bound.current_name())
@@ -163,52 +171,36 @@ impl BoundPath {
         Ok(bound)
     }
 
-    /// Whether the socket at the path is served by nobody. The look disturbs no one: a datagram
-    /// socket cannot connect to a stream socket, and the kernel tells why.
-    pub(super) fn is_stale(&self) -> bool {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
-        let Ok(probe) = probe else { return false };
-        matches!(
-            at_path(&self.path, |address| rustix::net::connect(&probe, address)),
-            Err(Errno::CONNREFUSED | Errno::NOENT)
-        )
-    }
-
-    /// Whether the socket waits under a hidden name.
-    pub(super) fn is_hidden(&self) -> bool {
-        self.hidden.is_some()
-    }
-
     /// Whether this is the socket `found`.
     pub(super) fn is(&self, found: Identity) -> bool {
         self.identity == Some(found)
     }
 
-    /// Puts the socket in its place. A socket that is there changes places with it, so that
+    /// Puts the socket in its place. A socket that is left there changes places with it, so that
     /// [`BoundPath::deactivate`] can undo this.
     ///
     /// # Errors
-    /// The cause in QEMU's words; the path is untouched.
+    /// The cause in QEMU's words; the path is as it was.
     pub(super) fn activate(&mut self) -> Result<(), String> {
         let Some(hidden) = &self.hidden else {
             return Ok(());
         };
-        self.check_replaceable()?;
-        let (directory, name) = (&self.directory, &self.name);
-        let rename = |how| rustix::fs::renameat_with(directory, hidden, directory, name, how);
-        let displaced = match rename(RenameFlags::EXCHANGE) {
-            Ok(()) => true,
-            // What was there has gone meanwhile, or the file system cannot exchange.
-            Err(_) => {
-                rename(RenameFlags::empty())
-                    .map_err(|error| bind_error(&self.shown, &strerror(error)))?;
-                false
+        self.check_replaceable(&self.name)?;
+        let failed = |error: Errno| bind_error(&self.shown, &strerror(error));
+        match exchange(&self.directory, Path::new(hidden), Path::new(&self.name)) {
+            Ok(()) => self.displaced = self.hidden.take(),
+            // What was there has gone meanwhile.
+            Err(Errno::NOENT) => {
+                let (directory, name) = (&self.directory, &self.name);
+                rustix::fs::renameat(directory, hidden, directory, name).map_err(failed)?;
+                self.hidden = None;
             }
-        };
-        let hidden = self.hidden.take();
-        self.displaced = hidden.filter(|_| displaced);
-        Ok(())
+            Err(error) => return Err(failed(error)),
+        }
+        // Somebody else may have come between the look and the exchange.
+        let displaced = self.displaced.clone();
+        let checked = displaced.map_or(Ok(()), |displaced| self.check_replaceable(&displaced));
+        checked.inspect_err(|_| self.deactivate())
     }
 
     /// Undoes [`BoundPath::activate`]: the socket that was there is there again.
@@ -216,9 +208,12 @@ impl BoundPath {
         let Some(displaced) = self.displaced.take() else {
             return;
         };
-        let exchange = RenameFlags::EXCHANGE;
-        let (directory, name) = (&self.directory, &self.name);
-        if rustix::fs::renameat_with(directory, &displaced, directory, name, exchange).is_ok() {
+        let swapped = exchange(
+            &self.directory,
+            Path::new(&displaced),
+            Path::new(&self.name),
+        );
+        if swapped.is_ok() {
             self.hidden = Some(displaced);
         }
     }
@@ -230,10 +225,17 @@ impl BoundPath {
         }
     }
 
-    /// A socket, or nothing, may be replaced; a file that holds something may not.
-    fn check_replaceable(&self) -> Result<(), String> {
-        match self.look(&self.name) {
-            None | Some((_, FileType::Socket)) => Ok(()),
+    /// A socket that nobody serves, or nothing, may be replaced; a file that holds something may
+    /// not. `name` is where to look.
+    fn check_replaceable(&self, name: &OsStr) -> Result<(), String> {
+        match self.look(name) {
+            None => Ok(()),
+            Some((_, FileType::Socket)) if self.is_stale(name) => Ok(()),
+            Some((_, FileType::Socket)) => {
+                let cause = strerror(Errno::ADDRINUSE);
+                let remedy = "somebody serves it; stop that, or give another path";
+                Err(bind_error(&self.shown, &format!("{cause} ({remedy})")))
+            }
             Some((_, FileType::Directory)) => Err(format!(
                 "Failed to unlink socket {}: Is a directory",
                 self.shown
@@ -242,12 +244,24 @@ impl BoundPath {
         }
     }
 
-    fn bind_hidden(&self, socket: &OwnedFd, parent: &Path) -> Result<OsString, Errno> {
+    /// Whether the socket called `name` is served by nobody.
+    fn is_stale(&self, name: &OsStr) -> bool {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
+        let Ok(probe) = probe else { return false };
+        let path = self.parent.join(name);
+        matches!(
+            at_path(&path, |address| rustix::net::connect(&probe, address)),
+            Err(Errno::CONNREFUSED | Errno::NOENT)
+        )
+    }
+
+    fn bind_hidden(&self, socket: &OwnedFd) -> Result<OsString, Errno> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         loop {
             let serial = NEXT.fetch_add(1, Ordering::Relaxed);
             let name = format!(".chardev-{}-{serial}", std::process::id());
-            match at_path(&parent.join(&name), |address| {
+            match at_path(&self.parent.join(&name), |address| {
                 rustix::net::bind(socket, address)
             }) {
                 // A name left behind by a process that died; the next one is as good.
@@ -315,7 +329,55 @@ fn split(path: &Path) -> (PathBuf, OsString) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
+    use crate::back::swap::tests::REFUSED;
+
+    #[test]
+    fn a_later_failure_gives_the_path_back_on_any_file_system() {
+        for refused in [false, true] {
+            REFUSED.set(refused);
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("con0");
+            drop(UnixListener::bind(&path).unwrap());
+            let old = Identity::at(&path);
+            let socket = stream().unwrap();
+            let mut bound = BoundPath::bind(&socket, "con0", &path).unwrap();
+            assert_eq!(Identity::at(&path), old);
+            bound.activate().unwrap();
+            assert_eq!(Identity::at(&path), bound.identity);
+            bound.deactivate();
+            assert_eq!(Identity::at(&path), old);
+            bound.activate().unwrap();
+            bound.keep();
+            assert_eq!(Identity::at(&path), bound.identity);
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+        REFUSED.set(false);
+    }
+
+    #[test]
+    fn who_comes_between_the_look_and_the_exchange_keeps_the_path() {
+        for refused in [false, true] {
+            REFUSED.set(refused);
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("con0");
+            drop(UnixListener::bind(&path).unwrap());
+            let socket = stream().unwrap();
+            let mut bound = BoundPath::bind(&socket, "con0", &path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            let quicker = UnixListener::bind(&path).unwrap();
+            let theirs = Identity::at(&path);
+            let error = bound.activate().unwrap_err();
+            assert!(error.contains("Address already in use"), "{error}");
+            drop(bound);
+            assert_eq!(Identity::at(&path), theirs);
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+            drop(quicker);
+        }
+        REFUSED.set(false);
+    }
 
     #[test]
     fn a_path_splits_into_directory_and_name() {
