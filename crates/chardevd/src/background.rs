@@ -14,6 +14,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::pipe;
 
 use crate::edge::{self, Inherited};
+use crate::messages;
 
 /// Holds `PID:FD`: the process that waits, and the descriptor over which the second start tells it
 /// that all is well. For anybody but a child of that process it means nothing.
@@ -114,9 +115,12 @@ impl Waiting {
         let failed = |error: rustix::io::Errno| format!("-daemonize: {error}");
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
         let null = null.map_err(failed)?;
+        // What was said so far belongs to whoever started us.
+        messages::finish();
         rustix::stdio::dup2_stdin(&null).map_err(failed)?;
         rustix::stdio::dup2_stdout(&null).map_err(failed)?;
         rustix::stdio::dup2_stderr(&null).map_err(failed)?;
+        messages::to_background();
         rustix::process::chdir("/").map_err(failed)?;
         // A parent that is gone does not need to know.
         let _ = rustix::io::write(&self.ready, b"1");

@@ -72,7 +72,11 @@ pub struct Args {
     /// no other daemon takes it.
     #[arg(long, value_name = "FILE", value_parser = path)]
     pub pidfile: Option<PathBuf>,
-    /// Says more on standard error; RUST_LOG chooses exactly.
+    /// Writes messages into this file instead of standard error; SIGHUP opens it anew. Without it,
+    /// --daemonize sends them to the system's log.
+    #[arg(long, value_name = "FILE", value_parser = path)]
+    pub log_file: Option<PathBuf>,
+    /// Says more, and which module says it; RUST_LOG chooses exactly.
     #[arg(short, long)]
     pub verbose: bool,
 }

@@ -8,11 +8,12 @@ use chardev::Chardevs;
 use chardev::back::FdSource;
 use chardev::front::virtio_console::PortWatch;
 use chardev::spec::{OptionValue, Options};
-use chardev::text::{from_os, shown, shown_lines};
+use chardev::text::{from_os, shown};
 use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
 use rustix::fs::Mode as FileMode;
 use tokio::task::JoinHandle;
+use tracing::Level;
 
 use crate::attached::Attached;
 use crate::background::{self, Background};
@@ -29,7 +30,7 @@ use crate::monitors::Monitors;
 use crate::pidfile::PidFile;
 use crate::run::RunState;
 use crate::stop::Stop;
-use crate::{default, help, signals, watchman};
+use crate::{default, help, messages, signals, watchman};
 
 /// How long peers have to take what was accepted when the daemon ends.
 const END_LIMIT: Duration = Duration::from_secs(2);
@@ -93,6 +94,10 @@ fn run_started(
     let background = background
         .map(|background| background.ready(&inherited))
         .transpose()?;
+    // No sooner, or its descriptor would be one that we were started with.
+    if let Some(file) = &args.log_file {
+        messages::to_file(&directory.join(file))?;
+    }
     let fdsets = FdSets::default();
     let fds = Arc::new(StartupFds::new(inherited, fdsets.clone()));
     let stop = Stop::default();
@@ -274,7 +279,7 @@ impl Daemon {
         let started = self.start_compat(&device, 0, Mode::Control { pretty: false });
         rustix::process::umask(old);
         started?;
-        print!("{}", default::welcome(&shell, &socket));
+        messages::print(&default::welcome(&shell, &socket));
         Ok(())
     }
 
@@ -314,13 +319,12 @@ impl Daemon {
             chardev::AddError::Exists(id) => format!("Duplicate ID '{id}' for chardev"),
         })?;
         if let Some(pty) = info.pty {
-            println!("char device redirected to {pty} (label {})", shown(id));
+            let id = shown(id);
+            messages::print(&format!("char device redirected to {pty} (label {id})\n"));
         }
         if waits {
-            eprintln!(
-                "chardevd: info: waiting for connection on: {}",
-                shown(info.filename)
-            );
+            let name = &info.filename;
+            messages::say(Level::INFO, &format!("waiting for connection on: {name}"));
             self.held.insert(id.to_owned());
         }
         Ok(())
@@ -436,6 +440,6 @@ fn about(option: &str, argument: &str, error: &str) -> String {
 
 fn warn_all(warnings: &[String]) {
     for warning in warnings {
-        eprintln!("chardevd: warning: {}", shown_lines(warning));
+        messages::say(Level::WARN, warning);
     }
 }

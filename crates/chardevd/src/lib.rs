@@ -19,6 +19,7 @@ pub mod events;
 pub mod fds;
 pub mod help;
 pub mod legacy;
+pub mod messages;
 pub mod monitor;
 pub mod monitors;
 pub mod options;

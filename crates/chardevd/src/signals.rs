@@ -14,8 +14,8 @@ use signal_hook::consts::{
 };
 use signal_hook::iterator::Signals;
 
-use crate::edge;
 use crate::stop::{Reason, Stop};
+use crate::{edge, messages};
 
 /// What the kernel ends or stops a process for that does not know better.
 const OTHERS: [i32; 12] = [
@@ -58,6 +58,7 @@ pub fn listen(stop: Stop, chardevs: Chardevs) -> io::Result<()> {
                             if let Err(error) = chardevs.block_on(chardevs.reopen_logs(None)) {
                                 tracing::warn!("{error}");
                             }
+                            messages::reopen();
                         } else if !stop.request(Reason::Signal) {
                             leave_at_once(signal);
                         }

@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use chardev::front::virtio_console::{CONSOLE_BUFFER, PortConfig, WhenFull};
-use chardev::text::shown_lines;
 use chardev_qapi::opts::parse_opts;
 use chardevd::daemon::{self, Daemon};
+use chardevd::messages;
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use crate::machine::{Config, Ended, Machine, SERIAL_PORTS};
 
@@ -53,23 +52,21 @@ struct MachineArgs {
 pub fn run() -> ExitCode {
     let args: MachineArgs = chardevd::cli::parse(chardevd::cli::arguments());
     let level = if args.daemon.verbose { "info" } else { "warn" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    messages::start("microvm", level, args.daemon.verbose);
     let ended = Arc::new(Mutex::new(None));
     let ending = Arc::clone(&ended);
     let ran = daemon::run_around(&args.daemon, |daemon| start(&args, daemon, ending));
     let ended = ended.lock().ok().and_then(|mut ended| ended.take());
-    match (ran, ended) {
+    let status = match (ran, ended) {
         (Err(error), _) | (_, Some(Err(error))) => {
-            eprintln!("microvm: {}", shown_lines(error));
-            ExitCode::FAILURE
+            messages::say_last(&error);
+            return ExitCode::FAILURE;
         }
         (Ok(()), Some(Ok(Ended::PoweredOff(status)))) => ExitCode::from(status),
         (Ok(()), Some(Ok(Ended::Stopped)) | None) => ExitCode::SUCCESS,
-    }
+    };
+    messages::finish();
+    status
 }
 
 type Outcome = Arc<Mutex<Option<Result<Ended, String>>>>;

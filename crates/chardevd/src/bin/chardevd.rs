@@ -3,9 +3,8 @@
 
 use std::process::ExitCode;
 
-use chardev::text::shown_lines;
 use chardevd::cli::Args;
-use tracing_subscriber::EnvFilter;
+use chardevd::messages;
 
 fn main() -> ExitCode {
     let args = Args::from_env();
@@ -14,15 +13,14 @@ fn main() -> ExitCode {
     } else {
         "warn,chardevd=info"
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    messages::start("chardevd", level, args.verbose);
     match chardevd::daemon::run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            messages::finish();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("chardevd: {}", shown_lines(error));
+            messages::say_last(&error);
             ExitCode::FAILURE
         }
     }

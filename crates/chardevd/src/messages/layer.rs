@@ -1,0 +1,48 @@
+//! From events of `tracing` to messages.
+
+use std::fmt::{Debug, Write as _};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use super::queue::Message;
+
+/// Puts events into the queue.
+#[derive(Debug)]
+pub(super) struct Messages {
+    /// Modules are named.
+    pub(super) verbose: bool,
+}
+
+impl<S: Subscriber> Layer<S> for Messages {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let mut text = Text::default();
+        event.record(&mut text);
+        let mut said = text.message;
+        if self.verbose {
+            said = format!("{}: {said}", metadata.target());
+        }
+        said.push_str(&text.fields);
+        let mut message = Message::new(Some(*metadata.level()), &said);
+        message.kind = Some(metadata.callsite());
+        super::ERRORS.push(message);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        // Writing to a string does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}
