@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chardev::front::event_counter;
+
 /// The pin of a PCI card. VFIO's rule: a high level is told once, and again after the VMM has
 /// unmasked it, if it is still high then.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +29,7 @@ impl Pin {
     /// Where the VMM waits; `None` for nowhere.
     pub(crate) fn set_event(&self, event: Option<File>) {
         let mut state = self.lock();
-        state.event = event;
+        state.event = event.and_then(event_counter);
         state.masked = false;
         state.tell();
     }
@@ -50,7 +52,7 @@ impl State {
         }
         if let Some(event) = &mut self.event {
             self.masked = true;
-            // A VMM that has gone needs no interrupt.
+            // A VMM that has gone needs no interrupt, and a full counter is one.
             let _ = event.write_all(&1u64.to_ne_bytes());
         }
     }

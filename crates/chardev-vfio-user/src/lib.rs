@@ -19,4 +19,4 @@ mod card;
 mod irq;
 mod server;
 
-pub use server::{Server, Stopper};
+pub use server::{Error, Server, Stopper};

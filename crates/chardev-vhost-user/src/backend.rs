@@ -6,15 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use chardev::front::virtio_console::{CONTROL_OUT, F_MULTIPORT, FEATURES, Rings, VirtioConsole};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
-use vhost_user_backend::{VhostUserBackend, VringT};
+use vhost_user_backend::{ShutdownHandle, VhostUserBackend, VringT};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::atomic::GuestMemoryLoadGuard;
-use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
-use vmm_sys_util::event::{
-    EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
-};
+use vmm_sys_util::event::{EventConsumer, EventNotifier};
 
+use crate::memory::{Guards, Memory};
 use crate::vring::Vring;
 
 /// The largest ring we serve; QEMU's generic device asks for 64, its serial bus for 128.
@@ -22,13 +21,14 @@ const MAX_QUEUE_SIZE: usize = 1024;
 /// The most of the configuration space that a message can ask for.
 const MAX_CONFIG: u32 = 256;
 
-pub(crate) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
-
 /// What the library calls for one connection.
 pub(crate) struct Connection {
     console: Arc<Mutex<VirtioConsole>>,
     queues: usize,
     memory: Memory,
+    guards: Guards,
+    /// Ends the connection; there once there is one.
+    shutdown: OnceLock<ShutdownHandle>,
     /// Known from the first event on.
     vrings: OnceLock<Vec<Vring>>,
     features: AtomicU64,
@@ -47,6 +47,8 @@ impl Connection {
             console,
             queues,
             memory,
+            guards: Guards::default(),
+            shutdown: OnceLock::new(),
             vrings: OnceLock::new(),
             features: AtomicU64::new(0),
             fresh: AtomicBool::new(true),
@@ -58,6 +60,27 @@ impl Connection {
     /// The event that the console has news.
     pub(crate) fn news(&self) -> u64 {
         self.queues as u64 + 1
+    }
+
+    /// The event that ends the thread that serves the queues.
+    pub(crate) fn exit(&self) -> u64 {
+        self.queues as u64 + 2
+    }
+
+    /// What ends the connection.
+    pub(crate) fn set_shutdown(&self, handle: ShutdownHandle) {
+        let _ = self.shutdown.set(handle);
+    }
+
+    /// Ends the connection if the VMM has taken memory away: what is in its place is empty.
+    fn check_memory(&self) {
+        if !self.guards.is_lost() || self.finished.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        tracing::warn!("vhost-user: the VMM took guest memory away; its connection ends");
+        if let Some(handle) = self.shutdown.get() {
+            handle.shutdown();
+        }
     }
 
     /// Finishes what was begun and takes nothing more. Before the connection ends, because the VMM
@@ -166,9 +189,11 @@ impl VhostUserBackend for Connection {
         Ok(())
     }
 
-    fn update_memory(&self, _memory: Memory) -> io::Result<()> {
-        // It is the one we have.
-        Ok(())
+    /// The memory is the one we have; new is what it maps.
+    fn update_memory(&self, memory: Memory) -> io::Result<()> {
+        self.guards.cover(&memory).inspect_err(|error| {
+            tracing::warn!("vhost-user: the VMM's memory is refused: {error}");
+        })
     }
 
     fn queues_per_thread(&self) -> Vec<u64> {
@@ -176,8 +201,9 @@ impl VhostUserBackend for Connection {
         vec![u64::MAX]
     }
 
+    /// The library would never close the descriptor; see [`Connection::exit`].
     fn exit_event(&self, _thread: usize) -> Option<(EventConsumer, EventNotifier)> {
-        new_event_consumer_and_notifier(EventFlag::NONBLOCK | EventFlag::CLOEXEC).ok()
+        None
     }
 
     fn stop_vring(&self, index: u32) -> io::Result<()> {
@@ -187,7 +213,7 @@ impl VhostUserBackend for Connection {
         Ok(())
     }
 
-    /// Never fails: an error would end the thread that serves all queues.
+    /// Fails only for the event that is to end the thread: that is what an error does.
     fn handle_event(
         &self,
         event: u16,
@@ -195,11 +221,22 @@ impl VhostUserBackend for Connection {
         vrings: &[Vring],
         _thread: usize,
     ) -> io::Result<()> {
+        if u64::from(event) == self.exit() {
+            return Err(io::Error::other("the connection has ended"));
+        }
+        self.serve_event(event, vrings);
+        self.check_memory();
+        Ok(())
+    }
+}
+
+impl Connection {
+    fn serve_event(&self, event: u16, vrings: &[Vring]) {
         let vrings = self.vrings.get_or_init(|| vrings.to_vec());
         let mut rings = self.rings(vrings);
         let mut console = lock(&self.console);
         if self.finished.load(Ordering::SeqCst) {
-            return Ok(());
+            return;
         }
         let news = u64::from(event) == self.news();
         if self.fresh.load(Ordering::Relaxed) && !self.meet_driver(&mut console, &mut rings) {
@@ -207,14 +244,13 @@ impl VhostUserBackend for Connection {
                 // They would come again and again; meeting the driver is a look at everything.
                 console.handle_news(&mut NoRings);
             }
-            return Ok(());
+            return;
         }
         if news {
             console.handle_news(&mut rings);
         } else {
             console.queue_kicked(event.into(), &mut rings);
         }
-        Ok(())
     }
 }
 

@@ -26,6 +26,12 @@ const CONNECT_PAUSE: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
+/// Before another attempt when descriptors or threads were short.
+const RETRY_PAUSE: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
+
 /// Why a server stopped serving.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -50,6 +56,31 @@ pub struct Server {
 struct Current {
     connection: Arc<Connection>,
     handle: ShutdownHandle,
+}
+
+/// What ends the thread that serves the queues of a connection.
+struct Exit(OwnedFd);
+
+impl Exit {
+    fn register(
+        daemon: &VhostUserDaemon<Arc<Connection>>,
+        connection: &Connection,
+    ) -> io::Result<Self> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        for handler in daemon.get_epoll_handlers() {
+            handler.register_listener(event.as_raw_fd(), EventSet::IN, connection.exit())?;
+        }
+        Ok(Exit(event))
+    }
+}
+
+/// Ends the thread when it is dropped.
+struct Ending<'a>(&'a Exit);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let _ = rustix::io::write(&self.0.0, &1u64.to_ne_bytes());
+    }
 }
 
 impl std::fmt::Debug for Current {
@@ -83,7 +114,8 @@ impl Server {
         let waiting = listener.try_clone()?;
         let mut listener = Listener::from(listener);
         while self.wait(Some(waiting.as_fd()), None)? {
-            self.serve(|daemon| daemon.start(&mut listener))?;
+            let served = self.serve(|daemon| daemon.start(&mut listener));
+            self.rest_after(served)?;
         }
         self.deliver_rest();
         Ok(())
@@ -101,7 +133,10 @@ impl Server {
                 continue;
             };
             let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
-            self.serve(|daemon| daemon.start_client(&path))?;
+            // Whatever stood in the way, the next attempt is a pause away.
+            if let Err(error) = self.serve(|daemon| daemon.start_client(&path)) {
+                tracing::debug!("{error}");
+            }
         }
         self.deliver_rest();
         Ok(())
@@ -117,6 +152,15 @@ impl Server {
             current.connection.finish();
             current.handle.shutdown();
         }
+    }
+
+    /// A process that is out of descriptors or threads tries again, but not without end.
+    fn rest_after(&self, served: Result<(), Error>) -> Result<(), Error> {
+        if let Err(error) = served {
+            tracing::warn!("{error}; trying again in a second");
+            self.wait(None, Some(RETRY_PAUSE))?;
+        }
+        Ok(())
     }
 
     fn current(&self) -> std::sync::MutexGuard<'_, Option<Current>> {
@@ -162,13 +206,21 @@ impl Server {
         let name = "vhost-user".to_owned();
         let mut daemon =
             VhostUserDaemon::new(name, Arc::clone(&connection), memory).map_err(serve)?;
+        let exit = Exit::register(&daemon, &connection);
+        let Ok(exit) = exit else {
+            // Its thread cannot be told to end, so it cannot be waited for either.
+            std::mem::forget(daemon);
+            return Err(Error::Serve("out of event watches".to_owned()));
+        };
+        // Dropped before the daemon, which waits for the thread.
+        let ending = Ending(&exit);
         let news = lock(&self.console).as_fd().as_raw_fd();
         for handler in daemon.get_epoll_handlers() {
             handler.register_listener(news, EventSet::IN, connection.news())?;
         }
-        if let Err(error) = start(&mut daemon) {
-            tracing::debug!("vhost-user: no VMM: {error}");
-            return Ok(());
+        start(&mut daemon).map_err(serve)?;
+        if let Some(handle) = daemon.shutdown_handle() {
+            connection.set_shutdown(handle);
         }
         *self.current() = daemon.shutdown_handle().map(|handle| Current {
             connection: Arc::clone(&connection),
@@ -184,6 +236,7 @@ impl Server {
         }
         *self.current() = None;
         // Ends the worker, so that nobody else touches the rings.
+        drop(ending);
         drop(daemon);
         connection.end();
         Ok(())

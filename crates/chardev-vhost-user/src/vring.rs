@@ -6,10 +6,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chardev::front::event_counter;
 use vhost_user_backend::{VringMutex, VringStateGuard, VringStateMutGuard, VringT};
 use virtio_queue::Error;
 
-use crate::backend::Memory;
+use crate::memory::Memory;
 
 /// The library's ring. A VMM may name another descriptor for interrupts at any time, for example while
 /// its guest masks them: what went to the old one may never reach the guest, which then waits for
@@ -44,7 +45,7 @@ impl VringT<Memory> for Vring {
     }
 
     fn set_call(&self, file: Option<File>) {
-        self.ring.set_call(file);
+        self.ring.set_call(file.and_then(counter));
         if self.interrupted.load(Ordering::SeqCst) {
             // A VMM that has gone needs no interrupt.
             let _ = self.ring.signal_used_queue();
@@ -112,14 +113,25 @@ impl VringT<Memory> for Vring {
     }
 
     fn set_kick(&self, file: Option<File>) {
-        self.ring.set_kick(file);
+        self.ring.set_kick(file.and_then(counter));
     }
 
+    /// Somebody else may have read it first, which is no failure: that would end the thread.
     fn read_kick(&self) -> io::Result<bool> {
-        self.ring.read_kick()
+        let read = self.ring.read_kick();
+        read.or_else(|_| Ok(self.ring.get_ref().is_enabled()))
     }
 
     fn set_err(&self, file: Option<File>) {
-        self.ring.set_err(file);
+        self.ring.set_err(file.and_then(counter));
     }
+}
+
+/// A descriptor of the VMM for kicks or interrupts, unless it is of no use as one.
+fn counter(file: File) -> Option<File> {
+    let counter = event_counter(file);
+    if counter.is_none() {
+        tracing::warn!("vhost-user: the VMM named a descriptor for events that is no eventfd");
+    }
+    counter
 }

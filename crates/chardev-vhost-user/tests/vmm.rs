@@ -3,6 +3,7 @@
 
 #[path = "../../chardev/tests/virtio_driver/mod.rs"]
 mod virtio_driver;
+#[allow(dead_code, reason = "the rig has more than these tests need")]
 mod vmm_rig;
 
 use std::io::{Read, Write};

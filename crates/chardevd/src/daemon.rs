@@ -237,7 +237,7 @@ impl Daemon {
                 .map_err(|error| about("-chardev", line, &error))?;
         }
         for line in &args.device {
-            self.start_device(line)
+            self.start_device(line, &args.device)
                 .map_err(|error| about("-device", line, &error))?;
         }
         for line in &args.mon {
@@ -330,8 +330,8 @@ impl Daemon {
         Ok(())
     }
 
-    fn start_device(&mut self, line: &str) -> Result<(), String> {
-        let device = Device::parse(line)?;
+    fn start_device(&mut self, line: &str, all: &[String]) -> Result<(), String> {
+        let device = Device::parse(line)?.with_room_for(all);
         let held = |id: &str| self.held.contains(id);
         let id = Device::id(line);
         let task = device.start(id, &self.shared, &self.worker, held, &mut self.buses)?;

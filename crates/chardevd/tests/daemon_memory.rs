@@ -171,7 +171,6 @@ fn memory_that_cannot_be_had_is_an_error_or_makes_a_ring_smaller() {
 
     // From here on less is left than the ring may have.
     limit(&daemon, 44 * MIB);
-    let device = Object::new().with("device", "r");
     std::fs::write(&flag, "").unwrap();
     until("the program has written all", || {
         number(&stats(&mut client, "r"), "output-accepted") == TOTAL as u64

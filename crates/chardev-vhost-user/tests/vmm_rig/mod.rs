@@ -12,10 +12,14 @@ use chardev::front::virtio_console::{PortConfig, VirtioConsole};
 use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev_vhost_user::{Error, Server};
 use tempfile::TempDir;
-use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserProtocolFeatures};
+use vhost::vhost_user::message::{
+    VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserProtocolFeatures,
+};
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
-use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{
+    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::virtio_driver::{MEMORY, Part, Ring};
@@ -135,12 +139,36 @@ impl Vmm {
         assert!(protocol.contains(VhostUserProtocolFeatures::CONFIG));
         self.frontend.set_protocol_features(protocol).unwrap();
         assert_eq!(self.frontend.get_queue_num().unwrap(), QUEUES as u64);
+        self.share_memory().unwrap();
+    }
+
+    /// Gives the device the memory as it is.
+    pub(crate) fn share_memory(&mut self) -> vhost::Result<()> {
         let regions: Vec<_> = self
             .memory
             .iter()
             .map(|region| VhostUserMemoryRegionInfo::from_guest_region(region).unwrap())
             .collect();
-        self.frontend.set_mem_table(&regions).unwrap();
+        self.frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
+        self.frontend.set_mem_table(&regions).map(drop)
+    }
+
+    /// Cuts the file of the memory short, or makes it whole again. It is not to be touched meanwhile.
+    pub(crate) fn set_memory_size(&self, size: usize) {
+        let region = self.memory.iter().next().unwrap();
+        let file = region.file_offset().unwrap().file();
+        file.set_len(size as u64).unwrap();
+    }
+
+    /// Whether the device has ended the connection.
+    pub(crate) fn is_cut_off(&mut self) -> bool {
+        self.frontend.get_features().is_err()
+    }
+
+    /// Names a descriptor for interrupts.
+    pub(crate) fn set_call(&mut self, queue: usize, call: EventFd) {
+        self.frontend.set_vring_call(queue, &call).unwrap();
+        self.calls[queue] = call;
     }
 
     /// Sets the queues up, from their beginning or from where the rings stand.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a back end: a front end sees a [`FrontEnd`](chardev_core::FrontEnd) only.
 
+mod event_fd;
 pub mod handle;
 #[cfg(feature = "vm-superio")]
 pub mod superio;
@@ -9,3 +10,5 @@ pub mod superio;
 pub mod uart16550;
 #[cfg(feature = "virtio-console")]
 pub mod virtio_console;
+
+pub use event_fd::event_counter;

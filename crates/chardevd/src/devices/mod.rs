@@ -83,7 +83,7 @@ pub static DEVICES: &[DeviceKind] = &[
             ),
             (
                 "max-ports",
-                "how many ports there can be, up to 31 (default 31)",
+                "how many ports there can be, up to 31 (default: those that are configured)",
             ),
             virtio::PORT_OPTIONS[0],
             virtio::PORT_OPTIONS[1],
@@ -171,6 +171,22 @@ impl Device {
                 peer: required(&opts, "peer")?,
             }),
         })
+    }
+
+    /// The device with room for all that `lines`, the arguments of all `--device`, put on it.
+    pub fn with_room_for(mut self, lines: &[String]) -> Self {
+        if let Device::VhostUserConsole(console) = &mut self {
+            let ports: Vec<_> = lines
+                .iter()
+                .filter_map(|line| match Device::parse(line) {
+                    Ok(Device::VirtioPort(port)) => Some(port),
+                    _ => None,
+                })
+                .collect();
+            let needed = console.ports_needed(ports.iter());
+            console.max_ports.get_or_insert(needed);
+        }
+        self
     }
 
     /// What the argument of `--device` calls it, if it does.
@@ -301,6 +317,33 @@ pub(crate) fn required(opts: &Opts, key: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_console_has_as_many_ports_as_are_configured() {
+        for (own, others, ports) in [
+            ("", &[][..], 1),
+            (",max-ports=3", &[], 3),
+            (
+                "",
+                &[
+                    "virtconsole,bus=v0,chardev=d",
+                    "virtserialport,bus=v0.0,chardev=e",
+                ],
+                3,
+            ),
+            ("", &["virtconsole,bus=other,chardev=d"], 1),
+            ("", &["virtconsole,bus=v0,chardev=d,nr=7"], 8),
+            ("", &["virtconsole,bus=v0,chardev=d,nr=4000000000"], 31),
+        ] {
+            let line = format!("vhost-user-console,id=v0,chardev=c,socket=s{own}");
+            let others: Vec<_> = others.iter().map(|other| (*other).to_owned()).collect();
+            let device = Device::parse(&line).unwrap().with_room_for(&others);
+            let Device::VhostUserConsole(console) = device else {
+                panic!("{device:?}");
+            };
+            assert_eq!(console.max_ports, Some(ports), "{own} {others:?}");
+        }
+    }
 
     #[test]
     fn devices_are_read_and_refused_by_name() {

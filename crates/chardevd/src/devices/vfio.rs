@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chardev::{AttachError, Chardevs};
-use chardev_vfio_user::Server;
+use chardev_vfio_user::{Error, Server};
 use tokio::task::JoinHandle;
 
 use crate::devices::socket::Bound;
+use crate::devices::worker::on_own_thread;
 use crate::devices::{Worker, first_client};
 use crate::stop::Stop;
 
@@ -37,10 +38,14 @@ impl Serial {
             let (chardevs, id) = (chardevs.clone(), chardev.clone());
             move || Server::new(&chardevs, &id)
         };
-        let text = |error| match error {
+        let text = |error: AttachError| match error {
             AttachError::NotFound(id) => {
                 format!("Property 'vfio-user-serial.chardev' can't find value '{id}'")
             }
+            error => error.to_string(),
+        };
+        let refused = |error| match error {
+            Error::Attach(error) => text(error),
             error => error.to_string(),
         };
         // A port takes all events, so who waits for a client must do so before there is a port.
@@ -48,7 +53,7 @@ impl Serial {
             let front = chardevs.front_end(&chardev, Arc::new(()));
             (None, Some(front.map_err(text)?))
         } else {
-            (Some(start().map_err(text)?), None)
+            (Some(start().map_err(refused)?), None)
         };
         Ok(worker.spawn(async move {
             if let Some(front) = waiting {
@@ -66,7 +71,8 @@ impl Serial {
             };
             let stopper = server.stopper();
             let listener = bound.listener();
-            let mut running = tokio::task::spawn_blocking(move || server.run(listener?));
+            let running = on_own_thread("vfio-user", move || server.run(listener?));
+            let mut running = std::pin::pin!(running);
             let ended = tokio::select! {
                 ended = &mut running => ended,
                 _ = stop.requested() => {

@@ -13,6 +13,7 @@ use chardev_vhost_user::Server;
 use tokio::task::JoinHandle;
 
 use crate::devices::socket::Bound;
+use crate::devices::worker::on_own_thread;
 use crate::devices::{Worker, first_client, required};
 use crate::events::Events;
 use crate::stop::Stop;
@@ -128,15 +129,15 @@ pub struct Console {
     pub socket: String,
     /// Whether we listen there, or the VMM does.
     pub server: bool,
-    /// How many ports there can be.
-    pub max_ports: u16,
+    /// How many ports there can be; `None` for as many as are configured.
+    pub max_ports: Option<u16>,
     /// Port 0.
     pub port: Port,
 }
 
 impl Console {
     pub(crate) fn parse(opts: &Opts) -> Result<Self, String> {
-        let max_ports = number(opts, "max-ports", MAX_PORTS.into())?.unwrap_or(MAX_PORTS.into());
+        let max_ports = number(opts, "max-ports", MAX_PORTS.into())?;
         let mut port = Port::parse(opts, Role::Console)?;
         port.number = Some(0);
         Ok(Console {
@@ -146,9 +147,23 @@ impl Console {
                 Some(value) => parse_bool("server", value)?,
                 None => true,
             },
-            max_ports: max_ports.max(1) as u16,
+            max_ports: max_ports.map(|ports| ports.max(1) as u16),
             port,
         })
+    }
+
+    /// How many ports it needs for itself and for those of `ports` that name it as their bus.
+    pub(crate) fn ports_needed<'a>(&self, ports: impl Iterator<Item = &'a BusPort>) -> u16 {
+        let own = |port: &&BusPort| {
+            let bus = port.bus.strip_suffix(".0").unwrap_or(&port.bus);
+            self.id.as_deref() == Some(bus)
+        };
+        let (mut count, mut highest) = (1, 0);
+        for BusPort { port, .. } in ports.filter(own) {
+            count += 1;
+            highest = highest.max(port.number.unwrap_or(0));
+        }
+        count.max(highest.saturating_add(1)).min(MAX_PORTS.into()) as u16
     }
 
     /// Listens at `place`, and serves one VMM after the other until the daemon ends; first waits
@@ -164,7 +179,8 @@ impl Console {
         stop: Stop,
         events: Events,
     ) -> Result<JoinHandle<()>, String> {
-        let console = VirtioConsole::new(self.max_ports).map_err(|error| error.to_string())?;
+        let max_ports = self.max_ports.unwrap_or(1);
+        let console = VirtioConsole::new(max_ports).map_err(|error| error.to_string())?;
         worker.spawn(watchman::watch_ports(console.watch(), events));
         let console = Arc::new(Mutex::new(console));
         let server = Arc::new(Server::new(Arc::clone(&console)).map_err(|e| e.to_string())?);
@@ -208,10 +224,11 @@ async fn serve(
 ) {
     let serving = Arc::clone(&server);
     let listener = socket.as_ref().map(Bound::listener);
-    let mut running = tokio::task::spawn_blocking(move || match listener {
+    let running = on_own_thread("vhost-user", move || match listener {
         Some(listener) => serving.run(listener?),
         None => serving.run_client(&place),
     });
+    let mut running = std::pin::pin!(running);
     let ended = tokio::select! {
         ended = &mut running => ended,
         _ = stop.requested() => {

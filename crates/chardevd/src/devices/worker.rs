@@ -7,6 +7,9 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+/// The stack of a device's thread, which only waits and hands on.
+const STACK: usize = 256 << 10;
+
 /// A thread beside the I/O thread of the chardevs. A terminal is read in small pieces, and a program
 /// that prints without end would make every step of a monitor's command wait for a turn of that, and
 /// for what the host's scheduler thinks of threads that never rest; and what a monitor computes
@@ -55,4 +58,24 @@ impl Worker {
     {
         self.runtime.spawn(task)
     }
+}
+
+/// Runs `serve`, which takes as long as a device lives, on a thread of its own called `name`: a pool
+/// of threads would be empty some day.
+///
+/// # Errors
+/// The process is out of threads, or `serve` panicked.
+pub(crate) async fn on_own_thread<T: Send + 'static>(
+    name: &str,
+    serve: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let (done, result) = oneshot::channel();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(STACK)
+        .spawn(move || {
+            let _ = done.send(serve());
+        })
+        .map_err(|error| format!("no thread: {error}"))?;
+    result.await.map_err(|_| "its thread panicked".to_owned())
 }
