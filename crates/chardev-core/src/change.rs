@@ -331,6 +331,7 @@ impl Chardev {
     /// that stays has under way will come from the new back end.
     fn cut_input(&mut self, peer_stays: bool) -> Option<u64> {
         let (unread, more) = self.backend.cut_input();
+        self.carry_fds();
         self.push_cut(unread, more && !peer_stays)
     }
 

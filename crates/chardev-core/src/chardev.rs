@@ -108,6 +108,8 @@ pub struct Chardev {
     /// What the log was given last does not end a line.
     pub(crate) log_inside_line: bool,
     pub(crate) fds: Vec<OwnedFd>,
+    /// Descriptors that came with input whose source has gone, until the input is read.
+    pub(crate) input_fds: Vec<OwnedFd>,
     pub(crate) stats: Stats,
     pub(crate) tap: Tap,
     pub(crate) told: Told,
@@ -187,6 +189,7 @@ impl ChardevRef {
             hole: None,
             log_inside_line: false,
             fds: Vec::new(),
+            input_fds: Vec::new(),
             stats: Stats::default(),
             tap: Tap::default(),
             told: Told::default(),
@@ -448,6 +451,10 @@ impl Chardev {
         if bufs.iter().all(|buf| buf.is_empty()) || self.misses(Ready::READ) {
             return 0;
         }
+        // Whoever comes for more has taken what came with the last of it, or does not want it.
+        if self.input.is_empty() {
+            self.input_fds.clear();
+        }
         loop {
             if !self.input.is_empty() {
                 return self.read_carried(bufs);
@@ -507,11 +514,13 @@ impl Chardev {
                 BackendEvent::Closed { unread } if self.parked.is_some() => {
                     // Nothing after this concerns the temporary back end any more.
                     self.tell_disconnected();
+                    self.carry_fds();
                     self.push_input(unread);
                     self.unpark();
                 }
                 BackendEvent::Closed { unread } => {
                     self.tell_disconnected();
+                    self.carry_fds();
                     self.push_last_words(unread);
                     self.show_open(false);
                     self.wake(Ready::WRITE);
@@ -520,6 +529,14 @@ impl Chardev {
                 BackendEvent::Resized(size) => self.resize(size),
                 BackendEvent::Tell(event) => self.push_event(event),
             }
+        }
+    }
+
+    /// The source of input goes: what came with it stays as long as the input, and not for nobody.
+    pub(crate) fn carry_fds(&mut self) {
+        let came = self.backend.take_fds();
+        if self.front.is_some() && !came.is_empty() {
+            self.input_fds = came;
         }
     }
 

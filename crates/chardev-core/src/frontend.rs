@@ -310,7 +310,11 @@ impl FrontEnd {
     /// Descriptors that came with the input read last.
     #[doc(alias = "qemu_chr_fe_get_msgfds")]
     pub fn take_fds(&self) -> Vec<OwnedFd> {
-        self.chardev.with(|chardev| chardev.backend.take_fds())
+        self.chardev
+            .with(|chardev| match std::mem::take(&mut chardev.input_fds) {
+                carried if carried.is_empty() => chardev.backend.take_fds(),
+                carried => carried,
+            })
     }
 
     /// Drops the present peer, where the kind can.
@@ -371,6 +375,7 @@ impl Drop for FrontEnd {
             chardev.front = None;
             chardev.holds.go_on();
             chardev.fds.clear();
+            chardev.input_fds.clear();
             chardev.input.clear_events();
         });
     }

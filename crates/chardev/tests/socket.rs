@@ -660,3 +660,106 @@ fn a_connected_socket_is_taken_as_the_peer_and_the_next_one_is_served_as_ever() 
     opened(&front);
     echo(&front, &mut peer);
 }
+
+/// Sends `bytes` with 16 descriptors of a file that this process opened nowhere else.
+fn send_with_descriptors(peer: &UnixStream, bytes: &[u8], file: &std::fs::File) {
+    let borrowed = [file.as_fd(); 16];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&borrowed));
+    let bytes = [IoSlice::new(bytes)];
+    rustix::net::sendmsg(peer, &bytes, &mut control, SendFlags::empty()).unwrap();
+}
+
+/// How many descriptors of `path` this process has.
+fn descriptors_of(path: &Path) -> usize {
+    let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    all.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|target| target == path))
+        .count()
+}
+
+#[test]
+fn descriptors_go_with_the_peer_and_the_bytes_they_came_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("con0");
+    let sent = dir.path().join("sent");
+    let file = std::fs::File::create(&sent).unwrap();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &socket(unix(&path), true));
+    // Nobody is there who could take them.
+    let peer = UnixStream::connect(&path).unwrap();
+    send_with_descriptors(&peer, b"early", &file);
+    drop(peer);
+    wait_for("the departure", || {
+        (descriptors_of(&sent) == 1).then_some(())
+    });
+    let front = front(&chardevs);
+    read_until(&front, 5);
+    // The front end reads, and takes none.
+    let peer = UnixStream::connect(&path).unwrap();
+    send_with_descriptors(&peer, b"read", &file);
+    read_until(&front, 4);
+    drop(peer);
+    wait_for("its end", || {
+        let _ = front.read(&mut [0; 16]);
+        while front.next_event().is_some() {}
+        (descriptors_of(&sent) == 1).then_some(())
+    });
+    // What has gone, or was replaced, is still read with what came along.
+    for replaced in [false, true] {
+        let peer = UnixStream::connect(&path).unwrap();
+        wait_for("the peer", || front.is_open().then_some(()));
+        send_with_descriptors(&peer, b"getfd", &file);
+        if replaced {
+            change(&chardevs, "con0", &ring(64)).unwrap();
+        } else {
+            drop(peer);
+            wait_for("the departure", || (!front.is_open()).then_some(()));
+        }
+        read_until(&front, 5);
+        assert_eq!(front.take_fds().len(), 16, "{replaced}");
+        assert_eq!(descriptors_of(&sent), 1);
+    }
+}
+
+#[test]
+fn a_peer_that_ends_its_sending_is_kept_where_the_socket_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("con0");
+    let chardevs = Chardevs::new().unwrap();
+    let keep = OptionValue::Str("keep".to_owned());
+    let keeps = |addr| socket(addr, true).with("x-half-close", keep.clone());
+    for kept in [true, false] {
+        let options = if kept {
+            keeps(unix(&path))
+        } else {
+            socket(unix(&path), true)
+        };
+        add(&chardevs, "con0", &options);
+        let front = front(&chardevs);
+        let mut peer = UnixStream::connect(&path).unwrap();
+        opened(&front);
+        peer.write_all(b"cmd").unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        read_until(&front, 3);
+        if !kept {
+            closed(&front);
+        }
+        assert_eq!(front.write(b"answer"), 6);
+        let mut answer = Vec::new();
+        if kept {
+            answer.resize(6, 0);
+            peer.read_exact(&mut answer).unwrap();
+            assert!(front.is_open());
+            drop(peer);
+            closed(&front);
+        } else {
+            peer.read_to_end(&mut answer).unwrap();
+        }
+        let discarded = front.stats().output_discarded as usize;
+        assert_eq!(answer.len() + discarded, 6);
+        assert_eq!(answer.is_empty(), !kept);
+        drop(front);
+        chardevs.remove("con0").unwrap();
+    }
+}

@@ -40,7 +40,9 @@ pub(super) struct SocketBackend {
     only_reading: bool,
     /// A front end is there.
     attached: bool,
-    /// A peer that ends its sending is kept, because the front end answers it.
+    /// A peer that ends its sending is kept, whatever the front end does.
+    keeps: bool,
+    /// It is kept, for that reason or because the front end answers it.
     half_close: bool,
     /// Such a peer has ended its sending, and all of it was read.
     input_ended: bool,
@@ -112,7 +114,7 @@ impl SocketBackend {
             listener,
             pause: None,
         };
-        let mut backend = SocketBackend::new(port, source, config.nodelay, unix);
+        let mut backend = SocketBackend::new(port, source, config, unix);
         backend.clients = config.clients;
         match first {
             Some(fd) => backend.establish(Arc::new(fd))?,
@@ -132,7 +134,7 @@ impl SocketBackend {
             name: show(&config.address),
             again: None,
         };
-        let mut backend = SocketBackend::new(port, source, config.nodelay, target.is_unix());
+        let mut backend = SocketBackend::new(port, source, config, target.is_unix());
         backend.establish(Arc::new(fd))?;
         Ok(backend)
     }
@@ -149,7 +151,7 @@ impl SocketBackend {
             name: show(&config.address),
             again,
         };
-        let mut backend = SocketBackend::new(port, source, config.nodelay, unix);
+        let mut backend = SocketBackend::new(port, source, config, unix);
         backend.awaits_peer = true;
         backend
     }
@@ -171,7 +173,7 @@ impl SocketBackend {
             name: show(&config.address),
             again: Some(again),
         };
-        let mut backend = SocketBackend::new(port, source, config.nodelay, unix);
+        let mut backend = SocketBackend::new(port, source, config, unix);
         backend.connect_after(Duration::ZERO);
         backend
     }
@@ -187,7 +189,7 @@ impl SocketBackend {
             name: format!("fd:{name}"),
             again: None,
         };
-        let mut backend = SocketBackend::new(port, source, config.nodelay, false);
+        let mut backend = SocketBackend::new(port, source, config, false);
         backend.establish(Arc::clone(fd))?;
         backend.unix = backend.connection.as_ref().is_some_and(Connection::is_unix);
         Ok(backend)
@@ -198,16 +200,17 @@ impl SocketBackend {
         self.lent = Some(lent);
     }
 
-    fn new(port: Port, source: Source, nodelay: bool, unix: bool) -> Self {
+    fn new(port: Port, source: Source, config: &Config, unix: bool) -> Self {
         SocketBackend {
             port,
             source,
-            nodelay,
+            nodelay: config.nodelay,
             unix,
             connection: None,
             only_reading: false,
             attached: false,
-            half_close: false,
+            keeps: config.half_close,
+            half_close: config.half_close,
             input_ended: false,
             events: VecDeque::new(),
             fds: Vec::new(),
@@ -582,10 +585,11 @@ impl Backend for SocketBackend {
 
     fn apply(&mut self, line: &Line) -> Answers {
         self.accepts = line.accepts;
-        if std::mem::replace(&mut self.half_close, line.half_close) && !line.half_close {
+        let keeps = self.keeps || line.half_close;
+        if std::mem::replace(&mut self.half_close, keeps) && !keeps {
             self.look_at_peer();
         }
-        if let Some(connection) = self.connection.as_ref().filter(|_| line.half_close) {
+        if let Some(connection) = self.connection.as_ref().filter(|_| keeps) {
             connection.keep_alive();
         }
         let mut answers = Answers::unsupported(line, self.is_open());

@@ -17,6 +17,8 @@ pub(super) struct Config {
     pub(super) server: bool,
     pub(super) wait: bool,
     pub(super) nodelay: bool,
+    /// A peer that ends its sending is kept for what is still to be said to it.
+    pub(super) half_close: bool,
     /// How many clients a monitor may serve at a time, 0 for any number; `None`: one, by itself.
     pub(super) clients: Option<usize>,
     /// How long a client waits before it connects again; `None`: it never does.
@@ -32,6 +34,7 @@ impl Config {
             server: false,
             wait: false,
             nodelay: false,
+            half_close: false,
             clients: None,
             reconnect: None,
         }
@@ -55,6 +58,7 @@ impl Config {
             server,
             wait: options.bool_or("wait", false),
             nodelay: options.bool_or("nodelay", false),
+            half_close: options.str("x-half-close") == Some("keep"),
             clients: clients(options, server)?,
             reconnect,
         })

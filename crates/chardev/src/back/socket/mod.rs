@@ -98,6 +98,11 @@ const OPTIONS: &[OptionSpec] = &[
         "client: connect again after this many milliseconds",
     ),
     option(
+        "x-half-close",
+        OptionType::Enum(&["leave", "keep"]),
+        "a peer that ends only its sending: leave (it has left; the default) or keep (it gets output until it closes)",
+    ),
+    option(
         "x-clients",
         OptionType::Int,
         "server of a monitor: serve this many clients at a time, 0 for any number (default 1)",
