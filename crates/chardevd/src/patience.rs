@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
-/// How often a waiting command's client is looked after.
-const TICK: Duration = Duration::from_millis(250);
+/// When a waiting command's client is looked after first, and how often later.
+const FIRST_TICK: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_secs(1);
 /// How long a command waits for a client of whom nobody knows whether it is there.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -15,6 +16,7 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     tick: Option<Pin<Box<Sleep>>>,
+    ticked: bool,
     /// Since when nobody knows.
     doubtful: Option<Instant>,
 }
@@ -22,11 +24,13 @@ pub(crate) struct Patience {
 impl Patience {
     /// Whether it is time to look after the client.
     pub(crate) fn poll_tick(&mut self, cx: &mut Context<'_>) -> bool {
-        let fresh = || Box::pin(tokio::time::sleep(TICK));
+        let pause = if self.ticked { TICK } else { FIRST_TICK };
+        let fresh = || Box::pin(tokio::time::sleep(pause));
         let tick = self.tick.get_or_insert_with(fresh);
         let over = tick.as_mut().poll(cx).is_ready();
         if over {
             self.tick = None;
+            self.ticked = true;
         }
         over
     }

@@ -202,3 +202,35 @@ fn what_the_option_takes_is_checked() {
         assert!(said.contains(error), "{said}");
     }
 }
+
+/// Counted rather than timed: what monitors compute must cost the thread of the consoles nothing.
+#[test]
+fn monitors_do_not_compute_on_the_thread_that_serves_consoles() {
+    let dir = tempfile::tempdir().unwrap();
+    let (daemon, path) = start(dir.path(), "x-clients=0");
+    let ticks = |name: &str| -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap();
+        let stats = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")));
+        let stats = stats.filter_map(Result::ok);
+        let of_thread = stats.filter_map(|stat| {
+            let (head, fields) = stat.rsplit_once(") ")?;
+            let fields: Vec<&str> = fields.split(' ').collect();
+            let used: u64 = fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?;
+            head.ends_with(&format!("({name}")).then_some(used)
+        });
+        of_thread.sum()
+    };
+    let before = ticks("chardev-io");
+    let mut clients = [connect(&path), connect(&path), daemon.client()];
+    until("much was computed", || {
+        for client in &mut clients {
+            client.execute("query-qmp-schema", Object::new()).unwrap();
+        }
+        ticks("monitors") >= 50
+    });
+    let used = ticks("chardev-io") - before;
+    assert!(
+        used <= 5,
+        "the thread of the consoles computed for {used} ticks"
+    );
+}

@@ -23,9 +23,15 @@ const KINDS: [&str; 12] = [
 /// Options that name a file.
 const PATHS: [&str; 6] = ["out", "in", "device", "path", "logfile", "x-logindex"];
 /// Text that names nothing outside: ids, words, and what this build refuses.
-const TEXTS: [&str; 4] = ["chardev", "x-closed", "tls-creds", "tls-authz"];
+const TEXTS: [&str; 5] = [
+    "chardev",
+    "x-closed",
+    "x-log-full",
+    "tls-creds",
+    "tls-authz",
+];
 /// Options with a number, and how large it may be.
-const NUMBERS: [(&str, i64); 7] = [
+const NUMBERS: [(&str, i64); 9] = [
     ("size", LARGE),
     ("x-history", LARGE),
     ("x-logsize", LARGE),
@@ -33,6 +39,8 @@ const NUMBERS: [(&str, i64); 7] = [
     ("x-drain-ms", DRAIN_MS),
     ("reconnect", i64::MAX),
     ("reconnect-ms", i64::MAX),
+    ("x-clients", i64::MAX),
+    ("x-reconnect-ms", i64::MAX),
 ];
 
 /// Every kind and option of this build is known here.
