@@ -70,6 +70,8 @@ mod prepare;
 mod presence;
 mod reactor;
 mod scene;
+#[cfg(feature = "socket")]
+mod shortage;
 #[allow(unsafe_code, reason = "the one edge where a descriptor is vouched for")]
 mod sys;
 mod transaction;

@@ -24,6 +24,9 @@ pub(crate) struct Reactor {
     epoll: OwnedFd,
     watches: Mutex<HashMap<u64, Weak<Watched>>>,
     reports: AtomicU64,
+    /// Listeners that wait for a descriptor.
+    #[cfg(feature = "socket")]
+    pub(crate) shortage: crate::shortage::Shortage,
     next_token: AtomicU64,
     /// Who comes and goes, which no readiness tells.
     #[cfg(any(feature = "pty", feature = "serial"))]
@@ -36,6 +39,8 @@ impl Reactor {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             watches: Mutex::default(),
             reports: AtomicU64::new(0),
+            #[cfg(feature = "socket")]
+            shortage: crate::shortage::Shortage::default(),
             next_token: AtomicU64::new(1),
             #[cfg(any(feature = "pty", feature = "serial"))]
             presences: crate::presence::Presences::default(),

@@ -21,9 +21,10 @@ use super::lent::Lent;
 use super::listen::{Listener, WantListener};
 use super::unix;
 use crate::port::{OwnedTask, Port};
+use crate::shortage::{self, Turn, is_shortage};
 use crate::sys::strerror;
 
-/// The pause before the next attempt to accept when the process is out of descriptors.
+/// The pause before the next attempt to accept when the host is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The most input of a departed peer that is carried so that the next one may come.
@@ -76,11 +77,17 @@ impl WantPeer {
     }
 }
 
+/// Why no client is looked for just now.
+enum Pause {
+    Task(#[allow(dead_code, reason = "ends when it is dropped")] OwnedTask),
+    Turn(#[allow(dead_code, reason = "ends when it is dropped")] Turn),
+}
+
 /// Where peers come from.
 enum Source {
     Server {
         listener: Listener,
-        pause: Option<OwnedTask>,
+        pause: Option<Pause>,
     },
     Client {
         name: String,
@@ -309,7 +316,10 @@ impl SocketBackend {
         let found = match &mut self.source {
             Source::Server { listener, pause } => {
                 *pause = None;
-                listener.accept().map_err(strerror)
+                match listener.accept() {
+                    Err(error) if is_shortage(error) => return self.wait_for_descriptor(error),
+                    found => found.map_err(strerror),
+                }
             }
             Source::Client { again, .. } => Ok(again.as_mut().and_then(Again::take_reached)),
         };
@@ -354,11 +364,18 @@ impl SocketBackend {
             return;
         };
         let port = self.port.clone();
-        *pause = Some(OwnedTask::spawn(&self.port, async move {
+        *pause = Some(Pause::Task(OwnedTask::spawn(&self.port, async move {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             // A front end that takes its clients itself is to try again.
             port.kick(Ready::READ);
-        }));
+        })));
+    }
+
+    fn wait_for_descriptor(&mut self, error: Errno) {
+        let turn = shortage::wait(&self.port, error);
+        if let Source::Server { pause, .. } = &mut self.source {
+            *pause = Some(Pause::Turn(turn));
+        }
     }
 
     /// A peer that was kept may not have to be any more; seen to once the present call is over.
@@ -571,6 +588,10 @@ impl Backend for SocketBackend {
         let outcome = match listener.accept() {
             Ok(Some(client)) => return Some(client),
             Ok(None) => self.watch_listener(),
+            Err(error) if is_shortage(error) => {
+                self.wait_for_descriptor(error);
+                return None;
+            }
             Err(error) => Err(strerror(error)),
         };
         if let Err(cause) = outcome {

@@ -10,6 +10,7 @@ use std::task::Poll;
 use chardev_core::Ready;
 use chardev_core::spec::{InetAddress, SocketAddress};
 use chardev_core::text::{from_bytes, to_path};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, accept_with,
@@ -23,6 +24,7 @@ use crate::back::OpenContext;
 use crate::back::resolve::{Purpose, resolve};
 use crate::port::Port;
 use crate::reactor::FdWatch;
+use crate::shortage::is_shortage;
 use crate::sys::{async_fd, strerror};
 
 /// Clients that may wait in the kernel while one is served.
@@ -274,9 +276,16 @@ fn accept_one(socket: impl AsFd) -> Result<Option<OwnedFd>, Errno> {
             Err(Errno::AGAIN) => return Ok(None),
             // A client that gave up while it waited; the next one may be there.
             Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO | Errno::PERM) => {}
+            // Without a descriptor the kernel does not look whether there is a client.
+            Err(error) if is_shortage(error) && !is_anybody_there(&socket) => return Ok(None),
             Err(error) => return Err(error),
         }
     }
+}
+
+fn is_anybody_there(socket: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&socket, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 fn bind_abstract(name: &str, tight: bool) -> Result<Listener, String> {

@@ -1,0 +1,73 @@
+//! A daemon that is out of descriptors: its clients wait, are served in turn, and it says so once.
+
+mod daemon_rig;
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+use daemon_rig::{Daemon, console, until};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+const LISTENERS: usize = 60;
+/// How many descriptors are left for them.
+const SPARE: u64 = 30;
+
+#[test]
+fn clients_wait_for_descriptors_and_are_served_in_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |number: usize| dir.path().join(format!("c{number}"));
+    let mut arguments = Vec::new();
+    for number in 0..LISTENERS {
+        let path = path(number).display().to_string();
+        arguments.push("-chardev".to_owned());
+        arguments.push(format!(
+            "socket,id=c{number},path={path},server=on,wait=off"
+        ));
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut daemon = Daemon::start(&arguments);
+    let mut client = daemon.client();
+    leave(daemon.id(), SPARE);
+    let mut clients: Vec<UnixStream> = (0..LISTENERS)
+        .map(|number| console(&path(number)))
+        .collect();
+    let connected = |client: &mut chardev_qmp::client::Client<UnixStream>| {
+        let stats = client.execute("x-query-chardev-stats", chardev_qapi::Object::new());
+        let stats = stats.unwrap();
+        let all = stats.as_array().unwrap().iter();
+        all.filter(|one| one.get("peer").is_some()).count()
+    };
+    let before = connected(&mut client);
+    assert!(
+        before < LISTENERS,
+        "{before} are served with {SPARE} descriptors"
+    );
+    // What a client that waits has sent is not lost.
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+    }
+    // Enough leave for all others to be served.
+    clients.drain(..before + 10);
+    until("all that are left are served", || {
+        let here = clients.len();
+        connected(&mut client) >= here
+    });
+    let (status, said) = daemon.terminate();
+    assert!(status.success(), "{said}");
+    let times = said
+        .matches("clients wait until descriptors are closed")
+        .count();
+    assert!((1..=3).contains(&times), "said {times} times: {said}");
+}
+
+/// Takes all descriptors from the process `id` that it does not use, except for `spare`.
+fn leave(id: u32, spare: u64) {
+    let open = std::fs::read_dir(format!("/proc/{id}/fd")).unwrap();
+    let current = open.count() as u64 + spare;
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: Some(current),
+        maximum,
+    };
+    prlimit(Pid::from_raw(id as i32), Resource::Nofile, limit).unwrap();
+}
