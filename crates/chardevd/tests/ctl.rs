@@ -68,7 +68,17 @@ fn a_terminal_is_attached_and_given_back() {
 #[test]
 fn a_signal_or_the_end_of_the_daemon_gives_the_terminal_back() {
     let mut daemon = Daemon::start();
-    for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
+    for signal in [
+        Signal::TERM,
+        Signal::HUP,
+        Signal::INT,
+        Signal::QUIT,
+        Signal::ABORT,
+        Signal::ALARM,
+        Signal::USR1,
+        Signal::USR2,
+        Signal::XCPU,
+    ] {
         let mut attached = Attached::new(&daemon);
         assert!(attached.is_raw());
         attached.signal(signal);

@@ -21,7 +21,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chardev::text::shown;
-use signal_hook::consts::signal::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::consts::signal::{
+    SIGABRT, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1,
+    SIGUSR2, SIGVTALRM, SIGWINCH, SIGXCPU,
+};
 use signal_hook::flag::register_conditional_default;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
@@ -58,6 +61,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "MS", default_value_t = 500)]
     idle: u64,
 }
+
+/// The signals that end a process that does not know better, and must not find the terminal raw.
+const ENDING: [i32; 11] = [
+    SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM,
+    SIGXCPU,
+];
 
 /// The signals that concern a terminal.
 pub(super) type Signals = SignalDelivery<UnixStream, SignalOnly>;
@@ -128,10 +137,10 @@ impl Args {
 
 /// Signals are noted, until it is `over`.
 fn watch_signals(over: &Arc<AtomicBool>) -> std::io::Result<Signals> {
-    for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGTSTP] {
+    for signal in ENDING.into_iter().chain([SIGTSTP]) {
         register_conditional_default(signal, Arc::clone(over))?;
     }
     let (read, write) = UnixStream::pair()?;
-    let all = [SIGWINCH, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGCONT];
+    let all = ENDING.into_iter().chain([SIGTSTP, SIGCONT, SIGWINCH]);
     SignalDelivery::with_pipe(read, write, SignalOnly, all)
 }
