@@ -81,7 +81,7 @@ fn each_end_has_its_reason_and_its_status() {
 
     let mut attached = Attached::new(&daemon);
     attached.type_in(b"exit 3\r");
-    ended(attached, "[con0: the program ended, status 3]", 7);
+    ended(attached, "[con0: the program ended, status 3;", 7);
 
     let daemon = Daemon::start();
     let attached = Attached::new(&daemon);
@@ -99,12 +99,12 @@ fn a_console_with_nobody_behind_it_says_so_at_once() {
     });
     let mut attached = attach(&daemon, &[]);
     attached.wait_for("last words");
-    ended(attached, "[con0: the program ended, status 3]", 7);
+    ended(attached, "[con0: the program ended, status 3;", 7);
     // Without a terminal the reason is on standard error, and what there was is printed.
     let output = daemon.ctl(&["attach", "con0"]);
     assert_eq!(output.status.code(), Some(7));
     let errors = text(&output.stderr);
-    let wanted = "chardevctl: con0: the program ended, status 3\n";
+    let wanted = "chardevctl: con0: the program ended, status 3; 'chardevctl restart con0' starts it again\n";
     assert!(errors.ends_with(wanted), "{errors}");
 
     let daemon = Daemon::with(&["--chardev", "ringbuf,id=con0"]);
@@ -112,6 +112,42 @@ fn a_console_with_nobody_behind_it_says_so_at_once() {
     attached.wait_for("[con0: nothing is behind it");
     attached.type_in(b"\x1d.");
     ended(attached, "[con0: left]", 0);
+}
+
+#[test]
+fn a_program_that_has_ended_is_listed_so_and_can_be_started_again() {
+    let daemon = Daemon::running("test -e once || { touch once; exit 3; }; echo again; cat");
+    until("it has ended", || {
+        daemon
+            .succeed(&["list"])
+            .contains("closed: the program ended, status 3")
+    });
+    daemon.succeed(&["restart", "con0"]);
+    let mut attached = Attached::new(&daemon);
+    attached.wait_for("again");
+    assert!(!daemon.succeed(&["list"]).contains("ended"));
+    let output = daemon.ctl(&["restart", "con1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no program is behind con1"));
+}
+
+#[test]
+fn a_mistyped_id_is_recognized() {
+    let daemon = Daemon::running("cat");
+    for arguments in [
+        &["attach", "con"][..],
+        &["watch", "cno0"],
+        &["history", "con9"],
+        &["remove", "con"],
+        &["break", "Con0"],
+        &["change", "con00", "null"],
+    ] {
+        let output = daemon.ctl(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let errors = text(&output.stderr);
+        let told = errors.ends_with("did you mean 'con0'?\n");
+        assert!(told && errors.contains(arguments[1]), "{errors}");
+    }
 }
 
 #[test]

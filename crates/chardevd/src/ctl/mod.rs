@@ -10,7 +10,9 @@ pub mod demo;
 mod failure;
 mod frames;
 mod holder;
+mod list;
 mod raw;
+mod suggest;
 mod trust;
 mod waiting;
 mod watch;
@@ -80,6 +82,11 @@ enum Action {
         /// The chardev
         id: String,
     },
+    /// Starts the program behind a chardev again, and ends it first if it runs
+    Restart {
+        /// The chardev
+        id: String,
+    },
     /// Connects this terminal to a chardev until you leave; then its back end comes back
     Attach(attach::Args),
     /// Prints a chardev's output as it comes, without disturbing its peer
@@ -123,11 +130,12 @@ pub fn main() -> ExitCode {
     let target = &target;
     let done = match args.command {
         Action::Demo(args) => return demo::run(&args),
-        Action::List { json } => commands::list(target, json),
+        Action::List { json } => list::list(target, json),
         Action::Add { line } => commands::add(target, &line),
         Action::Change { id, line } => commands::change(target, &id, &line),
         Action::Remove { id } => commands::remove(target, &id),
         Action::Break { id } => commands::send_break(target, &id),
+        Action::Restart { id } => commands::restart(target, &id),
         Action::Attach(args) => attach::run(target, &args),
         Action::Watch(args) => watch::watch(target, &args),
         Action::History(args) => watch::history(target, &args),

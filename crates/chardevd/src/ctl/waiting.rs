@@ -146,9 +146,9 @@ impl Wait {
         {
             self.told.set(Some(stage));
             let text = describe(stage, address, &look(address, own));
-            // Who cannot hear it waits all the same.
+            // Who cannot hear it waits all the same, and must not keep the monitor by it.
             let text = shown(format!("{text}; waiting ({escape})"));
-            let _ = writeln!(io::stderr(), "chardevctl: {text}");
+            say(&format!("chardevctl: {text}\n"));
         }
         Ok(())
     }
@@ -164,6 +164,16 @@ impl Wait {
         self.patience.escape.as_ref()?;
         let told = self.told.get() == Some(stage);
         (!told).then(|| NOTICE.saturating_sub(self.since.get().elapsed()))
+    }
+}
+
+/// Says something on standard error, if that takes it at once.
+fn say(text: &str) {
+    let stderr = io::stderr();
+    let now = timespec(Duration::ZERO);
+    let ready = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&now));
+    if ready.is_ok_and(|count| count > 0) {
+        let _ = stderr.lock().write_all(text.as_bytes());
     }
 }
 

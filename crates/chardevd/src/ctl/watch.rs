@@ -13,6 +13,7 @@ use super::commands::print_bytes;
 use super::connect::{Monitor, Target};
 use super::failure::{Failure, Status};
 use super::frames::{Frame, Frames};
+use super::suggest::{self, execute};
 
 /// The name under which the daemon is given our descriptor.
 const FDNAME: &str = "chardevctl-watch";
@@ -119,14 +120,14 @@ fn has_reader(stream: &UnixStream) -> Result<bool, Failure> {
 
 /// Prints what is kept, up to the end there is at the last request.
 pub(super) fn history(target: &Target, args: &HistoryArgs) -> Result<(), Failure> {
-    let mut monitor = target.connect()?;
     let mut from = args.from;
     loop {
         let mut arguments = Object::new().with("id", args.id.as_str());
         if let Some(from) = from {
             arguments.insert("from", from);
         }
-        let piece = ask(target, &mut monitor, arguments)?;
+        // Whoever reads what we print may take their time; the monitor is for others meanwhile.
+        let piece = ask(target, &mut target.connect()?, &args.id, arguments)?;
         if from.is_some_and(|from| from >= 0 && from < piece.start) {
             let missing = piece.start - from.unwrap_or(piece.start);
             // Who cannot hear it still gets what there is.
@@ -149,13 +150,16 @@ struct Piece {
     end: i64,
 }
 
-fn ask(target: &Target, monitor: &mut Monitor, arguments: Object) -> Result<Piece, Failure> {
+fn ask(
+    target: &Target,
+    monitor: &mut Monitor,
+    id: &str,
+    arguments: Object,
+) -> Result<Piece, Failure> {
     let arguments = arguments
         .with("format", "base64")
         .with("size", 256u32 << 10);
-    let answer = monitor
-        .execute("x-chardev-history", arguments)
-        .map_err(|error| target.failed(&error))?;
+    let answer = execute(target, monitor, id, "x-chardev-history", arguments)?;
     let number = |name| {
         let number = answer.get(name).and_then(Json::as_u64);
         number.and_then(|number| i64::try_from(number).ok())
@@ -197,7 +201,7 @@ fn attach(target: &Target, args: &Args) -> Result<UnixStream, Failure> {
         Ok(_) => Ok(ours),
         Err(error) => {
             let _ = monitor.execute("closefd", fdname());
-            Err(target.failed(&error))
+            Err(suggest::failed(target, &mut monitor, &args.id, &error))
         }
     }
 }

@@ -187,6 +187,24 @@ impl Attached {
         std::mem::take(&mut self.seen)
     }
 
+    /// The terminal's other end is closed.
+    pub(crate) fn hang_up(&mut self) {
+        let none = || File::open("/dev/null").expect("/dev/null");
+        self.screen = none();
+        self.terminal = none().into();
+    }
+
+    /// The terminal has another size; its program is not told.
+    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&self.terminal, size).expect("a terminal");
+    }
+
     pub(crate) fn is_raw(&self) -> bool {
         let modes = tcgetattr(self.terminal.as_fd()).expect("a terminal");
         !modes.local_modes.contains(LocalModes::ICANON)

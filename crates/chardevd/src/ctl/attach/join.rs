@@ -11,6 +11,7 @@ use super::reason::{Reason, how_it_ended, restarts};
 use super::within::is_within;
 use crate::ctl::connect::{Monitor, Target};
 use crate::ctl::failure::{Failure, Status};
+use crate::ctl::suggest;
 
 /// The names under which the daemon is given our descriptors.
 const CONSOLE: &str = "chardevctl-attach";
@@ -76,7 +77,7 @@ pub(super) fn join(target: &Target, id: &str, manner: Manner) -> Result<Joined, 
         Err(ClientError::Command(error)) if error.desc.contains("use 'share' or") => {
             return Err(refused(id, &error.desc));
         }
-        Err(error) => return Err(failed(&error)),
+        Err(error) => return Err(suggest::failed(target, &mut monitor, id, &error)),
     }
     let mut notes = Vec::new();
     if !others.is_empty() {

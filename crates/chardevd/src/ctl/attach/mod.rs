@@ -34,6 +34,7 @@ use super::failure::{Failure, Status};
 use escape::key_name;
 use join::Manner;
 use reason::Reason;
+pub(super) use reason::how_it_ended;
 use wait::Waited;
 
 /// Connects this terminal to a chardev until you leave; then its back end comes back

@@ -116,7 +116,7 @@ impl<'a> Pump<'a> {
         while !self.is_over() {
             let ready = self.wait()?;
             if ready.signal {
-                self.take_signals()?;
+                self.take_signals();
             }
             if ready.link {
                 self.take_news();
@@ -331,7 +331,7 @@ impl<'a> Pump<'a> {
         }
     }
 
-    fn take_signals(&mut self) -> Result<(), String> {
+    fn take_signals(&mut self) {
         let signals: Vec<i32> = self.signals.pending().collect();
         for signal in signals {
             match signal {
@@ -341,7 +341,9 @@ impl<'a> Pump<'a> {
                 SIGTSTP => self.suspend(),
                 SIGCONT => {
                     if self.terminal.is_some() {
-                        resume(self.terminal.as_ref(), RawTerminal::make_raw)?;
+                        // A terminal that hangs up sends this signal too.
+                        let taken = resume(self.terminal.as_ref(), RawTerminal::make_raw);
+                        self.input_ended |= taken.is_err();
                         self.screen.wake();
                         self.size_wanted = self.mode != Mode::ReadOnly;
                     }
@@ -353,7 +355,6 @@ impl<'a> Pump<'a> {
                 signal => self.leave(Reason::Signal(signal)),
             }
         }
-        Ok(())
     }
 
     /// Stops us; SIGCONT brings everything back.

@@ -57,7 +57,9 @@ impl Reason {
             Reason::Moved(Some(to)) => format!("moved to {to}"),
             Reason::Moved(None) => "moved to another back end".to_owned(),
             Reason::Removed => format!("{id} was removed"),
-            Reason::Program(how) => how.clone(),
+            Reason::Program(how) => {
+                format!("{how}; 'chardevctl restart {id}' starts it again")
+            }
             Reason::Daemon => "the daemon is gone".to_owned(),
             Reason::Unknown => "the console ended".to_owned(),
         }
@@ -87,7 +89,7 @@ pub(super) fn restarts(data: &Json) -> bool {
 }
 
 /// How the program of a device ended, by what an event or `x-query-devices` says.
-pub(super) fn how_it_ended(data: &Json) -> String {
+pub(in crate::ctl) fn how_it_ended(data: &Json) -> String {
     let number = |name| data.get(name).and_then(Json::as_u64);
     if let Some(error) = data.get("error").and_then(Json::as_str) {
         return format!("the program did not start: {error}");
@@ -139,12 +141,12 @@ mod tests {
             (
                 "X_DEVICE_ENDED",
                 "{'chardev': 'a', 'restart': false, 'status': 3}",
-                Some("the program ended, status 3"),
+                Some("the program ended, status 3; 'chardevctl restart a' starts it again"),
             ),
             (
                 "X_DEVICE_ENDED",
                 "{'chardev': 'a', 'restart': false, 'signal': 9}",
-                Some("the program ended, signal 9"),
+                Some("the program ended, signal 9; 'chardevctl restart a' starts it again"),
             ),
             (
                 "X_DEVICE_ENDED",

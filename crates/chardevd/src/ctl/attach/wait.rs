@@ -66,7 +66,7 @@ impl Waiting {
         begun.map_err(failed)?;
         loop {
             let [is_done, signal, typed] = self.wait(&done)?;
-            if signal && let Some(signal) = self.take_signals()? {
+            if signal && let Some(signal) = self.take_signals() {
                 return Ok(Waited::Signal(signal));
             }
             if typed && self.read_typed()? {
@@ -101,20 +101,23 @@ impl Waiting {
     }
 
     /// The signal that ends us, if one does.
-    fn take_signals(&mut self) -> Result<Option<i32>, String> {
+    fn take_signals(&mut self) -> Option<i32> {
         let signals: Vec<i32> = self.signals.pending().collect();
         for signal in signals {
             match signal {
                 SIGWINCH => {}
                 SIGTSTP => suspend(self.terminal.as_ref()),
-                SIGCONT => resume(self.terminal.as_ref(), RawTerminal::make_patient)?,
+                SIGCONT => {
+                    // A terminal that hangs up sends this signal too; reading it tells.
+                    let _ = resume(self.terminal.as_ref(), RawTerminal::make_patient);
+                }
                 signal => {
                     self.terminal = None;
-                    return Ok(Some(signal));
+                    return Some(signal);
                 }
             }
         }
-        Ok(None)
+        None
     }
 
     /// Keeps what was typed for the console; whether it says that the user leaves.
