@@ -1,6 +1,6 @@
 //! What a front end is told, in order with its input.
 
-use crate::line::{Answers, TerminalSize};
+use crate::line::{Answers, ModemChange, TerminalSize};
 
 /// An event for a front end. A closed set, read from a queue; nobody stores a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,4 +24,6 @@ pub enum Event {
     Resized(TerminalSize),
     /// The back end was replaced; the front end redoes what depends on the answers.
     Changed(Answers),
+    /// Modem inputs have changed; only after [`FrontEnd::watch_modem`](crate::FrontEnd::watch_modem).
+    Modem(ModemChange),
 }

@@ -288,6 +288,12 @@ impl FrontEnd {
         self.set_line(|line| line.modem = Some(outputs)).modem
     }
 
+    /// Whether [`Event::Modem`] is wanted when modem inputs change. It may cost a look at the device now
+    /// and then, so only those ask for it who use it.
+    pub fn watch_modem(&self, wanted: bool) {
+        self.set_line(|line| line.modem_watched = wanted);
+    }
+
     /// The modem inputs, where the back end has any.
     #[doc(alias = "CHR_IOCTL_SERIAL_GET_TIOCM")]
     pub fn modem_inputs(&self) -> Option<ModemLines> {
@@ -369,6 +375,7 @@ impl Drop for FrontEnd {
                 line.open = false;
                 line.break_on = false;
                 line.half_close = false;
+                line.modem_watched = false;
                 line.accepts = false;
             });
             chardev.backend.set_attached(false);

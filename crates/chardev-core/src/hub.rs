@@ -205,6 +205,7 @@ impl Inner {
                 let answers = self.answers();
                 self.tell(BackendEvent::Tell(Event::Changed(answers)));
             }
+            Event::Modem(change) => self.tell(BackendEvent::Tell(Event::Modem(change))),
             Event::MuxIn | Event::MuxOut => {}
         }
         match (was_open, self.is_open()) {

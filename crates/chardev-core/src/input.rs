@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::event::Event;
+use crate::line::ModemChange;
 
 /// The most input that waits here; a change that would add to more is refused.
 pub const CARRY_LIMIT: usize = 16 << 20;
@@ -117,7 +118,7 @@ impl InputQueue {
 
     /// Appends an event. An opening that nobody has seen yet is undone by its closing, so a
     /// flapping peer cannot make the queue grow.
-    pub(crate) fn push_event(&mut self, event: Event) {
+    pub(crate) fn push_event(&mut self, mut event: Event) {
         match (self.items.back(), event) {
             (Some(Item::Event(Event::Opened)), Event::Closed) => {
                 self.items.pop_back();
@@ -125,6 +126,10 @@ impl InputQueue {
             }
             (Some(Item::Event(Event::Changed(_))), Event::Changed(_))
             | (Some(Item::Event(Event::Resized(_))), Event::Resized(_)) => {
+                self.items.pop_back();
+            }
+            (Some(Item::Event(Event::Modem(earlier))), Event::Modem(later)) => {
+                event = Event::Modem(earlier.and(later));
                 self.items.pop_back();
             }
             _ => {}
@@ -154,12 +159,16 @@ impl InputQueue {
             _ => None,
         });
         let (mut changed, mut resized) = (None, None);
+        let mut modem: Option<ModemChange> = None;
         let mut bytes = VecDeque::new();
         let mut settling = VecDeque::new();
         for item in std::mem::take(&mut self.items) {
             match item {
                 Item::Event(Event::Changed(answers)) => changed = Some(Event::Changed(answers)),
                 Item::Event(Event::Resized(size)) => resized = Some(Event::Resized(size)),
+                Item::Event(Event::Modem(later)) => {
+                    modem = Some(modem.map_or(later, |earlier| earlier.and(later)));
+                }
                 Item::Event(_) => {}
                 Item::Bytes(more) if settling.is_empty() => bytes.extend(more),
                 other => settling.push_back(other),
@@ -183,8 +192,9 @@ impl InputQueue {
         let rest = events
             .into_iter()
             .skip(usize::from(opens_first == Some(true)));
-        self.items
-            .extend(rest.chain(changed).chain(resized).map(Item::Event));
+        let modem = modem.map(Event::Modem);
+        let last = changed.into_iter().chain(resized).chain(modem);
+        self.items.extend(rest.chain(last).map(Item::Event));
     }
 
     /// Takes bytes from the front, up to the next event.
@@ -317,6 +327,19 @@ mod tests {
             all.starts_with("<Opened>x") && all.ends_with("x<Closed>"),
             "{all}"
         );
+    }
+
+    #[test]
+    fn changes_of_modem_lines_merge_and_none_is_forgotten() {
+        use crate::line::ModemLines;
+        let change = |inputs, changed| Event::Modem(ModemChange { inputs, changed });
+        let (cts, ring) = (ModemLines::CTS, ModemLines::RI);
+        let mut queue = InputQueue::default();
+        queue.push_event(change(cts, cts));
+        queue.push_event(change(cts | ring, ring));
+        queue.push_event(change(ring, cts));
+        assert_eq!(queue.next_event(), Some(change(ring, cts | ring)));
+        assert_eq!(queue.next_event(), None);
     }
 
     #[test]

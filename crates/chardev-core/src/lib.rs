@@ -62,7 +62,9 @@ pub use graph::attach_further;
 pub use hold::HoldWatch;
 pub use hub::Hub;
 pub use input::CARRY_LIMIT;
-pub use line::{Answer, Answers, Line, ModemLines, Parity, SerialParams, TerminalSize};
+pub use line::{
+    Answer, Answers, Line, ModemChange, ModemLines, Parity, SerialParams, TerminalSize,
+};
 pub use link::{Link, LinkHooks, Users, WantLink};
 pub use mux::{Mux, MuxHost};
 pub use notice::{Notice, Observed, Observer};

@@ -24,6 +24,25 @@ bitflags! {
     }
 }
 
+/// Modem inputs that changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModemChange {
+    /// All inputs, as they stand now.
+    pub inputs: ModemLines,
+    /// Those that changed, be it to and fro.
+    pub changed: ModemLines,
+}
+
+impl ModemChange {
+    /// This change and a `later` one as one.
+    pub fn and(self, later: ModemChange) -> Self {
+        ModemChange {
+            inputs: later.inputs,
+            changed: self.changed | later.changed,
+        }
+    }
+}
+
 /// Parity of a serial line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parity {
@@ -71,6 +90,8 @@ pub struct Line {
     pub break_on: bool,
     /// The modem outputs (DTR, RTS), once set.
     pub modem: Option<ModemLines>,
+    /// The front end wants to be told of modem inputs that change.
+    pub modem_watched: bool,
     /// The front end answers what it reads, so a peer that only ends its sending is still there
     /// ([`FrontEndHooks::half_close`](crate::FrontEndHooks::half_close)).
     pub half_close: bool,

@@ -47,6 +47,19 @@ pub(crate) fn modem_lines(port: BorrowedFd<'_>) -> rustix::io::Result<u32> {
     }
 }
 
+/// How often CTS, DSR, RI and DCD have changed so far (`TIOCGICOUNT`).
+#[cfg(feature = "serial")]
+pub(crate) fn modem_counts(port: BorrowedFd<'_>) -> rustix::io::Result<[std::ffi::c_int; 4]> {
+    const TIOCGICOUNT: rustix::ioctl::Opcode = 0x545d;
+    // SAFETY: the request writes a `struct serial_icounter_struct`, which is 20 C ints.
+    let counts = unsafe {
+        let getter = rustix::ioctl::Getter::<TIOCGICOUNT, [std::ffi::c_int; 20]>::new();
+        rustix::ioctl::ioctl(port, getter)?
+    };
+    let [cts, dsr, ring, carrier, ..] = counts;
+    Ok([cts, dsr, ring, carrier])
+}
+
 /// Sets DTR and RTS as in `outputs` and leaves the other modem lines (`TIOCMBIS`, `TIOCMBIC`).
 #[cfg(feature = "serial")]
 pub(crate) fn set_modem_outputs(port: BorrowedFd<'_>, outputs: u32) -> rustix::io::Result<()> {

@@ -413,6 +413,7 @@ fn a_change_takes_the_line_over_and_tells_the_guest_the_new_inputs() {
         serial: Some(params),
         break_on: true,
         modem: Some(ModemLines::DTR | ModemLines::RTS),
+        modem_watched: false,
     };
     assert_eq!(old.set(|world| world.line.clone()), expected);
     bench.write(1, 0x08);

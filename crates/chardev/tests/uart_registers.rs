@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use chardev::ModemLines;
 use chardev::front::uart16550::{Registers, UartState};
+use chardev::{ModemChange, ModemLines};
 
 /// Runs a script against a fresh chip. Words: `w3=83` writes and `r5=60` reads and compares, all
 /// hexadecimal; `rx=41.42` receives, `brk` receives a break; `out=41.42` is what waits to be sent and
@@ -401,4 +401,28 @@ fn a_state_goes_through_json() {
     let text = serde_json::to_string(&chip.state()).unwrap();
     let state: UartState = serde_json::from_str(&text).unwrap();
     assert_eq!(state, chip.state());
+}
+
+/// A line that went up and down again is as it was, and its delta bit says that it was not.
+#[test]
+fn a_pulse_on_a_modem_line_leaves_its_delta_bit() {
+    let now = Duration::ZERO;
+    let mut chip = Registers::default();
+    chip.set_modem_inputs(Some(ModemLines::CTS));
+    chip.read(6, now);
+    let pulse = |changed| ModemChange {
+        inputs: ModemLines::CTS,
+        changed,
+    };
+    for (changed, deltas) in [
+        (ModemLines::CTS, 0x01),
+        (ModemLines::DSR, 0x02),
+        (ModemLines::RI, 0x04),
+        (ModemLines::CAR, 0x08),
+        (ModemLines::empty(), 0x00),
+    ] {
+        chip.modem_changed(pulse(changed));
+        assert_eq!(chip.read(6, now), 0x10 | deltas, "{changed:?}");
+        assert_eq!(chip.read(6, now), 0x10);
+    }
 }

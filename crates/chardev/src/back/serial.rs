@@ -4,6 +4,7 @@
 //! that the back end about to be replaced has: a terminal can be opened twice, and what is queued
 //! in it keeps its order. One that vanishes is a peer that left, and comes back as the next one.
 
+mod modem;
 mod settings;
 mod way_back;
 
@@ -16,13 +17,14 @@ use std::time::Duration;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
 use chardev_core::{
-    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, ModemLines, NothingToDrain,
-    Ready, Sent, WeakChardev,
+    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, ModemLines,
+    NothingToDrain, Ready, Sent, WeakChardev,
 };
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::termios::isatty;
 
+use self::modem::ModemWatch;
 use self::settings::{DEFAULT, set_params};
 use self::way_back::{Place, WayBack};
 use super::stream::{Duplex, Input, Output};
@@ -139,6 +141,8 @@ struct Device {
     fd: Arc<OwnedFd>,
     is_terminal: bool,
     duplex: Duplex,
+    /// Where a front end wants to know.
+    modem: Option<ModemWatch>,
 }
 
 impl Device {
@@ -157,6 +161,7 @@ impl Device {
         Ok(Device {
             fd: Arc::new(device),
             is_terminal,
+            modem: None,
             duplex: Duplex::new(
                 input,
                 Output::new(target, name, port).map_err(Unfit::Failed)?,
@@ -168,7 +173,7 @@ impl Device {
         sys::modem_lines(self.fd.as_fd()).ok().map(inputs)
     }
 
-    fn set_up(&self, line: &Line, live: bool) -> Answers {
+    fn set_up(&mut self, line: &Line, port: &Port) -> Answers {
         let mut answers = Answers::unsupported(line, true);
         if !self.is_terminal {
             return answers;
@@ -177,16 +182,19 @@ impl Device {
         if line.serial.is_some() {
             answers.serial = answer(params);
         }
-        if live {
-            // A device that has no break was asked for none.
-            let sent = sys::set_break(self.fd.as_fd(), line.break_on);
-            if line.break_on {
-                answers.break_on = answer(sent);
-            }
+        // A device that has no break was asked for none.
+        let sent = sys::set_break(self.fd.as_fd(), line.break_on);
+        if line.break_on {
+            answers.break_on = answer(sent);
         }
         answers.modem_inputs = self.modem_inputs();
         if let (Some(outputs), Some(_)) = (line.modem, answers.modem_inputs) {
             answers.modem = answer(sys::set_modem_outputs(self.fd.as_fd(), outputs.bits()));
+        }
+        if !line.modem_watched || answers.modem_inputs.is_none() {
+            self.modem = None;
+        } else if self.modem.is_none() {
+            self.modem = ModemWatch::start(&self.fd, port);
         }
         answers
     }
@@ -233,6 +241,11 @@ impl Serial {
         while let Some(event) = device.duplex.poll_event() {
             self.events.push_back(event);
         }
+        let change = device.modem.as_ref().and_then(ModemWatch::take_change);
+        if let Some(change) = change {
+            let event = Event::Modem(change);
+            self.events.push_back(BackendEvent::Tell(event));
+        }
         if !device.duplex.has_ended() {
             return;
         }
@@ -265,7 +278,7 @@ impl Serial {
         match Device::new(fd, self.way_back.name(), &self.port) {
             Ok(mut device) => {
                 device.duplex.go_live(false);
-                self.had_lines = device.set_up(&self.line, true).modem_inputs.is_some();
+                self.had_lines = device.set_up(&self.line, &self.port).modem_inputs.is_some();
                 self.device = Some(device);
                 self.events.push_back(BackendEvent::Opened);
                 let (path, label) = (self.way_back.name(), self.port.label());
@@ -332,8 +345,8 @@ impl Backend for Serial {
 
     fn apply(&mut self, line: &Line) -> Answers {
         self.line = line.clone();
-        match &self.device {
-            Some(device) if self.live => device.set_up(line, true),
+        match &mut self.device {
+            Some(device) if self.live => device.set_up(line, &self.port),
             Some(device) => device.foretell(line),
             // It is set up when it comes.
             None => Answers::unsupported(line, false),
@@ -352,7 +365,7 @@ impl Backend for Serial {
         match &mut self.device {
             Some(device) => {
                 device.duplex.go_live(false);
-                self.had_lines = device.set_up(&self.line, true).modem_inputs.is_some();
+                self.had_lines = device.set_up(&self.line, &self.port).modem_inputs.is_some();
             }
             None => self.way_back.look(&self.port),
         }

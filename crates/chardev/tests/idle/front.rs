@@ -61,11 +61,7 @@ impl Front {
             return Poll::Pending;
         }
         let mut buffer = [0; 4096];
-        loop {
-            match front.poll_read(cx, &mut buffer) {
-                Poll::Ready(Input::Data(_) | Input::Event(_)) => {}
-                Poll::Pending => break,
-            }
+        while let Poll::Ready(Input::Data(_) | Input::Event(_)) = front.poll_read(cx, &mut buffer) {
         }
         while self == Front::Writes && *written < OUTPUT {
             match front.poll_write(cx, &buffer) {

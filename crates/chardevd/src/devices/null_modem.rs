@@ -38,6 +38,7 @@ pub(crate) async fn run(fronts: [FrontEnd; 2], held: [bool; 2], stop: Stop, run:
         }
         for front in [&a, &b] {
             front.set_open(true);
+            front.watch_modem(true);
         }
         // A client that was waited for is there, but its event is not any more.
         cross_lines(&a, &b);
@@ -65,7 +66,9 @@ async fn relay(from: Arc<FrontEnd>, to: Arc<FrontEnd>, run: RunState) {
     let mut leftover = Leftover::default();
     loop {
         match poll_fn(|cx| poll_data(cx, &from, &to, &run, &mut leftover)).await {
-            Event::Opened | Event::Closed | Event::Changed(_) => cross_lines(&from, &to),
+            Event::Opened | Event::Closed | Event::Changed(_) | Event::Modem(_) => {
+                cross_lines(&from, &to);
+            }
             Event::Break => {
                 to.set_break(true);
                 tokio::time::sleep(BREAK).await;
@@ -126,7 +129,122 @@ fn crossed(inputs: ModemLines) -> ModemLines {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{IoSlice, IoSliceMut};
+    use std::os::fd::OwnedFd;
+    use std::sync::Mutex;
+
+    use chardev::{
+        Answers, Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Line, ModemChange,
+        Ready, Sent,
+    };
+
     use super::*;
+
+    /// A line whose other end changes its modem lines, and what it sees of ours.
+    #[derive(Clone, Default)]
+    struct Wire(Arc<Mutex<(ModemLines, Option<ModemChange>, Line)>>);
+
+    impl Wire {
+        /// The other end drives `inputs`.
+        fn drive(&self, inputs: ModemLines, chardev: &ChardevRef) {
+            let mut wire = self.0.lock().unwrap();
+            let changed = wire.0 ^ inputs;
+            wire.0 = inputs;
+            if wire.2.modem_watched {
+                wire.1 = Some(ModemChange { inputs, changed });
+            }
+            drop(wire);
+            chardev.with(|chardev| chardev.handle_ready(BackendId(1), Ready::empty()));
+        }
+
+        fn outputs(&self) -> Option<ModemLines> {
+            self.0.lock().unwrap().2.modem
+        }
+    }
+
+    impl Backend for Wire {
+        fn kind(&self) -> &'static str {
+            "wire"
+        }
+
+        fn filename(&self) -> String {
+            "wire".to_owned()
+        }
+
+        fn is_open(&self) -> bool {
+            true
+        }
+
+        fn write(&mut self, _bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
+            Sent::Full
+        }
+
+        fn read(&mut self, _bufs: &mut [IoSliceMut<'_>]) -> usize {
+            0
+        }
+
+        fn watch(&mut self, _interest: Ready) {}
+
+        fn poll_event(&mut self) -> Option<BackendEvent> {
+            let change = self.0.lock().unwrap().1.take();
+            change.map(|change| BackendEvent::Tell(Event::Modem(change)))
+        }
+
+        fn apply(&mut self, line: &Line) -> Answers {
+            self.0.lock().unwrap().2 = line.clone();
+            Answers::unsupported(line, true)
+        }
+
+        fn modem_inputs(&mut self) -> Option<ModemLines> {
+            Some(self.0.lock().unwrap().0)
+        }
+
+        fn retire(self: Box<Self>) -> Box<dyn Drain> {
+            self
+        }
+    }
+
+    impl Drain for Wire {
+        fn pending(&mut self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn a_line_that_changes_on_one_side_changes_on_the_other() {
+        let wires = [Wire::default(), Wire::default()];
+        let chardevs = wires
+            .clone()
+            .map(|wire| ChardevRef::new("wire", BackendId(1), Box::new(wire), Closed::Hold, None));
+        let fronts = chardevs
+            .each_ref()
+            .map(|chardev| FrontEnd::attach(chardev, Arc::new(())).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_time().build().unwrap();
+        runtime.block_on(async {
+            let device = run(fronts, [false; 2], Stop::default(), RunState::default());
+            let script = async {
+                for (from, to) in [(0, 1), (1, 0)] {
+                    for inputs in [
+                        ModemLines::DSR | ModemLines::CAR | ModemLines::CTS,
+                        ModemLines::DSR | ModemLines::CAR,
+                        ModemLines::empty(),
+                        ModemLines::CTS,
+                    ] {
+                        wires[from].drive(inputs, &chardevs[from]);
+                        while wires[to].outputs() != Some(crossed(inputs)) {
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                }
+            };
+            let limit = tokio::time::timeout(Duration::from_secs(20), script);
+            tokio::select! {
+                () = device => panic!("the device has ended"),
+                done = limit => done.expect("the lines cross"),
+            }
+        });
+    }
 
     #[test]
     fn lines_are_crossed_as_in_the_cable() {

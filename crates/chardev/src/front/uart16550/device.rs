@@ -301,6 +301,10 @@ impl<I: Interrupt> Uart16550<I> {
                 self.transmit();
             }
             Event::Opened | Event::Closed => self.look_at_modem(),
+            Event::Modem(change) => {
+                self.has_modem_inputs = true;
+                self.registers.modem_changed(change);
+            }
             Event::MuxIn | Event::MuxOut | Event::Resized(_) => {}
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use chardev_core::{ModemLines, Parity, SerialParams};
+use chardev_core::{ModemChange, ModemLines, Parity, SerialParams};
 
 use super::state::{StateError, UartState};
 
@@ -307,6 +307,27 @@ impl Registers {
         .filter(|(line, _)| lines.contains(*line))
         .fold(0, |bits, (_, bit)| bits | bit);
         self.update_msr();
+    }
+
+    /// Modem inputs have changed, perhaps to and fro, which a guest can tell from the delta bits.
+    pub fn modem_changed(&mut self, change: ModemChange) {
+        let moved = [
+            (ModemLines::CTS, msr::CTS),
+            (ModemLines::DSR, msr::DSR),
+            (ModemLines::CAR, msr::DCD),
+        ];
+        if self.mcr & mcr::LOOP == 0 {
+            for (line, bit) in moved {
+                if change.changed.contains(line) {
+                    self.msr |= bit >> 4;
+                }
+            }
+            // Ringing that began and ended has ended.
+            if change.changed.contains(ModemLines::RI) && !change.inputs.contains(ModemLines::RI) {
+                self.msr |= msr::TERI;
+            }
+        }
+        self.set_modem_inputs(Some(change.inputs));
     }
 
     /// What the guest made of the modem outputs; `None` in loopback, where they stay as they were.
