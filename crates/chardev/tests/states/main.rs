@@ -38,3 +38,8 @@ fn the_peer_has_left_with_output_unread() {
 fn no_peer_has_come() {
     check("absent", State::Absent);
 }
+
+#[test]
+fn the_peer_never_stops_sending() {
+    check("floods", State::Floods);
+}

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{Chardevs, Info};
@@ -24,6 +25,8 @@ use crate::stream;
 const INPUT: usize = 16 << 10;
 /// What it sends at a time.
 const TYPED: usize = 96;
+/// The pause between two sendings of a peer that never stops, so that a walk stays in memory.
+const FLOOD_PAUSE: Duration = Duration::from_micros(200);
 
 /// The kinds of back ends that are changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -191,6 +194,7 @@ struct Shared {
     sent: AtomicUsize,
     reads: AtomicBool,
     silent: AtomicBool,
+    floods: AtomicBool,
     ends: AtomicBool,
     leaves: AtomicBool,
 }
@@ -255,6 +259,11 @@ impl Peer {
         self.shared.silent.store(true, Ordering::SeqCst);
     }
 
+    /// The peer goes on sending until it is refused, whatever it is told.
+    pub(crate) fn flood(&self) {
+        self.shared.floods.store(true, Ordering::SeqCst);
+    }
+
     /// The peer closes its sending direction.
     pub(crate) fn end(&self) {
         self.shared.ends.store(true, Ordering::SeqCst);
@@ -296,6 +305,7 @@ fn serve(shared: &Shared, output: OwnedFd, mut input: Option<OwnedFd>, seed: usi
         rustix::io::ioctl_fionbio(fd, true).unwrap();
     }
     let mut buf = vec![0; stream::PIECE];
+    let mut ended = false;
     while !shared.leaves.load(Ordering::SeqCst) || !has_arrived(&output) {
         if shared.ends.load(Ordering::SeqCst) && input.is_some() {
             // Only a socket can be closed in one direction alone.
@@ -304,23 +314,36 @@ fn serve(shared: &Shared, output: OwnedFd, mut input: Option<OwnedFd>, seed: usi
         }
         let reads = shared.reads.load(Ordering::SeqCst);
         let leaves = shared.leaves.load(Ordering::SeqCst);
+        let floods = shared.floods.load(Ordering::SeqCst);
         let silent = leaves || shared.silent.load(Ordering::SeqCst);
         let sent = shared.sent.load(Ordering::SeqCst);
-        let sender = input.as_ref().filter(|_| !silent && sent < INPUT);
-        wait(reads.then_some(&output), sender);
-        if reads {
+        let more = floods || (!silent && sent < INPUT);
+        let sender = input.as_ref().filter(|_| more);
+        wait((reads && !ended).then_some(&output), sender);
+        if reads && !ended {
             match rustix::io::read(&output, &mut buf[..]) {
+                // Whoever floods learns from its own writes that nobody listens.
+                Ok(0) if floods && input.is_some() => ended = true,
                 Ok(0) => return,
                 Ok(count) => shared.got.lock().unwrap().extend(&buf[..count]),
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(_) => return,
             }
         }
-        if let Some(sender) = sender {
-            let bytes = stream::at(seed + sent, TYPED);
-            if let Ok(count) = rustix::io::write(sender, bytes) {
-                shared.sent.store(sent + count, Ordering::SeqCst);
+        let Some(sender) = input.as_ref().filter(|_| more) else {
+            if ended {
+                return;
             }
+            continue;
+        };
+        match rustix::io::write(sender, stream::at(seed + sent, TYPED)) {
+            Ok(count) => shared.sent.store(sent + count, Ordering::SeqCst),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) if floods => input = None,
+            Err(_) => {}
+        }
+        if floods {
+            std::thread::park_timeout(FLOOD_PAUSE);
         }
     }
 }
