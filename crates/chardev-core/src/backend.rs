@@ -204,7 +204,8 @@ pub trait Backend: Send {
     }
 
     /// The last step that can fail before the back end goes live, and the first that touches what
-    /// another back end may be using, such as putting a listening socket in its place.
+    /// another back end may be using, such as putting a listening socket in its place. May wait for
+    /// a disk: no lock is held that anybody else needs.
     ///
     /// # Errors
     /// The cause in QEMU's words; the change is then refused and nothing has been touched.
@@ -212,11 +213,13 @@ pub trait Backend: Send {
         Ok(())
     }
 
-    /// Undoes [`Backend::activate`], because another part of the same transaction failed.
+    /// Undoes [`Backend::activate`], because another part of the same transaction failed, or what
+    /// was agreed on no longer stands. May wait as that may.
     fn deactivate(&mut self) {}
 
     /// The back end is in the slot of `chardev` under `id`, for good. Here is what cannot be
-    /// undone: truncating a file, unlinking the name that was replaced.
+    /// undone: truncating a file, unlinking the name that was replaced; but under the chardev's lock,
+    /// so it only gets such things going.
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {}
 
     /// Gives a back end that is to replace this one, or may, a share of what both want: a

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::backend::{Backend, BackendEvent, BackendId, Ready};
 use crate::event::Event;
 use crate::frontend::FrontEndHooks;
+use crate::held::Inside;
 use crate::hold::{HoldWatch, Holds};
 use crate::input::InputQueue;
 use crate::line::{Answers, Line, TerminalSize};
@@ -207,6 +208,7 @@ impl ChardevRef {
     /// Runs `action` under the chardev's lock and afterwards, unlocked, wakes whom it made ready.
     pub fn with<R>(&self, action: impl FnOnce(&mut Chardev) -> R) -> R {
         let mut chardev = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let inside = Inside::enter();
         let result = action(&mut chardev);
         chardev.tell_dropped();
         if chardev.wakes.is_empty() {
@@ -214,10 +216,18 @@ impl ChardevRef {
         }
         let wakes = std::mem::take(&mut chardev.wakes);
         drop(chardev);
+        drop(inside);
         for waker in wakes {
             waker.wake();
         }
         result
+    }
+
+    /// The back end of a chardev that is only being prepared. Nobody else knows the chardev, so
+    /// this may wait as long as the opening may.
+    pub(crate) fn with_prepared<R>(&self, action: impl FnOnce(&mut dyn Backend) -> R) -> R {
+        let mut chardev = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        action(&mut *chardev.backend)
     }
 
     /// Whether both refer to the same chardev.

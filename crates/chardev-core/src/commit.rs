@@ -1,14 +1,14 @@
 //! front → [chardev] → back → host: the moment at which prepared steps take effect, all or none.
 //!
 //! ```text
-//! freeze all ── check all ── activate all ── install all ── thaw all
-//!                  │              │ undo in reverse
-//!                  └──────────────┴──────────────────────▶ thaw: as it was
+//! check all ── activate all ── freeze all ── check all ── install all ── thaw all
+//!     │              │                            │ thaw
+//!     └──────────────┴────────────────────────────┴─▶ undo in reverse: as it was
 //! ```
 //!
-//! While a chardev is frozen its front end can write and read nothing, which is what a full peer
+//! Activating may wait for a disk, so nobody is held still meanwhile and no lock is held. While a chardev is frozen its front end can write and read nothing, which is what a full peer
 //! looks like, so nobody sees one step without the others. Only one chardev is locked at a time,
-//! whatever rests on what. Nothing after the last activation can fail.
+//! whatever rests on what. Nothing after the second check can fail.
 
 use crate::change::{Change, NewBackend, Offer, Old};
 use crate::chardev::ChardevRef;
@@ -52,44 +52,69 @@ pub struct Refused {
 }
 
 /// Carries out all of `steps` at one moment. The drainers deliver what replaced and removed back
-/// ends had accepted.
+/// ends had accepted. Waits for the disk where a back end has a path, so call it from a thread
+/// that may.
 ///
 /// # Errors
 /// A step could not be taken; then none was, and nobody has seen anything.
 pub fn commit(mut steps: Vec<Step>) -> Result<Vec<Drainer>, Refused> {
     let planned: Vec<Planned> = steps.iter().map(Step::planned).collect();
+    check_all(&steps, &planned)?;
+    for step in 0..steps.len() {
+        if let Err(error) = steps[step].activate() {
+            deactivate_all(&mut steps[..step]);
+            return Err(Refused { step, error });
+        }
+    }
     // Most changes are of back ends that rest on nothing, and concern nobody else.
     let concerns_others = |(chardev, members): &Planned| {
         !members.is_empty() || chardev.with(|chardev| chardev.backend.as_mux().is_some())
     };
-    let _graph = planned.iter().any(concerns_others).then(graph::hold);
+    let graph = planned.iter().any(concerns_others).then(graph::hold);
+    let frozen = Frozen::freeze(&steps);
+    let checked = check_all(&steps, &planned).and_then(|()| adopt_all(&mut steps));
+    if let Err(refused) = checked {
+        drop((frozen, graph));
+        deactivate_all(&mut steps);
+        return Err(refused);
+    }
+    // From below upwards: at no moment do an old and a new place of a chardev close a circle.
+    let mut steps: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
+    let order = graph::from_below(&planned).into_iter();
+    let installed = order.filter_map(|step| Some(steps[step].take()?.install()));
+    let drainers = installed.flatten().collect();
+    drop(frozen);
+    Ok(drainers)
+}
+
+/// Whether all that was agreed on and looked at when the steps were prepared still stands.
+fn check_all(steps: &[Step], planned: &[Planned]) -> Result<(), Refused> {
+    let label = |step: usize| planned[step].0.with(|chardev| chardev.label.clone());
     let leaves = |step: usize| !matches!(steps[step], Step::Change { old: Old::Park, .. });
-    if let Some(step) = graph::first_left_behind(&planned).filter(|step| leaves(*step)) {
-        let id = planned[step].0.with(|chardev| chardev.label.clone());
-        let error = ChangeError::Busy(id);
+    if let Some(step) = graph::first_left_behind(planned).filter(|step| leaves(*step)) {
+        let error = ChangeError::Busy(label(step));
         return Err(Refused { step, error });
     }
-    if let Some(step) = graph::first_cycle(&planned) {
-        let id = planned[step].0.with(|chardev| chardev.label.clone());
-        let reason = "it would rest on itself".to_owned();
+    if let Some(step) = graph::first_cycle(planned) {
+        let (id, reason) = (label(step), "it would rest on itself".to_owned());
         let error = ChangeError::Refused { id, reason };
         return Err(Refused { step, error });
     }
-    let frozen = Frozen::freeze(&steps);
-    for (step, part) in steps.iter_mut().enumerate() {
+    for (step, part) in steps.iter().enumerate() {
         part.check().map_err(|error| Refused { step, error })?;
     }
-    for step in 0..steps.len() {
-        if let Err(error) = steps[step].activate() {
-            for part in steps[..step].iter_mut().rev() {
-                part.deactivate();
-            }
-            return Err(Refused { step, error });
-        }
+    Ok(())
+}
+
+fn adopt_all(steps: &mut [Step]) -> Result<(), Refused> {
+    for (step, part) in steps.iter_mut().enumerate() {
+        part.adopt().map_err(|error| Refused { step, error })?;
     }
-    let drainers = steps.into_iter().flat_map(Step::install).collect();
-    drop(frozen);
-    Ok(drainers)
+    Ok(())
+}
+
+fn deactivate_all(steps: &mut [Step]) {
+    steps.iter_mut().rev().for_each(Step::deactivate);
 }
 
 impl Step {
@@ -121,23 +146,26 @@ impl Step {
 
     fn activate(&mut self) -> Result<(), ChangeError> {
         match self {
-            Step::Change { change, new, .. } => {
-                if new.handover {
-                    change.adopt(new)?;
-                }
-                new.backend.activate().map_err(ChangeError::Open)
-            }
+            Step::Change { new, .. } => new.backend.activate().map_err(ChangeError::Open),
             Step::Add { chardev, .. } => chardev
-                .with(|chardev| chardev.backend.activate())
+                .with_prepared(|backend| backend.activate())
                 .map_err(ChangeError::Open),
             Step::Remove(_) => Ok(()),
+        }
+    }
+
+    /// The back end takes its predecessor's peer over, if that is wanted.
+    fn adopt(&mut self) -> Result<(), ChangeError> {
+        match self {
+            Step::Change { change, new, .. } if new.handover => change.adopt(new),
+            _ => Ok(()),
         }
     }
 
     fn deactivate(&mut self) {
         match self {
             Step::Change { new, .. } => new.backend.deactivate(),
-            Step::Add { chardev, .. } => chardev.with(|chardev| chardev.backend.deactivate()),
+            Step::Add { chardev, .. } => chardev.with_prepared(|backend| backend.deactivate()),
             Step::Remove(_) => {}
         }
     }

@@ -32,6 +32,40 @@ pub(crate) fn first_cycle(planned: &[Planned]) -> Option<usize> {
     })
 }
 
+/// The places of all of `planned`, each after those it is to rest on.
+pub(crate) fn from_below(planned: &[Planned]) -> Vec<usize> {
+    let mut order = Vec::with_capacity(planned.len());
+    let mut seen = Vec::new();
+    for (chardev, _) in planned {
+        visit(chardev, planned, &mut seen, &mut order);
+    }
+    order
+}
+
+fn visit(
+    from: &ChardevRef,
+    planned: &[Planned],
+    seen: &mut Vec<ChardevRef>,
+    order: &mut Vec<usize>,
+) {
+    if seen.iter().any(|one| one.is(from)) {
+        return;
+    }
+    seen.push(from.clone());
+    for member in members(from, planned) {
+        visit(&member, planned, seen, order);
+    }
+    order.extend(planned.iter().position(|(chardev, _)| chardev.is(from)));
+}
+
+/// What `chardev` rests on once all of `planned` has happened.
+fn members(chardev: &ChardevRef, planned: &[Planned]) -> Vec<ChardevRef> {
+    match planned.iter().find(|(known, _)| known.is(chardev)) {
+        Some((_, members)) => members.clone(),
+        None => chardev.with(|chardev| chardev.backend.members()),
+    }
+}
+
 /// The first of `planned` that is a multiplexer with a front end that came after the plan was made,
 /// and would be left on a multiplexer that nothing names any more.
 pub(crate) fn first_left_behind(planned: &[Planned]) -> Option<usize> {
@@ -78,11 +112,7 @@ fn reaches(
         return false;
     }
     seen.push(from.clone());
-    let members = match planned.iter().find(|(chardev, _)| chardev.is(from)) {
-        Some((_, members)) => members.clone(),
-        None => from.with(|chardev| chardev.backend.members()),
-    };
-    members
+    members(from, planned)
         .iter()
         .any(|member| reaches(member, target, planned, seen))
 }

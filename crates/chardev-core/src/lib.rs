@@ -20,6 +20,7 @@
 //! - No parsing: [`spec`] only holds the tables that parsers work from.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 
 mod backend;
 mod change;
@@ -30,6 +31,7 @@ mod error;
 mod event;
 mod frontend;
 mod graph;
+mod held;
 mod hold;
 mod hub;
 mod input;
@@ -59,6 +61,7 @@ pub use error::{AddError, AttachError, ChangeError, RemoveError};
 pub use event::Event;
 pub use frontend::{FrontEnd, FrontEndHooks, Input};
 pub use graph::attach_further;
+pub use held::is_locked_here;
 pub use hold::HoldWatch;
 pub use hub::Hub;
 pub use input::CARRY_LIMIT;

@@ -1,6 +1,7 @@
 //! Every chardev by its id, in the order of creation.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, Ready, Sent};
 use crate::chardev::ChardevRef;
@@ -12,15 +13,16 @@ use crate::notice::Notices;
 /// All chardevs of a process. Clones share their content.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
-    entries: Arc<Mutex<Vec<Entry>>>,
+    entries: Arc<Mutex<Entries>>,
     pub(crate) notices: Notices,
 }
 
-#[derive(Debug)]
-struct Entry {
-    id: String,
-    /// `None` while the back end is being opened.
-    chardev: Option<ChardevRef>,
+#[derive(Debug, Default)]
+struct Entries {
+    /// By the number of its creation; `None` while the back end is being opened.
+    chardevs: BTreeMap<u64, Option<ChardevRef>>,
+    numbers: HashMap<String, u64>,
+    next: u64,
 }
 
 /// An id that is taken while its back end is being opened; dropping it gives the id back.
@@ -37,14 +39,15 @@ impl Registry {
     /// # Errors
     /// [`AddError::Exists`].
     pub fn reserve(&self, id: &str) -> Result<Reservation, AddError> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.iter().any(|entry| entry.id == id) {
+        let mut entries = self.lock();
+        if entries.numbers.contains_key(id) {
             return Err(AddError::Exists(id.to_owned()));
         }
-        entries.push(Entry {
-            id: id.to_owned(),
-            chardev: None,
-        });
+        let number = entries.next;
+        entries.next += 1;
+        entries.numbers.insert(id.to_owned(), number);
+        entries.chardevs.insert(number, None);
+        drop(entries);
         Ok(Reservation {
             registry: self.clone(),
             id: id.to_owned(),
@@ -54,17 +57,13 @@ impl Registry {
 
     /// The chardev called `id`.
     pub fn get(&self, id: &str) -> Option<ChardevRef> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().find(|entry| entry.id == id)?.chardev.clone()
+        let entries = self.lock();
+        entries.chardevs.get(entries.numbers.get(id)?)?.clone()
     }
 
     /// All chardevs, in the order they were created.
     pub fn all(&self) -> Vec<ChardevRef> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries
-            .iter()
-            .filter_map(|entry| entry.chardev.clone())
-            .collect()
+        self.lock().chardevs.values().flatten().cloned().collect()
     }
 
     /// Removes the chardev called `id`; the drainers deliver what its back end accepted.
@@ -102,10 +101,7 @@ impl Registry {
     /// Takes every chardev out of service, front end or not, for the end of the process.
     pub fn retire_all(&self) -> Vec<Drainer> {
         let chardevs = self.all();
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        *self.lock() = Entries::default();
         chardevs
             .iter()
             .flat_map(|chardev| chardev.with(|machine| machine.retire(chardev)))
@@ -113,8 +109,14 @@ impl Registry {
     }
 
     fn forget(&self, id: &str) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|entry| entry.id != id);
+        let mut entries = self.lock();
+        let number = entries.numbers.remove(id);
+        let _forgotten = number.and_then(|number| entries.chardevs.remove(&number));
+        drop(entries);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,14 +160,11 @@ impl Reservation {
     /// Puts the opened chardev in its place.
     pub fn fill(mut self, chardev: ChardevRef) {
         chardev.with(|chardev| chardev.join(&self.registry.notices));
-        let mut entries = self
-            .registry
-            .entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = entries.iter_mut().find(|entry| entry.id == self.id) {
-            entry.chardev = Some(chardev);
+        let mut entries = self.registry.lock();
+        if let Some(number) = entries.numbers.get(&self.id).copied() {
+            entries.chardevs.insert(number, Some(chardev));
         }
+        drop(entries);
         self.done = true;
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use chardev_core::{
     BackendEvent, BackendId, Change, ChangeError, ChardevRef, FrontEnd, FrontEndHooks, HoldWatch,
-    Old, Ready, Registry,
+    Old, Ready, Registry, Step, commit,
 };
 
 use crate::rig::{Peer, SmallLog, Woken, everything};
@@ -14,6 +14,19 @@ fn change(chardev: &ChardevRef, id: u64, new: &Peer, old: Old) -> Result<(), Cha
     let mut new = new.as_new(id);
     let offer = change.offer(&mut new)?;
     change.commit(offer, new, old).map(drop)
+}
+
+/// A change as a part of a transaction.
+fn part(chardev: &ChardevRef, id: u64, new: &Peer) -> Step {
+    let change = Change::begin(chardev).unwrap();
+    let mut new = new.as_new(id);
+    let offer = change.offer(&mut new).unwrap();
+    Step::Change {
+        change,
+        offer,
+        new,
+        old: Old::Retire,
+    }
 }
 
 fn kick(chardev: &ChardevRef, id: u64) {
@@ -197,21 +210,30 @@ fn a_hold_lasts_until_what_it_refused_is_tried_again() {
     front.write(b"a");
     change(&chardev, 2, &new, Old::Retire).unwrap();
     assert_eq!(holds.seen(), "<>");
-    let third = Peer::new(true, 99);
-    third.world().tries = Some(front);
-    change(&chardev, 3, &third, Old::Retire).unwrap();
+    // The front end tries while both chardevs of a transaction are held.
+    let (third, taker) = (Peer::new(true, 99), Peer::new(true, 99));
+    let beside = Peer::new(true, 99).chardev(None);
+    let both = |id| {
+        let mut takes_over = part(&beside, id, &taker);
+        if let Step::Change { new, .. } = &mut takes_over {
+            new.handover = true;
+        }
+        commit(vec![part(&chardev, id, &third), takes_over])
+    };
+    taker.world().tries = Some(front);
+    both(3).unwrap();
     assert_eq!(holds.seen(), "<><");
-    let front = third.world().tries.take().unwrap();
+    let front = taker.world().tries.take().unwrap();
     assert_eq!(front.write(b"b"), 1);
     assert_eq!(holds.seen(), "<><>");
     // A front end that leaves is not held any more, and one that was refused is held once.
-    third.world().fail_activate = true;
-    third.world().tries = Some(front);
+    taker.world().fail_adopt = true;
+    taker.world().tries = Some(front);
     for id in [4, 5] {
-        change(&chardev, id, &third, Old::Retire).unwrap_err();
+        both(id).unwrap_err();
     }
     assert_eq!(holds.seen(), "<><><");
-    let front = third.world().tries.take();
+    let front = taker.world().tries.take();
     drop(front);
     assert_eq!(holds.seen(), "<><><>");
 }

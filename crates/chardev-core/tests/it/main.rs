@@ -7,3 +7,4 @@ mod notice;
 mod rig;
 mod sim;
 mod tap;
+mod turn;

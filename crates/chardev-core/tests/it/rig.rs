@@ -24,7 +24,9 @@ pub(crate) struct World {
     pub(crate) events: VecDeque<BackendEvent>,
     pub(crate) retired: bool,
     pub(crate) fail_activate: bool,
-    /// A front end that tries to write while the back end is being activated.
+    /// It takes no peer over.
+    pub(crate) fail_adopt: bool,
+    /// A front end of another chardev that tries to write while a peer is taken over.
     pub(crate) tries: Option<FrontEnd>,
 }
 
@@ -135,14 +137,10 @@ impl Backend for SimBackend {
     }
 
     fn activate(&mut self) -> Result<(), String> {
-        let world = self.0.world();
-        if let Some(front) = &world.tries {
-            assert_eq!(front.write(b"refused"), 0);
+        match self.0.world().fail_activate {
+            true => Err("no".to_owned()),
+            false => Ok(()),
         }
-        if world.fail_activate {
-            return Err("no".to_owned());
-        }
-        Ok(())
     }
 
     fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
@@ -151,6 +149,14 @@ impl Backend for SimBackend {
     }
 
     fn adopt(&mut self, old: &mut dyn Backend) -> bool {
+        let world = self.0.world();
+        if let Some(front) = &world.tries {
+            assert_eq!(front.write(b"refused"), 0);
+        }
+        if world.fail_adopt {
+            return false;
+        }
+        drop(world);
         let lent = old.lend(&WantPeer).and_then(|lent| lent.downcast().ok());
         lent.map(|peer| self.0 = *peer).is_some()
     }
