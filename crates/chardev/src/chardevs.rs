@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 use chardev_core::spec::Options;
 use chardev_core::{
     AddError, AttachError, BackendId, ChangeError, Chardev, ChardevRef, DrainStep, Drainer,
-    FrontEnd, FrontEndHooks, History, HoldWatch, Hub, MuxHost, Observer, PolicyChange, Registry,
-    RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
+    FrontEnd, FrontEndHooks, History, HoldWatch, Hub, MuxHost, Observer, PolicyChange, Refused,
+    Registry, RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::back::{FdSource, OneFd};
+use crate::offload;
 #[cfg(feature = "socket")]
 use crate::port::Port;
 use crate::reactor::Reactor;
@@ -99,6 +100,7 @@ impl Chardevs {
         std::thread::Builder::new()
             .name("chardev-io".to_owned())
             .spawn(move || {
+                offload::become_io_thread();
                 runtime.block_on(async {
                     tokio::select! {
                         result = serving.run() => {
@@ -146,10 +148,13 @@ impl Chardevs {
     ) -> Result<Info, AddError> {
         let mut scene = self.scene(Vec::new());
         let step = self.prepare_add(id, options, fds, &mut scene).await?;
-        commit(vec![step]).map_err(|refused| AddError::Open {
-            id: id.to_owned(),
-            cause: refused.error.to_string(),
-        })?;
+        if let Err(refused) = self.carry_out(vec![step]).await {
+            self.discard(scene).await;
+            return Err(AddError::Open {
+                id: id.to_owned(),
+                cause: refused.error.to_string(),
+            });
+        }
         writer::emptied(self.shared.reactor(), id).await;
         self.info(id).ok_or_else(|| AddError::Open {
             id: id.to_owned(),
@@ -188,8 +193,10 @@ impl Chardevs {
         let began = Instant::now();
         let leaving = self.registry.get(id).into_iter().collect();
         let scene = self.scene(leaving);
-        let steps = self.prepare_change(id, options, fds, &scene, answer).await;
-        let changed = steps.and_then(|steps| self.carry_out(id, steps));
+        let changed = match self.prepare_change(id, options, fds, &scene, answer).await {
+            Ok(steps) => self.carry_out_one(id, steps).await,
+            Err(error) => Err(error),
+        };
         let info = changed.map_err(|error| self.in_words_of_qemu(id, error))?;
         self.note_change(id, began);
         writer::emptied(self.shared.reactor(), id).await;
@@ -232,7 +239,7 @@ impl Chardevs {
             id: id.to_owned(),
             backend: new.id,
         };
-        self.carry_out(id, vec![step])?;
+        self.carry_out_one(id, vec![step]).await?;
         Ok(peer)
     }
 
@@ -258,10 +265,28 @@ impl Chardevs {
         Some(chardev.with(|chardev| chardev.type_in(bytes)))
     }
 
-    fn carry_out(&self, id: &str, steps: Vec<Step>) -> Result<Info, ChangeError> {
-        for drainer in commit(steps).map_err(|refused| refused.error)? {
-            self.drain(drainer);
-        }
+    /// Carries out a transaction, where waiting for a disk holds up nobody. Once begun it goes on
+    /// whether or not the future is polled.
+    pub(crate) async fn carry_out(&self, steps: Vec<Step>) -> Result<(), Refused> {
+        let chardevs = self.clone();
+        let work = move || {
+            for drainer in commit(steps)? {
+                chardevs.drain(drainer);
+            }
+            Ok(())
+        };
+        offload::offload(&self.shared.runtime, work).await
+    }
+
+    /// Lets go of what never went live, and waits until nothing is left of it.
+    pub(crate) async fn discard<T: Send + 'static>(&self, what: T) {
+        offload::offload(&self.shared.runtime, move || drop(what)).await;
+    }
+
+    async fn carry_out_one(&self, id: &str, steps: Vec<Step>) -> Result<Info, ChangeError> {
+        self.carry_out(steps)
+            .await
+            .map_err(|refused| refused.error)?;
         self.info(id)
             .ok_or_else(|| ChangeError::NotFound(id.to_owned()))
     }
@@ -306,15 +331,27 @@ impl Chardevs {
         Ok((chardev, hub))
     }
 
-    /// Removes chardev `id` (`chardev-remove`); its peer still gets everything accepted.
+    /// Removes chardev `id` (`chardev-remove`); its peer still gets everything accepted. Where it had
+    /// a path this waits for the disk.
     ///
     /// # Errors
     /// There is none, or a front end uses it.
     pub fn remove(&self, id: &str) -> Result<(), RemoveError> {
-        for drainer in self.registry.remove(id)? {
-            self.drain(drainer);
-        }
-        Ok(())
+        offload::to_the_end(|| {
+            for drainer in self.registry.remove(id)? {
+                self.drain(drainer);
+            }
+            Ok(())
+        })
+    }
+
+    /// [`Chardevs::remove`] for those who may not wait, on any executor.
+    ///
+    /// # Errors
+    /// As [`Chardevs::remove`].
+    pub async fn remove_elsewhere(&self, id: &str) -> Result<(), RemoveError> {
+        let (chardevs, id) = (self.clone(), id.to_owned());
+        offload::offload(&self.shared.runtime, move || chardevs.remove(&id)).await
     }
 
     /// Attaches a front end to chardev `id`.
@@ -458,18 +495,18 @@ impl Chardevs {
     /// Takes all chardevs out of service and waits up to `limit` for their peers to take what
     /// was accepted. What is left then is lost with the process.
     pub async fn shut_down(&self, limit: Duration) {
-        let drains: Vec<_> = self
-            .registry
-            .retire_all()
-            .into_iter()
-            .map(|mut drainer| {
+        let chardevs = self.clone();
+        let retiring = move || {
+            let drainers = chardevs.registry.retire_all().into_iter();
+            let drains = drainers.map(|mut drainer| {
                 drainer.set_limit(limit);
-                self.drain(drainer)
-            })
-            .collect();
+                chardevs.drain(drainer)
+            });
+            drains.collect::<Vec<_>>()
+        };
         let chardevs = self.clone();
         let all = async move {
-            for drain in drains {
+            for drain in offload::offload(&chardevs.shared.runtime, retiring).await {
                 let _ = drain.await;
             }
             // Logs are in no drain.

@@ -41,6 +41,7 @@
 //! - Telnet, TLS and websockets are not in this version.
 
 #![deny(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 #![cfg_attr(
     not(all(
         feature = "file",
@@ -60,6 +61,7 @@
 
 pub mod back;
 mod chardevs;
+mod disk;
 mod disposal;
 pub mod front;
 mod notify;
@@ -72,6 +74,7 @@ mod reactor;
 mod scene;
 #[cfg(feature = "socket")]
 mod shortage;
+mod slow_fd;
 #[allow(unsafe_code, reason = "the one edge where a descriptor is vouched for")]
 mod sys;
 mod transaction;
@@ -90,6 +93,7 @@ pub use chardev_core::{
 pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
 pub use port::Port;
 pub use prepare::policy_change;
+pub use slow_fd::close_elsewhere;
 pub use transaction::{Action, TransactionError};
 pub use viewers::{MAX_VIEWERS, Watch, WatchError};
 pub use wait::{BlockingFrontEnd, ReadyFd};

@@ -86,9 +86,8 @@ impl Chardevs {
         let mut scene = scene.clone();
         scene.target = Some(chardev.clone());
         let port = Port::of(self.shared(), id);
-        let opened = open(&port, options, fds, &scene)
-            .await
-            .map_err(ChangeError::Open)?;
+        let opened = open(&port, options, fds, &scene).await;
+        let opened = opened.map_err(ChangeError::Open)?;
         let open = chardev.with(|chardev| chardev.frontend_open());
         let last_words = answer(&Info::new(id, &*opened.backend, open));
         let mut new = NewBackend {
@@ -99,9 +98,17 @@ impl Chardevs {
             handover: opened.handover,
             last_words,
         };
-        let offer = change.offer(&mut new)?;
-        port.connect(&chardev);
-        let siblings = self.move_siblings(&chardev, &new)?;
+        let offered = change.offer(&mut new).and_then(|offer| {
+            port.connect(&chardev);
+            Ok((offer, self.move_siblings(&chardev, &new)?))
+        });
+        let (offer, siblings) = match offered {
+            Ok(offered) => offered,
+            Err(error) => {
+                self.discard(new).await;
+                return Err(error);
+            }
+        };
         let mut steps = vec![Step::Change {
             change,
             offer,
@@ -214,13 +221,20 @@ async fn open(
         handover,
         scene: scene.clone(),
     };
-    let backend = (kind.open)(options, &context).await?;
-    Ok(Opened {
-        backend,
-        policy,
-        log,
-        handover,
-    })
+    match (kind.open)(options, &context).await {
+        Ok(backend) => Ok(Opened {
+            backend,
+            policy,
+            log,
+            handover,
+        }),
+        Err(cause) => {
+            if log.is_some() {
+                port.offload(move || drop(log)).await;
+            }
+            Err(cause)
+        }
+    }
 }
 
 /// Opening a log may wait for a disk; without one there is nothing to wait for.

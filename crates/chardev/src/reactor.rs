@@ -115,10 +115,14 @@ pub(crate) struct FdWatch {
     reactor: Arc<Reactor>,
 }
 
+/// What can be watched.
+pub(crate) trait Descriptor: AsFd + std::fmt::Debug + Send + Sync {}
+impl<T: AsFd + std::fmt::Debug + Send + Sync> Descriptor for T {}
+
 #[derive(Debug)]
 struct Watched {
     token: u64,
-    fd: Arc<OwnedFd>,
+    fd: Arc<dyn Descriptor>,
     port: Port,
     state: Mutex<State>,
 }
@@ -133,7 +137,7 @@ struct State {
 impl FdWatch {
     /// Registers `fd`. Nothing is armed but its hang-up, which the kernel reports once uncalled-for.
     /// Regular files are refused by the kernel (`EPERM`).
-    pub(crate) fn new(port: &Port, fd: Arc<OwnedFd>) -> io::Result<Self> {
+    pub(crate) fn new(port: &Port, fd: Arc<impl Descriptor + 'static>) -> io::Result<Self> {
         let reactor = Arc::clone(port.reactor());
         let token = reactor.next_token.fetch_add(1, Ordering::Relaxed);
         epoll::add(

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use chardev_core::commit;
+use chardev_core::Step;
 use chardev_core::spec::Options;
 
 use crate::back::FdSource;
 use crate::chardevs::{Chardevs, Info};
+use crate::scene::Scene;
 use crate::writer;
 
 /// One part of a transaction.
@@ -82,32 +83,21 @@ impl Chardevs {
         // Which action each step belongs to.
         let mut owners = Vec::new();
         for (at, action) in actions.iter().enumerate() {
-            let fds = Arc::clone(&fds);
-            let failed = |cause: String| TransactionError { action: at, cause };
-            let prepared = match action {
-                Action::Add { id, options } => self
-                    .prepare_add(id, options, fds, &mut scene)
-                    .await
-                    .map(|step| vec![step])
-                    .map_err(|error| failed(error.to_string()))?,
-                Action::Change { id, options } => self
-                    .prepare_change(id, options, fds, &scene, |_| Vec::new())
-                    .await
-                    .map_err(|error| failed(error.to_string()))?,
-                Action::Remove { id } => self
-                    .prepare_removal(id)
-                    .map(|step| vec![step])
-                    .map_err(|error| failed(error.to_string()))?,
-            };
-            owners.resize(owners.len() + prepared.len(), at);
-            steps.extend(prepared);
+            match self.prepare(action, Arc::clone(&fds), &mut scene).await {
+                Ok(prepared) => steps.extend(prepared),
+                Err(cause) => {
+                    self.discard((steps, scene)).await;
+                    return Err(TransactionError { action: at, cause });
+                }
+            }
+            owners.resize(steps.len(), at);
         }
-        let drainers = commit(steps).map_err(|refused| TransactionError {
-            action: owners[refused.step],
-            cause: refused.error.to_string(),
-        })?;
-        for drainer in drainers {
-            self.drain(drainer);
+        if let Err(refused) = self.carry_out(steps).await {
+            self.discard(scene).await;
+            return Err(TransactionError {
+                action: owners[refused.step],
+                cause: refused.error.to_string(),
+            });
         }
         for action in actions {
             if let Action::Change { id, .. } = action {
@@ -122,5 +112,27 @@ impl Chardevs {
             _ => self.info(action.id()),
         };
         Ok(actions.iter().map(info).collect())
+    }
+
+    async fn prepare(
+        &self,
+        action: &Action,
+        fds: Arc<dyn FdSource>,
+        scene: &mut Scene,
+    ) -> Result<Vec<Step>, String> {
+        match action {
+            Action::Add { id, options } => {
+                let step = self.prepare_add(id, options, fds, scene).await;
+                step.map(|step| vec![step]).map_err(|e| e.to_string())
+            }
+            Action::Change { id, options } => self
+                .prepare_change(id, options, fds, scene, |_| Vec::new())
+                .await
+                .map_err(|error| error.to_string()),
+            Action::Remove { id } => {
+                let step = self.prepare_removal(id);
+                step.map(|step| vec![step]).map_err(|e| e.to_string())
+            }
+        }
     }
 }

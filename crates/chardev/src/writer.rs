@@ -27,6 +27,7 @@ use chardev_core::text::{from_os, shown};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use crate::disk;
 use crate::port::Port;
 use crate::reactor::Reactor;
 use crate::sys::strerror;
@@ -102,6 +103,8 @@ struct State {
     empties_first: bool,
     /// Files for what was accepted after a certain byte, in order.
     reopened: VecDeque<Reopened>,
+    /// The path is being opened anew, and whether somebody has asked again since.
+    reopening: Option<bool>,
     /// An earlier log of the same path may have rotated it.
     follow: bool,
     times: Times,
@@ -423,8 +426,7 @@ impl Shared {
     /// A file that cannot be emptied after all is written at its end.
     fn empty_file(&self) {
         let target = self.target();
-        let emptied = retry_interrupted(|| rustix::fs::ftruncate(&target.fd, 0));
-        if let Err(error) = emptied {
+        if let Err(error) = disk::empty(&target.fd) {
             tracing::warn!("cannot truncate '{}': {}", self.name, strerror(error));
             let _ = rustix::fs::seek(&target.fd, rustix::fs::SeekFrom::End(0));
         }
@@ -471,14 +473,5 @@ impl Shared {
     /// Nobody who ends waits for this one.
     fn report_stuck(&self) {
         WRITTEN.notify_waiters();
-    }
-}
-
-fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            result => return result,
-        }
     }
 }

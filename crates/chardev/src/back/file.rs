@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::stream::{Duplex, Input, Output};
 use super::{Access, FdSource, Kind, OpenContext, open_set};
+use crate::disk;
 use crate::port::Port;
 use crate::sys::strerror;
 use crate::writer::{Created, Target, could_not, open_target};
@@ -93,7 +94,7 @@ fn open_input(path: &str, place: &Path, fds: &dyn FdSource, port: &Port) -> Resu
     let failed = |error: io::Error| format!("Could not open '{path}': {}", strerror(error));
     let fd = match open_set(path, Access::Read, false, fds) {
         Some(given) => given,
-        None => rustix::fs::open(place, flags, Mode::empty()),
+        None => disk::open(place, flags, Mode::empty()),
     };
     let fd = fd.map_err(|error| failed(error.into()))?;
     Input::new(fd, true, port).map_err(failed)

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::stream::{Duplex, Input, Output};
 use super::{Access, Kind, OpenContext, open_set, opening_elsewhere};
+use crate::disk;
 use crate::sys::strerror;
 use crate::writer::Target;
 
@@ -69,7 +70,7 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
 
 fn open_fifo(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
+    disk::open(path, flags, Mode::empty())
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

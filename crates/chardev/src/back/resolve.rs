@@ -4,6 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use chardev_core::spec::InetAddress;
+use tokio::runtime::Handle;
+
+use crate::disk;
+use crate::offload::offload;
 
 /// What an address is resolved for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +114,8 @@ async fn service_port(name: &str) -> Option<u16> {
     if name.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let read = || std::fs::read_to_string("/etc/services");
-    let table = tokio::task::spawn_blocking(read).await.ok()?.ok()?;
+    let read = || disk::read_text("/etc/services");
+    let table = offload(&Handle::current(), read).await.ok()?;
     find_service(&table, name)
 }
 

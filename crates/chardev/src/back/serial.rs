@@ -29,7 +29,10 @@ use self::settings::{DEFAULT, set_params};
 use self::way_back::{Place, WayBack};
 use super::stream::{Duplex, Input, Output};
 use super::{Access, Kind, OpenContext, open_set, opening_elsewhere};
+use crate::disk;
+use crate::offload::sometime;
 use crate::port::Port;
+use crate::slow_fd::SlowFd;
 use crate::sys::{self, strerror};
 use crate::writer::Target;
 
@@ -100,7 +103,7 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
 /// Opens the device at `path`, without waiting for a carrier.
 fn open_device(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
+    disk::open(path, flags, Mode::empty())
 }
 
 /// Whether a device that cannot be opened for this reason is one that is not there yet, or that
@@ -138,7 +141,7 @@ impl Unfit {
 
 /// A device that is there.
 struct Device {
-    fd: Arc<OwnedFd>,
+    fd: Arc<SlowFd>,
     is_terminal: bool,
     duplex: Duplex,
     /// Where a front end wants to know.
@@ -152,14 +155,14 @@ impl Device {
         if target.file_type() != FileType::CharacterDevice {
             return Err(Unfit::NoDevice);
         }
-        let copy = || target.fd.try_clone().map_err(Unfit::Failed);
+        let copy = || target.as_fd().try_clone_to_owned().map_err(Unfit::Failed);
         let (device, input) = (copy()?, copy()?);
         let is_terminal = isatty(&device);
         // A terminal whose settings somebody else has changed may read nothing without being at
         // its end.
         let input = Input::new(input, is_terminal, port).map_err(Unfit::Failed)?;
         Ok(Device {
-            fd: Arc::new(device),
+            fd: Arc::new(SlowFd::new(device, FileType::CharacterDevice)),
             is_terminal,
             modem: None,
             duplex: Duplex::new(
@@ -261,7 +264,7 @@ impl Serial {
         }
         let gone = self.device.take();
         // The last close of a terminal may wait for what it has to send.
-        self.port.runtime().spawn_blocking(move || drop(gone));
+        sometime(move || drop(gone));
         if self.live {
             self.way_back.look(&self.port);
         }
@@ -392,7 +395,7 @@ impl Backend for Serial {
 }
 
 /// The device of a replaced back end, until it has sent what it was given.
-struct RetiringSerial(Arc<OwnedFd>);
+struct RetiringSerial(Arc<SlowFd>);
 
 impl Drain for RetiringSerial {
     fn pending(&mut self) -> u64 {

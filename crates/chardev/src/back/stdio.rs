@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::stream::{Duplex, Input, Output};
 use super::{Kind, OpenContext, opening_elsewhere};
+use crate::disk;
 use crate::port::{OwnedTask, Port};
 use crate::sys::strerror;
 use crate::writer::Target;
@@ -257,7 +258,7 @@ fn own_descriptor(
     before: OFlags,
 ) -> io::Result<(OwnedFd, Option<NonBlocking>)> {
     let copy = shared.try_clone_to_owned()?;
-    let stat = rustix::fs::fstat(&copy)?;
+    let stat = disk::fstat(&copy)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::CharacterDevice | FileType::Fifo => {}
         // A socket takes a flag with each call, and a file is used by a thread that may wait;
@@ -269,7 +270,7 @@ fn own_descriptor(
     // Opening a pty's master again would make another pty.
     let is_master = rustix::pty::ptsname(copy.as_fd(), Vec::new()).is_ok();
     if !is_master {
-        if let Ok(own) = rustix::fs::open(path, flags, Mode::empty()) {
+        if let Ok(own) = disk::open(path, flags, Mode::empty()) {
             return Ok((own, None));
         }
     }

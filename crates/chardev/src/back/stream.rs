@@ -65,10 +65,9 @@ pub(super) struct Direct {
 impl Output {
     /// Output to `target`, called `name` in warnings.
     pub(super) fn new(target: Target, name: &str, port: &Port) -> io::Result<Self> {
-        let file_type = target.file_type();
-        Ok(match Direct::new(target.fd, file_type, port)? {
+        Ok(match Direct::new(target, port)? {
             Ok(direct) => Output::Direct(direct),
-            Err(fd) => Output::Queued(FileWriter::new(Target::of(fd)?, name, port)),
+            Err(target) => Output::Queued(FileWriter::new(target, name, port)),
         })
     }
 
@@ -127,16 +126,15 @@ impl Input {
     /// Input from `fd`. A FIFO that has no writer yet is waited for if `awaits_writer` says so.
     pub(super) fn new(fd: OwnedFd, awaits_writer: bool, port: &Port) -> io::Result<Self> {
         let target = Target::of(fd)?;
-        let file_type = target.file_type();
-        if file_type == FileType::Directory {
+        if target.file_type() == FileType::Directory {
             return Err(Errno::ISDIR.into());
         }
-        Ok(match Direct::new(target.fd, file_type, port)? {
+        Ok(match Direct::new(target, port)? {
             Ok(direct) => Input::Direct(Direct {
                 awaits_writer,
                 ..direct
             }),
-            Err(fd) => Input::Ahead(FileReader::new(fd, port)),
+            Err(target) => Input::Ahead(FileReader::new(target.fd, port)),
         })
     }
 
@@ -213,9 +211,10 @@ impl Input {
 
 impl Direct {
     /// `Err` gives back a descriptor that epoll refuses.
-    fn new(fd: OwnedFd, file_type: FileType, port: &Port) -> io::Result<Result<Self, OwnedFd>> {
-        let fd = Arc::new(fd);
-        match FdWatch::new(port, Arc::clone(&fd)) {
+    fn new(target: Target, port: &Port) -> io::Result<Result<Self, Target>> {
+        let file_type = target.file_type();
+        let target = Arc::new(target);
+        match FdWatch::new(port, Arc::clone(&target)) {
             Ok(watch) => Ok(Ok(Direct {
                 watch,
                 file_type,
@@ -225,10 +224,7 @@ impl Direct {
                 keeper: None,
             })),
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
-                match Arc::try_unwrap(fd) {
-                    Ok(fd) => Ok(Err(fd)),
-                    Err(shared) => Ok(Err(shared.try_clone()?)),
-                }
+                Arc::into_inner(target).map(Err).ok_or(error)
             }
             Err(error) => Err(error),
         }

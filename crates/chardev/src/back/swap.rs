@@ -1,5 +1,9 @@
 //! front → chardev → back → [host]: two names in a directory that change places, so that what was at a
 //! path can be put back.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "each call stands behind one that finds out whether it may wait"
+)]
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -7,11 +11,15 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
+use crate::offload::assert_may_wait;
+
 /// Lets `hidden`, a name that only we use, and `name` change places. Both are in `directory`.
 ///
 /// # Errors
 /// From the kernel, `NOENT` if one of the two is not there; nothing has changed then.
+#[track_caller]
 pub(super) fn exchange(directory: impl AsFd, hidden: &Path, name: &Path) -> Result<(), Errno> {
+    assert_may_wait();
     let directory = directory.as_fd();
     match at_once(directory, hidden, name) {
         Err(error) if error != Errno::NOENT => in_steps(directory, hidden, name),

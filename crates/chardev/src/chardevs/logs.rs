@@ -1,7 +1,15 @@
 //! front → [chardev] → back → host: logs that are opened anew.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chardev_core::LogControl;
+use tokio::task::JoinHandle;
+
 use super::Chardevs;
 use crate::offload::offload;
+
+/// How many logs are reopened at a time.
+const WORKERS: usize = 32;
 
 /// Why a log was not reopened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,13 +61,33 @@ impl Chardevs {
         if let (Some(id), true) = (id, logs.is_empty()) {
             return Err(ReopenError::NoLog(id.to_owned()));
         }
-        let reopened = offload(&self.shared.runtime, move || {
-            let failed = logs.iter().filter_map(|log| log.reopen().err());
-            failed.collect::<Vec<_>>()
-        });
-        match reopened.await {
-            failed if failed.is_empty() => Ok(()),
-            failed => Err(ReopenError::Failed(failed.join("; "))),
+        let mut failed = Vec::new();
+        for worker in self.reopen_side_by_side(logs) {
+            // A worker only fails with the I/O thread, and everything ends with that.
+            failed.extend(worker.await.unwrap_or_default());
         }
+        match failed.is_empty() {
+            true => Ok(()),
+            false => Err(ReopenError::Failed(failed.join("; "))),
+        }
+    }
+
+    /// A log on a disk that does not answer must not keep the others from being reopened, and a
+    /// great many logs must not take a great many threads.
+    fn reopen_side_by_side(&self, logs: Vec<Arc<dyn LogControl>>) -> Vec<JoinHandle<Vec<String>>> {
+        let workers = logs.len().min(WORKERS);
+        let queue = Arc::new(Mutex::new(logs.into_iter()));
+        let work = |_| {
+            let (runtime, queue) = (self.shared.runtime.clone(), Arc::clone(&queue));
+            self.shared.runtime.spawn(async move {
+                let next = move || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let reopen = move || {
+                    let each = std::iter::from_fn(next);
+                    each.filter_map(|log| log.reopen().err()).collect()
+                };
+                offload(&runtime, reopen).await
+            })
+        };
+        (0..workers).map(work).collect()
     }
 }

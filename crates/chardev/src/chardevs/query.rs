@@ -87,26 +87,39 @@ impl Chardevs {
 
     /// Everything that is counted and measured about chardev `id`.
     pub fn details(&self, id: &str) -> Option<Details> {
-        let chardev = self.registry.get(id)?;
-        Some(chardev.with(|chardev| {
-            let (oldest, _) = chardev.scrollback();
-            Details {
-                stats: chardev.stats(),
-                peer: chardev.peer(),
-                viewers: chardev.viewers(),
-                oldest_kept: oldest,
-                output_pending: chardev.output_pending() as u64,
-                ring_unread: chardev.ring_len().map(|len| len as u64),
-                input_pending: chardev.input_pending() as u64,
-                log_pending: chardev.log_pending(),
-                log_trouble: chardev.log_trouble(),
-                change_times: chardev.change_times(),
-            }
-        }))
+        Some(self.registry.get(id)?.with(Details::of))
+    }
+
+    /// What is known of all chardevs, in the order they were created, or of chardev `id` alone.
+    pub fn accounts(&self, id: Option<&str>) -> Vec<(Info, Details)> {
+        let wanted = match id {
+            Some(id) => self.registry.get(id).into_iter().collect(),
+            None => self.registry.all(),
+        };
+        let account = |chardev: &mut Chardev| (Info::of(chardev), Details::of(chardev));
+        wanted.iter().map(|chardev| chardev.with(account)).collect()
     }
 
     pub(crate) fn info(&self, id: &str) -> Option<Info> {
         Some(self.registry.get(id)?.with(|chardev| Info::of(chardev)))
+    }
+}
+
+impl Details {
+    fn of(chardev: &mut Chardev) -> Self {
+        let (oldest, _) = chardev.scrollback();
+        Details {
+            stats: chardev.stats(),
+            peer: chardev.peer(),
+            viewers: chardev.viewers(),
+            oldest_kept: oldest,
+            output_pending: chardev.output_pending() as u64,
+            ring_unread: chardev.ring_len().map(|len| len as u64),
+            input_pending: chardev.input_pending() as u64,
+            log_pending: chardev.log_pending(),
+            log_trouble: chardev.log_trouble(),
+            change_times: chardev.change_times(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use chardev_core::Ready;
 use super::rotation::now_in_micros;
 use super::trouble::is_broken;
 use super::{CAPACITY, ROOM_WORTH_REPORTING, Shared, State};
+use crate::offload::sometime;
 use crate::sys::strerror;
 
 /// How long output waits for a log that makes no room.
@@ -155,7 +156,7 @@ impl Shared {
         if first {
             // The chardev's lock is held, and whoever writes messages may wait.
             let shared = Arc::clone(self);
-            self.port.runtime().spawn_blocking(move || {
+            sometime(move || {
                 let name = &shared.name;
                 tracing::warn!(
                     "the log '{name}' is not written in time; it has a hole from offset {from} on"

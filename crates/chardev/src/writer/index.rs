@@ -8,7 +8,6 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use chardev_core::text::shown_path;
@@ -16,6 +15,8 @@ use rustix::io::Errno;
 
 use super::rotation::Progress;
 use super::{Shared, open_target};
+use crate::disk;
+use crate::slow_fd::SlowFd;
 use crate::sys::strerror;
 
 /// The most bytes of lines that wait for an index that cannot be written.
@@ -180,7 +181,7 @@ impl Shared {
 
 impl Progress {
     /// Another file is the index from here on. What the old one still cannot take is told in it.
-    pub(super) fn turn_index(&mut self, index: OwnedFd) {
+    pub(super) fn turn_index(&mut self, index: SlowFd) {
         self.write_waiting();
         self.waiting = Waiting {
             left_out: self.waiting.as_left_out(),
@@ -205,7 +206,7 @@ impl Progress {
             return Ok(());
         };
         if self.truncate_index {
-            rustix::fs::ftruncate(fd, 0).or_else(|error| match error {
+            disk::empty(fd).or_else(|error| match error {
                 // It is no file, or may only grow.
                 Errno::INVAL | Errno::PERM => Ok(()),
                 error => Err(error),

@@ -8,7 +8,6 @@
 //! that goes to the renamed file), or copy and truncate it.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,6 +19,8 @@ use rustix::io::Errno;
 use super::index::Waiting;
 use super::{Shared, Target, could_not, open_target};
 use crate::back::FDSET;
+use crate::disk;
+use crate::slow_fd::SlowFd;
 use crate::sys::strerror;
 
 /// How long a file that could not be rotated is written on before the next attempt.
@@ -51,7 +52,7 @@ pub(super) struct LogFile {
 pub(super) struct Progress {
     /// The last byte written does not end a line.
     pub(super) inside_line: bool,
-    pub(super) index: Option<OwnedFd>,
+    pub(super) index: Option<SlowFd>,
     pub(super) truncate_index: bool,
     /// What of the index could not be written yet.
     pub(super) waiting: Waiting,
@@ -75,14 +76,14 @@ pub(super) struct Times {
 pub(super) struct Reopened {
     at: u64,
     target: Target,
-    index: Option<OwnedFd>,
+    index: Option<SlowFd>,
 }
 
 impl LogFile {
     pub(super) fn new(
         path: &Path,
         limit: Option<RotationLimit>,
-        index: Option<(PathBuf, OwnedFd)>,
+        index: Option<(PathBuf, SlowFd)>,
         truncate: bool,
     ) -> Self {
         let (index, fd) = index.unzip();
@@ -136,9 +137,25 @@ impl Shared {
         self.lock().times.base = offset;
     }
 
-    /// Opens the log's path anew; what is accepted from now on goes there.
+    /// Opens the log's path anew; what is accepted from now on goes there. While an opening does not
+    /// come back there is no second one: it is followed by one for all who asked meanwhile.
     pub(super) fn reopen(self: &Arc<Self>) -> Result<(), String> {
         let Some(log) = &self.log else { return Ok(()) };
+        if std::mem::replace(&mut self.lock().reopening, Some(true)).is_some() {
+            return Ok(());
+        }
+        loop {
+            self.lock().reopening = Some(false);
+            let result = self.reopen_once(log);
+            let mut state = self.lock();
+            if state.reopening == Some(false) {
+                state.reopening = None;
+                return result;
+            }
+        }
+    }
+
+    fn reopen_once(self: &Arc<Self>, log: &LogFile) -> Result<(), String> {
         let open = |path: &Path| match open_target(path, true) {
             Ok((target, mut created)) => {
                 created.iter_mut().for_each(super::Created::keep);
@@ -273,7 +290,7 @@ impl Shared {
     /// The size of the file as it is now, whoever made it so; 0 for what is no file.
     pub(super) fn size(&self) -> u64 {
         let target = self.target();
-        match rustix::fs::fstat(&target.fd) {
+        match disk::fstat(&target.fd) {
             Ok(stat) if target.is_regular() => u64::try_from(stat.st_size).unwrap_or(0),
             _ => 0,
         }
@@ -287,7 +304,7 @@ impl Shared {
         }
     }
 
-    fn turn_to(&self, target: Target, index: Option<OwnedFd>) {
+    fn turn_to(&self, target: Target, index: Option<SlowFd>) {
         *self.target.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(target);
         if let Some(log) = &self.log {
             log.with_progress(|progress| {
@@ -309,7 +326,7 @@ impl Shared {
 
     fn rotate(&self, log: &LogFile, limit: RotationLimit) -> Result<(), Errno> {
         if limit.count == 0 {
-            rustix::fs::ftruncate(&self.target().fd, 0)?;
+            disk::empty(&self.target().fd)?;
             log.with_progress(|progress| progress.truncate_index = true);
             return Ok(());
         }
@@ -337,7 +354,7 @@ impl Shared {
     }
 
     fn is_at(&self, path: &Path) -> bool {
-        let found = rustix::fs::stat(path);
+        let found = disk::stat(path);
         found.is_ok_and(|stat| Some((stat.st_dev, stat.st_ino)) == self.file())
     }
 }
@@ -362,11 +379,11 @@ fn shift(path: &Path, count: u32) -> Result<(), Errno> {
         name
     };
     let free = (1..count).find(|number| {
-        let found = rustix::fs::lstat(name(*number));
+        let found = disk::lstat(name(*number));
         found.is_err_and(|error| error == Errno::NOENT)
     });
     for number in (0..free.unwrap_or(count)).rev() {
-        match rustix::fs::rename(name(number), name(number + 1)) {
+        match disk::rename(name(number), name(number + 1)) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error),
         }

@@ -5,20 +5,23 @@
 //! it is kept. Nothing here waits for a peer: a FIFO without a reader opens at once.
 
 use std::fmt::Display;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::in_use;
+use crate::disk;
+use crate::offload::elsewhere;
+use crate::slow_fd::SlowFd;
 use crate::sys::strerror;
 
 /// A descriptor for output and what it refers to.
 #[derive(Debug)]
 pub(crate) struct Target {
     /// The descriptor, non-blocking where that means anything.
-    pub(crate) fd: OwnedFd,
+    pub(crate) fd: SlowFd,
     file_type: FileType,
     file: (u64, u64),
     append_only: bool,
@@ -27,11 +30,11 @@ pub(crate) struct Target {
 impl Target {
     /// Looks at what `fd` refers to.
     pub(crate) fn of(fd: OwnedFd) -> Result<Self, Errno> {
-        let stat = rustix::fs::fstat(&fd)?;
+        let stat = disk::fstat(&fd)?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
         Ok(Target {
-            append_only: file_type == FileType::RegularFile && is_append_only(&fd),
-            fd,
+            append_only: file_type == FileType::RegularFile && disk::is_append_only(&fd),
+            fd: SlowFd::new(fd, file_type),
             file_type,
             file: (stat.st_dev, stat.st_ino),
         })
@@ -53,6 +56,12 @@ impl Target {
     }
 }
 
+impl AsFd for Target {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// A file that exists only because it was opened; removed again unless it is kept.
 #[derive(Debug)]
 pub(crate) struct Created {
@@ -70,16 +79,23 @@ impl Created {
 
 impl Drop for Created {
     fn drop(&mut self) {
-        if self.kept || in_use(self.file) {
-            return;
+        if !self.kept {
+            let (path, file) = (std::mem::take(&mut self.path), self.file);
+            elsewhere(move || remove_unused(&path, file));
         }
-        let Ok(stat) = rustix::fs::lstat(&self.path) else {
-            return;
-        };
-        // Somebody may have put another file there, or something into this one.
-        if (stat.st_dev, stat.st_ino) == self.file && stat.st_size == 0 {
-            let _ = rustix::fs::unlink(&self.path);
-        }
+    }
+}
+
+fn remove_unused(path: &Path, file: (u64, u64)) {
+    if in_use(file) {
+        return;
+    }
+    let Ok(stat) = disk::lstat(path) else {
+        return;
+    };
+    // Somebody may have put another file there, or something into this one.
+    if (stat.st_dev, stat.st_ino) == file && stat.st_size == 0 {
+        let _ = disk::unlink(path);
     }
 }
 
@@ -106,22 +122,15 @@ pub(crate) fn could_not(action: &str, path: impl Display, error: Errno) -> Strin
     format!("Could not {action} '{path}': {}", strerror(error))
 }
 
-fn is_append_only(fd: &OwnedFd) -> bool {
-    let (flags, mask) = (AtFlags::EMPTY_PATH, StatxFlags::empty());
-    let barred = StatxAttributes::APPEND | StatxAttributes::IMMUTABLE;
-    rustix::fs::statx(fd, "", flags, mask)
-        .is_ok_and(|found| found.stx_attributes.intersects(barred))
-}
-
 fn open_or_create(path: &Path, flags: OFlags) -> Result<(Target, bool), Errno> {
     let mode = Mode::from_raw_mode(0o666);
     let exclusive = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
     match open_existing(path, flags) {
-        Err(Errno::NOENT) => match rustix::fs::open(path, exclusive, mode) {
+        Err(Errno::NOENT) => match disk::open(path, exclusive, mode) {
             Ok(fd) => Ok((Target::of(fd)?, true)),
             // A symbolic link to nothing: the file appears where it points.
             Err(Errno::EXIST) => {
-                let fd = rustix::fs::open(path, flags | OFlags::WRONLY | OFlags::CREATE, mode)?;
+                let fd = disk::open(path, flags | OFlags::WRONLY | OFlags::CREATE, mode)?;
                 Ok((Target::of(fd)?, false))
             }
             Err(error) => Err(error),
@@ -135,8 +144,8 @@ fn open_or_create(path: &Path, flags: OFlags) -> Result<(Target, bool), Errno> {
 /// what is written before one comes is kept by the kernel, and one that leaves is no error, all
 /// as for the kind `pipe`.
 fn open_existing(path: &Path, flags: OFlags) -> Result<Target, Errno> {
-    let both = || rustix::fs::open(path, flags | OFlags::RDWR, Mode::empty());
-    match rustix::fs::open(path, flags | OFlags::WRONLY, Mode::empty()) {
+    let both = || disk::open(path, flags | OFlags::RDWR, Mode::empty());
+    match disk::open(path, flags | OFlags::WRONLY, Mode::empty()) {
         Ok(fd) => {
             let target = Target::of(fd)?;
             if target.file_type != FileType::Fifo {

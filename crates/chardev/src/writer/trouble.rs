@@ -5,7 +5,7 @@
 //! descriptor is of no use any more, and one that has no path is given up, until later output shows
 //! that it takes bytes again. What a log is missing is in [`hole`](super::hole).
 
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -149,16 +149,16 @@ fn is_permanent(error: Errno) -> bool {
 }
 
 /// Whether a descriptor says without being written that it is of no use: a pipe without a reader.
-pub(super) fn is_broken(fd: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::OUT)];
+pub(super) fn is_broken(fd: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
     let broken = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
     poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(broken)
 }
 
-fn is_writable(fd: &OwnedFd, limit: Duration) -> bool {
+fn is_writable(fd: impl AsFd, limit: Duration) -> bool {
     let timeout = Timespec {
         tv_sec: limit.as_secs() as i64,
         tv_nsec: limit.subsec_nanos().into(),
     };
-    poll(&mut [PollFd::new(fd, PollFlags::OUT)], Some(&timeout)).is_ok_and(|ready| ready > 0)
+    poll(&mut [PollFd::new(&fd, PollFlags::OUT)], Some(&timeout)).is_ok_and(|ready| ready > 0)
 }

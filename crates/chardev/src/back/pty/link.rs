@@ -22,6 +22,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use super::WantLink;
 use crate::back::OpenContext;
 use crate::back::swap::exchange;
+use crate::disk;
+use crate::offload::elsewhere;
 use crate::sys::strerror;
 
 /// A link to a slave. It is removed with the last clone, if it still is ours.
@@ -60,7 +62,7 @@ impl Link {
     pub(super) fn create(path: &Path, slave: &str, context: &OpenContext) -> Result<Self, String> {
         let failed = |error: Errno| format!("Failed to create PTY symlink: {}", strerror(error));
         let hidden = || create_hidden(path, slave).map(Place::Hidden);
-        let (place, mark) = match rustix::fs::symlink(slave, path) {
+        let (place, mark) = match disk::symlink(slave, path) {
             Ok(()) => (Place::There, mark(path).ok().map(Arc::new)),
             Err(Errno::EXIST) => match Link::borrow(path, context) {
                 Some(lent) => (hidden().map_err(failed)?, lent.0.mark.clone()),
@@ -93,7 +95,7 @@ impl Link {
 
     /// The link at `path`, if a pty that is about to leave has it.
     fn borrow(path: &Path, context: &OpenContext) -> Option<Link> {
-        let target = std::fs::read_link(path).ok()?;
+        let target = disk::read_link(path).ok()?;
         context.borrow(&WantLink(path.to_owned(), target.into()))
     }
 
@@ -107,7 +109,7 @@ impl Link {
                 Ok(()) => Ok(Some(Place::Exchanged(hidden.clone()))),
                 // What was there has gone meanwhile.
                 Err(Errno::NOENT) => {
-                    rustix::fs::rename(&**hidden, &self.0.path).map(|()| Some(Place::There))
+                    disk::rename(&**hidden, &self.0.path).map(|()| Some(Place::There))
                 }
                 Err(error) => Err(error),
             },
@@ -118,19 +120,20 @@ impl Link {
 
     /// Undoes [`Link::activate`].
     pub(super) fn deactivate(&self) {
-        let _ = self.step(|place| match place {
-            Place::Exchanged(hidden) => {
-                exchange(CWD, hidden, &self.0.path).map(|()| Some(Place::Hidden(hidden.clone())))
-            }
-            _ => Ok(None),
-        });
+        let mut state = self.0.lock();
+        if let Some(hidden) = state.take_back(&self.0.path) {
+            state.place = Place::Hidden(hidden);
+        }
     }
 
     /// The link stays where it is.
     pub(super) fn keep(&self) {
         let _ = self.step(|place| {
             if let Place::Exchanged(hidden) = place {
-                let _ = std::fs::remove_file(hidden);
+                let hidden = hidden.clone();
+                elsewhere(move || {
+                    let _ = disk::unlink(hidden);
+                });
                 return Ok(Some(Place::There));
             }
             Ok(None)
@@ -147,8 +150,8 @@ impl Link {
             return Err("the link is not there any more".to_owned());
         }
         let hidden = create_hidden(&self.0.path, slave).map_err(strerror)?;
-        rustix::fs::rename(&hidden, &self.0.path).map_err(|error| {
-            let _ = std::fs::remove_file(&hidden);
+        disk::rename(&hidden, &self.0.path).map_err(|error| {
+            let _ = disk::unlink(&hidden);
             strerror(error)
         })?;
         state.slave = slave.to_owned();
@@ -170,34 +173,57 @@ impl Inner {
     }
 }
 
+impl State {
+    /// Puts what was displaced back to `path`, unless somebody else has taken that over meanwhile.
+    /// Returns the hidden name.
+    fn take_back(&self, path: &Path) -> Option<PathBuf> {
+        let Place::Exchanged(hidden) = &self.place else {
+            return None;
+        };
+        let is_ours = points_to(path, &self.slave);
+        (is_ours && exchange(CWD, hidden, path).is_ok()).then(|| hidden.clone())
+    }
+
+    fn remove(mut self, path: &Path) {
+        if let Some(hidden) = self.take_back(path) {
+            self.place = Place::Hidden(hidden);
+        }
+        let own = match &self.place {
+            Place::Hidden(hidden) => hidden,
+            _ => path,
+        };
+        if points_to(own, &self.slave) {
+            let _ = disk::unlink(own);
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        let State { slave, place } = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Place::Exchanged(hidden) = place {
-            if exchange(CWD, hidden, &self.path).is_ok() {
-                *place = Place::Hidden(hidden.clone());
-            }
-        }
-        let own = match place {
-            Place::Hidden(hidden) => hidden,
-            _ => &self.path,
+        let path = std::mem::take(&mut self.path);
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let state = State {
+            slave: std::mem::take(&mut state.slave),
+            place: std::mem::replace(&mut state.place, Place::There),
         };
-        if points_to(own, slave) {
-            let _ = std::fs::remove_file(own);
-        }
+        let mark = self.mark.take();
+        elsewhere(move || {
+            state.remove(&path);
+            drop(mark);
+        });
     }
 }
 
 /// If the link at `path` was left behind, what marks it as ours from here on.
 fn left_behind(path: &Path) -> Option<OwnedFd> {
-    let target = std::fs::read_link(path).ok()?;
+    let target = disk::read_link(path).ok()?;
     let number = target.strip_prefix("/dev/pts").ok()?.to_str()?;
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let mark = mark(path).ok()?;
-    let link = rustix::fs::lstat(path).ok()?;
-    let is_left = match rustix::fs::stat(&target) {
+    let link = disk::lstat(path).ok()?;
+    let is_left = match disk::stat(&target) {
         Err(error) => error == Errno::NOENT,
         Ok(terminal) => was_made_after(&terminal, (link.st_mtime, link.st_mtime_nsec)),
     };
@@ -226,7 +252,7 @@ fn mark(path: &Path) -> Result<OwnedFd, Errno> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
-    let directory = rustix::fs::stat(parent.unwrap_or(Path::new(".")))?;
+    let directory = disk::stat(parent.unwrap_or(Path::new(".")))?;
     let name = path.file_name().map_or(&b""[..], OsStr::as_bytes);
     let mut address = format!(
         "chardev-pty-link/{:x}/{:x}/",
@@ -246,7 +272,7 @@ fn create_hidden(path: &Path, slave: &str) -> Result<PathBuf, Errno> {
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!(".chardev-pty-{}-{serial}", std::process::id());
         let hidden = path.with_file_name(name);
-        match rustix::fs::symlink(slave, &hidden) {
+        match disk::symlink(slave, &hidden) {
             // Left behind by a process that died; the next name is as good.
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error),
@@ -256,5 +282,5 @@ fn create_hidden(path: &Path, slave: &str) -> Result<PathBuf, Errno> {
 }
 
 fn points_to(path: &Path, slave: &str) -> bool {
-    std::fs::read_link(path).is_ok_and(|target| target.as_os_str() == slave)
+    disk::read_link(path).is_ok_and(|target| target.as_os_str() == slave)
 }

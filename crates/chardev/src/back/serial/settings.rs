@@ -1,13 +1,13 @@
 //! front → chardev → back → [host]: a serial line's parameters as a terminal's settings.
 
-use std::os::fd::OwnedFd;
-
 use chardev_core::{Parity, SerialParams};
 use rustix::io::Errno;
 use rustix::termios::{
     ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios,
     tcgetattr, tcsetattr,
 };
+
+use crate::slow_fd::SlowFd;
 
 /// How the device is set until the front end says otherwise, as in QEMU.
 pub(super) const DEFAULT: SerialParams = SerialParams {
@@ -18,7 +18,7 @@ pub(super) const DEFAULT: SerialParams = SerialParams {
 };
 
 /// Sets `device` to `params`, and otherwise to pass every byte as it is.
-pub(super) fn set_params(device: &OwnedFd, params: SerialParams) -> Result<(), Errno> {
+pub(super) fn set_params(device: &SlowFd, params: SerialParams) -> Result<(), Errno> {
     let mut settings = tcgetattr(device)?;
     make_raw(&mut settings);
     let modes = &mut settings.control_modes;

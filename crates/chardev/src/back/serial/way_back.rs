@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FileType, fstat, lstat, major, statfs};
+use rustix::fs::{FileType, major, statfs};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use crate::disk;
 use crate::port::{OwnedTask, Port};
 use crate::presence::PresenceWatch;
 use crate::sys::strerror;
@@ -179,7 +180,7 @@ async fn search(port: &Port, place: &Place, former: Option<LinkMark>) -> Found {
 /// the former one is somebody else's (`ENOTUNIQ`), unless `any` will do.
 fn open(path: &Path, former: Option<LinkMark>, any: bool) -> Result<Found, Errno> {
     let link = mark(path);
-    let stat = rustix::fs::stat(path)?;
+    let stat = disk::stat(path)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
         return Err(Errno::NOTTY);
     }
@@ -189,7 +190,7 @@ fn open(path: &Path, former: Option<LinkMark>, any: bool) -> Result<Found, Errno
         return Err(Errno::NOTUNIQ);
     }
     let fd = super::open_device(path)?;
-    match fstat(&fd)?.st_rdev == stat.st_rdev {
+    match disk::fstat(&fd)?.st_rdev == stat.st_rdev {
         true => Ok((fd, link)),
         // It changed just now, which was told.
         false => Err(Errno::AGAIN),
@@ -197,7 +198,7 @@ fn open(path: &Path, former: Option<LinkMark>, any: bool) -> Result<Found, Errno
 }
 
 fn mark(path: &Path) -> Option<LinkMark> {
-    let stat = lstat(path).ok()?;
+    let stat = disk::lstat(path).ok()?;
     let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
     is_link.then_some((stat.st_dev, stat.st_ino, stat.st_ctime, stat.st_ctime_nsec))
 }
@@ -228,7 +229,7 @@ impl Watches {
                 Ok(watch) => watches.push(watch),
                 Err(_) => complete = false,
             }
-            let Ok(target) = std::fs::read_link(&path) else {
+            let Ok(target) = disk::read_link(&path) else {
                 break;
             };
             path = match path.parent() {

@@ -13,14 +13,17 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chardev_core::text::{from_os, to_bytes};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::back::swap::exchange;
+use crate::disk;
+use crate::offload::elsewhere;
 use crate::sys::strerror;
 
 /// The longest path the kernel takes, and the longest abstract name.
@@ -101,7 +104,7 @@ pub(super) fn stream() -> Result<OwnedFd, String> {
 /// socket's.
 #[derive(Debug)]
 pub(super) struct BoundPath {
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     /// The path of `directory`.
     parent: PathBuf,
     /// The final name in `directory`, and the path as it was given.
@@ -124,7 +127,7 @@ pub(super) struct Identity {
 impl Identity {
     /// Of what is at `path`, if anything is.
     pub(super) fn at(path: &Path) -> Option<Self> {
-        rustix::fs::lstat(path).ok().map(|stat| Identity::of(&stat))
+        disk::lstat(path).ok().map(|stat| Identity::of(&stat))
     }
 
     fn of(stat: &rustix::fs::Stat) -> Self {
@@ -145,8 +148,8 @@ impl BoundPath {
         let failed = |error: Errno| bind_error(given, &strerror(error));
         check_length(given)?;
         let (parent, name) = split(path);
-        let directory = open_directory(&parent).map_err(failed)?;
-        let direct = at_path(path, |address| rustix::net::bind(socket, address));
+        let directory = Arc::new(open_directory(&parent).map_err(failed)?);
+        let direct = at_path(path, |address| disk::bind(socket, address));
         if let Err(error) = direct {
             if error != Errno::ADDRINUSE {
                 return Err(failed(error));
@@ -191,8 +194,7 @@ impl BoundPath {
             Ok(()) => self.displaced = self.hidden.take(),
             // What was there has gone meanwhile.
             Err(Errno::NOENT) => {
-                let (directory, name) = (&self.directory, &self.name);
-                rustix::fs::renameat(directory, hidden, directory, name).map_err(failed)?;
+                disk::rename_in(&self.directory, hidden, &self.name).map_err(failed)?;
                 self.hidden = None;
             }
             Err(error) => return Err(failed(error)),
@@ -208,12 +210,10 @@ impl BoundPath {
         let Some(displaced) = self.displaced.take() else {
             return;
         };
-        let swapped = exchange(
-            &self.directory,
-            Path::new(&displaced),
-            Path::new(&self.name),
-        );
-        if swapped.is_ok() {
+        // Somebody else may have taken the path over meanwhile.
+        let is_ours = self.look(&self.name).map(|(found, _)| found) == self.identity;
+        let names = (Path::new(&displaced), Path::new(&self.name));
+        if is_ours && exchange(&self.directory, names.0, names.1).is_ok() {
             self.hidden = Some(displaced);
         }
     }
@@ -221,7 +221,10 @@ impl BoundPath {
     /// The socket stays: what it displaced is unlinked.
     pub(super) fn keep(&mut self) {
         if let Some(displaced) = self.displaced.take() {
-            let _ = rustix::fs::unlinkat(&self.directory, displaced, AtFlags::empty());
+            let directory = Arc::clone(&self.directory);
+            elsewhere(move || {
+                let _ = disk::unlink_in(&directory, &displaced);
+            });
         }
     }
 
@@ -251,7 +254,7 @@ impl BoundPath {
         let Ok(probe) = probe else { return false };
         let path = self.parent.join(name);
         matches!(
-            at_path(&path, |address| rustix::net::connect(&probe, address)),
+            at_path(&path, |address| disk::connect(&probe, address)),
             Err(Errno::CONNREFUSED | Errno::NOENT)
         )
     }
@@ -262,7 +265,7 @@ impl BoundPath {
             let serial = NEXT.fetch_add(1, Ordering::Relaxed);
             let name = format!(".chardev-{}-{serial}", std::process::id());
             match at_path(&self.parent.join(&name), |address| {
-                rustix::net::bind(socket, address)
+                disk::bind(socket, address)
             }) {
                 // A name left behind by a process that died; the next one is as good.
                 Err(Errno::ADDRINUSE) => {}
@@ -272,23 +275,41 @@ impl BoundPath {
         }
     }
 
+    /// Unlinks the path if it still is this socket's. Nothing is left for a drop.
+    fn remove(&mut self) {
+        self.deactivate();
+        let name = self.current_name();
+        if self.look(name).map(|(found, _)| found) == self.identity {
+            let _ = disk::unlink_in(&self.directory, name);
+        }
+        self.identity = None;
+    }
+
     fn current_name(&self) -> &OsStr {
         self.hidden.as_deref().unwrap_or(&self.name)
     }
 
     fn look(&self, name: &OsStr) -> Option<(Identity, FileType)> {
-        let stat = rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let stat = disk::lstat_in(&self.directory, name).ok()?;
         Some((Identity::of(&stat), FileType::from_raw_mode(stat.st_mode)))
     }
 }
 
 impl Drop for BoundPath {
     fn drop(&mut self) {
-        self.deactivate();
-        let name = self.current_name();
-        if self.identity.is_some() && self.look(name).map(|(found, _)| found) == self.identity {
-            let _ = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
+        if self.identity.is_none() {
+            return;
         }
+        let mut left = BoundPath {
+            directory: Arc::clone(&self.directory),
+            parent: std::mem::take(&mut self.parent),
+            name: std::mem::take(&mut self.name),
+            shown: std::mem::take(&mut self.shown),
+            hidden: self.hidden.take(),
+            displaced: self.displaced.take(),
+            identity: self.identity.take(),
+        };
+        elsewhere(move || left.remove());
     }
 }
 
@@ -298,7 +319,7 @@ fn too_long(name: &str) -> String {
 
 fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
+    disk::open(path, flags, Mode::empty())
 }
 
 /// The address of `name` in an open directory: short, wherever that is.

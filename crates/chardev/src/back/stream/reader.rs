@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::io::{IoSliceMut, Read};
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use chardev_core::Ready;
 use rustix::io::Errno;
 
 use crate::port::Port;
+use crate::slow_fd::SlowFd;
 
 /// The most that is read ahead.
 const PIECE: usize = 64 << 10;
@@ -38,7 +38,7 @@ pub(in crate::back) struct FileReader {
 }
 
 struct Shared {
-    fd: OwnedFd,
+    fd: SlowFd,
     port: Port,
     state: Mutex<State>,
     work: Condvar,
@@ -55,7 +55,7 @@ struct State {
 
 impl FileReader {
     /// A reader of `fd` that reports to `port`.
-    pub(super) fn new(fd: OwnedFd, port: &Port) -> Self {
+    pub(super) fn new(fd: SlowFd, port: &Port) -> Self {
         let shared = Shared {
             fd,
             port: port.clone(),

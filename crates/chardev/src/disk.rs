@@ -1,0 +1,139 @@
+//! front → chardev → back → \[host\]: the calls that may wait for a disk, in the one file that may
+//! make them.
+//!
+//! Each finds out whether it is called where nothing may wait. Whoever comes from such a place uses
+//! [`offload`](crate::offload) first.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "everybody else calls these here, where it is known whether they may wait"
+)]
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, StatxAttributes, StatxFlags, fstat as fd_stat};
+use rustix::io::{Errno, Result};
+use rustix::net::SocketAddrUnix;
+
+use crate::offload::assert_may_wait;
+
+/// `open`.
+#[track_caller]
+pub(crate) fn open(path: impl AsRef<Path>, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+    assert_may_wait();
+    rustix::fs::open(path.as_ref(), flags, mode)
+}
+
+/// `fstat`, which a network file system may have to ask its server for.
+#[track_caller]
+pub(crate) fn fstat(fd: impl AsFd) -> Result<Stat> {
+    assert_may_wait();
+    fd_stat(fd)
+}
+
+/// `stat`.
+#[track_caller]
+pub(crate) fn stat(path: impl AsRef<Path>) -> Result<Stat> {
+    assert_may_wait();
+    rustix::fs::stat(path.as_ref())
+}
+
+/// `lstat`.
+#[track_caller]
+pub(crate) fn lstat(path: impl AsRef<Path>) -> Result<Stat> {
+    assert_may_wait();
+    rustix::fs::lstat(path.as_ref())
+}
+
+/// `lstat` of a name in a directory.
+#[track_caller]
+pub(crate) fn lstat_in(directory: impl AsFd, name: &OsStr) -> Result<Stat> {
+    assert_may_wait();
+    rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Whether the file may only grow, so that emptying it would fail (`chattr +a`, `+i`).
+#[track_caller]
+pub(crate) fn is_append_only(fd: impl AsFd) -> bool {
+    assert_may_wait();
+    let (flags, mask) = (AtFlags::EMPTY_PATH, StatxFlags::empty());
+    let barred = StatxAttributes::APPEND | StatxAttributes::IMMUTABLE;
+    rustix::fs::statx(fd, "", flags, mask)
+        .is_ok_and(|found| found.stx_attributes.intersects(barred))
+}
+
+/// Empties a file (`ftruncate`).
+#[track_caller]
+pub(crate) fn empty(fd: impl AsFd) -> Result<()> {
+    assert_may_wait();
+    loop {
+        match rustix::fs::ftruncate(&fd, 0) {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// `rename`.
+#[track_caller]
+pub(crate) fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    assert_may_wait();
+    rustix::fs::rename(from.as_ref(), to.as_ref())
+}
+
+/// `rename` of a name in a directory.
+#[track_caller]
+pub(crate) fn rename_in(directory: impl AsFd, from: &OsStr, to: &OsStr) -> Result<()> {
+    assert_may_wait();
+    rustix::fs::renameat(&directory, from, &directory, to)
+}
+
+/// `symlink`.
+#[track_caller]
+pub(crate) fn symlink(target: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<()> {
+    assert_may_wait();
+    rustix::fs::symlink(target.as_ref(), path.as_ref())
+}
+
+/// Where a symbolic link points to.
+#[track_caller]
+pub(crate) fn read_link(path: impl AsRef<Path>) -> std::io::Result<PathBuf> {
+    assert_may_wait();
+    std::fs::read_link(path)
+}
+
+/// `unlink`.
+#[track_caller]
+pub(crate) fn unlink(path: impl AsRef<Path>) -> Result<()> {
+    assert_may_wait();
+    rustix::fs::unlink(path.as_ref())
+}
+
+/// `unlink` of a name in a directory.
+#[track_caller]
+pub(crate) fn unlink_in(directory: impl AsFd, name: &OsStr) -> Result<()> {
+    assert_may_wait();
+    rustix::fs::unlinkat(directory, name, AtFlags::empty())
+}
+
+/// What a text file says.
+#[track_caller]
+pub(crate) fn read_text(path: impl AsRef<Path>) -> std::io::Result<String> {
+    assert_may_wait();
+    std::fs::read_to_string(path)
+}
+
+/// Gives a socket a path (`bind`).
+#[track_caller]
+pub(crate) fn bind(socket: impl AsFd, path: &SocketAddrUnix) -> Result<()> {
+    assert_may_wait();
+    rustix::net::bind(socket, path)
+}
+
+/// `connect` to a path. It does not wait for the server, but perhaps for the path.
+#[track_caller]
+pub(crate) fn connect(socket: impl AsFd, path: &SocketAddrUnix) -> Result<()> {
+    assert_may_wait();
+    rustix::net::connect(socket, path)
+}
