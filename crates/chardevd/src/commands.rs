@@ -84,7 +84,10 @@ impl Context {
                     .await;
                 return changed.map(|info| chardev_return(&info)).map_err(generic);
             }
-            Command::ChardevRemove { id } => self.shared.chardevs.remove(&id).map_err(generic),
+            Command::ChardevRemove { id } => {
+                let removed = self.shared.chardevs.remove_elsewhere(&id).await;
+                removed.map_err(generic)
+            }
             Command::ChardevSendBreak { id } => {
                 self.shared.chardevs.send_break(&id).map_err(generic)
             }
@@ -378,15 +381,12 @@ impl Context {
     }
 
     fn query_stats(&self, id: Option<&str>) -> Result<Json, QmpError> {
-        let all = self.shared.chardevs.list();
-        let wanted = all
+        let accounts = self.shared.chardevs.accounts(id);
+        let described: Vec<_> = accounts
             .iter()
-            .filter(|info| id.is_none_or(|id| info.label == id));
-        let described: Vec<_> = wanted
-            .filter_map(|info| {
-                let details = self.shared.chardevs.details(&info.label)?;
+            .map(|(info, details)| {
                 let attached = self.shared.attached.describe(&info.label);
-                Some(stats::describe(info, &details, attached))
+                stats::describe(info, details, attached)
             })
             .collect();
         match id {

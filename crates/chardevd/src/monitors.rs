@@ -82,8 +82,8 @@ pub struct Who {
     pub peer: Option<String>,
     /// Its process, over a Unix socket.
     pub pid: Option<i32>,
-    /// What that runs.
-    pub program: Option<String>,
+    /// What that runs, once it is known.
+    pub program: Arc<OnceLock<String>>,
 }
 
 /// Events for one client alone.
@@ -305,7 +305,7 @@ impl Client {
         if let Some(pid) = *pid {
             described.insert("pid", i64::from(pid));
         }
-        if let Some(program) = program {
+        if let Some(program) = program.get() {
             described.insert("program", program.as_str());
         }
         described.with("since", self.since)
@@ -315,14 +315,24 @@ impl Client {
 impl Who {
     /// Who is behind a name that a back end gave its peer.
     pub fn of(peer: Option<String>) -> Self {
-        let pid = peer.as_deref().and_then(|peer| {
+        let pid: Option<i32> = peer.as_deref().and_then(|peer| {
             let (pid, _) = peer.strip_prefix("pid ")?.split_once(',')?;
             pid.parse().ok()
         });
-        let program = pid.and_then(|pid: i32| {
-            let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
-            Some(String::from_utf8_lossy(&name).trim_end().to_owned())
-        });
+        let program = Arc::<OnceLock<String>>::default();
+        if let Some(pid) = pid {
+            // Whoever comes to a monitor is not to hold up the others, however slow the host is.
+            let found = Arc::clone(&program);
+            let look = move || {
+                if let Ok(name) = std::fs::read(format!("/proc/{pid}/comm")) {
+                    let _ = found.set(String::from_utf8_lossy(&name).trim_end().to_owned());
+                }
+            };
+            // Without a thread the name stays unknown.
+            let _ = std::thread::Builder::new()
+                .name("who".to_owned())
+                .spawn(look);
+        }
         Who { peer, pid, program }
     }
 }
@@ -330,7 +340,7 @@ impl Who {
 /// For people: `chardevctl (pid 4711, uid 0)`, or what is known of that.
 impl std::fmt::Display for Who {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (&self.program, &self.peer) {
+        match (self.program.get(), &self.peer) {
             (Some(program), Some(peer)) => write!(f, "{} ({peer})", program.escape_debug()),
             (None, Some(peer)) => f.write_str(peer),
             (_, None) => f.write_str("somebody"),

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::mpsc::channel;
 use std::thread;
 
 use chardev::Chardevs;
@@ -46,23 +47,24 @@ pub fn listen(stop: Stop, chardevs: Chardevs) -> io::Result<()> {
         .chain(OTHERS)
         .chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
     let mut signals = Signals::new(wanted.filter(|signal| !is_ignored(*signal)))?;
+    let (hung_up, hang_ups) = channel();
+    let ending = stop.clone();
+    thread::Builder::new()
+        .name("hang-ups".to_owned())
+        .spawn(move || {
+            for () in hang_ups {
+                hang_up(&ending, &chardevs, had_terminal);
+            }
+        })?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
                 match signal {
                     SIGXFSZ => {}
-                    SIGHUP | SIGINT | SIGTERM => {
-                        let lost_terminal = had_terminal && !has_terminal();
-                        if signal == SIGHUP && !lost_terminal && !stop.is_requested() {
-                            if let Err(error) = chardevs.block_on(chardevs.reopen_logs(None)) {
-                                tracing::warn!("{error}");
-                            }
-                            messages::reopen();
-                        } else if !stop.request(Reason::Signal) {
-                            leave_at_once(signal);
-                        }
-                    }
+                    // The thread ends with the process, so somebody takes it.
+                    SIGHUP => drop(hung_up.send(())),
+                    SIGINT | SIGTERM => end(&stop, signal),
                     signal => {
                         restore_terminal();
                         edge::default_action(signal);
@@ -72,6 +74,31 @@ pub fn listen(stop: Stop, chardevs: Chardevs) -> io::Result<()> {
             }
         })?;
     Ok(())
+}
+
+/// The terminal and the logs may be slow to open, and whoever wants the daemon to end does not wait for
+/// them.
+fn hang_up(stop: &Stop, chardevs: &Chardevs, had_terminal: bool) {
+    let lost_terminal = had_terminal && !has_terminal();
+    if lost_terminal || stop.is_requested() {
+        end(stop, SIGHUP);
+        return;
+    }
+    let chardevs = chardevs.clone();
+    let runtime = chardevs.runtime().clone();
+    runtime.spawn(async move {
+        if let Err(error) = chardevs.reopen_logs(None).await {
+            tracing::warn!("{error}");
+        }
+    });
+    messages::reopen();
+}
+
+/// In good order the first time, at once the second.
+fn end(stop: &Stop, signal: i32) {
+    if !stop.request(Reason::Signal) {
+        leave_at_once(signal);
+    }
 }
 
 fn leave_at_once(signal: i32) -> ! {
