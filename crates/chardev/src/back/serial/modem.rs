@@ -5,13 +5,14 @@
 //! counters, which miss no pulse; off the I/O thread, since an adapter may take its time to answer; and
 //! only while a front end wants to know. The thread ends with the device.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chardev_core::{ModemChange, ModemLines, Ready};
 
 use crate::port::Port;
+use crate::slow_fd::SlowFd;
 use crate::sys;
 
 /// How often the lines are looked at.
@@ -49,7 +50,7 @@ struct Look {
 
 impl ModemWatch {
     /// Watches `device` and kicks `port` when something changed.
-    pub(super) fn start(device: &Arc<OwnedFd>, port: &Port) -> Option<Self> {
+    pub(super) fn start(device: &Arc<SlowFd>, port: &Port) -> Option<Self> {
         let shared = Arc::new(Shared::default());
         let (inside, device, told) = (Arc::clone(&shared), Arc::clone(device), port.clone());
         let run = move || inside.run(|| look(&device), || told.kick(Ready::empty()));
@@ -128,7 +129,7 @@ impl Look {
     }
 }
 
-fn look(device: &OwnedFd) -> Option<Look> {
+fn look(device: &SlowFd) -> Option<Look> {
     let lines = sys::modem_lines(device.as_fd()).ok()?;
     Some(Look {
         inputs: super::inputs(lines),
