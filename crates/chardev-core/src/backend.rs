@@ -80,6 +80,8 @@ pub enum BackendEvent {
     Resized(TerminalSize),
     /// Something else that the front end is told as it stands.
     Tell(Event),
+    /// All that had been under way when [`Backend::mark`] was called has been handed over.
+    Mark(u64),
 }
 
 /// One end of the world: a pty, a socket, a file …
@@ -266,6 +268,17 @@ pub trait Backend: Send {
     /// The back end is about to be replaced for good: from here on the peer's own writes fail
     /// wherever the kernel can refuse them. What it has sent by now stays readable.
     fn refuse_input(&mut self) {}
+
+    /// Whether input that was sent before a change further down has not come yet.
+    fn is_under_way(&self) -> bool {
+        false
+    }
+
+    /// Asks for [`BackendEvent::Mark`] behind all that is under way; `false` if nothing is. From
+    /// then on nothing else is handed out until that event has been taken.
+    fn mark(&mut self, _mark: u64) -> bool {
+        false
+    }
 
     /// Hands out all input the peer has sent so far and nobody has read.
     ///

@@ -18,6 +18,7 @@ use crate::drain::Drainer;
 use crate::error::ChangeError;
 use crate::event::Event;
 use crate::frontend::FrontEndHooks;
+use crate::hold::Hold;
 use crate::input::CARRY_LIMIT;
 use crate::line::Answers;
 use crate::policy::{Closed, PolicyChange};
@@ -29,6 +30,14 @@ pub struct Change {
     chardev: ChardevRef,
     label: String,
     committed: bool,
+    cut: Cut,
+}
+
+/// Where input that is still on its way from what is replaced belongs in the queue.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cut {
+    old: Option<u64>,
+    parked: Option<u64>,
 }
 
 /// What replaces the back end.
@@ -109,6 +118,7 @@ impl Change {
             chardev: chardev.clone(),
             label,
             committed: false,
+            cut: Cut::default(),
         })
     }
 
@@ -177,7 +187,7 @@ impl Change {
                 (Some(front), Some(asked)) => Arc::ptr_eq(&front.hooks, asked),
                 // A front end that detached since leaves nobody to disagree.
                 (None, Some(_)) => true,
-                (Some(_), None) => false,
+                (Some(front), None) => front.hooks.is_idle(),
             };
             if !same_front {
                 return Err(ChangeError::Busy(self.label.clone()));
@@ -205,10 +215,16 @@ impl Change {
         })
     }
 
+    /// What is replaced hands over its input. From here on nothing fails.
+    pub(crate) fn cut(&mut self, new: &NewBackend, old: Old) {
+        self.cut = self.chardev.with(|machine| machine.cut(new.handover, old));
+    }
+
     pub(crate) fn install(mut self, offer: Offer, new: NewBackend, old: Old) -> Vec<Drainer> {
         let chardev = self.chardev.clone();
         self.committed = true;
-        chardev.with(|machine| machine.install(&chardev, offer, new, old))
+        let cut = self.cut;
+        chardev.with(|machine| machine.install(&chardev, offer, new, old, cut))
     }
 }
 
@@ -254,18 +270,13 @@ impl Chardev {
         offer: Offer,
         mut new: NewBackend,
         old: Old,
+        cut: Cut,
     ) -> Vec<Drainer> {
         let mut answers = offer.answers;
         if self.line_generation != offer.generation {
             answers = new.backend.apply(&self.line);
         }
         answers.same_peer = new.handover;
-        self.collect_events();
-        // A peer that stays, or comes back, goes on sending.
-        if !new.handover && (old == Old::Retire || self.parked.is_some()) {
-            self.backend.refuse_input();
-        }
-        let marker = self.cut_input(new.handover);
         self.keep_ring_content();
         if let Some(mut log) = new.log {
             self.end_hole();
@@ -286,18 +297,18 @@ impl Chardev {
             }
             Old::Park if self.parked.is_none() => {
                 // It goes on being read when it comes back.
-                if let Some(marker) = marker {
+                if let Some(marker) = cut.old {
                     self.input.settled(marker);
                 }
                 old_backend.set_attached(false);
                 self.parked = Some((old_id, old_backend));
             }
             Old::Park | Old::Retire => {
-                let mut drainer = self.drainer(old_backend, this, marker);
+                let mut drainer = self.drainer(old_backend, this, cut.old);
                 drainer.say(RingBuffer::from(new.last_words));
                 retired.push(drainer);
                 if old == Old::Retire {
-                    retired.extend(self.retire_parked(this));
+                    retired.extend(self.retire_parked(this, cut.parked));
                 }
             }
         }
@@ -329,10 +340,32 @@ impl Chardev {
 
     /// All input the old peer has sent so far comes before anything from the new one. What a peer
     /// that stays has under way will come from the new back end.
-    fn cut_input(&mut self, peer_stays: bool) -> Option<u64> {
-        let (unread, more) = self.backend.cut_input();
+    fn cut(&mut self, peer_stays: bool, old: Old) -> Cut {
+        let rests_on_others = !self.backend.members().is_empty();
+        if rests_on_others {
+            // Breaks keep their places, too.
+            self.draw();
+        } else {
+            self.collect_events();
+        }
+        let comes_back = old == Old::Park && self.parked.is_none();
+        // A peer that stays, or comes back, goes on sending.
+        if !peer_stays && !comes_back {
+            self.backend.refuse_input();
+        }
+        let (unread, more) = match rests_on_others && comes_back {
+            true => (Vec::new(), false),
+            false => self.backend.cut_input(),
+        };
         self.carry_fds();
-        self.push_cut(unread, more && !peer_stays)
+        let place = self.push_cut(unread, more && !peer_stays);
+        let parked = match old {
+            Old::Retire if !peer_stays => self.cut_parked(),
+            Old::Retire | Old::Park => None,
+        };
+        self.marks_come();
+        self.hold = Hold::Cut;
+        Cut { old: place, parked }
     }
 
     /// Input of a back end that is replaced. Its peer may have come only just now, and is shown
@@ -365,8 +398,8 @@ impl Chardev {
     }
 
     /// The parked back end will not come back: what its peer has sent is still input.
-    fn retire_parked(&mut self, this: &ChardevRef) -> Option<Drainer> {
-        let (_, mut parked) = self.parked.take()?;
+    fn cut_parked(&mut self) -> Option<u64> {
+        let (id, mut parked) = self.parked.take()?;
         parked.update(Ready::all());
         while let Some(event) = parked.poll_event() {
             if let BackendEvent::Closed { unread } = event {
@@ -375,7 +408,12 @@ impl Chardev {
         }
         parked.refuse_input();
         let (unread, more) = parked.cut_input();
-        let marker = self.push_cut(unread, more);
+        self.parked = Some((id, parked));
+        self.push_cut(unread, more)
+    }
+
+    fn retire_parked(&mut self, this: &ChardevRef, marker: Option<u64>) -> Option<Drainer> {
+        let (_, parked) = self.parked.take()?;
         Some(self.drainer(parked, this, marker))
     }
 
@@ -415,11 +453,19 @@ impl Chardev {
         self.tell_disconnected();
         self.tap.end(&mut self.wakes);
         self.id = BackendId(u64::MAX);
+        // Nobody is left to read it, but who was above until a while ago may have to come to an end.
+        let (unread, more) = match self.is_under_way() {
+            true => self.backend.cut_input(),
+            false => (Vec::new(), false),
+        };
+        let marker = self.push_cut(unread, more);
+        self.marks_come();
+        let parked = self.cut_parked();
         let mut old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
         old.refuse_input();
         let waiting = self.preface.split_front(usize::MAX);
         let has_peer = old.is_open();
-        let mut drainer = self.drainer(old, this, None);
+        let mut drainer = self.drainer(old, this, marker);
         if has_peer {
             self.stats.output_delivered += waiting.len() as u64;
             drainer.say(waiting);
@@ -427,7 +473,7 @@ impl Chardev {
             self.stats.output_undrained += waiting.len() as u64;
         }
         let mut drainers = vec![drainer];
-        drainers.extend(self.retire_parked(this));
+        drainers.extend(self.retire_parked(this, parked));
         self.show_open(false);
         drainers
     }

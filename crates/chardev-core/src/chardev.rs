@@ -6,7 +6,6 @@
 //! descriptor with no copy in between.
 
 use std::any::Any;
-use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
@@ -16,7 +15,7 @@ use crate::backend::{Backend, BackendEvent, BackendId, Ready};
 use crate::event::Event;
 use crate::frontend::FrontEndHooks;
 use crate::held::Inside;
-use crate::hold::{HoldWatch, Holds};
+use crate::hold::{Hold, HoldWatch, Holds};
 use crate::input::InputQueue;
 use crate::line::{Answers, Line, TerminalSize};
 use crate::log::Hole;
@@ -26,6 +25,7 @@ use crate::policy::{Closed, Policy, PolicyChange};
 use crate::ringbuf::RingBuffer;
 use crate::stats::Stats;
 use crate::sync::Mutex;
+use crate::tails::TailWaker;
 use crate::tap::Tap;
 use crate::times::{ChangeTimes, Times};
 
@@ -117,14 +117,17 @@ pub struct Chardev {
     pub(crate) times: Times,
     pub(crate) changing: bool,
     pub(crate) removed: bool,
-    /// A transaction is being decided: for a moment nothing is taken and nothing given.
-    pub(crate) frozen: bool,
+    pub(crate) hold: Hold,
     pub(crate) holds: Holds,
     /// It is in use, not only being prepared.
     pub(crate) live: bool,
     /// What was reported or tried meanwhile, to be looked at afterwards.
     missed: Option<Ready>,
     pub(crate) wakes: Vec<Waker>,
+    /// Who above still reads what came before it was replaced, and is to be woken for it.
+    pub(crate) tails: Vec<TailWaker>,
+    /// Marks of the reader above that are on their way through the back end.
+    pub(crate) marks_later: Vec<u64>,
 }
 
 impl std::fmt::Debug for Chardev {
@@ -197,7 +200,9 @@ impl ChardevRef {
             times: Times::default(),
             changing: false,
             removed: false,
-            frozen: false,
+            hold: Hold::Free,
+            tails: Vec::new(),
+            marks_later: Vec::new(),
             holds: Holds::default(),
             live: false,
             missed: None,
@@ -282,6 +287,12 @@ impl Chardev {
     /// its front end is about to go, and concerns nobody.
     pub fn has_front_end(&self) -> bool {
         self.front.is_some()
+    }
+
+    /// What it rests on, and what is parked does.
+    pub(crate) fn all_members(&self) -> Vec<ChardevRef> {
+        let parked = self.parked.iter().flat_map(|(_, parked)| parked.members());
+        self.backend.members().into_iter().chain(parked).collect()
     }
 
     /// Whether a front end is attached, be it over a multiplexer.
@@ -426,7 +437,7 @@ impl Chardev {
     }
 
     fn is_still(&self) -> bool {
-        self.frozen || !self.live
+        self.hold != Hold::Free || !self.live
     }
 
     /// Whether it is still; then `ready` is looked at once it is not any more.
@@ -444,63 +455,11 @@ impl Chardev {
 
     /// The transaction has been decided: life goes on.
     pub(crate) fn thaw(&mut self) {
-        self.frozen = false;
+        self.hold = Hold::Free;
         if let Some(ready) = self.missed.take().filter(|_| self.live) {
             self.handle_ready(self.id, ready);
         }
         self.holds.thaw();
-    }
-
-    pub(crate) fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        let count = self.read_now(bufs);
-        self.stats.input_delivered += count as u64;
-        count
-    }
-
-    fn read_now(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        if bufs.iter().all(|buf| buf.is_empty()) || self.misses(Ready::READ) {
-            return 0;
-        }
-        // Whoever comes for more has taken what came with the last of it, or does not want it.
-        if self.input.is_empty() {
-            self.input_fds.clear();
-        }
-        loop {
-            if !self.input.is_empty() {
-                return self.read_carried(bufs);
-            }
-            let count = self.backend.read(bufs);
-            if count > 0 {
-                return count;
-            }
-            self.collect_events();
-            if self.input.is_empty() {
-                self.backend.watch(Ready::READ);
-                return 0;
-            }
-        }
-    }
-
-    fn read_carried(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        let mut total = 0;
-        for buf in bufs {
-            let count = self.input.read(buf);
-            total += count;
-            if count < buf.len() {
-                break;
-            }
-        }
-        total
-    }
-
-    pub(crate) fn next_event(&mut self) -> Option<Event> {
-        if self.misses(Ready::READ) {
-            return None;
-        }
-        if self.input.is_empty() {
-            self.collect_events();
-        }
-        self.input.next_event()
     }
 
     pub(crate) fn set_line(&mut self, change: impl FnOnce(&mut Line)) -> Answers {
@@ -509,9 +468,11 @@ impl Chardev {
         self.backend.apply(&self.line)
     }
 
-    /// Takes over what the back end has to tell.
-    pub(crate) fn collect_events(&mut self) {
+    /// Takes over what the back end has to tell; returns whether there was anything.
+    pub(crate) fn collect_events(&mut self) -> bool {
+        let mut any = false;
         while let Some(event) = self.backend.poll_event() {
+            any = true;
             match event {
                 BackendEvent::Opened => {
                     self.tell_connected();
@@ -538,8 +499,10 @@ impl Chardev {
                 BackendEvent::Break => self.push_event(Event::Break),
                 BackendEvent::Resized(size) => self.resize(size),
                 BackendEvent::Tell(event) => self.push_event(event),
+                BackendEvent::Mark(mark) => self.mark_comes(mark),
             }
         }
+        any
     }
 
     /// The source of input goes: what came with it stays as long as the input, and not for nobody.
@@ -570,7 +533,7 @@ impl Chardev {
 
     pub(crate) fn push_event(&mut self, event: Event) {
         if self.front.is_some() {
-            self.input.push_event(event);
+            self.stats.breaks_dropped += self.input.push_event(event);
             self.wake(Ready::READ);
         }
     }
@@ -604,6 +567,9 @@ impl Chardev {
 
     /// Notes whom to wake once the lock is released.
     pub(crate) fn wake(&mut self, which: Ready) {
+        if which.contains(Ready::READ) && !self.tails.is_empty() {
+            self.wake_tails();
+        }
         let Some(front) = &self.front else { return };
         if which.contains(Ready::READ) {
             self.wakes.extend(front.read_waker.clone());

@@ -1,20 +1,25 @@
 //! front → [chardev] → back → host: the moment at which prepared steps take effect, all or none.
 //!
 //! ```text
-//! check all ── activate all ── freeze all ── check all ── install all ── thaw all
+//! check all ── activate all ── freeze all ── check all ── cut all ── install all ── thaw all
 //!     │              │                            │ thaw
 //!     └──────────────┴────────────────────────────┴─▶ undo in reverse: as it was
 //! ```
 //!
-//! Activating may wait for a disk, so nobody is held still meanwhile and no lock is held. While a chardev is frozen its front end can write and read nothing, which is what a full peer
-//! looks like, so nobody sees one step without the others. Only one chardev is locked at a time,
-//! whatever rests on what. Nothing after the second check can fail.
+//! Activating may wait for a disk, so nobody is held still meanwhile and no lock is held. While a
+//! chardev is frozen its front end can write and read nothing, which is what a full peer looks like,
+//! so nobody sees one step without the others. Only one chardev is locked at a time,
+//! whatever rests on what. Nothing after the second check can fail. All input is cut off before
+//! anything is installed, and from below upwards: what a base chardev hands over is still input of
+//! what rests on it until then.
 
 use crate::change::{Change, NewBackend, Offer, Old};
 use crate::chardev::ChardevRef;
 use crate::drain::Drainer;
-use crate::error::ChangeError;
+use crate::error::{AttachError, ChangeError};
 use crate::graph::{self, Planned};
+use crate::hold::Hold;
+use crate::mux::Mux;
 use crate::registry::{Removal, Reservation};
 
 /// One prepared part of a transaction.
@@ -78,6 +83,10 @@ pub fn commit(mut steps: Vec<Step>) -> Result<Vec<Drainer>, Refused> {
         deactivate_all(&mut steps);
         return Err(refused);
     }
+    frozen.cut();
+    for step in graph::now_from_below(&planned) {
+        steps[step].cut();
+    }
     // From below upwards: at no moment do an old and a new place of a chardev close a circle.
     let mut steps: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
     let order = graph::from_below(&planned).into_iter();
@@ -100,6 +109,14 @@ fn check_all(steps: &[Step], planned: &[Planned]) -> Result<(), Refused> {
         let error = ChangeError::Refused { id, reason };
         return Err(Refused { step, error });
     }
+    if let Some((step, shared)) = first_sharing(steps, planned) {
+        let reason = AttachError::InUse(shared.with(|chardev| chardev.label.clone())).to_string();
+        let error = ChangeError::Refused {
+            id: label(step),
+            reason,
+        };
+        return Err(Refused { step, error });
+    }
     for (step, part) in steps.iter().enumerate() {
         part.check().map_err(|error| Refused { step, error })?;
     }
@@ -117,7 +134,35 @@ fn deactivate_all(steps: &mut [Step]) {
     steps.iter_mut().rev().for_each(Step::deactivate);
 }
 
+/// The first step whose chardev would rest on what that of an earlier one rests on, and on what.
+/// Front ends of one multiplexer may.
+fn first_sharing(steps: &[Step], planned: &[Planned]) -> Option<(usize, ChardevRef)> {
+    let sharing = |step: usize, earlier: usize| {
+        let same_mux = match (steps[step].mux(), steps[earlier].mux()) {
+            (Some(mux), Some(other)) => mux.is(&other),
+            _ => false,
+        };
+        let (mine, theirs) = (&planned[step].1, &planned[earlier].1);
+        let shared = mine
+            .iter()
+            .find(|one| theirs.iter().any(|other| one.is(other)));
+        shared.filter(|_| !same_mux).cloned()
+    };
+    (0..steps.len()).find_map(|step| {
+        let shared = (0..step).find_map(|earlier| sharing(step, earlier));
+        shared.map(|shared| (step, shared))
+    })
+}
+
 impl Step {
+    fn mux(&self) -> Option<Mux> {
+        match self {
+            Step::Change { new, .. } => new.backend.as_mux().cloned(),
+            Step::Add { chardev, .. } => chardev.with(|chardev| chardev.backend.as_mux().cloned()),
+            Step::Remove(_) => None,
+        }
+    }
+
     fn chardev(&self) -> &ChardevRef {
         match self {
             Step::Change { change, .. } => change.chardev(),
@@ -170,6 +215,15 @@ impl Step {
         }
     }
 
+    fn cut(&mut self) {
+        if let Step::Change {
+            change, new, old, ..
+        } = self
+        {
+            change.cut(new, *old);
+        }
+    }
+
     fn install(self) -> Vec<Drainer> {
         match self {
             Step::Change {
@@ -203,11 +257,18 @@ impl Frozen {
         let chardevs: Vec<_> = steps.iter().map(|step| step.chardev().clone()).collect();
         for chardev in &chardevs {
             chardev.with(|chardev| {
-                chardev.frozen = true;
+                chardev.hold = Hold::Frozen;
                 chardev.holds.begin();
             });
         }
         Frozen(chardevs)
+    }
+
+    /// Those that rest on them may read what is theirs.
+    fn cut(&self) {
+        for chardev in &self.0 {
+            chardev.with(|chardev| chardev.hold = Hold::Cutting);
+        }
     }
 }
 

@@ -82,6 +82,12 @@ pub trait Drain: Send {
 
     /// Tells the peer that no more output follows.
     fn half_close(&mut self) {}
+
+    /// Whether what [`Drain::read_late`] brings comes from other drains, which bound it. Then it is
+    /// all waited for.
+    fn rests_on_others(&self) -> bool {
+        false
+    }
 }
 
 /// A drain with nothing to deliver.
@@ -225,6 +231,7 @@ impl Drainer {
             return self.settle_refused(now);
         }
         let mut buf = [0; 16 << 10];
+        let bounded = self.drain.rests_on_others();
         let ended = loop {
             match self.drain.read_late(&mut buf) {
                 Late::Data(count) => {
@@ -232,20 +239,20 @@ impl Drainer {
                     self.settled_bytes += count;
                     self.chardev
                         .with(|chardev| chardev.settle(self.settle_marker, &buf[..count]));
-                    if self.settled_bytes >= SETTLE_BYTES {
+                    if self.settled_bytes >= SETTLE_BYTES && !bounded {
                         break true;
                     }
                 }
                 Late::Quiet => break false,
                 Late::End => break true,
             }
-            if now - began > SETTLE_LIMIT {
+            if now - began > SETTLE_LIMIT && !bounded {
                 break true;
             }
         };
         let quiet = now - self.last_progress >= SETTLE_QUIET || now - began >= SETTLE_LIMIT;
         self.pause = POLL_MIN * 2;
-        (ended || quiet).then(|| {
+        (ended || (quiet && !bounded)).then(|| {
             self.finish_settling();
             Phase::Deliver
         })

@@ -9,6 +9,7 @@ use crate::backend::{Presence, Ready};
 use crate::chardev::{Chardev, ChardevRef, Front};
 use crate::error::AttachError;
 use crate::event::Event;
+use crate::hold::Hold;
 use crate::line::{Answer, Answers, Line, ModemLines, SerialParams, TerminalSize};
 use crate::stats::Stats;
 
@@ -31,6 +32,12 @@ pub trait FrontEndHooks: Send + Sync {
     /// Whether it can serve several peers at a time. Then a back end that may have several leaves
     /// each to be taken with [`FrontEnd::accept`], and is itself without a peer.
     fn accepts(&self) -> bool {
+        false
+    }
+
+    /// Whether nobody uses the front end yet who could have a say in a change.
+    #[doc(hidden)]
+    fn is_idle(&self) -> bool {
         false
     }
 
@@ -82,7 +89,7 @@ impl FrontEnd {
                 return Err(AttachError::NotFound(chardev.label.clone()));
             }
             // While a transaction is being decided nobody new can be asked.
-            if chardev.front.is_some() || chardev.frozen {
+            if chardev.front.is_some() || chardev.hold != Hold::Free {
                 return Err(AttachError::InUse(chardev.label.clone()));
             }
             chardev.collect_events();
@@ -100,7 +107,7 @@ impl FrontEnd {
             });
             chardev.backend.set_attached(true);
             // Input may wait whose peer has left: it is shown between an opening and a closing.
-            chardev.shown_open = !chardev.input.is_empty();
+            chardev.shown_open = chardev.input.has_input();
             if chardev.shown_open {
                 chardev.input.push_event_first(Event::Opened);
             }
@@ -378,8 +385,8 @@ impl Drop for FrontEnd {
                 line.modem_watched = false;
                 line.accepts = false;
             });
-            chardev.backend.set_attached(false);
             chardev.front = None;
+            chardev.rest_if_unused();
             chardev.holds.go_on();
             chardev.fds.clear();
             chardev.input_fds.clear();

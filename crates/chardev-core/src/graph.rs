@@ -78,6 +78,32 @@ pub(crate) fn first_left_behind(planned: &[Planned]) -> Option<usize> {
     })
 }
 
+/// The places of all that are `planned`, what is now below others before those.
+pub(crate) fn now_from_below(planned: &[Planned]) -> Vec<usize> {
+    let mut order = Vec::with_capacity(planned.len());
+    let mut seen = Vec::new();
+    for (chardev, _) in planned {
+        visit_now(chardev, planned, &mut seen, &mut order);
+    }
+    order
+}
+
+fn visit_now(
+    chardev: &ChardevRef,
+    planned: &[Planned],
+    seen: &mut Vec<ChardevRef>,
+    order: &mut Vec<usize>,
+) {
+    if seen.iter().any(|one| one.is(chardev)) {
+        return;
+    }
+    seen.push(chardev.clone());
+    for member in chardev.with(|chardev| chardev.all_members()) {
+        visit_now(&member, planned, seen, order);
+    }
+    order.extend(planned.iter().position(|(one, _)| one.is(chardev)));
+}
+
 /// Attaches one more front end to the multiplexer `chardev`, over a slot whose back end is called
 /// `id`. The second value is that slot's chardev.
 ///

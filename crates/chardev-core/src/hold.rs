@@ -12,6 +12,24 @@ pub trait HoldWatch: Send {
     fn end(&mut self);
 }
 
+/// Whether a transaction holds a chardev still: for a moment nothing is taken and nothing given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    Free,
+    /// The transaction is being decided.
+    Frozen,
+    /// It happens: what is replaced above reads what is its own.
+    Cutting,
+    /// The old back end has handed over all its input.
+    Cut,
+}
+
+impl Hold {
+    pub(crate) fn is_cut(self) -> bool {
+        self == Hold::Cut
+    }
+}
+
 /// Who watches, and what there is to see.
 #[derive(Default)]
 pub(crate) struct Holds {

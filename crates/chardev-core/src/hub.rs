@@ -6,26 +6,28 @@
 //! members goes to the front end.
 
 use std::any::Any;
+mod events;
+mod tail;
+
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use self::events::Events;
+use self::tail::{HubDrain, Marks};
 use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
 use crate::chardev::{ChardevRef, WeakChardev};
 use crate::drain::{Drain, NothingToDrain};
 use crate::event::Event;
 use crate::graph;
-use crate::input::CARRY_LIMIT;
 use crate::line::{Answer, Answers, Line, ModemLines};
-use crate::link::{Link, Users, WantLink};
+use crate::link::{Below, Link, Tail, Users, WantLink};
 use crate::policy::Closed;
 
 /// Output that is kept for a slow member before its policy decides.
 const MEMBER_BUFFER: usize = 256 << 10;
-/// Events that wait; a front end that takes none learns only of the newest.
-const EVENTS_LIMIT: usize = 64;
 
 /// A hub. Clones share it.
 #[derive(Clone)]
@@ -47,12 +49,20 @@ struct Inner {
     users: Users,
     notify: Waker,
     live: bool,
-    events: VecDeque<BackendEvent>,
+    events: Events,
+    /// What former members had for the hub when they left.
+    left: Vec<Tail>,
+    marks: Marks,
+    /// What of its members a hub that is replaced still reads.
+    tails: Vec<Tail>,
 }
 
 struct Member {
     link: Link,
     open: bool,
+    /// The last mark it has come to, and marks in it that are still to come.
+    passed: u64,
+    marks: VecDeque<(u64, u64)>,
 }
 
 impl Hub {
@@ -66,7 +76,10 @@ impl Hub {
             users: Users::default(),
             notify,
             live: false,
-            events: VecDeque::new(),
+            events: Events::default(),
+            left: Vec::new(),
+            marks: Marks::default(),
+            tails: Vec::new(),
         })))
     }
 
@@ -109,7 +122,8 @@ impl Hub {
             ));
         }
         let mut inner = self.lock();
-        let member = Member::new(link);
+        let mut member = Member::new(link);
+        member.passed = inner.marks.last();
         let line = inner.line.clone();
         member.link.front().set_line(|below| *below = line);
         if inner.live {
@@ -135,16 +149,13 @@ impl Hub {
         else {
             return false;
         };
-        let unread = inner.members[at].take_unread();
+        let tail = inner.members[at].link.tail(Some(inner.notify.clone()));
+        let was_open = inner.is_open();
         let member = inner.members.remove(at);
-        let closes = member.open && !inner.is_open();
+        inner.left.push(tail);
+        inner.pass_marks();
+        inner.show(was_open);
         drop(member);
-        if closes {
-            inner.tell(BackendEvent::Closed { unread });
-        } else if !unread.is_empty() {
-            inner.tell(BackendEvent::Closed { unread });
-            inner.tell(BackendEvent::Opened);
-        }
         inner.notify.wake_by_ref();
         true
     }
@@ -157,7 +168,12 @@ impl Hub {
 impl Member {
     fn new(link: Link) -> Self {
         let open = link.front().is_open();
-        Member { link, open }
+        Member {
+            link,
+            open,
+            passed: 0,
+            marks: VecDeque::new(),
+        }
     }
 
     fn policy(&self) -> Closed {
@@ -166,30 +182,24 @@ impl Member {
             .chardev()
             .with(|chardev| chardev.policy().closed)
     }
-
-    /// All its peer has sent so far and nobody has read.
-    fn take_unread(&self) -> Vec<u8> {
-        let mut unread = Vec::new();
-        let mut piece = [0; 4096];
-        while unread.len() < CARRY_LIMIT {
-            match self.link.front().read(&mut piece) {
-                0 if self.link.front().next_event().is_some() => {}
-                0 => break,
-                count => unread.extend_from_slice(&piece[..count]),
-            }
-        }
-        unread
-    }
 }
 
 impl Inner {
+    /// A member that has left is there until its input has been read.
     fn is_open(&self) -> bool {
-        self.members.iter().any(|member| member.open)
+        !self.left.is_empty() || self.members.iter().any(|member| member.open)
     }
 
     fn tell(&mut self, event: BackendEvent) {
-        if self.events.len() < EVENTS_LIMIT {
-            self.events.push_back(event);
+        self.events.push(event);
+    }
+
+    /// Tells whether somebody is there, if that has changed.
+    fn show(&mut self, was_open: bool) {
+        match (was_open, self.is_open()) {
+            (false, true) => self.tell(BackendEvent::Opened),
+            (true, false) => self.tell(BackendEvent::Closed { unread: Vec::new() }),
+            _ => {}
         }
     }
 
@@ -208,18 +218,18 @@ impl Inner {
             Event::Modem(change) => self.tell(BackendEvent::Tell(Event::Modem(change))),
             Event::MuxIn | Event::MuxOut => {}
         }
-        match (was_open, self.is_open()) {
-            (false, true) => self.tell(BackendEvent::Opened),
-            (true, false) => self.tell(BackendEvent::Closed { unread: Vec::new() }),
-            _ => {}
-        }
+        self.show(was_open);
     }
 
     /// What the members have to tell and no input stands before.
     fn take_events(&mut self) {
         for at in 0..self.members.len() {
-            while let Some(event) = self.members[at].link.front().next_event() {
-                self.take_event(at, event);
+            while self.may_read(at) {
+                match self.members[at].link.next(&mut []) {
+                    Below::Event(event) => self.take_event(at, event),
+                    Below::Mark(mark) => self.reach_mark(at, mark),
+                    Below::Data(_) | Below::Nothing => break,
+                }
             }
         }
     }
@@ -299,19 +309,23 @@ impl Backend for HubBackend {
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
         let mut inner = self.hub.lock();
+        let count = inner.read_left(bufs);
         let members = inner.members.len();
+        if count > 0 || !inner.tails.is_empty() {
+            return count;
+        }
+        // What is to be told comes before input that is read after it.
         for step in 0..members {
             let at = (inner.turn + step) % members;
-            loop {
-                let front = inner.members[at].link.front();
-                let count = front.read_vectored(bufs);
-                if count > 0 {
-                    inner.turn = (at + 1) % members;
-                    return count;
-                }
-                match inner.members[at].link.front().next_event() {
-                    Some(event) => inner.take_event(at, event),
-                    None => break,
+            while inner.may_read(at) && inner.events.is_empty() {
+                match inner.members[at].link.next(bufs) {
+                    Below::Data(count) => {
+                        inner.turn = (at + 1) % members;
+                        return count;
+                    }
+                    Below::Event(event) => inner.take_event(at, event),
+                    Below::Mark(mark) => inner.reach_mark(at, mark),
+                    Below::Nothing => break,
                 }
             }
         }
@@ -331,7 +345,7 @@ impl Backend for HubBackend {
     }
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
-        self.hub.lock().events.pop_front()
+        self.hub.lock().events.pop()
     }
 
     fn apply(&mut self, line: &Line) -> Answers {
@@ -361,9 +375,13 @@ impl Backend for HubBackend {
         let mut inner = self.hub.lock();
         inner.users.add(id, chardev);
         inner.live = true;
-        for member in &inner.members {
+        let inner = &mut *inner;
+        for member in &mut inner.members {
             member.link.serve(&inner.users, &inner.notify);
+            // The link may have been another's since this one was made, which has taken events.
+            member.open = member.link.seen_open();
         }
+        inner.take_events();
         inner.answers();
         self.id = Some(id);
     }
@@ -386,16 +404,29 @@ impl Backend for HubBackend {
         Some(&self.hub)
     }
 
-    /// The members live on, so nothing is under way that will not be found there later.
+    fn is_under_way(&self) -> bool {
+        self.hub.lock().is_under_way()
+    }
+
+    fn mark(&mut self, mark: u64) -> bool {
+        self.hub.lock().mark(mark)
+    }
+
+    /// The members live on; what was sent before an earlier change of one and has not come yet is
+    /// the tails'.
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        let inner = self.hub.lock();
-        let unread = inner.members.iter().map(Member::take_unread);
-        (unread.flatten().collect(), false)
+        let mut inner = self.hub.lock();
+        inner.leave();
+        (Vec::new(), !inner.tails.is_empty())
     }
 
     /// What was accepted is with the members.
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        Box::new(NothingToDrain)
+        let tails = std::mem::take(&mut self.hub.lock().tails);
+        match tails.is_empty() {
+            true => Box::new(NothingToDrain),
+            false => Box::new(HubDrain(tails)),
+        }
     }
 }
 

@@ -3,11 +3,17 @@
 //! Input normally stays in the kernel until the front end reads it. When its source goes away
 //! (a change, a departed peer) what it had sent is carried here, and events stand between the
 //! bytes where they happened. What is here is read before anything from the present back end.
+//!
+//! Where a multiplexer or hub that rested on the chardev has been replaced, what came before belongs
+//! to it still: a *fence* ends that part, and a *tail* reads it (`input/fences.rs`).
+
+mod fences;
+mod squeeze;
 
 use std::collections::VecDeque;
 
+pub(crate) use self::fences::TailRead;
 use crate::event::Event;
-use crate::line::ModemChange;
 
 /// The most input that waits here; a change that would add to more is refused.
 pub const CARRY_LIMIT: usize = 16 << 20;
@@ -16,14 +22,26 @@ const ITEMS_LIMIT: usize = 256;
 
 #[derive(Debug)]
 enum Item {
+    /// Never empty.
     Bytes(VecDeque<u8>),
-    /// Input of a replaced back end that is still settling; `true` once it is complete.
+    /// Input of a replaced back end that is still settling.
     Settling {
         marker: u64,
         bytes: VecDeque<u8>,
-        complete: bool,
     },
     Event(Event),
+    /// So many breaks with nothing between them.
+    Breaks(u64),
+    /// What stands before belongs to the tail of this number.
+    Fence(u64),
+    /// A place that whoever reads is told of.
+    Mark(u64),
+}
+
+impl Item {
+    fn is_event(&self) -> bool {
+        matches!(self, Item::Event(_) | Item::Breaks(_))
+    }
 }
 
 /// Bytes and events that come before the present back end's input.
@@ -32,6 +50,10 @@ pub(crate) struct InputQueue {
     items: VecDeque<Item>,
     bytes: usize,
     next_marker: u64,
+    /// How many of the items are fences.
+    fences: usize,
+    /// Tails whose fences are still on their way through the back end.
+    later: VecDeque<u64>,
 }
 
 impl InputQueue {
@@ -42,25 +64,27 @@ impl InputQueue {
 
     /// Nothing waits and nothing is settling: the present back end may be read.
     pub(crate) fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        let quick = self.items.is_empty() && self.later.is_empty();
+        quick || (self.later.is_empty() && self.own() == self.items.len() && !self.shows_first())
+    }
+
+    /// Whether input waits, or is on its way, that the front end is to have.
+    pub(crate) fn has_input(&self) -> bool {
+        let is_input = |item: &Item| matches!(item, Item::Bytes(_) | Item::Settling { .. });
+        self.later.is_empty() && self.items.range(self.own()..).any(is_input)
     }
 
     /// Appends what fits and returns how many bytes did not. A change is refused from
     /// [`CARRY_LIMIT`] on, so one that is not has as much room again for its cut.
-    pub(crate) fn push_bytes(&mut self, bytes: Vec<u8>) -> usize {
-        let kept = bytes
-            .len()
-            .min((2 * CARRY_LIMIT).saturating_sub(self.bytes));
-        let lost = bytes.len() - kept;
-        if kept > 0 {
-            self.bytes += kept;
-            if let Some(Item::Bytes(last)) = self.items.back_mut() {
-                last.extend(&bytes[..kept]);
-            } else {
-                let mut bytes = VecDeque::from(bytes);
-                bytes.truncate(kept);
-                self.items.push_back(Item::Bytes(bytes));
-            }
+    pub(crate) fn push_bytes(&mut self, mut bytes: Vec<u8>) -> usize {
+        let length = bytes.len();
+        bytes.truncate((2 * CARRY_LIMIT).saturating_sub(self.bytes));
+        self.bytes += bytes.len();
+        let lost = length - bytes.len();
+        if let Some(Item::Bytes(last)) = self.items.back_mut() {
+            last.extend(bytes);
+        } else if !bytes.is_empty() {
+            self.items.push_back(Item::Bytes(bytes.into()));
         }
         lost
     }
@@ -68,75 +92,83 @@ impl InputQueue {
     /// Leaves a place for input that is still on its way; nothing behind it is read before
     /// [`InputQueue::settled`].
     pub(crate) fn push_settling(&mut self) -> u64 {
+        let marker = self.new_marker();
+        let bytes = VecDeque::new();
+        self.items.push_back(Item::Settling { marker, bytes });
+        marker
+    }
+
+    fn new_marker(&mut self) -> u64 {
         self.next_marker += 1;
-        self.items.push_back(Item::Settling {
-            marker: self.next_marker,
-            bytes: VecDeque::new(),
-            complete: false,
-        });
         self.next_marker
     }
 
     /// Adds input at its place; returns how many bytes did not fit.
     pub(crate) fn settle(&mut self, marker: u64, input: &[u8]) -> usize {
-        let kept = input
-            .len()
-            .min((3 * CARRY_LIMIT).saturating_sub(self.bytes));
-        for item in &mut self.items {
-            if let Item::Settling {
+        let room = (3 * CARRY_LIMIT).saturating_sub(self.bytes);
+        let kept = input.len().min(room);
+        let place = self.items.iter_mut().find_map(|item| match item {
+            Item::Settling {
                 marker: found,
                 bytes,
-                ..
-            } = item
-            {
-                if *found == marker {
-                    bytes.extend(&input[..kept]);
-                    self.bytes += kept;
-                    return input.len() - kept;
-                }
-            }
-        }
-        input.len()
+            } if *found == marker => Some(bytes),
+            _ => None,
+        });
+        let Some(place) = place else {
+            return input.len();
+        };
+        place.extend(&input[..kept]);
+        self.bytes += kept;
+        input.len() - kept
     }
 
-    /// Input at this place is complete.
+    /// Input at this place is complete: it is bytes like all others.
     pub(crate) fn settled(&mut self, marker: u64) {
-        for item in &mut self.items {
-            match item {
-                Item::Settling {
-                    marker: found,
-                    complete,
-                    ..
-                } if *found == marker => {
-                    *complete = true;
-                }
-                _ => {}
-            }
+        let is_it =
+            |item: &Item| matches!(item, Item::Settling { marker: found, .. } if *found == marker);
+        let Some(at) = self.items.iter().position(is_it) else {
+            return;
+        };
+        let Some(Item::Settling { bytes, .. }) = self.items.remove(at) else {
+            return;
+        };
+        if !bytes.is_empty() {
+            self.items.insert(at, Item::Bytes(bytes));
         }
-        self.drop_spent();
+        self.join(at);
+        self.join(at.wrapping_sub(1));
     }
 
-    /// Appends an event. An opening that nobody has seen yet is undone by its closing, so a
-    /// flapping peer cannot make the queue grow.
-    pub(crate) fn push_event(&mut self, mut event: Event) {
-        match (self.items.back(), event) {
+    /// Joins the bytes at `at` and those behind them.
+    fn join(&mut self, at: usize) {
+        let both = (self.items.get(at), self.items.get(at.wrapping_add(1)));
+        if let (Some(Item::Bytes(_)), Some(Item::Bytes(_))) = both {
+            if let Some(Item::Bytes(mut more)) = self.items.remove(at + 1) {
+                if let Some(Item::Bytes(bytes)) = self.items.get_mut(at) {
+                    bytes.append(&mut more);
+                }
+            }
+        }
+    }
+
+    /// Appends an event; returns how many breaks had to be left out, because nobody takes them. An
+    /// opening that nobody has seen yet is undone by its closing.
+    pub(crate) fn push_event(&mut self, event: Event) -> u64 {
+        match (self.items.back_mut(), event) {
             (Some(Item::Event(Event::Opened)), Event::Closed) => {
                 self.items.pop_back();
-                return;
+                return 0;
             }
-            (Some(Item::Event(Event::Changed(_))), Event::Changed(_))
-            | (Some(Item::Event(Event::Resized(_))), Event::Resized(_)) => {
-                self.items.pop_back();
-            }
-            (Some(Item::Event(Event::Modem(earlier))), Event::Modem(later)) => {
-                event = Event::Modem(earlier.and(later));
-                self.items.pop_back();
-            }
-            _ => {}
+            (Some(Item::Event(last @ Event::Changed(_))), Event::Changed(_))
+            | (Some(Item::Event(last @ Event::Resized(_))), Event::Resized(_)) => *last = event,
+            (Some(Item::Event(Event::Modem(last))), Event::Modem(later)) => *last = last.and(later),
+            (Some(Item::Breaks(count)), Event::Break) => *count += 1,
+            (_, Event::Break) => self.items.push_back(Item::Breaks(1)),
+            _ => self.items.push_back(Item::Event(event)),
         }
-        self.items.push_back(Item::Event(event));
-        if self.items.len() > ITEMS_LIMIT {
-            self.squeeze();
+        match self.items.len() > ITEMS_LIMIT {
+            true => self.squeeze(),
+            false => 0,
         }
     }
 
@@ -145,108 +177,67 @@ impl InputQueue {
         self.items.push_front(Item::Event(event));
     }
 
-    /// Nobody takes events while peers come and go: inner closings and openings are left out as
-    /// if the flaps between had not been, and of resizes and changes only the last counts.
-    fn squeeze(&mut self) {
-        let opens_last = self.items.iter().rev().find_map(|item| match item {
+    /// Whether the first opening or closing that waits is an opening.
+    pub(crate) fn opens_first(&self) -> Option<bool> {
+        self.items.iter().find_map(|item| match item {
             Item::Event(Event::Opened) => Some(true),
             Item::Event(Event::Closed) => Some(false),
             _ => None,
-        });
-        let opens_first = self.items.iter().find_map(|item| match item {
-            Item::Event(Event::Opened) => Some(true),
-            Item::Event(Event::Closed) => Some(false),
-            _ => None,
-        });
-        let (mut changed, mut resized) = (None, None);
-        let mut modem: Option<ModemChange> = None;
-        let mut bytes = VecDeque::new();
-        let mut settling = VecDeque::new();
-        for item in std::mem::take(&mut self.items) {
-            match item {
-                Item::Event(Event::Changed(answers)) => changed = Some(Event::Changed(answers)),
-                Item::Event(Event::Resized(size)) => resized = Some(Event::Resized(size)),
-                Item::Event(Event::Modem(later)) => {
-                    modem = Some(modem.map_or(later, |earlier| earlier.and(later)));
-                }
-                Item::Event(_) => {}
-                Item::Bytes(more) if settling.is_empty() => bytes.extend(more),
-                other => settling.push_back(other),
-            }
-        }
-        // What the front end saw last is the opposite of the first event that waited.
-        let events = match (opens_first, opens_last) {
-            (Some(true), Some(true)) => vec![Event::Opened],
-            (Some(false), Some(false)) => vec![Event::Closed],
-            (Some(false), Some(true)) => vec![Event::Closed, Event::Opened],
-            (Some(true), Some(false)) => vec![Event::Opened, Event::Closed],
-            _ => Vec::new(),
-        };
-        if opens_first == Some(true) {
-            self.items.push_back(Item::Event(Event::Opened));
-        }
-        if !bytes.is_empty() {
-            self.items.push_back(Item::Bytes(bytes));
-        }
-        self.items.append(&mut settling);
-        let rest = events
-            .into_iter()
-            .skip(usize::from(opens_first == Some(true)));
-        let modem = modem.map(Event::Modem);
-        let last = changed.into_iter().chain(resized).chain(modem);
-        self.items.extend(rest.chain(last).map(Item::Event));
+        })
     }
 
     /// Takes bytes from the front, up to the next event.
-    pub(crate) fn read(&mut self, mut buf: &mut [u8]) -> usize {
+    pub(crate) fn read(&mut self, buf: &mut [u8]) -> usize {
+        if !self.later.is_empty() || self.shows_first() {
+            return 0;
+        }
+        self.read_at(self.own(), buf)
+    }
+
+    fn read_at(&mut self, at: usize, mut buf: &mut [u8]) -> usize {
         let mut total = 0;
-        while let Some(Item::Bytes(bytes) | Item::Settling { bytes, .. }) = self.items.front_mut() {
+        while let Some(item) = self.items.get_mut(at) {
+            let (bytes, settling) = match item {
+                Item::Bytes(bytes) => (bytes, false),
+                Item::Settling { bytes, .. } => (bytes, true),
+                _ => break,
+            };
             let count = copy_front(bytes, buf);
             buf = &mut buf[count..];
             total += count;
             self.bytes -= count;
-            if !self.drop_spent() || buf.is_empty() {
+            if settling || !bytes.is_empty() {
                 break;
             }
+            self.items.remove(at);
         }
         total
     }
 
-    /// Takes the event at the front, if that is what comes next.
+    /// Takes the next event, if that is what comes next.
     pub(crate) fn next_event(&mut self) -> Option<Event> {
-        let Some(Item::Event(event)) = self.items.front() else {
-            return None;
-        };
-        let event = *event;
-        self.items.pop_front();
-        self.drop_spent();
-        Some(event)
+        let own = self.own();
+        // What belongs to a tail keeps no event back.
+        let before = self.items.range(..own).position(Item::is_event);
+        let at = before.unwrap_or(own);
+        match self.items.get_mut(at)? {
+            Item::Breaks(count) if *count > 1 => {
+                *count -= 1;
+                Some(Event::Break)
+            }
+            Item::Breaks(_) => self.items.remove(at).map(|_| Event::Break),
+            Item::Event(event) => {
+                let event = *event;
+                self.items.remove(at);
+                Some(event)
+            }
+            _ => None,
+        }
     }
 
     /// Removes events only, for a front end that goes away.
     pub(crate) fn clear_events(&mut self) {
-        self.items.retain(|item| !matches!(item, Item::Event(_)));
-        self.drop_spent();
-    }
-
-    /// Drops empty complete items at the front; true if one was dropped.
-    fn drop_spent(&mut self) -> bool {
-        let mut dropped = false;
-        while let Some(item) = self.items.front() {
-            let spent = match item {
-                Item::Bytes(bytes) => bytes.is_empty(),
-                Item::Settling {
-                    bytes, complete, ..
-                } => *complete && bytes.is_empty(),
-                Item::Event(_) => false,
-            };
-            if !spent {
-                break;
-            }
-            self.items.pop_front();
-            dropped = true;
-        }
-        dropped
+        self.items.retain(|item| !item.is_event());
     }
 }
 
@@ -331,7 +322,7 @@ mod tests {
 
     #[test]
     fn changes_of_modem_lines_merge_and_none_is_forgotten() {
-        use crate::line::ModemLines;
+        use crate::line::{ModemChange, ModemLines};
         let change = |inputs, changed| Event::Modem(ModemChange { inputs, changed });
         let (cts, ring) = (ModemLines::CTS, ModemLines::RI);
         let mut queue = InputQueue::default();

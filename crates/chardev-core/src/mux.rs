@@ -6,6 +6,7 @@
 //! the other things the help text lists.
 
 mod slot;
+mod tail;
 
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
@@ -16,9 +17,10 @@ use std::time::Duration;
 use self::slot::MuxSlot;
 use crate::backend::Backend;
 use crate::event::Event;
+use crate::frontend::FrontEnd;
 use crate::input::InputQueue;
 use crate::line::{Answers, Line};
-use crate::link::{Link, Users};
+use crate::link::{Below, Link, Tail, Users};
 
 /// Input that waits for one front end; with more its peer is held back.
 const SLOT_BUFFER: usize = 4096;
@@ -49,7 +51,11 @@ impl std::fmt::Debug for Mux {
 }
 
 struct Inner {
-    link: Link,
+    /// `None` once every front end has gone on to something else.
+    link: Option<Link>,
+    /// What those read still that have gone on.
+    tail: Option<Tail>,
+    marks: Vec<tail::SlotMark>,
     users: Users,
     notify: Waker,
     host: Arc<dyn MuxHost>,
@@ -66,6 +72,8 @@ struct Inner {
 struct Slot {
     tag: u64,
     attached: bool,
+    /// It is being replaced: what is to come to it has been read, or is the tail's.
+    leaving: bool,
     line: Line,
     queue: InputQueue,
 }
@@ -83,7 +91,9 @@ impl Mux {
         let users = Users::default();
         let open = link.front().is_open();
         let inner = Inner {
-            link,
+            link: Some(link),
+            tail: None,
+            marks: Vec::new(),
             users: users.clone(),
             notify,
             host,
@@ -110,6 +120,7 @@ impl Mux {
         inner.slots.push(Slot {
             tag,
             attached: false,
+            leaving: false,
             line: Line::default(),
             queue: InputQueue::default(),
         });
@@ -120,6 +131,11 @@ impl Mux {
     /// The chardevs whose back ends are slots of this multiplexer.
     pub fn users(&self) -> &Users {
         &self.users
+    }
+
+    /// Whether both are the same one.
+    pub(crate) fn is(&self, other: &Mux) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// How many front ends are attached.
@@ -160,7 +176,18 @@ impl Inner {
         }
         // What follows a command may be for another front end, whose queue it must not flood.
         let most = buf.len().min(STRAIGHT);
-        let count = self.link.front().read(&mut buf[..most]);
+        let count = match self.next_below(&mut buf[..most]) {
+            Below::Data(count) => count,
+            Below::Event(event) => {
+                self.pass_on(event);
+                0
+            }
+            Below::Mark(mark) => {
+                self.pass_mark(mark);
+                0
+            }
+            Below::Nothing => 0,
+        };
         let escape = self.escape;
         let Some(key) = buf[..count].iter().position(|byte| *byte == escape) else {
             return count;
@@ -182,15 +209,46 @@ impl Inner {
             if wanted == 0 {
                 return;
             }
-            let count = self.link.front().read(&mut buf[..wanted]);
-            if count > 0 {
-                self.take_all(&buf[..count]);
-            } else if let Some(event) = self.link.front().next_event() {
-                self.pass_on(event);
-            } else {
-                return;
+            match self.next_below(&mut buf[..wanted]) {
+                Below::Data(count) => self.take_all(&buf[..count]),
+                Below::Event(event) => self.pass_on(event),
+                Below::Mark(mark) => self.pass_mark(mark),
+                Below::Nothing => return,
             }
         }
+    }
+
+    fn next_below(&mut self, buf: &mut [u8]) -> Below {
+        if self.tail.is_some() {
+            return self.next_of_tail(buf);
+        }
+        // What is replaced has been cut off; what comes now is for those who come after it.
+        let link = self.link.as_ref().filter(|_| !self.is_leaving());
+        link.map_or(Below::Nothing, |link| {
+            link.next(&mut [IoSliceMut::new(buf)])
+        })
+    }
+
+    /// From here on the link is this multiplexer's. It may have been another's since this one was
+    /// made, which has taken events from it.
+    fn take_over(&mut self) {
+        let Some(link) = self.link.clone() else {
+            return;
+        };
+        self.open = link.seen_open();
+        loop {
+            match link.next(&mut []) {
+                Below::Event(Event::Opened) => self.open = true,
+                Below::Event(Event::Closed) => self.open = false,
+                Below::Event(event) => self.pass_on(event),
+                Below::Mark(mark) => self.pass_mark(mark),
+                Below::Data(_) | Below::Nothing => return,
+            }
+        }
+    }
+
+    fn front(&self) -> Option<&FrontEnd> {
+        self.link.as_ref().map(Link::front)
     }
 
     fn pass_on(&mut self, event: Event) {
@@ -290,6 +348,9 @@ impl Inner {
         if self.focus == tag {
             return;
         }
+        if let Some(old) = self.focus {
+            self.pass_all_marks(old);
+        }
         if let Some(slot) = self.focused() {
             slot.queue.push_event(Event::MuxOut);
         }
@@ -306,7 +367,7 @@ impl Inner {
         let open = self.slots.iter().any(|slot| slot.line.open);
         let mut line = self.focused()?.line.clone();
         line.open = open;
-        Some(self.link.front().set_line(|below| *below = line))
+        Some(self.front()?.set_line(|below| *below = line))
     }
 
     fn say(&mut self, text: &str) {
@@ -319,7 +380,8 @@ impl Inner {
     /// Whether nothing of it waits any more.
     fn flush_own_text(&mut self) -> bool {
         while !self.own_text.is_empty() {
-            let count = self.link.front().write(self.own_text.as_slices().0);
+            let text = self.own_text.as_slices().0;
+            let count = self.front().map_or(0, |front| front.write(text));
             if count == 0 {
                 return false;
             }
@@ -334,7 +396,7 @@ impl Inner {
             if !self.stamp() || !self.flush_own_text() {
                 return total;
             }
-            let count = self.link.front().write(line);
+            let count = self.front().map_or(0, |front| front.write(line));
             total += count;
             if count < line.len() {
                 return total;

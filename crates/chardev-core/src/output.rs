@@ -8,6 +8,7 @@ use std::io::IoSlice;
 
 use crate::backend::{Ready, Sent};
 use crate::chardev::Chardev;
+use crate::hold::Hold;
 use crate::policy::Closed;
 use crate::ringbuf::RingBuffer;
 
@@ -23,7 +24,7 @@ impl Chardev {
             return 0;
         }
         if self.misses(Ready::WRITE) {
-            if self.frozen {
+            if self.hold != Hold::Free {
                 self.holds.refuse();
             }
             return 0;

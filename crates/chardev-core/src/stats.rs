@@ -85,6 +85,8 @@ pub struct Stats {
     pub log_lost: u64,
     /// The holes in the log that they make.
     pub log_holes: u64,
+    /// Breaks that were left out because nobody took them and the input around them.
+    pub breaks_dropped: u64,
     /// Changes that were committed.
     pub changes: u64,
     /// Changes that were refused or failed.

@@ -500,6 +500,7 @@ fn chardev_stats() -> Type {
         "input-delivered",
         "input-late",
         "input-overflowed",
+        "breaks-dropped",
         "changes",
         "changes-failed",
         "viewers",

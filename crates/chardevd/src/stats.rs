@@ -22,6 +22,7 @@ pub(crate) fn describe(info: &Info, details: &Details, attached: Vec<Object>) ->
         .with("input-delivered", stats.input_delivered)
         .with("input-late", stats.input_late)
         .with("input-overflowed", stats.input_overflowed)
+        .with("breaks-dropped", stats.breaks_dropped)
         .with("changes", stats.changes)
         .with("changes-failed", stats.changes_failed)
         .with("viewers", details.viewers as u64)

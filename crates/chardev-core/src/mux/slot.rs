@@ -5,25 +5,33 @@ use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
+use super::tail::MuxDrain;
 use super::{Mux, SLOT_BUFFER};
 use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
 use crate::chardev::{ChardevRef, WeakChardev};
 use crate::drain::{Drain, NothingToDrain};
 use crate::event::Event;
+use crate::frontend::FrontEnd;
 use crate::input::CARRY_LIMIT;
 use crate::line::{Answers, Line, ModemLines};
 use crate::link::WantLink;
 
 /// One slot, as the back end of one front end's chardev.
 pub(super) struct MuxSlot {
-    mux: Mux,
-    tag: u64,
+    pub(super) mux: Mux,
+    pub(super) tag: u64,
     id: Option<BackendId>,
 }
 
 impl MuxSlot {
     pub(super) fn new(mux: Mux, tag: u64) -> Self {
         MuxSlot { mux, tag, id: None }
+    }
+
+    fn forget_user(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.mux.users.remove(id);
+        }
     }
 }
 
@@ -36,8 +44,13 @@ impl Backend for MuxSlot {
         "mux".to_owned()
     }
 
+    /// Where input and a departure wait, somebody is there until they have been taken.
     fn is_open(&self) -> bool {
-        self.mux.lock().open
+        let mut inner = self.mux.lock();
+        let waiting = inner
+            .slot(self.tag)
+            .and_then(|slot| slot.queue.opens_first());
+        waiting.map_or(inner.open, |opens| !opens)
     }
 
     fn write(&mut self, bufs: &[IoSlice<'_>], _fds: &mut Vec<OwnedFd>) -> Sent {
@@ -46,7 +59,7 @@ impl Backend for MuxSlot {
             return Sent::Full;
         }
         let count = match inner.stamps {
-            None => inner.link.front().write_vectored(bufs),
+            None => inner.front().map_or(0, |front| front.write_vectored(bufs)),
             Some(_) => inner.write_stamped(bufs),
         };
         match count {
@@ -91,7 +104,11 @@ impl Backend for MuxSlot {
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
         let mut inner = self.mux.lock();
-        Some(match inner.slot(self.tag)?.queue.next_event()? {
+        let queue = &mut inner.slot(self.tag)?.queue;
+        if let Some(mark) = queue.next_mark() {
+            return Some(BackendEvent::Mark(mark));
+        }
+        Some(match queue.next_event()? {
             Event::Opened => BackendEvent::Opened,
             Event::Closed => BackendEvent::Closed { unread: Vec::new() },
             Event::Break => BackendEvent::Break,
@@ -117,24 +134,36 @@ impl Backend for MuxSlot {
     }
 
     fn modem_inputs(&mut self) -> Option<ModemLines> {
-        self.mux.lock().link.front().modem_inputs()
+        let inner = self.mux.lock();
+        inner.front().and_then(FrontEnd::modem_inputs)
     }
 
     fn disconnect(&mut self) {
-        self.mux.lock().link.front().disconnect();
+        self.mux
+            .lock()
+            .front()
+            .into_iter()
+            .for_each(FrontEnd::disconnect);
     }
 
     fn go_live(&mut self, chardev: &WeakChardev, id: BackendId) {
-        let inner = self.mux.lock();
+        let mut inner = self.mux.lock();
+        let first = inner.users.all().is_empty();
         inner.users.add(id, chardev);
-        inner.link.serve(&inner.users, &inner.notify);
+        if let Some(link) = &inner.link {
+            link.serve(&inner.users, &inner.notify);
+        }
+        if first {
+            inner.take_over();
+        }
         self.id = Some(id);
     }
 
     fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
         let inner = self.mux.lock();
         let WantLink(label) = wanted.downcast_ref()?;
-        (inner.link.label() == label).then(|| Box::new(inner.link.clone()) as _)
+        let link = inner.link.as_ref().filter(|link| link.label() == label);
+        link.map(|link| Box::new(link.clone()) as _)
     }
 
     /// Whoever comes last has the focus; when the one that has it leaves, the next one gets it.
@@ -159,20 +188,28 @@ impl Backend for MuxSlot {
     }
 
     fn members(&self) -> Vec<ChardevRef> {
-        vec![self.mux.lock().link.front().chardev().clone()]
+        let inner = self.mux.lock();
+        let below = inner.front().map(|front| front.chardev().clone());
+        below.into_iter().collect()
     }
 
     fn as_mux(&self) -> Option<&Mux> {
         Some(&self.mux)
     }
 
-    /// What the chardev below has for this front end by now. That one lives on, so nothing is
-    /// under way that will not be found there later.
+    fn is_under_way(&self) -> bool {
+        self.mux.lock().is_under_way(self.tag)
+    }
+
+    fn mark(&mut self, mark: u64) -> bool {
+        self.mux.lock().mark(self.tag, mark)
+    }
+
+    /// What the chardev below has for this front end by now. That one lives on; what was sent before
+    /// an earlier change of it and has not come yet is the tail's.
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
         let mut inner = self.mux.lock();
-        if inner.focus == Some(self.tag) {
-            inner.pump(CARRY_LIMIT);
-        }
+        let more = inner.leave(self.tag, CARRY_LIMIT);
         let mut cut = Vec::new();
         if let Some(slot) = inner.slot(self.tag) {
             let mut piece = [0; SLOT_BUFFER];
@@ -184,11 +221,21 @@ impl Backend for MuxSlot {
                 }
             }
         }
-        (cut, false)
+        (cut, more)
     }
 
-    fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        Box::new(NothingToDrain)
+    fn retire(mut self: Box<Self>) -> Box<dyn Drain> {
+        let mut inner = self.mux.lock();
+        let Some(_) = inner.tail else {
+            drop(inner);
+            return Box::new(NothingToDrain);
+        };
+        // The chardev below is free for others.
+        let link = inner.link.take();
+        drop(inner);
+        drop(link);
+        self.forget_user();
+        Box::new(MuxDrain(*self))
     }
 }
 
@@ -202,8 +249,7 @@ impl Drop for MuxSlot {
             inner.rotate();
         }
         inner.slots.retain(|slot| slot.tag != self.tag);
-        if let Some(id) = self.id {
-            inner.users.remove(id);
-        }
+        drop(inner);
+        self.forget_user();
     }
 }

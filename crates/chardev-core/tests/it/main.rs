@@ -1,6 +1,7 @@
 //! The machine against back ends without a host: what a change keeps, and who is woken.
 
 mod change;
+mod graph;
 mod many;
 mod net;
 mod notice;

@@ -1,0 +1,74 @@
+//! front → chardev → [hub] → chardevs → host: what a hub has to tell and nobody has asked for yet.
+
+use std::collections::VecDeque;
+
+use crate::backend::BackendEvent;
+use crate::event::Event;
+use crate::line::ModemChange;
+
+/// Events that wait before the oldest are merged.
+const LIMIT: usize = 64;
+
+/// Events, oldest first. None holds input: members keep what was not read.
+#[derive(Default)]
+pub(super) struct Events {
+    waiting: VecDeque<BackendEvent>,
+    /// Breaks that wait at the head, once there were too many events to keep their places.
+    breaks: u64,
+}
+
+impl Events {
+    pub(super) fn push(&mut self, event: BackendEvent) {
+        if self.waiting.len() >= LIMIT {
+            self.merge();
+        }
+        self.waiting.push_back(event);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<BackendEvent> {
+        if self.breaks > 0 {
+            self.breaks -= 1;
+            return Some(BackendEvent::Break);
+        }
+        self.waiting.pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.breaks == 0 && self.waiting.is_empty()
+    }
+
+    /// Whether all that is under way has been read and that has to be told first.
+    pub(super) fn has_mark(&self) -> bool {
+        let is_mark = |event: &BackendEvent| matches!(event, BackendEvent::Mark(_));
+        self.waiting.iter().any(is_mark)
+    }
+
+    /// Whether somebody is there, of sizes and changes the last count; all breaks are kept.
+    fn merge(&mut self) {
+        let (mut open, mut resized, mut changed) = (None, None, None);
+        let mut marks = VecDeque::new();
+        let mut first_open = None;
+        let mut modem: Option<ModemChange> = None;
+        for event in std::mem::take(&mut self.waiting) {
+            match event {
+                BackendEvent::Break => self.breaks += 1,
+                BackendEvent::Resized(_) => resized = Some(event),
+                BackendEvent::Tell(Event::Changed(_)) => changed = Some(event),
+                BackendEvent::Tell(Event::Modem(later)) => {
+                    modem = Some(modem.map_or(later, |earlier| earlier.and(later)));
+                }
+                BackendEvent::Opened | BackendEvent::Closed { .. } => {
+                    first_open.get_or_insert_with(|| event.clone());
+                    open = Some(event);
+                }
+                BackendEvent::Tell(_) | BackendEvent::Mark(_) => marks.push_back(event),
+            }
+        }
+        // Openings and closings take turns: where the first is not the last, nothing has changed.
+        let open = open.filter(|last| first_open.as_ref() == Some(last));
+        let modem = modem.map(|change| BackendEvent::Tell(Event::Modem(change)));
+        let last = changed.into_iter().chain(resized).chain(modem);
+        self.waiting.extend(open.into_iter().chain(last));
+        self.waiting.append(&mut marks);
+    }
+}

@@ -1,0 +1,156 @@
+//! front ← [chardev] ← back: input that belongs to somebody who was above until a while ago.
+//!
+//! A multiplexer or hub may be replaced while what a base chardev's former peer sent is still
+//! settling. A fence is put behind all that is to come of it; the replaced one's *tail* reads up to
+//! there, and everybody later reads from there on. Events are not fenced: they tell how things
+//! stand to whoever is above now.
+
+use super::{InputQueue, Item};
+
+/// What a tail found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TailRead {
+    /// This many bytes.
+    Data(usize),
+    /// A place that the reader had marked.
+    Mark(u64),
+    /// Nothing now; more is on its way.
+    Wait,
+    /// Everything before the fence has been read.
+    End,
+}
+
+impl InputQueue {
+    /// Where that begins which no tail is to have.
+    pub(super) fn own(&self) -> usize {
+        if self.fences == 0 {
+            return 0;
+        }
+        let is_fence = |item: &Item| matches!(item, Item::Fence(_));
+        let last = self.items.iter().rposition(is_fence);
+        last.map_or(0, |last| last + 1)
+    }
+
+    /// Whether an event stands among what belongs to tails.
+    pub(super) fn shows_first(&self) -> bool {
+        self.fences > 0 && self.items.range(..self.own()).any(Item::is_event)
+    }
+
+    /// Whether something of what the front end is to have has not come yet.
+    pub(crate) fn is_under_way(&self) -> bool {
+        let is_late = |item: &Item| matches!(item, Item::Settling { .. } | Item::Mark(_));
+        !self.later.is_empty() || self.items.range(self.own()..).any(is_late)
+    }
+
+    /// The number for a new tail or mark.
+    pub(crate) fn new_number(&mut self) -> u64 {
+        self.new_marker()
+    }
+
+    /// All that is here belongs to `tail`.
+    pub(crate) fn push_fence(&mut self, tail: u64) {
+        self.fence_all();
+        self.items.push_back(Item::Fence(tail));
+        self.fences += 1;
+    }
+
+    /// All that is here belongs to `tail`, and what comes until [`InputQueue::fence_comes`].
+    pub(crate) fn fence_later(&mut self, tail: u64) {
+        self.later.push_back(tail);
+    }
+
+    /// The back end has handed over everything that belongs to `tail`.
+    pub(crate) fn fence_comes(&mut self, tail: u64) {
+        while self.later.contains(&tail) {
+            self.first_fence_comes();
+        }
+    }
+
+    /// The back end that fences were under way through is replaced: its rest has been handed over.
+    pub(crate) fn fence_all(&mut self) {
+        while !self.later.is_empty() {
+            self.first_fence_comes();
+        }
+    }
+
+    fn first_fence_comes(&mut self) {
+        if let Some(first) = self.later.pop_front() {
+            self.items.push_back(Item::Fence(first));
+            self.fences += 1;
+        }
+    }
+
+    /// A place that whoever reads up to there is told of.
+    pub(crate) fn push_mark(&mut self, mark: u64) {
+        self.items.push_back(Item::Mark(mark));
+    }
+
+    /// Takes the mark that comes next for the front end.
+    pub(crate) fn next_mark(&mut self) -> Option<u64> {
+        let own = self.own();
+        match self.items.get(own) {
+            Some(Item::Mark(mark)) if self.later.is_empty() && !self.shows_first() => {
+                let mark = *mark;
+                self.items.remove(own);
+                Some(mark)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a tail reads the back end.
+    pub(crate) fn has_fence_later(&self) -> bool {
+        !self.later.is_empty()
+    }
+
+    /// Whether `tail` is to have what the back end brings.
+    pub(crate) fn is_next_of_back_end(&self, tail: u64) -> bool {
+        self.later.front() == Some(&tail)
+    }
+
+    /// Takes what belongs to `tail`.
+    pub(crate) fn read_tail(&mut self, tail: u64, buf: &mut [u8]) -> TailRead {
+        let is_it = |item: &Item| matches!(item, Item::Fence(number) if *number == tail);
+        let fence = self.items.iter().position(is_it);
+        let end = match fence {
+            Some(at) => at,
+            None if self.is_next_of_back_end(tail) => self.items.len(),
+            None if self.later.contains(&tail) => return TailRead::Wait,
+            None => return TailRead::End,
+        };
+        let is_fence = |item: &Item| matches!(item, Item::Fence(_));
+        let begin = self.items.range(..end).rposition(is_fence);
+        let begin = begin.map_or(0, |before| before + 1);
+        let input = self
+            .items
+            .range(begin..end)
+            .position(|item| !item.is_event());
+        match input.map(|input| (begin + input, &self.items[begin + input])) {
+            Some((at, Item::Mark(mark))) => {
+                let mark = *mark;
+                self.items.remove(at);
+                TailRead::Mark(mark)
+            }
+            Some((at, _)) => match self.read_at(at, buf) {
+                0 => TailRead::Wait,
+                count => TailRead::Data(count),
+            },
+            None if fence.is_none() => TailRead::Wait,
+            None => {
+                self.end_tail(tail);
+                TailRead::End
+            }
+        }
+    }
+
+    /// Nobody reads for `tail` any more: what is left comes to whoever is next.
+    pub(crate) fn end_tail(&mut self, tail: u64) {
+        let is_it = |item: &Item| matches!(item, Item::Fence(number) if *number == tail);
+        if let Some(at) = self.items.iter().position(is_it) {
+            self.items.remove(at);
+            self.fences -= 1;
+            self.join(at.wrapping_sub(1));
+        }
+        self.later.retain(|other| *other != tail);
+    }
+}

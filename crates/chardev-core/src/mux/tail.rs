@@ -1,0 +1,134 @@
+//! front ends → chardev → [mux] → chardev → host: what comes to those that have gone on to
+//! something else, and marks on the way up.
+
+use super::slot::MuxSlot;
+use super::{Inner, SLOT_BUFFER};
+use crate::drain::{Drain, Late};
+use crate::input::TailRead;
+use crate::link::{Below, Link};
+
+/// A mark in the chardev below, and what is to be told to which slot when it comes.
+#[derive(Debug)]
+pub(super) struct SlotMark {
+    below: u64,
+    tag: u64,
+    mark: u64,
+}
+
+impl Inner {
+    pub(super) fn is_leaving(&self) -> bool {
+        self.slots.iter().any(|slot| slot.leaving)
+    }
+
+    /// Whether something that was sent before a change further down has not come yet.
+    pub(super) fn is_under_way(&self, tag: u64) -> bool {
+        let marked = self.marks.iter().any(|mark| mark.tag == tag);
+        let focused = self.focus == Some(tag);
+        marked || (focused && self.link.as_ref().is_some_and(Link::is_under_way))
+    }
+
+    /// The slot is replaced, and as it may not leave others behind so are all. What there is for
+    /// them by now is read, up to `room` bytes; returns whether more may come, which is a tail's.
+    pub(super) fn leave(&mut self, tag: u64, room: usize) -> bool {
+        let in_use = self.slots.iter().any(|slot| slot.attached);
+        let Some(slot) = self.slot(tag).filter(|slot| slot.attached || !in_use) else {
+            return false;
+        };
+        slot.attached = true;
+        self.focus.get_or_insert(tag);
+        self.pump(room);
+        self.slot(tag)
+            .into_iter()
+            .for_each(|slot| slot.leaving = true);
+        let mut attached = self.slots.iter().filter(|slot| slot.attached);
+        let all_leave = attached.all(|slot| slot.leaving);
+        let under_way = self.link.as_ref().filter(|link| link.is_under_way());
+        if let Some(link) = under_way.filter(|_| all_leave) {
+            self.tail = Some(link.tail(None));
+            return true;
+        }
+        under_way.is_some()
+    }
+
+    pub(super) fn next_of_tail(&mut self, buf: &mut [u8]) -> Below {
+        match self.tail.as_ref().map(|tail| tail.read(buf)) {
+            Some(TailRead::Data(count)) => Below::Data(count),
+            Some(TailRead::Mark(mark)) => Below::Mark(mark),
+            Some(TailRead::Wait) => Below::Nothing,
+            Some(TailRead::End) | None => {
+                self.tail = None;
+                Below::Nothing
+            }
+        }
+    }
+
+    /// Tells the slot when it has got all that is under way; `false` if nothing is.
+    pub(super) fn mark(&mut self, tag: u64, mark: u64) -> bool {
+        if !self.is_under_way(tag) {
+            return false;
+        }
+        let Some(link) = &self.link else { return false };
+        let below = link.mark();
+        self.marks.push(SlotMark { below, tag, mark });
+        true
+    }
+
+    /// Whoever reads has come to a mark in the chardev below.
+    pub(super) fn pass_mark(&mut self, below: u64) {
+        self.pass_marks(|mark| mark.below == below);
+    }
+
+    /// The slot loses the focus, so nothing comes to it any more.
+    pub(super) fn pass_all_marks(&mut self, tag: u64) {
+        self.pass_marks(|mark| mark.tag == tag);
+    }
+
+    fn pass_marks(&mut self, reached: impl Fn(&SlotMark) -> bool) {
+        let (passed, rest) = std::mem::take(&mut self.marks)
+            .into_iter()
+            .partition(reached);
+        self.marks = rest;
+        let passed: Vec<SlotMark> = passed;
+        for SlotMark { tag, mark, .. } in passed {
+            if let Some(slot) = self.slot(tag) {
+                slot.queue.push_mark(mark);
+            }
+            self.notify.wake_by_ref();
+        }
+    }
+}
+
+/// Reads what is still to come to one slot of a multiplexer that was replaced.
+pub(super) struct MuxDrain(pub(super) MuxSlot);
+
+impl Drain for MuxDrain {
+    fn pending(&mut self) -> u64 {
+        0
+    }
+
+    fn read_late(&mut self, buf: &mut [u8]) -> Late {
+        let mut inner = self.0.mux.lock();
+        loop {
+            inner.pump(SLOT_BUFFER);
+            let nobody = inner.focus.is_none() || inner.tail.is_none();
+            let Some(slot) = inner.slot(self.0.tag) else {
+                return Late::End;
+            };
+            let count = slot.queue.read(buf);
+            if count > 0 {
+                return Late::Data(count);
+            }
+            // Events were for a front end that has another back end now.
+            if slot.queue.next_event().is_none() && slot.queue.next_mark().is_none() {
+                return match nobody {
+                    true => Late::End,
+                    false => Late::Quiet,
+                };
+            }
+        }
+    }
+
+    fn rests_on_others(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,72 @@
+//! front ← [chardev] ← back: the way of the input, from the back end to the front end's buffers.
+
+use std::io::IoSliceMut;
+
+use crate::backend::Ready;
+use crate::chardev::Chardev;
+use crate::event::Event;
+
+impl Chardev {
+    pub(crate) fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        let count = self.read_now(bufs);
+        self.stats.input_delivered += count as u64;
+        count
+    }
+
+    fn read_now(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        match self.misses(Ready::READ) {
+            true => 0,
+            false => self.read_held(bufs),
+        }
+    }
+
+    /// Reads although a transaction may hold the chardev.
+    pub(crate) fn read_held(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return 0;
+        }
+        // Whoever comes for more has taken what came with the last of it, or does not want it.
+        if self.input.is_empty() {
+            self.input_fds.clear();
+        }
+        loop {
+            if !self.input.is_empty() {
+                return self.read_carried(bufs);
+            }
+            if self.hold.is_cut() {
+                return 0;
+            }
+            let count = self.backend.read(bufs);
+            if count > 0 {
+                return count;
+            }
+            let told = self.collect_events();
+            if !told && self.input.is_empty() {
+                self.backend.watch(Ready::READ);
+                return 0;
+            }
+        }
+    }
+
+    fn read_carried(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        let mut total = 0;
+        for buf in bufs {
+            let count = self.input.read(buf);
+            total += count;
+            if count < buf.len() {
+                break;
+            }
+        }
+        total
+    }
+
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        if self.misses(Ready::READ) {
+            return None;
+        }
+        if self.input.is_empty() {
+            self.collect_events();
+        }
+        self.input.next_event()
+    }
+}

@@ -1,0 +1,166 @@
+//! What the simulator of graphs found, each as the shortest script that shows it.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use chardev_core::{
+    Backend, BackendId, Change, ChangeError, ChardevRef, Closed, DrainStep, Drainer, FrontEnd, Hub,
+    Link, LinkHooks, Mux, NewBackend, Old, Step, commit,
+};
+
+use super::Host;
+use super::wire::Peer;
+
+fn chardev(label: &str, backend: Box<dyn Backend>) -> ChardevRef {
+    ChardevRef::new(label, BackendId(1), backend, Closed::Discard, None)
+}
+
+fn over(kind: &str, below: &ChardevRef) -> Box<dyn Backend> {
+    let hooks = Arc::new(LinkHooks::default());
+    let front = FrontEnd::attach(below, hooks.clone()).unwrap();
+    let link = Link::new(front, hooks);
+    let waker = Waker::noop().clone();
+    match kind {
+        "mux" => Mux::new(link, 1, Arc::new(Host), waker).slot(),
+        _ => Hub::new(vec![link], waker).backend(),
+    }
+}
+
+fn change(chardev: &ChardevRef, number: u64, backend: Box<dyn Backend>) -> Step {
+    let change = Change::begin(chardev).unwrap();
+    let mut new = NewBackend::new(BackendId(number), backend);
+    let offer = change.offer(&mut new).unwrap();
+    Step::Change {
+        change,
+        offer,
+        new,
+        old: Old::Retire,
+    }
+}
+
+/// All input there is, and how many bytes of it the peer `number` sent.
+fn read_from(front: &FrontEnd, number: u8) -> usize {
+    let mut buf = [0; 64];
+    let mut total = 0;
+    loop {
+        let count = front.read(&mut buf);
+        let is_its = |byte: &&u8| **byte >> 4 & 7 == number;
+        total += buf[..count].iter().filter(is_its).count();
+        if count == 0 && front.next_event().is_none() {
+            return total;
+        }
+    }
+}
+
+fn drain(mut drainers: Vec<Drainer>, peer: &Peer) {
+    let mut now = Duration::ZERO;
+    while !drainers.is_empty() && now < Duration::from_secs(20) {
+        peer.arrive(now);
+        drainers.retain_mut(|drainer| drainer.poll(now) != DrainStep::Done);
+        now += Duration::from_millis(5);
+    }
+    assert!(drainers.is_empty());
+}
+
+/// A console on a base whose peer has sent 20 bytes.
+fn console(kind: &str, latency: bool) -> (ChardevRef, ChardevRef, FrontEnd, Peer) {
+    let peer = Peer::new(1, latency);
+    let base = chardev("base", peer.backend());
+    let top = chardev("top", over(kind, &base));
+    let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+    peer.send(20, false, Duration::ZERO, 0);
+    (base, top, front, peer)
+}
+
+#[test]
+fn input_of_a_base_that_changes_with_what_rests_on_it_is_read() {
+    for kind in ["mux", "hub"] {
+        for latency in [false, true] {
+            for base_first in [false, true] {
+                let (base, top, front, peer) = console(kind, latency);
+                let other = chardev("other", Peer::new(2, false).backend());
+                let new_base = Peer::new(3, false);
+                let mut steps = vec![
+                    change(&base, 2, new_base.backend()),
+                    change(&top, 2, over(kind, &other)),
+                ];
+                if !base_first {
+                    steps.reverse();
+                }
+                let drainers = commit(steps).unwrap();
+                new_base.send(7, false, Duration::ZERO, 0);
+                drain(drainers, &peer);
+                assert_eq!(read_from(&front, 1), 20, "{kind} {latency} {base_first}");
+                // The base is free, and what its new peer sends is for whoever comes.
+                let next = FrontEnd::attach(&base, Arc::new(())).unwrap();
+                assert_eq!(read_from(&next, 3), 7);
+            }
+        }
+    }
+}
+
+#[test]
+fn input_of_a_base_that_still_settles_is_read_by_what_rested_on_it() {
+    for kind in ["mux", "hub"] {
+        let (base, top, front, peer) = console(kind, true);
+        let mut drainers = commit(vec![change(&base, 2, Peer::new(3, false).backend())]).unwrap();
+        let new_top = Peer::new(4, false);
+        drainers.extend(commit(vec![change(&top, 2, new_top.backend())]).unwrap());
+        new_top.send(5, false, Duration::ZERO, 0);
+        assert_eq!(read_from(&front, 4), 0, "not before what was sent earlier");
+        drain(drainers, &peer);
+        let mut buf = [0; 64];
+        let mut all = Vec::new();
+        loop {
+            let count = front.read(&mut buf);
+            all.extend_from_slice(&buf[..count]);
+            if count == 0 && front.next_event().is_none() {
+                break;
+            }
+        }
+        let numbers: Vec<u8> = all.iter().map(|byte| byte >> 4 & 7).collect();
+        assert_eq!(numbers, [vec![1; 20], vec![4; 5]].concat(), "{kind}");
+    }
+}
+
+#[test]
+fn two_chardevs_cannot_come_to_rest_on_one() {
+    let base = chardev("base", Peer::new(1, false).backend());
+    let first = chardev("first", over("mux", &base));
+    let second = chardev("second", Peer::new(2, false).backend());
+    let wanted = chardev_core::WantLink("base".to_owned());
+    let lent = || {
+        let lent = first.with(|first| first.lend(&wanted));
+        *lent.unwrap().downcast::<Link>().unwrap()
+    };
+    let hub = || Hub::new(vec![lent()], Waker::noop().clone()).backend();
+    let steps = vec![change(&first, 2, hub()), change(&second, 2, hub())];
+    let refused = commit(steps).unwrap_err();
+    assert_eq!(refused.step, 1);
+    let expected = ChangeError::Refused {
+        id: "second".to_owned(),
+        reason: "chardev 'base' is already in use".to_owned(),
+    };
+    assert_eq!(refused.error, expected);
+}
+
+#[test]
+fn a_member_that_leaves_a_hub_leaves_what_is_still_on_its_way() {
+    let peer = Peer::new(1, true);
+    let base = chardev("base", peer.backend());
+    let other = chardev("other", Peer::new(2, false).backend());
+    let link = |below: &ChardevRef| {
+        let hooks = Arc::new(LinkHooks::default());
+        Link::new(FrontEnd::attach(below, hooks.clone()).unwrap(), hooks)
+    };
+    let hub = Hub::new(vec![link(&base), link(&other)], Waker::noop().clone());
+    let top = chardev("top", hub.backend());
+    let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+    peer.send(20, false, Duration::ZERO, 0);
+    let drainers = commit(vec![change(&base, 2, Peer::new(3, false).backend())]).unwrap();
+    assert!(hub.remove("base"));
+    let _next = FrontEnd::attach(&base, Arc::new(())).unwrap();
+    drain(drainers, &peer);
+    assert_eq!(read_from(&front, 1), 20);
+}

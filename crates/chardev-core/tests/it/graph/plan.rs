@@ -1,0 +1,317 @@
+//! Transactions: what is changed together, what must come of it, and whose input is whose.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use chardev_core::{
+    Backend, Change, ChangeError, ChardevRef, Closed, FrontEnd, Hub, Link, LinkHooks, Mux,
+    NewBackend, Old, Step, Users, WantLink, commit,
+};
+
+use super::wire::Peer;
+use super::{Graph, Host, LEAVES, MIDDLES, NODES, Rests};
+use crate::rig::Woken;
+
+/// A chardev's next back end.
+struct Next {
+    node: usize,
+    rests: Rests,
+    mux: Option<Mux>,
+    users: Option<Users>,
+    woken: (Arc<Woken>, Waker),
+}
+
+pub(super) fn describe(rests: &Rests) -> String {
+    match rests {
+        Rests::Own(peer) => {
+            let wire = peer.wire();
+            format!("own {} latency {}", wire.number, wire.latency)
+        }
+        Rests::Mux(below) => format!("mux over c{below}"),
+        Rests::Hub(below) => format!("hub over {below:?}"),
+    }
+}
+
+impl Graph {
+    /// One more front end on a multiplexer, or one less after all input has been read.
+    pub(super) fn further_comes_or_goes(&mut self) {
+        if let Some(at) = self
+            .consoles
+            .iter()
+            .position(|console| self.is_further(console))
+        {
+            self.note("a further front end goes");
+            self.read_all();
+            self.consoles.remove(at);
+            return;
+        }
+        let at = NODES - 1 - self.rng.below(2) as usize;
+        let Some(mux) = self.nodes[at].mux.clone() else {
+            return;
+        };
+        self.note(format!("a further front end of c{at} comes"));
+        let label = format!("c{at}");
+        let id = self.id();
+        let chardev = ChardevRef::new(&label, id, mux.slot(), Closed::Discard, None);
+        self.attach(at, chardev);
+        // What has not come to the console yet may come to either front end.
+        let new = self.next_reader - 1;
+        let first = self.consoles.iter().find(|console| console.node == at);
+        let first = first.map_or(new, |console| console.reader);
+        for peer in &self.peers {
+            for byte in &mut peer.wire().ledger {
+                if let Some(owners) = byte.owners.as_mut().filter(|it| it.contains(&first)) {
+                    owners.push(new);
+                }
+            }
+        }
+    }
+
+    fn is_further(&self, console: &super::Console) -> bool {
+        !console.chardev.is(&self.nodes[console.node].chardev)
+    }
+
+    pub(super) fn transaction(&mut self) {
+        let mut order: Vec<usize> = (0..NODES).collect();
+        for at in 0..NODES {
+            let other = at + self.rng.below((NODES - at) as u64) as usize;
+            order.swap(at, other);
+        }
+        order.truncate(1 + self.rng.below(4) as usize);
+        let mut targets = order.clone();
+        targets.sort_unstable();
+        let mut planned: Vec<(usize, Option<Next>, Vec<Step>)> = Vec::new();
+        let mut taken = Vec::new();
+        for node in targets.clone() {
+            let Some((next, steps)) = self.plan(node, &targets, &mut taken) else {
+                return;
+            };
+            planned.push((node, Some(next), steps));
+        }
+        let mut steps = Vec::new();
+        let mut nexts = Vec::new();
+        for node in order {
+            let part = planned.iter_mut().find(|(at, ..)| *at == node).unwrap();
+            steps.append(&mut part.2);
+            nexts.extend(part.1.take());
+        }
+        let fails = nexts.iter().any(|next| fails(&next.rests));
+        let text: Vec<String> = nexts
+            .iter()
+            .map(|next| format!("c{} to {}", next.node, describe(&next.rests)))
+            .collect();
+        let twice = taken
+            .iter()
+            .any(|at| taken.iter().filter(|other| *other == at).count() > 1);
+        self.note(format!(
+            "transaction (fails {fails}, twice {twice}): {}",
+            text.join(", ")
+        ));
+        // What arrives later at a chardev that stays could come to anybody.
+        for (at, node) in self.nodes.iter().enumerate() {
+            if let Rests::Own(peer) = &node.rests {
+                if !targets.contains(&at) {
+                    peer.arrive(Duration::MAX);
+                }
+            }
+        }
+        match commit(steps) {
+            Ok(_) if fails || twice => self.fail("this transaction must fail"),
+            Ok(drainers) => {
+                let now = self.now;
+                self.settle_ownership(nexts);
+                self.drains
+                    .extend(drainers.into_iter().map(|drainer| (drainer, now)));
+                self.reached[0] += 1;
+            }
+            Err(refused) => {
+                let expected = match refused.error {
+                    ChangeError::Open(_) => fails,
+                    ChangeError::Refused { .. } => twice,
+                    _ => false,
+                };
+                if !expected {
+                    self.fail(&format!("refused without a reason: {refused:?}"));
+                }
+                for next in nexts {
+                    if let Rests::Own(peer) = next.rests {
+                        peer.wire().retired = true;
+                    }
+                }
+                self.reached[1] += 1;
+            }
+        }
+    }
+
+    /// What `node` is to rest on, and the steps for it and its further front ends.
+    fn plan(
+        &mut self,
+        node: usize,
+        targets: &[usize],
+        taken: &mut Vec<usize>,
+    ) -> Option<(Next, Vec<Step>)> {
+        let further: Vec<ChardevRef> = self
+            .consoles
+            .iter()
+            .filter(|console| console.node == node && self.is_further(console))
+            .map(|console| console.chardev.clone())
+            .collect();
+        let free: Vec<usize> = (0..node.min(LEAVES + MIDDLES))
+            .filter(|below| self.may_rest_on(node, *below, targets))
+            .filter(|below| !taken.contains(below) || self.seed % 4 == 0)
+            .collect();
+        let kind = match node {
+            _ if !further.is_empty() => 1,
+            0..LEAVES => 0,
+            _ if free.is_empty() => 0,
+            _ => self.rng.below(3),
+        };
+        let rests = match kind {
+            0 => Rests::Own(self.new_peer()?),
+            1 if free.is_empty() => return None,
+            1 => Rests::Mux(free[self.rng.below(free.len() as u64) as usize]),
+            _ => {
+                let mut below = free.clone();
+                below.retain(|_| self.rng.one_in(2));
+                match below.is_empty() {
+                    true => Rests::Hub(free[..1].to_vec()),
+                    false => Rests::Hub(below),
+                }
+            }
+        };
+        if let Rests::Own(peer) = &rests {
+            peer.wire().fail_activate = self.rng.one_in(12);
+        }
+        let (next, backend) = self.open(node, rests)?;
+        taken.extend(next.rests.on());
+        let chardev = self.nodes[node].chardev.clone();
+        let mut steps = vec![self.change(&chardev, backend)];
+        for chardev in &further {
+            let slot = next.mux.as_ref().unwrap().slot();
+            steps.push(self.change(chardev, slot));
+        }
+        Some((next, steps))
+    }
+
+    /// Whether nobody rests on `below` who is not changed in the same transaction.
+    fn may_rest_on(&self, node: usize, below: usize, targets: &[usize]) -> bool {
+        let own = below >= LEAVES && node < NODES - 2 && below >= node;
+        let rests = |at: usize| self.nodes[at].rests.on().contains(&below);
+        !own && (0..NODES).all(|at| !rests(at) || targets.contains(&at))
+    }
+
+    fn open(&mut self, node: usize, rests: Rests) -> Option<(Next, Box<dyn Backend>)> {
+        let woken = Woken::new();
+        let waker = woken.1.clone();
+        let (mut mux, mut users) = (None, None);
+        let backend = match &rests {
+            Rests::Own(peer) => peer.backend(),
+            Rests::Mux(below) => {
+                let new = Mux::new(self.link(*below)?, 1, Arc::new(Host), waker);
+                users = Some(new.users().clone());
+                let slot = new.slot();
+                mux = Some(new);
+                slot
+            }
+            Rests::Hub(below) => {
+                let links: Option<Vec<Link>> = below.iter().map(|at| self.link(*at)).collect();
+                let hub = Hub::new(links?, waker);
+                users = Some(hub.users());
+                hub.backend()
+            }
+        };
+        let next = Next {
+            node,
+            rests,
+            mux,
+            users,
+            woken,
+        };
+        Some((next, backend))
+    }
+
+    /// A link to a chardev, lent by whoever rests on it now.
+    fn link(&self, below: usize) -> Option<Link> {
+        let wanted = WantLink(format!("c{below}"));
+        for node in &self.nodes {
+            let lent = node.chardev.with(|chardev| chardev.lend(&wanted));
+            if let Some(link) = lent.and_then(|lent| lent.downcast::<Link>().ok()) {
+                return Some(*link);
+            }
+        }
+        let hooks = Arc::new(LinkHooks::default());
+        let front = FrontEnd::attach(&self.nodes[below].chardev, hooks.clone()).ok()?;
+        Some(Link::new(front, hooks))
+    }
+
+    fn change(&mut self, chardev: &ChardevRef, backend: Box<dyn Backend>) -> Step {
+        let change = Change::begin(chardev).unwrap();
+        let mut new = NewBackend::new(self.id(), backend);
+        let offer = change.offer(&mut new).unwrap();
+        Step::Change {
+            change,
+            offer,
+            new,
+            old: Old::Retire,
+        }
+    }
+
+    /// The transaction has happened: what had been sent belongs to whom it would have reached.
+    fn settle_ownership(&mut self, nexts: Vec<Next>) {
+        self.epoch += 1;
+        let before: Vec<_> = (0..NODES).map(|at| self.readers_above(at)).collect();
+        let changed: Vec<usize> = nexts.iter().map(|next| next.node).collect();
+        let on_changed_path: Vec<bool> = (0..NODES).map(|at| self.is_under(at, &changed)).collect();
+        for at in 0..NODES {
+            let Rests::Own(peer) = &self.nodes[at].rests else {
+                continue;
+            };
+            let replaced = changed.contains(&at);
+            let over_hub = self.is_over_hub(at);
+            if replaced {
+                peer.wire().retired = true;
+            }
+            let idle = before[at].is_empty();
+            if !on_changed_path[at] {
+                continue;
+            }
+            let whole = |console: &super::Console| changed.contains(&console.node);
+            let strict = self
+                .consoles
+                .iter()
+                .any(|console| before[at] == [console.reader] && whole(console));
+            let mut wire = peer.wire();
+            for byte in wire.ledger.iter_mut().filter(|byte| byte.owners.is_none()) {
+                // What nobody was there to read is for whoever comes.
+                let sure = !idle && (replaced || byte.arrived);
+                byte.owners = Some(match sure {
+                    true => before[at].clone(),
+                    false => Vec::new(),
+                });
+                byte.due = sure;
+                byte.beside = over_hub;
+                byte.before = (sure && strict).then_some(self.epoch);
+            }
+        }
+        for next in nexts {
+            let node = &mut self.nodes[next.node];
+            node.rests = next.rests;
+            node.mux = next.mux;
+            node.users = next.users;
+            node.woken = next.woken;
+        }
+    }
+
+    /// Whether `at` or something that rests on it is changed.
+    fn is_under(&self, at: usize, changed: &[usize]) -> bool {
+        changed.contains(&at)
+            || (0..NODES).any(|above| {
+                self.nodes[above].rests.on().contains(&at) && self.is_under(above, changed)
+            })
+    }
+}
+
+fn fails(rests: &Rests) -> bool {
+    matches!(rests, Rests::Own(peer) if Peer::wire(peer).fail_activate)
+}
