@@ -295,6 +295,11 @@ impl Chardev {
         self.backend.members().into_iter().chain(parked).collect()
     }
 
+    /// Whether nothing rests on it and it rests on nothing.
+    pub(crate) fn is_free(&self) -> bool {
+        self.front.is_none() && self.backend.as_mux().is_none()
+    }
+
     /// Whether a front end is attached, be it over a multiplexer.
     pub(crate) fn is_used(&self) -> bool {
         self.front.is_some() || self.backend.as_mux().is_some_and(|mux| mux.attached() > 0)

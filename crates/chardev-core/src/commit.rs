@@ -109,6 +109,12 @@ fn check_all(steps: &[Step], planned: &[Planned]) -> Result<(), Refused> {
         let error = ChangeError::Refused { id, reason };
         return Err(Refused { step, error });
     }
+    if let Some(step) = graph::first_too_deep(planned) {
+        let (id, limit) = (label(step), graph::DEPTH_LIMIT);
+        let cause = format!("chardev '{id}': more than {limit} chardevs would rest on each other");
+        let error = ChangeError::Open(cause);
+        return Err(Refused { step, error });
+    }
     if let Some((step, shared)) = first_sharing(steps, planned) {
         let reason = AttachError::InUse(shared.with(|chardev| chardev.label.clone())).to_string();
         let error = ChangeError::Refused {

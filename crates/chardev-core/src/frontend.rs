@@ -41,6 +41,12 @@ pub trait FrontEndHooks: Send + Sync {
         false
     }
 
+    /// The chardevs whose back ends use the front end, where it is theirs.
+    #[doc(hidden)]
+    fn above(&self) -> Vec<ChardevRef> {
+        Vec::new()
+    }
+
     /// The *backend change* handler: the new back end has been set up with the whole line and
     /// gave `answers`. Anything that must be redone is redone when [`Event::Changed`] arrives.
     ///

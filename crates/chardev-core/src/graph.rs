@@ -12,10 +12,51 @@ use crate::error::AttachError;
 use crate::frontend::{FrontEnd, FrontEndHooks};
 use crate::policy::Policy;
 
+/// The most chardevs that may rest on each other, one under the other: a call goes down through all
+/// of them, on one stack.
+pub(crate) const DEPTH_LIMIT: usize = 32;
+
 static GRAPH: Mutex<()> = Mutex::new(());
 
 /// What a chardev is to rest on.
 pub(crate) type Planned = (ChardevRef, Vec<ChardevRef>);
+
+/// The first of `planned` with which more than [`DEPTH_LIMIT`] would rest on each other.
+pub(crate) fn first_too_deep(planned: &[Planned]) -> Option<usize> {
+    planned.iter().position(|(chardev, on)| {
+        let is_base = on.is_empty() && chardev.with(|chardev| chardev.is_free());
+        let depths = || {
+            let under = depth(chardev, &mut Vec::new(), &|one| members(one, planned));
+            let over = depth(chardev, &mut Vec::new(), &above);
+            under + over - 1
+        };
+        !is_base && depths() > DEPTH_LIMIT
+    })
+}
+
+/// How many follow each other from `chardev` on, itself included; no more is looked at than need be.
+fn depth(
+    chardev: &ChardevRef,
+    known: &mut Vec<(ChardevRef, usize)>,
+    next: &dyn Fn(&ChardevRef) -> Vec<ChardevRef>,
+) -> usize {
+    if let Some((_, depth)) = known.iter().find(|(one, _)| one.is(chardev)) {
+        return *depth;
+    }
+    // It is not deeper than the limit yet, or would not be there.
+    let deepest = next(chardev)
+        .iter()
+        .map(|one| depth(one, known, next))
+        .max();
+    let depth = 1 + deepest.unwrap_or(0);
+    known.push((chardev.clone(), depth));
+    depth
+}
+
+fn above(chardev: &ChardevRef) -> Vec<ChardevRef> {
+    let hooks = chardev.with(|chardev| chardev.front.as_ref().map(|front| front.hooks.clone()));
+    hooks.map_or_else(Vec::new, |hooks| hooks.above())
+}
 
 /// Keeps everybody else from changing the graph.
 pub(crate) fn hold() -> MutexGuard<'static, ()> {

@@ -121,6 +121,13 @@ impl Hub {
                 link.label()
             ));
         }
+        if graph::first_too_deep(&planned).is_some() {
+            return Err(format!(
+                "chardev '{}' cannot be a member: more than {} chardevs would rest on each other",
+                link.label(),
+                graph::DEPTH_LIMIT
+            ));
+        }
         let mut inner = self.lock();
         let mut member = Member::new(link);
         member.passed = inner.marks.last();

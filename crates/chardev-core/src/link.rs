@@ -146,6 +146,10 @@ impl FrontEndHooks for LinkHooks {
         self.fronts().iter().all(|hooks| hooks.swappable())
     }
 
+    fn above(&self) -> Vec<ChardevRef> {
+        lock(&self.0).all()
+    }
+
     /// A link that is made for a back end which is not live yet.
     fn is_idle(&self) -> bool {
         lock(&self.0).all().is_empty()

@@ -164,3 +164,49 @@ fn a_member_that_leaves_a_hub_leaves_what_is_still_on_its_way() {
     drain(drainers, &peer);
     assert_eq!(read_from(&front, 1), 20);
 }
+
+#[test]
+fn what_rests_on_each_other_is_not_deeper_than_a_stack_carries() {
+    let test = || {
+        let registry = chardev_core::Registry::default();
+        let add = |label: &str, backend: Box<dyn Backend>| {
+            let chardev = ChardevRef::prepare(label, BackendId(1), backend, Closed::Discard, None);
+            let reservation = registry.reserve(label).unwrap();
+            let added = commit(vec![Step::Add {
+                reservation,
+                chardev: chardev.clone(),
+            }]);
+            added.map(|_| chardev)
+        };
+        let peer = Peer::new(1, false);
+        let base = add("c1", peer.backend()).unwrap();
+        let mut top = base.clone();
+        let mut depth = 1;
+        let refused = loop {
+            let label = format!("c{}", depth + 1);
+            let kind = if depth % 2 == 0 { "mux" } else { "hub" };
+            match add(&label, over(kind, &top)) {
+                Ok(chardev) => top = chardev,
+                Err(refused) => break refused,
+            }
+            depth += 1;
+        };
+        assert_eq!(depth, 32);
+        assert_eq!(
+            refused.error.to_string(),
+            "chardev 'c33': more than 32 chardevs would rest on each other"
+        );
+        // Nor does the bottom become deeper.
+        let deeper = over("mux", &add("under", Peer::new(2, false).backend()).unwrap());
+        let refused = commit(vec![change(&base, 2, deeper)]).unwrap_err();
+        assert!(refused.error.to_string().contains("rest on each other"));
+        let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+        peer.send(20, false, Duration::ZERO, 0);
+        assert_eq!(read_from(&front, 1), 20);
+        assert_eq!(front.write(b"through all"), 11);
+        drop((front, top, registry));
+    };
+    // What a thread of the daemon has, or half of it.
+    let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(test);
+    thread.unwrap().join().unwrap();
+}
