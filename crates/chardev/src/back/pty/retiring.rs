@@ -9,9 +9,12 @@
 //! buffers. So a pty that looks empty often enough in a row is empty.
 //!
 //! Either call may wait for the reader, who may be stopped in the middle, so a thread makes them.
+//!
+//! While our own descriptor of the slave is open nothing tells that the reader has left, and nobody
+//! would ever take what is unread. So it is closed and opened again at each look.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use chardev_core::{Drain, Late};
@@ -44,15 +47,22 @@ enum Look {
     Running,
     /// This many bytes are unread, at least.
     Found(u64),
+    /// The reader has left.
+    Gone,
 }
+
+/// Our own descriptor of the slave: the only way to ask what is unread there. There is none where the
+/// peer has the terminal to itself (`TIOCEXCL`) and we are not privileged. Whoever looks has it for
+/// that time, so that nobody else waits.
+type ReaderEnd = Option<OwnedFd>;
 
 /// A replaced pty with a reader.
 pub(super) struct RetiringPty {
     port: Port,
-    master: FdWatch,
-    /// Our own descriptor of the slave: the only way to ask what is unread there. There is none
-    /// where the peer has the terminal to itself (`TIOCEXCL`) and we are not privileged.
-    reader_end: Option<Arc<OwnedFd>>,
+    master: Arc<FdWatch>,
+    reader_end: Arc<Mutex<ReaderEnd>>,
+    asks: bool,
+    read_at: u64,
     look: Arc<Mutex<Look>>,
     unread: u64,
     /// Something was sent since the last look began.
@@ -66,9 +76,11 @@ impl RetiringPty {
     pub(super) fn new(port: Port, master: FdWatch, reader_end: Option<OwnedFd>) -> Self {
         RetiringPty {
             port,
-            master,
+            master: Arc::new(master),
             held_since: reader_end.is_some().then(Instant::now),
-            reader_end: reader_end.map(Arc::new),
+            asks: reader_end.is_some(),
+            read_at: 0,
+            reader_end: Arc::new(Mutex::new(reader_end)),
             look: Arc::new(Mutex::new(Look::None)),
             unread: UNKNOWN,
             sent: false,
@@ -77,11 +89,15 @@ impl RetiringPty {
     }
 
     /// What the last look found, and the next one on its way.
-    fn look(&mut self, reader_end: &Arc<OwnedFd>) -> u64 {
+    fn look(&mut self) -> u64 {
         let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
         match *look {
             Look::Running => return self.unread,
             Look::Found(0) if !self.sent => return 0,
+            Look::Gone => {
+                self.unread = 0;
+                return 0;
+            }
             Look::None | Look::Found(0) => self.unread = UNKNOWN,
             Look::Found(unread) => {
                 if self.unread != unread {
@@ -92,11 +108,13 @@ impl RetiringPty {
         }
         *look = Look::Running;
         self.sent = false;
-        let (reader_end, found) = (Arc::clone(reader_end), Arc::clone(&self.look));
-        let port = self.port.clone();
+        let (reader_end, found) = (Arc::clone(&self.reader_end), Arc::clone(&self.look));
+        let (port, master) = (self.port.clone(), Arc::downgrade(&self.master));
         self.port.spawn(async move {
-            let unread = port.offload(move || unread(&reader_end)).await;
-            *found.lock().unwrap_or_else(PoisonError::into_inner) = Look::Found(unread);
+            let look = port
+                .offload(move || look_closely(&reader_end, &master))
+                .await;
+            *found.lock().unwrap_or_else(PoisonError::into_inner) = look;
         });
         self.unread
     }
@@ -108,8 +126,11 @@ impl RetiringPty {
             .held_since
             .is_some_and(|since| since.elapsed() > HELD_FOR)
         {
+            let Ok(reader_end) = self.reader_end.try_lock() else {
+                return;
+            };
             self.held_since = None;
-            if let Some(reader_end) = &self.reader_end {
+            if let Some(reader_end) = &*reader_end {
                 let _ = tcflow(reader_end, Action::OOn);
             }
         }
@@ -119,22 +140,30 @@ impl RetiringPty {
 impl Drain for RetiringPty {
     /// Without a way to ask, the reader has what time there is, unless it leaves.
     fn pending(&mut self) -> u64 {
-        if super::is_hung_up(&self.master) && self.reader_end.is_none() {
-            return 0;
+        if let Ok(reader_end) = self.reader_end.try_lock() {
+            self.asks = reader_end.is_some();
         }
-        let Some(reader_end) = self.reader_end.clone() else {
-            return UNKNOWN;
-        };
-        let unread = self.look(&reader_end);
+        if !self.asks {
+            return match super::is_hung_up(&self.master) {
+                true => 0,
+                false => UNKNOWN,
+            };
+        }
+        let unread = self.look();
         self.release_a_stuck_writer();
         unread
     }
 
     /// The unread count saturates, so a slow reader's progress shows only in the access time.
     fn progress(&mut self) -> u64 {
-        #[expect(clippy::disallowed_methods, reason = "a terminal is on no disk")]
-        let found = self.reader_end.as_ref().map(rustix::fs::fstat);
-        found.map_or(0, |stat| stat.map_or(0, |stat| stat.st_atime as u64))
+        if let Ok(reader_end) = self.reader_end.try_lock() {
+            #[expect(clippy::disallowed_methods, reason = "a terminal is on no disk")]
+            let found = reader_end.as_ref().map(rustix::fs::fstat);
+            if let Some(Ok(stat)) = found {
+                self.read_at = stat.st_atime as u64;
+            }
+        }
+        self.read_at
     }
 
     fn read_late(&mut self, buf: &mut [u8]) -> Late {
@@ -148,9 +177,9 @@ impl Drain for RetiringPty {
 
     /// Where nobody could ask, nobody knows what is lost either.
     fn give_up(&mut self) -> u64 {
-        match self.reader_end {
-            Some(_) => self.unread,
-            None => 0,
+        match self.asks {
+            true => self.unread,
+            false => 0,
         }
     }
 
@@ -163,6 +192,21 @@ impl Drain for RetiringPty {
     fn half_close(&mut self) {
         self.parted = true;
     }
+}
+
+/// What is unread, and whether anybody is there to read it.
+fn look_closely(reader_end: &Mutex<ReaderEnd>, master: &Weak<FdWatch>) -> Look {
+    let mut reader_end = reader_end.lock().unwrap_or_else(PoisonError::into_inner);
+    let unread = reader_end.as_ref().map_or(UNKNOWN, unread);
+    let Some(master) = master.upgrade().filter(|_| unread > 0) else {
+        return Look::Found(unread);
+    };
+    *reader_end = None;
+    if super::is_hung_up(&master) {
+        return Look::Gone;
+    }
+    *reader_end = super::open_slave(master.fd()).ok();
+    Look::Found(unread)
 }
 
 /// What is unread on the slave's side: 0 only if that is all of it.
