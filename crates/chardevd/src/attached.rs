@@ -6,6 +6,7 @@
 mod beside;
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use chardev::back::FdSource;
@@ -34,6 +35,8 @@ struct Entry {
     /// The monitor's client that made the attachment, while it is there.
     client: Weak<Client>,
     hold: Hold,
+    /// An end has one reason, the first that was told.
+    told: AtomicBool,
 }
 
 /// What keeps somebody attached.
@@ -74,7 +77,7 @@ impl Attached {
         for entry in self.of(id) {
             let (reason, data) = match entry.place(chardevs) {
                 PeerPlace::There => continue,
-                // Who has left, or was told by whoever took the place, needs no telling.
+                // Who has left needs no telling, and others are told by whoever takes the place.
                 PeerPlace::Left | PeerPlace::Taken => {
                     self.remove(&entry);
                     continue;
@@ -125,6 +128,9 @@ impl Entry {
     }
 
     fn tell(&self, reason: &str, data: Object) {
+        if self.told.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let Some(client) = self.client.upgrade() else {
             return;
         };
@@ -177,7 +183,9 @@ impl Context {
             Join::Force => {
                 self.attach_alone(id, fd, ALONE).await?;
                 let by = self.client.who().to_string();
-                for entry in others.iter().filter(|entry| attached.remove(entry)) {
+                // Somebody may have looked since the place was taken, and have struck them off.
+                for entry in &others {
+                    attached.remove(entry);
                     entry.tell("taken", Object::new().with("by", by.as_str()));
                     if let Hold::Beside(task) = &entry.hold {
                         task.abort();
@@ -230,6 +238,7 @@ impl Context {
             since: now().as_secs(),
             client: Arc::downgrade(&self.client),
             hold,
+            told: AtomicBool::new(false),
         });
     }
 }

@@ -104,6 +104,25 @@ fn who_is_attached_is_not_put_out_unless_by_force_and_then_told_by_whom() {
 }
 
 #[test]
+fn whoever_is_put_out_is_told_by_whom_each_time() {
+    let rig = Rig::start("null,id=con");
+    let (mut first, mut second) = (rig.monitor(), rig.monitor());
+    for round in 0..50 {
+        let console = attach(&mut first, "").unwrap();
+        let taken = attach(&mut second, "force").unwrap();
+        let event = first.next_event().unwrap();
+        assert_eq!(
+            event.data.get("reason"),
+            Some(&Json::from("taken")),
+            "{round}"
+        );
+        assert_eq!(rest(console), "");
+        drop(taken);
+        until("nobody is attached", || rig.attached().is_empty());
+    }
+}
+
+#[test]
 fn those_who_share_see_and_type_and_those_who_only_read_see() {
     let rig = Rig::start("null,id=con");
     let mut monitors = [rig.monitor(), rig.monitor(), rig.monitor()];
