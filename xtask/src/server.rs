@@ -61,6 +61,11 @@ impl Server {
         }
     }
 
+    /// The process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// User and system time used so far, of all threads.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         // The kernel's interface counts in hundredths of a second on every Linux (USER_HZ).

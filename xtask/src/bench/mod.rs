@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: our daemon beside QEMU and socat, measured in turn in one run.
 
 mod bed;
+mod beside;
 pub(crate) mod guest;
 mod latency;
 mod limits;
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Measure QEMU and socat only, for instance to see how noisy the machine is
     #[arg(long, conflicts_with = "write")]
     baseline: bool,
+    /// Measure only what an unrelated relay feels of big and slow things beside it
+    #[arg(long, conflicts_with_all = ["write", "baseline"])]
+    beside: bool,
     /// Put the tables into docs/performance.md
     #[arg(long)]
     write: bool,
@@ -37,10 +41,15 @@ pub(crate) fn run(args: &Args) -> Result {
         return Err("--changes, --gib and --rounds must be at least 1".into());
     }
     let programs = Programs::find(args.baseline)?;
+    if args.beside {
+        println!("{}", beside::table(&programs)?);
+        return Ok(());
+    }
     let mut text = machine::describe(&programs)?;
     text += &limits::table(args.gib)?;
     text += &latency::table(&programs, args.changes)?;
     text += &relay::table(&programs, args.gib, args.rounds)?;
+    text += &beside::table(&programs)?;
     println!("{text}");
     if args.write {
         report::write(&text)
