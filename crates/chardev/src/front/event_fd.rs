@@ -15,6 +15,7 @@ const EVENT: &[u8] = b"anon_inode:[eventfd]";
 /// the same counter open; whoever waits for one by `poll` notices nothing.
 pub fn event_counter(file: File) -> Option<File> {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    #[expect(clippy::disallowed_methods, reason = "a link of /proc is on no disk")]
     let name = readlink(link, Vec::new()).ok()?;
     let flags = fcntl_getfl(&file).ok()?;
     let counter = name.as_bytes() == EVENT && fcntl_setfl(&file, flags | OFlags::NONBLOCK).is_ok();

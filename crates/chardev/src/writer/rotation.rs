@@ -141,7 +141,7 @@ impl Shared {
     /// come back there is no second one: it is followed by one for all who asked meanwhile.
     pub(super) fn reopen(self: &Arc<Self>) -> Result<(), String> {
         let Some(log) = &self.log else { return Ok(()) };
-        if std::mem::replace(&mut self.lock().reopening, Some(true)).is_some() {
+        if self.lock().reopening.replace(true).is_some() {
             return Ok(());
         }
         loop {
