@@ -349,6 +349,7 @@ fn split(path: &Path) -> (PathBuf, OsString) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test may wait for its disk")]
 mod tests {
     use std::os::unix::net::UnixListener;
 
