@@ -4,6 +4,7 @@
 //! that the back end about to be replaced has: a terminal can be opened twice, and what is queued
 //! in it keeps its order. One that vanishes is a peer that left, and comes back as the next one.
 
+mod line_break;
 mod modem;
 mod settings;
 mod way_back;
@@ -24,6 +25,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::termios::isatty;
 
+use self::line_break::LineBreak;
 use self::modem::ModemWatch;
 use self::settings::{DEFAULT, set_params};
 use self::way_back::{Place, WayBack};
@@ -143,6 +145,7 @@ impl Unfit {
 struct Device {
     fd: Arc<SlowFd>,
     is_terminal: bool,
+    line_break: LineBreak,
     duplex: Duplex,
     /// Where a front end wants to know.
     modem: Option<ModemWatch>,
@@ -164,6 +167,7 @@ impl Device {
         Ok(Device {
             fd: Arc::new(SlowFd::new(device, FileType::CharacterDevice)),
             is_terminal,
+            line_break: LineBreak::default(),
             modem: None,
             duplex: Duplex::new(
                 input,
@@ -185,10 +189,9 @@ impl Device {
         if line.serial.is_some() {
             answers.serial = answer(params);
         }
-        // A device that has no break was asked for none.
-        let sent = sys::set_break(self.fd.as_fd(), line.break_on);
+        self.line_break.set(&self.fd, line.break_on);
         if line.break_on {
-            answers.break_on = answer(sent);
+            answers.break_on = Answer::Done;
         }
         answers.modem_inputs = self.modem_inputs();
         if let (Some(outputs), Some(_)) = (line.modem, answers.modem_inputs) {
@@ -275,20 +278,15 @@ impl Serial {
         if self.device.is_some() {
             return;
         }
-        let Some(fd) = self.way_back.take_found() else {
+        let Some(mut device) = self.way_back.take_found() else {
             return;
         };
-        match Device::new(fd, self.way_back.name(), &self.port) {
-            Ok(mut device) => {
-                device.duplex.go_live(false);
-                self.had_lines = device.set_up(&self.line, &self.port).modem_inputs.is_some();
-                self.device = Some(device);
-                self.events.push_back(BackendEvent::Opened);
-                let (path, label) = (self.way_back.name(), self.port.label());
-                tracing::info!("the device '{path}' of chardev '{label}' is there");
-            }
-            Err(_) => self.way_back.look(&self.port),
-        }
+        device.duplex.go_live(false);
+        self.had_lines = device.set_up(&self.line, &self.port).modem_inputs.is_some();
+        self.device = Some(device);
+        self.events.push_back(BackendEvent::Opened);
+        let (path, label) = (self.way_back.name(), self.port.label());
+        tracing::info!("the device '{path}' of chardev '{label}' is there");
     }
 }
 

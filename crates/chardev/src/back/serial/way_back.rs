@@ -9,7 +9,6 @@
 //! wait for whatever comes.
 
 use std::ops::RangeInclusive;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use rustix::fs::{FileType, major, statfs};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use super::{Device, Unfit};
 use crate::disk;
 use crate::port::{OwnedTask, Port};
 use crate::presence::PresenceWatch;
@@ -64,7 +64,7 @@ struct Search {
     _task: OwnedTask,
 }
 
-type Found = (OwnedFd, Option<LinkMark>);
+type Found = (Device, Option<LinkMark>);
 
 /// One link among all there ever were: device, inode, and when it was made.
 type LinkMark = (u64, u64, i64, u64);
@@ -129,15 +129,15 @@ impl WayBack {
     }
 
     /// The device, if it was found.
-    pub(super) fn take_found(&mut self) -> Option<OwnedFd> {
+    pub(super) fn take_found(&mut self) -> Option<Device> {
         let search = self.search.as_ref()?;
         let mut found = search.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let (fd, link) = found.take()?;
+        let (device, link) = found.take()?;
         drop(found);
         self.search = None;
         self.link = link;
         self.taken_up = Some(Instant::now());
-        Some(fd)
+        Some(device)
     }
 }
 
@@ -145,12 +145,12 @@ async fn search(port: &Port, place: &Place, former: Option<LinkMark>) -> Found {
     let changed = Arc::new(Notify::new());
     let mut told = None;
     loop {
-        let (inside, path, task) = (port.clone(), place.path.clone(), Arc::clone(&changed));
+        let (inside, sought, task) = (port.clone(), place.clone(), Arc::clone(&changed));
         let any = place.interval.is_some();
         let attempt = move || {
             // Watched before it is looked for, so that it cannot come in between.
-            let watches = Watches::on_the_way(&path, any, &inside, &task);
-            (watches, open(&path, former, any))
+            let watches = Watches::on_the_way(&sought.path, any, &inside, &task);
+            (watches, open(&sought, former, any, &inside))
         };
         let (watches, error) = match port.offload(attempt).await {
             (_, Ok(found)) => return found,
@@ -178,7 +178,8 @@ async fn search(port: &Port, place: &Place, former: Option<LinkMark>) -> Found {
 
 /// Opens the device, if what is there now is one. A pseudoterminal that happens to have the number of
 /// the former one is somebody else's (`ENOTUNIQ`), unless `any` will do.
-fn open(path: &Path, former: Option<LinkMark>, any: bool) -> Result<Found, Errno> {
+fn open(place: &Place, former: Option<LinkMark>, any: bool, port: &Port) -> Result<Found, Errno> {
+    let path = &place.path;
     let link = mark(path);
     let stat = disk::stat(path)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
@@ -190,11 +191,15 @@ fn open(path: &Path, former: Option<LinkMark>, any: bool) -> Result<Found, Errno
         return Err(Errno::NOTUNIQ);
     }
     let fd = super::open_device(path)?;
-    match disk::fstat(&fd)?.st_rdev == stat.st_rdev {
-        true => Ok((fd, link)),
+    if disk::fstat(&fd)?.st_rdev != stat.st_rdev {
         // It changed just now, which was told.
-        false => Err(Errno::AGAIN),
+        return Err(Errno::AGAIN);
     }
+    let device = Device::new(fd, &place.name, port).map_err(|cause| match cause {
+        Unfit::NoDevice => Errno::NOTTY,
+        Unfit::Failed(error) => Errno::from_io_error(&error).unwrap_or(Errno::IO),
+    })?;
+    Ok((device, link))
 }
 
 fn mark(path: &Path) -> Option<LinkMark> {

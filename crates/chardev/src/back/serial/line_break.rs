@@ -1,0 +1,130 @@
+//! front → chardev → back → [host]: a break on the line, which the kernel begins only when all that was
+//! written before it has been sent.
+//!
+//! That may take minutes on a slow line and for ever on one that is held back, so a thread waits for it.
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::offload::sometime;
+use crate::slow_fd::SlowFd;
+use crate::sys;
+
+/// The break of one device.
+#[derive(Default)]
+pub(super) struct LineBreak(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    wanted: bool,
+    /// Wanted since the last one began: it is sent even if it was to end meanwhile.
+    owed: bool,
+    is_on: bool,
+    /// A thread is about it.
+    busy: bool,
+}
+
+impl LineBreak {
+    /// Begins or ends a break of `device`, without waiting.
+    pub(super) fn set(&self, device: &Arc<SlowFd>, on: bool) {
+        let device = Arc::clone(device);
+        self.set_by(on, move |on| {
+            // A device that has none, or is gone, sends none.
+            let _ = sys::set_break(device.as_fd(), on);
+        });
+    }
+
+    fn set_by(&self, on: bool, apply: impl Fn(bool) + Send + 'static) {
+        let mut state = lock(&self.0);
+        state.owed |= on && !state.wanted;
+        state.wanted = on;
+        if state.busy || state.next().is_none() {
+            return;
+        }
+        state.busy = true;
+        drop(state);
+        let shared = Arc::clone(&self.0);
+        sometime(move || {
+            loop {
+                let mut state = lock(&shared);
+                let Some(on) = state.next() else {
+                    state.busy = false;
+                    return;
+                };
+                state.is_on = on;
+                state.owed &= !on;
+                drop(state);
+                apply(on);
+            }
+        });
+    }
+}
+
+impl Drop for LineBreak {
+    /// One that has not begun must not begin when nobody is left to end it.
+    fn drop(&mut self) {
+        let mut state = lock(&self.0);
+        (state.wanted, state.owed) = (false, false);
+    }
+}
+
+impl State {
+    /// What is to be done to the line next.
+    fn next(&self) -> Option<bool> {
+        match self.is_on {
+            true => (self.owed || !self.wanted).then_some(false),
+            false => (self.owed || self.wanted).then_some(true),
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// Sets what `wanted` says while the line is held back: what is done to it afterwards.
+    fn done_after(wanted: &[bool]) -> Vec<bool> {
+        let line = LineBreak::default();
+        let (go, gone) = channel::<()>();
+        let gone = Arc::new(Mutex::new(gone));
+        let (tell, told) = channel();
+        for on in wanted {
+            let (tell, gone) = (tell.clone(), Arc::clone(&gone));
+            line.set_by(*on, move |on| {
+                // Fails once it is let go.
+                let _ = gone.lock().unwrap().recv();
+                tell.send(on).unwrap();
+            });
+        }
+        drop((go, tell));
+        let done = std::iter::from_fn(|| told.recv_timeout(DEADLINE).ok());
+        done.collect()
+    }
+
+    #[test]
+    fn nobody_waits_for_a_break_and_each_is_sent() {
+        assert_eq!(done_after(&[false]), [false; 0]);
+        assert_eq!(done_after(&[true]), [true]);
+        assert_eq!(done_after(&[true, true]), [true]);
+        assert_eq!(done_after(&[true, false, false]), [true, false]);
+    }
+
+    #[test]
+    fn one_that_comes_while_another_waits_follows_it() {
+        let twice = done_after(&[true, false, true, false]);
+        assert!(
+            twice == [true, false, true, false] || twice == [true, false],
+            "{twice:?}"
+        );
+        assert_eq!(done_after(&[true, false, true]).last(), Some(&true));
+    }
+}
