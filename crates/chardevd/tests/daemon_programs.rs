@@ -148,3 +148,19 @@ fn the_console_itself_shows_it_where_that_is_wanted() {
     let shown = read_until(&mut peer, "status 5]\r\n");
     assert_eq!(shown, "words\r\n\r\n[con: the program ended, status 5]\r\n");
 }
+
+#[test]
+fn an_end_is_told_also_where_nobody_takes_the_last_words() {
+    let daemon = Daemon::start(&[
+        "-chardev",
+        "socket,id=con,path=con,server=on,wait=off,x-closed=hold",
+        "-device",
+        "exec,id=d,chardev=con,command=echo words; exit 5",
+    ]);
+    let mut client = daemon.client();
+    until("it has ended", || state(&mut client, "d") == "ended");
+    let ended = device(&mut client, "d");
+    assert_eq!(ended.get("status"), Some(&Json::from(5u32)));
+    let mut peer = console(&daemon.dir().join("con"));
+    assert_eq!(read_until(&mut peer, "words\r\n"), "words\r\n");
+}

@@ -38,6 +38,8 @@ const BUFFER: usize = 64 << 10;
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How long a program may take to end after its terminal was hung up.
 const HANG_UP_LIMIT: Duration = Duration::from_secs(1);
+/// How long the last output may take before its program's end is told.
+const TELL_LIMIT: Duration = Duration::from_millis(500);
 /// How long the last output may take once the daemon ends.
 const LAST_OUTPUT_LIMIT: Duration = Duration::from_millis(500);
 
@@ -85,13 +87,9 @@ impl Exec {
         loop {
             let began = Instant::now();
             let chardev = &self.chardev;
-            let mut pid = None;
-            let status = self.run_once(&front, &entry, &mut pid, &stop, &run).await;
-            match &status {
-                Ok(_) => tracing::info!("exec on '{chardev}': {}", in_words(&status)),
-                Err(_) => tracing::error!("exec on '{chardev}': {}", in_words(&status)),
-            }
-            entry.has_ended(pid, &status);
+            let mut life = Life::default();
+            let status = self.run_once(&front, &entry, &mut life, &stop, &run).await;
+            life.tell_end(chardev, &entry, &status);
             let pause = match self.restart {
                 true => RESTART_PAUSE.saturating_sub(began.elapsed()),
                 false => Duration::MAX,
@@ -109,14 +107,14 @@ impl Exec {
         &self,
         front: &Arc<FrontEnd>,
         entry: &Entry,
-        started: &mut Option<u32>,
+        life: &mut Life,
         stop: &Stop,
         run: &RunState,
     ) -> io::Result<ExitStatus> {
         let (master, slave) = open_terminal(front.size())?;
         let mut child = self.command(&slave)?.spawn()?;
-        *started = child.id();
-        entry.has_started(*started);
+        life.pid = child.id();
+        entry.has_started(life.pid);
         let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
         let mut ended = tokio::spawn(async move { child.wait().await });
         let master = Arc::new(edge::async_fd(master)?);
@@ -151,8 +149,15 @@ impl Exec {
                 poll_fn(|cx| screen.leftover.poll_flush(cx, front)).await;
             }
         };
+        // Nobody waits for a console that takes nothing to learn that its program has ended.
+        let tell = async {
+            tokio::time::sleep(TELL_LIMIT).await;
+            life.tell_end(&self.chardev, entry, &status);
+            std::future::pending().await
+        };
         tokio::select! {
             () = last_output => {}
+            () = tell => {}
             () = async {
                 stop.requested().await;
                 tokio::time::sleep(LAST_OUTPUT_LIMIT).await;
@@ -181,6 +186,27 @@ impl Exec {
         command.stderr(Stdio::from(terminal.try_clone()?));
         edge::lead_session(&mut command, user_umask());
         Ok(command)
+    }
+}
+
+/// One start of the program.
+#[derive(Debug, Default)]
+struct Life {
+    pid: Option<u32>,
+    end_is_told: bool,
+}
+
+impl Life {
+    /// Tells once how it ended, or that it could not begin.
+    fn tell_end(&mut self, chardev: &str, entry: &Entry, status: &io::Result<ExitStatus>) {
+        if std::mem::replace(&mut self.end_is_told, true) {
+            return;
+        }
+        match status {
+            Ok(_) => tracing::info!("exec on '{chardev}': {}", in_words(status)),
+            Err(_) => tracing::error!("exec on '{chardev}': {}", in_words(status)),
+        }
+        entry.has_ended(self.pid, status);
     }
 }
 
