@@ -15,12 +15,14 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use chardev::spec::Options;
 use chardev::{Event, FrontEnd, FrontEndHooks, Input, Presence};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::hmp::HmpSession;
 use chardev_qmp::{Command, Conversation, Request, Session, SessionConfig, Token, Version};
+use tokio::time::Sleep;
 
 use crate::commands::{self, Shared};
 use crate::events::{Subscription, now};
@@ -35,6 +37,8 @@ const QEMU: (u32, u32, u32) = (10, 0, 0);
 const READ_AHEAD: usize = 64 << 10;
 /// How many descriptors wait for their `getfd` at most.
 const MAX_SENT: usize = 16;
+/// How long a client may take nothing when the daemon ends, before it is not waited for.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How many steps a monitor takes before others have their turn.
 const TURN: usize = 16;
 
@@ -96,6 +100,8 @@ pub struct Monitor {
     patience: Patience,
     stopping: Pin<Box<dyn Future<Output = Reason> + Send>>,
     stopped: bool,
+    /// How long the client has to take what it is owed once the daemon ends.
+    farewell: Option<Pin<Box<Sleep>>>,
     buffer: Box<[u8]>,
     /// The monitor's chardev, and how many changes of it have been noticed.
     label: String,
@@ -178,6 +184,7 @@ impl Monitor {
                 shared,
             },
             stopped: false,
+            farewell: None,
             buffer: Box::default(),
             label: front.label(),
             changes: front.stats().changes,
@@ -205,7 +212,7 @@ impl Monitor {
                 | self.poll_stop(cx)
                 | self.write_output(cx)
                 | self.poll_command(cx);
-            if self.ended || (self.stopped && self.session.output().is_empty()) {
+            if self.ended || (self.stopped && self.poll_farewell(cx)) {
                 return Poll::Ready(());
             }
             let moved = moved | self.take_clients(cx) | self.give_up(cx);
@@ -259,7 +266,15 @@ impl Monitor {
             return false;
         };
         self.session.consume_output(count);
+        self.farewell = None;
         true
+    }
+
+    /// Whether the client of a daemon that ends has everything, or has taken nothing for too long.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> bool {
+        let fresh = || Box::pin(tokio::time::sleep(FAREWELL));
+        let farewell = self.farewell.get_or_insert_with(fresh);
+        self.session.output().is_empty() || farewell.as_mut().poll(cx).is_ready()
     }
 
     fn poll_command(&mut self, cx: &mut Context<'_>) -> bool {

@@ -2,9 +2,10 @@
 
 mod daemon_rig;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use chardev_qapi::{Json, Object};
 use chardev_qmp::client::Client;
@@ -157,6 +158,29 @@ fn a_flood_of_clients_leaves_half_of_the_descriptors_to_the_consoles() {
     drop(flood);
     let mut next = connect(&path);
     next.execute("query-name", Object::new()).unwrap();
+}
+
+#[test]
+fn a_client_that_reads_nothing_does_not_keep_the_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut daemon, path) = start(dir.path(), "x-clients=0");
+    let mut deaf = UnixStream::connect(&path).unwrap();
+    deaf.set_nonblocking(true).unwrap();
+    let asked = "{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"query-version\"}\n";
+    let mut sent = 0;
+    until("it takes no more", || match deaf.write(asked.as_bytes()) {
+        Ok(count) => {
+            sent += count;
+            false
+        }
+        Err(_) => sent > 100 << 10,
+    });
+    let began = Instant::now();
+    let (status, said) = daemon.terminate();
+    assert!(status.success(), "{said}");
+    // A second for the monitor to tell of the end, and two for its chardev to deliver.
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(4500), "{took:?}");
 }
 
 #[test]
