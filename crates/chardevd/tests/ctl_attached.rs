@@ -195,6 +195,32 @@ fn a_console_is_not_attached_inside_itself() {
 }
 
 #[test]
+fn two_consoles_are_not_shown_to_each_other() {
+    let daemon = Daemon::with(&[
+        "-chardev",
+        "ringbuf,id=con0",
+        "-device",
+        "exec,chardev=con0,command=exec sh",
+        "-chardev",
+        "ringbuf,id=con1",
+        "-device",
+        "exec,chardev=con1,command=exec sh",
+    ]);
+    let mut attached = Attached::new(&daemon);
+    let program = env!("CARGO_BIN_EXE_chardevctl");
+    let socket = daemon.socket();
+    let attach = |id| format!("{program} --socket {} attach {id}", socket.display());
+    attached.type_in(format!("{}\r", attach("con1 --escape none")).as_bytes());
+    attached.wait_for("[con1: attached");
+    for manner in ["--force", "--share", "--read-only"] {
+        let line = format!("{} {manner}; echo st=$?.\r", attach("con0"));
+        attached.type_in(line.as_bytes());
+        attached.wait_for("runs inside con1, which is attached inside con0");
+        attached.wait_for("st=1.");
+    }
+}
+
+#[test]
 fn a_terminal_that_takes_nothing_does_not_keep_us() {
     let daemon = Daemon::running("yes");
     for signal in [None, Some(Signal::TERM)] {

@@ -8,7 +8,7 @@ use chardev_qmp::client::ClientError;
 
 use super::link::Link;
 use super::reason::{Reason, how_it_ended, restarts};
-use super::within::is_within;
+use super::within::{console_of, is_within, pid_in};
 use crate::ctl::connect::{Monitor, Target};
 use crate::ctl::failure::{Failure, Status};
 use crate::ctl::suggest;
@@ -102,11 +102,19 @@ pub(super) fn join(target: &Target, id: &str, manner: Manner) -> Result<Joined, 
 }
 
 /// A terminal that is attached to the console must not become its back end.
-fn refuse_itself(monitor: &Monitor, id: &str) -> Result<(), Failure> {
+fn refuse_itself(monitor: &mut Monitor, id: &str) -> Result<(), Failure> {
     let daemon = rustix::net::sockopt::socket_peercred(monitor.stream()).ok();
     let daemon = daemon.map(|peer| peer.pid.as_raw_pid().unsigned_abs());
     let within = daemon.is_some_and(|daemon| is_within(id, daemon));
+    let around = daemon.and_then(|daemon| shows(monitor, id, daemon));
     let id = shown(id);
+    if let (false, Some(inside)) = (within, around) {
+        return Err(format!(
+            "this program runs inside {}, which is attached inside {id}: {id} would be shown to itself\nleave one of them first",
+            shown(inside)
+        )
+        .into());
+    }
     match within {
         true => Err(format!(
             "this program runs inside {id}, which would be shown to itself\nleave {id} first, or watch it; where it is not shown, unset CHARDEV"
@@ -114,6 +122,36 @@ fn refuse_itself(monitor: &Monitor, id: &str) -> Result<(), Failure> {
         .into()),
         false => Ok(()),
     }
+}
+
+/// The console we run inside, if `id` shows it, directly or by way of others.
+fn shows(monitor: &mut Monitor, id: &str, daemon: u32) -> Option<String> {
+    let inside = console_of(std::process::id(), daemon)?;
+    let mut seen = vec![inside.clone()];
+    let mut next = 0;
+    while let Some(console) = seen.get(next).cloned() {
+        next += 1;
+        for by in attached_to(monitor, &console) {
+            match pid_in(&by).and_then(|pid| console_of(pid, daemon)) {
+                Some(found) if found == id => return Some(inside),
+                Some(found) if !seen.contains(&found) => seen.push(found),
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+/// Who is attached to a console.
+fn attached_to(monitor: &mut Monitor, id: &str) -> Vec<String> {
+    let stats = monitor.execute("x-query-chardev-stats", Object::new().with("id", id));
+    let stats = stats
+        .as_ref()
+        .ok()
+        .and_then(|stats| stats.as_array()?.first());
+    let attached = stats.and_then(|stats| stats.get("attached")?.as_array());
+    let by = |entry: &Json| Some(entry.get("by")?.as_str()?.to_owned());
+    attached.unwrap_or_default().iter().filter_map(by).collect()
 }
 
 /// A monitor for us alone, so that we keep nobody from the daemon's own.
@@ -124,7 +162,7 @@ fn private_monitor(target: &Target, id: &str) -> Result<Monitor, Failure> {
             "attach passes descriptors, which only a unix socket can: use --socket PATH".into(),
         );
     }
-    refuse_itself(&monitor, id)?;
+    refuse_itself(&mut monitor, id)?;
     let (ours, theirs) = pair()?;
     let failed = |error: ClientError| target.failed(&error);
     pass(&mut monitor, theirs, MONITOR).map_err(failed)?;
