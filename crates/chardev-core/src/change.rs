@@ -359,11 +359,11 @@ impl Chardev {
         };
         self.carry_fds();
         let place = self.push_cut(unread, more && !peer_stays);
+        self.marks_come(place);
         let parked = match old {
             Old::Retire if !peer_stays => self.cut_parked(),
             Old::Retire | Old::Park => None,
         };
-        self.marks_come();
         self.hold = Hold::Cut;
         Cut { old: place, parked }
     }
@@ -459,7 +459,7 @@ impl Chardev {
             false => (Vec::new(), false),
         };
         let marker = self.push_cut(unread, more);
-        self.marks_come();
+        self.marks_come(marker);
         let parked = self.cut_parked();
         let mut old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
         old.refuse_input();

@@ -83,6 +83,11 @@ pub trait Drain: Send {
     /// Tells the peer that no more output follows.
     fn half_close(&mut self) {}
 
+    /// The [mark](crate::Backend::mark) that [`Drain::read_late`] has come to.
+    fn take_mark(&mut self) -> Option<u64> {
+        None
+    }
+
     /// Whether what [`Drain::read_late`] brings comes from other drains, which bound it. Then it is
     /// all waited for.
     fn rests_on_others(&self) -> bool {
@@ -243,6 +248,7 @@ impl Drainer {
                         break true;
                     }
                 }
+                Late::Quiet if self.pass_mark() => {}
                 Late::Quiet => break false,
                 Late::End => break true,
             }
@@ -284,6 +290,16 @@ impl Drainer {
             }
         }
         None
+    }
+
+    /// Whether what settles has come to a mark.
+    fn pass_mark(&mut self) -> bool {
+        let Some((marker, mark)) = self.settle_marker.zip(self.drain.take_mark()) else {
+            return false;
+        };
+        self.chardev
+            .with(|chardev| chardev.settling_passes(marker, mark));
+        true
     }
 
     fn finish_settling(&mut self) {

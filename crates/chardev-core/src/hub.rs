@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use self::events::Events;
-use self::tail::{HubDrain, Marks};
+use self::tail::{HubDrain, Marks, MemberTail};
 use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
 use crate::chardev::{ChardevRef, WeakChardev};
 use crate::drain::{Drain, NothingToDrain};
@@ -54,7 +54,7 @@ struct Inner {
     left: Vec<Tail>,
     marks: Marks,
     /// What of its members a hub that is replaced still reads.
-    tails: Vec<Tail>,
+    tails: Vec<MemberTail>,
 }
 
 struct Member {
@@ -429,10 +429,15 @@ impl Backend for HubBackend {
 
     /// What was accepted is with the members.
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        let tails = std::mem::take(&mut self.hub.lock().tails);
+        let mut inner = self.hub.lock();
+        let tails = std::mem::take(&mut inner.tails);
         match tails.is_empty() {
             true => Box::new(NothingToDrain),
-            false => Box::new(HubDrain(tails)),
+            false => Box::new(HubDrain {
+                tails,
+                marks: std::mem::take(&mut inner.marks),
+                passed: None,
+            }),
         }
     }
 }

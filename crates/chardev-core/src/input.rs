@@ -124,19 +124,25 @@ impl InputQueue {
 
     /// Input at this place is complete: it is bytes like all others.
     pub(crate) fn settled(&mut self, marker: u64) {
+        while self.settled_before(marker, self.items.len()) {}
+    }
+
+    /// Completes the first place of this number that is before `end`; `false` if there is none.
+    fn settled_before(&mut self, marker: u64, end: usize) -> bool {
         let is_it =
             |item: &Item| matches!(item, Item::Settling { marker: found, .. } if *found == marker);
-        let Some(at) = self.items.iter().position(is_it) else {
-            return;
+        let Some(at) = self.items.range(..end).position(is_it) else {
+            return false;
         };
         let Some(Item::Settling { bytes, .. }) = self.items.remove(at) else {
-            return;
+            return false;
         };
         if !bytes.is_empty() {
             self.items.insert(at, Item::Bytes(bytes));
         }
         self.join(at);
         self.join(at.wrapping_sub(1));
+        true
     }
 
     /// Joins the bytes at `at` and those behind them.

@@ -148,12 +148,24 @@ impl Chardev {
         self.wake(Ready::READ);
     }
 
-    /// The back end is replaced and its rest has been handed over: so have been all marks.
-    pub(crate) fn marks_come(&mut self) {
-        for mark in std::mem::take(&mut self.marks_later) {
-            self.input.push_mark(mark);
+    /// The back end is replaced, and marks with it: its rest has been handed over, or will settle at
+    /// `place`.
+    pub(crate) fn marks_come(&mut self, place: Option<u64>) {
+        let marks = std::mem::take(&mut self.marks_later);
+        if let Some(place) = place {
+            self.input.divide_settling(place, &marks);
+        } else {
+            marks
+                .into_iter()
+                .for_each(|mark| self.input.push_mark(mark));
+            self.input.fence_all();
         }
-        self.input.fence_all();
+    }
+
+    /// What settles has come to a mark.
+    pub(crate) fn settling_passes(&mut self, marker: u64, mark: u64) {
+        self.input.settling_passes(marker, mark);
+        self.wake(Ready::READ);
     }
 
     pub(crate) fn wake_tails(&mut self) {

@@ -41,7 +41,9 @@ impl Inner {
         let number = self.marks.last;
         self.marks.waiting.push_back((mark, number));
         for member in &mut self.members {
-            match member.link.is_under_way() {
+            // One that is held for an earlier mark may have more by now.
+            let held = member.passed > self.marks.complete;
+            match held || member.link.is_under_way() {
                 true => member.marks.push_back((member.link.mark(), number)),
                 false if member.marks.is_empty() => member.passed = number,
                 false => {}
@@ -111,17 +113,70 @@ impl Inner {
 
     /// The hub is replaced: what members have and what is under way from them is its own.
     pub(super) fn leave(&mut self) {
-        self.tails.append(&mut self.left);
-        for member in &self.members {
-            if member.link.is_under_way() {
-                self.tails.push(member.link.tail(None));
+        for tail in std::mem::take(&mut self.left) {
+            self.tails.push(MemberTail {
+                tail,
+                passed: 0,
+                marks: VecDeque::new(),
+            });
+        }
+        for member in &mut self.members {
+            let held = member.passed > self.marks.complete;
+            if held || member.link.is_under_way() {
+                self.tails.push(MemberTail {
+                    tail: member.link.tail(None),
+                    passed: member.passed,
+                    marks: std::mem::take(&mut member.marks),
+                });
             }
         }
     }
 }
 
+/// What a replaced hub still reads of one member, and how far it has come there.
+pub(super) struct MemberTail {
+    tail: Tail,
+    passed: u64,
+    marks: VecDeque<(u64, u64)>,
+}
+
+impl MemberTail {
+    fn read(&mut self, buf: &mut [u8]) -> TailRead {
+        let read = self.tail.read(buf);
+        if let TailRead::Mark(below) = read {
+            while let Some((mark, number)) = self.marks.pop_front() {
+                self.passed = number;
+                if mark == below {
+                    break;
+                }
+            }
+        }
+        read
+    }
+}
+
 /// Reads what is still to come to a hub that was replaced.
-pub(super) struct HubDrain(pub(super) Vec<Tail>);
+pub(super) struct HubDrain {
+    pub(super) tails: Vec<MemberTail>,
+    pub(super) marks: Marks,
+    pub(super) passed: Option<u64>,
+}
+
+impl HubDrain {
+    /// Whether every member has come to the next mark.
+    fn pass_mark(&mut self) -> bool {
+        let Some((mark, number)) = self.marks.waiting.front().copied() else {
+            return false;
+        };
+        let passes = self.tails.iter().all(|tail| tail.passed >= number);
+        if passes {
+            self.marks.waiting.pop_front();
+            self.marks.complete = number;
+            self.passed = Some(mark);
+        }
+        passes
+    }
+}
 
 impl Drain for HubDrain {
     fn pending(&mut self) -> u64 {
@@ -129,23 +184,31 @@ impl Drain for HubDrain {
     }
 
     fn read_late(&mut self, buf: &mut [u8]) -> Late {
-        let mut found = None;
-        self.0.retain(|tail| {
-            while found.is_none() {
-                match tail.read(buf) {
-                    TailRead::Data(count) => found = Some(count),
-                    TailRead::Mark(_) => continue,
-                    TailRead::Wait => break,
-                    TailRead::End => return false,
-                }
+        let mut at = 0;
+        while !self.pass_mark() {
+            let complete = self.marks.complete;
+            let Some(tail) = self.tails.get_mut(at) else {
+                return match self.tails.is_empty() {
+                    true => Late::End,
+                    false => Late::Quiet,
+                };
+            };
+            if tail.passed > complete {
+                at += 1;
+                continue;
             }
-            true
-        });
-        match found {
-            Some(count) => Late::Data(count),
-            None if self.0.is_empty() => Late::End,
-            None => Late::Quiet,
+            match tail.read(buf) {
+                TailRead::Data(count) => return Late::Data(count),
+                TailRead::Mark(_) => {}
+                TailRead::Wait => at += 1,
+                TailRead::End => drop(self.tails.remove(at)),
+            }
         }
+        Late::Quiet
+    }
+
+    fn take_mark(&mut self) -> Option<u64> {
+        self.passed.take()
     }
 
     fn rests_on_others(&self) -> bool {

@@ -5,6 +5,8 @@
 //! there, and everybody later reads from there on. Events are not fenced: they tell how things
 //! stand to whoever is above now.
 
+use std::collections::VecDeque;
+
 use super::{InputQueue, Item};
 
 /// What a tail found.
@@ -63,6 +65,34 @@ impl InputQueue {
     pub(crate) fn fence_comes(&mut self, tail: u64) {
         while self.later.contains(&tail) {
             self.first_fence_comes();
+        }
+    }
+
+    /// The back end that fences and `marks` were under way through is replaced. Each stands where it
+    /// will have come to in what is still to settle at `marker`.
+    pub(crate) fn divide_settling(&mut self, marker: u64, marks: &[u64]) {
+        let tails = std::mem::take(&mut self.later);
+        let mut all: Vec<u64> = tails.iter().chain(marks).copied().collect();
+        all.sort_unstable();
+        for number in all {
+            if marks.contains(&number) {
+                self.items.push_back(Item::Mark(number));
+            } else {
+                self.items.push_back(Item::Fence(number));
+                self.fences += 1;
+            }
+            let bytes = VecDeque::new();
+            self.items.push_back(Item::Settling { marker, bytes });
+        }
+    }
+
+    /// What settles at `marker` has come to the fence or mark of this number.
+    pub(crate) fn settling_passes(&mut self, marker: u64, passed: u64) {
+        let is_it = |item: &Item| matches!(item, Item::Fence(number) | Item::Mark(number) if *number == passed);
+        while let Some(end) = self.items.iter().position(is_it) {
+            if !self.settled_before(marker, end) {
+                return;
+            }
         }
     }
 

@@ -235,7 +235,7 @@ impl Backend for MuxSlot {
         drop(inner);
         drop(link);
         self.forget_user();
-        Box::new(MuxDrain(*self))
+        Box::new(MuxDrain::new(*self))
     }
 }
 

@@ -99,7 +99,16 @@ impl Inner {
 }
 
 /// Reads what is still to come to one slot of a multiplexer that was replaced.
-pub(super) struct MuxDrain(pub(super) MuxSlot);
+pub(super) struct MuxDrain {
+    slot: MuxSlot,
+    passed: Option<u64>,
+}
+
+impl MuxDrain {
+    pub(super) fn new(slot: MuxSlot) -> Self {
+        MuxDrain { slot, passed: None }
+    }
+}
 
 impl Drain for MuxDrain {
     fn pending(&mut self) -> u64 {
@@ -107,25 +116,33 @@ impl Drain for MuxDrain {
     }
 
     fn read_late(&mut self, buf: &mut [u8]) -> Late {
-        let mut inner = self.0.mux.lock();
+        let mut inner = self.slot.mux.lock();
         loop {
             inner.pump(SLOT_BUFFER);
             let nobody = inner.focus.is_none() || inner.tail.is_none();
-            let Some(slot) = inner.slot(self.0.tag) else {
+            let Some(slot) = inner.slot(self.slot.tag) else {
                 return Late::End;
             };
             let count = slot.queue.read(buf);
             if count > 0 {
                 return Late::Data(count);
             }
+            self.passed = slot.queue.next_mark();
+            if self.passed.is_some() {
+                return Late::Quiet;
+            }
             // Events were for a front end that has another back end now.
-            if slot.queue.next_event().is_none() && slot.queue.next_mark().is_none() {
+            if slot.queue.next_event().is_none() {
                 return match nobody {
                     true => Late::End,
                     false => Late::Quiet,
                 };
             }
         }
+    }
+
+    fn take_mark(&mut self) -> Option<u64> {
+        self.passed.take()
     }
 
     fn rests_on_others(&self) -> bool {

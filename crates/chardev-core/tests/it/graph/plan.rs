@@ -108,6 +108,9 @@ impl Graph {
             "transaction (fails {fails}, twice {twice}): {}",
             text.join(", ")
         ));
+        if self.moves_beside(&nexts) {
+            self.read_all();
+        }
         // What arrives later at a chardev that stays could come to anybody.
         for (at, node) in self.nodes.iter().enumerate() {
             if let Rests::Own(peer) = &node.rests {
@@ -301,6 +304,32 @@ impl Graph {
             node.users = next.users;
             node.woken = next.woken;
         }
+    }
+
+    /// Whether a peer that stays comes to its console over another member of a hub than before: what
+    /// it had sent and what it will send are then two streams.
+    fn moves_beside(&self, nexts: &[Next]) -> bool {
+        let changed: Vec<usize> = nexts.iter().map(|next| next.node).collect();
+        let after = |above: usize| {
+            let next = nexts.iter().find(|next| next.node == above);
+            next.map_or(&self.nodes[above].rests, |next| &next.rests)
+        };
+        (0..NODES).filter(|at| !changed.contains(at)).any(|at| {
+            let before = self.readers_above(at);
+            let then = self.readers_over(at, &after);
+            let moves = self.is_under(at, &changed) || before != then;
+            let mut earlier = before;
+            if let Rests::Own(peer) = &self.nodes[at].rests {
+                let wire = peer.wire();
+                let owners = wire
+                    .ledger
+                    .iter()
+                    .flat_map(|byte| byte.owners.iter().flatten());
+                earlier.extend(owners);
+            }
+            let over_hub = self.is_over_hub(at) || self.is_over_hub_where(at, &after);
+            over_hub && moves && earlier.iter().any(|reader| then.contains(reader))
+        })
     }
 
     /// Whether `at` or something that rests on it is changed.
