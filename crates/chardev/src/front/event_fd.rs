@@ -31,6 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test may wait")]
     fn only_counters_are_taken_and_a_full_one_does_not_block() {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         for file in [
