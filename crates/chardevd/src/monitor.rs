@@ -210,7 +210,7 @@ impl Monitor {
             let moved = read
                 | (!read && self.poll_events(cx))
                 | self.poll_stop(cx)
-                | self.write_output(cx)
+                | (!read && self.write_output(cx))
                 | self.poll_command(cx);
             if self.ended || (self.stopped && self.poll_farewell(cx)) {
                 return Poll::Ready(());

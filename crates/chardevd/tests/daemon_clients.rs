@@ -161,6 +161,16 @@ fn a_flood_of_clients_leaves_half_of_the_descriptors_to_the_consoles() {
 }
 
 #[test]
+fn whoever_looked_in_before_is_not_greeted_in_the_next_client_s_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_daemon, path) = start(dir.path(), "x-clients=1");
+    for _ in 0..200 {
+        drop(console(&path));
+        assert!(named(&mut connect(&path)));
+    }
+}
+
+#[test]
 fn a_client_that_reads_nothing_does_not_keep_the_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let (mut daemon, path) = start(dir.path(), "x-clients=0");
