@@ -172,6 +172,26 @@ impl FrontEnd {
         })
     }
 
+    /// [`FrontEnd::poll_write`] of what only the peer is meant to get that this front end has been
+    /// told of: `None` while its [`Event::Closed`] has yet to be read, whoever is there by now.
+    pub fn poll_answer(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Option<usize>> {
+        self.chardev.with(|chardev| {
+            set_waker(chardev, Ready::WRITE, cx.waker());
+            if chardev.input.has_closed() {
+                return Poll::Ready(None);
+            }
+            match chardev.write(&[IoSlice::new(bytes)]) {
+                0 if !bytes.is_empty() => Poll::Pending,
+                count => Poll::Ready(Some(count)),
+            }
+        })
+    }
+
+    /// Whether the peer that this front end has been told of has left, which has yet to be read.
+    pub fn has_left(&self) -> bool {
+        self.chardev.with(|chardev| chardev.input.has_closed())
+    }
+
     /// [`FrontEnd::read`] and [`FrontEnd::next_event`] for a task.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Input> {
         self.chardev.with(|chardev| {

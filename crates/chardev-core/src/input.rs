@@ -74,6 +74,12 @@ impl InputQueue {
         self.later.is_empty() && self.items.range(self.own()..).any(is_input)
     }
 
+    /// A closing waits to be seen.
+    pub(crate) fn has_closed(&self) -> bool {
+        let closed = |item: &Item| matches!(item, Item::Event(Event::Closed));
+        self.items.iter().any(closed)
+    }
+
     /// Appends what fits and returns how many bytes did not. A change is refused from
     /// [`CARRY_LIMIT`] on, so one that is not has as much room again for its cut.
     pub(crate) fn push_bytes(&mut self, mut bytes: Vec<u8>) -> usize {

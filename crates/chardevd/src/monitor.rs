@@ -235,6 +235,13 @@ impl Monitor {
         moved
     }
 
+    /// Tells a client that takes events again, before any other, how many it has missed.
+    fn tell_lost(&mut self) -> bool {
+        let lost = self.session.take_lost_events();
+        let event = (lost > 0).then(|| events_lost(lost));
+        event.is_some_and(|event| self.wants(&event) && self.session.send_event(&event))
+    }
+
     /// QEMU is silent about chardevs, and a client that reads one line for one command works with
     /// it; so the events of our own are for clients that have asked for them.
     fn wants(&self, event: &chardev_qmp::Event) -> bool {
@@ -262,10 +269,13 @@ impl Monitor {
         if self.session.output().is_empty() {
             return false;
         }
-        let Poll::Ready(count) = self.front.poll_write(cx, self.session.output()) else {
-            return false;
-        };
-        self.session.consume_output(count);
+        match self.front.poll_answer(cx, self.session.output()) {
+            Poll::Ready(Some(count)) => self.session.consume_output(count),
+            // Its client has left, and the next one is not to be told what was for that one.
+            Poll::Ready(None) if self.stopped => self.session.consume_output(usize::MAX),
+            Poll::Ready(None) => return self.unread.len() >= READ_AHEAD,
+            Poll::Pending => return false,
+        }
         self.farewell = None;
         true
     }
