@@ -37,6 +37,11 @@ pub trait Conversation: Send {
     /// Tells of an event; whether the client was told.
     fn send_event(&mut self, event: &Event) -> bool;
 
+    /// How many events the client has lost and is to be told of now.
+    fn take_lost_events(&mut self) -> u64 {
+        0
+    }
+
     /// The same conversation once more, to see what an answer would look like.
     fn fork(&self) -> Box<dyn Conversation>;
 }
@@ -80,5 +85,9 @@ impl Conversation for Session {
 
     fn send_event(&mut self, event: &Event) -> bool {
         Session::send_event(self, event)
+    }
+
+    fn take_lost_events(&mut self) -> u64 {
+        Session::take_lost_events(self)
     }
 }

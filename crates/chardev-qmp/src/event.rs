@@ -100,6 +100,10 @@ pub const EVENTS: &[EventSpec] = &[
             optional("cause", Type::Str),
         ])
     }),
+    // At their place in the stream, to a client that did not take them in time.
+    plain("X_CHARDEV_EVENTS_LOST", || {
+        ObjectType::new([required("count", Type::Int)])
+    }),
     // The library limits these, and adds them up.
     plain("X_CHARDEV_DROPPED", || {
         ObjectType::new([

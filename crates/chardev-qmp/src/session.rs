@@ -131,6 +131,7 @@ pub struct Session {
     last_token: u64,
     output: Output,
     dropped_events: u64,
+    untold_events: u64,
 }
 
 impl Session {
@@ -151,6 +152,7 @@ impl Session {
             last_token: 0,
             output: Output::default(),
             dropped_events: 0,
+            untold_events: 0,
         }
     }
 
@@ -175,6 +177,7 @@ impl Session {
         self.parser = Parser::new();
         self.connected = false;
         self.negotiated = false;
+        self.untold_events = 0;
         self.oob = false;
         self.queue.clear();
         self.queued_size = 0;
@@ -274,6 +277,7 @@ impl Session {
         }
         if self.output.len() >= EVENT_HIGH_WATER {
             self.dropped_events += 1;
+            self.untold_events += 1;
             return false;
         }
         let time = Object::new()
@@ -287,6 +291,15 @@ impl Session {
         }
         self.send(&message.into());
         true
+    }
+
+    /// How many events this client has lost since this was last asked for; 0 while the next one
+    /// would be lost as well.
+    pub fn take_lost_events(&mut self) -> u64 {
+        match self.output.len() < EVENT_HIGH_WATER {
+            true => std::mem::take(&mut self.untold_events),
+            false => 0,
+        }
     }
 
     /// How many events were lost to clients that did not read.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chardev_qapi::Json;
+use chardev_qapi::{Json, Object};
 use chardev_qmp::{Event, Throttle};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -39,6 +39,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Queue {
     events: VecDeque<Event>,
+    /// How many were dropped before these.
+    lost: u64,
     waker: Option<Waker>,
 }
 
@@ -85,9 +87,12 @@ impl Events {
 }
 
 impl Subscription {
-    /// The next event, for a task.
+    /// The next event, for a task; where some were dropped, how many.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Event> {
         let mut queue = lock(&self.queue);
+        if queue.lost > 0 {
+            return Poll::Ready(events_lost(std::mem::take(&mut queue.lost)));
+        }
         match queue.events.pop_front() {
             Some(event) => Poll::Ready(event),
             None => {
@@ -105,12 +110,19 @@ impl State {
             let mut queue = lock(&queue);
             if queue.events.len() == MAX_WAITING {
                 queue.events.pop_front();
+                queue.lost += 1;
             }
             queue.events.push_back(event.clone());
             wakers.extend(queue.waker.take());
         }
         wakers
     }
+}
+
+/// Tells that `count` events were dropped here.
+pub fn events_lost(count: u64) -> Event {
+    let data = Object::new().with("count", count);
+    Event::new("X_CHARDEV_EVENTS_LOST", Some(data.into()), now())
 }
 
 /// The time since the Unix epoch.
@@ -149,7 +161,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chardev_qapi::Object;
     use std::future::poll_fn;
 
     fn change(events: &Events, open: bool) {
@@ -180,12 +191,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_monitor_that_does_not_listen_costs_little() {
+    async fn a_monitor_that_does_not_listen_costs_little_and_is_told_what_it_missed() {
         let events = Events::new(&Handle::current());
         let deaf = events.subscribe();
         for _ in 0..MAX_WAITING + 7 {
             events.emit("STOP", None);
         }
         assert_eq!(lock(&deaf.queue).events.len(), MAX_WAITING);
+        let first = next(&deaf).await;
+        assert_eq!(first.name, "X_CHARDEV_EVENTS_LOST");
+        let count = first.data.as_ref().and_then(|data| data.get("count"));
+        assert_eq!(count.and_then(Json::as_u64), Some(7));
+        assert_eq!(next(&deaf).await.name, "STOP");
     }
 }

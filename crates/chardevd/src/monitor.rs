@@ -25,7 +25,7 @@ use chardev_qmp::{Command, Conversation, Request, Session, SessionConfig, Token,
 use tokio::time::Sleep;
 
 use crate::commands::{self, Shared};
-use crate::events::{Subscription, now};
+use crate::events::{Subscription, events_lost, now};
 use crate::fds::NamedFds;
 use crate::monitors::{Client, PASSED, Place, Post, Who};
 use crate::patience::Patience;
@@ -225,7 +225,7 @@ impl Monitor {
     }
 
     fn poll_events(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut moved = false;
+        let mut moved = self.tell_lost();
         while let Poll::Ready(event) = self.events.poll_next(cx) {
             moved |= self.wants(&event) && self.session.send_event(&event);
         }
@@ -461,7 +461,7 @@ impl Monitor {
 
     /// A client may leave more unread than is read ahead; its command must not wait on for it.
     fn drop_departed(&mut self) -> bool {
-        if self.front.is_open() {
+        if self.front.is_open() && !self.front.has_left() {
             return false;
         }
         self.forget_client();

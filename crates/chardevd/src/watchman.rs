@@ -11,7 +11,7 @@ use chardev_qapi::Object;
 use tokio::time::Sleep;
 
 use crate::attached::Attached;
-use crate::events::Events;
+use crate::events::{Events, events_lost};
 
 /// Tells `events` what `observer` sees of `chardevs`, and those who were `attached` why they are no
 /// more, for as long as the runtime runs.
@@ -36,7 +36,8 @@ pub(crate) async fn watch(
                 events.emit(name, Some(data.into()));
             }
             Observed::Lost(count) => {
-                tracing::debug!("{count} events of chardevs came too fast and were left out");
+                let lost = events_lost(count);
+                events.emit(lost.name, lost.data);
             }
             Observed::Nothing(_) => {}
         }
