@@ -7,6 +7,7 @@ mod fuzz;
 mod guarantees;
 mod interop;
 mod model;
+mod mutants;
 mod qmp;
 mod server;
 mod sh;
@@ -39,6 +40,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Run the core's threads in thousands of orders
     Model,
+    /// Change the core in small ways and see whether a test notices
+    Mutants(mutants::Args),
     /// Walk every change in every state of the old peer, and the same changes in QEMU
     Guarantees(guarantees::Args),
     /// Measure beside an installed QEMU and socat
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Interop(args) => interop::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Model => model::run(),
+        Task::Mutants(args) => mutants::run(&args),
         Task::Guarantees(args) => guarantees::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
