@@ -461,8 +461,8 @@ impl Chardev {
         let marker = self.push_cut(unread, more);
         self.marks_come(marker);
         let parked = self.cut_parked();
-        let mut old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
-        old.refuse_input();
+        // What was sent and never read stays where it is: in a FIFO for the next process.
+        let old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
         let waiting = self.preface.split_front(usize::MAX);
         let has_peer = old.is_open();
         let mut drainer = self.drainer(old, this, marker);

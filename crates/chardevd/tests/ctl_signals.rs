@@ -75,6 +75,12 @@ fn a_terminal_that_hangs_up_ends_the_attachment() {
 #[test]
 fn outputs_that_are_full_hold_up_neither_signals_nor_other_clients() {
     let daemon = Daemon::running("yes");
+    // Or there is nothing that history would have to say.
+    daemon.succeed(&[
+        "qmp",
+        "x-chardev-set",
+        "{\"id\": \"con0\", \"x-history\": 65536}",
+    ]);
     for command in ["attach", "watch", "history", "list"] {
         let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
         let mut full = File::from(writer.try_clone().expect("a descriptor"));

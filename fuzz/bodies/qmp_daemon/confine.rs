@@ -23,10 +23,11 @@ const KINDS: [&str; 12] = [
 /// Options that name a file.
 const PATHS: [&str; 6] = ["out", "in", "device", "path", "logfile", "x-logindex"];
 /// Text that names nothing outside: ids, words, and what this build refuses.
-const TEXTS: [&str; 5] = [
+const TEXTS: [&str; 6] = [
     "chardev",
     "x-closed",
     "x-log-full",
+    "x-half-close",
     "tls-creds",
     "tls-authz",
 ];
