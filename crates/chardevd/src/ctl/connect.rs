@@ -82,7 +82,7 @@ impl Target {
     /// Negotiates over a socket that this monitor was given to serve.
     ///
     /// # Errors
-    /// As for [`Target::connect`].
+    /// As for every connection: why there is none, and what to do about it.
     pub(super) fn connect_over(&self, socket: UnixStream) -> Result<Monitor, Failure> {
         let stream = Stream::new(self, Socket::Unix(socket), Wait::new(self.patience.clone()));
         Client::connect(stream).map_err(|error| self.failed(&error))
@@ -256,7 +256,7 @@ impl Stream {
 /// Connects and negotiates, for as long as it takes.
 ///
 /// # Errors
-/// As for [`Target::connect`].
+/// As for every connection: why there is none, and what to do about it.
 pub fn connect(address: &Address) -> Result<Monitor, String> {
     let target = Target {
         address: address.clone(),

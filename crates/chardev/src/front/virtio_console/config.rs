@@ -34,7 +34,7 @@ pub struct PortConfig {
     pub name: String,
     /// What happens to output while the back end takes none.
     pub when_full: WhenFull,
-    /// What a monitor calls it, see [`VirtioConsole::watch`]; `None` for a port nobody is told of.
+    /// What a monitor calls it, see [`VirtioConsole::watch`](super::VirtioConsole::watch); `None` for a port nobody is told of.
     pub id: Option<String>,
 }
 
