@@ -2,6 +2,7 @@
 
 mod change;
 mod graph;
+mod handover;
 mod many;
 mod net;
 mod notice;

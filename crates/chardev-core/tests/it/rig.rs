@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) to_read: VecDeque<u8>,
     pub(crate) events: VecDeque<BackendEvent>,
     pub(crate) retired: bool,
+    /// Its own writes fail from here on.
+    pub(crate) refused: bool,
     pub(crate) fail_activate: bool,
     /// It takes no peer over.
     pub(crate) fail_adopt: bool,
@@ -159,6 +161,10 @@ impl Backend for SimBackend {
         drop(world);
         let lent = old.lend(&WantPeer).and_then(|lent| lent.downcast().ok());
         lent.map(|peer| self.0 = *peer).is_some()
+    }
+
+    fn refuse_input(&mut self) {
+        self.0.world().refused = true;
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
