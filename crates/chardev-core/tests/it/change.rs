@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use chardev_core::{
-    BackendEvent, BackendId, Change, ChangeError, ChardevRef, FrontEnd, FrontEndHooks, HoldWatch,
-    Old, Ready, Registry, Step, commit,
+    BackendEvent, BackendId, CARRY_LIMIT, Change, ChangeError, ChardevRef, Closed, FrontEnd,
+    FrontEndHooks, HoldWatch, Old, Policy, PolicyChange, Ready, Registry, Step, commit,
 };
 
 use crate::rig::{Peer, SmallLog, Woken, everything};
@@ -236,4 +236,45 @@ fn a_hold_lasts_until_what_it_refused_is_tried_again() {
     let front = taker.world().tries.take();
     drop(front);
     assert_eq!(holds.seen(), "<><><>");
+}
+
+#[test]
+fn a_front_end_that_reads_nothing_gets_no_more_changes_than_its_queue_has_room_for() {
+    let (old, new) = (Peer::new(true, 99), Peer::new(true, 99));
+    let chardev = old.chardev(None);
+    let _front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    old.send(&vec![b'x'; CARRY_LIMIT]);
+    change(&chardev, 2, &new, Old::Retire).unwrap();
+    let refused = change(&chardev, 3, &Peer::new(true, 99), Old::Retire);
+    assert!(matches!(
+        refused,
+        Err(ChangeError::Backlog {
+            unread: CARRY_LIMIT,
+            ..
+        })
+    ));
+    // It was found before anything was asked of the new one.
+    assert!(!new.world().refused && !new.world().retired);
+}
+
+#[test]
+fn output_that_waited_for_a_peer_goes_to_it_when_the_chardev_is_removed() {
+    let registry = Registry::default();
+    let peer = Peer::new(false, 0);
+    let policy = Policy::default().with(PolicyChange {
+        closed: Some(Closed::History),
+        history: Some(99),
+        ..PolicyChange::default()
+    });
+    let chardev = ChardevRef::new("con0", BackendId(1), peer.backend(), policy, None);
+    registry.reserve("con0").unwrap().fill(chardev.clone());
+    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    assert_eq!(front.write(b"waiting"), 7);
+    peer.world().room = 1;
+    peer.open();
+    kick(&chardev, 1);
+    drop(front);
+    registry.remove("con0").unwrap();
+    let stats = chardev.with(|chardev| chardev.stats());
+    assert_eq!((stats.output_accepted, stats.output_delivered), (7, 7));
 }

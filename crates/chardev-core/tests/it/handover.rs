@@ -160,11 +160,17 @@ fn what_was_set_aside_comes_back_after_the_one_that_took_over() {
     change.commit(offer, new, Old::Park).unwrap();
     take_over(&chardev, taking_over(3, b""), Old::Retire);
     assert!(!first.world().refused && !first.world().retired);
+    let hold = PolicyChange {
+        closed: Some(Closed::Hold),
+        ..PolicyChange::default()
+    };
+    chardev.with(|chardev| chardev.set_policy(hold));
     assert_eq!(front.write(b"to second"), 9);
     second.send(b"last");
     second.close();
     chardev.with(|chardev| chardev.handle_ready(BackendId(3), Ready::empty()));
     assert!(everything(&front).contains("last"));
+    assert!(first.world().holds, "the policy changed while it was aside");
     assert_eq!(front.write(b"to first"), 8);
     assert_eq!(
         (first.received(), second.received()),

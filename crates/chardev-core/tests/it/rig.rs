@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) retired: bool,
     /// Its own writes fail from here on.
     pub(crate) refused: bool,
+    /// What it was told last about output that nobody takes.
+    pub(crate) holds: bool,
     pub(crate) fail_activate: bool,
     /// It takes no peer over.
     pub(crate) fail_adopt: bool,
@@ -161,6 +163,10 @@ impl Backend for SimBackend {
         drop(world);
         let lent = old.lend(&WantPeer).and_then(|lent| lent.downcast().ok());
         lent.map(|peer| self.0 = *peer).is_some()
+    }
+
+    fn set_hold(&mut self, hold: bool) {
+        self.0.world().holds = hold;
     }
 
     fn refuse_input(&mut self) {
