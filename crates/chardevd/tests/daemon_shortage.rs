@@ -5,12 +5,15 @@ mod daemon_rig;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
+use chardev_qapi::Json;
 use daemon_rig::{Daemon, console, until};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 const LISTENERS: usize = 60;
 /// How many descriptors are left for them.
 const SPARE: u64 = 30;
+/// How many clients stay.
+const LAST: usize = 10;
 
 #[test]
 fn clients_wait_for_descriptors_and_are_served_in_turn() {
@@ -31,26 +34,30 @@ fn clients_wait_for_descriptors_and_are_served_in_turn() {
     let mut clients: Vec<UnixStream> = (0..LISTENERS)
         .map(|number| console(&path(number)))
         .collect();
-    let connected = |client: &mut chardev_qmp::client::Client<UnixStream>| {
+    let mut served = || {
         let stats = client.execute("x-query-chardev-stats", chardev_qapi::Object::new());
-        let stats = stats.unwrap();
-        let all = stats.as_array().unwrap().iter();
-        all.filter(|one| one.get("peer").is_some()).count()
+        let with_peer = |number: &usize| {
+            let label = format!("c{number}");
+            let mut all = stats.as_ref().unwrap().as_array().unwrap().iter();
+            all.any(|one| {
+                one.get("label").and_then(Json::as_str) == Some(&label) && one.get("peer").is_some()
+            })
+        };
+        (0..LISTENERS).filter(with_peer).collect::<Vec<_>>()
     };
-    let before = connected(&mut client);
+    let first = served().len();
     assert!(
-        before < LISTENERS,
-        "{before} are served with {SPARE} descriptors"
+        first < LISTENERS,
+        "{first} are served with {SPARE} descriptors"
     );
     // What a client that waits has sent is not lost.
     for client in &mut clients {
         client.write_all(b"x").unwrap();
     }
-    // Enough leave for all others to be served.
-    clients.drain(..before + 10);
+    // Those that came last are the ones that wait, and there is room for them once others leave.
+    clients.drain(..LISTENERS - LAST);
     until("all that are left are served", || {
-        let here = clients.len();
-        connected(&mut client) >= here
+        served() == Vec::from_iter(LISTENERS - LAST..LISTENERS)
     });
     let (status, said) = daemon.terminate();
     assert!(status.success(), "{said}");
