@@ -23,12 +23,24 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result {
     let remedy = "cargo install --locked cargo-mutants";
     sh::need("cargo-mutants", remedy)?;
-    let mut cargo = sh::cargo(&["mutants", "--package", "chardev-core", "--jobs", "1"]);
+    let mut cargo = sh::cargo(&[
+        "mutants",
+        "--package",
+        "chardev-core",
+        "--jobs",
+        "1",
+        "--timeout",
+        "20",
+        "--test-tool",
+        "nextest",
+    ]);
     cargo
         .arg("--output")
         .arg(sh::target_dir()?)
         // Enough to find what a mutant breaks; a run of the tests has many times as many.
-        .env("SIM_STEPS", "200000");
+        .env("SIM_STEPS", "100000")
+        .env("NET_STEPS", "300000")
+        .env("PROPTEST_CASES", "100");
     let all = FILES.map(str::to_owned);
     let files = if args.file.is_empty() {
         &all[..]
