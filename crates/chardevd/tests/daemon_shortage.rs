@@ -5,7 +5,7 @@ mod daemon_rig;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-use chardev_qapi::Json;
+use chardev_qapi::{Json, Object};
 use daemon_rig::{Daemon, console, until};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
@@ -35,7 +35,7 @@ fn clients_wait_for_descriptors_and_are_served_in_turn() {
         .map(|number| console(&path(number)))
         .collect();
     let mut served = || {
-        let stats = client.execute("x-query-chardev-stats", chardev_qapi::Object::new());
+        let stats = client.execute("x-query-chardev-stats", Object::new());
         let with_peer = |number: &usize| {
             let label = format!("c{number}");
             let mut all = stats.as_ref().unwrap().as_array().unwrap().iter();
@@ -65,6 +65,30 @@ fn clients_wait_for_descriptors_and_are_served_in_turn() {
         .matches("clients wait until descriptors are closed")
         .count();
     assert!((1..=3).contains(&times), "said {times} times: {said}");
+}
+
+#[test]
+fn a_listening_socket_takes_one_descriptor() {
+    let mut daemon = Daemon::start(&[]);
+    let count = || {
+        let path = format!("/proc/{}/fd", daemon.id());
+        std::fs::read_dir(path).unwrap().count()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut client = daemon.client();
+    let mut add = |number: usize| {
+        let path = dir.path().join(format!("c{number}")).display().to_string();
+        let line = format!("chardev-add socket,id=c{number},path={path},server=on,wait=off");
+        let arguments = Object::new().with("command-line", line);
+        let answer = client.execute("human-monitor-command", arguments);
+        assert_eq!(answer.unwrap().as_str(), Some(""));
+    };
+    // The first one may open what all of them share.
+    add(0);
+    let before = count();
+    (1..=LISTENERS).for_each(&mut add);
+    assert_eq!(count(), before + LISTENERS);
+    daemon.terminate();
 }
 
 /// Takes all descriptors from the process `id` that it does not use, except for `spare`.

@@ -9,6 +9,7 @@ mod backend;
 mod config;
 mod connect;
 mod connection;
+mod directories;
 mod lent;
 mod listen;
 mod unix;

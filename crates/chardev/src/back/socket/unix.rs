@@ -17,10 +17,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chardev_core::text::{from_os, to_bytes};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::directories;
 use crate::back::swap::exchange;
 use crate::disk;
 use crate::offload::elsewhere;
@@ -53,7 +54,7 @@ pub(super) fn at_path<R>(
         return action(&SocketAddrUnix::new(path)?);
     }
     let (parent, name) = split(path);
-    let directory = open_directory(&parent)?;
+    let directory = directories::open(&parent)?;
     action(&in_directory(&directory, &name)?)
 }
 
@@ -148,7 +149,7 @@ impl BoundPath {
         let failed = |error: Errno| bind_error(given, &strerror(error));
         check_length(given)?;
         let (parent, name) = split(path);
-        let directory = Arc::new(open_directory(&parent).map_err(failed)?);
+        let directory = directories::hold(&parent).map_err(failed)?;
         let direct = at_path(path, |address| disk::bind(socket, address));
         if let Err(error) = direct {
             if error != Errno::ADDRINUSE {
@@ -315,11 +316,6 @@ impl Drop for BoundPath {
 
 fn too_long(name: &str) -> String {
     format!("UNIX socket path '{name}' is too long")
-}
-
-fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    disk::open(path, flags, Mode::empty())
 }
 
 /// The address of `name` in an open directory: short, wherever that is.
