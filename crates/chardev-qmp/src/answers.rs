@@ -1,6 +1,10 @@
-//! What the larger answers look like, for the table of commands.
+//! What answers look like, for the table of commands; those of our own are here.
 
-use chardev_qapi::schema::{ObjectType, Type, optional, required};
+pub(crate) mod qapi;
+
+use chardev_qapi::schema::{Type, optional, required};
+
+use crate::event::DROP_REASONS;
 
 /// Monitors, and who is at them.
 pub(crate) fn monitors() -> Type {
@@ -55,65 +59,63 @@ pub(crate) fn attached() -> Type {
     ]))
 }
 
-/// QAPI `SchemaInfo`
-pub(crate) fn schema() -> Type {
-    let json_types = [
-        "string", "number", "int", "boolean", "null", "object", "array", "value",
+/// Where a viewer begins.
+pub(crate) fn watch_return() -> Type {
+    Type::object([required("offset", Type::Int)])
+}
+
+/// A piece of output: `contents` is what stands from `start` up to `next`.
+pub(crate) fn history() -> Type {
+    let offsets = ["start", "next", "oldest", "end"];
+    let mut members = vec![required("contents", Type::Str)];
+    members.extend(offsets.map(|name| required(name, Type::Int)));
+    Type::object(members)
+}
+
+pub(crate) fn chardev_stats() -> Type {
+    let mut members = vec![
+        required("label", Type::Str),
+        required("kind", Type::Str),
+        required("open", Type::Bool),
+        required("frontend-open", Type::Bool),
     ];
-    let member_of_object = Type::object([
-        required("name", Type::Str),
-        required("type", Type::Str),
-        optional("default", Type::Any),
-        optional("features", Type::list(Type::Str)),
-    ]);
-    let variant = Type::object([required("case", Type::Str), required("type", Type::Str)]);
-    let member_of_enum = Type::object([
-        required("name", Type::Str),
-        optional("features", Type::list(Type::Str)),
-    ]);
-    let mut values = required("values", Type::list(Type::Str));
-    values.deprecated = true;
-    let variants = [
-        (
-            "builtin",
-            vec![required("json-type", Type::words(&json_types))],
-        ),
-        (
-            "enum",
-            vec![required("members", Type::list(member_of_enum)), values],
-        ),
-        ("array", vec![required("element-type", Type::Str)]),
-        (
-            "object",
-            vec![
-                required("members", Type::list(member_of_object)),
-                optional("tag", Type::Str),
-                optional("variants", Type::list(variant)),
-            ],
-        ),
-        (
-            "alternate",
-            vec![required(
-                "members",
-                Type::list(Type::object([required("type", Type::Str)])),
-            )],
-        ),
-        (
-            "command",
-            vec![
-                required("arg-type", Type::Str),
-                required("ret-type", Type::Str),
-                optional("allow-oob", Type::Bool),
-            ],
-        ),
-        ("event", vec![required("arg-type", Type::Str)]),
+    let counters = [
+        "output-accepted",
+        "output-delivered",
+        "output-discarded",
+        "output-dropped",
+        "output-overwritten",
+        "output-undrained",
+        "input-delivered",
+        "input-late",
+        "input-overflowed",
+        "breaks-dropped",
+        "changes",
+        "changes-failed",
+        "viewers",
     ];
-    let words: Vec<&str> = variants.iter().map(|(word, _)| *word).collect();
-    let base = ObjectType::new([
-        required("name", Type::Str),
-        required("meta-type", Type::words(&words)),
-        optional("features", Type::list(Type::Str)),
+    members.extend(counters.map(|name| required(name, Type::Int)));
+    members.extend([
+        optional("peer", Type::Str),
+        optional("attached", attached()),
+        required("output-offset", Type::Int),
+        required("output-oldest", Type::Int),
+        required("input-offset", Type::Int),
+        required("output-pending", Type::Int),
+        required("input-pending", Type::Int),
+        required("log-pending", Type::Int),
+        required("log-lost", Type::Int),
+        required("log-holes", Type::Int),
+        optional("log-trouble", Type::Str),
+        optional("ring-unread", Type::Int),
+        required(
+            "dropped",
+            Type::object(DROP_REASONS.map(|reason| required(reason, Type::Int))),
+        ),
+        optional(
+            "change-times",
+            Type::object(["last-us", "p50-us", "p99-us"].map(|name| required(name, Type::Int))),
+        ),
     ]);
-    let variants = variants.map(|(word, members)| (word, ObjectType::new(members)));
-    Type::list(Type::Object(base.with_variants("meta-type", variants)))
+    Type::list(Type::object(members))
 }

@@ -1,0 +1,80 @@
+//! Arguments that several commands have, or that have more to them than a type.
+
+use chardev_qapi::schema::Word;
+use chardev_qapi::visit::Reader;
+
+use super::Kinds;
+use crate::command::{ChardevAction, Join, YankInstance};
+use crate::ringbuf::Format;
+
+pub(super) fn read_format(args: &mut Reader<'_>) -> Result<Format, String> {
+    Ok(match args.optional_enum("format", &["utf8", "base64"])? {
+        Some("base64") => Format::Base64,
+        _ => Format::Utf8,
+    })
+}
+
+pub(super) fn read_join(args: &mut Reader<'_>) -> Result<Join, String> {
+    let wanted = [
+        (args.optional("force")?, Join::Force),
+        (args.optional("share")?, Join::Share),
+        (args.optional("read-only")?, Join::ReadOnly),
+    ];
+    let mut wanted = wanted.iter().filter(|(given, _)| *given == Some(true));
+    match (wanted.next(), wanted.next()) {
+        (_, Some(_)) => Err("'force', 'share' and 'read-only' are mutually exclusive".to_owned()),
+        (Some((_, join)), None) => Ok(*join),
+        (None, None) => Ok(Join::Alone),
+    }
+}
+
+/// What `x-closed` takes.
+pub(super) const CLOSED: [&str; 3] = ["discard", "hold", "history"];
+
+/// What `x-log-full` takes.
+pub(super) const LOG_FULL: [&str; 2] = ["hole", "hold"];
+
+const ACTIONS: [Word; 3] = [
+    Word::new("chardev-add"),
+    Word::new("chardev-change"),
+    Word::new("chardev-remove"),
+];
+
+/// One action, shaped as those of QEMU's `transaction`.
+pub(super) fn read_action(
+    action: &mut Reader<'_>,
+    kinds: Kinds<'_>,
+) -> Result<ChardevAction, String> {
+    action.tagged("type", &ACTIONS, |action, word| {
+        action.object("data", |data| {
+            let id = data.required("id")?;
+            Ok(match word {
+                "chardev-add" => ChardevAction::Add {
+                    id,
+                    options: data.backend("backend", kinds)?,
+                },
+                "chardev-change" => ChardevAction::Change {
+                    id,
+                    options: data.backend("backend", kinds)?,
+                },
+                _ => ChardevAction::Remove { id },
+            })
+        })
+    })
+}
+
+const YANK_TYPES: [Word; 3] = [
+    Word::new("block-node"),
+    Word::new("chardev"),
+    Word::new("migration"),
+];
+
+pub(crate) fn read_yank_instance(args: &mut Reader<'_>) -> Result<YankInstance, String> {
+    args.tagged("type", &YANK_TYPES, |args, word| {
+        Ok(match word {
+            "block-node" => YankInstance::BlockNode(args.required("node-name")?),
+            "chardev" => YankInstance::Chardev(args.required("id")?),
+            _ => YankInstance::Migration,
+        })
+    })
+}

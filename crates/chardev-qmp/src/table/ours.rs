@@ -1,0 +1,112 @@
+//! The commands of our own.
+
+use chardev_qapi::spec::{OptionValue, Options};
+
+use super::arguments::{CLOSED, LOG_FULL, read_action, read_format, read_join};
+use super::{CommandSpec, external, plain};
+use crate::answers;
+use crate::answers::qapi::{chardev_returns, nothing};
+use crate::command::Command;
+
+/// In the order of `query-commands`, after QEMU's.
+pub(super) const COMMANDS: &[CommandSpec] = &[
+    plain("x-chardev-attach", nothing, |args, _| {
+        external(Command::XChardevAttach {
+            id: args.required("id")?,
+            fdname: args.required("fdname")?,
+            join: read_join(args)?,
+        })
+    }),
+    plain("x-chardev-set-winsize", nothing, |args, _| {
+        external(Command::XChardevSetWinsize {
+            id: args.required("id")?,
+            cols: args.required_u16("cols")?,
+            rows: args.required_u16("rows")?,
+        })
+    }),
+    plain("x-chardev-watch", answers::watch_return, |args, _| {
+        external(Command::XChardevWatch {
+            id: args.required("id")?,
+            fdname: args.required("fdname")?,
+            from: args.optional("from")?,
+            drop_when_slow: args.optional_enum("slow", &["skip", "drop"])? == Some("drop"),
+            framed: args.optional("framed")?.unwrap_or(false),
+        })
+    }),
+    plain("x-chardev-history", answers::history, |args, _| {
+        external(Command::XChardevHistory {
+            id: args.required("id")?,
+            from: args.optional("from")?,
+            size: args.optional("size")?,
+            format: read_format(args)?,
+        })
+    }),
+    plain("x-chardev-transaction", chardev_returns, |args, kinds| {
+        external(Command::XChardevTransaction {
+            actions: args.objects("actions", |action| read_action(action, kinds))?,
+        })
+    }),
+    plain("x-chardev-set", nothing, |args, _| {
+        let id = args.required("id")?;
+        let mut policy = Options::new("policy");
+        if let Some(closed) = args.optional_enum("x-closed", &CLOSED)? {
+            policy.set("x-closed", OptionValue::Str(closed.to_owned()));
+        }
+        if let Some(full) = args.optional_enum("x-log-full", &LOG_FULL)? {
+            policy.set("x-log-full", OptionValue::Str(full.to_owned()));
+        }
+        for name in ["x-history", "x-drain-ms"] {
+            if let Some(number) = args.optional(name)? {
+                policy.set(name, OptionValue::Int(number));
+            }
+        }
+        external(Command::XChardevSet { id, policy })
+    }),
+    plain("x-chardev-hub-add", nothing, |args, _| {
+        external(Command::XChardevHubAdd {
+            id: args.required("id")?,
+            chardev: args.required("chardev")?,
+        })
+    }),
+    plain("x-chardev-hub-remove", nothing, |args, _| {
+        external(Command::XChardevHubRemove {
+            id: args.required("id")?,
+            chardev: args.required("chardev")?,
+        })
+    }),
+    plain("x-chardev-reopen-log", nothing, |args, _| {
+        external(Command::XChardevReopenLog {
+            id: args.optional("id")?,
+        })
+    }),
+    plain("x-chardev-events", nothing, |args, _| {
+        external(Command::XChardevEvents {
+            enable: args.required("enable")?,
+        })
+    }),
+    plain("x-monitor-add", nothing, |args, _| {
+        external(Command::XMonitorAdd {
+            fdname: args.required("fdname")?,
+        })
+    }),
+    plain("x-query-monitors", answers::monitors, |_, _| {
+        external(Command::XQueryMonitors)
+    }),
+    plain("x-query-devices", answers::devices, |_, _| {
+        external(Command::XQueryDevices)
+    }),
+    plain("x-device-restart", nothing, |args, _| {
+        external(Command::XDeviceRestart {
+            id: args.required("id")?,
+        })
+    }),
+    plain(
+        "x-query-chardev-stats",
+        answers::chardev_stats,
+        |args, _| {
+            external(Command::XQueryChardevStats {
+                id: args.optional("id")?,
+            })
+        },
+    ),
+];
