@@ -28,13 +28,17 @@ const UNSAFE_ALLOWED: [(&str, &str); 4] = [
 ];
 
 /// What a crate may depend on inside this workspace. `None` stands for everything but itself.
-const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 9] = [
+const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 10] = [
     ("chardev-core", Some(&[])),
     ("chardev-qapi", Some(&["chardev-core"])),
     ("chardev-qmp", Some(&["chardev-core", "chardev-qapi"])),
     (
         "chardev",
         Some(&["chardev-core", "chardev-qapi", "chardev-qmp"]),
+    ),
+    (
+        "chardev-monitor",
+        Some(&["chardev", "chardev-qapi", "chardev-qmp"]),
     ),
     ("chardev-vfio-user", Some(&["chardev"])),
     ("chardev-vhost-user", Some(&["chardev-core", "chardev"])),
@@ -45,13 +49,20 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 9] = [
             "chardev-qapi",
             "chardev-qmp",
             "chardev",
+            "chardev-monitor",
             "chardev-vfio-user",
             "chardev-vhost-user",
         ]),
     ),
     (
         "microvm",
-        Some(&["chardev", "chardevd", "chardev-qapi", "chardev-qmp"]),
+        Some(&[
+            "chardev",
+            "chardev-monitor",
+            "chardevd",
+            "chardev-qapi",
+            "chardev-qmp",
+        ]),
     ),
     ("xtask", None),
 ];

@@ -1,7 +1,7 @@
 //! The events: one table, and the limit on how often one is sent.
 //!
 //! To add an event: a row in [`EVENTS`] (names of our own start with `X_`), and a call where it
-//! happens (`chardevd`: `Events::emit` in `events.rs`). `query-qmp-schema` derives from the table.
+//! happens (`chardev-monitor`: `Events::emit`). `query-qmp-schema` derives from the table.
 
 use std::time::Duration;
 

@@ -9,28 +9,23 @@ use chardev::back::FdSource;
 use chardev::front::virtio_console::PortWatch;
 use chardev::spec::{OptionValue, Options};
 use chardev::text::{from_os, shown};
+use chardev_monitor::{Mode, Reason, Server, Stop};
 use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
 use rustix::fs::Mode as FileMode;
 use tokio::task::JoinHandle;
 use tracing::Level;
 
-use crate::attached::Attached;
 use crate::background::{self, Background};
 use crate::cli::Args;
-use crate::commands::Shared;
-use crate::devices::virtio::Buses;
-use crate::devices::{Device, Roll, Worker, exec};
+use crate::devices::virtio::{Buses, watch_ports};
+use crate::devices::{Device, Roll, Surroundings, Worker, exec};
 use crate::edge::{self, Inherited};
-use crate::events::Events;
-use crate::fds::{FdSets, StartupFds};
 use crate::legacy::{self, Legacy};
-use crate::monitor::{Answering, Mode, Monitor};
-use crate::monitors::Monitors;
+use crate::options::OPTIONS;
 use crate::pidfile::PidFile;
-use crate::run::RunState;
-use crate::stop::Stop;
-use crate::{default, help, messages, signals, watchman};
+use crate::startup_fds::StartupFds;
+use crate::{default, help, messages, signals};
 
 /// How long peers have to take what was accepted when the daemon ends.
 const END_LIMIT: Duration = Duration::from_secs(2);
@@ -98,8 +93,6 @@ fn run_started(
     if let Some(file) = &args.log_file {
         messages::to_file(&directory.join(file))?;
     }
-    let fdsets = FdSets::default();
-    let fds = Arc::new(StartupFds::new(inherited, fdsets.clone()));
     let stop = Stop::default();
     let chardevs = Chardevs::new().map_err(|error| format!("cannot start: {error}"))?;
     if let Some(escape) = args.echr {
@@ -110,54 +103,39 @@ fn run_started(
     let pidfile = args.pidfile.as_deref();
     let pidfile = pidfile.map(|path| PidFile::create(path, &directory));
     let pidfile = pidfile.transpose()?;
-    let attached = Attached::default();
-    let start_worker = |name| Worker::new(name).map_err(|error| format!("cannot start: {error}"));
-    let (worker, monitor_worker) = (start_worker("devices")?, start_worker("monitors")?);
-    let monitors = Monitors::new(monitor_worker.handle().clone());
-    // Beside the monitors, so that what a command caused is told before what comes after it.
-    let events = Events::new(monitors.runtime());
-    let watchman = watchman::watch(
-        chardevs.observe(),
-        chardevs.clone(),
-        events.clone(),
-        attached.clone(),
-    );
-    monitors.runtime().spawn(watchman);
-    let devices = Roll::new(events.clone(), attached.clone());
+    let failed = |error| format!("cannot start: {error}");
+    let worker = Worker::new("devices").map_err(failed)?;
+    let mut server = Server::builder(&chardevs)
+        .package(concat!("chardevd ", env!("CARGO_PKG_VERSION")))
+        .command_line(OPTIONS)
+        .stop(stop);
+    if let Some(name) = args.name.as_deref().map(guest_name).transpose()?.flatten() {
+        server = server.name(name);
+    }
+    let roll = Roll::new(server.events().clone());
+    let server = server.devices(Arc::new(roll.clone()));
+    let server = server.start().map_err(failed)?;
     let mut daemon = Daemon {
         worker,
-        monitor_worker,
-        shared: Shared {
-            chardevs,
-            name: args.name.as_deref().map(guest_name).transpose()?.flatten(),
-            events,
-            stop,
-            run: RunState::default(),
-            fdsets,
+        fds: Arc::new(StartupFds::new(inherited, server.fd_sets().clone())),
+        around: Surroundings {
+            server,
+            roll,
             directory: directory.into(),
-            monitors,
-            attached,
-            devices,
         },
-        fds,
         daemonized: args.daemonize,
         held: HashSet::new(),
         buses: Buses::new(),
         tasks: Vec::new(),
     };
     let _terminal = Restore;
-    let (monitors, stop) = (daemon.shared.monitors.clone(), daemon.shared.stop.clone());
-    let passed = daemon
-        .monitor_worker
-        .spawn(monitors.passed_are_served(stop));
-    daemon.tasks.push(passed);
     let mut started = start(&mut daemon);
     if let (Ok(()), Some(background)) = (&started, background) {
         daemon.fds.close_rest();
         started = background.detach();
     }
     if started.is_err() {
-        daemon.shared.stop.request(crate::stop::Reason::Signal);
+        daemon.stop().request(Reason::Signal);
     }
     daemon.serve();
     drop(pidfile);
@@ -175,10 +153,8 @@ impl Drop for Restore {
 
 /// A daemon that is being started.
 pub struct Daemon {
-    shared: Shared,
+    around: Surroundings,
     worker: Worker,
-    /// The thread of the monitors: nothing that one computes holds up a console.
-    monitor_worker: Worker,
     fds: Arc<StartupFds>,
     daemonized: bool,
     /// Chardevs whose device waits for the first client (`wait=on`).
@@ -191,18 +167,18 @@ pub struct Daemon {
 impl Daemon {
     /// Its chardevs.
     pub fn chardevs(&self) -> &Chardevs {
-        &self.shared.chardevs
+        self.around.server.chardevs()
     }
 
     /// The wish to end; whatever runs beside the daemon watches it, and may have it.
     pub fn stop(&self) -> &Stop {
-        &self.shared.stop
+        self.around.server.stop()
     }
 
     /// Tells monitors which ports the guest opens and closes, for as long as the daemon runs.
     pub fn watch_ports(&self, watch: PortWatch) {
-        let events = self.shared.events.clone();
-        self.worker.spawn(watchman::watch_ports(watch, events));
+        let events = self.around.server.events().clone();
+        self.worker.spawn(watch_ports(watch, events));
     }
 
     /// The chardev that a device string names (`chardev:ID`, `pty`, `unix:PATH,…`); a new one gets
@@ -270,7 +246,7 @@ impl Daemon {
             cwd: None,
             tell_end: false,
         });
-        let task = device.start(None, &self.shared, &self.worker, |_| false, &mut self.buses)?;
+        let task = device.start(None, &self.around, &self.worker, |_| false, &mut self.buses)?;
         self.tasks.push(task);
         // The socket is made for this user alone. The shell, which runs already, has its own umask.
         let old = rustix::process::umask(FileMode::from_raw_mode(0o177));
@@ -306,11 +282,11 @@ impl Daemon {
         }
         let fds = Arc::clone(&self.fds) as Arc<dyn FdSource>;
         // A connect may take long, and a signal must not wait for it.
-        let added = self.shared.chardevs.block_on(async {
+        let added = self.chardevs().block_on(async {
             tokio::select! {
                 biased;
-                added = self.shared.chardevs.add(id, &options, fds) => Some(added),
-                _ = self.shared.stop.requested() => None,
+                added = self.chardevs().add(id, &options, fds) => Some(added),
+                _ = self.stop().requested() => None,
             }
         });
         let added = added.ok_or("interrupted by a signal")?;
@@ -334,7 +310,7 @@ impl Daemon {
         let device = Device::parse(line)?.with_room_for(all);
         let held = |id: &str| self.held.contains(id);
         let id = Device::id(line);
-        let task = device.start(id, &self.shared, &self.worker, held, &mut self.buses)?;
+        let task = device.start(id, &self.around, &self.worker, held, &mut self.buses)?;
         self.tasks.push(task);
         Ok(())
     }
@@ -378,41 +354,38 @@ impl Daemon {
     }
 
     fn start_monitor(&mut self, id: &str, mode: Mode) -> Result<(), String> {
-        let front = self.shared.chardevs.front_end(id, Arc::new(Answering));
-        let front = front.map_err(|error| match error {
+        let served = self.around.server.serve(id, mode);
+        served.map_err(|error| match error {
             chardev::AttachError::NotFound(id) => format!("chardev \"{id}\" not found"),
             error => error.to_string(),
-        })?;
-        let monitor = Monitor::new(front, mode, self.shared.clone());
-        self.tasks.push(self.monitor_worker.spawn(monitor.run()));
-        Ok(())
+        })
     }
 
     /// Waits for the wish to end, then for the devices, then for the peers.
     fn serve(self) {
         let Daemon {
-            shared,
+            around,
             tasks,
             worker: _worker,
-            monitor_worker: _monitor_worker,
             ..
         } = self;
-        let Shared { chardevs, stop, .. } = shared;
-        let ending = chardevs.clone();
+        let server = &around.server;
+        let (chardevs, stop) = (server.chardevs(), server.stop());
         chardevs.block_on(async move {
             tokio::select! {
                 _ = stop.requested() => {}
-                () = ending.quit_requested() => {
-                    stop.request(crate::stop::Reason::Quit);
+                () = chardevs.quit_requested() => {
+                    stop.request(Reason::Quit);
                 }
             }
             let all = async {
                 for task in tasks {
                     let _ = task.await;
                 }
+                server.finished().await;
             };
             let _ = tokio::time::timeout(TASK_LIMIT, all).await;
-            ending.shut_down(END_LIMIT).await;
+            chardevs.shut_down(END_LIMIT).await;
         });
     }
 }

@@ -9,13 +9,13 @@ use std::thread;
 
 use chardev::Chardevs;
 use chardev::back::stdio::{apply_terminal, restore_terminal};
+use chardev_monitor::{Reason, Stop};
 use signal_hook::consts::{
     SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
     SIGVTALRM, SIGXCPU, SIGXFSZ,
 };
 use signal_hook::iterator::Signals;
 
-use crate::stop::{Reason, Stop};
 use crate::{edge, messages};
 
 /// What the kernel ends or stops a process for that does not know better.

@@ -117,7 +117,7 @@ fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), 
             if let Ok(mut ended) = ended.lock() {
                 *ended = Some(outcome);
             }
-            stop.request(chardevd::stop::Reason::Guest);
+            stop.request(chardev_monitor::Reason::Guest);
         })
         .map_err(|error| format!("the vCPU's thread: {error}"))?;
     Ok(())

@@ -74,7 +74,7 @@ pub(super) fn check_tables() {
 
 /// The command, with everything that it names inside `world`.
 pub(super) fn command(command: Command, world: &World) -> Result<Command, &'static str> {
-    let many = world.shared.chardevs.list().len() >= MANY;
+    let many = world.server.chardevs().list().len() >= MANY;
     let add = |options| match many {
         true => Err("there are enough chardevs"),
         false => backend(options, world),

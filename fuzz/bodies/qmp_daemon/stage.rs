@@ -8,13 +8,10 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use chardev::{Answers, FrontEnd, FrontEndHooks, ModemLines};
+use chardev_monitor::{Caller, Subscription};
 use chardev_qapi::{Json, QmpError};
 use chardev_qmp::hmp::{Hmp, HmpSession, Step};
 use chardev_qmp::{Command, Conversation, Session, SessionConfig};
-use chardevd::commands::Context;
-use chardevd::events::Subscription;
-use chardevd::fds::NamedFds;
-use chardevd::monitors::{Client, Who};
 
 use super::confine;
 use super::limits::Limits;
@@ -33,7 +30,7 @@ static OUTPUT: [u8; 20_000] = [b'o'; 20_000];
 pub(super) struct Stage<'a> {
     world: &'static World,
     limits: &'a Limits,
-    context: Context,
+    caller: Caller,
     session: Box<dyn Conversation>,
     is_human: bool,
     events: Subscription,
@@ -68,7 +65,7 @@ impl<'a> Stage<'a> {
         pretty: bool,
     ) -> Self {
         let config = SessionConfig {
-            version: chardevd::monitor::version(),
+            version: world.server.version().clone(),
             pretty,
             oob_offered: true,
             kinds: chardev::back::specs(),
@@ -83,12 +80,8 @@ impl<'a> Stage<'a> {
             limits,
             session,
             is_human,
-            context: Context {
-                shared: world.shared.clone(),
-                fds: Arc::new(NamedFds::new(world.shared.fdsets.clone())),
-                client: Arc::new(Client::new(Who::default())),
-            },
-            events: world.shared.events.subscribe(),
+            caller: world.server.caller(),
+            events: world.server.subscribe(),
             fronts: Vec::new(),
             peers: Vec::new(),
         }
@@ -103,7 +96,7 @@ impl<'a> Stage<'a> {
         ] {
             self.say_to_human(line, usize::MAX);
         }
-        let front = self.world.shared.chardevs.front_end("a", Arc::new(()));
+        let front = self.world.server.chardevs().front_end("a", Arc::new(()));
         self.fronts.extend(front);
     }
 
@@ -208,9 +201,9 @@ impl<'a> Stage<'a> {
             }
             _ => None,
         };
-        let mut work = Some(Box::pin(self.context.clone().run(command, sent)));
+        let mut work = Some(Box::pin(self.caller.clone().run(command, sent)));
         let limits = self.limits;
-        self.world.shared.chardevs.block_on(async {
+        self.world.server.chardevs().block_on(async {
             let mut patience = Box::pin(tokio::time::sleep(PATIENCE));
             poll_fn(|cx| {
                 let Some(working) = &mut work else {
@@ -247,7 +240,7 @@ impl<'a> Stage<'a> {
 
     /// The I/O thread answers, so it has done what there was to do.
     pub(super) fn turn(&mut self) {
-        let chardevs = &self.world.shared.chardevs;
+        let chardevs = self.world.server.chardevs();
         let asked = chardevs.runtime().spawn(async {});
         let answered = self.limits.step(|| chardevs.block_on(asked));
         assert!(answered.is_ok(), "the I/O thread does not answer");
@@ -255,7 +248,7 @@ impl<'a> Stage<'a> {
     }
 
     pub(super) fn act_as_front_end(&mut self, choices: &mut Choices<'_>) {
-        let chardevs = &self.world.shared.chardevs;
+        let chardevs = self.world.server.chardevs();
         let what = choices.next();
         if what & 7 == 0 || self.fronts.is_empty() {
             let all = chardevs.list();
@@ -321,7 +314,7 @@ impl<'a> Stage<'a> {
 
     /// A peer for whatever back end waits for one.
     fn come(&self, choices: &mut Choices<'_>) -> Option<OwnedFd> {
-        let all = self.world.shared.chardevs.list();
+        let all = self.world.server.chardevs().list();
         let what = choices.next();
         if what & 3 == 3 {
             let accepted = self.world.tcp.accept().ok()?;

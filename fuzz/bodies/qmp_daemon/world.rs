@@ -11,19 +11,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chardev::Chardevs;
-use chardevd::attached::Attached;
-use chardevd::commands::Shared;
+use chardev_monitor::Server;
 use chardevd::devices::Roll;
-use chardevd::events::Events;
-use chardevd::fds::FdSets;
-use chardevd::monitors::Monitors;
-use chardevd::run::RunState;
-use chardevd::stop::Stop;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tempfile::TempDir;
@@ -43,7 +37,7 @@ const SLACK: usize = 8;
 
 /// The server and everything it can reach.
 pub(super) struct World {
-    pub(super) shared: Shared,
+    pub(super) server: Server,
     pub(super) owns_stdio: bool,
     /// A terminal, for what wants one.
     pub(super) tty: String,
@@ -70,10 +64,9 @@ impl World {
         super::confine::check_tables();
         abort_on_panic();
         let chardevs = Chardevs::new().expect("a thread");
-        let events = Events::new(chardevs.runtime());
-        let monitors = Monitors::new(chardevs.runtime().clone());
-        let attached = Attached::default();
-        let devices = Roll::new(events.clone(), attached.clone());
+        let server = Server::builder(&chardevs).on_io_thread();
+        let devices = Roll::new(server.events().clone());
+        let server = server.devices(Arc::new(devices)).start();
         // What Rust does for its own programs; the handler stays for good.
         let _ = chardevs.block_on(async { signal(SignalKind::pipe()) });
         let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -90,18 +83,7 @@ impl World {
             std::env::temp_dir()
         };
         let world = World {
-            shared: Shared {
-                chardevs,
-                name: None,
-                events,
-                stop: Stop::default(),
-                run: RunState::default(),
-                fdsets: FdSets::default(),
-                directory: Path::new("").into(),
-                monitors,
-                attached,
-                devices,
-            },
+            server: server.expect("no thread of its own"),
             owns_stdio: OWNS_STDIO.load(Ordering::Relaxed),
             tcp_port: tcp.local_addr().expect("a port").port(),
             udp_port: udp.local_addr().expect("a port").port(),
@@ -144,7 +126,7 @@ impl World {
 
     /// Takes away everything an input has made, and what was left unread.
     pub(super) fn clean(&self, limits: &Limits) {
-        let chardevs = &self.shared.chardevs;
+        let chardevs = self.server.chardevs();
         // A multiplexer or a hub goes before what it uses, and not before its output has gone there.
         let none_left = || {
             for info in chardevs.list() {
@@ -154,12 +136,12 @@ impl World {
         };
         let stuck = || format!("they cannot be removed: {:?}", chardevs.list());
         self.until(none_left, stuck);
-        let sets = self.shared.fdsets.query();
+        let sets = self.server.fd_sets().query();
         for set in sets.as_array().unwrap_or_default() {
             let id = set.get("fdset-id").and_then(chardev_qapi::Json::as_i64);
-            let _ = self.shared.fdsets.remove(id.unwrap_or(0), None);
+            let _ = self.server.fd_sets().remove(id.unwrap_or(0), None);
         }
-        self.shared.run.set_running(true);
+        self.server.run_state().set_running(true);
         while self.tcp.accept().is_ok() {}
         while self.udp.recv(&mut [0; 1]).is_ok() {}
         while rustix::io::read(&self.tty_master, &mut [0; 4096]).is_ok_and(|count| count > 0) {}
@@ -193,7 +175,7 @@ impl World {
             }
         };
         let looked = async { tokio::time::timeout(SETTLE, look).await };
-        let in_time = self.shared.chardevs.block_on(looked).is_ok();
+        let in_time = self.server.chardevs().block_on(looked).is_ok();
         assert!(in_time, "{}", stuck());
     }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use chardev::text::to_os;
 use chardev::{Event, FrontEnd, Input, TerminalSize};
+use chardev_monitor::{RunState, Stop};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -29,8 +30,6 @@ use crate::devices::first_client;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
 use crate::devices::roll::{Entry, in_words};
 use crate::edge;
-use crate::run::RunState;
-use crate::stop::Stop;
 
 /// The most bytes on their way in one direction.
 const BUFFER: usize = 64 << 10;

@@ -9,18 +9,29 @@ pub mod vfio;
 pub mod virtio;
 mod worker;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chardev::front::virtio_console::Role;
 use chardev::text::to_path;
 use chardev::{Event, FrontEnd};
+use chardev_monitor::Server;
 use chardev_qapi::opts::{Opts, parse_bool, parse_opts};
 use tokio::task::JoinHandle;
 
-use crate::commands::Shared;
-
 pub use roll::Roll;
 pub use worker::Worker;
+
+/// What devices are started with.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The server of the monitors, with the chardevs.
+    pub server: Server,
+    /// The devices so far.
+    pub roll: Roll,
+    /// The directory that the daemon was started in, where relative paths start.
+    pub directory: Arc<Path>,
+}
 
 /// A device as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +227,7 @@ impl Device {
     pub fn start(
         self,
         id: Option<String>,
-        shared: &Shared,
+        around: &Surroundings,
         worker: &Worker,
         is_held: impl Fn(&str) -> bool,
         buses: &mut virtio::Buses,
@@ -226,10 +237,10 @@ impl Device {
             Device::Exec(exec) => Some(exec.restart),
             _ => None,
         };
-        let entry = shared.devices.enter(id, driver, chardev, restart)?;
-        let started = self.start_entered(&entry, shared, worker, is_held, buses);
+        let entry = around.roll.enter(id, driver, chardev, restart)?;
+        let started = self.start_entered(&entry, around, worker, is_held, buses);
         if started.is_err() {
-            shared.devices.leave(&entry);
+            around.roll.leave(&entry);
         }
         started
     }
@@ -237,19 +248,16 @@ impl Device {
     fn start_entered(
         self,
         entry: &Arc<roll::Entry>,
-        shared: &Shared,
+        around: &Surroundings,
         worker: &Worker,
         is_held: impl Fn(&str) -> bool,
         buses: &mut virtio::Buses,
     ) -> Result<JoinHandle<()>, String> {
-        let Shared {
-            chardevs,
-            stop,
-            run,
-            events,
-            directory,
-            ..
-        } = shared;
+        let Surroundings {
+            server, directory, ..
+        } = around;
+        let (chardevs, events) = (server.chardevs(), server.events());
+        let (stop, run) = (server.stop(), server.run_state());
         let attach = |driver, property, id: &str| {
             let front = chardevs.front_end(id, Arc::new(()));
             front.map_err(|error| match error {

@@ -9,11 +9,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use chardev::{Event, FrontEnd, Input, ModemLines};
+use chardev_monitor::{RunState, Stop};
 
 use crate::devices::first_client;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
-use crate::run::RunState;
-use crate::stop::Stop;
 
 /// How long a break lasts on the other side: what `tcsendbreak` does.
 const BREAK: Duration = Duration::from_millis(250);

@@ -4,20 +4,17 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use chardev_monitor::{Devices, Events};
 use chardev_qapi::{Json, Object, QmpError};
-use chardev_qmp::Event;
 use tokio::sync::Notify;
-
-use crate::attached::Attached;
-use crate::events::{Events, now};
 
 /// All devices. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Roll {
     entries: Arc<Mutex<Vec<Arc<Entry>>>>,
     events: Events,
-    attached: Attached,
 }
 
 /// One device.
@@ -31,7 +28,6 @@ pub(crate) struct Entry {
     state: Mutex<State>,
     again: Notify,
     events: Events,
-    attached: Attached,
 }
 
 #[derive(Debug)]
@@ -43,13 +39,11 @@ struct State {
 }
 
 impl Roll {
-    /// No devices yet. What becomes of those that come is told to `events`, and to whoever is
-    /// `attached` to their consoles.
-    pub fn new(events: Events, attached: Attached) -> Self {
+    /// No devices yet. What becomes of those that come is told to `events`.
+    pub fn new(events: Events) -> Self {
         Roll {
             entries: Arc::default(),
             events,
-            attached,
         }
     }
 
@@ -84,12 +78,11 @@ impl Roll {
             restart,
             state: Mutex::new(State {
                 name: "running",
-                since: now().as_secs(),
+                since: now(),
                 program: Object::new(),
             }),
             again: Notify::new(),
             events: self.events.clone(),
-            attached: self.attached.clone(),
         });
         entries.push(Arc::clone(&entry));
         Ok(entry)
@@ -100,18 +93,19 @@ impl Roll {
         self.lock().retain(|other| !Arc::ptr_eq(other, entry));
     }
 
-    /// What `x-query-devices` answers.
-    pub(crate) fn query(&self) -> Json {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Devices for Roll {
+    fn query(&self) -> Json {
         let entries = self.lock().clone();
         let described: Vec<Object> = entries.iter().map(|entry| entry.describe()).collect();
         described.into()
     }
 
-    /// Ends the program of device `id` if it runs, and starts it again.
-    ///
-    /// # Errors
-    /// There is no such device, or it has no program.
-    pub(crate) fn restart(&self, id: &str) -> Result<(), QmpError> {
+    fn restart(&self, id: &str) -> Result<(), QmpError> {
         let entries = self.lock();
         let entry = entries.iter().find(|entry| entry.id == id);
         let entry =
@@ -122,10 +116,6 @@ impl Roll {
         }
         entry.again.notify_one();
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -202,9 +192,7 @@ impl Entry {
 
     fn tell(&self, name: &'static str, data: Object, program: &Object) {
         let data: Json = with_all(data, program).into();
-        let event = Event::new(name, Some(data.clone()), now());
-        self.attached.tell(&self.chardev, &event);
-        self.events.emit(name, Some(data));
+        self.events.emit_about(&self.chardev, name, Some(data));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -216,10 +204,16 @@ impl State {
     fn turn(&mut self, name: &'static str, program: Object) {
         *self = State {
             name,
-            since: now().as_secs(),
+            since: now(),
             program,
         };
     }
+}
+
+/// Seconds since the Unix epoch.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs()
 }
 
 fn with_all(mut all: Object, more: &Object) -> Object {

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chardev::{AttachError, Chardevs};
+use chardev_monitor::Stop;
 use chardev_vfio_user::{Error, Server};
 use tokio::task::JoinHandle;
 
 use crate::devices::socket::Bound;
 use crate::devices::worker::on_own_thread;
 use crate::devices::{Worker, first_client};
-use crate::stop::Stop;
 
 /// A serial card that VMMs connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,13 +1,16 @@
 //! guest → [front: vhost-user-console] → chardev → back → host: consoles of other programs' guests.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chardev::FrontEnd;
 use chardev::front::virtio_console::{
-    CONSOLE_BUFFER, MAX_PORTS, PortConfig, Role, VirtioConsole, WhenFull,
+    CONSOLE_BUFFER, MAX_PORTS, PortConfig, PortWatch, Role, VirtioConsole, WhenFull,
 };
+use chardev_monitor::{Events, Stop};
+use chardev_qapi::Object;
 use chardev_qapi::opts::{Opts, parse_bool};
 use chardev_vhost_user::Server;
 use tokio::task::JoinHandle;
@@ -15,9 +18,6 @@ use tokio::task::JoinHandle;
 use crate::devices::socket::Bound;
 use crate::devices::worker::on_own_thread;
 use crate::devices::{Worker, first_client, required};
-use crate::events::Events;
-use crate::stop::Stop;
-use crate::watchman;
 
 /// The options of a port, wherever it is.
 pub(crate) const PORT_OPTIONS: [(&str, &str); 4] = [
@@ -181,7 +181,7 @@ impl Console {
     ) -> Result<JoinHandle<()>, String> {
         let max_ports = self.max_ports.unwrap_or(1);
         let console = VirtioConsole::new(max_ports).map_err(|error| error.to_string())?;
-        worker.spawn(watchman::watch_ports(console.watch(), events));
+        worker.spawn(watch_ports(console.watch(), events));
         let console = Arc::new(Mutex::new(console));
         let server = Arc::new(Server::new(Arc::clone(&console)).map_err(|e| e.to_string())?);
         let socket = match self.server {
@@ -252,5 +252,15 @@ pub(crate) fn number(opts: &Opts, key: &str, max: u64) -> Result<Option<u64>, St
         Ok(number) if number <= max => Ok(Some(number)),
         Ok(_) => Err(format!("Parameter '{key}' expects a number up to {max}")),
         Err(_) => Err(format!("Parameter '{key}' expects a number")),
+    }
+}
+
+/// Tells `events` which ports the guest opens and closes, for as long as the runtime runs.
+pub(crate) async fn watch_ports(watch: PortWatch, events: Events) {
+    loop {
+        let change = poll_fn(|cx| watch.poll_next(cx)).await;
+        let data = Object::new().with("id", change.id);
+        let data = data.with("open", change.open);
+        events.emit("VSERPORT_CHANGE", Some(data.into()));
     }
 }

@@ -1,4 +1,4 @@
-//! [front] → chardev → back → host: threads beside the I/O thread, for devices and for monitors.
+//! [front] → chardev → back → host: threads beside the I/O thread, for devices.
 
 use std::future::Future;
 use std::io;
@@ -12,8 +12,7 @@ const STACK: usize = 256 << 10;
 
 /// A thread beside the I/O thread of the chardevs. A terminal is read in small pieces, and a program
 /// that prints without end would make every step of a monitor's command wait for a turn of that, and
-/// for what the host's scheduler thinks of threads that never rest; and what a monitor computes
-/// would make all consoles wait.
+/// for what the host's scheduler thinks of threads that never rest.
 #[derive(Debug)]
 pub struct Worker {
     runtime: Handle,
@@ -44,11 +43,6 @@ impl Worker {
             runtime: handle,
             _stop: stop,
         })
-    }
-
-    /// What runs on it.
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.runtime
     }
 
     pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>

@@ -1,68 +1,26 @@
-//! Carries out the commands of a monitor, in QEMU's words.
+//! Carries out the commands of a monitor's client, in QEMU's words.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 
 use chardev::RingBuffer;
 use chardev::back::{FdSource, KINDS};
 use chardev::spec::Options;
-use chardev::{Action, Chardevs, Info, Slow, TerminalSize, ViewFrom, Watch};
+use chardev::{Action, Info, Slow, TerminalSize, ViewFrom, Watch};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::hmp::{Hmp, Step};
 use chardev_qmp::{ChardevAction, Command, YankInstance, ringbuf};
 
-use crate::attached::Attached;
-use crate::devices::Roll;
-use crate::events::Events;
-use crate::fds::{FdSets, NamedFds};
+use crate::caller::Caller;
 use crate::monitor::Monitor;
-use crate::monitors::{Client, Monitors};
-use crate::run::RunState;
 use crate::stats;
-use crate::stop::{Reason, Stop};
+use crate::stop::Reason;
 use crate::viewing::view_from;
 use crate::{options, qom};
 
 const NO_FD: &str = "No file descriptor supplied via SCM_RIGHTS";
 
-/// What all monitors share.
-#[derive(Clone, Debug)]
-pub struct Shared {
-    /// The chardevs of the daemon.
-    pub chardevs: Chardevs,
-    /// The name the daemon was given (`--name`).
-    pub name: Option<String>,
-    /// Where events are told.
-    pub events: Events,
-    /// The wish to end.
-    pub stop: Stop,
-    /// Whether the devices run.
-    pub run: RunState,
-    /// The descriptors that paths name by a set.
-    pub fdsets: FdSets,
-    /// The directory that the daemon was started in, where relative paths of its devices start.
-    pub directory: Arc<Path>,
-    /// All monitors, and the thread they run on.
-    pub monitors: Monitors,
-    /// Who is attached to chardevs.
-    pub attached: Attached,
-    /// The devices.
-    pub devices: Roll,
-}
-
-/// What a command works on.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// What all monitors share.
-    pub shared: Shared,
-    /// The descriptors of the monitor.
-    pub fds: Arc<NamedFds>,
-    /// Who asks.
-    pub client: Arc<Client>,
-}
-
-impl Context {
+impl Caller {
     /// Carries out `command`. `sent` is the descriptor that came with it, if any.
     ///
     /// May wait for as long as opening a back end takes; dropping the future gives the command up.
@@ -73,23 +31,27 @@ impl Context {
     pub async fn run(self, command: Command, sent: Option<OwnedFd>) -> Result<Json, QmpError> {
         let done = match command {
             Command::ChardevAdd { id, options } => {
-                let added = self.shared.chardevs.add(&id, &options, self.source()).await;
+                let added = self
+                    .service
+                    .chardevs
+                    .add(&id, &options, self.source())
+                    .await;
                 return added.map(|info| chardev_return(&info)).map_err(generic);
             }
             Command::ChardevChange { id, options } => {
                 let changed = self
-                    .shared
+                    .service
                     .chardevs
                     .change(&id, &options, self.source())
                     .await;
                 return changed.map(|info| chardev_return(&info)).map_err(generic);
             }
             Command::ChardevRemove { id } => {
-                let removed = self.shared.chardevs.remove_elsewhere(&id).await;
+                let removed = self.service.chardevs.remove_elsewhere(&id).await;
                 removed.map_err(generic)
             }
             Command::ChardevSendBreak { id } => {
-                self.shared.chardevs.send_break(&id).map_err(generic)
+                self.service.chardevs.send_break(&id).map_err(generic)
             }
             Command::QueryChardev => return Ok(self.query_chardev()),
             Command::QueryChardevBackends => return Ok(query_chardev_backends()),
@@ -101,7 +63,7 @@ impl Context {
                 return self.ringbuf_read(&device, size, format);
             }
             Command::RingbufWrite { device, data } => self
-                .shared
+                .service
                 .chardevs
                 .ring_write(&device, &data)
                 .map_err(generic),
@@ -109,26 +71,26 @@ impl Context {
             Command::CloseFd { fdname } => self.fds.close(&fdname).map_err(generic),
             Command::AddFd { fdset_id, opaque } => {
                 let fd = sent.ok_or(NO_FD)?;
-                let added = self.shared.fdsets.add(fdset_id, opaque, fd);
+                let added = self.service.fdsets.add(fdset_id, opaque, fd);
                 return added.map_err(generic);
             }
             Command::RemoveFd { fdset_id, fd } => {
-                self.shared.fdsets.remove(fdset_id, fd).map_err(generic)
+                self.service.fdsets.remove(fdset_id, fd).map_err(generic)
             }
-            Command::QueryFdsets => return Ok(self.shared.fdsets.query()),
+            Command::QueryFdsets => return Ok(self.service.fdsets.query()),
             Command::AddClient { protocol, fdname } => self.add_client(&protocol, &fdname),
             Command::Yank { instances } => self.yank(&instances),
             Command::QueryYank => return Ok(self.query_yank()),
             Command::QueryStatus => return Ok(self.query_status()),
             Command::Stop => self.set_running(false),
             Command::Cont => self.set_running(true),
-            Command::QomList { path } => return qom::list(&self.shared.chardevs, &path),
+            Command::QomList { path } => return qom::list(&self.service.chardevs, &path),
             Command::QomListTypes {
                 implements,
                 with_abstract,
             } => return Ok(qom::list_types(implements.as_deref(), with_abstract)),
             Command::QueryCommandLineOptions { option } => {
-                return options::query(option.as_deref());
+                return options::query(self.service.options, option.as_deref());
             }
             // Clients such as qmp-shell always name the first processor, which every machine has.
             Command::HumanMonitorCommand { cpu_index, .. } if cpu_index.unwrap_or(0) != 0 => {
@@ -142,7 +104,7 @@ impl Context {
             Command::XChardevAttach { id, fdname, join } => self.attach(&id, &fdname, join).await,
             Command::XChardevSetWinsize { id, cols, rows } => {
                 match self
-                    .shared
+                    .service
                     .chardevs
                     .resize(&id, TerminalSize { cols, rows })
                 {
@@ -177,15 +139,15 @@ impl Context {
             Command::XChardevTransaction { actions } => return self.transaction(actions).await,
             Command::XChardevSet { id, policy } => self.set_policy(&id, &policy),
             Command::XChardevHubAdd { id, chardev } => {
-                let added = self.shared.chardevs.hub_add(&id, &chardev);
+                let added = self.service.chardevs.hub_add(&id, &chardev);
                 added.map_err(generic)
             }
             Command::XChardevHubRemove { id, chardev } => {
-                let removed = self.shared.chardevs.hub_remove(&id, &chardev);
+                let removed = self.service.chardevs.hub_remove(&id, &chardev);
                 removed.map_err(generic)
             }
             Command::XChardevReopenLog { id } => {
-                let reopened = self.shared.chardevs.reopen_logs(id.as_deref()).await;
+                let reopened = self.service.chardevs.reopen_logs(id.as_deref()).await;
                 reopened.map_err(generic)
             }
             Command::XChardevEvents { enable } => {
@@ -193,9 +155,9 @@ impl Context {
                 Ok(())
             }
             Command::XMonitorAdd { fdname } => self.monitor_add(&fdname),
-            Command::XQueryMonitors => return Ok(self.shared.monitors.query()),
-            Command::XQueryDevices => return Ok(self.shared.devices.query()),
-            Command::XDeviceRestart { id } => self.shared.devices.restart(&id),
+            Command::XQueryMonitors => return Ok(self.service.monitors.query()),
+            Command::XQueryDevices => return Ok(self.service.devices.query()),
+            Command::XDeviceRestart { id } => self.service.devices.restart(&id),
             Command::XQueryChardevStats { id } => return self.query_stats(id.as_deref()),
         };
         done.map(|()| Json::empty())
@@ -209,7 +171,7 @@ impl Context {
         answer: impl FnOnce(Json) -> Vec<u8> + Send + 'static,
     ) -> Result<Json, QmpError> {
         let answer = |info: &Info| answer(chardev_return(info));
-        let chardevs = &self.shared.chardevs;
+        let chardevs = &self.service.chardevs;
         let changed = chardevs.change_answering(&id, &options, self.source(), answer);
         changed
             .await
@@ -228,7 +190,7 @@ impl Context {
                 .with("filename", info.filename.as_str())
                 .with("label", info.label.as_str())
         };
-        self.shared
+        self.service
             .chardevs
             .list()
             .iter()
@@ -249,7 +211,7 @@ impl Context {
             ringbuf::Format::Base64 => size,
         };
         // A missing device is reported before a wrong size, as in QEMU.
-        let content = self.shared.chardevs.ring_take(device, most);
+        let content = self.service.chardevs.ring_take(device, most);
         let content = content.map_err(generic)?;
         if size == 0 {
             return Err("size must be greater than zero".into());
@@ -267,21 +229,21 @@ impl Context {
         if rustix::net::sockopt::socket_type(&fd).is_err() {
             return Err("parameter @fdname must name a socket".into());
         }
-        if !self.shared.chardevs.contains(protocol) {
+        if !self.service.chardevs.contains(protocol) {
             return Err(format!("protocol '{protocol}' is invalid").into());
         }
-        let added = self.shared.chardevs.add_client(protocol, fd);
+        let added = self.service.chardevs.add_client(protocol, fd);
         added.map_err(|_| "failed to add client".into())
     }
 
     fn monitor_add(&self, fdname: &str) -> Result<(), QmpError> {
         let fd = self.fds.take(fdname)?;
-        Monitor::serve(fd, self.shared.clone()).map_err(generic)
+        Monitor::serve(fd, self.service.clone()).map_err(generic)
     }
 
     /// All of them, or none if one is not there.
     fn yank(&self, instances: &[YankInstance]) -> Result<(), QmpError> {
-        let yankable = self.shared.chardevs.yankable();
+        let yankable = self.service.chardevs.yankable();
         let known = |instance: &YankInstance| match instance {
             YankInstance::Chardev(id) => yankable.contains(id),
             YankInstance::BlockNode(_) | YankInstance::Migration => false,
@@ -291,14 +253,14 @@ impl Context {
         }
         for instance in instances {
             if let YankInstance::Chardev(id) = instance {
-                self.shared.chardevs.yank(id);
+                self.service.chardevs.yank(id);
             }
         }
         Ok(())
     }
 
     fn query_yank(&self) -> Json {
-        let labels = self.shared.chardevs.yankable().into_iter();
+        let labels = self.service.chardevs.yankable().into_iter();
         let describe = |id| Object::new().with("type", "chardev").with("id", id);
         labels
             .map(|id: String| describe(id))
@@ -307,22 +269,22 @@ impl Context {
     }
 
     fn query_status(&self) -> Json {
-        let running = self.shared.run.is_running();
+        let running = self.service.run.is_running();
         let status = if running { "running" } else { "paused" };
         let info = Object::new().with("status", status);
         info.with("running", running).into()
     }
 
     fn set_running(&self, running: bool) -> Result<(), QmpError> {
-        if self.shared.run.set_running(running) {
+        if self.service.run.set_running(running) {
             let event = if running { "RESUME" } else { "STOP" };
-            self.shared.events.emit(event, None);
+            self.service.events.emit(event, None);
         }
         Ok(())
     }
 
     async fn human(&self, line: &str) -> Json {
-        let version = crate::monitor::version().to_text();
+        let version = self.service.version.to_text();
         let kinds = chardev::back::specs();
         let hmp = Hmp {
             kinds: &kinds,
@@ -332,7 +294,7 @@ impl Context {
         let text = match hmp.begin(line) {
             Step::Print(text) => text,
             Step::Ask(Command::Quit, _) => {
-                self.shared.stop.request(Reason::Quit);
+                self.service.stop.request(Reason::Quit);
                 String::new()
             }
             Step::Ask(command, show) => {
@@ -349,7 +311,7 @@ impl Context {
     }
 
     fn query_name(&self) -> Json {
-        match &self.shared.name {
+        match &self.service.name {
             Some(name) => Object::new().with("name", name.as_str()).into(),
             None => Json::empty(),
         }
@@ -364,7 +326,7 @@ impl Context {
                 ChardevAction::Remove { id } => Action::Remove { id },
             })
             .collect();
-        let done = self.shared.chardevs.transaction(&actions, self.source());
+        let done = self.service.chardevs.transaction(&actions, self.source());
         let infos = done.await.map_err(|error| {
             QmpError::generic(format!("action {}: {}", error.action, error.cause))
         })?;
@@ -376,16 +338,16 @@ impl Context {
 
     fn set_policy(&self, id: &str, policy: &Options) -> Result<(), QmpError> {
         let change = chardev::policy_change(policy).map_err(generic)?;
-        let set = self.shared.chardevs.set_policy(id, change);
+        let set = self.service.chardevs.set_policy(id, change);
         set.map_err(|_| not_found(id))
     }
 
     fn query_stats(&self, id: Option<&str>) -> Result<Json, QmpError> {
-        let accounts = self.shared.chardevs.accounts(id);
+        let accounts = self.service.chardevs.accounts(id);
         let described: Vec<_> = accounts
             .iter()
             .map(|(info, details)| {
-                let attached = self.shared.attached.describe(&info.label);
+                let attached = self.service.attached.describe(&info.label);
                 stats::describe(info, details, attached)
             })
             .collect();

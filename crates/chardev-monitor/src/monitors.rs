@@ -22,9 +22,9 @@ const MIN_ROOM: usize = 16;
 /// What the monitors on descriptors that clients handed over are listed as.
 pub(crate) const PASSED: &str = "x-monitor-add";
 
-/// All monitors of the daemon. Clones share everything.
+/// All monitors of a server. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Monitors {
+pub(crate) struct Monitors {
     shared: Arc<Shared>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Place {
 
 /// Who is at a monitor.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     who: Who,
     since: u64,
     /// Whether it has asked for events about chardevs.
@@ -77,7 +77,7 @@ pub struct Client {
 
 /// A peer, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Who {
+pub(crate) struct Who {
     /// Its address or process, as `x-query-chardev-stats` shows it.
     pub peer: Option<String>,
     /// Its process, over a Unix socket.
@@ -95,7 +95,7 @@ struct Mail {
 
 impl Monitors {
     /// No monitors yet; those that come run on `runtime`.
-    pub fn new(runtime: Handle) -> Self {
+    pub(crate) fn new(runtime: Handle) -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
         Monitors {
@@ -110,7 +110,7 @@ impl Monitors {
     }
 
     /// The thread they run on.
-    pub fn runtime(&self) -> &Handle {
+    pub(crate) fn runtime(&self) -> &Handle {
         &self.shared.runtime
     }
 
@@ -153,7 +153,7 @@ impl Monitors {
     }
 
     /// What `x-query-monitors` answers.
-    pub fn query(&self) -> Json {
+    pub(crate) fn query(&self) -> Json {
         let posts = lock(&self.shared.posts).clone();
         let described: Vec<Object> = posts.iter().map(|post| post.describe()).collect();
         described.into()
@@ -247,7 +247,7 @@ impl Drop for Place {
 
 impl Client {
     /// A client that has just come.
-    pub fn new(who: Who) -> Self {
+    pub(crate) fn new(who: Who) -> Self {
         Client {
             who,
             since: now().as_secs(),
@@ -257,17 +257,17 @@ impl Client {
     }
 
     /// Who it is.
-    pub fn who(&self) -> &Who {
+    pub(crate) fn who(&self) -> &Who {
         &self.who
     }
 
     /// Whether it has asked for events about chardevs.
-    pub fn hears(&self) -> bool {
+    pub(crate) fn hears(&self) -> bool {
         self.hears.load(Ordering::Relaxed)
     }
 
     /// Notes whether it wants them.
-    pub fn set_hears(&self, hears: bool) {
+    pub(crate) fn set_hears(&self, hears: bool) {
         self.hears.store(hears, Ordering::Relaxed);
     }
 
@@ -314,7 +314,7 @@ impl Client {
 
 impl Who {
     /// Who is behind a name that a back end gave its peer.
-    pub fn of(peer: Option<String>) -> Self {
+    pub(crate) fn of(peer: Option<String>) -> Self {
         let pid: Option<i32> = peer.as_deref().and_then(|peer| {
             let (pid, _) = peer.strip_prefix("pid ")?.split_once(',')?;
             pid.parse().ok()

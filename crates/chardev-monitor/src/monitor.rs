@@ -21,18 +21,17 @@ use chardev::spec::Options;
 use chardev::{Event, FrontEnd, FrontEndHooks, Input, Presence};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::hmp::HmpSession;
-use chardev_qmp::{Command, Conversation, Request, Session, SessionConfig, Token, Version};
+use chardev_qmp::{Command, Conversation, Request, Session, SessionConfig, Token};
 use tokio::time::Sleep;
 
-use crate::commands::{self, Shared};
+use crate::caller::Caller;
 use crate::events::{Subscription, events_lost, now};
 use crate::fds::NamedFds;
 use crate::monitors::{Client, PASSED, Place, Post, Who};
 use crate::patience::Patience;
+use crate::service::Service;
 use crate::stop::Reason;
 
-/// The version of QEMU whose chardev commands we answer to.
-const QEMU: (u32, u32, u32) = (10, 0, 0);
 /// How much is read ahead of a session that has no room, to see that its client has left.
 const READ_AHEAD: usize = 64 << 10;
 /// How many descriptors wait for their `getfd` at most.
@@ -54,19 +53,9 @@ pub enum Mode {
     Readline,
 }
 
-/// What we say we are.
-pub fn version() -> Version {
-    Version {
-        major: QEMU.0,
-        minor: QEMU.1,
-        micro: QEMU.2,
-        package: format!("chardevd {}", env!("CARGO_PKG_VERSION")),
-    }
-}
-
 /// How a monitor attaches to its chardev: it answers what it reads.
 #[derive(Debug)]
-pub struct Answering;
+pub(crate) struct Answering;
 
 impl FrontEndHooks for Answering {
     fn half_close(&self) -> bool {
@@ -79,7 +68,7 @@ impl FrontEndHooks for Answering {
 }
 
 /// One monitor.
-pub struct Monitor {
+pub(crate) struct Monitor {
     front: FrontEnd,
     session: Box<dyn Conversation>,
     connected: bool,
@@ -90,7 +79,7 @@ pub struct Monitor {
     unread: VecDeque<u8>,
     /// Descriptors that no `getfd` has named yet.
     sent: VecDeque<OwnedFd>,
-    context: commands::Context,
+    caller: Caller,
     events: Subscription,
     /// Where it is listed, with others that serve the same chardev's clients.
     post: Arc<Post>,
@@ -126,25 +115,25 @@ struct Running {
 
 impl Monitor {
     /// A monitor for the clients of `front`.
-    pub fn new(front: FrontEnd, mode: Mode, shared: Shared) -> Self {
-        let post = shared.monitors.open(&front.label(), mode);
-        Monitor::at(post, None, front, mode, shared)
+    pub(crate) fn new(front: FrontEnd, mode: Mode, service: Service) -> Self {
+        let post = service.monitors.open(&front.label(), mode);
+        Monitor::at(post, None, front, mode, service)
     }
 
     /// Serves the client at the other end of `fd` (`x-monitor-add`).
     ///
     /// # Errors
     /// There is no room for more clients, or `fd` is no connected stream socket.
-    pub(crate) fn serve(fd: OwnedFd, shared: Shared) -> Result<(), String> {
-        let post = shared.monitors.passed();
-        let place = shared.monitors.place(&post);
+    pub(crate) fn serve(fd: OwnedFd, service: Service) -> Result<(), String> {
+        let post = service.monitors.passed();
+        let place = service.monitors.place(&post);
         let place = place.ok_or("There are too many clients of monitors; end some first")?;
-        let front = shared
+        let front = service
             .chardevs
             .front_end_of(PASSED, fd, Arc::new(Answering))?;
-        let runtime = shared.monitors.runtime().clone();
+        let runtime = service.monitors.runtime().clone();
         let mode = post.mode();
-        runtime.spawn(Monitor::at(post, Some(place.used()), front, mode, shared).run());
+        runtime.spawn(Monitor::at(post, Some(place.used()), front, mode, service).run());
         Ok(())
     }
 
@@ -153,10 +142,10 @@ impl Monitor {
         place: Option<Place>,
         front: FrontEnd,
         mode: Mode,
-        shared: Shared,
+        service: Service,
     ) -> Self {
         let config = SessionConfig {
-            version: version(),
+            version: service.version.clone(),
             pretty: mode == Mode::Control { pretty: true },
             oob_offered: true,
             kinds: chardev::back::specs(),
@@ -172,16 +161,16 @@ impl Monitor {
             overtaking: Vec::new(),
             unread: VecDeque::new(),
             sent: VecDeque::new(),
-            events: shared.events.subscribe(),
-            stopping: Box::pin(shared.stop.requested()),
+            events: service.events.subscribe(),
+            stopping: Box::pin(service.stop.requested()),
             post,
             place,
             ended: false,
             patience: Patience::default(),
-            context: commands::Context {
+            caller: Caller {
                 client: Arc::new(Client::new(Who::default())),
-                fds: Arc::new(NamedFds::new(shared.fdsets.clone())),
-                shared,
+                fds: Arc::new(NamedFds::new(service.fdsets.clone())),
+                service,
             },
             stopped: false,
             farewell: None,
@@ -193,7 +182,7 @@ impl Monitor {
     }
 
     /// Serves one client after the other, or several, until the daemon ends.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         self.front.set_open(true);
         poll_fn(|cx| self.poll(cx)).await;
         self.forget_client();
@@ -229,7 +218,7 @@ impl Monitor {
         while let Poll::Ready(event) = self.events.poll_next(cx) {
             moved |= self.wants(&event) && self.session.send_event(&event);
         }
-        while let Poll::Ready(event) = self.context.client.poll_mail(cx) {
+        while let Poll::Ready(event) = self.caller.client.poll_mail(cx) {
             moved |= self.session.send_event(&event);
         }
         moved
@@ -245,7 +234,7 @@ impl Monitor {
     /// QEMU is silent about chardevs, and a client that reads one line for one command works with
     /// it; so the events of our own are for clients that have asked for them.
     fn wants(&self, event: &chardev_qmp::Event) -> bool {
-        !event.name.starts_with("X_") || self.context.client.hears()
+        !event.name.starts_with("X_") || self.caller.client.hears()
     }
 
     /// Tells the client that the daemon ends; nothing is read or begun after that.
@@ -329,7 +318,7 @@ impl Monitor {
         // What a command caused is told before its answer.
         self.poll_events(cx);
         if done.is_quit {
-            self.context.shared.stop.request(Reason::Quit);
+            self.caller.service.stop.request(Reason::Quit);
             self.poll_stop(cx);
         }
         self.session.respond(done.token, result);
@@ -346,7 +335,7 @@ impl Monitor {
             Command::ChardevChange { id, options } if self.is_own_change(&id, &options) => {
                 (true, self.own_change(id, options, request.token))
             }
-            command => (false, Box::pin(self.context.clone().run(command, sent))),
+            command => (false, Box::pin(self.caller.clone().run(command, sent))),
         };
         let running = Running {
             token: request.token,
@@ -376,7 +365,7 @@ impl Monitor {
             answering.respond(token, Ok(answer));
             answering.output().to_vec()
         };
-        Box::pin(self.context.clone().change_answering(id, options, answer))
+        Box::pin(self.caller.clone().change_answering(id, options, answer))
     }
 
     /// Whether what is read now comes from before a change that has yet to be noticed.
@@ -479,7 +468,7 @@ impl Monitor {
             return false;
         }
         self.post.wake_when_free(cx);
-        let Some(place) = self.context.shared.monitors.place(&self.post) else {
+        let Some(place) = self.caller.service.monitors.place(&self.post) else {
             return false;
         };
         let serving = self.post.taken() - 1 + usize::from(self.connected);
@@ -487,16 +476,16 @@ impl Monitor {
             return false;
         };
         let place = place.used();
-        let shared = self.context.shared.clone();
-        let front = shared
+        let service = self.caller.service.clone();
+        let front = service
             .chardevs
             .front_end_of(&self.label, fd, Arc::new(Answering));
         match front {
             Ok(front) => {
                 let post = Arc::clone(&self.post);
                 let mode = post.mode();
-                let runtime = shared.monitors.runtime().clone();
-                runtime.spawn(Monitor::at(post, Some(place), front, mode, shared).run());
+                let runtime = service.monitors.runtime().clone();
+                runtime.spawn(Monitor::at(post, Some(place), front, mode, service).run());
             }
             Err(error) => tracing::warn!("monitor on '{}': {error}", self.label),
         }
@@ -529,15 +518,15 @@ impl Monitor {
 
     fn greet(&mut self) {
         self.forget_client();
-        self.context.client = self.post.enter(Who::of(self.front.peer()));
+        self.caller.client = self.post.enter(Who::of(self.front.peer()));
         self.session.handle_connect();
         self.connected = true;
     }
 
     fn forget_client(&mut self) {
         if self.connected {
-            self.post.leave(&self.context.client);
-            self.context.client = Arc::new(Client::new(Who::default()));
+            self.post.leave(&self.caller.client);
+            self.caller.client = Arc::new(Client::new(Who::default()));
         }
         self.session.handle_disconnect();
         self.connected = false;

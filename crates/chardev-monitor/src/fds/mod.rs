@@ -1,7 +1,6 @@
 //! The descriptors a monitor was given, by name (`getfd`) and in sets (`add-fd`).
 
 mod sets;
-mod startup;
 
 use std::collections::HashMap;
 use std::io;
@@ -12,21 +11,20 @@ use chardev::back::{Access, FdSource};
 use chardev_qmp::check_fdname;
 
 pub use sets::{FdSets, MAX_IN_SETS};
-pub use startup::StartupFds;
 
 /// How many names one monitor can hold; a client that wants more has forgotten to close some.
-pub const MAX_NAMES: usize = 256;
+pub(crate) const MAX_NAMES: usize = 256;
 
 /// One monitor's descriptors by name. They outlive the client that sent them, as in QEMU.
 #[derive(Debug, Default)]
-pub struct NamedFds {
+pub(crate) struct NamedFds {
     names: Mutex<HashMap<String, OwnedFd>>,
     sets: FdSets,
 }
 
 impl NamedFds {
     /// No names yet, and the sets that all monitors share.
-    pub fn new(sets: FdSets) -> Self {
+    pub(crate) fn new(sets: FdSets) -> Self {
         NamedFds {
             sets,
             ..NamedFds::default()
@@ -37,7 +35,7 @@ impl NamedFds {
     ///
     /// # Errors
     /// The name starts with a digit, or there are [`MAX_NAMES`] already.
-    pub fn name(&self, name: String, fd: OwnedFd) -> Result<(), String> {
+    pub(crate) fn name(&self, name: String, fd: OwnedFd) -> Result<(), String> {
         check_fdname(&name).map_err(|error| error.desc)?;
         let mut names = self.lock();
         if names.len() >= MAX_NAMES && !names.contains_key(&name) {
@@ -53,7 +51,7 @@ impl NamedFds {
     ///
     /// # Errors
     /// There is none.
-    pub fn close(&self, name: &str) -> Result<(), String> {
+    pub(crate) fn close(&self, name: &str) -> Result<(), String> {
         let fd = self.lock().remove(name);
         fd.map(drop)
             .ok_or_else(|| format!("File descriptor named '{name}' not found"))

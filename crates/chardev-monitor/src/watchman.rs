@@ -1,11 +1,10 @@
-//! Tells the monitors what happens to the chardevs, and to ports in guests.
+//! Tells the monitors what happens to the chardevs.
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Instant;
 
-use chardev::front::virtio_console::PortWatch;
 use chardev::{Chardevs, Notice, Observed, Observer};
 use chardev_qapi::Object;
 use tokio::time::Sleep;
@@ -41,16 +40,6 @@ pub(crate) async fn watch(
             }
             Observed::Nothing(_) => {}
         }
-    }
-}
-
-/// Tells `events` which ports the guest opens and closes, for as long as the runtime runs.
-pub(crate) async fn watch_ports(watch: PortWatch, events: Events) {
-    loop {
-        let change = poll_fn(|cx| watch.poll_next(cx)).await;
-        let data = Object::new().with("id", change.id);
-        let data = data.with("open", change.open);
-        events.emit("VSERPORT_CHANGE", Some(data.into()));
     }
 }
 

@@ -5,19 +5,19 @@ use chardev::{ViewFrom, Watch};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::ringbuf::{self, Format};
 
-use crate::commands::Context;
+use crate::caller::Caller;
 
 /// Bytes in an answer if the client does not say, and at most.
 const HISTORY_DEFAULT: usize = 64 << 10;
 const HISTORY_LIMIT: usize = 256 << 10;
 
-impl Context {
+impl Caller {
     /// `x-chardev-watch`
     pub(crate) fn watch(&self, id: &str, fdname: &str, watch: Watch) -> Result<Json, QmpError> {
         let fd = self.fds.take(fdname)?;
         // A refused descriptor keeps its name.
         let watched = match fd.try_clone() {
-            Ok(copy) => self.shared.chardevs.watch(id, copy, &watch),
+            Ok(copy) => self.service.chardevs.watch(id, copy, &watch),
             Err(error) => return Err(format!("Failed to duplicate '{fdname}': {error}").into()),
         };
         match watched {
@@ -42,7 +42,7 @@ impl Context {
             Some(Ok(size)) if size > 0 => size.min(HISTORY_LIMIT),
             Some(_) => return Err("size must be greater than zero".into()),
         };
-        let history = self.shared.chardevs.history(id, from, size);
+        let history = self.service.chardevs.history(id, from, size);
         let history = history.map_err(|error| QmpError::generic(error.to_string()))?;
         let bytes = match format {
             Format::Base64 => &history.bytes[..],

@@ -4,27 +4,27 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use chardev::back::{Access, FdSource};
+use chardev_monitor::FdSets;
 use chardev_qapi::opts::{parse_number, parse_opts};
 
-use super::FdSets;
 use crate::edge::Inherited;
 
 /// What was inherited, and the sets it can be put into.
 #[derive(Debug)]
-pub struct StartupFds {
+pub(crate) struct StartupFds {
     inherited: Inherited,
     sets: FdSets,
 }
 
 impl StartupFds {
     /// Descriptors by number out of `inherited`, by set out of `sets`.
-    pub fn new(inherited: Inherited, sets: FdSets) -> Self {
+    pub(crate) fn new(inherited: Inherited, sets: FdSets) -> Self {
         StartupFds { inherited, sets }
     }
 
     /// Closes what the command line did not name: whoever gave it to a daemon in the background by
     /// accident would wait for its end.
-    pub fn close_rest(&self) {
+    pub(crate) fn close_rest(&self) {
         self.inherited.close_rest();
     }
 
@@ -32,7 +32,7 @@ impl StartupFds {
     ///
     /// # Errors
     /// QEMU's texts.
-    pub fn add_to_set(&self, line: &str) -> Result<(), String> {
+    pub(crate) fn add_to_set(&self, line: &str) -> Result<(), String> {
         let opts = parse_opts(line, "fd");
         let known = |key: &str| ["fd", "set", "opaque"].contains(&key);
         if let Some((key, _)) = opts.pairs.iter().find(|(key, _)| !known(key)) {

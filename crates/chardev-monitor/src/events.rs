@@ -10,16 +10,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chardev_qapi::{Json, Object};
 use chardev_qmp::{Event, Throttle};
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::attached::Attached;
+
 /// How many events wait for a monitor that is busy; then the oldest are dropped.
-pub const MAX_WAITING: usize = 1024;
+pub(crate) const MAX_WAITING: usize = 1024;
 
 /// Where events are told, and heard of. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Events {
     shared: Arc<Shared>,
+    attached: Attached,
 }
 
 #[derive(Debug)]
@@ -44,22 +46,26 @@ struct Queue {
     waker: Option<Waker>,
 }
 
-/// The events of one monitor.
+/// What one listener has yet to hear.
 #[derive(Debug)]
 pub struct Subscription {
     queue: Arc<Mutex<Queue>>,
 }
 
 impl Events {
-    /// Events; those whose interval has to pass first are told on `runtime`.
-    pub fn new(runtime: &Handle) -> Self {
+    /// Nobody hears of them yet.
+    pub(crate) fn new(attached: Attached) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             began: Instant::now(),
             held_back: Notify::new(),
         });
-        runtime.spawn(release(Arc::clone(&shared)));
-        Events { shared }
+        Events { shared, attached }
+    }
+
+    /// Tells of events whose interval had to pass first, for as long as it is polled.
+    pub(crate) fn release(&self) -> impl Future<Output = ()> + Send + use<> {
+        release(Arc::clone(&self.shared))
     }
 
     /// Tells of an event of the table [`EVENTS`](chardev_qmp::EVENTS) that happens now.
@@ -74,6 +80,14 @@ impl Events {
         };
         self.shared.held_back.notify_one();
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The same for an event about chardev `id`, which whoever is attached to it over a monitor
+    /// hears of without having asked.
+    pub fn emit_about(&self, id: &str, name: &'static str, data: Option<Json>) {
+        let event = Event::new(name, data.clone(), now());
+        self.attached.tell(id, &event);
+        self.emit(name, data);
     }
 
     /// Hears of everything that happens from now on.
@@ -120,13 +134,13 @@ impl State {
 }
 
 /// Tells that `count` events were dropped here.
-pub fn events_lost(count: u64) -> Event {
+pub(crate) fn events_lost(count: u64) -> Event {
     let data = Object::new().with("count", count);
     Event::new("X_CHARDEV_EVENTS_LOST", Some(data.into()), now())
 }
 
 /// The time since the Unix epoch.
-pub fn now() -> Duration {
+pub(crate) fn now() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default()
 }
@@ -163,6 +177,12 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
 
+    fn told_here() -> Events {
+        let events = Events::new(Attached::default());
+        tokio::spawn(events.release());
+        events
+    }
+
     fn change(events: &Events, open: bool) {
         let data = Object::new().with("id", "vp").with("open", open);
         events.emit("VSERPORT_CHANGE", Some(data.into()));
@@ -176,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_monitor_hears_and_what_was_held_back_comes_later() {
-        let events = Events::new(&Handle::current());
+        let events = told_here();
         let (one, other) = (events.subscribe(), events.subscribe());
         for open in [true, false, true, false] {
             change(&events, open);
@@ -192,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_monitor_that_does_not_listen_costs_little_and_is_told_what_it_missed() {
-        let events = Events::new(&Handle::current());
+        let events = told_here();
         let deaf = events.subscribe();
         for _ in 0..MAX_WAITING + 7 {
             events.emit("STOP", None);

@@ -5,7 +5,7 @@ use chardev::{Chardevs, Info};
 use chardev_qapi::{Json, Object, QmpError};
 
 /// QAPI `ObjectTypeInfo` of the types that are `implements` or derived from it (`qom-list-types`).
-pub fn list_types(implements: Option<&str>, with_abstract: bool) -> Json {
+pub(crate) fn list_types(implements: Option<&str>, with_abstract: bool) -> Json {
     let mut types = vec![
         ("chardev".to_owned(), "object", true),
         ("chardev-fd".to_owned(), "chardev", true),
@@ -46,7 +46,7 @@ pub fn list_types(implements: Option<&str>, with_abstract: bool) -> Json {
 ///
 /// # Errors
 /// There is no object at the path, or the path is empty.
-pub fn list(chardevs: &Chardevs, path: &str) -> Result<Json, QmpError> {
+pub(crate) fn list(chardevs: &Chardevs, path: &str) -> Result<Json, QmpError> {
     let not_found = || QmpError::device_not_found(format!("Device '{path}' not found"));
     let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     if parts.is_empty() && !path.starts_with('/') {

@@ -15,13 +15,13 @@ use chardev_qapi::{Object, QmpError};
 use chardev_qmp::{Event, Join};
 use tokio::task::AbortHandle;
 
-use crate::commands::Context;
+use crate::caller::Caller;
 use crate::events::now;
 use crate::monitors::Client;
 
 /// Everybody who is attached. Clones share everything.
 #[derive(Clone, Debug, Default)]
-pub struct Attached {
+pub(crate) struct Attached {
     entries: Arc<Mutex<Vec<Arc<Entry>>>>,
 }
 
@@ -154,7 +154,7 @@ fn destination(chardevs: &Chardevs, id: &str) -> Object {
     }
 }
 
-impl Context {
+impl Caller {
     /// `x-chardev-attach`
     pub(crate) async fn attach(&self, id: &str, fdname: &str, join: Join) -> Result<(), QmpError> {
         let fd = self.fds.take(fdname)?;
@@ -170,7 +170,7 @@ impl Context {
     }
 
     async fn attach_fd(&self, id: &str, fd: OwnedFd, join: Join) -> Result<(), QmpError> {
-        let (chardevs, attached) = (&self.shared.chardevs, &self.shared.attached);
+        let (chardevs, attached) = (&self.service.chardevs, &self.service.attached);
         attached.look(chardevs, id);
         let mut others = attached.of(id);
         others.retain(|entry| entry.mode != READ_ONLY);
@@ -208,18 +208,18 @@ impl Context {
         fd: OwnedFd,
         mode: &'static str,
     ) -> Result<(), QmpError> {
-        let peer = self.shared.chardevs.attach_peer(id, fd).await;
+        let peer = self.service.chardevs.attach_peer(id, fd).await;
         let peer = peer.map_err(|error| QmpError::generic(error.to_string()))?;
         self.note(id, mode, Hold::BackEnd(peer));
         Ok(())
     }
 
     fn attach_beside(&self, id: &str, fd: OwnedFd, mode: &'static str) -> Result<(), QmpError> {
-        let chardevs = &self.shared.chardevs;
+        let chardevs = &self.service.chardevs;
         let may_type = mode == SHARE;
-        let runtime = self.shared.monitors.runtime();
+        let runtime = self.service.monitors.runtime();
         let relay = beside::begin(chardevs, runtime, id, fd, may_type)?;
-        let (ended, attached) = (self.shared.clone(), id.to_owned());
+        let (ended, attached) = (self.service.clone(), id.to_owned());
         let task = runtime.spawn(async move {
             relay.await;
             // By then it is finished itself, so that it is found to have left.
@@ -231,7 +231,7 @@ impl Context {
     }
 
     fn note(&self, id: &str, mode: &'static str, hold: Hold) {
-        self.shared.attached.insert(Entry {
+        self.service.attached.insert(Entry {
             id: id.to_owned(),
             mode,
             by: self.client.who().to_string(),

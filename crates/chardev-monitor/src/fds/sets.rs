@@ -1,6 +1,6 @@
 //! Sets of descriptors that paths of the form `/dev/fdset/SET` name (`add-fd`).
 //!
-//! The daemon has one collection, which all monitors and the command line share.
+//! A server has one collection, which all its monitors share.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Why the daemon ends, in the words of QAPI `ShutdownCause`.
+/// Why a process ends, in the words of QAPI `ShutdownCause`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// A monitor's client sent `quit`.

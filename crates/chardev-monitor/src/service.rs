@@ -1,0 +1,31 @@
+//! What all monitors of a server serve from.
+
+use chardev::Chardevs;
+use chardev_qmp::Version;
+use std::sync::Arc;
+
+use crate::attached::Attached;
+use crate::devices::Devices;
+use crate::events::Events;
+use crate::fds::FdSets;
+use crate::monitors::Monitors;
+use crate::options::CommandLineOption;
+use crate::run::RunState;
+use crate::stop::Stop;
+
+/// Clones share everything. It keeps no thread alive: that is for the server.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    pub(crate) chardevs: Chardevs,
+    /// What `query-name` answers.
+    pub(crate) name: Option<String>,
+    pub(crate) version: Version,
+    pub(crate) options: &'static [CommandLineOption],
+    pub(crate) events: Events,
+    pub(crate) attached: Attached,
+    pub(crate) stop: Stop,
+    pub(crate) run: RunState,
+    pub(crate) fdsets: FdSets,
+    pub(crate) monitors: Monitors,
+    pub(crate) devices: Arc<dyn Devices>,
+}
