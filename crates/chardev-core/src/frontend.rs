@@ -302,7 +302,8 @@ impl FrontEnd {
         self.set_line(|line| line.echo = echo).echo
     }
 
-    /// Sets the serial parameters.
+    /// Sets the serial parameters. A device may take its time for that; [`Answer::Done`] says that what is
+    /// written from here on is sent with them.
     #[doc(alias = "CHR_IOCTL_SERIAL_SET_PARAMS")]
     pub fn set_serial(&self, params: SerialParams) -> Answer {
         self.set_line(|line| line.serial = Some(params)).serial
@@ -327,7 +328,8 @@ impl FrontEnd {
         self.set_line(|line| line.modem_watched = wanted);
     }
 
-    /// The modem inputs, where the back end has any.
+    /// The modem inputs as they were seen last, where the back end has any. A device is looked at again
+    /// after that, and [`Event::Modem`] tells if they have changed.
     #[doc(alias = "CHR_IOCTL_SERIAL_GET_TIOCM")]
     pub fn modem_inputs(&self) -> Option<ModemLines> {
         self.chardev.with(|chardev| chardev.backend.modem_inputs())

@@ -1,9 +1,16 @@
 //! The few system calls and texts that no crate below has in the shape we need.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "each request that may wait stands behind what finds out whether it may"
+)]
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use tokio::io::unix::AsyncFd;
+
+#[cfg(feature = "serial")]
+use crate::offload::assert_may_wait;
 
 /// What the C library's `strerror` says: the cause as QEMU prints it, with no number behind it.
 pub(crate) fn strerror(error: impl Into<io::Error>) -> String {
@@ -38,7 +45,9 @@ pub(crate) fn unsent(socket: BorrowedFd<'_>) -> rustix::io::Result<u64> {
 
 /// The modem lines of a serial port (`TIOCMGET`), with the kernel's values.
 #[cfg(feature = "serial")]
+#[track_caller]
 pub(crate) fn modem_lines(port: BorrowedFd<'_>) -> rustix::io::Result<u32> {
+    assert_may_wait();
     const TIOCMGET: rustix::ioctl::Opcode = libc::TIOCMGET as rustix::ioctl::Opcode;
     // SAFETY: the request writes one C int, which is what the getter provides.
     unsafe {
@@ -49,7 +58,9 @@ pub(crate) fn modem_lines(port: BorrowedFd<'_>) -> rustix::io::Result<u32> {
 
 /// How often CTS, DSR, RI and DCD have changed so far (`TIOCGICOUNT`).
 #[cfg(feature = "serial")]
+#[track_caller]
 pub(crate) fn modem_counts(port: BorrowedFd<'_>) -> rustix::io::Result<[std::ffi::c_int; 4]> {
+    assert_may_wait();
     const TIOCGICOUNT: rustix::ioctl::Opcode = 0x545d;
     // SAFETY: the request writes a `struct serial_icounter_struct`, which is 20 C ints.
     let counts = unsafe {
@@ -62,7 +73,9 @@ pub(crate) fn modem_counts(port: BorrowedFd<'_>) -> rustix::io::Result<[std::ffi
 
 /// Sets DTR and RTS as in `outputs` and leaves the other modem lines (`TIOCMBIS`, `TIOCMBIC`).
 #[cfg(feature = "serial")]
+#[track_caller]
 pub(crate) fn set_modem_outputs(port: BorrowedFd<'_>, outputs: u32) -> rustix::io::Result<()> {
+    assert_may_wait();
     const TIOCMBIS: rustix::ioctl::Opcode = libc::TIOCMBIS as rustix::ioctl::Opcode;
     const TIOCMBIC: rustix::ioctl::Opcode = libc::TIOCMBIC as rustix::ioctl::Opcode;
     let both = (libc::TIOCM_DTR | libc::TIOCM_RTS) as u32;
@@ -79,7 +92,9 @@ pub(crate) fn set_modem_outputs(port: BorrowedFd<'_>, outputs: u32) -> rustix::i
 
 /// Begins or ends a break (`TIOCSBRK`, `TIOCCBRK`).
 #[cfg(feature = "serial")]
+#[track_caller]
 pub(crate) fn set_break(port: BorrowedFd<'_>, on: bool) -> rustix::io::Result<()> {
+    assert_may_wait();
     const TIOCSBRK: rustix::ioctl::Opcode = libc::TIOCSBRK as rustix::ioctl::Opcode;
     const TIOCCBRK: rustix::ioctl::Opcode = libc::TIOCCBRK as rustix::ioctl::Opcode;
     // SAFETY: neither request has an argument.

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use chardev::spec::Options;
-use chardev::{Answer, Chardevs, Event, Parity, SerialParams};
+use chardev::{Answer, Chardevs, Event, FrontEnd, Parity, SerialParams};
 use common::{add, change, hold, read_until, ring, terminal, text, wait_for};
 use rustix::termios::{ControlModes, LocalModes, tcgetattr};
 
@@ -19,6 +19,15 @@ fn hear(from: &mut File, text: &str) {
     let mut heard = vec![0; text.len()];
     from.read_exact(&mut heard).unwrap();
     assert_eq!(heard, text.as_bytes());
+}
+
+/// Written as soon as the device takes it.
+fn said(front: &FrontEnd, text: &str) {
+    let count = wait_for("room", || match front.write(text.as_bytes()) {
+        0 => None,
+        count => Some(count),
+    });
+    assert_eq!(count, text.len());
 }
 
 #[test]
@@ -37,13 +46,14 @@ fn parameters_reach_the_device_and_bytes_pass_both_ways() {
     assert_eq!(front.set_serial(params), Answer::Done);
     // A pty has the settings but no lines.
     assert_eq!(front.modem_inputs(), None);
+    // It is set up elsewhere, and takes what comes after that.
+    said(&front, "to the device");
     let settings = tcgetattr(&cable).unwrap();
     assert_eq!(settings.output_speed(), 9600);
     // A pty's kernel driver keeps to 8 bits without parity, whatever it is told.
     let modes = ControlModes::CSTOPB | ControlModes::CLOCAL;
     assert!(settings.control_modes.contains(modes));
     assert!(!settings.local_modes.contains(LocalModes::ICANON));
-    assert_eq!(front.write(b"to the device"), 13);
     hear(&mut cable, "to the device");
     cable.write_all(b"from it").unwrap();
     assert_eq!(read_until(&front, 7), b"from it");

@@ -46,8 +46,13 @@ fn event(front: &FrontEnd) -> Event {
     wait_for("an event", || front.next_event())
 }
 
+/// Written as soon as the device, whose line may just be set up, takes it.
 fn said(front: &FrontEnd, text: &str) {
-    assert_eq!(front.write(text.as_bytes()), text.len(), "{text}");
+    let count = wait_for("room", || match front.write(text.as_bytes()) {
+        0 => None,
+        count => Some(count),
+    });
+    assert_eq!(count, text.len(), "{text}");
 }
 
 /// Our descriptors of pseudoterminals that have ended.

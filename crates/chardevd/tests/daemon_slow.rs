@@ -2,6 +2,7 @@
 
 mod daemon_rig;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +12,7 @@ use chardev_qapi::{Json, Object};
 use daemon_rig::{DEADLINE, Daemon, connect, console, until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 
 /// How long an `open` takes: longer than a busy machine makes a round trip last.
 const SLOW: Duration = Duration::from_secs(5);
@@ -24,8 +26,14 @@ struct Slowness {
 
 impl Slowness {
     fn of(daemon: &Daemon, calls: &str) -> Self {
+        Self::at(daemon, calls, None)
+    }
+
+    /// Only for `path`, if there is one.
+    fn at(daemon: &Daemon, calls: &str, path: Option<&str>) -> Self {
         let micros = SLOW.as_micros();
         let mut strace = Command::new("strace")
+            .args(path.into_iter().flat_map(|path| ["-P", path]))
             .args(["-f", "-p", &daemon.id().to_string(), "-e"])
             .arg(format!("trace={calls}"))
             .arg("-e")
@@ -42,10 +50,10 @@ impl Slowness {
         Slowness { strace, said }
     }
 
-    /// Waits until a call is under way.
-    fn begins(&mut self) {
+    /// Waits until a call of that name is under way.
+    fn begins(&mut self, call: &str) {
         let mut line = String::new();
-        while !line.contains("open") {
+        while !line.contains(call) {
             line.clear();
             assert_ne!(self.said.read_line(&mut line).unwrap(), 0, "strace ended");
         }
@@ -72,8 +80,8 @@ impl Relay {
     }
 }
 
-fn start() -> (Daemon, Relay, std::path::PathBuf) {
-    let daemon = Daemon::start(&[
+fn start(more: &[&str]) -> (Daemon, Relay, std::path::PathBuf) {
+    let arguments = [
         "-chardev",
         "socket,id=a,path=a.sock,server=on,wait=off,x-closed=hold",
         "-chardev",
@@ -86,7 +94,8 @@ fn start() -> (Daemon, Relay, std::path::PathBuf) {
         "chardev=second,mode=control",
         "-chardev",
         "null,id=logged,logfile=logged.log",
-    ]);
+    ];
+    let daemon = Daemon::start(&[&arguments, more].concat());
     let path = |name: &str| daemon.dir().join(name);
     let relay = Relay(console(&path("a.sock")), console(&path("b.sock")));
     let second = path("second.sock");
@@ -95,7 +104,7 @@ fn start() -> (Daemon, Relay, std::path::PathBuf) {
 
 #[test]
 fn an_open_that_takes_long_is_felt_by_its_command_alone() {
-    let (daemon, mut relay, second) = start();
+    let (daemon, mut relay, second) = start(&[]);
     let mut other = connect(&second);
     let dir = daemon.dir().to_owned();
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
@@ -123,7 +132,7 @@ fn an_open_that_takes_long_is_felt_by_its_command_alone() {
                 .with("backend", backend);
             connect(&monitor).execute("chardev-add", arguments).unwrap();
         });
-        slowness.begins();
+        slowness.begins("open");
         let began = Instant::now();
         assert!(relay.round_trip() < SLOW / 2, "{number}: a relay waits");
         let answer: Json = other.execute("query-status", Object::new()).unwrap();
@@ -135,13 +144,47 @@ fn an_open_that_takes_long_is_felt_by_its_command_alone() {
     }
 }
 
+/// An adapter whose control transfers time out.
+#[test]
+fn a_serial_device_that_does_not_answer_is_felt_by_its_own_line_alone() {
+    let cable = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    unlockpt(&cable).unwrap();
+    let device = ptsname(&cable, Vec::new()).unwrap();
+    let device = device.to_str().unwrap();
+    let serial = format!("serial,id=tty,path={device}");
+    let (daemon, mut relay, second) = start(&[
+        "-chardev",
+        &serial,
+        "-chardev",
+        "socket,id=far,path=far.sock,server=on,wait=off",
+        "-device",
+        "null-modem,chardev=far,peer=tty",
+    ]);
+    let mut other = connect(&second);
+    let mut slowness = Slowness::at(&daemon, "ioctl", Some(device));
+    // Whoever comes there is seen here by the modem lines.
+    let mut far = console(&daemon.dir().join("far.sock"));
+    slowness.begins("ioctl");
+    let began = Instant::now();
+    far.write_all(b"in its place").unwrap();
+    assert!(relay.round_trip() < SLOW / 2, "a relay waits");
+    let answer: Json = other.execute("query-chardev", Object::new()).unwrap();
+    assert!(answer.as_array().is_some());
+    assert!(relay.round_trip() < SLOW / 2, "a relay waits");
+    assert!(began.elapsed() < SLOW / 2, "a monitor waits");
+    drop(slowness);
+    let mut heard = [0; 12];
+    File::from(cable).read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"in its place");
+}
+
 #[test]
 fn an_end_does_not_wait_for_logs_that_are_reopened() {
-    let (mut daemon, mut relay, _) = start();
+    let (mut daemon, mut relay, _) = start(&[]);
     let mut slowness = Slowness::of(&daemon, "open,openat");
     let pid = Pid::from_raw(i32::try_from(daemon.id()).unwrap()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
-    slowness.begins();
+    slowness.begins("open");
     assert!(relay.round_trip() < SLOW / 2, "a relay waits");
     let began = Instant::now();
     let (status, said) = daemon.terminate();

@@ -4,9 +4,13 @@
 //! that the back end about to be replaced has: a terminal can be opened twice, and what is queued
 //! in it keeps its order. One that vanishes is a peer that left, and comes back as the next one.
 
+mod control;
 mod line_break;
 mod modem;
+mod retiring;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod way_back;
 
 use std::collections::VecDeque;
@@ -18,16 +22,17 @@ use std::time::Duration;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
 use chardev_core::{
-    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, ModemLines,
+    Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, ModemChange, ModemLines,
     NothingToDrain, Ready, Sent, WeakChardev,
 };
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::termios::isatty;
 
-use self::line_break::LineBreak;
+use self::control::Control;
 use self::modem::ModemWatch;
-use self::settings::{DEFAULT, set_params};
+use self::retiring::RetiringSerial;
+use self::settings::Former;
 use self::way_back::{Place, WayBack};
 use super::stream::{Duplex, Input, Output};
 use super::{Access, Kind, OpenContext, open_set, opening_elsewhere};
@@ -35,7 +40,7 @@ use crate::disk;
 use crate::offload::sometime;
 use crate::port::Port;
 use crate::slow_fd::SlowFd;
-use crate::sys::{self, strerror};
+use crate::sys::strerror;
 use crate::writer::Target;
 
 /// The kind `serial` (QAPI `ChardevHostdev`).
@@ -95,6 +100,8 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
         port: context.port.clone(),
         had_lines: false,
         device,
+        coming: None,
+        former: None,
         way_back: WayBack::new(path),
         events: VecDeque::new(),
         line: Line::default(),
@@ -145,10 +152,14 @@ impl Unfit {
 struct Device {
     fd: Arc<SlowFd>,
     is_terminal: bool,
-    line_break: LineBreak,
+    control: Control,
     duplex: Duplex,
     /// Where a front end wants to know.
     modem: Option<ModemWatch>,
+    /// Wanted and seen while the line was being set up.
+    put_off: (Ready, Ready),
+    /// Its input could not be read when it was cut off.
+    unread: bool,
 }
 
 impl Device {
@@ -164,11 +175,14 @@ impl Device {
         // A terminal whose settings somebody else has changed may read nothing without being at
         // its end.
         let input = Input::new(input, is_terminal, port).map_err(Unfit::Failed)?;
+        let fd = Arc::new(SlowFd::new(device, FileType::CharacterDevice));
         Ok(Device {
-            fd: Arc::new(SlowFd::new(device, FileType::CharacterDevice)),
+            control: Control::new(&fd, port),
+            fd,
             is_terminal,
-            line_break: LineBreak::default(),
             modem: None,
+            put_off: (Ready::empty(), Ready::empty()),
+            unread: false,
             duplex: Duplex::new(
                 input,
                 Output::new(target, name, port).map_err(Unfit::Failed)?,
@@ -176,51 +190,55 @@ impl Device {
         })
     }
 
-    fn modem_inputs(&self) -> Option<ModemLines> {
-        sys::modem_lines(self.fd.as_fd()).ok().map(inputs)
-    }
-
-    fn set_up(&mut self, line: &Line, port: &Port) -> Answers {
-        let mut answers = Answers::unsupported(line, true);
+    /// Has the line set up, and watched if that is wanted.
+    fn set_up(&mut self, line: &Line, port: &Port) {
         if !self.is_terminal {
-            return answers;
+            return;
         }
-        let params = set_params(&self.fd, line.serial.unwrap_or(DEFAULT));
-        if line.serial.is_some() {
-            answers.serial = answer(params);
+        self.control.set(line);
+        match self.control.inputs().filter(|_| line.modem_watched) {
+            None => self.modem = None,
+            Some(_) if self.modem.is_some() => {}
+            Some(known) => self.modem = ModemWatch::start(&self.fd, known, port),
         }
-        self.line_break.set(&self.fd, line.break_on);
-        if line.break_on {
-            answers.break_on = Answer::Done;
-        }
-        answers.modem_inputs = self.modem_inputs();
-        if let (Some(outputs), Some(_)) = (line.modem, answers.modem_inputs) {
-            answers.modem = answer(sys::set_modem_outputs(self.fd.as_fd(), outputs.bits()));
-        }
-        if !line.modem_watched || answers.modem_inputs.is_none() {
-            self.modem = None;
-        } else if self.modem.is_none() {
-            self.modem = ModemWatch::start(&self.fd, port);
-        }
-        answers
     }
 
-    /// What can be told of the device without touching it.
-    fn foretell(&self, line: &Line) -> Answers {
-        let mut answers = Answers::unsupported(line, true);
-        let able = |asked: Answer| match asked {
-            Answer::Unsupported => Answer::Done,
-            other => other,
-        };
-        if self.is_terminal {
-            answers.serial = able(answers.serial);
-            answers.break_on = able(answers.break_on);
-            answers.modem_inputs = self.modem_inputs();
-            if answers.modem_inputs.is_some() {
-                answers.modem = able(answers.modem);
-            }
+    /// What becomes of `line`, as far as that is known.
+    fn answers(&self, line: &Line) -> Answers {
+        match self.is_terminal {
+            true => self.control.answers(line),
+            false => Answers::unsupported(line, true),
         }
-        answers
+    }
+
+    /// Modem inputs that have changed.
+    fn take_change(&self) -> Option<ModemChange> {
+        let looked = self.control.take_change();
+        let Some(modem) = &self.modem else {
+            return looked;
+        };
+        let watched = modem.take_change()?;
+        self.control.learn(watched.inputs);
+        Some(watched)
+    }
+
+    fn watch(&mut self, interest: Ready) {
+        match self.control.is_busy() {
+            true => self.put_off.0 |= interest,
+            false => self.duplex.watch(interest),
+        }
+    }
+
+    fn update(&mut self, ready: Ready) {
+        self.put_off.1 |= ready;
+        if self.control.is_busy() {
+            return;
+        }
+        let (interest, ready) = std::mem::take(&mut self.put_off);
+        self.duplex.update(ready);
+        if !interest.is_empty() {
+            self.duplex.watch(interest);
+        }
     }
 }
 
@@ -228,6 +246,10 @@ struct Serial {
     port: Port,
     /// None while it is gone, or has not come yet.
     device: Option<Device>,
+    /// It has come, and its line is being set up.
+    coming: Option<Device>,
+    /// How it was before its line was set up.
+    former: Option<Former>,
     way_back: WayBack,
     /// The device that is gone had modem lines, which are all off now.
     had_lines: bool,
@@ -247,8 +269,7 @@ impl Serial {
         while let Some(event) = device.duplex.poll_event() {
             self.events.push_back(event);
         }
-        let change = device.modem.as_ref().and_then(ModemWatch::take_change);
-        if let Some(change) = change {
+        if let Some(change) = device.take_change() {
             let event = Event::Modem(change);
             self.events.push_back(BackendEvent::Tell(event));
         }
@@ -278,11 +299,16 @@ impl Serial {
         if self.device.is_some() {
             return;
         }
-        let Some(mut device) = self.way_back.take_found() else {
+        if let Some(mut device) = self.way_back.take_found() {
+            device.duplex.go_live(false);
+            device.set_up(&self.line, &self.port);
+            self.coming = Some(device);
+        }
+        let there = |device: &mut Device| !device.control.is_busy();
+        let Some(device) = self.coming.take_if(there) else {
             return;
         };
-        device.duplex.go_live(false);
-        self.had_lines = device.set_up(&self.line, &self.port).modem_inputs.is_some();
+        self.had_lines = device.control.inputs().is_some();
         self.device = Some(device);
         self.events.push_back(BackendEvent::Opened);
         let (path, label) = (self.way_back.name(), self.port.label());
@@ -307,6 +333,9 @@ impl Backend for Serial {
         let Some(device) = &mut self.device else {
             return Sent::NoPeer;
         };
+        if device.control.is_busy() {
+            return Sent::Full;
+        }
         let sent = device.duplex.write(bufs);
         if sent == Sent::NoPeer {
             // The device has vanished.
@@ -320,20 +349,23 @@ impl Backend for Serial {
         let Some(device) = &mut self.device else {
             return 0;
         };
+        if device.control.is_busy() {
+            return 0;
+        }
         let count = device.duplex.read(bufs);
         self.look_at_device();
         count
     }
 
     fn watch(&mut self, interest: Ready) {
-        if let Some(device) = &self.device {
-            device.duplex.watch(interest);
+        if let Some(device) = &mut self.device {
+            device.watch(interest);
         }
     }
 
     fn update(&mut self, ready: Ready) {
         if let Some(device) = &mut self.device {
-            device.duplex.update(ready);
+            device.update(ready);
         }
         self.look_at_device();
         self.take_up();
@@ -346,69 +378,74 @@ impl Backend for Serial {
 
     fn apply(&mut self, line: &Line) -> Answers {
         self.line = line.clone();
-        match &mut self.device {
-            Some(device) if self.live => device.set_up(line, &self.port),
-            Some(device) => device.foretell(line),
+        if self.live {
+            for device in self.device.iter_mut().chain(&mut self.coming) {
+                device.set_up(line, &self.port);
+            }
+        }
+        match &self.device {
+            Some(device) => device.answers(line),
             // It is set up when it comes.
             None => Answers::unsupported(line, false),
         }
     }
 
     fn modem_inputs(&mut self) -> Option<ModemLines> {
-        match &self.device {
-            Some(device) => device.modem_inputs(),
-            None => self.had_lines.then(ModemLines::empty),
+        let Some(device) = &self.device else {
+            return self.had_lines.then(ModemLines::empty);
+        };
+        if self.live && device.modem.is_none() {
+            device.control.look();
+        }
+        device.control.inputs()
+    }
+
+    /// Whoever uses the device already has given it the same line, or is about to lose it.
+    fn activate(&mut self) -> Result<(), String> {
+        let device = self.device.as_ref().filter(|device| device.is_terminal);
+        self.former = device.and_then(|device| device.control.set_here(&self.line));
+        Ok(())
+    }
+
+    fn deactivate(&mut self) {
+        if let (Some(device), Some(former)) = (&self.device, self.former.take()) {
+            device.control.restore(&former);
         }
     }
 
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
         self.live = true;
+        self.former = None;
         match &mut self.device {
             Some(device) => {
                 device.duplex.go_live(false);
-                self.had_lines = device.set_up(&self.line, &self.port).modem_inputs.is_some();
+                device.set_up(&self.line, &self.port);
+                self.had_lines = device.control.inputs().is_some();
             }
             None => self.way_back.look(&self.port),
         }
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        let device = self.device.as_mut();
-        (
-            device.map_or_else(Vec::new, |device| device.duplex.take_input()),
-            false,
-        )
+        match &mut self.device {
+            None => (Vec::new(), false),
+            // It is read when that does not wait.
+            Some(device) if device.control.is_busy() => {
+                device.unread = true;
+                (Vec::new(), true)
+            }
+            Some(device) => (device.duplex.take_input(), false),
+        }
     }
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
         match self.device {
             None => Box::new(NothingToDrain),
-            Some(Device { fd, duplex, .. }) => match duplex.output() {
-                Output::Queued(_) => duplex.retire(),
-                // Closing a port may wait for what it still has to send.
-                Output::Direct(_) => Box::new(RetiringSerial(fd)),
+            Some(device) => match device.duplex.output() {
+                Output::Queued(_) => device.duplex.retire(),
+                Output::Direct(_) => Box::new(RetiringSerial::new(device)),
             },
         }
-    }
-}
-
-/// The device of a replaced back end, until it has sent what it was given.
-struct RetiringSerial(Arc<SlowFd>);
-
-impl Drain for RetiringSerial {
-    fn pending(&mut self) -> u64 {
-        sys::unsent(self.0.as_fd()).unwrap_or(0)
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> usize {
-        rustix::io::write(&self.0, bytes).unwrap_or(0)
-    }
-}
-
-fn answer<E>(result: Result<(), E>) -> Answer {
-    match result {
-        Ok(()) => Answer::Done,
-        Err(_) => Answer::Failed,
     }
 }
 

@@ -22,22 +22,45 @@ struct State {
     is_on: bool,
     /// A thread is about it.
     busy: bool,
+    /// Nothing is begun or ended for now.
+    held: bool,
 }
 
 impl LineBreak {
     /// Begins or ends a break of `device`, without waiting.
     pub(super) fn set(&self, device: &Arc<SlowFd>, on: bool) {
         let device = Arc::clone(device);
-        self.set_by(on, move |on| {
-            // A device that has none, or is gone, sends none.
-            let _ = sys::set_break(device.as_fd(), on);
-        });
+        self.set_by(on, move |on| apply(&device, on));
+    }
+
+    /// Begins and ends nothing until [`LineBreak::release`].
+    pub(super) fn hold(&self) {
+        lock(&self.0).held = true;
+    }
+
+    /// Goes on with what was wanted meanwhile.
+    pub(super) fn release(&self, device: &Arc<SlowFd>) {
+        let device = Arc::clone(device);
+        lock(&self.0).held = false;
+        self.start(move |on| apply(&device, on));
+    }
+
+    /// One that has not begun must not begin when nobody is left to end it.
+    pub(super) fn give_up(&self) {
+        let mut state = lock(&self.0);
+        (state.wanted, state.owed, state.held) = (false, false, false);
     }
 
     fn set_by(&self, on: bool, apply: impl Fn(bool) + Send + 'static) {
         let mut state = lock(&self.0);
         state.owed |= on && !state.wanted;
         state.wanted = on;
+        drop(state);
+        self.start(apply);
+    }
+
+    fn start(&self, apply: impl Fn(bool) + Send + 'static) {
+        let mut state = lock(&self.0);
         if state.busy || state.next().is_none() {
             return;
         }
@@ -60,18 +83,16 @@ impl LineBreak {
     }
 }
 
-impl Drop for LineBreak {
-    /// One that has not begun must not begin when nobody is left to end it.
-    fn drop(&mut self) {
-        let mut state = lock(&self.0);
-        (state.wanted, state.owed) = (false, false);
-    }
+fn apply(device: &SlowFd, on: bool) {
+    // A device that has none, or is gone, sends none.
+    let _ = sys::set_break(device.as_fd(), on);
 }
 
 impl State {
     /// What is to be done to the line next.
     fn next(&self) -> Option<bool> {
         match self.is_on {
+            _ if self.held => None,
             true => (self.owed || !self.wanted).then_some(false),
             false => (self.owed || self.wanted).then_some(true),
         }
@@ -116,6 +137,21 @@ mod tests {
         assert_eq!(done_after(&[true]), [true]);
         assert_eq!(done_after(&[true, true]), [true]);
         assert_eq!(done_after(&[true, false, false]), [true, false]);
+    }
+
+    #[test]
+    fn one_that_is_held_is_sent_afterwards() {
+        let line = LineBreak::default();
+        let (tell, told) = channel();
+        let apply = move |on| tell.send(on).unwrap();
+        line.hold();
+        line.set_by(true, apply.clone());
+        line.set_by(false, apply.clone());
+        assert!(!lock(&line.0).busy);
+        lock(&line.0).held = false;
+        line.start(apply);
+        let done = std::iter::from_fn(|| told.recv_timeout(DEADLINE).ok());
+        assert_eq!(done.take(2).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

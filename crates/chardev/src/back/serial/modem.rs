@@ -49,11 +49,15 @@ struct Look {
 }
 
 impl ModemWatch {
-    /// Watches `device` and kicks `port` when something changed.
-    pub(super) fn start(device: &Arc<SlowFd>, port: &Port) -> Option<Self> {
+    /// Watches `device`, whose inputs were `known` last, and kicks `port` when something changed.
+    pub(super) fn start(device: &Arc<SlowFd>, known: ModemLines, port: &Port) -> Option<Self> {
         let shared = Arc::new(Shared::default());
         let (inside, device, told) = (Arc::clone(&shared), Arc::clone(device), port.clone());
-        let run = move || inside.run(|| look(&device), || told.kick(Ready::empty()));
+        let first = Look {
+            inputs: known,
+            counts: None,
+        };
+        let run = move || inside.run(first, || look(&device), || told.kick(Ready::empty()));
         let thread = std::thread::Builder::new().name("chardev-modem".to_owned());
         match thread.spawn(run) {
             Ok(_) => Some(ModemWatch(shared)),
@@ -84,13 +88,14 @@ impl Shared {
     }
 
     /// Looks until it is stopped or the device is gone.
-    fn run(&self, look: impl Fn() -> Option<Look>, tell: impl Fn()) {
-        let Some(mut last) = look() else { return };
-        while self.wait() {
+    fn run(&self, mut last: Look, look: impl Fn() -> Option<Look>, tell: impl Fn()) {
+        let mut stopped = false;
+        while !stopped {
             let Some(now) = look() else { return };
             let changed = last.changed_to(now);
             last = now;
             if changed.is_empty() {
+                stopped = !self.wait();
                 continue;
             }
             let later = ModemChange {
@@ -102,6 +107,7 @@ impl Shared {
             state.change = Some(earlier.map_or(later, |earlier| earlier.and(later)));
             drop(state);
             tell();
+            stopped = !self.wait();
         }
     }
 
@@ -177,8 +183,8 @@ mod tests {
     fn it_tells_each_change_and_ends_with_the_device() {
         let shared = Arc::new(Shared::default());
         let watch = ModemWatch(Arc::clone(&shared));
+        let first = at(ModemLines::empty(), None);
         let script = Mutex::new(vec![
-            at(ModemLines::empty(), None),
             at(ModemLines::DSR, None),
             at(ModemLines::DSR, None),
             at(ModemLines::DSR | ModemLines::CTS, None),
@@ -188,7 +194,7 @@ mod tests {
             (!script.is_empty()).then(|| script.remove(0))
         };
         let told = Mutex::new(0);
-        shared.run(next, || *told.lock().unwrap() += 1);
+        shared.run(first, next, || *told.lock().unwrap() += 1);
         assert_eq!(*told.lock().unwrap(), 2);
         let both = ModemLines::DSR | ModemLines::CTS;
         let change = ModemChange {

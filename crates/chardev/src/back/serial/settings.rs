@@ -1,4 +1,10 @@
 //! front → chardev → back → [host]: a serial line's parameters as a terminal's settings.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "each call stands behind one that finds out whether it may wait"
+)]
+
+use std::os::fd::AsFd;
 
 use chardev_core::{Parity, SerialParams};
 use rustix::io::Errno;
@@ -7,7 +13,9 @@ use rustix::termios::{
     tcgetattr, tcsetattr,
 };
 
+use crate::offload::assert_may_wait;
 use crate::slow_fd::SlowFd;
+use crate::sys;
 
 /// How the device is set until the front end says otherwise, as in QEMU.
 pub(super) const DEFAULT: SerialParams = SerialParams {
@@ -19,6 +27,7 @@ pub(super) const DEFAULT: SerialParams = SerialParams {
 
 /// Sets `device` to `params`, and otherwise to pass every byte as it is.
 pub(super) fn set_params(device: &SlowFd, params: SerialParams) -> Result<(), Errno> {
+    assert_may_wait();
     let mut settings = tcgetattr(device)?;
     make_raw(&mut settings);
     let modes = &mut settings.control_modes;
@@ -45,6 +54,33 @@ pub(super) fn set_params(device: &SlowFd, params: SerialParams) -> Result<(), Er
     // A speed of 0 would hang the line up.
     settings.set_speed(params.speed.max(1))?;
     tcsetattr(device, OptionalActions::Now, &settings)
+}
+
+/// How a device was set.
+pub(super) struct Former {
+    settings: Termios,
+    lines: Option<u32>,
+}
+
+impl Former {
+    /// How `device` is set.
+    pub(super) fn of(device: &SlowFd) -> Result<Self, Errno> {
+        assert_may_wait();
+        Ok(Former {
+            settings: tcgetattr(device)?,
+            lines: sys::modem_lines(device.as_fd()).ok(),
+        })
+    }
+
+    /// Sets `device` so again.
+    pub(super) fn restore(&self, device: &SlowFd) {
+        assert_may_wait();
+        // A device that is gone is set by nobody.
+        let _ = tcsetattr(device, OptionalActions::Now, &self.settings);
+        if let Some(lines) = self.lines {
+            let _ = sys::set_modem_outputs(device.as_fd(), lines);
+        }
+    }
 }
 
 fn make_raw(settings: &mut Termios) {

@@ -78,6 +78,7 @@ pub(super) struct RawTerminal(());
 
 impl RawTerminal {
     /// Sets the terminal on standard input to raw; `None` if there is none.
+    #[expect(clippy::disallowed_methods, reason = "our user's own terminal")]
     pub(super) fn new(signals: bool, echo: bool) -> Option<Self> {
         let found = rustix::termios::tcgetattr(stdin()).ok()?;
         let mut changed = lock();
@@ -202,6 +203,7 @@ impl Settings {
 
 /// A process in the background would be stopped for touching the terminal; when it comes to the
 /// front it is continued, and the caretaker sets the terminal then.
+#[expect(clippy::disallowed_methods, reason = "our user's own terminal")]
 fn set(settings: &Termios) {
     let foreground = rustix::termios::tcgetpgrp(stdin());
     if foreground.is_ok_and(|group| group != rustix::process::getpgrp()) {

@@ -1,0 +1,299 @@
+//! front → chardev → back → [host]: setting up the line of a device, and looking at it.
+//!
+//! An adapter may take seconds to answer, so whoever wants something of the line only says so, and a
+//! thread does it. What is asked for last is what counts, and what the front end sees is what was
+//! known last. While the line is set up nothing is written to the device, so that no byte is sent with
+//! parameters that it was not meant for, and nothing is read: the kernel makes both wait until the
+//! driver has its new parameters, even of those who never wait.
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chardev_core::{Answer, Answers, Line, ModemChange, ModemLines, Ready, SerialParams};
+use rustix::io::Errno;
+
+use super::inputs;
+use super::line_break::LineBreak;
+use super::settings::{DEFAULT, Former, set_params};
+use crate::offload::sometime;
+use crate::port::Port;
+use crate::slow_fd::SlowFd;
+use crate::sys;
+
+/// What a line is set up with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Setup {
+    pub(super) params: SerialParams,
+    outputs: Option<ModemLines>,
+}
+
+/// What came of setting a line up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    params: Result<(), Errno>,
+    outputs: Result<(), Errno>,
+    inputs: Option<ModemLines>,
+}
+
+/// The line of one device. Dropping it gives up what has not begun.
+pub(super) struct Control(Arc<Shared>);
+
+struct Shared {
+    device: Arc<SlowFd>,
+    line_break: LineBreak,
+    port: Port,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    wanted: Option<Setup>,
+    /// The inputs are to be looked at.
+    look: bool,
+    /// Somebody wants to know the inputs.
+    asked: bool,
+    /// The line is being set up, or will be at once.
+    busy: bool,
+    /// A thread is about it.
+    running: bool,
+    over: bool,
+    /// What was set up last, and what came of it.
+    set: Option<(Setup, Outcome)>,
+    /// As they were seen last.
+    inputs: Option<ModemLines>,
+    /// Seen since somebody was told last.
+    change: Option<ModemChange>,
+}
+
+impl Control {
+    /// Of `device`, which is looked at: this may wait.
+    pub(super) fn new(device: &Arc<SlowFd>, port: &Port) -> Self {
+        Control(Arc::new(Shared {
+            device: Arc::clone(device),
+            line_break: LineBreak::default(),
+            port: port.clone(),
+            state: Mutex::new(State {
+                inputs: look(device),
+                ..State::default()
+            }),
+        }))
+    }
+
+    /// Whether nothing may be written or read for now. The port is kicked when that is over.
+    pub(super) fn is_busy(&self) -> bool {
+        self.0.lock().busy
+    }
+
+    /// The same for when this is gone.
+    pub(super) fn watch_busy(&self) -> impl Fn() -> bool + Send + 'static {
+        let shared = Arc::clone(&self.0);
+        move || shared.lock().busy
+    }
+
+    /// The modem inputs as they were seen last, where there are any.
+    pub(super) fn inputs(&self) -> Option<ModemLines> {
+        self.0.lock().inputs
+    }
+
+    /// Somebody else has seen the modem inputs.
+    pub(super) fn learn(&self, inputs: ModemLines) {
+        self.0.lock().inputs = Some(inputs);
+    }
+
+    /// What was seen to change since the last call.
+    pub(super) fn take_change(&self) -> Option<ModemChange> {
+        self.0.lock().change.take()
+    }
+
+    /// What came of `line` or, as long as it has not been set up, will.
+    pub(super) fn answers(&self, line: &Line) -> Answers {
+        let mut answers = Answers::unsupported(line, true);
+        let state = self.0.lock();
+        let known = state.set.filter(|(setup, _)| *setup == Setup::of(line));
+        let known = known.map(|(_, outcome)| outcome);
+        let answer = |asked, failed: Option<bool>| match (asked, failed) {
+            (Answer::Unsupported, Some(true)) => Answer::Failed,
+            (Answer::Unsupported, _) => Answer::Done,
+            (other, _) => other,
+        };
+        answers.serial = answer(answers.serial, known.map(|known| known.params.is_err()));
+        answers.break_on = answer(answers.break_on, None);
+        answers.modem_inputs = state.inputs;
+        if state.inputs.is_some() {
+            answers.modem = answer(answers.modem, known.map(|known| known.outputs.is_err()));
+        }
+        answers
+    }
+
+    /// Has the line set up as `line` says, unless it is.
+    pub(super) fn set(&self, line: &Line) {
+        self.set_by(line, Setup::carry_out);
+    }
+
+    pub(super) fn set_by(
+        &self,
+        line: &Line,
+        carry_out: impl Fn(Setup, &SlowFd) -> Outcome + Send + 'static,
+    ) {
+        let setup = Setup::of(line);
+        let shared = &self.0;
+        let mut state = shared.lock();
+        let is_set = |(set, outcome): (Setup, Outcome)| set == setup && outcome.is_success();
+        if state.busy || !state.set.is_some_and(is_set) {
+            state.wanted = Some(setup);
+            state.busy = true;
+            // A break has its place after what was set before it.
+            shared.line_break.hold();
+        }
+        shared.line_break.set(&shared.device, line.break_on);
+        if state.busy {
+            shared.start(state, carry_out);
+        }
+    }
+
+    /// Sets the line up as `line` says, here, where waiting holds up nobody; what it was before.
+    pub(super) fn set_here(&self, line: &Line) -> Option<Former> {
+        let former = Former::of(&self.0.device).ok()?;
+        let setup = Setup::of(line);
+        let outcome = setup.carry_out(&self.0.device);
+        self.0.lock().note(setup, outcome);
+        Some(former)
+    }
+
+    /// Undoes [`Control::set_here`].
+    pub(super) fn restore(&self, former: &Former) {
+        former.restore(&self.0.device);
+        self.0.lock().set = None;
+    }
+
+    /// Has the modem inputs looked at; the port is kicked if they have changed.
+    pub(super) fn look(&self) {
+        let mut state = self.0.lock();
+        if state.inputs.is_some() {
+            (state.look, state.asked) = (true, true);
+            self.0.start(state, Setup::carry_out);
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.0.lock().over = true;
+        self.0.line_break.give_up();
+    }
+}
+
+enum Step {
+    Set(Setup),
+    Look,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        carry_out: impl Fn(Setup, &SlowFd) -> Outcome + Send + 'static,
+    ) {
+        if std::mem::replace(&mut state.running, true) {
+            return;
+        }
+        drop(state);
+        let shared = Arc::clone(self);
+        sometime(move || {
+            while let Some(step) = shared.next() {
+                let tell = match step {
+                    Step::Set(setup) => shared.done(setup, carry_out(setup, &shared.device)),
+                    Step::Look => shared.seen(look(&shared.device)),
+                };
+                if tell {
+                    shared.port.kick(Ready::empty());
+                }
+            }
+        });
+    }
+
+    fn next(&self) -> Option<Step> {
+        let mut state = self.lock();
+        let set = state.wanted.take().map(Step::Set);
+        // Setting up looks as well.
+        let look = std::mem::take(&mut state.look).then_some(Step::Look);
+        let next = set.or(look).filter(|_| !state.over);
+        state.running = next.is_some();
+        state.busy &= next.is_some();
+        next
+    }
+
+    /// Whether there is anything to tell.
+    fn done(&self, setup: Setup, outcome: Outcome) -> bool {
+        let mut state = self.lock();
+        state.note(setup, outcome);
+        state.busy = state.wanted.is_some();
+        if !state.busy {
+            self.line_break.release(&self.device);
+        }
+        !state.busy
+    }
+
+    fn seen(&self, inputs: Option<ModemLines>) -> bool {
+        let mut state = self.lock();
+        state.see(inputs);
+        state.change.is_some()
+    }
+}
+
+impl State {
+    fn note(&mut self, setup: Setup, outcome: Outcome) {
+        self.set = Some((setup, outcome));
+        self.see(outcome.inputs);
+    }
+
+    fn see(&mut self, inputs: Option<ModemLines>) {
+        let Some((inputs, last)) = inputs.zip(self.inputs) else {
+            return;
+        };
+        self.inputs = Some(inputs);
+        let changed = inputs ^ last;
+        if self.asked && !changed.is_empty() {
+            let later = ModemChange { inputs, changed };
+            let earlier = self.change.take();
+            self.change = Some(earlier.map_or(later, |earlier| earlier.and(later)));
+        }
+    }
+}
+
+impl Outcome {
+    fn is_success(&self) -> bool {
+        self.params.is_ok() && self.outputs.is_ok()
+    }
+}
+
+impl Setup {
+    fn of(line: &Line) -> Self {
+        Setup {
+            params: line.serial.unwrap_or(DEFAULT),
+            outputs: line.modem,
+        }
+    }
+
+    pub(super) fn carry_out(self, device: &SlowFd) -> Outcome {
+        let params = set_params(device, self.params);
+        let inputs = look(device);
+        let outputs = match (self.outputs, inputs) {
+            (Some(outputs), Some(_)) => sys::set_modem_outputs(device.as_fd(), outputs.bits()),
+            _ => Ok(()),
+        };
+        Outcome {
+            params,
+            outputs,
+            inputs,
+        }
+    }
+}
+
+fn look(device: &SlowFd) -> Option<ModemLines> {
+    sys::modem_lines(device.as_fd()).ok().map(inputs)
+}
