@@ -489,13 +489,13 @@ impl Chardev {
                 }
                 BackendEvent::Closed { unread } if self.parked.is_some() => {
                     // Nothing after this concerns the temporary back end any more.
-                    self.tell_disconnected();
+                    self.tell_gone();
                     self.carry_fds();
                     self.push_input(unread);
                     self.unpark();
                 }
                 BackendEvent::Closed { unread } => {
-                    self.tell_disconnected();
+                    self.tell_gone();
                     self.carry_fds();
                     self.push_last_words(unread);
                     self.show_open(false);

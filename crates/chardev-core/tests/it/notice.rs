@@ -108,6 +108,23 @@ fn comings_goings_and_changes_are_told_in_order() {
     assert_eq!(watched.all(), "");
 }
 
+/// A serial device has no name for its peer, so that it is there is told to nobody; that it is gone is.
+#[test]
+fn that_a_nameless_peer_goes_is_told_though_it_was_there_from_the_start() {
+    let mut watched = Watched::new();
+    let device = Peer::new(true, 99);
+    let chardev = watched.chardev("con0", &device);
+    assert_eq!(watched.all(), "");
+    for _ in 0..2 {
+        device.close();
+        kick(&chardev, 1);
+        assert_eq!(watched.all(), "con0:out");
+        device.open();
+        kick(&chardev, 1);
+        assert_eq!(watched.all(), "con0:in");
+    }
+}
+
 #[test]
 fn drops_are_told_once_in_a_second_for_each_reason_with_their_sum() {
     let mut watched = Watched::new();
