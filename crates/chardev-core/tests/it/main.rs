@@ -1,6 +1,8 @@
 //! The machine against back ends without a host: what a change keeps, and who is woken.
 
 mod change;
+mod commit;
+mod drain;
 mod graph;
 mod handover;
 mod many;

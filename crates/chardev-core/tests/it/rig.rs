@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Wake, Waker};
 
+use crate::drain::Afterlife;
 use chardev_core::{
     Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Event, FrontEnd, LogSink,
     NewBackend, NothingToDrain, Ready, Sent,
@@ -28,6 +29,13 @@ pub(crate) struct World {
     /// What it was told last about output that nobody takes.
     pub(crate) holds: bool,
     pub(crate) fail_activate: bool,
+    /// How often it was activated, less how often that was undone.
+    pub(crate) active: i32,
+    pub(crate) activated: i32,
+    /// Input is under way when it is cut off.
+    pub(crate) settles: bool,
+    /// What it leaves behind once it is replaced.
+    pub(crate) drain: Option<Afterlife>,
     /// It takes no peer over.
     pub(crate) fail_adopt: bool,
     /// A front end of another chardev that tries to write while a peer is taken over.
@@ -141,10 +149,17 @@ impl Backend for SimBackend {
     }
 
     fn activate(&mut self) -> Result<(), String> {
-        match self.0.world().fail_activate {
-            true => Err("no".to_owned()),
-            false => Ok(()),
+        let mut world = self.0.world();
+        if world.fail_activate {
+            return Err("no".to_owned());
         }
+        world.active += 1;
+        world.activated += 1;
+        Ok(())
+    }
+
+    fn deactivate(&mut self) {
+        self.0.world().active -= 1;
     }
 
     fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
@@ -174,12 +189,17 @@ impl Backend for SimBackend {
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        (self.0.world().to_read.drain(..).collect(), false)
+        let mut world = self.0.world();
+        (world.to_read.drain(..).collect(), world.settles)
     }
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        self.0.world().retired = true;
-        Box::new(NothingToDrain)
+        let mut world = self.0.world();
+        world.retired = true;
+        match world.drain.take() {
+            Some(drain) => Box::new(drain),
+            None => Box::new(NothingToDrain),
+        }
     }
 }
 
