@@ -78,6 +78,14 @@ struct Slot {
     queue: InputQueue,
 }
 
+/// What came of reading straight into a front end's buffers.
+enum Straight {
+    /// This many bytes; more may have come for its queue.
+    Read(usize),
+    /// There is nothing below.
+    Nothing,
+}
+
 #[derive(Default)]
 struct Stamps {
     first: Option<Duration>,
@@ -166,13 +174,13 @@ impl Inner {
 
     /// Reads for the focused front end into its own buffers, where nothing waits for it and no
     /// command has begun; the bytes from the first key of a command on are taken one by one.
-    fn read_straight(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+    fn read_straight(&mut self, bufs: &mut [IoSliceMut<'_>]) -> Straight {
         let waits = self.focused().is_none_or(|slot| !slot.queue.is_empty());
         let Some(buf) = bufs.iter_mut().find(|buf| !buf.is_empty()) else {
-            return 0;
+            return Straight::Read(0);
         };
         if waits || self.escaped {
-            return 0;
+            return Straight::Read(0);
         }
         // What follows a command may be for another front end, whose queue it must not flood.
         let most = buf.len().min(STRAIGHT);
@@ -186,15 +194,15 @@ impl Inner {
                 self.pass_mark(mark);
                 0
             }
-            Below::Nothing => 0,
+            Below::Nothing => return Straight::Nothing,
         };
         let escape = self.escape;
         let Some(key) = buf[..count].iter().position(|byte| *byte == escape) else {
-            return count;
+            return Straight::Read(count);
         };
         let keys = buf[key..count].to_vec();
         self.take_all(&keys);
-        key
+        Straight::Read(key)
     }
 
     /// Reads what there is for the focused front end, and the events for all.

@@ -6,7 +6,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
 use super::tail::MuxDrain;
-use super::{Mux, SLOT_BUFFER};
+use super::{Mux, SLOT_BUFFER, Straight};
 use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
 use crate::chardev::{ChardevRef, WeakChardev};
 use crate::drain::{Drain, NothingToDrain};
@@ -71,11 +71,12 @@ impl Backend for MuxSlot {
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
         let mut inner = self.mux.lock();
         if inner.focus == Some(self.tag) {
-            let count = inner.read_straight(bufs);
-            if count > 0 {
-                return count;
+            match inner.read_straight(bufs) {
+                // Asked twice by each of a tower of multiplexers, the lowest would be asked 2^n times.
+                Straight::Nothing => {}
+                Straight::Read(count) if count > 0 => return count,
+                Straight::Read(_) => inner.pump(SLOT_BUFFER),
             }
-            inner.pump(SLOT_BUFFER);
         }
         let Some(slot) = inner.slot(self.tag) else {
             return 0;

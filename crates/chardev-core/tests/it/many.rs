@@ -118,6 +118,28 @@ fn keys_go_to_the_focus_and_the_escape_moves_it() {
 }
 
 #[test]
+fn a_tower_of_multiplexers_asks_once_for_input() {
+    let peer = Peer::new(true, 9999);
+    let mut top = peer.chardev(None);
+    for id in 10..20 {
+        let (host, waker) = (Arc::new(Host::default()), Waker::noop().clone());
+        let mux = Mux::new(link(&top), 1, host, waker);
+        top = ChardevRef::new("mux0", BackendId(id), mux.slot(), Closed::Discard, None);
+    }
+    let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+    everything(&front);
+    for (sent, came) in [("", ""), ("abc", "abc")] {
+        peer.send(sent.as_bytes());
+        peer.world().asked = 0;
+        let mut buf = [0; 16];
+        let count = front.read(&mut buf);
+        assert_eq!(&buf[..count], came.as_bytes());
+        let asked = peer.world().asked;
+        assert_eq!(asked, 1, "{sent:?}");
+    }
+}
+
+#[test]
 fn output_of_all_is_passed_on_and_stamped_when_asked() {
     let rig = MuxRig::new();
     assert_eq!(rig.first.write(b"one\n"), 4);

@@ -22,6 +22,8 @@ pub(crate) struct World {
     pub(crate) room: usize,
     pub(crate) received: Vec<u8>,
     pub(crate) to_read: VecDeque<u8>,
+    /// How often it was asked for input.
+    pub(crate) asked: usize,
     pub(crate) events: VecDeque<BackendEvent>,
     pub(crate) retired: bool,
     /// Its own writes fail from here on.
@@ -131,6 +133,7 @@ impl Backend for SimBackend {
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
         let mut world = self.0.world();
+        world.asked += 1;
         let mut total = 0;
         for slot in bufs.iter_mut().flat_map(|buf| buf.iter_mut()) {
             let Some(byte) = world.to_read.pop_front() else {
