@@ -12,6 +12,7 @@
 
 mod hole;
 mod index;
+mod live;
 mod log;
 mod rotation;
 mod target;
@@ -19,7 +20,7 @@ mod trouble;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chardev_core::Drain;
@@ -45,8 +46,6 @@ const ROOM_WORTH_REPORTING: usize = CAPACITY / 4;
 /// An idle thread ends after this long, so an idle chardev has none.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// The writers that are live, for taking turns and for knowing what is still on its way.
-static LIVE: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 /// Told whenever a writer has nothing left to write.
 static WRITTEN: Notify = Notify::const_new();
 
@@ -59,6 +58,7 @@ pub(crate) struct FileWriter {
 
 #[derive(Debug)]
 struct Shared {
+    id: u64,
     /// Where the bytes go now.
     target: Mutex<Arc<Target>>,
     name: String,
@@ -124,6 +124,7 @@ impl FileWriter {
 
     fn with(target: Target, name: &str, log: Option<LogFile>, port: &Port) -> Self {
         let shared = Shared {
+            id: live::next_id(),
             target: Mutex::new(Arc::new(target)),
             name: shown(name).to_string(),
             log,
@@ -203,20 +204,13 @@ impl FileWriter {
     /// Registers among the live writers; returns those of the same file with bytes on their way, and
     /// whether there are any at all.
     fn register(&self) -> (Vec<(Arc<Shared>, u64)>, bool) {
-        let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
-        live.retain(|writer| writer.strong_count() > 0);
-        let (mut before, mut shared) = (Vec::new(), false);
-        if self.shared.file().is_some() {
-            for other in live.iter().filter_map(Weak::upgrade) {
-                if !Arc::ptr_eq(&other, &self.shared) && other.is_same_file(&self.shared) {
-                    shared = true;
-                    let accepted = other.lock().pending_target();
-                    before.extend(accepted.map(|accepted| (Arc::clone(&other), accepted)));
-                }
-            }
-        }
-        live.push(Arc::downgrade(&self.shared));
-        (before, shared)
+        let same = live::add(&self.shared);
+        let shared = !same.is_empty();
+        let before = same.into_iter().filter_map(|other| {
+            let accepted = other.lock().pending_target()?;
+            Some((other, accepted))
+        });
+        (before.collect(), shared)
     }
 }
 
@@ -224,6 +218,12 @@ impl Drop for FileWriter {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.work.notify_all();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        live::remove(self);
     }
 }
 
@@ -258,34 +258,26 @@ pub(crate) async fn emptied(reactor: &Arc<Reactor>, label: &str) {
     loop {
         let mut written = std::pin::pin!(WRITTEN.notified());
         written.as_mut().enable();
-        if !is_any(|writer| writer.port.serves(reactor, label) && writer.lock().empties_first) {
+        let writers = live::of_chardev(reactor, label);
+        if !writers.iter().any(|writer| writer.lock().empties_first) {
             return;
         }
+        drop(writers);
         written.await;
     }
 }
 
 fn is_any_pending() -> bool {
-    is_any(|writer| {
+    live::all().iter().any(|writer| {
         let state = writer.lock();
         let stuck = writer.log.is_some() && (state.failing.is_some() || state.blocked);
         state.pending() > 0 && !stuck
     })
 }
 
-fn is_any(wanted: impl Fn(&Shared) -> bool) -> bool {
-    let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
-    live.iter()
-        .filter_map(Weak::upgrade)
-        .any(|writer| wanted(&writer))
-}
-
 /// Whether a live writer has the file with this device and inode open.
 fn in_use(file: (u64, u64)) -> bool {
-    let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
-    live.iter()
-        .filter_map(Weak::upgrade)
-        .any(|writer| writer.file() == Some(file))
+    !live::of_file(file).is_empty()
 }
 
 impl State {
@@ -325,12 +317,6 @@ impl Shared {
     /// Device and inode, for files where the order of two writers can be seen.
     fn file(&self) -> Option<(u64, u64)> {
         self.target().ordered_file()
-    }
-
-    /// Whether two writers write one file, or one log that may have been rotated meanwhile.
-    fn is_same_file(&self, other: &Shared) -> bool {
-        let path = |shared: &Shared| shared.log.as_ref().map(|log| log.path.clone());
-        self.file() == other.file() || (self.log.is_some() && path(self) == path(other))
     }
 
     /// Wakes the thread, starting it if there is none.

@@ -17,7 +17,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::index::Waiting;
-use super::{Shared, Target, could_not, open_target};
+use super::{Shared, Target, could_not, live, open_target};
 use crate::back::FDSET;
 use crate::disk;
 use crate::slow_fd::SlowFd;
@@ -305,7 +305,7 @@ impl Shared {
     }
 
     fn turn_to(&self, target: Target, index: Option<SlowFd>) {
-        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(target);
+        drop(live::turn(self, target));
         if let Some(log) = &self.log {
             log.with_progress(|progress| {
                 if let Some(index) = index {
