@@ -82,6 +82,13 @@ pub(crate) fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()>
     rustix::fs::rename(from.as_ref(), to.as_ref())
 }
 
+/// Gives what is at `path` the second name `name` (`link`). A symbolic link is not followed.
+#[track_caller]
+pub(crate) fn link(path: impl AsRef<Path>, name: impl AsRef<Path>) -> Result<()> {
+    assert_may_wait();
+    rustix::fs::link(path.as_ref(), name.as_ref())
+}
+
 /// `rename` of a name in a directory.
 #[track_caller]
 pub(crate) fn rename_in(directory: impl AsFd, from: &OsStr, to: &OsStr) -> Result<()> {

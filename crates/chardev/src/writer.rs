@@ -15,6 +15,7 @@ mod index;
 mod live;
 mod log;
 mod rotation;
+mod shift;
 mod target;
 mod trouble;
 

@@ -36,6 +36,7 @@ mod udp;
 
 #[cfg(feature = "socket")]
 pub(crate) use socket::taken;
+pub(crate) use swap::exchange;
 
 use std::any::Any;
 use std::future::Future;

@@ -18,7 +18,7 @@ use crate::offload::assert_may_wait;
 /// # Errors
 /// From the kernel, `NOENT` if one of the two is not there; nothing has changed then.
 #[track_caller]
-pub(super) fn exchange(directory: impl AsFd, hidden: &Path, name: &Path) -> Result<(), Errno> {
+pub(crate) fn exchange(directory: impl AsFd, hidden: &Path, name: &Path) -> Result<(), Errno> {
     assert_may_wait();
     let directory = directory.as_fd();
     match at_once(directory, hidden, name) {

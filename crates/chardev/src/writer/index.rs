@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use chardev_core::text::shown_path;
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::rotation::Progress;
@@ -180,6 +181,13 @@ impl Shared {
 }
 
 impl Progress {
+    /// Device and inode of an index that is a file.
+    pub(super) fn index_file(&self) -> Option<(u64, u64)> {
+        let stat = disk::fstat(self.index.as_ref()?).ok()?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        is_file.then_some((stat.st_dev, stat.st_ino))
+    }
+
     /// Another file is the index from here on. What the old one still cannot take is told in it.
     pub(super) fn turn_index(&mut self, index: SlowFd) {
         self.write_waiting();

@@ -17,6 +17,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::index::Waiting;
+use super::shift::{Steps, Turn};
 use super::{Shared, Target, could_not, live, open_target};
 use crate::back::FDSET;
 use crate::disk;
@@ -156,19 +157,9 @@ impl Shared {
     }
 
     fn reopen_once(self: &Arc<Self>, log: &LogFile) -> Result<(), String> {
-        let open = |path: &Path| match open_target(path, true) {
-            Ok((target, mut created)) => {
-                created.iter_mut().for_each(super::Created::keep);
-                Ok(target)
-            }
-            Err(error) => Err(could_not(
-                "reopen log file",
-                from_os(path.as_os_str()),
-                error,
-            )),
-        };
-        let target = open(&log.path)?;
-        let index = log.index.as_deref().map(open).transpose()?;
+        let failed =
+            |path: &Path, error| could_not("reopen log file", from_os(path.as_os_str()), error);
+        let (target, index) = open_both(log, failed)?;
         let mut state = self.lock();
         let at = state.accepted;
         // An earlier reopening that has not come to its turn is superseded from there on only; two
@@ -180,11 +171,7 @@ impl Shared {
                 from_os(log.path.as_os_str())
             ));
         }
-        state.reopened.push_back(Reopened {
-            at,
-            target,
-            index: index.map(|target| target.fd),
-        });
+        state.reopened.push_back(Reopened { at, target, index });
         self.rouse(&mut state);
         Ok(())
     }
@@ -316,12 +303,21 @@ impl Shared {
         }
     }
 
-    /// An earlier log of the same path may have rotated it since it was opened.
+    /// Somebody else may have rotated the log since it was opened.
     fn follow(&self, log: &LogFile) -> Result<(), Errno> {
-        match log.has_name() && !self.is_at(&log.path) {
-            true => self.open_anew(log),
-            false => Ok(()),
+        match self.file() {
+            Some(file) if log.has_name() && !is_at(file, &log.path) => {}
+            _ => return Ok(()),
         }
+        let Some(limit) = log.limit.filter(|limit| limit.count > 0) else {
+            return self.open_anew(log);
+        };
+        let mut steps = Steps::default();
+        let index = self.renew_index(log, limit, &mut steps)?;
+        let target = steps.open(&log.path)?;
+        steps.keep();
+        self.turn_to(target, index);
+        Ok(())
     }
 
     fn rotate(&self, log: &LogFile, limit: RotationLimit) -> Result<(), Errno> {
@@ -330,35 +326,70 @@ impl Shared {
             log.with_progress(|progress| progress.truncate_index = true);
             return Ok(());
         }
+        let Some(current) = self.file() else {
+            return self.open_anew(log);
+        };
+        let _turn = Turn::to_rotate(current);
         // Somebody else may have moved it away already.
-        if self.is_at(&log.path) {
-            shift(&log.path, limit.count)?;
-            if let Some(index) = &log.index {
-                shift(index, limit.count)?;
-            }
+        if !is_at(current, &log.path) {
+            return self.follow(log);
         }
-        self.open_anew(log)
+        let mut steps = Steps::default();
+        let index = self.renew_index(log, limit, &mut steps)?;
+        let target = steps.renew(&log.path, current, limit.count)?;
+        steps.keep();
+        self.turn_to(target, index);
+        // Others who write it would go on in the old file until that is full, or gone.
+        for other in live::of_file(current) {
+            other.lock().follow = true;
+        }
+        Ok(())
+    }
+
+    /// The index that belongs to a new log, unless it stays as it is.
+    fn renew_index(
+        &self,
+        log: &LogFile,
+        limit: RotationLimit,
+        steps: &mut Steps,
+    ) -> Result<Option<SlowFd>, Errno> {
+        let file = log.with_progress(|progress| progress.index_file());
+        let (Some(path), Some(file)) = (&log.index, file) else {
+            return Ok(None);
+        };
+        let target = match is_at(file, path) {
+            true => steps.renew(path, file, limit.count)?,
+            false => steps.open(path)?,
+        };
+        Ok(Some(target.fd))
     }
 
     /// Opens the log and its index by their paths. What does not open stays as it was.
     pub(super) fn open_anew(&self, log: &LogFile) -> Result<(), Errno> {
-        let open = |path: &Path| {
-            let (target, mut created) = open_target(path, true)?;
-            created.iter_mut().for_each(super::Created::keep);
-            Ok(target)
-        };
-        let index = log.index.as_deref().map(open).transpose()?;
-        let target = open(&log.path)?;
-        self.turn_to(target, index.map(|target| target.fd));
+        let (target, index) = open_both(log, |_, error| error)?;
+        self.turn_to(target, index);
         Ok(())
-    }
-
-    fn is_at(&self, path: &Path) -> bool {
-        let found = disk::stat(path);
-        found.is_ok_and(|stat| Some((stat.st_dev, stat.st_ino)) == self.file())
     }
 }
 
+/// Opens the log and its index, or neither.
+fn open_both<E>(
+    log: &LogFile,
+    failed: impl Fn(&Path, Errno) -> E,
+) -> Result<(Target, Option<SlowFd>), E> {
+    let open = |path: &Path| open_target(path, true).map_err(|error| failed(path, error));
+    let (target, created) = open(&log.path)?;
+    let index = log.index.as_deref().map(open).transpose()?;
+    let (index, index_created) = index.unzip();
+    for mut created in created.into_iter().chain(index_created.flatten()) {
+        created.keep();
+    }
+    Ok((target, index.map(|target| target.fd)))
+}
+
+fn is_at(file: (u64, u64), path: &Path) -> bool {
+    disk::stat(path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == file)
+}
 /// The most reopenings that wait for the disk.
 const MAX_REOPENED: usize = 16;
 
@@ -366,29 +397,6 @@ impl Target {
     fn is_regular(&self) -> bool {
         self.file_type() == FileType::RegularFile
     }
-}
-
-/// Renames `path` to `path.1`, that one to `path.2` and so on; the last of `count` is replaced. Where
-/// a number is free, older files stay, so that a failed attempt pushes nothing out by being repeated.
-fn shift(path: &Path, count: u32) -> Result<(), Errno> {
-    let name = |number: u32| {
-        let mut name = path.as_os_str().to_owned();
-        if number > 0 {
-            name.push(format!(".{number}"));
-        }
-        name
-    };
-    let free = (1..count).find(|number| {
-        let found = disk::lstat(name(*number));
-        found.is_err_and(|error| error == Errno::NOENT)
-    });
-    for number in (0..free.unwrap_or(count)).rev() {
-        match disk::rename(name(number), name(number + 1)) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// The time now, since the Unix epoch.

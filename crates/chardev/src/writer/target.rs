@@ -99,12 +99,28 @@ fn remove_unused(path: &Path, file: (u64, u64)) {
     }
 }
 
+const FLAGS: OFlags = OFlags::NONBLOCK
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// Creates the file `path` for appending, with mode 0666.
+///
+/// # Errors
+/// What the kernel said, `EXIST` if something is there; nothing is left behind.
+pub(super) fn create_target(path: &Path) -> Result<Target, Errno> {
+    let flags = FLAGS | OFlags::APPEND | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let fd = disk::open(path, flags, Mode::from_raw_mode(0o666))?;
+    Target::of(fd).inspect_err(|_| {
+        let _ = disk::unlink(path);
+    })
+}
+
 /// Opens `path` for output, creating it with mode 0666 if need be.
 ///
 /// # Errors
 /// What the kernel said.
 pub(crate) fn open_target(path: &Path, append: bool) -> Result<(Target, Option<Created>), Errno> {
-    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut flags = FLAGS;
     if append {
         flags |= OFlags::APPEND;
     }
