@@ -14,6 +14,7 @@ mod hole;
 mod index;
 mod live;
 mod log;
+mod reopen;
 mod rotation;
 mod shift;
 mod target;
@@ -36,7 +37,8 @@ use crate::sys::strerror;
 
 use hole::{Hole, Missing};
 pub(crate) use log::open_log;
-use rotation::{LogFile, Reopened, Times};
+use reopen::{Reopened, Reopening};
+use rotation::{LogFile, Times};
 pub(crate) use target::{Created, Target, could_not, open_target};
 use trouble::{RETRY_MAX, RETRY_MIN, Stopped};
 
@@ -104,8 +106,7 @@ struct State {
     empties_first: bool,
     /// Files for what was accepted after a certain byte, in order.
     reopened: VecDeque<Reopened>,
-    /// The path is being opened anew, and whether somebody has asked again since.
-    reopening: Option<bool>,
+    reopening: Reopening,
     /// An earlier log of the same path may have rotated it.
     follow: bool,
     times: Times,

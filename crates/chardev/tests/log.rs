@@ -169,12 +169,27 @@ fn reopening_says_what_is_wrong_and_the_old_log_goes_on() {
     fs::rename(&folder, &moved).unwrap();
     let error = reopen(&chardevs).unwrap_err().to_string();
     let expected = format!(
-        "Could not reopen log file '{}': No such file or directory",
+        "Could not reopen log file '{}': No such file or directory; it goes on in the old file, and \
+         it is tried again",
         log.display()
     );
     assert_eq!(error, expected);
     print(&front, "goes on\n");
     wait_files(&moved.join("log"), "goes on\n");
+    // It is tried again until it works, without anybody asking.
+    fs::create_dir(&folder).unwrap();
+    wait_for("the new log", || log.exists().then_some(()));
+    let old = fs::read_to_string(moved.join("log")).unwrap();
+    let mut all = old.clone();
+    wait_for("a line in the new log", || {
+        print(&front, "line\n");
+        all += "line\n";
+        (fs::metadata(&log).unwrap().len() > 0).then_some(())
+    });
+    wait_for("all of it", || {
+        let old = fs::read_to_string(moved.join("log")).unwrap();
+        (old + &fs::read_to_string(&log).unwrap() == all).then_some(())
+    });
     add(&chardevs, "con1", &Options::new("null"));
     for (id, expected) in [
         ("none", "Chardev 'none' not found"),

@@ -4,21 +4,21 @@
 //! none, and a log is never larger than its limit. Between the files it is cut at the end of a
 //! line where there is one.
 //!
-//! Who rotates from outside may rename the file and ask for a reopening (what was accepted before
-//! that goes to the renamed file), or copy and truncate it.
+//! Who rotates from outside may rename the file and have it [reopened](super::reopen), or copy and
+//! truncate it.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chardev_core::text::{from_os, shown_path};
+use chardev_core::text::shown_path;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::index::Waiting;
 use super::shift::{Steps, Turn};
-use super::{Shared, Target, could_not, live, open_target};
+use super::{Shared, Target, live, open_target};
 use crate::back::FDSET;
 use crate::disk;
 use crate::slow_fd::SlowFd;
@@ -70,14 +70,6 @@ pub(super) struct Times {
     pub(super) base: u64,
     /// A count of bytes, and when those up to there were accepted, in microseconds.
     accepted: VecDeque<(u64, u64)>,
-}
-
-/// A file that is to be written from a certain byte on.
-#[derive(Debug)]
-pub(super) struct Reopened {
-    at: u64,
-    target: Target,
-    index: Option<SlowFd>,
 }
 
 impl LogFile {
@@ -136,44 +128,6 @@ impl Shared {
     /// The log's first byte will be the one at the absolute offset `offset`.
     pub(super) fn begin_at(&self, offset: u64) {
         self.lock().times.base = offset;
-    }
-
-    /// Opens the log's path anew; what is accepted from now on goes there. While an opening does not
-    /// come back there is no second one: it is followed by one for all who asked meanwhile.
-    pub(super) fn reopen(self: &Arc<Self>) -> Result<(), String> {
-        let Some(log) = &self.log else { return Ok(()) };
-        if self.lock().reopening.replace(true).is_some() {
-            return Ok(());
-        }
-        loop {
-            self.lock().reopening = Some(false);
-            let result = self.reopen_once(log);
-            let mut state = self.lock();
-            if state.reopening == Some(false) {
-                state.reopening = None;
-                return result;
-            }
-        }
-    }
-
-    fn reopen_once(self: &Arc<Self>, log: &LogFile) -> Result<(), String> {
-        let failed =
-            |path: &Path, error| could_not("reopen log file", from_os(path.as_os_str()), error);
-        let (target, index) = open_both(log, failed)?;
-        let mut state = self.lock();
-        let at = state.accepted;
-        // An earlier reopening that has not come to its turn is superseded from there on only; two
-        // at one place are one.
-        state.reopened.retain(|earlier| earlier.at < at);
-        if state.reopened.len() >= MAX_REOPENED {
-            return Err(format!(
-                "Could not reopen log file '{}': {MAX_REOPENED} reopenings wait for the disk",
-                from_os(log.path.as_os_str())
-            ));
-        }
-        state.reopened.push_back(Reopened { at, target, index });
-        self.rouse(&mut state);
-        Ok(())
     }
 
     /// Before a write: turns to the file that is due, and marks the holes that are. Returns how much
@@ -373,7 +327,7 @@ impl Shared {
 }
 
 /// Opens the log and its index, or neither.
-fn open_both<E>(
+pub(super) fn open_both<E>(
     log: &LogFile,
     failed: impl Fn(&Path, Errno) -> E,
 ) -> Result<(Target, Option<SlowFd>), E> {
@@ -390,9 +344,6 @@ fn open_both<E>(
 fn is_at(file: (u64, u64), path: &Path) -> bool {
     disk::stat(path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == file)
 }
-/// The most reopenings that wait for the disk.
-const MAX_REOPENED: usize = 16;
-
 impl Target {
     fn is_regular(&self) -> bool {
         self.file_type() == FileType::RegularFile
