@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chardev_core::{
     CARRY_LIMIT, Change, ChardevRef, DRAIN_LIMIT, Drain, DrainStep, Drainer, FrontEnd, Late, Old,
-    Stats, Step, commit,
+    PolicyChange, Stats, Step, commit,
 };
 
 use crate::rig::{Peer, everything};
@@ -110,7 +110,10 @@ impl Replaced {
         *old.rest() = rest;
         peer.world().drain = Some(old.clone());
         peer.world().settles = settles;
-        let chardev = peer.chardev(None);
+        Replaced::replace(peer.chardev(None), old, last_words)
+    }
+
+    fn replace(chardev: ChardevRef, old: Afterlife, last_words: &[u8]) -> Self {
         let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
         let change = Change::begin(&chardev).unwrap();
         let mut new = Peer::new(true, 99).as_new(2);
@@ -277,6 +280,39 @@ fn a_peer_has_its_time_since_it_last_took_something() {
     assert_eq!(one.look(4 * limit), None);
     assert_eq!(one.rest().received, b"f");
     assert_eq!(one.stats().output_undrained, 9 + 3);
+}
+
+#[test]
+fn a_chardev_may_have_a_limit_of_its_own() {
+    let rest = Rest {
+        pending: 10,
+        ..Rest::default()
+    };
+    let (peer, old) = (Peer::new(true, 99), Afterlife::default());
+    *old.rest() = rest;
+    peer.world().drain = Some(old.clone());
+    let chardev = peer.chardev(None);
+    let limit = PolicyChange {
+        drain: Some(Duration::from_secs(3)),
+        ..PolicyChange::default()
+    };
+    chardev.with(|chardev| chardev.set_policy(limit));
+    let mut one = Replaced::replace(chardev, old, b"");
+    assert!(one.look(0).is_some());
+    assert!(one.look(2999).is_some());
+    assert_eq!(one.look(3000), None);
+    assert_eq!(one.stats().output_undrained, 10);
+}
+
+#[test]
+fn a_long_answer_goes_at_once_where_there_is_room() {
+    let answer = vec![b'a'; 3 * MIB];
+    let rest = Rest {
+        room: 3 * MIB,
+        ..Rest::default()
+    };
+    let one = Replaced::new(true, &answer, rest);
+    assert_eq!(one.rest().received.len(), 3 * MIB);
 }
 
 #[test]
