@@ -291,9 +291,7 @@ impl Chardev {
         match old {
             _ if new.handover => {
                 old_backend.hand_over();
-                self.preface
-                    .reserve_capacity(self.preface.len() + new.last_words.len());
-                self.preface.push(&new.last_words);
+                self.add_last_words(&new.last_words);
             }
             Old::Park if self.parked.is_none() => {
                 // It goes on being read when it comes back.
@@ -325,6 +323,14 @@ impl Chardev {
         if let Some(log) = &mut self.log {
             log.activate();
         }
+    }
+
+    /// The peer stays, so what it is to get at the end comes behind what waits for it.
+    fn add_last_words(&mut self, last_words: &[u8]) {
+        let capacity = self.preface.len() + last_words.len();
+        self.preface.reserve_capacity(capacity);
+        self.stats.output_injected += last_words.len() as u64;
+        self.stats.output_overwritten += self.preface.push_overwriting(last_words) as u64;
     }
 
     fn drainer(
@@ -390,8 +396,8 @@ impl Chardev {
         let needed = capacity.max(held.len() + count);
         self.preface = RingBuffer::new(held.capacity().max(needed));
         // The ring was filled from the preface, so what it holds is the older part.
-        self.preface.absorb(content);
-        self.preface.absorb(held);
+        let lost = self.preface.absorb(content) + self.preface.absorb(held);
+        self.stats.output_overwritten += lost as u64;
         self.stats.output_delivered -= count as u64;
         // Empty or not, it goes on as it was until there is somebody to take output.
         self.ring_goes_on = capacity;

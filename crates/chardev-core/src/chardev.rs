@@ -12,6 +12,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::backend::{Backend, BackendEvent, BackendId, Ready};
+use crate::books::Books;
 use crate::event::Event;
 use crate::frontend::FrontEndHooks;
 use crate::held::Inside;
@@ -112,6 +113,7 @@ pub struct Chardev {
     /// Descriptors that came with input whose source has gone, until the input is read.
     pub(crate) input_fds: Vec<OwnedFd>,
     pub(crate) stats: Stats,
+    pub(crate) books: Books,
     pub(crate) tap: Tap,
     pub(crate) told: Told,
     pub(crate) times: Times,
@@ -195,6 +197,7 @@ impl ChardevRef {
             fds: Vec::new(),
             input_fds: Vec::new(),
             stats: Stats::default(),
+            books: Books::default(),
             tap: Tap::default(),
             told: Told::default(),
             times: Times::default(),
@@ -216,6 +219,7 @@ impl ChardevRef {
         let inside = Inside::enter();
         let result = action(&mut chardev);
         chardev.tell_dropped();
+        chardev.check_books();
         if chardev.wakes.is_empty() {
             return result;
         }
@@ -544,11 +548,13 @@ impl Chardev {
     }
 
     pub(crate) fn push_input(&mut self, bytes: Vec<u8>) {
+        self.books.take_in(bytes.len());
         self.stats.input_overflowed += self.input.push_bytes(bytes) as u64;
         self.wake(Ready::READ);
     }
 
     pub(crate) fn settle(&mut self, marker: Option<u64>, bytes: &[u8]) {
+        self.books.take_in(bytes.len());
         let lost = match marker {
             Some(marker) => self.input.settle(marker, bytes),
             None => bytes.len(),

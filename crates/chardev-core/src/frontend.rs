@@ -112,6 +112,7 @@ impl FrontEnd {
                 write_waker: None,
             });
             chardev.backend.set_attached(true);
+            chardev.books.begin_front();
             // Input may wait whose peer has left: it is shown between an opening and a closing.
             chardev.shown_open = chardev.input.has_input();
             if chardev.shown_open {

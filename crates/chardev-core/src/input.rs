@@ -62,6 +62,11 @@ impl InputQueue {
         self.bytes
     }
 
+    /// Neither input nor events nor anything else is here.
+    pub(crate) fn has_no_items(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// Nothing waits and nothing is settling: the present back end may be read.
     pub(crate) fn is_empty(&self) -> bool {
         let quick = self.items.is_empty() && self.later.is_empty();

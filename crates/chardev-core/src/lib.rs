@@ -23,6 +23,7 @@
 #![warn(clippy::disallowed_methods)]
 
 mod backend;
+mod books;
 mod change;
 mod chardev;
 mod commit;

@@ -38,6 +38,7 @@ impl Chardev {
             }
             let count = self.backend.read(bufs);
             if count > 0 {
+                self.books.take_in(count);
                 return count;
             }
             let told = self.collect_events();
@@ -67,6 +68,13 @@ impl Chardev {
         if self.input.is_empty() {
             self.collect_events();
         }
-        self.input.next_event()
+        self.take_event()
+    }
+
+    /// Takes the event that comes next, if it is one.
+    pub(crate) fn take_event(&mut self) -> Option<Event> {
+        let event = self.input.next_event()?;
+        self.books.see(event);
+        Some(event)
     }
 }

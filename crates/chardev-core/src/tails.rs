@@ -38,7 +38,7 @@ impl Chardev {
         if let Some(mark) = self.input.next_mark() {
             return Below::Mark(mark);
         }
-        self.input.next_event().map_or(Below::Nothing, Below::Event)
+        self.take_event().map_or(Below::Nothing, Below::Event)
     }
 
     /// Whether the last opening or closing that the front end has taken was an opening.
@@ -85,6 +85,7 @@ impl Chardev {
         while read == TailRead::Wait && self.input.is_next_of_back_end(number) {
             let count = self.backend.read(&mut [IoSliceMut::new(buf)]);
             if count > 0 {
+                self.books.take_in(count);
                 read = TailRead::Data(count);
             } else if self.collect_events() {
                 read = self.input.read_tail(number, buf);

@@ -97,6 +97,9 @@ fn output_that_waits_for_the_peer_and_the_answer_behind_it_both_arrive() {
     peer.world().room = 99;
     chardev.with(|chardev| chardev.handle_ready(BackendId(2), Ready::WRITE));
     assert_eq!(peer.received(), "abcd!");
+    let stats = front.stats();
+    assert_eq!((stats.output_accepted, stats.output_injected), (4, 1));
+    assert_eq!(stats.output_delivered, 5);
 }
 
 #[test]
