@@ -322,8 +322,14 @@ impl Sim {
             }
             _ => self.fail("an unknown back end is in the slot"),
         }
+        self.owe_changed(false);
+    }
+
+    /// The front end has a change coming.
+    pub(super) fn owe_changed(&mut self, peer_kept: bool) {
         if let Some(front) = &mut self.front {
             front.owed_changed = true;
+            front.peer_kept = peer_kept;
         }
     }
 

@@ -3,16 +3,21 @@
 //! A departure is noticed where a real back end notices it: in a failing call, or when readiness
 //! is reported.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use chardev_core::{
     Answer, Answers, Backend, BackendEvent, Drain, Late, Line, NothingToDrain, Ready, RingBuffer,
     Sent,
 };
 
-use super::peer::{Conn, Kind, Peer};
+use super::peer::{Kind, Peer, SharedConn};
+
+/// A wish for the connection of a back end that is replaced by one of this kind.
+struct WantConn(Kind);
 
 /// A back end of any [`Kind`].
 pub(super) struct SimBackend {
@@ -32,6 +37,7 @@ impl SimBackend {
             hold,
             overwritten: 0,
         };
+        backend.peer.world().holds = hold;
         backend.find_peer();
         backend
     }
@@ -50,7 +56,8 @@ impl SimBackend {
         if world.connected {
             world.connected = false;
             world.armed = Ready::empty();
-            let unread = world.conns.pop_front().map(|conn| conn.to_read);
+            let conn = world.conns.pop_front();
+            let unread = conn.map(|conn| std::mem::take(&mut conn.lock().unwrap().to_read));
             self.events.push_back(BackendEvent::Closed {
                 unread: unread.unwrap_or_default().into(),
             });
@@ -59,7 +66,7 @@ impl SimBackend {
 
     fn has_ended(&self) -> bool {
         let world = self.peer.world();
-        world.connected && world.conns.front().is_some_and(Conn::has_ended)
+        world.connected && world.conn().is_some_and(|conn| conn.has_ended())
     }
 
     fn write_ring(&mut self, bufs: &[IoSlice<'_>]) -> Sent {
@@ -83,14 +90,15 @@ impl SimBackend {
     }
 
     fn write_stream(&mut self, bufs: &[IoSlice<'_>]) -> Sent {
-        let mut world = self.peer.world();
+        let world = self.peer.world();
         if !world.connected {
             return Sent::NoPeer;
         }
-        let Some(conn) = world.conns.front_mut() else {
+        let Some(mut conn) = world.conn() else {
             return Sent::NoPeer;
         };
         if conn.gone {
+            drop(conn);
             drop(world);
             self.lose_peer();
             return Sent::NoPeer;
@@ -136,11 +144,11 @@ impl Backend for SimBackend {
     }
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        let mut world = self.peer.world();
+        let world = self.peer.world();
         if !world.connected {
             return 0;
         }
-        let Some(conn) = world.conns.front_mut() else {
+        let Some(mut conn) = world.conn() else {
             return 0;
         };
         let mut read = Vec::new();
@@ -152,6 +160,7 @@ impl Backend for SimBackend {
             read.push(byte);
         }
         conn.handed += read.len() as u64;
+        drop(conn);
         drop(world);
         if read.is_empty() && self.has_ended() {
             self.lose_peer();
@@ -209,7 +218,9 @@ impl Backend for SimBackend {
     }
 
     fn set_hold(&mut self, hold: bool) {
-        self.peer.world().touched.held += 1;
+        let mut world = self.peer.world();
+        world.touched.held += 1;
+        world.holds = hold;
         self.hold = hold;
     }
 
@@ -227,6 +238,68 @@ impl Backend for SimBackend {
         Ok(())
     }
 
+    fn deactivate(&mut self) {
+        let mut world = self.peer.world();
+        world.live = false;
+        // The peer is the other's again; that of a stream which had one of its own was never seen.
+        world.conns.clear();
+        world.connected = false;
+        drop(world);
+        self.events.clear();
+    }
+
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        let WantConn(kind) = wanted.downcast_ref()?;
+        let world = self.peer.world();
+        let same = world.connected && world.kind == *kind;
+        let conn = world.conns.front().filter(|_| same)?;
+        Some(Box::new(Arc::clone(conn)))
+    }
+
+    fn adopt(&mut self, old: &mut dyn Backend) -> bool {
+        let lent = old.lend(&WantConn(self.peer.kind()));
+        let Some(conn) = lent.and_then(|lent| lent.downcast::<SharedConn>().ok()) else {
+            return false;
+        };
+        let mut world = self.peer.world();
+        if world.connected {
+            return false;
+        }
+        world.conns.push_front(*conn);
+        world.connected = true;
+        world.armed = Ready::HANGUP;
+        // Some kinds tell of a peer that they have taken over, others do not.
+        if self.peer.number % 2 == 0 {
+            self.events.push_back(BackendEvent::Opened);
+        }
+        true
+    }
+
+    fn hand_over(self: Box<Self>) {
+        let mut world = self.peer.world();
+        if !world.is_shared() {
+            self.peer.book().fail("nobody has taken this peer over");
+        }
+        world.retired = true;
+        world.connected = false;
+        world.conns.clear();
+    }
+
+    fn set_attached(&mut self, attached: bool) {
+        self.peer.world().attached = attached;
+    }
+
+    fn refuse_input(&mut self) {
+        self.find_peer();
+        let world = self.peer.world();
+        if world.connected {
+            world
+                .conn()
+                .into_iter()
+                .for_each(|mut conn| conn.refused = true);
+        }
+    }
+
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
         self.find_peer();
         let mut world = self.peer.world();
@@ -235,15 +308,19 @@ impl Backend for SimBackend {
             return (Vec::new(), false);
         }
         let latency = world.kind == Kind::Stream { latency: true };
-        let Some(conn) = world.conns.front_mut() else {
+        // A peer that another back end has taken over stays: that one reads on.
+        let stays = world.is_shared();
+        let Some(mut conn) = world.conn() else {
             return (Vec::new(), false);
         };
         let unread: Vec<u8> = conn.to_read.drain(..).collect();
         let more = latency && !conn.has_ended();
         conn.handed += unread.len() as u64;
         conn.sent_at_cut = conn.sent;
-        let segment = self.peer.book().hand(&unread, more);
-        world.segment = more.then_some(segment);
+        drop(conn);
+        let settles = more && !stays;
+        let segment = self.peer.book().hand(&unread, settles);
+        world.segment = settles.then_some(segment);
         (unread, more)
     }
 
@@ -253,7 +330,7 @@ impl Backend for SimBackend {
             _ => false,
         };
         let mut world = self.peer.world();
-        let unread = world.connected && world.conns.front().is_some_and(|c| !c.to_read.is_empty());
+        let unread = world.connected && world.conn().is_some_and(|conn| !conn.to_read.is_empty());
         if unread || self.events.iter().any(lost) {
             self.peer
                 .book()
@@ -296,15 +373,12 @@ struct SimDrain(Peer);
 impl Drain for SimDrain {
     fn pending(&mut self) -> u64 {
         let world = self.0.world();
-        world
-            .conns
-            .front()
-            .map_or(0, |conn| conn.kernel.len() as u64)
+        world.conn().map_or(0, |conn| conn.kernel.len() as u64)
     }
 
     fn read_late(&mut self, buf: &mut [u8]) -> Late {
         let mut world = self.0.world();
-        let Some(conn) = world.conns.front_mut() else {
+        let Some(mut conn) = world.conn() else {
             return Late::End;
         };
         let count = buf.len().min(conn.to_read.len());
@@ -317,12 +391,13 @@ impl Drain for SimDrain {
         }
         let read: Vec<u8> = conn.to_read.drain(..count).collect();
         buf[..count].copy_from_slice(&read);
+        drop(conn);
         world.late.extend(read);
         Late::Data(count)
     }
 
     fn half_close(&mut self) {
-        if let Some(conn) = self.0.world().conns.front_mut() {
+        if let Some(mut conn) = self.0.world().conn() {
             conn.told_end = true;
         }
     }
@@ -331,7 +406,10 @@ impl Drain for SimDrain {
 impl Drop for SimDrain {
     fn drop(&mut self) {
         let mut world = self.0.world();
-        let left = world.conns.pop_front().map_or(0, |conn| conn.kernel.len());
+        let left = world
+            .conns
+            .pop_front()
+            .map_or(0, |conn| conn.lock().unwrap().kernel.len());
         self.0.book().undrained += left as u64;
     }
 }

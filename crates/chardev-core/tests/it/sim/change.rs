@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use chardev_core::{BackendId, Change, ChangeError, Closed, NewBackend, Offer, Old, Stats};
+use chardev_core::{BackendId, Change, ChangeError, Closed, NewBackend, Offer, Old, Stats, Step};
 
+use super::handover::{Beside, Keeps, commit_beside};
 use super::log::SimLog;
 use super::peer::{Peer, Touched};
 use super::{Sim, new_peer, policy};
@@ -79,7 +80,11 @@ pub(super) fn offer_change(sim: &mut Sim) {
     };
     let before = sim.visible();
     sim.next_id += 1;
-    let peer = new_peer(&mut sim.rng, sim.next_id, &sim.book, sim.load);
+    let handover = sim.rng.one_in(3);
+    let peer = match handover {
+        true => sim.taker_over(),
+        false => new_peer(&mut sim.rng, sim.next_id, &sim.book, sim.load),
+    };
     peer.world().fail_activate = sim.rng.one_in(6);
     let closed = sim.rng.one_in(3).then(|| policy(&mut sim.rng));
     let log = sim
@@ -89,6 +94,7 @@ pub(super) fn offer_change(sim: &mut Sim) {
     let backend = peer.backend(closed == Some(Closed::Hold));
     let mut new = NewBackend::new(BackendId(sim.next_id), backend);
     new.policy.closed = closed;
+    new.handover = handover;
     new.log = log.clone().map(|log| Box::new(log) as _);
     let hooks = sim.front.as_ref().map(|front| front.hooks.clone());
     let fixed = hooks
@@ -138,7 +144,7 @@ pub(super) fn commit_change(sim: &mut Sim) {
     let Some(Pending { change, offer }) = sim.pending.take() else {
         return;
     };
-    let Some(offered) = offer else {
+    let Some(mut offered) = offer else {
         sim.pending = Some(Pending {
             change,
             offer: None,
@@ -153,12 +159,35 @@ pub(super) fn commit_change(sim: &mut Sim) {
     let present = sim.front.as_ref().map(|_| sim.fronts);
     let replaced = present.is_some() && present != offered.asked;
     let fails = offered.peer.world().fail_activate;
-    let outcome = change.commit(offered.offer, offered.new, old);
+    let keeps = match offered.new.handover {
+        true => sim.keeps_peer(&offered.peer),
+        false => Keeps::Nobody,
+    };
+    let words = match keeps {
+        Keeps::Peer => sim.rng.below(5) as usize,
+        Keeps::Nobody | Keeps::Impossible => 0,
+    };
+    offered.new.last_words = sim.book().numbers(words);
+    let step = Step::Change {
+        change,
+        offer: offered.offer,
+        new: offered.new,
+        old,
+    };
+    let beside = sim.rng.one_in(6).then(Beside::new);
+    let outcome = commit_beside(step, beside.as_ref(), sim.rng.one_in(2));
     let error = match outcome {
         Ok(drainers) => {
-            sim.expect(!replaced && !fails, "this change must fail");
+            let must_fail = replaced || fails || beside.is_some() || keeps == Keeps::Impossible;
+            sim.expect(!must_fail, "this change must fail");
             sim.changes += 1;
-            let retired = sim.adopt(offered.peer, old, offered.closed, offered.log);
+            sim.book().accepted += words as u64;
+            let kept = keeps == Keeps::Peer;
+            sim.handovers += u64::from(kept);
+            let retired = match kept {
+                true => sim.hand_over(offered.peer, offered.closed, offered.log),
+                false => sim.adopt(offered.peer, old, offered.closed, offered.log),
+            };
             sim.expect(
                 retired.len() == drainers.len(),
                 "one drainer for each that goes",
@@ -172,15 +201,20 @@ pub(super) fn commit_change(sim: &mut Sim) {
         }
         Err(error) => error,
     };
-    let expected = match replaced {
-        true => ChangeError::Busy("con0".to_owned()),
-        false => ChangeError::Open("no".to_owned()),
-    };
     sim.failures += 1;
-    sim.expect(
-        (replaced || fails) && error == expected,
-        "the error says why",
-    );
+    let told = match (replaced, fails) {
+        (true, _) => error == ChangeError::Busy("con0".to_owned()),
+        (false, true) => error == ChangeError::Open("no".to_owned()),
+        (false, false) => {
+            sim.failed_handovers += 1;
+            let slot = sim.slot.number;
+            sim.is_refused_handover(&error, keeps, slot, beside.is_some())
+        }
+    };
+    sim.expect(told, "the error says why");
+    if let Some(beside) = beside {
+        sim.expect(beside.is_untouched(), "another part of it happened");
+    }
     let activated = offered.log.is_some_and(|log| log.state().activated > 0);
     sim.expect(!activated, "the log of a failed change went live");
     sim.check_invisible(&before);
@@ -210,19 +244,8 @@ impl Sim {
         closed: Option<Closed>,
         log: Option<SimLog>,
     ) -> Vec<Peer> {
-        let former = std::mem::replace(&mut self.slot, new);
-        self.expect(
-            self.slot.world().touched.activated == 1,
-            "a back end goes live once",
-        );
-        self.closed = closed.unwrap_or(self.closed);
-        if let Some(log) = log {
-            self.expect(log.state().activated == 1, "a log goes live once");
-            self.log = Some(log);
-        }
-        if let Some(front) = &mut self.front {
-            front.owed_changed = true;
-        }
+        let former = self.go_on_with(new, closed, log);
+        self.owe_changed(false);
         // A temporary peer that had left by now was gone before the change.
         let retired = |peer: &Peer| peer.world().retired;
         match old {
@@ -236,6 +259,26 @@ impl Sim {
                 gone.filter(retired).collect()
             }
         }
+    }
+
+    /// Notes what a change that happened brought; returns what was in the slot.
+    pub(super) fn go_on_with(
+        &mut self,
+        new: Peer,
+        closed: Option<Closed>,
+        log: Option<SimLog>,
+    ) -> Peer {
+        let former = std::mem::replace(&mut self.slot, new);
+        self.expect(
+            self.slot.world().touched.activated == 1,
+            "a back end goes live once",
+        );
+        self.closed = closed.unwrap_or(self.closed);
+        if let Some(log) = log {
+            self.expect(log.state().activated == 1, "a log goes live once");
+            self.log = Some(log);
+        }
+        former
     }
 
     fn visible(&self) -> Visible {

@@ -57,6 +57,30 @@ impl Sim {
             self.slot.world().line == self.line,
             "the back end in the slot has the front end's line",
         );
+        let attached = self.front.is_some();
+        let holds = self.closed == Closed::Hold;
+        self.expect(
+            self.slot.world().attached == attached,
+            "the back end in the slot knows whether a front end is there",
+        );
+        self.expect(
+            self.slot.world().holds == holds,
+            "the back end in the slot has the policy",
+        );
+        self.expect(
+            !self.slot.is_refused(),
+            "the peer of the back end in the slot goes on",
+        );
+        let aside = |peer: &Peer| {
+            let world = peer.world();
+            let set_aside = !world.attached && !world.retired;
+            drop(world);
+            set_aside && !peer.is_refused()
+        };
+        self.expect(
+            self.parked.as_ref().is_none_or(aside),
+            "a back end set aside has no front end, and its peer goes on",
+        );
     }
 
     /// Whoever was told to wait and has not been woken still has to.
@@ -84,6 +108,10 @@ impl Sim {
         self.expect(
             !front.owed_changed,
             "the front end was not told of a change",
+        );
+        self.expect(
+            front.told_kept == front.peer_kept,
+            "the front end knows whether its peer is the same",
         );
     }
 }

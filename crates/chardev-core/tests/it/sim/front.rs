@@ -48,6 +48,9 @@ pub(super) struct Front {
     pub(super) open: bool,
     /// A change it has not been told of.
     pub(super) owed_changed: bool,
+    /// Whether the last change kept the peer: that it did, and what was told.
+    pub(super) peer_kept: bool,
+    pub(super) told_kept: bool,
     /// What an event showed to be wrong.
     pub(super) fault: Option<String>,
 }
@@ -64,6 +67,8 @@ impl Front {
             waits_to_read: false,
             open: false,
             owed_changed: false,
+            peer_kept: false,
+            told_kept: false,
             fault: None,
         };
         front.handle.set_waker(Ready::READ, &front.can_read.1);
@@ -123,7 +128,10 @@ impl Front {
             Event::Closed if !self.open => self.fail("closed without an opening"),
             Event::Opened => self.open = true,
             Event::Closed => self.open = false,
-            Event::Changed(_) => self.owed_changed = false,
+            Event::Changed(answers) => {
+                self.owed_changed = false;
+                self.told_kept = answers.same_peer;
+            }
             _ => {}
         }
     }

@@ -15,6 +15,7 @@ mod change;
 mod checks;
 mod found;
 mod front;
+mod handover;
 mod log;
 mod peer;
 
@@ -124,7 +125,7 @@ fn run(load: usize) {
 }
 
 /// What happened, and how often.
-type Reached = [(&'static str, u64); 10];
+type Reached = [(&'static str, u64); 14];
 
 /// A small generator (splitmix64): the whole script follows from the seed.
 #[derive(Debug)]
@@ -181,6 +182,9 @@ struct Sim {
     failures: u64,
     /// How often a parked back end came back.
     returned: u64,
+    /// How often a peer was kept, and how often that failed.
+    handovers: u64,
+    failed_handovers: u64,
 }
 
 impl Sim {
@@ -218,6 +222,8 @@ impl Sim {
             changes: 0,
             failures: 0,
             returned: 0,
+            handovers: 0,
+            failed_handovers: 0,
         }
     }
 
@@ -242,12 +248,17 @@ impl Sim {
         }
         self.step("end of the script", checks::end);
         let stats = self.chardev.with(|chardev| chardev.stats());
+        let aside = u64::from(self.parked.is_some());
         self.trace.push("removal");
         checks::remove(&mut self);
         [
             ("changes", stats.changes),
             ("failed changes", stats.changes_failed),
             ("returns of a parked back end", self.returned),
+            ("kept peers", self.handovers),
+            ("peers that could not be kept", self.failed_handovers),
+            ("bytes from elsewhere", stats.output_injected),
+            ("removals with a back end set aside", aside),
             ("bytes delivered", stats.output_delivered),
             ("bytes discarded", stats.output_discarded),
             ("bytes overwritten", stats.output_overwritten),

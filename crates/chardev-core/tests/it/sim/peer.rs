@@ -26,6 +26,9 @@ pub(super) enum Kind {
     Null,
 }
 
+/// A connection, which two back ends have a hold on while one takes it over from the other.
+pub(super) type SharedConn = Arc<Mutex<Conn>>;
+
 /// One connection of a stream.
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -46,11 +49,13 @@ pub(super) struct Conn {
     /// What had been sent when the back end was replaced.
     pub(super) sent_at_cut: u64,
     pub(super) handed: u64,
+    /// Its own writes would fail by now.
+    pub(super) refused: bool,
 }
 
 impl Conn {
-    pub(super) fn new(room: usize) -> Self {
-        Conn {
+    pub(super) fn new(room: usize) -> SharedConn {
+        let conn = Conn {
             kernel: VecDeque::new(),
             room,
             stalled: false,
@@ -62,7 +67,9 @@ impl Conn {
             told_end: false,
             sent_at_cut: 0,
             handed: 0,
-        }
+            refused: false,
+        };
+        Arc::new(Mutex::new(conn))
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -75,8 +82,12 @@ impl Conn {
 pub(super) struct World {
     pub(super) kind: Kind,
     /// The first is connected if `connected` says so; others wait to be accepted.
-    pub(super) conns: VecDeque<Conn>,
+    pub(super) conns: VecDeque<SharedConn>,
     pub(super) connected: bool,
+    /// What the back end was told last: whether a front end is there, and about output that nobody
+    /// takes.
+    pub(super) attached: bool,
+    pub(super) holds: bool,
     pub(super) armed: Ready,
     /// Where input that settles after the change belongs.
     pub(super) segment: Option<u64>,
@@ -88,6 +99,19 @@ pub(super) struct World {
     /// It has been in the slot.
     pub(super) live: bool,
     pub(super) retired: bool,
+}
+
+impl World {
+    /// The oldest connection.
+    pub(super) fn conn(&self) -> Option<MutexGuard<'_, Conn>> {
+        self.conns.front().map(|conn| conn.lock().unwrap())
+    }
+
+    /// Whether another back end has a hold on the connection, too.
+    pub(super) fn is_shared(&self) -> bool {
+        let conn = self.conns.front();
+        conn.is_some_and(|conn| Arc::strong_count(conn) > 1)
+    }
 }
 
 /// How often something was done to a back end that a refused change must not do.
@@ -115,6 +139,8 @@ impl Peer {
             kind,
             conns: VecDeque::new(),
             connected: false,
+            attached: false,
+            holds: false,
             armed: Ready::empty(),
             segment: None,
             late: Vec::new(),
@@ -161,10 +187,10 @@ impl Peer {
 
     /// The oldest connection sends `count` bytes of its own sequence.
     pub(super) fn send(&self, count: usize, now: Duration) {
-        let mut world = self.world();
+        let world = self.world();
         let latency = world.kind == Kind::Stream { latency: true };
         let seed = self.number * 89;
-        let Some(conn) = world.conns.front_mut() else {
+        let Some(mut conn) = world.conn() else {
             return;
         };
         if conn.ended || conn.gone || conn.to_read.len() > 4096 {
@@ -183,7 +209,8 @@ impl Peer {
 
     /// What has been on its way for long enough arrives.
     pub(super) fn arrive(&self, now: Duration) {
-        for conn in &mut self.world().conns {
+        for conn in &self.world().conns {
+            let mut conn = conn.lock().unwrap();
             while conn.in_flight.front().is_some_and(|(due, _)| *due <= now) {
                 let (_, bytes) = conn.in_flight.pop_front().unwrap();
                 conn.to_read.extend(bytes);
@@ -193,7 +220,7 @@ impl Peer {
 
     /// The oldest connection reads what it was sent, unless it has stalled.
     pub(super) fn receive(&self, count: usize) {
-        if let Some(conn) = self.world().conns.front_mut() {
+        if let Some(mut conn) = self.world().conn() {
             if !conn.stalled {
                 let count = count.min(conn.kernel.len());
                 conn.kernel.drain(..count);
@@ -202,21 +229,21 @@ impl Peer {
     }
 
     pub(super) fn stall(&self, stalled: bool) {
-        if let Some(conn) = self.world().conns.front_mut() {
+        if let Some(mut conn) = self.world().conn() {
             conn.stalled = stalled;
         }
     }
 
     /// The oldest connection sends nothing more.
     pub(super) fn end(&self) {
-        if let Some(conn) = self.world().conns.front_mut() {
+        if let Some(mut conn) = self.world().conn() {
             conn.ended = true;
         }
     }
 
     /// The oldest connection is gone without a word; what it had not read is lost with it.
     pub(super) fn vanish(&self) {
-        if let Some(conn) = self.world().conns.front_mut() {
+        if let Some(mut conn) = self.world().conn() {
             conn.gone = true;
             conn.kernel.clear();
             let lost = conn.in_flight.drain(..).map(|(_, bytes)| bytes.len());
@@ -229,7 +256,7 @@ impl Peer {
     pub(super) fn behave(&self) {
         self.stall(false);
         self.receive(usize::MAX);
-        let told = self.world().conns.front().is_some_and(|conn| conn.told_end);
+        let told = self.world().conn().is_some_and(|conn| conn.told_end);
         if told {
             self.end();
         }
@@ -241,12 +268,13 @@ impl Peer {
         if !world.connected {
             return (!world.conns.is_empty()).then_some(Ready::empty());
         }
-        let conn = world.conns.front()?;
+        let conn = world.conn()?;
         let ended = conn.has_ended();
         let mut ready = Ready::empty();
         ready.set(Ready::HANGUP, ended);
         ready.set(Ready::READ, ended || !conn.to_read.is_empty());
         ready.set(Ready::WRITE, conn.gone || conn.kernel.len() < conn.room);
+        drop(conn);
         ready &= world.armed;
         world.armed -= ready;
         (!ready.is_empty()).then_some(ready)
@@ -256,6 +284,12 @@ impl Peer {
     pub(super) fn has_nobody(&self) -> bool {
         let world = self.world();
         matches!(world.kind, Kind::Stream { .. }) && !world.connected
+    }
+
+    /// Whether its peer's own writes would fail.
+    pub(super) fn is_refused(&self) -> bool {
+        let world = self.world();
+        world.connected && world.conn().is_some_and(|conn| conn.refused)
     }
 
     /// After a step of its drain: `late` of the bytes it read were too late.
@@ -275,7 +309,7 @@ impl Peer {
                 None => book.fail("input settled that had no place"),
             }
         }
-        if let Some(conn) = world.conns.front_mut() {
+        if let Some(mut conn) = world.conn() {
             conn.handed += settled as u64;
             if late > 0 && conn.handed < conn.sent_at_cut {
                 book.fail("input sent before the change was too late");
