@@ -288,6 +288,11 @@ pub trait Backend: Send {
         (Vec::new(), false)
     }
 
+    /// Breaks that stood among what [`Backend::cut_input`] has handed out; told once.
+    fn take_cut_breaks(&mut self) -> u64 {
+        0
+    }
+
     /// Releases names and listeners and leaves what is needed to deliver accepted output.
     fn retire(self: Box<Self>) -> Box<dyn Drain>;
 }

@@ -363,6 +363,7 @@ impl Chardev {
             true => (Vec::new(), false),
             false => self.backend.cut_input(),
         };
+        self.push_cut_breaks();
         self.carry_fds();
         let place = self.push_cut(unread, more && !peer_stays);
         self.marks_come(place);
@@ -382,6 +383,12 @@ impl Chardev {
         }
         self.push_last_words(unread);
         more.then(|| self.input.push_settling())
+    }
+
+    fn push_cut_breaks(&mut self) {
+        for _ in 0..self.backend.take_cut_breaks() {
+            self.push_event(Event::Break);
+        }
     }
 
     /// What a ring buffer holds unread goes to the next back end first.
@@ -464,6 +471,7 @@ impl Chardev {
             true => self.backend.cut_input(),
             false => (Vec::new(), false),
         };
+        self.push_cut_breaks();
         let marker = self.push_cut(unread, more);
         self.marks_come(marker);
         let parked = self.cut_parked();

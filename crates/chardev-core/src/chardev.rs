@@ -541,9 +541,14 @@ impl Chardev {
     }
 
     pub(crate) fn push_event(&mut self, event: Event) {
-        if self.front.is_some() {
+        let is_break = event == Event::Break;
+        // Who was above until a while ago may still have to have it.
+        let of_tail = is_break && self.input.has_fence_later();
+        if self.front.is_some() || of_tail {
             self.stats.breaks_dropped += self.input.push_event(event);
             self.wake(Ready::READ);
+        } else {
+            self.stats.breaks_dropped += u64::from(is_break);
         }
     }
 

@@ -88,6 +88,11 @@ pub trait Drain: Send {
         None
     }
 
+    /// How many breaks [`Drain::read_late`] has come to, having answered [`Late::Quiet`]; told once.
+    fn take_breaks(&mut self) -> u64 {
+        0
+    }
+
     /// Whether what [`Drain::read_late`] brings comes from other drains, which bound it. Then it is
     /// all waited for.
     fn rests_on_others(&self) -> bool {
@@ -248,7 +253,7 @@ impl Drainer {
                         break true;
                     }
                 }
-                Late::Quiet if self.pass_mark() => {}
+                Late::Quiet if self.pass_mark() || self.pass_breaks() => {}
                 Late::Quiet => break false,
                 Late::End => break true,
             }
@@ -300,6 +305,16 @@ impl Drainer {
         self.chardev
             .with(|chardev| chardev.settling_passes(marker, mark));
         true
+    }
+
+    /// Whether what settles has come to breaks.
+    fn pass_breaks(&mut self) -> bool {
+        let breaks = self.drain.take_breaks();
+        if let Some(marker) = self.settle_marker.filter(|_| breaks > 0) {
+            self.chardev
+                .with(|chardev| chardev.settle_breaks(marker, breaks));
+        }
+        breaks > 0
     }
 
     fn finish_settling(&mut self) {

@@ -99,7 +99,7 @@ impl FrontEnd {
                 return Err(AttachError::InUse(chardev.label.clone()));
             }
             chardev.collect_events();
-            chardev.input.clear_events();
+            chardev.stats.breaks_dropped += chardev.input.clear_events();
             if hooks.half_close() || hooks.accepts() {
                 chardev.set_line(|line| {
                     line.half_close = hooks.half_close();
@@ -419,7 +419,7 @@ impl Drop for FrontEnd {
             chardev.holds.go_on();
             chardev.fds.clear();
             chardev.input_fds.clear();
-            chardev.input.clear_events();
+            chardev.stats.breaks_dropped += chardev.input.clear_events();
         });
     }
 }

@@ -437,6 +437,7 @@ impl Backend for HubBackend {
                 tails,
                 marks: std::mem::take(&mut inner.marks),
                 passed: None,
+                breaks: 0,
             }),
         }
     }

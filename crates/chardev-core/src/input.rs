@@ -39,8 +39,10 @@ enum Item {
 }
 
 impl Item {
-    fn is_event(&self) -> bool {
-        matches!(self, Item::Event(_) | Item::Breaks(_))
+    /// Whether it tells how things stand, which concerns whoever is above now. A break is rather a
+    /// part of the input.
+    fn tells_state(&self) -> bool {
+        matches!(self, Item::Event(_))
     }
 }
 
@@ -131,6 +133,34 @@ impl InputQueue {
         place.extend(&input[..kept]);
         self.bytes += kept;
         input.len() - kept
+    }
+
+    /// Adds breaks at its place, behind what has settled there; returns how many had to be left out,
+    /// and all if nobody is `there` to take them.
+    pub(crate) fn settle_breaks(&mut self, marker: u64, count: u64, there: bool) -> u64 {
+        let is_it =
+            |item: &Item| matches!(item, Item::Settling { marker: found, .. } if *found == marker);
+        let found = self.items.iter().position(is_it);
+        let taken = |at: &usize| there || *at < self.own() || !self.later.is_empty();
+        let Some(at) = found.filter(taken) else {
+            return count;
+        };
+        let Some(Item::Settling { bytes, .. }) = self.items.get_mut(at) else {
+            return count;
+        };
+        let before = std::mem::take(bytes);
+        match self.items.get_mut(at.wrapping_sub(1)) {
+            Some(Item::Breaks(earlier)) if before.is_empty() => *earlier += count,
+            _ => self.items.insert(at, Item::Breaks(count)),
+        }
+        if !before.is_empty() {
+            self.items.insert(at, Item::Bytes(before));
+            self.join(at.wrapping_sub(1));
+        }
+        match self.items.len() > ITEMS_LIMIT {
+            true => self.squeeze(),
+            false => 0,
+        }
     }
 
     /// Input at this place is complete: it is bytes like all others.
@@ -235,9 +265,10 @@ impl InputQueue {
     pub(crate) fn next_event(&mut self) -> Option<Event> {
         let own = self.own();
         // What belongs to a tail keeps no event back.
-        let before = self.items.range(..own).position(Item::is_event);
+        let before = self.items.range(..own).position(Item::tells_state);
         let at = before.unwrap_or(own);
         match self.items.get_mut(at)? {
+            Item::Breaks(_) if !self.later.is_empty() => None,
             Item::Breaks(count) if *count > 1 => {
                 *count -= 1;
                 Some(Event::Break)
@@ -252,9 +283,26 @@ impl InputQueue {
         }
     }
 
-    /// Removes events only, for a front end that goes away.
-    pub(crate) fn clear_events(&mut self) {
-        self.items.retain(|item| !item.is_event());
+    /// Removes events only, for a front end that goes away; returns how many breaks were among them.
+    pub(crate) fn clear_events(&mut self) -> u64 {
+        let mut of_tails = match self.later.is_empty() {
+            true => self.own(),
+            false => self.items.len(),
+        };
+        let mut breaks = 0;
+        self.items.retain(|item| {
+            let of_tail = of_tails > 0;
+            of_tails = of_tails.saturating_sub(1);
+            match item {
+                Item::Breaks(_) if of_tail => true,
+                Item::Breaks(count) => {
+                    breaks += *count;
+                    false
+                }
+                item => !item.tells_state(),
+            }
+        });
+        breaks
     }
 }
 

@@ -86,7 +86,8 @@ pub struct Stats {
     pub log_lost: u64,
     /// The holes in the log that they make.
     pub log_holes: u64,
-    /// Breaks that were left out because nobody took them and the input around them.
+    /// Breaks that nobody was there to take, or that were left out because nobody took them and the
+    /// input around them.
     pub breaks_dropped: u64,
     /// Changes that were committed.
     pub changes: u64,

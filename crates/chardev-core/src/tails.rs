@@ -97,7 +97,7 @@ impl Chardev {
             TailRead::Data(count) => self.stats.input_delivered += count as u64,
             TailRead::Wait => self.backend.watch(Ready::READ),
             TailRead::End => self.end_tail(number),
-            TailRead::Mark(_) => {}
+            TailRead::Break | TailRead::Mark(_) => {}
         }
         read
     }
@@ -161,6 +161,13 @@ impl Chardev {
                 .for_each(|mark| self.input.push_mark(mark));
             self.input.fence_all();
         }
+    }
+
+    /// What settles has come to breaks.
+    pub(crate) fn settle_breaks(&mut self, marker: u64, count: u64) {
+        let there = self.front.is_some();
+        self.stats.breaks_dropped += self.input.settle_breaks(marker, count, there);
+        self.wake(Ready::READ);
     }
 
     /// What settles has come to a mark.

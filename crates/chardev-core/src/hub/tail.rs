@@ -92,13 +92,17 @@ impl Inner {
         };
         let was_open = self.is_open();
         let mut total = 0;
+        let mut breaks = 0;
+        // What is to be told comes before input that is read after it.
+        let waits = !self.events.is_empty();
         self.left.retain(|tail| {
-            if total > 0 {
+            if total > 0 || breaks > 0 || waits {
                 return true;
             }
             loop {
                 match tail.read(buf) {
                     TailRead::Data(count) => total = count,
+                    TailRead::Break => breaks += 1,
                     TailRead::Mark(_) => continue,
                     TailRead::Wait => {}
                     TailRead::End => return false,
@@ -106,6 +110,9 @@ impl Inner {
                 return true;
             }
         });
+        if breaks > 0 {
+            self.tell(BackendEvent::Break);
+        }
         self.pass_marks();
         self.show(was_open);
         total
@@ -160,6 +167,7 @@ pub(super) struct HubDrain {
     pub(super) tails: Vec<MemberTail>,
     pub(super) marks: Marks,
     pub(super) passed: Option<u64>,
+    pub(super) breaks: u64,
 }
 
 impl HubDrain {
@@ -199,6 +207,10 @@ impl Drain for HubDrain {
             }
             match tail.read(buf) {
                 TailRead::Data(count) => return Late::Data(count),
+                TailRead::Break => {
+                    self.breaks += 1;
+                    return Late::Quiet;
+                }
                 TailRead::Mark(_) => {}
                 TailRead::Wait => at += 1,
                 TailRead::End => drop(self.tails.remove(at)),
@@ -209,6 +221,10 @@ impl Drain for HubDrain {
 
     fn take_mark(&mut self) -> Option<u64> {
         self.passed.take()
+    }
+
+    fn take_breaks(&mut self) -> u64 {
+        std::mem::take(&mut self.breaks)
     }
 
     fn rests_on_others(&self) -> bool {

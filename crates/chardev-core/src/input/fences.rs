@@ -2,8 +2,8 @@
 //!
 //! A multiplexer or hub may be replaced while what a base chardev's former peer sent is still
 //! settling. A fence is put behind all that is to come of it; the replaced one's *tail* reads up to
-//! there, and everybody later reads from there on. Events are not fenced: they tell how things
-//! stand to whoever is above now.
+//! there, and everybody later reads from there on. Breaks belong to the input; other events are not
+//! fenced: they tell how things stand to whoever is above now.
 
 use std::collections::VecDeque;
 
@@ -14,6 +14,8 @@ use super::{InputQueue, Item};
 pub(crate) enum TailRead {
     /// This many bytes.
     Data(usize),
+    /// A break.
+    Break,
     /// A place that the reader had marked.
     Mark(u64),
     /// Nothing now; more is on its way.
@@ -35,7 +37,7 @@ impl InputQueue {
 
     /// Whether an event stands among what belongs to tails.
     pub(super) fn shows_first(&self) -> bool {
-        self.fences > 0 && self.items.range(..self.own()).any(Item::is_event)
+        self.fences > 0 && self.items.range(..self.own()).any(Item::tells_state)
     }
 
     /// Whether something of what the front end is to have has not come yet.
@@ -154,12 +156,20 @@ impl InputQueue {
         let input = self
             .items
             .range(begin..end)
-            .position(|item| !item.is_event());
-        match input.map(|input| (begin + input, &self.items[begin + input])) {
+            .position(|item| !item.tells_state());
+        match input.map(|input| (begin + input, &mut self.items[begin + input])) {
             Some((at, Item::Mark(mark))) => {
                 let mark = *mark;
                 self.items.remove(at);
                 TailRead::Mark(mark)
+            }
+            Some((at, Item::Breaks(count))) => {
+                *count -= 1;
+                if *count == 0 {
+                    self.items.remove(at);
+                    self.join(at.wrapping_sub(1));
+                }
+                TailRead::Break
             }
             Some((at, _)) => match self.read_at(at, buf) {
                 0 => TailRead::Wait,

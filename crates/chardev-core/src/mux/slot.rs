@@ -21,11 +21,17 @@ pub(super) struct MuxSlot {
     pub(super) mux: Mux,
     pub(super) tag: u64,
     id: Option<BackendId>,
+    cut_breaks: u64,
 }
 
 impl MuxSlot {
     pub(super) fn new(mux: Mux, tag: u64) -> Self {
-        MuxSlot { mux, tag, id: None }
+        MuxSlot {
+            mux,
+            tag,
+            id: None,
+            cut_breaks: 0,
+        }
     }
 
     fn forget_user(&mut self) {
@@ -216,13 +222,20 @@ impl Backend for MuxSlot {
             let mut piece = [0; SLOT_BUFFER];
             loop {
                 match slot.queue.read(&mut piece) {
-                    0 if slot.queue.next_event().is_some() => {}
-                    0 => break,
+                    0 => match slot.queue.next_event() {
+                        Some(Event::Break) => self.cut_breaks += 1,
+                        Some(_) => {}
+                        None => break,
+                    },
                     count => cut.extend_from_slice(&piece[..count]),
                 }
             }
         }
         (cut, more)
+    }
+
+    fn take_cut_breaks(&mut self) -> u64 {
+        std::mem::take(&mut self.cut_breaks)
     }
 
     fn retire(mut self: Box<Self>) -> Box<dyn Drain> {

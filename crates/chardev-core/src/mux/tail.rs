@@ -4,6 +4,7 @@
 use super::slot::MuxSlot;
 use super::{Inner, SLOT_BUFFER};
 use crate::drain::{Drain, Late};
+use crate::event::Event;
 use crate::input::TailRead;
 use crate::link::{Below, Link};
 
@@ -53,6 +54,7 @@ impl Inner {
     pub(super) fn next_of_tail(&mut self, buf: &mut [u8]) -> Below {
         match self.tail.as_ref().map(|tail| tail.read(buf)) {
             Some(TailRead::Data(count)) => Below::Data(count),
+            Some(TailRead::Break) => Below::Event(Event::Break),
             Some(TailRead::Mark(mark)) => Below::Mark(mark),
             Some(TailRead::Wait) => Below::Nothing,
             Some(TailRead::End) | None => {
@@ -102,11 +104,16 @@ impl Inner {
 pub(super) struct MuxDrain {
     slot: MuxSlot,
     passed: Option<u64>,
+    breaks: u64,
 }
 
 impl MuxDrain {
     pub(super) fn new(slot: MuxSlot) -> Self {
-        MuxDrain { slot, passed: None }
+        MuxDrain {
+            slot,
+            passed: None,
+            breaks: 0,
+        }
     }
 }
 
@@ -131,18 +138,25 @@ impl Drain for MuxDrain {
             if self.passed.is_some() {
                 return Late::Quiet;
             }
-            // Events were for a front end that has another back end now.
-            if slot.queue.next_event().is_none() {
-                return match nobody {
-                    true => Late::End,
-                    false => Late::Quiet,
-                };
+            match slot.queue.next_event() {
+                Some(Event::Break) => {
+                    self.breaks += 1;
+                    return Late::Quiet;
+                }
+                // Other events were for a front end that has another back end now.
+                Some(_) => {}
+                None if nobody => return Late::End,
+                None => return Late::Quiet,
             }
         }
     }
 
     fn take_mark(&mut self) -> Option<u64> {
         self.passed.take()
+    }
+
+    fn take_breaks(&mut self) -> u64 {
+        std::mem::take(&mut self.breaks)
     }
 
     fn rests_on_others(&self) -> bool {

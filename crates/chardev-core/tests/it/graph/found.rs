@@ -5,8 +5,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use chardev_core::{
-    Backend, BackendId, Change, ChangeError, ChardevRef, Closed, DrainStep, Drainer, FrontEnd, Hub,
-    Link, LinkHooks, Mux, NewBackend, Old, Step, commit,
+    Backend, BackendId, Change, ChangeError, ChardevRef, Closed, DrainStep, Drainer, Event,
+    FrontEnd, Hub, Link, LinkHooks, Mux, NewBackend, Old, Ready, Step, commit,
 };
 
 use super::Host;
@@ -121,6 +121,106 @@ fn input_of_a_base_that_still_settles_is_read_by_what_rested_on_it() {
         }
         let numbers: Vec<u8> = all.iter().map(|byte| byte >> 4 & 7).collect();
         assert_eq!(numbers, [vec![1; 20], vec![4; 5]].concat(), "{kind}");
+    }
+}
+
+/// All that comes, a break as `!`.
+fn text(front: &FrontEnd) -> String {
+    let all = crate::rig::everything(front);
+    let all = all.replace("<Break>", "!");
+    let others = ["<Opened>", "<Closed>", "<Changed>", "<MuxIn>", "<MuxOut>"];
+    let without = |all: String, event: &str| all.replace(event, "");
+    others.into_iter().fold(all, without)
+}
+
+#[test]
+fn a_break_on_its_way_to_what_is_replaced_keeps_its_place() {
+    for kind in ["mux", "hub"] {
+        let peer = Peer::new(1, true);
+        let base = chardev("base", peer.backend());
+        let top = chardev("top", over(kind, &base));
+        let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+        // A multiplexer is asked for a break with keys, which are under way with the input.
+        let (first, sent) = match kind {
+            "mux" => ("ab!cd", &b"ab\x01bcd"[..]),
+            _ => ("abcd", &b"abcd"[..]),
+        };
+        peer.send_untracked(sent, Duration::ZERO);
+        let next = Peer::new(3, false);
+        let mut drainers = commit(vec![change(&base, 2, next.backend())]).unwrap();
+        next.send_break();
+        base.with(|base| base.handle_ready(BackendId(2), Ready::READ));
+        next.send_untracked(b"ef", Duration::ZERO);
+        let new_top = Peer::new(4, false);
+        drainers.extend(commit(vec![change(&top, 2, new_top.backend())]).unwrap());
+        new_top.send_untracked(b"gh", Duration::ZERO);
+        drain(drainers, &peer);
+        assert_eq!(text(&front), format!("{first}!efgh"), "{kind}");
+        for chardev in [&base, &top] {
+            assert_eq!(chardev.with(|chardev| chardev.stats().breaks_dropped), 0);
+        }
+    }
+}
+
+#[test]
+fn a_break_on_its_way_is_not_for_who_comes_to_the_base_next() {
+    let (base, top, front, peer) = console("hub", true);
+    let next = Peer::new(3, false);
+    let mut drainers = commit(vec![change(&base, 2, next.backend())]).unwrap();
+    next.send_break();
+    base.with(|base| base.handle_ready(BackendId(2), Ready::READ));
+    drainers.extend(commit(vec![change(&top, 2, Peer::new(4, false).backend())]).unwrap());
+    let other = FrontEnd::attach(&base, Arc::new(())).unwrap();
+    next.send_break();
+    base.with(|base| base.handle_ready(BackendId(2), Ready::READ));
+    next.send_untracked(b"mine", Duration::ZERO);
+    drain(drainers, &peer);
+    assert_eq!(text(&other), "!mine");
+    let mut breaks = 0;
+    loop {
+        match front.next_event() {
+            Some(event) => breaks += u32::from(event == Event::Break),
+            None if front.read(&mut [0; 64]) == 0 => break,
+            None => {}
+        }
+    }
+    assert_eq!(breaks, 1);
+}
+
+#[test]
+fn a_break_that_nobody_takes_is_counted() {
+    let peer = Peer::new(1, false);
+    let base = chardev("base", peer.backend());
+    let dropped = || base.with(|base| base.stats().breaks_dropped);
+    base.with(|base| base.send_break());
+    assert_eq!(dropped(), 1);
+    let front = FrontEnd::attach(&base, Arc::new(())).unwrap();
+    base.with(|base| base.send_break());
+    base.with(|base| base.send_break());
+    assert_eq!(front.next_event(), Some(Event::Opened));
+    assert_eq!(front.next_event(), Some(Event::Break));
+    drop(front);
+    assert_eq!(dropped(), 2);
+}
+
+#[test]
+fn every_front_end_of_a_multiplexer_that_is_replaced_has_its_break() {
+    let peer = Peer::new(1, false);
+    let base = chardev("base", peer.backend());
+    let hooks = Arc::new(LinkHooks::default());
+    let link = Link::new(FrontEnd::attach(&base, hooks.clone()).unwrap(), hooks);
+    let mux = Mux::new(link, 1, Arc::new(Host), Waker::noop().clone());
+    let tops = ["first", "second"].map(|label| chardev(label, mux.slot()));
+    let fronts = [0, 1].map(|at| FrontEnd::attach(&tops[at], Arc::new(())).unwrap());
+    peer.send_break();
+    let other = chardev("other", Peer::new(2, false).backend());
+    let hooks = Arc::new(LinkHooks::default());
+    let link = Link::new(FrontEnd::attach(&other, hooks.clone()).unwrap(), hooks);
+    let next = Mux::new(link, 1, Arc::new(Host), Waker::noop().clone());
+    let steps = [0, 1].map(|at| change(&tops[at], 3, next.slot()));
+    commit(steps.into()).unwrap();
+    for front in fronts {
+        assert_eq!(text(&front), "!");
     }
 }
 

@@ -104,6 +104,19 @@ impl Peer {
         }
     }
 
+    /// Sends `bytes` that are in no ledger.
+    pub(super) fn send_untracked(&self, bytes: &[u8], now: Duration) {
+        let mut wire = self.wire();
+        match wire.latency {
+            true => wire.in_flight.push_back((now + LATENCY, bytes.to_vec())),
+            false => wire.to_read.extend(bytes),
+        }
+    }
+
+    pub(super) fn send_break(&self) {
+        self.wire().events.push_back(BackendEvent::Break);
+    }
+
     /// What has been on its way for long enough arrives.
     pub(super) fn arrive(&self, now: Duration) {
         let mut wire = self.wire();
