@@ -1,19 +1,23 @@
 //! The one way for work that may wait (for a disk, a device, a network file system) to leave the
 //! thread that asks for it, whoever polls the future.
 //!
-//! What waits is [`offload`]ed and its result awaited. What only has to be done, such as removing a
+//! What waits is [`offload`]ed and its result awaited; what a user named is opened by [`offload_open`],
+//! apart from the rest, since that may hang for ever. What only has to be done, such as removing a
 //! name or closing a terminal, is left to be done [`elsewhere`] or [`sometime`]: it is asked for under
 //! a chardev's lock, or on the I/O thread, where nothing may wait.
 
 mod pool;
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::pending;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use chardev_core::is_locked_here;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
+use self::pool::{Pool, Waiting};
 use crate::port::Port;
 
 /// Something to be done.
@@ -36,6 +40,28 @@ impl Port {
     {
         offload(self.runtime(), work).await
     }
+
+    /// [`Port::offload`] for opening what a user named.
+    ///
+    /// # Errors
+    /// Too much else hangs that is being opened, and `work` has not begun.
+    pub(crate) async fn offload_open<T, F>(&self, work: F) -> Result<T, TooMany>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        offload_open(self.runtime(), work).await
+    }
+}
+
+/// So many others are being opened, and none of them comes to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooMany(usize);
+
+impl fmt::Display for TooMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "too many opens hang, and it waits for {} others", self.0)
+    }
 }
 
 /// [`Port::offload`] for those who have no port.
@@ -44,14 +70,74 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    #[expect(clippy::disallowed_methods, reason = "everybody else comes here")]
-    let running = runtime.spawn_blocking(|| to_the_end(work));
-    match running.await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-        // The I/O thread has ended, and everything with it.
+    let (work, result) = prepare(runtime, work);
+    pool::AWAITED.run(work);
+    finished(result.await).await
+}
+
+/// [`Port::offload_open`] for those who have no port.
+///
+/// # Errors
+/// As for that.
+pub(crate) async fn offload_open<T, F>(runtime: &Handle, work: F) -> Result<T, TooMany>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let pool = opens();
+    let (work, mut result) = prepare(runtime, work);
+    if let Some(number) = pool.run(work) {
+        let waiting = Waiting { pool, number };
+        // Whoever polls this may have no clock.
+        let patience = {
+            let _inside = runtime.enter();
+            tokio::time::sleep(pool.patience)
+        };
+        tokio::select! {
+            result = &mut result => return Ok(finished(result).await),
+            () = patience => {
+                if waiting.give_up() {
+                    return Err(TooMany(pool.most));
+                }
+            }
+        }
+    }
+    Ok(finished(result.await).await)
+}
+
+/// Work for a pool, and where its result comes.
+fn prepare<T, F>(runtime: &Handle, work: F) -> (Work, oneshot::Receiver<std::thread::Result<T>>)
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let (tell, told) = oneshot::channel();
+    let runtime = runtime.clone();
+    let work = move || {
+        let inside = runtime.enter();
+        let result = catch_unwind(AssertUnwindSafe(|| to_the_end(work)));
+        drop(inside);
+        // What nobody wants any more is dropped here.
+        drop(tell.send(result));
+    };
+    (Box::new(work), told)
+}
+
+async fn finished<T>(result: Result<std::thread::Result<T>, oneshot::error::RecvError>) -> T {
+    match result {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => resume_unwind(panic),
+        // The process is at its end, and everything with it.
         Err(_) => pending().await,
     }
+}
+
+fn opens() -> &'static Pool {
+    #[cfg(test)]
+    if let Some(pool) = tests::OPENS.get() {
+        return pool;
+    }
+    &pool::OPENS
 }
 
 /// Runs `work` here, and then, with every lock released, what it left to be done [`elsewhere`].
@@ -94,13 +180,13 @@ pub(crate) fn elsewhere(work: impl FnOnce() + Send + 'static) {
     match work {
         None => {}
         Some(work) if may_wait_here() => work(),
-        Some(work) => pool::run(work),
+        Some(work) => sometime(work),
     }
 }
 
 /// Has `work`, which may take very long, done soon on a thread for such things; nobody waits for it.
 pub(crate) fn sometime(work: impl FnOnce() + Send + 'static) {
-    pool::run(Box::new(work));
+    pool::LEFT.run(Box::new(|| to_the_end(work)));
 }
 
 /// The calling thread does the I/O of all chardevs from here on.
@@ -162,6 +248,86 @@ mod tests {
         });
         assert_ne!(told.recv_timeout(DEADLINE), Ok(std::thread::current().id()));
         go.send(()).unwrap();
+    }
+
+    thread_local! {
+        /// What this thread has opened goes there.
+        pub(super) static OPENS: Cell<Option<&'static Pool>> = const { Cell::new(None) };
+    }
+
+    /// A file system that does not answer any more.
+    #[test]
+    fn opens_that_hang_keep_only_other_opens_waiting_and_not_for_ever() {
+        static FEW: Pool = Pool::new("few", 2, Duration::from_millis(10));
+        OPENS.set(Some(&FEW));
+        let chardevs = crate::Chardevs::new().unwrap();
+        let handle = chardevs.runtime().clone();
+        let mut hung = Vec::new();
+        for _ in 0..FEW.most {
+            let (begin, begun) = channel();
+            let (go, gone) = channel::<()>();
+            let open = offload_open(&handle, move || {
+                begin.send(()).unwrap();
+                gone.recv()
+            });
+            let mut open = Box::pin(open);
+            let waker = &mut std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(open.as_mut().poll(waker).is_pending());
+            begun.recv_timeout(DEADLINE).unwrap();
+            hung.push((open, go));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let name = path.to_str().unwrap();
+        let out = crate::spec::OptionValue::Str(name.to_owned());
+        let file = crate::spec::Options::new("file").with("out", out);
+        let no_fds = || std::sync::Arc::new(crate::back::NoFds);
+        let add = |id, options| chardevs.block_on(chardevs.add(id, options, no_fds()));
+        let error = add("c", &file).unwrap_err().to_string();
+        let cause = "too many opens hang, and it waits for 2 others";
+        assert_eq!(
+            error,
+            format!("Failed to add chardev 'c': Could not open '{name}': {cause}")
+        );
+        assert!(crate::disk::stat(&path).is_err(), "it was opened after all");
+
+        // What opens nothing does not wait for them.
+        let null = crate::spec::Options::new("null");
+        add("c", &null).unwrap();
+        let ring = crate::spec::Options::new("ringbuf");
+        chardevs
+            .block_on(chardevs.change("c", &ring, no_fds()))
+            .unwrap();
+        chardevs.block_on(chardevs.remove_elsewhere("c")).unwrap();
+
+        let (open, go) = hung.remove(0);
+        go.send(()).unwrap();
+        assert_eq!(chardevs.block_on(open), Ok(Ok(())));
+        add("c", &file).unwrap();
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_not_opened() {
+        static ONE: Pool = Pool::new("one", 1, Duration::from_secs(60));
+        OPENS.set(Some(&ONE));
+        let chardevs = crate::Chardevs::new().unwrap();
+        let (go, gone) = channel::<()>();
+        ONE.run(Box::new(move || gone.recv().unwrap()));
+        let (tell, told) = channel::<()>();
+        let mut open = Box::pin(offload_open(chardevs.runtime(), move || tell.send(())));
+        let waker = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(open.as_mut().poll(waker).is_pending());
+        drop(open);
+        // Only what it would have told with is gone.
+        assert!(told.recv_timeout(DEADLINE).is_err());
+        go.send(()).unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "as it was")]
+    fn a_panic_comes_back() {
+        let runtime = runtime();
+        runtime.block_on(offload(runtime.handle(), || panic!("as it was")));
     }
 
     #[test]

@@ -244,12 +244,13 @@ async fn open_log(
     fds: &Arc<dyn FdSource>,
 ) -> Result<Option<Box<dyn LogSink>>, String> {
     let log_port = port.for_log();
-    if options.str("logfile").is_none() {
+    let Some(path) = options.str("logfile").map(str::to_owned) else {
         return writer::open_log(options, &**fds, &log_port);
-    }
+    };
     let (options, fds) = (options.clone(), Arc::clone(fds));
-    port.offload(move || writer::open_log(&options, &*fds, &log_port))
-        .await
+    let opening = port.offload_open(move || writer::open_log(&options, &*fds, &log_port));
+    let opened = opening.await;
+    opened.map_err(|why| format!("Unable to open logfile {path}: {why}"))?
 }
 
 /// What paths mean is decided now: a daemon may go to another directory before it opens one again.

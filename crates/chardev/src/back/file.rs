@@ -66,7 +66,8 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
     let fds = Arc::clone(&context.fds);
     // Opening may wait for a disk or a network. The input comes first: if that fails, the output
     // file has not been created.
-    let opening = context.port.offload(move || {
+    let name = path.clone();
+    let opening = context.port.offload_open(move || {
         let input = source
             .map(|(source, place)| open_input(&source, &place, &*fds, &port))
             .transpose()?;
@@ -85,7 +86,9 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
             path,
         })
     });
-    let opened: Result<File, String> = opening.await;
+    let opened = opening.await;
+    let opened: Result<File, String> =
+        opened.map_err(|why| format!("Could not open '{name}': {why}"))?;
     Ok(Box::new(opened?))
 }
 

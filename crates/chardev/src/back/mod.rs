@@ -76,8 +76,14 @@ pub(crate) fn opening_elsewhere<'a>(
     context: &'a OpenContext,
     open: OpenNow,
 ) -> Opening<'a> {
+    let named = options.str("path").or_else(|| options.str("device"));
+    let name = named.unwrap_or(options.kind()).to_owned();
     let (options, inside) = (options.clone(), context.clone());
-    Box::pin(context.port.offload(move || open(&options, &inside)))
+    Box::pin(async move {
+        let opening = context.port.offload_open(move || open(&options, &inside));
+        let opened = opening.await;
+        opened.map_err(|why| format!("Could not open '{name}': {why}"))?
+    })
 }
 
 /// What a back end is opened with.

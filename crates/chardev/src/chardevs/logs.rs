@@ -6,7 +6,7 @@ use chardev_core::LogControl;
 use tokio::task::JoinHandle;
 
 use super::Chardevs;
-use crate::offload::offload;
+use crate::offload::offload_open;
 
 /// How many logs are reopened at a time.
 const WORKERS: usize = 32;
@@ -85,7 +85,8 @@ impl Chardevs {
                     let each = std::iter::from_fn(next);
                     each.filter_map(|log| log.reopen().err()).collect()
                 };
-                offload(&runtime, reopen).await
+                let reopened = offload_open(&runtime, reopen).await;
+                reopened.unwrap_or_else(|why| vec![why.to_string()])
             })
         };
         (0..workers).map(work).collect()

@@ -75,7 +75,8 @@ impl Pty {
         let (hand_over, port) = (Arc::clone(&made), self.port.clone());
         let task = OwnedTask::spawn(&self.port, async move {
             let inside = port.clone();
-            let fresh = port.offload(move || Fresh::make(&inside, &link)).await;
+            let made = port.offload_open(move || Fresh::make(&inside, &link));
+            let fresh = made.await.unwrap_or_else(|why| Err(why.to_string()));
             *hand_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
             port.kick(Ready::empty());
         });

@@ -152,9 +152,10 @@ async fn search(port: &Port, place: &Place, former: Option<LinkMark>) -> Found {
             let watches = Watches::on_the_way(&sought.path, any, &inside, &task);
             (watches, open(&sought, former, any, &inside))
         };
-        let (watches, error) = match port.offload(attempt).await {
-            (_, Ok(found)) => return found,
-            (watches, Err(error)) => (watches, error),
+        let (watches, error) = match port.offload_open(attempt).await {
+            Ok((_, Ok(found))) => return found,
+            Ok((watches, Err(error))) => (Some(watches), error),
+            Err(_) => (None, Errno::AGAIN),
         };
         // Without a device at its path, or with one that is not ours, there is no more to do.
         let absent = matches!(error, Errno::NOENT | Errno::NOTUNIQ);
@@ -168,7 +169,9 @@ async fn search(port: &Port, place: &Place, former: Option<LinkMark>) -> Found {
             tracing::warn!("chardev '{label}' does not open '{name}' yet: {cause}");
         }
         let interval = match place.interval {
-            _ if absent && watches.complete => TOLD_INTERVAL,
+            _ if absent && watches.as_ref().is_some_and(|watches| watches.complete) => {
+                TOLD_INTERVAL
+            }
             Some(interval) => interval,
             None => INTERVAL,
         };

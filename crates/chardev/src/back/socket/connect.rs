@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use super::unix;
 use crate::back::resolve::{Purpose, resolve};
-use crate::offload::offload;
+use crate::offload::offload_open;
 use crate::sys::{async_fd, strerror};
 
 /// The pause between two attempts at a Unix server whose backlog is full.
@@ -174,7 +174,9 @@ async fn connect_unix(given: &str, place: Place) -> Result<OwnedFd, String> {
         // The path may be on a file system that does not answer.
         let to = place.clone();
         let connecting = move || (to.connect(&socket), socket);
-        let (connected, tried) = offload(&Handle::current(), connecting).await;
+        let attempt = offload_open(&Handle::current(), connecting).await;
+        let (connected, tried) =
+            attempt.map_err(|why| format!("Failed to connect to '{given}': {why}"))?;
         socket = tried;
         match connected {
             Ok(()) => return Ok(socket),

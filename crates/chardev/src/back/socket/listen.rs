@@ -76,10 +76,9 @@ impl Listener {
                 let given = path.clone();
                 let (directory, inside) = (config.directory.clone(), context.clone());
                 let wait = config.wait;
-                context
-                    .port
-                    .offload(move || bind_path(given, directory.as_deref(), wait, &inside))
-                    .await
+                let binding = move || bind_path(given, directory.as_deref(), wait, &inside);
+                let bound = context.port.offload_open(binding).await;
+                bound.map_err(|why| format!("Failed to bind socket to {path}: {why}"))?
             }
             SocketAddress::Inet(inet) => {
                 let wanted = inet.clone();
