@@ -3,11 +3,13 @@
 mod sets;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chardev::back::{Access, FdSource};
+use chardev::close_elsewhere;
 use chardev_qmp::check_fdname;
 
 pub use sets::{FdSets, MAX_IN_SETS};
@@ -36,14 +38,20 @@ impl NamedFds {
     /// # Errors
     /// The name starts with a digit, or there are [`MAX_NAMES`] already.
     pub(crate) fn name(&self, name: String, fd: OwnedFd) -> Result<(), String> {
-        check_fdname(&name).map_err(|error| error.desc)?;
+        if let Err(error) = check_fdname(&name) {
+            close_elsewhere(fd);
+            return Err(error.desc);
+        }
         let mut names = self.lock();
         if names.len() >= MAX_NAMES && !names.contains_key(&name) {
+            close_elsewhere(fd);
             return Err(format!(
                 "Cannot name file descriptor '{name}': {MAX_NAMES} names are in use, close some"
             ));
         }
-        names.insert(name, fd);
+        if let Some(former) = names.insert(name, fd) {
+            close_elsewhere(former);
+        }
         Ok(())
     }
 
@@ -53,7 +61,7 @@ impl NamedFds {
     /// There is none.
     pub(crate) fn close(&self, name: &str) -> Result<(), String> {
         let fd = self.lock().remove(name);
-        fd.map(drop)
+        fd.map(close_elsewhere)
             .ok_or_else(|| format!("File descriptor named '{name}' not found"))
     }
 
@@ -73,7 +81,59 @@ impl FdSource for NamedFds {
     }
 
     fn give_back(&self, name: &str, fd: OwnedFd) {
-        // A name that was given anew while the opening failed belongs to the newer descriptor.
-        self.lock().entry(name.to_owned()).or_insert(fd);
+        match self.lock().entry(name.to_owned()) {
+            // It was given anew while the opening failed, and belongs to the newer descriptor.
+            Entry::Occupied(_) => close_elsewhere(fd),
+            Entry::Vacant(free) => {
+                free.insert(fd);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use rustix::net::sockopt::set_socket_linger;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+    const LINGER: Duration = Duration::from_secs(60);
+
+    /// A descriptor that takes a minute to close, as long as the second value is there.
+    fn slow_to_close() -> (OwnedFd, TcpStream) {
+        let listener = TcpListener::bind("localhost:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        set_socket_linger(&client, Some(LINGER)).unwrap();
+        client.set_nonblocking(true).unwrap();
+        while client.write(&[0; 65536]).is_ok() {}
+        (client.into(), listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn nobody_waits_for_a_descriptor_to_close() {
+        let fds = NamedFds::default();
+        let (given, _ends): (Vec<_>, Vec<_>) = (0..7).map(|_| slow_to_close()).unzip();
+        let (tell, told) = channel();
+        std::thread::spawn(move || {
+            let mut given = given.into_iter();
+            let mut fd = || given.next().unwrap();
+            fds.name("a".to_owned(), fd()).unwrap();
+            fds.name("a".to_owned(), fd()).unwrap();
+            fds.give_back("a", fd());
+            fds.close("a").unwrap();
+            fds.name("1".to_owned(), fd()).unwrap_err();
+            fds.sets.add(Some(3), None, fd()).unwrap();
+            fds.sets.add(Some(3), None, fd()).unwrap();
+            fds.sets.remove(3, None).unwrap();
+            fds.sets.add(Some(-1), None, fd()).unwrap_err();
+            tell.send(()).unwrap();
+        });
+        told.recv_timeout(DEADLINE).unwrap();
     }
 }

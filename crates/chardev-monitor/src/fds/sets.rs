@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chardev::back::Access;
+use chardev::close_elsewhere;
 use chardev_qapi::{Json, Object};
 use rustix::fs::{OFlags, fcntl_getfl};
 
@@ -38,10 +39,12 @@ impl FdSets {
         fd: OwnedFd,
     ) -> Result<Json, String> {
         if set.is_some_and(|set| set < 0) {
+            close_elsewhere(fd);
             return Err("Parameter 'fdset-id' expects a non-negative value".to_owned());
         }
         let mut sets = self.lock();
         if sets.values().map(Vec::len).sum::<usize>() >= MAX_IN_SETS {
+            close_elsewhere(fd);
             return Err(format!(
                 "Cannot add file descriptor: the sets hold {MAX_IN_SETS}, remove some"
             ));
@@ -69,10 +72,11 @@ impl FdSets {
         if let Some(fd) = fd {
             let found = |entry: &Entry| i64::from(entry.fd.as_raw_fd()) == fd;
             let at = entries.iter().position(found).ok_or_else(missing)?;
-            entries.remove(at);
+            close_elsewhere(entries.remove(at).fd);
         }
         if fd.is_none() || entries.is_empty() {
-            sets.remove(&set);
+            let rest = sets.remove(&set).into_iter().flatten();
+            rest.for_each(|entry| close_elsewhere(entry.fd));
         }
         Ok(())
     }
