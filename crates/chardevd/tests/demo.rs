@@ -59,6 +59,31 @@ fn what_cannot_be_set_up_is_said() {
 }
 
 #[test]
+fn nobody_is_pointed_to_the_program_behind_its_console() {
+    let chardevctl = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chardevctl"));
+        command.args(arguments).output().expect("chardevctl runs")
+    };
+    for mistake in [
+        &["demo-progra"][..],
+        &["emo-program", "x"],
+        &["demo-", "x"],
+        &["demoo", "x"],
+        &["help", "demo-prog"],
+    ] {
+        let output = chardevctl(mistake);
+        assert_eq!(output.status.code(), Some(2), "{mistake:?}");
+        let errors = text(&output.stderr);
+        assert!(errors.contains("unrecognized subcommand"), "{errors}");
+        assert!(!errors.contains("demo-program"), "{errors}");
+    }
+    assert!(!text(&chardevctl(&["help"]).stdout).contains("demo-program"));
+    // A mistake is still told from what it was meant to be.
+    let errors = text(&chardevctl(&["demoo"]).stderr);
+    assert!(errors.contains("'demo'"), "{errors}");
+}
+
+#[test]
 fn a_signal_ends_it_with_a_table_and_nothing_stays_behind() {
     let dir = tempfile::tempdir().unwrap();
     for signal in ["INT", "TERM"] {

@@ -102,12 +102,6 @@ enum Action {
     },
     /// Changes a busy console's back end again and again and counts every byte
     Demo(demo::Args),
-    /// The program behind the demo's console
-    #[command(hide = true)]
-    DemoProgram {
-        /// Where its report goes
-        report: PathBuf,
-    },
 }
 
 /// The command line, for man pages and completions.
@@ -117,6 +111,9 @@ pub fn command() -> clap::Command {
 
 /// Runs `chardevctl` with the arguments of the process.
 pub fn main() -> ExitCode {
+    if let Some(done) = demo::run_program(std::env::args_os()) {
+        return finish(done);
+    }
     let args: Args = crate::cli::parse(std::env::args_os());
     let address = match (args.socket, args.host) {
         (_, Some(host)) => Address::Tcp(host),
@@ -144,10 +141,12 @@ pub fn main() -> ExitCode {
             arguments,
         } => raw::one(target, &command, arguments.as_deref()),
         Action::Qmp { .. } => raw::all(target),
-        Action::DemoProgram { report } => {
-            demo::program::run(&report).map_err(|error| Failure::from(error.to_string()))
-        }
     };
+    finish(done)
+}
+
+/// Tells why it failed, and with which status that ends.
+fn finish(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

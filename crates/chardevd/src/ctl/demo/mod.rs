@@ -9,6 +9,7 @@ pub mod records;
 mod report;
 pub mod rig;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use peers::{Kind, Load};
 use rig::{Programs, Report, Rig};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::failure::Failure;
 use crate::signals;
 
 /// How many changes there are if nothing else is asked for.
@@ -78,6 +80,19 @@ pub fn run(args: &Args) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Runs the program behind the demo's console if `arguments` ask for it. It is no subcommand, because
+/// clap offers even hidden ones to whoever mistypes another.
+pub(super) fn run_program(
+    mut arguments: impl Iterator<Item = OsString>,
+) -> Option<Result<(), Failure>> {
+    if arguments.nth(1)? != program::COMMAND {
+        return None;
+    }
+    let report = PathBuf::from(arguments.next()?);
+    let done = program::run(&report);
+    Some(done.map_err(|error| Failure::from(error.to_string())))
 }
 
 fn programs(args: &Args) -> Result<Programs, String> {

@@ -13,6 +13,8 @@ use super::check::END;
 use super::numbers::Decimal;
 use super::records::{InputCheck, InputFaults, Received};
 
+/// The word in front of the report's file that makes `chardevctl` this program.
+pub const COMMAND: &str = "demo-program";
 /// How much is printed at once.
 const CHUNK: usize = 32 << 10;
 

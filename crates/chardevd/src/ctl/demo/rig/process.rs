@@ -10,6 +10,7 @@ use chardev_qapi::{Json, Object};
 use super::STUCK;
 use crate::ctl::connect::{Address, Monitor, connect};
 use crate::ctl::demo::peers::pump_pause;
+use crate::ctl::demo::program::COMMAND;
 
 /// What a program under test is started with, for each of its consoles.
 #[derive(Clone, Debug)]
@@ -81,7 +82,7 @@ impl Programs {
         let quote =
             |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
         let program = format!(
-            "exec {} demo-program {}",
+            "exec {} {COMMAND} {}",
             quote(&self.client),
             quote(&setup.report)
         );
