@@ -28,7 +28,7 @@ const UNSAFE_ALLOWED: [(&str, &str); 4] = [
 ];
 
 /// What a crate may depend on inside this workspace. `None` stands for everything but itself.
-const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 10] = [
+const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 11] = [
     ("chardev-core", Some(&[])),
     ("chardev-qapi", Some(&["chardev-core"])),
     ("chardev-qmp", Some(&["chardev-core", "chardev-qapi"])),
@@ -40,6 +40,7 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 10] = [
         "chardev-monitor",
         Some(&["chardev", "chardev-qapi", "chardev-qmp"]),
     ),
+    ("chardev-load", Some(&["chardev-qapi", "chardev-qmp"])),
     ("chardev-vfio-user", Some(&["chardev"])),
     ("chardev-vhost-user", Some(&["chardev-core", "chardev"])),
     (
@@ -52,12 +53,14 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 10] = [
             "chardev-monitor",
             "chardev-vfio-user",
             "chardev-vhost-user",
+            "chardev-load",
         ]),
     ),
     (
         "microvm",
         Some(&[
             "chardev",
+            "chardev-load",
             "chardev-monitor",
             "chardevd",
             "chardev-qapi",

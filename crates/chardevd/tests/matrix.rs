@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use chardevd::ctl::demo::numbers::Random;
-use chardevd::ctl::demo::peers::{Kind, Load};
-use chardevd::ctl::demo::rig::{Programs, Rig};
+use chardev_load::peers::{Kind, Load};
+use chardev_load::random::Random;
+use chardev_load::rig::{Programs, Rig};
 
 /// What the pairs are made of; a socket listens in one round and connects in the next.
 const NODES: usize = 6;

@@ -9,10 +9,10 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use chardevd::ctl::demo::numbers::Random;
-use chardevd::ctl::demo::peers::{Kind, Load};
-use chardevd::ctl::demo::records::STOP;
-use chardevd::ctl::demo::rig::{Report, Rig, Setup};
+use chardev_load::peers::{Kind, Load};
+use chardev_load::random::Random;
+use chardev_load::records::STOP;
+use chardev_load::rig::{Report, Rig, Setup};
 
 /// The ports, in the order of the guest's report.
 const PORTS: [&str; 3] = ["16550A", "console port", "generic port"];

@@ -17,10 +17,9 @@ use chardev::back::NoFds;
 use chardev::front::virtio_console::{PortConfig, WhenFull};
 use chardev::spec::Options;
 use chardev::{Chardevs, HoldWatch, Info};
+use chardev_load::peers::{Flow, Kind, Load, Peer, Prepared};
+use chardev_load::random::Random;
 use chardev_qapi::cmdline::parse_backend_line;
-use chardevd::ctl::connect::Address;
-use chardevd::ctl::demo::numbers::Random;
-use chardevd::ctl::demo::peers::{Flow, Kind, Load, Peer, Prepared};
 use common::scheduler::{Moment, Scheduler, processor_time};
 use microvm::machine::{Config, Ended, Machine};
 
@@ -168,7 +167,7 @@ impl Port {
         let load = Load { kind, slow: false };
         let prepared = Prepared::new(load, &dir, self.count).unwrap();
         let prepared = prepared.with_flow(&self.flow);
-        let options = options(&format!("{},x-closed=hold", prepared.line));
+        let options = options(&format!("{},x-closed=hold", prepared.backend.line));
         let former = self.peer.as_ref().map(|peer| peer.load.kind);
         let from_pty = former == Some(Kind::Pty);
         self.from_pty.store(from_pty, Ordering::Release);
@@ -181,7 +180,7 @@ impl Port {
         }
         // A ring is there to be read by those who ask for it.
         if kind != Kind::Ringbuf {
-            let nowhere = Address::Unix(dir);
+            let nowhere = dir;
             let peer = prepared.attach(self.count, self.id, info.pty.as_deref(), &nowhere);
             self.peer = Some(peer.unwrap());
         }

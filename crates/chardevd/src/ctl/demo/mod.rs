@@ -1,13 +1,7 @@
 //! `chardevctl demo`: a daemon of its own, a program that prints and reads as fast as it can, and
 //! changes of its console in the midst of that, with every byte counted.
 
-pub mod check;
-pub mod numbers;
-pub mod peers;
-pub mod program;
-pub mod records;
 mod report;
-pub mod rig;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -18,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use numbers::Random;
-use peers::{Kind, Load};
-use rig::{Programs, Report, Rig};
+use chardev_load::peers::{Kind, Load};
+use chardev_load::program;
+use chardev_load::random::Random;
+use chardev_load::rig::{Programs, Report, Rig};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::failure::Failure;

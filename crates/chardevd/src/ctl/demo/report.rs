@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chardev_qapi::{Json, Object};
 
-use super::rig::Report;
+use chardev_load::rig::Report;
 
 /// The table, and whatever else has to be said.
 pub(super) fn table(report: &Report, seed: u64) -> String {

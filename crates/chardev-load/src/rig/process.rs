@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use chardev_qapi::{Json, Object};
-
-use super::STUCK;
-use crate::ctl::connect::{Address, Monitor, connect};
-use crate::ctl::demo::peers::pump_pause;
-use crate::ctl::demo::program::COMMAND;
+use super::monitor::{Monitor, connect};
+use crate::STUCK;
+use crate::peers::pause;
+use crate::program::COMMAND;
 
 /// What a program under test is started with, for each of its consoles.
 #[derive(Clone, Debug)]
@@ -78,7 +76,7 @@ impl Setup {
 
 impl Programs {
     /// The daemon with the program behind its console, set up as asked.
-    pub(crate) fn command(&self, setup: &Setup) -> Command {
+    pub fn command(&self, setup: &Setup) -> Command {
         let quote =
             |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
         let program = format!(
@@ -118,12 +116,12 @@ pub(super) fn start(dir: &Path, mut command: Command) -> Result<Daemon, String> 
 }
 
 pub(super) fn wait_for_monitor(
-    address: &Address,
+    path: &Path,
     daemon: &mut Daemon,
     began: Instant,
 ) -> Result<Monitor, String> {
     loop {
-        match connect(address) {
+        match connect(path) {
             Ok(monitor) => return Ok(monitor),
             Err(_) if began.elapsed() < STUCK => {}
             Err(error) => return Err(format!("{error}{}", daemon.said())),
@@ -134,20 +132,6 @@ pub(super) fn wait_for_monitor(
                 daemon.said()
             ));
         }
-        pump_pause(Duration::from_millis(5));
+        pause(Duration::from_millis(5));
     }
-}
-
-/// The slave of the pty of chardev `id` that was there from the start, from its file name `pty:PATH`.
-pub(super) fn pty_path(monitor: &mut Monitor, id: &str) -> Result<Option<String>, String> {
-    let list = monitor.execute("query-chardev", Object::new());
-    let list = list.map_err(|error| format!("query-chardev: {error}"))?;
-    let mut entries = list.as_array().unwrap_or_default().iter();
-    let console = entries.find(|entry| entry.get("label").and_then(Json::as_str) == Some(id));
-    let name = console
-        .and_then(|console| console.get("filename"))
-        .and_then(Json::as_str);
-    Ok(name
-        .and_then(|name| name.strip_prefix("pty:"))
-        .map(str::to_owned))
 }

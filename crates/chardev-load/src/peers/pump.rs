@@ -1,6 +1,7 @@
 //! One peer's work: moving bytes both ways until the end of file.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, read, write};
 
 use super::Shared;
-use crate::ctl::connect::{Address, connect};
-use crate::ctl::demo::check::Segment;
-use crate::ctl::demo::records::Feed;
+use crate::check::Segment;
+use crate::records::Feed;
+use crate::rig::connect;
 
 /// How long a peer waits before it looks at its orders again.
 const LOOK: Duration = Duration::from_millis(5);
@@ -153,7 +154,7 @@ impl Pump<'_> {
 }
 
 /// Reads a ring over a monitor of its own until the ring is replaced.
-pub(super) fn read_ring(monitor: &Address, id: &str, shared: &Shared) -> Result<Segment, String> {
+pub(super) fn read_ring(monitor: &Path, id: &str, shared: &Shared) -> Result<Segment, String> {
     let mut monitor = connect(monitor)?;
     let mut segment = Segment::default();
     while !shared.replaced.load(Ordering::Acquire) {
@@ -178,7 +179,7 @@ pub(super) fn read_ring(monitor: &Address, id: &str, shared: &Shared) -> Result<
 }
 
 /// Waits for nothing but time; a slow peer is what it is.
-pub(in crate::ctl::demo) fn pause(time: Duration) {
+pub(crate) fn pause(time: Duration) {
     let _ = poll(&mut [], Some(&timespec(time)));
 }
 
