@@ -2,6 +2,8 @@
 
 use core::arch::{asm, global_asm};
 
+use chardev_load::decimal::parse;
+
 // Entered in 64-bit mode with interrupts off and the page of parameters in `rsi`. A machine that was
 // reset has the old `.bss`.
 global_asm!(
@@ -76,6 +78,12 @@ pub unsafe fn command_line(parameters: *const u8) -> &'static [u8] {
         let length = parameters.add(LENGTH).cast::<u32>().read_unaligned() as usize;
         core::slice::from_raw_parts(text, length)
     }
+}
+
+/// The number behind `key` in a command line.
+pub fn word_after(line: &[u8], key: &[u8]) -> Option<u64> {
+    let mut words = line.split(|byte| *byte == b' ');
+    words.find_map(|word| parse(word.strip_prefix(key)?))
 }
 
 /// Resets the machine through the keyboard controller.

@@ -11,13 +11,14 @@
 #![no_main]
 
 mod machine;
-mod records;
 mod report;
 mod uart;
 mod virtio;
 
-use machine::{halt, power_off, reset, tsc};
-use records::{End, Line, Records};
+use chardev_load::lines::{Form, Lines};
+use chardev_load::records::{End, RecordCheck};
+use chardev_load::report::{Fact, Waits};
+use machine::{halt, power_off, reset, tsc, word_after};
 use report::Report;
 use uart::{COM1, COM2, Uart};
 
@@ -54,9 +55,9 @@ extern "C" fn guest_main(parameters: *const u8) -> ! {
     let words = unsafe { machine::command_line(parameters) };
     let console = Uart::start(COM1);
     let report = Uart::start(COM2);
-    if let Some(long) = records::word_after(words, b"lines=") {
-        let port = records::word_after(words, b"port=");
-        let all = records::word_after(words, b"all=") == Some(1);
+    if let Some(long) = word_after(words, b"lines=") {
+        let port = word_after(words, b"port=");
+        let all = word_after(words, b"all=") == Some(1);
         match (port, all) {
             (_, true) => print_and_check_all(&report, long),
             (Some(number), _) => match virtio::start([number as u16]) {
@@ -172,17 +173,14 @@ fn print_and_check_all(report: &Uart, long: u64) {
 struct Session<'a, C> {
     channel: &'a mut C,
     report: Report<'a>,
-    /// The line under way, and how much of it was sent.
-    line: Line,
-    sent: usize,
+    lines: Lines,
     /// How much is sent at a time, if not all that goes into the channel.
     most: usize,
-    records: Records,
+    records: RecordCheck,
     /// How many ticks are a long wait for the transmitter, the longest, and how many were long.
     long: u64,
     waits_since: u64,
-    longest: u64,
-    count: u64,
+    waits: Waits,
     ended: bool,
 }
 
@@ -191,14 +189,12 @@ impl<'a, C: Channel> Session<'a, C> {
         Session {
             channel,
             report,
-            line: Line::new(&[]),
-            sent: 0,
+            lines: Lines::new(Form::Plain),
             most: usize::MAX,
-            records: Records::new(),
+            records: RecordCheck::new(),
             long,
             waits_since: tsc(),
-            longest: 0,
-            count: 0,
+            waits: Waits::default(),
             ended: false,
         }
     }
@@ -212,16 +208,16 @@ impl<'a, C: Channel> Session<'a, C> {
         let (records, report) = (&mut self.records, &self.report);
         if readable {
             self.channel
-                .read(&mut |bytes| records.push(bytes, &mut |sender| sender.report(report)));
+                .read(&mut |bytes| records.push(bytes, &mut |peer| report.tell(Fact::Peer(peer))));
         }
         if writable {
             let wait = tsc().wrapping_sub(self.waits_since);
-            self.longest = self.longest.max(wait);
-            self.count += u64::from(wait > self.long);
-            let (line, sent, most) = (&mut self.line, &mut self.sent, self.most);
+            self.waits.longest = self.waits.longest.max(wait);
+            self.waits.long += u64::from(wait > self.long);
+            let (lines, most) = (&mut self.lines, self.most);
             self.channel.send(&mut |batch| {
                 let count = batch.len().min(most);
-                fill(&mut batch[..count], line, sent);
+                lines.fill(&mut batch[..count]);
                 count
             });
             self.waits_since = tsc();
@@ -236,34 +232,14 @@ impl<'a, C: Channel> Session<'a, C> {
         if self.ended {
             return;
         }
-        if self.sent > 0 {
-            self.channel.print(&self.line.text()[self.sent..]);
-            self.line.increment();
-        }
-        self.channel.print(b"end ");
-        self.channel.print(self.line.number());
-        self.channel.print(b"\n");
+        let lines = self.lines.clone();
+        lines.end(&mut |piece| self.channel.print(piece));
         let report = &self.report;
-        self.records.finish(&mut |sender| sender.report(report));
-        self.report.print(b"waits", &[self.longest, self.count]);
-        self.records.report(&self.report);
+        self.records
+            .finish(&mut |peer| report.tell(Fact::Peer(peer)));
+        report.tell(Fact::Waits(self.waits));
+        report.tell(Fact::Faults(self.records.faults()));
         self.ended = true;
-    }
-}
-
-/// Fills `batch` with lines, from where the line under way was left.
-fn fill(batch: &mut [u8], line: &mut Line, sent: &mut usize) {
-    let mut at = 0;
-    while at < batch.len() {
-        let rest = &line.text()[*sent..];
-        let count = rest.len().min(batch.len() - at);
-        batch[at..at + count].copy_from_slice(&rest[..count]);
-        at += count;
-        *sent += count;
-        if *sent == line.text().len() {
-            line.increment();
-            *sent = 0;
-        }
     }
 }
 

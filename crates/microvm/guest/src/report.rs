@@ -1,6 +1,7 @@
-//! What the guest tells of itself: lines on COM2, each with a word that says whose it is.
+//! What the guest tells of itself: lines on COM2.
 
-use crate::records::Decimal;
+use chardev_load::report::Fact;
+
 use crate::uart::Uart;
 
 /// Where the facts about one channel go.
@@ -16,14 +17,9 @@ impl<'a> Report<'a> {
         Report { to, tag }
     }
 
-    /// Prints a word and numbers as a line.
-    pub fn print(&self, word: &[u8], numbers: &[u64]) {
+    /// Prints a fact as a line.
+    pub fn tell(&self, fact: Fact) {
         self.to.print(self.tag);
-        self.to.print(word);
-        for &number in numbers {
-            self.to.print(b" ");
-            self.to.print(Decimal::new(number).digits());
-        }
-        self.to.print(b"\n");
+        fact.write(&mut |piece| self.to.print(piece));
     }
 }
