@@ -6,7 +6,7 @@
 //! open file, and tells of the reading on standard error. `numbers pour DEVICE MIB` writes as fast as
 //! it goes. `numbers line` copies one line of standard input, for the guest's shell, whose own `read`
 //! begins anew when a child ends and forgets what it had of the line. One static binary with nothing
-//! but `std`.
+//! but `std` and the lines of `chardev-load`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -14,8 +14,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The length of a line: ten digits and the line feed.
-const LINE: usize = 11;
+use chardev_load::check::{Segment, Tally};
+use chardev_load::lines::{Form, Lines, PADDED};
+
 /// How long the reader waits for somebody on the host's side, and how soon it looks again: no call of
 /// the driver waits for that. A read finds the end of the file, and polling reports a hang-up, at once.
 const NOBODY: Duration = Duration::from_secs(60);
@@ -79,45 +80,37 @@ fn both(device: &str, block: &str, pause: &str, stop: &Path) -> Result<String, S
 fn write(mut file: File, block: &str, pause: &str, stop: &Path) -> Result<String, String> {
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
     let (block, pause) = (number(block)?, Duration::from_micros(number(pause)?));
-    let mut line = 0_u64;
-    let mut bytes = Vec::new();
+    let mut lines = Lines::new(Form::Padded);
+    let mut bytes = vec![0; block as usize * PADDED];
+    let mut count = 0;
     while !stop.exists() {
-        bytes.clear();
-        for _ in 0..block {
-            bytes.extend_from_slice(format!("{line:010}\n").as_bytes());
-            line += 1;
-        }
+        lines.fill(&mut bytes);
+        count += block;
         file.write_all(&bytes).map_err(|error| error.to_string())?;
         if !pause.is_zero() {
             std::thread::sleep(pause);
         }
     }
-    file.write_all(b"END\n").map_err(|error| error.to_string())?;
-    Ok(format!("wrote {line} lines"))
+    bytes.clear();
+    lines.end(&mut |piece| bytes.extend_from_slice(piece));
+    file.write_all(&bytes).map_err(|error| error.to_string())?;
+    Ok(format!("wrote {count} lines"))
 }
 
+/// Reads up to the end, or to what is no next line.
 fn read(mut file: File) -> Result<String, String> {
-    let mut expected = 0_u64;
-    let mut rest = Vec::new();
+    let mut segment = Segment::new(Form::Padded);
     let mut buffer = [0; 65536];
-    loop {
+    while segment.goes_on() && !segment.has_end() {
         let count = read_some(&mut file, &mut buffer)?;
-        rest.extend_from_slice(&buffer[..count]);
-        let mut start = 0;
-        while let Some(length) = rest[start..].iter().position(|byte| *byte == b'\n') {
-            let line = &rest[start..start + length];
-            start += length + 1;
-            if line == b"END" {
-                return Ok(format!("read {expected} lines"));
-            }
-            let number = std::str::from_utf8(line).ok().and_then(|line| line.parse().ok());
-            if number != Some(expected) || length + 1 != LINE {
-                let line = String::from_utf8_lossy(line);
-                return Err(format!("line {expected} is {line:?}"));
-            }
-            expected += 1;
-        }
-        rest.drain(..start);
+        segment.push(&buffer[..count]);
+    }
+    let mut tally = Tally::new(Form::Padded);
+    tally.append(segment);
+    let verdict = tally.verdict();
+    match verdict.is_clean() {
+        true => Ok(format!("read {} lines", verdict.lines)),
+        false => Err(format!("{verdict:?} {:?}", tally.samples())),
     }
 }
 

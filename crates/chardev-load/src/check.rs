@@ -5,9 +5,12 @@
 //! [`Tally`] joins the segments, in order, and [`Tally::verdict`] counts what is wrong.
 
 mod condensed;
+mod place;
 mod ranges;
 #[cfg(test)]
 mod tests;
+
+pub use place::{difference, place};
 
 use condensed::{Condensed, Fragment};
 use ranges::Ranges;

@@ -5,7 +5,9 @@ use crate::decimal::{Decimal, parse, parse_padded};
 /// The longest line: what comes before the number, twenty digits and a line end.
 const LONGEST: usize = 48;
 /// How many digits a padded number has.
-pub(crate) const DIGITS: usize = 10;
+const DIGITS: usize = 10;
+/// How long a line of [`Form::Padded`] is.
+pub const PADDED: usize = DIGITS + 1;
 
 /// How the lines of a stream are spelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -200,9 +202,34 @@ impl Lines {
     }
 }
 
+/// The lines of these numbers.
+#[cfg(feature = "std")]
+pub fn text(form: Form, numbers: core::ops::Range<u64>) -> Vec<u8> {
+    let mut line = Line::new(form);
+    line.set_number(numbers.start);
+    let mut text = Vec::new();
+    for _ in numbers {
+        text.extend_from_slice(line.text());
+        line.increment();
+    }
+    text
+}
+
+/// A whole stream of `count` lines, the last one included.
+#[cfg(feature = "std")]
+pub fn stream(form: Form, count: u64) -> Vec<u8> {
+    let mut line = Line::new(form);
+    line.set_number(count);
+    let mut whole = text(form, 0..count);
+    let lines = Lines::of(form, line);
+    lines.end(&mut |piece| whole.extend_from_slice(piece));
+    whole
+}
+
 #[cfg(all(test, feature = "std"))]
 mod tests {
     use super::{Form, Last, Line, Lines};
+    use crate::lines;
 
     #[test]
     fn counts_as_the_standard_library_prints() {
@@ -225,24 +252,20 @@ mod tests {
     fn a_stream_is_the_same_in_batches_of_every_size() {
         for (form, end) in [(Form::Plain, "end 12\n"), (Form::Padded, "END\n")] {
             for size in 1..40 {
-                let (mut lines, mut text) = (Lines::new(form), Vec::new());
+                let (mut writer, mut text) = (Lines::new(form), Vec::new());
                 let mut batch = vec![0; size];
-                let mut line = Line::new(form);
-                let mut expected = Vec::new();
-                for _ in 0..12 {
-                    expected.extend_from_slice(line.text());
-                    line.increment();
-                }
+                let mut expected = lines::text(form, 0..12);
                 while text.len() + size <= expected.len() {
-                    lines.fill(&mut batch);
+                    writer.fill(&mut batch);
                     text.extend_from_slice(&batch);
                 }
                 let rest = expected.len() - text.len();
-                lines.fill(&mut batch[..rest]);
+                writer.fill(&mut batch[..rest]);
                 text.extend_from_slice(&batch[..rest]);
-                lines.end(&mut |piece| text.extend_from_slice(piece));
+                writer.end(&mut |piece| text.extend_from_slice(piece));
                 expected.extend_from_slice(end.as_bytes());
                 assert_eq!(text, expected, "{form:?}, {size}");
+                assert_eq!(text, lines::stream(form, 12));
             }
         }
     }

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use chardev_load::lines::PADDED;
 use chardev_qapi::{Json, Object};
 use chardev_qmp::client::Client;
 use daemon_rig::{Daemon, change, connect, console, read_until, until};
@@ -261,7 +262,7 @@ fn a_vmm_killed_in_the_middle_of_a_stream_costs_only_what_it_had_not_sent() {
     let second = lines(count);
     let first = got.len() - second.len();
     assert_same(&got[first..], &second, "the second guest's stream");
-    let whole = lines(first as u64 / 11 + 1);
+    let whole = lines((first / PADDED) as u64 + 1);
     assert_same(&got[..first], &whole[..first], "the first guest's stream");
 }
 

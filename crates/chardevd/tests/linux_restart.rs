@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use chardev_load::lines::{Form, text};
 use daemon_rig::{Daemon, until};
 use linux_rig::{Guest, assert_same, lines};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -135,10 +136,8 @@ impl Peer {
         std::thread::spawn(move || {
             let mut line = 0;
             while !stop.load(Ordering::SeqCst) {
-                let block: String = (line..line + 100)
-                    .map(|line| format!("{line:010}\n"))
-                    .collect();
-                file.write_all(block.as_bytes()).unwrap();
+                file.write_all(&text(Form::Padded, line..line + 100))
+                    .unwrap();
                 line += 100;
                 poll(&mut [], Some(&MILLISECOND)).unwrap();
             }
@@ -226,13 +225,13 @@ fn a_device_process_that_is_killed_loses_nothing_and_doubles_a_batch_at_most() {
     guest.run("numbers both /dev/vport0p1 100 500 /tmp/stop >/tmp/write 2>/tmp/read &");
     let mut peer = Peer::new(&bed, "dat0");
     let mut typing = fifo(&peer.typing, OFlags::empty());
-    for round in 0..ROUNDS {
+    for round in 0..ROUNDS as u64 {
         peer.more();
         daemon.kill();
         peer.seam();
         // Nobody is there to take it, so it waits for the next process.
         typing
-            .write_all(format!("{round:010}\n").as_bytes())
+            .write_all(&text(Form::Padded, round..round + 1))
             .unwrap();
         daemon = bed.daemon();
         peer.more();

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use chardev_load::check::{Segment, Tally};
 use common::vm::{DEADLINE, Vm, listening, retry};
 
 /// The ways in which the guest can reset the machine: through the keyboard controller, and by three
@@ -17,7 +18,8 @@ const LINES: u64 = 100;
 /// The peer of a port, connected once and for all.
 struct Peer {
     stream: BufReader<UnixStream>,
-    /// Lines that the guest has printed since it began.
+    /// What the guest has printed since it began, and how many lines that is.
+    lines: Segment,
     count: u64,
 }
 
@@ -27,6 +29,7 @@ impl Peer {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Peer {
             stream: BufReader::new(stream),
+            lines: Segment::default(),
             count: 0,
         }
     }
@@ -38,14 +41,20 @@ impl Peer {
     /// Reads a line, which must be the next one; `false` if the guest has ended its lines, whose number
     /// must be right.
     fn read(&mut self) -> bool {
-        let mut line = String::new();
-        self.stream.read_line(&mut line).unwrap();
-        let line = line.strip_suffix('\n').expect("the connection stays");
-        let goes_on = !line.starts_with("end ");
-        let number = line.strip_prefix("end ").unwrap_or(line);
-        assert_eq!(number, self.count.to_string());
-        self.count = if goes_on { self.count + 1 } else { 0 };
-        goes_on
+        let mut line = Vec::new();
+        self.stream.read_until(b'\n', &mut line).unwrap();
+        assert!(line.ends_with(b"\n"), "the connection stays");
+        self.lines.push(&line);
+        assert!(self.lines.goes_on(), "{:?}", self.lines);
+        self.count += 1;
+        if !self.lines.has_end() {
+            return true;
+        }
+        let mut tally = Tally::default();
+        tally.append(std::mem::take(&mut self.lines));
+        assert!(tally.verdict().is_clean(), "{tally:?}");
+        self.count = 0;
+        false
     }
 
     fn read_to_end(&mut self) {

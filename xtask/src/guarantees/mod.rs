@@ -2,7 +2,6 @@
 //! the crate `chardev`; beside it the same changes are made in an installed QEMU and in our daemon,
 //! each with a program that counts, and what is missing in the count is what was lost.
 
-mod captured;
 mod session;
 
 use std::fs;

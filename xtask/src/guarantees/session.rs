@@ -10,9 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use chardev_load::check::place;
 use serde_json::{Value, json};
 
-use super::captured;
 use crate::bench::guest;
 use crate::qmp::Client;
 use crate::server::Server;
@@ -194,8 +194,8 @@ pub(crate) fn measure(
         bed.read_ring(&mut second)?;
         let first = bed.finish(first, &mut server)?;
         let second = second.got.lock().map(|got| got.clone()).unwrap_or_default();
-        let missing = match (captured::range(&first), captured::range(&second)) {
-            (Some((_, end)), Some((begin, _))) => begin.abs_diff(end),
+        let missing = match (place(&first), place(&second)) {
+            (Some(first), Some(second)) => second.start.abs_diff(first.end),
             _ => return Err("a back end took no whole line".into()),
         };
         loss.bytes += missing;

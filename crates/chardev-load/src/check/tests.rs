@@ -2,7 +2,7 @@
 
 use super::condensed::MAX_LINE;
 use super::{Segment, Tally, Verdict};
-use crate::lines::{Form, Lines};
+use crate::lines::{Form, stream};
 
 fn judge(pieces: &[&str]) -> Verdict {
     let mut tally = Tally::default();
@@ -142,11 +142,7 @@ fn padded_lines_are_checked_alike_and_end_without_a_count() {
             ],
         )
     };
-    let mut text = vec![0; 50 * 11];
-    let mut lines = Lines::new(Form::Padded);
-    lines.fill(&mut text);
-    lines.end(&mut |piece| text.extend_from_slice(piece));
-    let text = String::from_utf8(text).unwrap();
+    let text = String::from_utf8(stream(Form::Padded, 50)).unwrap();
     for at in 0..=text.len() {
         let (one, other) = text.split_at(at);
         assert_eq!(verdict([one, other]), (true, [0; 4]), "{at}");

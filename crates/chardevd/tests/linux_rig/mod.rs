@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use chardev_load::check::difference;
+use chardev_load::lines::{Form, stream};
+
 use crate::daemon_rig::{Daemon, until};
 use crate::qemu_rig;
 
@@ -193,29 +196,14 @@ pub(crate) fn log_in(daemon: &Daemon, dir: &Path) {
 
 /// The lines a writer of `count` lines has written, with its end.
 pub(crate) fn lines(count: u64) -> Vec<u8> {
-    let mut text: String = (0..count).map(|line| format!("{line:010}\n")).collect();
-    text += "END\n";
-    text.into_bytes()
+    stream(Form::Padded, count)
 }
 
-/// Where the first difference is, for a message that can be read.
+/// Says where the first difference is, so that it can be read.
 pub(crate) fn assert_same(got: &[u8], expected: &[u8], what: &str) {
-    if got == expected {
-        return;
+    if let Some(found) = difference(got, expected) {
+        panic!("{what}: {found}");
     }
-    let at = got.iter().zip(expected).position(|(a, b)| a != b);
-    let at = at.unwrap_or(got.len().min(expected.len()));
-    let near = |bytes: &[u8]| {
-        let part = &bytes[at.saturating_sub(24)..(at + 24).min(bytes.len())];
-        String::from_utf8_lossy(part).into_owned()
-    };
-    panic!(
-        "{what}: {} bytes instead of {}, and they differ at {at}: {:?} instead of {:?}",
-        got.len(),
-        expected.len(),
-        near(got),
-        near(expected)
-    );
 }
 
 /// Reads a stream to its end in a thread.

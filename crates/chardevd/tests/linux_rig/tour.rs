@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
+use chardev_load::lines::{Form, text};
 use chardev_qapi::Json;
 use chardev_qmp::client::Client;
 
@@ -129,14 +130,12 @@ impl Tour {
     }
 
     fn type_lines(&mut self, mut peer: impl Write, lines: u64) {
-        let mut text: String = (self.sent..self.sent + lines)
-            .map(|line| format!("{line:010}\n"))
-            .collect();
+        let mut typed = text(Form::Padded, self.sent..self.sent + lines);
         self.sent += lines;
         if lines == 0 {
-            text += "END\n";
+            typed.extend_from_slice(b"END\n");
         }
-        peer.write_all(text.as_bytes()).unwrap();
+        peer.write_all(&typed).unwrap();
     }
 }
 
