@@ -216,6 +216,8 @@ impl Monitor {
     fn poll_events(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = self.tell_lost();
         while let Poll::Ready(event) = self.events.poll_next(cx) {
+            // What comes of the daemon's end, such as that of its programs, is told after it.
+            moved |= self.poll_stop(cx);
             moved |= self.wants(&event) && self.session.send_event(&event);
         }
         while let Poll::Ready(event) = self.caller.client.poll_mail(cx) {

@@ -164,6 +164,18 @@ fn a_program_that_is_started_again_keeps_its_console() {
 }
 
 #[test]
+fn who_is_attached_stays_when_the_program_is_restarted_by_hand() {
+    let daemon = Daemon::running("echo ready; cat");
+    let mut attached = Attached::new(&daemon);
+    attached.wait_for("ready");
+    daemon.succeed(&["restart", "con0"]);
+    attached.wait_for("[con0: the program ended, signal 1; it starts again]");
+    attached.wait_for("ready");
+    attached.type_in(b"\x1d.");
+    ended(attached, "[con0: left]", 0);
+}
+
+#[test]
 fn a_console_is_not_attached_inside_itself() {
     let daemon = Daemon::start();
     let mut attached = Attached::new(&daemon);

@@ -133,6 +133,7 @@ impl Exec {
                 let status = hang_up(&mut screen, &mut ended, pid).await;
                 // It is wanted again at once.
                 entry.again_soon();
+                life.again = true;
                 status
             }
             status = screen.show_until(&mut ended) => status,
@@ -193,6 +194,8 @@ impl Exec {
 struct Life {
     pid: Option<u32>,
     end_is_told: bool,
+    /// It was ended in order to be started again.
+    again: bool,
 }
 
 impl Life {
@@ -205,7 +208,7 @@ impl Life {
             Ok(_) => tracing::info!("exec on '{chardev}': {}", in_words(status)),
             Err(_) => tracing::error!("exec on '{chardev}': {}", in_words(status)),
         }
-        entry.has_ended(self.pid, status);
+        entry.has_ended(self.pid, status, self.again);
     }
 }
 

@@ -137,8 +137,8 @@ impl Entry {
         state.turn("running", program);
     }
 
-    /// Its program has ended, or could not be started.
-    pub(crate) fn has_ended(&self, pid: Option<u32>, result: &io::Result<ExitStatus>) {
+    /// Its program has ended, or could not be started; `again` if somebody wanted it started again.
+    pub(crate) fn has_ended(&self, pid: Option<u32>, result: &io::Result<ExitStatus>, again: bool) {
         let mut program = Object::new();
         if let Some(pid) = pid {
             program.insert("pid", pid);
@@ -156,7 +156,7 @@ impl Entry {
         }
         let name = if result.is_ok() { "ended" } else { "failed" };
         let mut state = self.lock();
-        let restart = self.restart.unwrap_or(false);
+        let restart = again || self.restart.unwrap_or(false);
         let data = self.names().with("restart", restart);
         self.tell("X_DEVICE_ENDED", data, &program);
         state.turn(name, program);
