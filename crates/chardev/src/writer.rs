@@ -12,6 +12,7 @@
 
 mod hole;
 mod index;
+mod index_file;
 mod live;
 mod log;
 mod reopen;
@@ -48,6 +49,9 @@ const CAPACITY: usize = 1 << 20;
 const ROOM_WORTH_REPORTING: usize = CAPACITY / 4;
 /// An idle thread ends after this long, so an idle chardev has none.
 const IDLE: Duration = Duration::from_secs(2);
+
+/// How soon an index is looked at again that writes its last lines.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Told whenever a writer has nothing left to write.
 static WRITTEN: Notify = Notify::const_new();
@@ -247,9 +251,17 @@ pub(crate) async fn all_written() {
         // Before the look, so that a writer that is done right after it is heard.
         written.as_mut().enable();
         if !is_any_pending() {
-            return;
+            break;
         }
         written.await;
+    }
+    // An index that takes its lines has few left, and one that does not is busy for a moment only.
+    let is_busy = |writer: &Arc<Shared>| {
+        let index = writer.log.as_ref().and_then(|log| log.index.as_ref());
+        index.is_some_and(|index| index.is_busy())
+    };
+    while live::all().iter().any(is_busy) {
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -368,15 +380,10 @@ impl Shared {
                 state.running = false;
                 return false;
             } else {
-                let index = self.index_pause();
-                let waited = self.work.wait_timeout(state, index.unwrap_or(IDLE));
+                let waited = self.work.wait_timeout(state, IDLE);
                 let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 state = next;
-                if timeout.timed_out() && index.is_some() {
-                    drop(state);
-                    self.write_index("");
-                    state = self.lock();
-                } else if timeout.timed_out() && !state.has_work() && !state.watched {
+                if timeout.timed_out() && !state.has_work() && !state.watched {
                     state.queue = VecDeque::new();
                     state.running = false;
                     return false;
@@ -397,6 +404,10 @@ impl Shared {
                 if state.failing.is_some() && self.lock().closed {
                     return Err(Stopped::Closed);
                 }
+            }
+            drop(state);
+            if let Some(index) = other.log.as_ref().and_then(|log| log.index.as_ref()) {
+                index.settle();
             }
         }
         let truncate = self.lock().truncate;
@@ -438,14 +449,13 @@ impl Shared {
             let from = self.lock().written;
             let lines = self.index_lines(chunk, count, from, place);
             chunk.drain(..count);
+            self.write_index(&lines);
             let mut state = self.lock();
             state.written += count as u64;
             self.report_progress(&mut state);
             if state.owes_report() {
                 state = self.report_room(state);
             }
-            drop(state);
-            self.write_index(&lines);
         }
     }
 

@@ -3,27 +3,16 @@
 //! A line for each line of the log: its absolute offset, the time at which it was accepted, its place
 //! in the log file. After those three a line may say what is missing there: `hole N` are N bytes of
 //! output that the log does not have, `unindexed N` are N lines that are in the log and not here,
-//! because the index could not be written. An index that cannot be written holds up nothing: a bounded
-//! number of lines waits, and is tried again now and then.
+//! because the index could not be written. A bounded number of lines waits for it; see
+//! [`index_file`](super::index_file).
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
 
-use chardev_core::text::shown_path;
-use rustix::fs::FileType;
-use rustix::io::Errno;
-
-use super::rotation::Progress;
-use super::{Shared, open_target};
-use crate::disk;
-use crate::slow_fd::SlowFd;
-use crate::sys::strerror;
+use super::Shared;
 
 /// The most bytes of lines that wait for an index that cannot be written.
 const MAX_WAITING: usize = 1 << 16;
-/// How long such an index is left alone.
-const AGAIN: Duration = Duration::from_secs(2);
 
 /// Lines on their way to the index.
 #[derive(Debug, Default)]
@@ -31,27 +20,52 @@ pub(super) struct Waiting {
     text: VecDeque<u8>,
     /// The first of the lines that found no room, and how many they are.
     left_out: Option<(String, u64)>,
-    failed: Option<Instant>,
-    warned: bool,
 }
 
 impl Waiting {
-    /// Takes whole lines in, as many as there is room for.
-    fn push(&mut self, lines: &str) {
-        for line in lines.split_inclusive('\n') {
-            if self.left_out.is_none() && self.text.len() + line.len() <= MAX_WAITING {
-                self.text.extend(line.as_bytes());
-                continue;
-            }
-            let (_, count) = self.left_out.get_or_insert_with(|| (line.to_owned(), 0));
-            *count += 1;
-        }
+    pub(super) fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.left_out.is_none()
     }
 
-    /// Whether there is something to write, and it is time to try.
-    fn is_due(&self) -> bool {
-        let waits = !self.text.is_empty() || self.left_out.is_some();
-        waits && self.failed.is_none_or(|failed| failed.elapsed() >= AGAIN)
+    pub(super) fn has_room(&self, line: &str) -> bool {
+        self.left_out.is_none() && self.text.len() + line.len() <= MAX_WAITING
+    }
+
+    /// Takes a whole line in, if there is room.
+    pub(super) fn push(&mut self, line: &str) {
+        if self.has_room(line) {
+            self.text.extend(line.as_bytes());
+            return;
+        }
+        let (_, count) = self.left_out.get_or_insert_with(|| (line.to_owned(), 0));
+        *count += 1;
+    }
+
+    /// What is to be written first.
+    pub(super) fn first(&mut self) -> Vec<u8> {
+        if self.text.is_empty() {
+            self.tell_left_out();
+        }
+        self.text.as_slices().0.to_vec()
+    }
+
+    /// The first `count` bytes are written.
+    pub(super) fn drain(&mut self, count: usize) {
+        self.text.drain(..count);
+    }
+
+    /// It follows `earlier`, whose lines are left out and told of here.
+    pub(super) fn follow(&mut self, earlier: &mut Waiting) {
+        let Some(left_out) = earlier.as_left_out() else {
+            return;
+        };
+        let mut told = Waiting {
+            left_out: Some(left_out),
+            ..Waiting::default()
+        };
+        told.tell_left_out();
+        told.text.append(&mut self.text);
+        self.text = told.text;
     }
 
     /// Everything that waits, as lines that were left out.
@@ -136,106 +150,16 @@ impl Shared {
         self.write_index(&lines);
     }
 
-    /// Writes to the index what can be written now; the rest waits.
+    /// Lines for the index, on their way from here on.
     pub(super) fn write_index(&self, lines: &str) {
-        let Some(log) = &self.log else { return };
-        let failed = log.with_progress(|progress| {
-            progress.waiting.push(lines);
-            progress
-                .waiting
-                .is_due()
-                .then(|| progress.write_waiting())?
-        });
-        let Some(error) = failed else { return };
-        let Some(path) = log.index.as_deref() else {
-            return;
-        };
-        if log.has_name() && !matches!(error, Errno::AGAIN | Errno::NOSPC | Errno::DQUOT) {
-            // Another file may be there by now.
-            if let Ok((target, created)) = open_target(path, true) {
-                created.into_iter().for_each(|mut created| created.keep());
-                log.with_progress(|progress| progress.index = Some(target.fd));
-            }
+        if let Some(index) = self.log.as_ref().and_then(|log| log.index.as_ref()) {
+            index.push(lines);
         }
-        if !log.with_progress(|progress| std::mem::replace(&mut progress.waiting.warned, true)) {
-            tracing::warn!(
-                "writing the index '{}' fails: {}; the log goes on, and it is tried again",
-                shown_path(path),
-                strerror(error)
-            );
-        }
-    }
-
-    /// How long until the index is to be tried again; `None` while nothing waits for it.
-    pub(super) fn index_pause(&self) -> Option<Duration> {
-        self.log.as_ref()?.with_progress(|progress| {
-            let failed = progress.waiting.failed?;
-            Some(AGAIN.saturating_sub(failed.elapsed()))
-        })
     }
 
     /// Where the next byte goes in the file, if an index is to say so.
     pub(super) fn place(&self) -> u64 {
         if self.indexes() { self.size() } else { 0 }
-    }
-}
-
-impl Progress {
-    /// Device and inode of an index that is a file.
-    pub(super) fn index_file(&self) -> Option<(u64, u64)> {
-        let stat = disk::fstat(self.index.as_ref()?).ok()?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        is_file.then_some((stat.st_dev, stat.st_ino))
-    }
-
-    /// Another file is the index from here on. What the old one still cannot take is told in it.
-    pub(super) fn turn_index(&mut self, index: SlowFd) {
-        self.write_waiting();
-        self.waiting = Waiting {
-            left_out: self.waiting.as_left_out(),
-            warned: self.waiting.warned,
-            ..Waiting::default()
-        };
-        self.index = Some(index);
-        self.truncate_index = false;
-        self.waiting.tell_left_out();
-    }
-
-    fn write_waiting(&mut self) -> Option<Errno> {
-        let result = self.try_waiting();
-        self.waiting.failed = result.is_err().then(Instant::now);
-        self.waiting.warned &= result.is_err();
-        result.err()
-    }
-
-    fn try_waiting(&mut self) -> Result<(), Errno> {
-        let Some(fd) = &self.index else {
-            self.waiting = Waiting::default();
-            return Ok(());
-        };
-        if self.truncate_index {
-            disk::empty(fd).or_else(|error| match error {
-                // It is no file, or may only grow.
-                Errno::INVAL | Errno::PERM => Ok(()),
-                error => Err(error),
-            })?;
-            self.truncate_index = false;
-        }
-        loop {
-            if self.waiting.text.is_empty() {
-                self.waiting.tell_left_out();
-            }
-            let (first, _) = self.waiting.text.as_slices();
-            if first.is_empty() {
-                return Ok(());
-            }
-            match rustix::io::write(fd, first) {
-                Ok(0) => return Err(Errno::IO),
-                Ok(count) => drop(self.waiting.text.drain(..count)),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
-            }
-        }
     }
 }
 

@@ -9,14 +9,14 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chardev_core::text::shown_path;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::index::Waiting;
+use super::index_file::IndexFile;
 use super::shift::{Steps, Turn};
 use super::{Shared, Target, live, open_target};
 use crate::back::FDSET;
@@ -44,7 +44,7 @@ pub(super) struct RotationLimit {
 pub(super) struct LogFile {
     pub(super) path: PathBuf,
     limit: Option<RotationLimit>,
-    pub(super) index: Option<PathBuf>,
+    pub(super) index: Option<Arc<IndexFile>>,
     /// Only the writing thread uses it.
     progress: Mutex<Progress>,
 }
@@ -53,10 +53,6 @@ pub(super) struct LogFile {
 pub(super) struct Progress {
     /// The last byte written does not end a line.
     pub(super) inside_line: bool,
-    pub(super) index: Option<SlowFd>,
-    pub(super) truncate_index: bool,
-    /// What of the index could not be written yet.
-    pub(super) waiting: Waiting,
     /// When the file could not be rotated.
     refused: Option<Instant>,
     /// Nobody needs to hear again that it cannot be rotated.
@@ -79,28 +75,38 @@ impl LogFile {
         index: Option<(PathBuf, SlowFd)>,
         truncate: bool,
     ) -> Self {
-        let (index, fd) = index.unzip();
+        let index = index.map(|(path, fd)| {
+            let named = !path.starts_with(FDSET);
+            IndexFile::new(path, fd, named, truncate)
+        });
         LogFile {
             path: path.to_owned(),
             limit,
             index,
-            progress: Mutex::new(Progress {
-                inside_line: false,
-                index: fd,
-                truncate_index: truncate,
-                ..Progress::default()
-            }),
+            progress: Mutex::default(),
         }
     }
 
     /// Neither the log nor its index is a descriptor out of a set.
     pub(super) fn has_name(&self) -> bool {
-        let mut paths = [Some(&self.path), self.index.as_ref()].into_iter();
+        let mut paths = [Some(self.path.as_path()), self.index_path()].into_iter();
         !paths.any(|path| path.is_some_and(|path| path.starts_with(FDSET)))
+    }
+
+    fn index_path(&self) -> Option<&Path> {
+        self.index.as_ref().map(|index| index.path.as_path())
     }
 
     pub(super) fn with_progress<R>(&self, action: impl FnOnce(&mut Progress) -> R) -> R {
         action(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for LogFile {
+    fn drop(&mut self) {
+        if let Some(index) = &self.index {
+            index.close();
+        }
     }
 }
 
@@ -248,12 +254,10 @@ impl Shared {
     fn turn_to(&self, target: Target, index: Option<SlowFd>) {
         drop(live::turn(self, target));
         if let Some(log) = &self.log {
-            log.with_progress(|progress| {
-                if let Some(index) = index {
-                    progress.turn_index(index);
-                }
-                progress.inside_line = false;
-            });
+            if let (Some(current), Some(index)) = (&log.index, index) {
+                current.turn_to(Some(index));
+            }
+            log.with_progress(|progress| progress.inside_line = false);
         }
     }
 
@@ -277,7 +281,9 @@ impl Shared {
     fn rotate(&self, log: &LogFile, limit: RotationLimit) -> Result<(), Errno> {
         if limit.count == 0 {
             disk::empty(&self.target().fd)?;
-            log.with_progress(|progress| progress.truncate_index = true);
+            if let Some(index) = &log.index {
+                index.turn_to(None);
+            }
             return Ok(());
         }
         let Some(current) = self.file() else {
@@ -307,8 +313,8 @@ impl Shared {
         limit: RotationLimit,
         steps: &mut Steps,
     ) -> Result<Option<SlowFd>, Errno> {
-        let file = log.with_progress(|progress| progress.index_file());
-        let (Some(path), Some(file)) = (&log.index, file) else {
+        let file = log.index.as_ref().and_then(|index| index.file());
+        let (Some(path), Some(file)) = (log.index_path(), file) else {
             return Ok(None);
         };
         let target = match is_at(file, path) {
@@ -333,7 +339,7 @@ pub(super) fn open_both<E>(
 ) -> Result<(Target, Option<SlowFd>), E> {
     let open = |path: &Path| open_target(path, true).map_err(|error| failed(path, error));
     let (target, created) = open(&log.path)?;
-    let index = log.index.as_deref().map(open).transpose()?;
+    let index = log.index_path().map(open).transpose()?;
     let (index, index_created) = index.unzip();
     for mut created in created.into_iter().chain(index_created.flatten()) {
         created.keep();

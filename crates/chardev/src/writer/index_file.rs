@@ -1,0 +1,310 @@
+//! front → chardev → back → [host]: the file of an index, written by a thread of its own.
+//!
+//! A write may never come back (a pipe that nobody reads, a server that is gone), and that must not
+//! be felt by the log. While the index takes lines, the log's thread waits for room as it would if it
+//! wrote them itself; one that fails, or has not taken anything for a moment, is waited for no more.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chardev_core::text::shown_path;
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::index::Waiting;
+use super::open_target;
+use crate::disk;
+use crate::slow_fd::SlowFd;
+use crate::sys::strerror;
+
+/// How long an index that cannot be written is left alone.
+const AGAIN: Duration = Duration::from_secs(2);
+/// How long a write may take before nobody waits for it. Output waits 50 ms for a log, so a log that
+/// waited as long for its index would have a hole.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// An idle thread ends after this long.
+const IDLE: Duration = Duration::from_secs(2);
+/// The most files that wait for their turn.
+const MAX_LATER: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct IndexFile {
+    pub(super) path: PathBuf,
+    /// It can be opened anew.
+    named: bool,
+    state: Mutex<State>,
+    /// There is work, room, or an end.
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    now: Part,
+    /// Files that are written once the one before has all its lines.
+    later: VecDeque<Part>,
+    /// A write has begun then and not come back.
+    since: Option<Instant>,
+    running: bool,
+    /// Nobody writes to it any more.
+    closed: bool,
+    warned: bool,
+}
+
+/// A file, and the lines that belong in it.
+#[derive(Debug)]
+struct Part {
+    fd: Arc<SlowFd>,
+    truncate: bool,
+    waiting: Waiting,
+    failed: Option<Instant>,
+}
+
+impl Part {
+    fn new(fd: Arc<SlowFd>, truncate: bool) -> Self {
+        Part {
+            fd,
+            truncate,
+            waiting: Waiting::default(),
+            failed: None,
+        }
+    }
+
+    /// Whether there is something to be done with it, before others have their turn if `others` wait.
+    fn owes(&self, others: bool) -> bool {
+        !self.waiting.is_empty() || (self.truncate && others)
+    }
+}
+
+impl State {
+    fn last(&mut self) -> &mut Part {
+        self.later.back_mut().unwrap_or(&mut self.now)
+    }
+
+    fn has_lines(&self) -> bool {
+        !self.now.waiting.is_empty() || !self.later.is_empty()
+    }
+
+    /// How long it is worth waiting for.
+    fn patience(&self) -> Option<Duration> {
+        let elapsed = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let left = PATIENCE.checked_sub(elapsed)?;
+        (self.running && self.now.failed.is_none() && !left.is_zero()).then_some(left)
+    }
+
+    /// Turns to the next file, if there is one. What the old one does not take is told in it.
+    fn turn(&mut self) -> bool {
+        let Some(mut next) = self.later.pop_front() else {
+            return false;
+        };
+        next.waiting.follow(&mut self.now.waiting);
+        self.now = next;
+        true
+    }
+}
+
+impl IndexFile {
+    pub(super) fn new(path: PathBuf, fd: SlowFd, named: bool, truncate: bool) -> Arc<Self> {
+        Arc::new(IndexFile {
+            path,
+            named,
+            state: Mutex::new(State {
+                now: Part::new(Arc::new(fd), truncate),
+                later: VecDeque::new(),
+                since: None,
+                running: false,
+                closed: false,
+                warned: false,
+            }),
+            changed: Condvar::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait_timeout(state, limit);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Waits while `holds` does, for as long as that is worth it.
+    fn wait_while<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        holds: impl Fn(&mut State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        while holds(&mut state) {
+            let Some(patience) = state.patience() else {
+                break;
+            };
+            self.changed.notify_all();
+            state = self.wait(state, patience);
+        }
+        state
+    }
+
+    /// Takes whole lines in, as many as there is room for in time.
+    pub(super) fn push(self: &Arc<Self>, lines: &str) {
+        let mut state = self.lock();
+        for line in lines.split_inclusive('\n') {
+            state = self.wait_while(state, |state| !state.last().waiting.has_room(line));
+            state.last().waiting.push(line);
+            if !state.running {
+                self.rouse(&mut state);
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// What comes from here on belongs in `fd`, or in the same file once that has been emptied.
+    pub(super) fn turn_to(self: &Arc<Self>, fd: Option<SlowFd>) {
+        let mut state = self.lock();
+        state = self.wait_while(state, |state| state.later.len() >= MAX_LATER);
+        let truncate = fd.is_none();
+        let fd = fd.map_or_else(|| Arc::clone(&state.last().fd), Arc::new);
+        let mut part = Part::new(fd, truncate);
+        if state.later.len() >= MAX_LATER {
+            if let Some(mut left_out) = state.later.pop_back() {
+                part.waiting.follow(&mut left_out.waiting);
+            }
+        }
+        state.later.push_back(part);
+        if state.since.is_none() && !state.now.owes(true) {
+            state.turn();
+        }
+        if !state.running && state.has_lines() {
+            self.rouse(&mut state);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Device and inode, if it is a file.
+    pub(super) fn file(&self) -> Option<(u64, u64)> {
+        let fd = Arc::clone(&self.lock().last().fd);
+        let stat = disk::fstat(&*fd).ok()?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        is_file.then_some((stat.st_dev, stat.st_ino))
+    }
+
+    /// Whether lines are on their way.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.lock();
+        state.has_lines() && state.patience().is_some()
+    }
+
+    /// Waits until the lines that are on their way are written.
+    pub(super) fn settle(&self) {
+        drop(self.wait_while(self.lock(), |state| state.has_lines()));
+    }
+
+    /// Nothing more comes.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn rouse(self: &Arc<Self>, state: &mut State) {
+        let index = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("chardev-index".to_owned());
+        // Without a thread the lines wait for the next ones.
+        state.running = thread.spawn(move || index.run()).is_ok();
+    }
+
+    fn run(&self) {
+        let mut state = self.lock();
+        loop {
+            let failed = state.now.failed.map(|failed| failed.elapsed());
+            if failed.is_some() && state.turn() {
+            } else if failed.is_some() && state.closed {
+                break;
+            } else if let Some(pause) = failed.filter(|elapsed| *elapsed < AGAIN) {
+                state = self.wait(state, AGAIN - pause);
+            } else if state.now.owes(!state.later.is_empty()) {
+                state = self.write(state);
+            } else if state.turn() {
+            } else if state.closed {
+                break;
+            } else {
+                let waited = self.changed.wait_timeout(state, IDLE);
+                let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                state = next;
+                if timeout.timed_out() && !state.has_lines() {
+                    break;
+                }
+            }
+        }
+        state.running = false;
+        self.changed.notify_all();
+    }
+
+    /// Writes some of the lines that wait, with the lock released meanwhile.
+    fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let text = state.now.waiting.first();
+        let (fd, truncate) = (Arc::clone(&state.now.fd), state.now.truncate);
+        state.since = Some(Instant::now());
+        drop(state);
+        let result = write_once(&fd, truncate, &text);
+        let mut state = self.lock();
+        state.since = None;
+        self.changed.notify_all();
+        match result {
+            Err(Errno::INTR) => {}
+            Ok(count) => {
+                state.now.truncate = false;
+                state.now.waiting.drain(count);
+                (state.now.failed, state.warned) = (None, false);
+            }
+            Err(error) => {
+                state.now.failed = Some(Instant::now());
+                let warned = std::mem::replace(&mut state.warned, true);
+                let is_last = state.later.is_empty();
+                drop(state);
+                self.mend(&fd, error, warned, is_last);
+                return self.lock();
+            }
+        }
+        state
+    }
+
+    /// Writing to `failing` failed.
+    fn mend(&self, failing: &Arc<SlowFd>, error: Errno, warned: bool, is_last: bool) {
+        let passes = matches!(error, Errno::AGAIN | Errno::NOSPC | Errno::DQUOT);
+        // Another file may be there by now.
+        let opened = (self.named && is_last && !passes).then(|| open_target(&self.path, true));
+        if let Some(Ok((target, created))) = opened {
+            created.into_iter().for_each(|mut created| created.keep());
+            let mut state = self.lock();
+            // The log may have turned to the next one meanwhile.
+            if Arc::ptr_eq(&state.now.fd, failing) && state.later.is_empty() {
+                state.now.fd = Arc::new(target.fd);
+            }
+        }
+        if !warned {
+            tracing::warn!(
+                "writing the index '{}' fails: {}; the log goes on, and it is tried again",
+                shown_path(&self.path),
+                strerror(error)
+            );
+        }
+    }
+}
+
+fn write_once(fd: &SlowFd, truncate: bool, text: &[u8]) -> Result<usize, Errno> {
+    if truncate {
+        disk::empty(fd).or_else(|error| match error {
+            // It is no file, or may only grow.
+            Errno::INVAL | Errno::PERM => Ok(()),
+            error => Err(error),
+        })?;
+    }
+    if text.is_empty() {
+        return Ok(0);
+    }
+    match rustix::io::write(fd, text) {
+        Ok(0) => Err(Errno::IO),
+        result => result,
+    }
+}
