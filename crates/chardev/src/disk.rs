@@ -8,7 +8,7 @@
     reason = "everybody else calls these here, where it is known whether they may wait"
 )]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -122,6 +122,14 @@ pub(crate) fn unlink(path: impl AsRef<Path>) -> Result<()> {
 pub(crate) fn unlink_in(directory: impl AsFd, name: &OsStr) -> Result<()> {
     assert_may_wait();
     rustix::fs::unlinkat(directory, name, AtFlags::empty())
+}
+
+/// The names in a directory.
+#[track_caller]
+pub(crate) fn names(directory: impl AsRef<Path>) -> std::io::Result<Vec<OsString>> {
+    assert_may_wait();
+    let entries = std::fs::read_dir(directory)?;
+    entries.map(|entry| Ok(entry?.file_name())).collect()
 }
 
 /// What a text file says.

@@ -13,6 +13,7 @@
 mod hole;
 mod index;
 mod index_file;
+mod leftover;
 mod live;
 mod log;
 mod reopen;

@@ -10,6 +10,7 @@ use chardev_core::{LogControl, LogSink};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::leftover::clear_beside;
 use super::rotation::{LogFile, RotationLimit};
 use super::{Created, FileWriter, Shared, Target, could_not, open_target};
 use crate::back::{Access, FDSET, FdSource, open_set};
@@ -72,6 +73,13 @@ pub(crate) fn open_log(
             Some((place, target.fd))
         }
     };
+    if renames {
+        let index = index.as_ref().map(|(path, _)| path);
+        [Some(&place), index]
+            .into_iter()
+            .flatten()
+            .for_each(|path| clear_beside(path));
+    }
     let log = LogFile::new(&place, limit, index, !append);
     Ok(Some(Box::new(FileLog {
         writer: FileWriter::of_log(target, log, port),

@@ -16,6 +16,9 @@ use super::{Created, Target, open_target};
 use crate::back::exchange;
 use crate::disk;
 
+/// How hidden names begin; a process and a serial number follow.
+pub(super) const HIDDEN: &str = ".chardev-log-";
+
 /// Steps that have been taken, until all of them are.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
@@ -158,7 +161,7 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
 fn hidden_name(path: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".chardev-log-{}-{serial}", std::process::id()))
+    path.with_file_name(format!("{HIDDEN}{}-{serial}", std::process::id()))
 }
 
 fn create_hidden(path: &Path) -> Result<(PathBuf, Target), Errno> {
