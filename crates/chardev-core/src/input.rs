@@ -8,6 +8,8 @@
 //! to it still: a *fence* ends that part, and a *tail* reads it (`input/fences.rs`).
 
 mod fences;
+#[cfg(test)]
+mod scripts;
 mod squeeze;
 
 use std::collections::VecDeque;
