@@ -1,10 +1,18 @@
 //! Who asks for a command, and with what.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use chardev::Chardevs;
+use chardev::back::FdSource;
+use chardev_qapi::QmpError;
+
+use crate::events::Events;
 use crate::fds::NamedFds;
 use crate::monitors::Client;
+use crate::run::RunState;
 use crate::service::Service;
+use crate::stop::Stop;
 
 /// A client of a monitor, or the program itself: what a command is carried out for.
 #[derive(Clone, Debug)]
@@ -13,4 +21,40 @@ pub struct Caller {
     /// The descriptors of the monitor.
     pub(crate) fds: Arc<NamedFds>,
     pub(crate) client: Arc<Client>,
+}
+
+impl Caller {
+    /// The chardevs of the program.
+    pub fn chardevs(&self) -> &Chardevs {
+        &self.service.chardevs
+    }
+
+    /// Where events are told.
+    pub fn events(&self) -> &Events {
+        &self.service.events
+    }
+
+    /// The wish to end.
+    pub fn stop(&self) -> &Stop {
+        &self.service.stop
+    }
+
+    /// Whether devices run.
+    pub fn run_state(&self) -> &RunState {
+        &self.service.run
+    }
+
+    /// The descriptor that the client has sent and called `name` with `getfd`. It is the caller's from
+    /// here on.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn take_fd(&self, name: &str) -> Result<OwnedFd, QmpError> {
+        Ok(self.fds.take(name)?)
+    }
+
+    /// Who asks, for people: `chardevctl (pid 4711, uid 0)`, or what is known of that.
+    pub fn who(&self) -> String {
+        self.client.who().to_string()
+    }
 }

@@ -13,6 +13,7 @@ use chardev_qmp::{ChardevAction, Command, YankInstance, ringbuf};
 
 use crate::caller::Caller;
 use crate::monitor::Monitor;
+use crate::own::Answer;
 use crate::stats;
 use crate::stop::Reason;
 use crate::viewing::view_from;
@@ -159,6 +160,7 @@ impl Caller {
             Command::XQueryDevices => return Ok(self.service.devices.query()),
             Command::XDeviceRestart { id } => self.service.devices.restart(&id),
             Command::XQueryChardevStats { id } => return self.query_stats(id.as_deref()),
+            Command::Own { name, arguments } => return self.own(name, arguments).await,
         };
         done.map(|()| Json::empty())
     }
@@ -308,6 +310,17 @@ impl Caller {
             }
         };
         text.replace('\n', "\r\n").into()
+    }
+
+    /// A command of the program's.
+    async fn own(&self, name: &str, arguments: Object) -> Answer {
+        let mut all = self.service.own_commands.iter();
+        match all.find(|own| own.name() == name) {
+            Some(own) => own.run(arguments, self.clone()).await,
+            None => Err(QmpError::command_not_found(format!(
+                "The command {name} has not been found"
+            ))),
+        }
     }
 
     fn query_name(&self) -> Json {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chardev_qapi::{Json, Object};
-use chardev_qmp::{Event, Throttle};
+use chardev_qmp::{EVENTS, Event, Throttle};
 use tokio::sync::Notify;
 
 use crate::attached::Attached;
@@ -68,9 +68,11 @@ impl Events {
         release(Arc::clone(&self.shared))
     }
 
-    /// Tells of an event of the table [`EVENTS`](chardev_qmp::EVENTS) that happens now.
+    /// Tells of an event that happens now: one of [`EVENTS`](chardev_qmp::EVENTS), or of the
+    /// program's own. Those whose names begin with `X_` are for clients that asked for them with
+    /// `x-chardev-events`.
     pub fn emit(&self, name: &'static str, data: Option<Json>) {
-        let event = Event::new(name, data, now());
+        let event = event(name, data);
         let wakers = {
             let mut state = lock(&self.shared.state);
             match state.throttle.offer(event, self.shared.began.elapsed()) {
@@ -85,7 +87,7 @@ impl Events {
     /// The same for an event about chardev `id`, which whoever is attached to it over a monitor
     /// hears of without having asked.
     pub fn emit_about(&self, id: &str, name: &'static str, data: Option<Json>) {
-        let event = Event::new(name, data.clone(), now());
+        let event = event(name, data.clone());
         self.attached.tell(id, &event);
         self.emit(name, data);
     }
@@ -130,6 +132,18 @@ impl State {
             wakers.extend(queue.waker.take());
         }
         wakers
+    }
+}
+
+/// An event that happens now.
+fn event(name: &'static str, data: Option<Json>) -> Event {
+    match EVENTS.iter().any(|spec| spec.name == name) {
+        true => Event::new(name, data, now()),
+        false => Event {
+            name,
+            data,
+            timestamp: now(),
+        },
     }
 }
 

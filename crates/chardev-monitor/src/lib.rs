@@ -1,4 +1,53 @@
-//! A QMP server for VMM authors: monitors, commands, events and descriptor sets over chardevs.
+//! A QMP server for VMM authors: a socket over which the chardevs of a program are listed, added and
+//! changed while a guest runs, with the commands of QEMU and with commands of the program's own.
+//!
+//! ```text
+//!   any number of clients          your program
+//!   chardevctl, libvirt,   socket ┌────────────────────────────────────────────────┐
+//!   qmp-shell, socat     ◀───────▶│ Server ─▶ QEMU's commands ────▶ Chardevs       │
+//!        ▲                        │   │  └──▶ your own (OwnCommand) ──▶ your VMM   │
+//!        └──────── events ────────│ Events ◀── chardevs, devices, you              │
+//!                                 └────────────────────────────────────────────────┘
+//! ```
+//!
+//! ```
+//! use chardev_monitor::{Clients, Json, Object, Server};
+//! # use chardev_qmp::client::Client;
+//! # use std::os::unix::net::UnixStream;
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("qmp.sock");
+//!
+//! let chardevs = chardev::Chardevs::new()?;
+//! let server = Server::builder(&chardevs)
+//!     .command("query-answer", |_arguments, _caller| Ok(Json::from(42u32)))
+//!     .serve_unix(&path, Clients::Any)?;
+//! // … until a client says `quit`: chardevs.block_on(server.stop().requested());
+//!
+//! let mut client = Client::connect(UnixStream::connect(&path)?)?;
+//! assert_eq!(client.execute("query-answer", Object::new())?, Json::Int(42));
+//! assert_eq!(client.query_chardev()?[0].label, "qmp0");
+//! # drop(server);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! One needs three types: [`Server`], which serves; its [`Builder`], which takes what is the program's
+//! own; and [`OwnCommand`], a command with types or one that waits. `examples/own_command.rs` is a
+//! whole program with all of them.
+//!
+//! # Threads
+//! The server starts one thread, `monitors`, on which commands are carried out, so that nothing that one
+//! computes holds up a console. All methods may be called from any thread. Dropping the last [`Server`]
+//! ends its monitors; to let clients hear of it, ask [`Server::stop`] for the end first, and wait
+//! for [`Server::finished`].
+//!
+//! # What this crate does not do
+//! - It ends nothing: `quit` is a wish that the program sees at [`Server::stop`].
+//! - It stops nothing: `stop` and `cont` change [`Server::run_state`], which devices have to honour.
+//! - It makes no devices. `device_add` and `device_del` are not there, and `x-query-devices` tells what
+//!   the program's [`Devices`] say.
+//! - Commands of the program's own are QMP's alone: the monitor for people does not have them.
+//! - It asks nobody who they are: who may open the socket may use every command.
+//! - The wire is in `chardev-qmp`, which knows no socket; the back ends are in `chardev`.
 #![forbid(unsafe_code)]
 
 mod attached;
@@ -10,9 +59,11 @@ mod fds;
 mod monitor;
 mod monitors;
 mod options;
+mod own;
 mod patience;
 mod qom;
 mod run;
+mod serve;
 mod server;
 mod service;
 mod stats;
@@ -21,12 +72,17 @@ mod thread;
 mod viewing;
 mod watchman;
 
+pub use chardev_qapi::{Json, Object, QmpError, schema};
+pub use chardev_qmp::{Command, Event, Version};
+
 pub use caller::Caller;
 pub use devices::Devices;
 pub use events::{Events, Subscription};
 pub use fds::{FdSets, MAX_IN_SETS};
 pub use monitor::Mode;
 pub use options::CommandLineOption;
+pub use own::{Answer, OwnCommand};
 pub use run::RunState;
+pub use serve::{Clients, ServeError};
 pub use server::{Builder, Server};
 pub use stop::{Reason, Stop};

@@ -151,7 +151,9 @@ impl Monitor {
             kinds: chardev::back::specs(),
         };
         let session: Box<dyn Conversation> = match mode {
-            Mode::Control { .. } => Box::new(Session::new(config)),
+            Mode::Control { .. } => {
+                Box::new(Session::new(config).with_own(Arc::clone(&service.own)))
+            }
             Mode::Readline => Box::new(HmpSession::new(config)),
         };
         Monitor {

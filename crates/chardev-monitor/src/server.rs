@@ -1,10 +1,12 @@
 //! The server: what a program makes, and adds monitors to.
 
-use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chardev::{AttachError, Chardevs};
-use chardev_qmp::Version;
+use chardev::Chardevs;
+use chardev_qapi::Object;
+use chardev_qapi::schema::{Member, ObjectType};
+use chardev_qmp::{Own, OwnEvent, Version, command_names};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -13,10 +15,11 @@ use crate::caller::Caller;
 use crate::devices::Devices;
 use crate::events::{Events, Subscription};
 use crate::fds::{FdSets, NamedFds};
-use crate::monitor::{Answering, Mode, Monitor};
 use crate::monitors::{Client, Monitors, Who};
 use crate::options::CommandLineOption;
+use crate::own::{Answer, OwnCommand};
 use crate::run::RunState;
+use crate::serve::{Clients, ServeError};
 use crate::service::Service;
 use crate::stop::Stop;
 use crate::thread::Thread;
@@ -29,7 +32,7 @@ const QEMU: (u32, u32, u32) = (10, 0, 0);
 /// is dropped, its monitors are no more.
 #[derive(Clone, Debug)]
 pub struct Server {
-    service: Service,
+    pub(crate) service: Service,
     tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
     /// Its own, unless the monitors run on the I/O thread.
     _thread: Option<Arc<Thread>>,
@@ -41,6 +44,8 @@ pub struct Builder {
     chardevs: Chardevs,
     name: Option<String>,
     package: String,
+    commands: Vec<OwnCommand>,
+    own_events: Vec<OwnEvent>,
     options: &'static [CommandLineOption],
     events: Events,
     attached: Attached,
@@ -57,6 +62,8 @@ impl Server {
             chardevs: chardevs.clone(),
             name: None,
             package: concat!("chardev-monitor ", env!("CARGO_PKG_VERSION")).to_owned(),
+            commands: Vec::new(),
+            own_events: Vec::new(),
             options: &[],
             events: Events::new(attached.clone()),
             attached,
@@ -64,17 +71,6 @@ impl Server {
             devices: Arc::new(()),
             on_io_thread: false,
         }
-    }
-
-    /// Puts a monitor on chardev `id`, as `-mon` does.
-    ///
-    /// # Errors
-    /// There is no such chardev, or it has a front end already.
-    pub fn serve(&self, id: &str, mode: Mode) -> Result<(), AttachError> {
-        let front = self.service.chardevs.front_end(id, Arc::new(Answering))?;
-        let monitor = Monitor::new(front, mode, self.service.clone());
-        self.spawn(monitor.run());
-        Ok(())
     }
 
     /// The chardevs.
@@ -130,7 +126,7 @@ impl Server {
         }
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let task = self.service.monitors.runtime().spawn(task);
         self.lock().push(task);
     }
@@ -153,6 +149,34 @@ impl Builder {
     #[must_use]
     pub fn package(mut self, package: impl Into<String>) -> Self {
         self.package = package.into();
+        self
+    }
+
+    /// Adds a command of the program's own, without types: it is in `query-commands` and not in the
+    /// schema. `work` runs on the thread of the monitors and must not wait for anything; see
+    /// [`OwnCommand`] for one that waits, or that has types.
+    #[must_use]
+    pub fn command(
+        self,
+        name: &'static str,
+        work: impl Fn(&Object, &Caller) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        self.own_command(OwnCommand::new(name, work))
+    }
+
+    /// Adds a command of the program's own.
+    #[must_use]
+    pub fn own_command(mut self, command: OwnCommand) -> Self {
+        self.commands.push(command);
+        self
+    }
+
+    /// Adds an event of the program's own to the schema; [`Events::emit`] tells it, with or without
+    /// this.
+    #[must_use]
+    pub fn own_event(mut self, name: &'static str, data: impl Into<Vec<Member>>) -> Self {
+        let data = ObjectType::new(data);
+        self.own_events.push(OwnEvent { name, data });
         self
     }
 
@@ -193,8 +217,17 @@ impl Builder {
     /// Starts the server, which has no monitors yet.
     ///
     /// # Errors
-    /// The process is out of threads or descriptors.
-    pub fn start(self) -> io::Result<Server> {
+    /// Two commands have one name, or the process is out of threads or descriptors.
+    pub fn start(self) -> Result<Server, ServeError> {
+        for (at, command) in self.commands.iter().enumerate() {
+            let before = self.commands[..at].iter().map(OwnCommand::name);
+            if command_names()
+                .chain(before)
+                .any(|name| name == command.name())
+            {
+                return Err(ServeError::Duplicate(command.name()));
+            }
+        }
         let thread = match self.on_io_thread {
             true => None,
             false => Some(Arc::new(Thread::start()?)),
@@ -212,6 +245,20 @@ impl Builder {
         Ok(server)
     }
 
+    /// Starts the server, and listens for clients at `path`; see [`Server::serve_unix`].
+    ///
+    /// # Errors
+    /// As there, and as for [`start`](Builder::start).
+    pub fn serve_unix(
+        self,
+        path: impl AsRef<Path>,
+        clients: Clients,
+    ) -> Result<Server, ServeError> {
+        let server = self.start()?;
+        server.serve_unix(path, clients)?;
+        Ok(server)
+    }
+
     fn into_service(self, runtime: Handle) -> Service {
         Service {
             chardevs: self.chardevs,
@@ -222,6 +269,11 @@ impl Builder {
                 micro: QEMU.2,
                 package: self.package,
             },
+            own: Arc::new(Own::new(
+                self.commands.iter().map(|own| own.spec.clone()),
+                self.own_events,
+            )),
+            own_commands: self.commands.into(),
             options: self.options,
             events: self.events,
             attached: self.attached,

@@ -1,8 +1,9 @@
 //! What all monitors of a server serve from.
 
-use chardev::Chardevs;
-use chardev_qmp::Version;
 use std::sync::Arc;
+
+use chardev::Chardevs;
+use chardev_qmp::{Own, Version};
 
 use crate::attached::Attached;
 use crate::devices::Devices;
@@ -10,6 +11,7 @@ use crate::events::Events;
 use crate::fds::FdSets;
 use crate::monitors::Monitors;
 use crate::options::CommandLineOption;
+use crate::own::OwnCommand;
 use crate::run::RunState;
 use crate::stop::Stop;
 
@@ -20,6 +22,10 @@ pub(crate) struct Service {
     /// What `query-name` answers.
     pub(crate) name: Option<String>,
     pub(crate) version: Version,
+    /// What the program adds to the commands and events.
+    pub(crate) own_commands: Arc<[OwnCommand]>,
+    /// The same as sessions want it.
+    pub(crate) own: Arc<Own>,
     pub(crate) options: &'static [CommandLineOption],
     pub(crate) events: Events,
     pub(crate) attached: Attached,

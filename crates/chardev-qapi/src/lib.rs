@@ -51,6 +51,7 @@
 //! - It does not check that an id is free.
 #![forbid(unsafe_code)]
 
+mod accept;
 pub mod backend;
 pub mod cmdline;
 mod error;
@@ -68,6 +69,7 @@ mod write;
 
 pub use chardev_core::{spec, text};
 
+pub use accept::check_arguments;
 pub use backend::{backend_to_json, parse_backend};
 pub use cmdline::{BackendLine, ChardevLine, parse_backend_line, parse_chardev};
 pub use error::{ErrorClass, QmpError};

@@ -172,7 +172,7 @@ impl ObjectType {
     }
 
     /// The members a value may have, given the variant it chooses.
-    fn members_for(&self, value: &Object) -> Vec<&Member> {
+    pub(crate) fn members_for(&self, value: &Object) -> Vec<&Member> {
         let mut members: Vec<&Member> = self.members.iter().collect();
         if let Some((tag, variants)) = &self.variants {
             let chosen = value.get(tag).and_then(Json::as_str);

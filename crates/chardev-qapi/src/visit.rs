@@ -447,6 +447,6 @@ pub fn not_accepted(name: &str, text: &str) -> String {
     format!("Parameter '{name}' does not accept value '{text}'")
 }
 
-fn wrong_type(name: &str, expected: &str) -> String {
+pub(crate) fn wrong_type(name: &str, expected: &str) -> String {
     format!("Invalid parameter type for '{name}', expected: {expected}")
 }

@@ -1,7 +1,7 @@
 //! What a client can ask the owner of a session for.
 
-use chardev_qapi::QmpError;
 use chardev_qapi::spec::Options;
+use chardev_qapi::{Object, QmpError};
 
 use crate::ringbuf::Format;
 
@@ -20,7 +20,7 @@ pub enum Join {
 }
 
 /// A command whose arguments were checked, for the owner of the session to carry out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// `chardev-add`: create a chardev. Returns `{}` or `{"pty": PATH}`.
     ChardevAdd {
@@ -239,6 +239,13 @@ pub enum Command {
     XQueryChardevStats {
         /// One chardev, or all of them.
         id: Option<String>,
+    },
+    /// A command of the owner's own; see [`OwnCommand`](crate::OwnCommand).
+    Own {
+        /// Which.
+        name: &'static str,
+        /// Its arguments, checked if it has types.
+        arguments: Object,
     },
 }
 

@@ -51,6 +51,7 @@ mod envelope;
 mod event;
 pub mod hmp;
 mod output;
+mod own;
 pub mod ringbuf;
 mod session;
 mod table;
@@ -58,6 +59,7 @@ mod table;
 pub use command::{ChardevAction, Command, Join, YankInstance, check_fdname};
 pub use conversation::Conversation;
 pub use event::{EVENTS, Event, EventSpec, MAX_STREAMS, Throttle};
+pub use own::{Own, OwnCommand, OwnEvent};
 pub use session::{
     EVENT_HIGH_WATER, MAX_QUEUED, MAX_QUEUED_SIZE, OUTPUT_HIGH_WATER, Request, Session,
     SessionConfig, Token, Version,

@@ -1,6 +1,7 @@
 //! A QMP session as a machine: bytes in, requests out, answers in, bytes out.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use chardev_qapi::parser::{Message, Parser};
 use chardev_qapi::spec::KindSpec;
@@ -10,7 +11,8 @@ use crate::command::Command;
 use crate::envelope::Envelope;
 use crate::event::Event;
 use crate::output::Output;
-use crate::table::{Action, CommandSpec, query_commands, query_qmp_schema};
+use crate::own::{Known, Own};
+use crate::table::{Action, query_commands, schema_with};
 
 /// How many requests wait at most, and how many run out of band; then the session takes no more
 /// bytes.
@@ -81,7 +83,7 @@ impl Token {
 }
 
 /// A request to carry out; answer it with [`Session::respond`].
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Request {
     /// Names the request in the answer.
     pub token: Token,
@@ -99,7 +101,7 @@ pub struct Token(u64);
 #[derive(Clone, Debug)]
 struct Checked {
     id: Option<Json>,
-    spec: &'static CommandSpec,
+    spec: Known,
     command: Command,
 }
 
@@ -108,13 +110,14 @@ struct Checked {
 struct InFlight {
     token: Token,
     id: Option<Json>,
-    spec: &'static CommandSpec,
+    spec: Known,
 }
 
 /// One client's conversation; see the [crate] for the picture.
 #[derive(Clone, Debug)]
 pub struct Session {
     config: SessionConfig,
+    own: Arc<Own>,
     parser: Parser,
     connected: bool,
     negotiated: bool,
@@ -139,6 +142,7 @@ impl Session {
     pub fn new(config: SessionConfig) -> Self {
         Session {
             config,
+            own: Arc::default(),
             parser: Parser::new(),
             connected: false,
             negotiated: false,
@@ -154,6 +158,13 @@ impl Session {
             dropped_events: 0,
             untold_events: 0,
         }
+    }
+
+    /// The same with commands and events that its owner adds.
+    #[must_use]
+    pub fn with_own(mut self, own: Arc<Own>) -> Self {
+        self.own = own;
+        self
     }
 
     /// A client came: forgets the one before and greets.
@@ -356,29 +367,31 @@ impl Session {
         let id = envelope.id;
         let action = envelope.request.and_then(|request| {
             let spec = self.find(&request.name)?;
-            if request.oob && !spec.allow_oob {
-                return Err(format!("The command {} does not support OOB", spec.name).into());
+            let (name, allow_oob) = spec.allows_oob();
+            if request.oob && !allow_oob {
+                return Err(format!("The command {name} does not support OOB").into());
             }
-            Ok((spec, spec.read(&request.arguments, &self.config.kinds)?))
+            let action = spec.read(request.arguments, &self.config.kinds)?;
+            Ok((spec, action))
         });
         let result = match action {
             Ok((spec, Action::External(command))) => return Some(Checked { id, spec, command }),
             Ok((_, Action::Negotiate(enable))) => self.negotiate(&enable),
-            Ok((_, Action::QueryCommands)) => Ok(query_commands()),
+            Ok((_, Action::QueryCommands)) => Ok(query_commands(&self.own)),
             Ok((_, Action::QueryVersion)) => Ok(self.config.version.to_json()),
-            Ok((_, Action::QueryQmpSchema)) => Ok(query_qmp_schema(&self.config.kinds)),
+            Ok((_, Action::QueryQmpSchema)) => Ok(schema_with(&self.config.kinds, &self.own)),
             Err(error) => Err(error),
         };
         self.answer(id, result);
         None
     }
 
-    fn find(&self, name: &str) -> Result<&'static CommandSpec, QmpError> {
+    fn find(&self, name: &str) -> Result<Known, QmpError> {
         if !self.negotiated && name != "qmp_capabilities" {
             let text = "Expecting capabilities negotiation with 'qmp_capabilities'";
             return Err(QmpError::command_not_found(text));
         }
-        CommandSpec::find(name).ok_or_else(|| {
+        Known::find(name, &self.own).ok_or_else(|| {
             QmpError::command_not_found(format!("The command {name} has not been found"))
         })
     }

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chardev::Chardevs;
 use chardev::back::FdSource;
 use chardev::front::virtio_console::PortWatch;
 use chardev::spec::{OptionValue, Options};
 use chardev::text::{from_os, shown};
-use chardev_monitor::{Mode, Reason, Server, Stop};
+use chardev::{AttachError, Chardevs};
+use chardev_monitor::{Mode, Reason, ServeError, Server, Stop};
 use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
 use rustix::fs::Mode as FileMode;
@@ -103,8 +103,7 @@ fn run_started(
     let pidfile = args.pidfile.as_deref();
     let pidfile = pidfile.map(|path| PidFile::create(path, &directory));
     let pidfile = pidfile.transpose()?;
-    let failed = |error| format!("cannot start: {error}");
-    let worker = Worker::new("devices").map_err(failed)?;
+    let worker = Worker::new("devices").map_err(|error| format!("cannot start: {error}"))?;
     let mut server = Server::builder(&chardevs)
         .package(concat!("chardevd ", env!("CARGO_PKG_VERSION")))
         .command_line(OPTIONS)
@@ -114,7 +113,7 @@ fn run_started(
     }
     let roll = Roll::new(server.events().clone());
     let server = server.devices(Arc::new(roll.clone()));
-    let server = server.start().map_err(failed)?;
+    let server = server.start().map_err(|error| error.to_string())?;
     let mut daemon = Daemon {
         worker,
         fds: Arc::new(StartupFds::new(inherited, server.fd_sets().clone())),
@@ -356,7 +355,7 @@ impl Daemon {
     fn start_monitor(&mut self, id: &str, mode: Mode) -> Result<(), String> {
         let served = self.around.server.serve(id, mode);
         served.map_err(|error| match error {
-            chardev::AttachError::NotFound(id) => format!("chardev \"{id}\" not found"),
+            ServeError::Chardev(AttachError::NotFound(id)) => format!("chardev \"{id}\" not found"),
             error => error.to_string(),
         })
     }

@@ -18,7 +18,6 @@ mod arguments;
 mod ours;
 mod qemu;
 
-use chardev_qapi::QmpError;
 use chardev_qapi::schema::{Entry, ObjectType, Type, introspect};
 use chardev_qapi::spec::KindSpec;
 use chardev_qapi::visit::Reader;
@@ -26,6 +25,7 @@ use chardev_qapi::{Json, Object};
 
 use crate::command::Command;
 use crate::event::EVENTS;
+use crate::own::Own;
 
 pub(crate) use arguments::read_yank_instance;
 
@@ -65,14 +65,20 @@ pub fn command_names() -> impl Iterator<Item = &'static str> {
     commands().map(|spec| spec.name)
 }
 
-/// What `query-commands` returns.
-pub(crate) fn query_commands() -> Json {
-    let names = command_names().map(|name| Object::new().with("name", name));
+/// What `query-commands` returns to a client of somebody with commands of `own`.
+pub(crate) fn query_commands(own: &Own) -> Json {
+    let names = command_names().chain(own.names());
+    let names = names.map(|name| Object::new().with("name", name));
     names.collect::<Vec<_>>().into()
 }
 
 /// What `query-qmp-schema` returns where these kinds of back end exist.
 pub fn query_qmp_schema(kinds: &[&'static KindSpec]) -> Json {
+    schema_with(kinds, &Own::default())
+}
+
+/// The same with commands and events of somebody's own.
+pub(crate) fn schema_with(kinds: &[&'static KindSpec], own: &Own) -> Json {
     let commands = commands().map(|spec| Entry {
         name: spec.name,
         arguments: spec.arguments(kinds),
@@ -87,7 +93,9 @@ pub fn query_qmp_schema(kinds: &[&'static KindSpec]) -> Json {
         allow_oob: false,
         features: &[],
     });
-    introspect(&commands.chain(events).collect::<Vec<_>>())
+    let mut entries: Vec<Entry> = commands.chain(events).collect();
+    entries.extend(own.entries());
+    introspect(&entries)
 }
 
 impl CommandSpec {
@@ -102,11 +110,9 @@ impl CommandSpec {
         reader.finish().map(|()| action)
     }
 
-    /// What is wrong with an answer, if anything.
-    pub(crate) fn check_answer(&self, result: &Result<Json, QmpError>) -> Result<(), String> {
-        let Ok(value) = result else { return Ok(()) };
-        let checked = (self.returns)().check(value);
-        checked.map_err(|error| format!("the answer of {}{error}", self.name))
+    /// The type of the answer.
+    pub(crate) fn returns(&self) -> Type {
+        (self.returns)()
     }
 
     fn arguments(&self, kinds: Kinds<'_>) -> ObjectType {

@@ -1,0 +1,133 @@
+//! Where a server is reached: sockets, chardevs, descriptors.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use chardev::back::NoFds;
+use chardev::spec::{OptionValue, Options, SocketAddress};
+use chardev::text::from_os;
+use chardev::{AddError, AttachError};
+
+use crate::monitor::{Answering, Mode, Monitor};
+use crate::server::Server;
+
+/// How many clients a socket has at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clients {
+    /// One, as in QEMU; the next one is greeted when that has left.
+    One,
+    /// So many.
+    AtMost(u16),
+    /// Any number, as far as half of the descriptors that the process may have go.
+    #[default]
+    Any,
+}
+
+/// Why a server does not serve.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The process is out of threads or descriptors.
+    Start(io::Error),
+    /// There are two commands of this name.
+    Duplicate(&'static str),
+    /// The socket cannot be made.
+    Socket(AddError),
+    /// The chardev is not there, or has a front end already.
+    Chardev(AttachError),
+    /// The descriptor is no connected stream socket, or there are too many clients.
+    Descriptor(String),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Start(error) => write!(f, "cannot start: {error}"),
+            ServeError::Duplicate(name) => write!(f, "there is a command '{name}' already"),
+            ServeError::Socket(error) => error.fmt(f),
+            ServeError::Chardev(error) => error.fmt(f),
+            ServeError::Descriptor(error) => f.write_str(error),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ServeError::Start(error) => Some(error),
+            ServeError::Socket(error) => Some(error),
+            ServeError::Chardev(error) => Some(error),
+            ServeError::Duplicate(_) | ServeError::Descriptor(_) => None,
+        }
+    }
+}
+
+impl From<io::Error> for ServeError {
+    fn from(error: io::Error) -> Self {
+        ServeError::Start(error)
+    }
+}
+
+impl Server {
+    /// Listens for QMP clients at `path`. The socket is a chardev called `qmp0`, `qmp1` and so on,
+    /// so clients see it in `query-chardev`, and it can be changed like any other.
+    ///
+    /// Waits for the disk; call it where that is allowed, and not in a task of a tokio runtime. Who may
+    /// connect is for the folder of `path` to say, and for the process's umask.
+    ///
+    /// # Errors
+    /// Somebody serves there already, or the socket cannot be made; then nothing has changed.
+    pub fn serve_unix(&self, path: impl AsRef<Path>, clients: Clients) -> Result<(), ServeError> {
+        let address = SocketAddress::Unix {
+            path: from_os(path.as_ref().as_os_str()),
+            abstract_name: false,
+            tight: true,
+        };
+        let limit = match clients {
+            Clients::One => 1,
+            Clients::AtMost(limit) => i64::from(limit.max(1)),
+            Clients::Any => 0,
+        };
+        let options = Options::new("socket")
+            .with("addr", OptionValue::Address(address))
+            .with("server", OptionValue::Bool(true))
+            .with("wait", OptionValue::Bool(false))
+            .with("x-clients", OptionValue::Int(limit));
+        let chardevs = self.chardevs();
+        for number in 0u32.. {
+            let id = format!("qmp{number}");
+            match chardevs.block_on(chardevs.add(&id, &options, Arc::new(NoFds))) {
+                Ok(_) => return self.serve(&id, Mode::Control { pretty: false }),
+                Err(AddError::Exists(_)) => {}
+                Err(error) => return Err(ServeError::Socket(error)),
+            }
+        }
+        // There is a free number long before this.
+        Ok(())
+    }
+
+    /// Puts a monitor on chardev `id`, as QEMU's `-mon` does. One chardev serves as many clients at a
+    /// time as its `x-clients` says.
+    ///
+    /// # Errors
+    /// There is no such chardev, or it has a front end already.
+    #[doc(alias = "mon")]
+    pub fn serve(&self, id: &str, mode: Mode) -> Result<(), ServeError> {
+        let front = self.chardevs().front_end(id, Arc::new(Answering));
+        let front = front.map_err(ServeError::Chardev)?;
+        let monitor = Monitor::new(front, mode, self.service.clone());
+        self.spawn(monitor.run());
+        Ok(())
+    }
+
+    /// Serves QMP to whoever has the other end of `fd`, a connected stream socket: a child of this
+    /// process, for example.
+    ///
+    /// # Errors
+    /// It is none, or there are too many clients.
+    pub fn serve_fd(&self, fd: OwnedFd) -> Result<(), ServeError> {
+        Monitor::serve(fd, self.service.clone()).map_err(ServeError::Descriptor)
+    }
+}

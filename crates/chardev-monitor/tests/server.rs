@@ -1,0 +1,165 @@
+//! A server in a program: what it refuses, what commands of the program's get, and how it ends.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use chardev::Chardevs;
+use chardev_monitor::{
+    Builder, Clients, Command, Json, Mode, Object, OwnCommand, QmpError, Reason, ServeError, Server,
+};
+use chardev_qmp::client::{Client, ClientError};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A client of what `builder` makes, on a pair of sockets.
+fn served(builder: Builder) -> (Server, Client<UnixStream>) {
+    let server = builder.start().unwrap();
+    let client = another(&server);
+    (server, client)
+}
+
+fn another(server: &Server) -> Client<UnixStream> {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    server.serve_fd(theirs.into()).unwrap();
+    ours.set_read_timeout(Some(LIMIT)).unwrap();
+    Client::connect(ours).unwrap()
+}
+
+fn nothing(_: &Object, _: &chardev_monitor::Caller) -> Result<Json, QmpError> {
+    Ok(Object::new().into())
+}
+
+#[test]
+fn a_name_can_be_taken_once() {
+    let chardevs = Chardevs::new().unwrap();
+    let builder = || Server::builder(&chardevs).command("x-own", nothing);
+    for (builder, name) in [
+        (builder().command("x-own", nothing), "x-own"),
+        (builder().command("quit", nothing), "quit"),
+        (
+            builder().command("qmp_capabilities", nothing),
+            "qmp_capabilities",
+        ),
+    ] {
+        match builder.start() {
+            Err(ServeError::Duplicate(found)) => assert_eq!(found, name),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(builder().command("X-OWN", nothing).start().is_ok());
+}
+
+#[test]
+fn a_path_that_somebody_serves_at_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("qmp");
+    let chardevs = Chardevs::new().unwrap();
+    let first = Server::builder(&chardevs);
+    let _first = first.serve_unix(&path, Clients::Any).unwrap();
+    let second = Server::builder(&chardevs).serve_unix(&path, Clients::Any);
+    assert!(matches!(second, Err(ServeError::Socket(_))), "{second:?}");
+    assert_eq!(chardevs.list().len(), 1);
+    let stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    assert!(Client::connect(stream).is_ok());
+}
+
+#[test]
+fn the_number_of_clients_is_what_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let chardevs = Chardevs::new().unwrap();
+    let server = Server::builder(&chardevs).start().unwrap();
+    let mut asking = another(&server);
+    for (clients, limit) in [
+        (Clients::One, 1),
+        (Clients::AtMost(3), 3),
+        (Clients::Any, 0),
+    ] {
+        let path = folder.path().join(format!("qmp{limit}"));
+        server.serve_unix(&path, clients).unwrap();
+        let label = format!("qmp{}", chardevs.list().len() - 1);
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let _client = Client::connect(stream).unwrap();
+        let all = asking.execute("x-query-monitors", Object::new()).unwrap();
+        let own = |monitor: &&Json| monitor.get("label") == Some(&Json::from(label.as_str()));
+        let own = all.as_array().unwrap().iter().find(own).unwrap();
+        assert_eq!(own.get("limit"), Some(&Json::Int(limit)), "{clients:?}");
+    }
+    let missing = server.serve("nosuch", Mode::Readline);
+    assert!(
+        matches!(missing, Err(ServeError::Chardev(_))),
+        "{missing:?}"
+    );
+}
+
+#[test]
+fn a_command_without_types_gets_whatever_is_sent_and_is_not_in_the_schema() {
+    let chardevs = Chardevs::new().unwrap();
+    let echo = |arguments: &Object, _: &_| Ok(arguments.clone().into());
+    let (_server, mut client) = served(Server::builder(&chardevs).command("x-echo", echo));
+    let sent = Object::new().with("a", true).with("b", "c");
+    let answer = client.execute("x-echo", sent.clone()).unwrap();
+    assert_eq!(answer, Json::Object(sent));
+    let schema = client.execute("query-qmp-schema", Object::new()).unwrap();
+    assert!(!schema.to_string().contains("x-echo"));
+    let listed = client.execute("query-commands", Object::new()).unwrap();
+    assert!(listed.to_string().ends_with("{\"name\": \"x-echo\"}]"));
+}
+
+#[test]
+fn the_future_of_a_command_is_dropped_when_its_client_leaves() {
+    struct Told(mpsc::Sender<&'static str>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            // The test may be over.
+            let _ = self.0.send("dropped");
+        }
+    }
+    let (tell, told) = mpsc::channel();
+    let chardevs = Chardevs::new().unwrap();
+    let forever = OwnCommand::waiting("x-forever", move |_, _| {
+        let tell = tell.clone();
+        async move {
+            let _told = Told(tell.clone());
+            let _ = tell.send("begun");
+            std::future::pending().await
+        }
+    });
+    let (server, mut client) = served(Server::builder(&chardevs).own_command(forever));
+    client.send("x-forever", Object::new()).unwrap();
+    assert_eq!(told.recv_timeout(LIMIT), Ok("begun"));
+    let mut other = another(&server);
+    assert!(other.execute("query-chardev", Object::new()).is_ok());
+    drop(client);
+    assert_eq!(told.recv_timeout(LIMIT), Ok("dropped"));
+}
+
+#[test]
+fn the_program_may_ask_for_commands_itself_and_end_with_a_word_to_everybody() {
+    let chardevs = Chardevs::new().unwrap();
+    let who = |_: &Object, caller: &chardev_monitor::Caller| Ok(caller.who().into());
+    let (server, mut client) = served(Server::builder(&chardevs).command("x-who", who));
+    let told = client.execute("x-who", Object::new()).unwrap();
+    let own = format!("pid {}", std::process::id());
+    assert!(told.to_string().contains(&own), "{told}");
+    let asked = Command::Own {
+        name: "x-who",
+        arguments: Object::new(),
+    };
+    let answer = chardevs.block_on(server.caller().run(asked, None)).unwrap();
+    assert_eq!(answer, Json::from("somebody"));
+    let refused = client.execute("x-who ", Object::new());
+    assert!(matches!(refused, Err(ClientError::Command(_))));
+
+    server.stop().request(Reason::Guest);
+    chardevs.block_on(server.finished());
+    let event = client.next_event().unwrap();
+    assert_eq!(event.name, "SHUTDOWN");
+    assert_eq!(event.data.get("guest"), Some(&Json::Bool(true)));
+    drop(server);
+    // Nobody is at the other end any more.
+    assert_eq!(client.stream_mut().read(&mut [0; 1]).unwrap(), 0);
+}
