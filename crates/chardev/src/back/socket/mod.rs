@@ -2,16 +2,20 @@
 //!
 //! As a server it serves one client at a time; others wait in the kernel until that one leaves.
 //! As a client it connects when it is opened or, with `reconnect`, in the background, again and
-//! again. The parts: [`config`] reads the options, [`listen`] and [`connect`] bring peers,
-//! [`connection`] is one peer, [`backend`] joins them.
+//! again. The parts: [`config`] reads the options; a [`source`] brings peers ([`listen`], [`connect`]);
+//! a [`peer`] is the one that is there, over a [`transport`]; [`backend`] joins them, and [`drain`] is
+//! what is left of a peer afterwards.
 
 mod backend;
 mod config;
 mod connect;
-mod connection;
 mod directories;
+mod drain;
 mod lent;
 mod listen;
+mod peer;
+mod source;
+mod transport;
 mod unix;
 
 use std::future::Future;
@@ -20,14 +24,16 @@ use std::sync::Arc;
 
 use chardev_core::Backend;
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, SocketAddress};
+use rustix::net::{AddressFamily, sockopt};
 
 use crate::back::{Kind, OpenContext};
 use crate::port::Port;
 
-use self::backend::{SocketBackend, WantPeer};
+use self::backend::SocketBackend;
 use self::config::Config;
 use self::connect::Target;
 use self::listen::Listener;
+use self::source::{Source, WantPeer};
 
 /// The kind `socket`.
 pub(super) static KIND: Kind = Kind {
@@ -130,26 +136,27 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
             let listener = Listener::bind(&config, context).await?;
             open_server(&config, listener, port).await?
         }
-        _ => {
-            let target = Target::new(&config.address, config.directory.as_deref())?;
-            let wanted = WantPeer::of_client(&config.address);
-            if context.handover && context.borrow::<WantPeer, OwnedFd>(&wanted).is_some() {
-                let backend = SocketBackend::succeeding(port.clone(), &config, target);
-                return Ok(Box::new(backend));
-            }
-            let Some(interval) = config.reconnect else {
-                let fd = on_io_thread(port, target.clone().connect()).await?;
-                return Ok(Box::new(SocketBackend::client(
-                    port.clone(),
-                    &config,
-                    &target,
-                    fd,
-                )?));
-            };
-            SocketBackend::reconnecting(port.clone(), &config, target, interval)
-        }
+        _ => open_client(&config, context).await?,
     };
     Ok(Box::new(backend))
+}
+
+async fn open_client(config: &Config, context: &OpenContext) -> Result<SocketBackend, String> {
+    let port = &context.port;
+    let target = Target::new(&config.address, config.directory.as_deref())?;
+    let unix = target.is_unix();
+    let wanted = WantPeer::of_client(&config.address);
+    if context.handover && context.borrow::<WantPeer, OwnedFd>(&wanted).is_some() {
+        let source = Source::succeeding(port, config, target);
+        return Ok(SocketBackend::new(port, config, source, unix));
+    }
+    if let Some(interval) = config.reconnect {
+        let source = Source::reconnecting(port, config, target, interval);
+        return Ok(SocketBackend::new(port, config, source, unix));
+    }
+    let fd = on_io_thread(port, target.connect()).await?;
+    let source = Source::server(port, config);
+    SocketBackend::new(port, config, source, unix).with_peer(Arc::new(fd))
 }
 
 async fn open_server(
@@ -164,7 +171,13 @@ async fn open_server(
     } else {
         None
     };
-    SocketBackend::server(port.clone(), config, listener, first)
+    let unix = listener.is_unix();
+    let source = Source::listener(port, listener);
+    let backend = SocketBackend::new(port, config, source, unix);
+    match first {
+        Some(fd) => backend.with_peer(Arc::new(fd)),
+        None => backend.waiting(),
+    }
 }
 
 /// The descriptor goes back where it came from unless the back end goes live with it.
@@ -181,7 +194,7 @@ async fn open_fd(
         open_server(config, listener, port).await?
     } else {
         connect::check_connected(lent.fd(), name)?;
-        SocketBackend::given(port.clone(), config, name, lent.fd())?
+        given(port, config, name, Arc::clone(lent.fd()))?
     };
     backend.keep_lent(lent);
     Ok(backend)
@@ -189,10 +202,19 @@ async fn open_fd(
 
 /// A back end around a peer that was taken from another one ([`Backend::accept`]).
 pub(crate) fn taken(port: &Port, fd: OwnedFd) -> Result<Box<dyn Backend>, String> {
-    let config = Config::given();
-    let fd = Arc::new(fd);
-    let backend = SocketBackend::given(port.clone(), &config, "client", &fd)?;
+    let backend = given(port, &Config::given(), "client", Arc::new(fd))?;
     Ok(Box::new(backend))
+}
+
+/// The connected socket that was given as `name`.
+fn given(
+    port: &Port,
+    config: &Config,
+    name: &str,
+    fd: Arc<OwnedFd>,
+) -> Result<SocketBackend, String> {
+    let unix = sockopt::socket_domain(&fd) == Ok(AddressFamily::UNIX);
+    SocketBackend::new(port, config, Source::given(port, name), unix).with_peer(fd)
 }
 
 /// Runs `work` on the I/O thread, whatever executor the caller is on; giving up stops it.

@@ -1,5 +1,5 @@
-//! front → chardev → back → [host]: one connected peer of a socket, and what is left of it after
-//! its back end was replaced.
+//! front → chardev → back → [host]: a connected stream socket, which carries plain bytes and, if it is
+//! a Unix socket, descriptors.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chardev_core::{CARRY_LIMIT, Drain, Late, Ready};
+use chardev_core::Ready;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
@@ -18,16 +18,12 @@ use rustix::net::{
 
 use crate::port::Port;
 use crate::reactor::FdWatch;
-use crate::sys::{async_fd, strerror, unsent};
+use crate::sys::strerror;
 
 /// The most descriptors that go with one message, as in QEMU.
 const FDS_LIMIT: usize = 16;
 /// The most buffers the kernel takes in one call.
 const BUFS_LIMIT: usize = 1024;
-/// The most of a refused peer's input that is fetched under the lock; the drain fetches the rest.
-const CUT_AT_ONCE: usize = 1 << 20;
-/// How long a peer that was told to go may take to close its side.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a TCP peer may be silent before it is asked for a sign of life, and how often it is.
 const KEEP_IDLE: Duration = Duration::from_secs(60);
@@ -36,7 +32,7 @@ const KEEP_PROBES: u32 = 3;
 
 /// A connected stream socket.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct Transport {
     fd: Arc<OwnedFd>,
     watch: FdWatch,
     unix: bool,
@@ -44,7 +40,7 @@ pub(super) struct Connection {
     refused: bool,
 }
 
-impl Connection {
+impl Transport {
     /// Takes charge of `fd`. From here on a hang-up is reported.
     ///
     /// # Errors
@@ -60,7 +56,7 @@ impl Connection {
         let watch = FdWatch::new(port, Arc::clone(&fd))
             .map_err(|error| format!("Failed to watch socket: {}", strerror(error)))?;
         watch.arm(Ready::HANGUP);
-        Ok(Connection {
+        Ok(Transport {
             fd,
             watch,
             unix,
@@ -223,35 +219,9 @@ impl Connection {
         self.refused |= self.unix && rustix::net::shutdown(&*self.fd, Shutdown::Read).is_ok();
     }
 
-    /// Everything that a peer that has ended had sent and nobody read.
-    pub(super) fn take_unread(&self, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
-        self.take_input(CARRY_LIMIT, fds)
-    }
-
-    /// All input that is there by now, or of a refused peer's, which cannot become more, its
-    /// beginning; the others may go on sending meanwhile.
-    pub(super) fn cut_input(&self, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
-        let limit = if self.refused {
-            CUT_AT_ONCE
-        } else {
-            CARRY_LIMIT
-        };
-        let input = self.take_input(self.unread().min(limit), fds);
-        acknowledge(&self.fd);
-        input
-    }
-
-    fn take_input(&self, limit: usize, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
-        let mut input = Vec::new();
-        let mut chunk = vec![0; limit.min(64 << 10)];
-        while input.len() < limit {
-            let wanted = chunk.len().min(limit - input.len());
-            match self.receive(&mut [IoSliceMut::new(&mut chunk[..wanted])], fds) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => input.extend_from_slice(&chunk[..count]),
-            }
-        }
-        input
+    /// Whether the peer can send nothing more.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// Ends both directions at once; what is then seen is the end of the peer.
@@ -260,95 +230,21 @@ impl Connection {
         let _ = rustix::net::shutdown(&*self.fd, rustix::net::Shutdown::Both);
     }
 
-    /// What is left of the connection when its back end was replaced.
-    pub(super) fn into_drain(self) -> SocketDrain {
-        SocketDrain {
-            fd: self.fd,
-            refused: self.refused,
-        }
+    /// Asks the peer's kernel for what it still holds back.
+    pub(super) fn acknowledge(&self) {
+        acknowledge(&self.fd);
     }
 
-    /// Tells the peer to go, and takes in what it still sends so that no reset destroys what it
-    /// has not read yet.
-    pub(super) fn dismiss(self, port: &Port) {
-        let mut drain = self.into_drain();
-        drain.half_close();
-        port.spawn(async move {
-            let _ = tokio::time::timeout(LINGER, drain.wait_for_end()).await;
-        });
-    }
-}
-
-/// A connection that only delivers what was accepted.
-#[derive(Debug)]
-pub(super) struct SocketDrain {
-    fd: Arc<OwnedFd>,
-    refused: bool,
-}
-
-impl SocketDrain {
-    async fn wait_for_end(mut self) {
-        let Ok(watched) = self.fd.try_clone().and_then(async_fd) else {
-            return;
-        };
-        let mut buf = [0; 4096];
-        while let Ok(mut guard) = watched.readable().await {
-            match self.read_late(&mut buf) {
-                Late::Data(_) => tokio::task::yield_now().await,
-                Late::Quiet => guard.clear_ready(),
-                Late::End => return,
-            }
-        }
-    }
-}
-
-impl Drain for SocketDrain {
-    fn pending(&mut self) -> u64 {
-        if poll_now(&self.fd, PollFlags::empty()).intersects(PollFlags::HUP | PollFlags::ERR) {
-            return 0;
-        }
-        unsent(self.fd.as_fd()).unwrap_or(0)
-    }
-
-    fn read_late(&mut self, buf: &mut [u8]) -> Late {
-        match retry_on_intr(|| rustix::net::recv(&self.fd, &mut *buf, RecvFlags::DONTWAIT)) {
-            Ok((0, _)) => Late::End,
-            Ok((count, _)) => {
-                acknowledge(&self.fd);
-                Late::Data(count)
-            }
-            Err(Errno::AGAIN) => Late::Quiet,
-            Err(_) => Late::End,
-        }
-    }
-
-    fn is_refused(&self) -> bool {
-        self.refused
-    }
-
-    /// Of the families that are neither local nor the internet's, some tell the peer (vsock). TCP
-    /// does not, and would only hide from us what still comes.
-    fn refuse_input(&mut self) {
-        let family = sockopt::socket_domain(&self.fd);
-        if !self.refused && !matches!(family, Ok(AddressFamily::INET | AddressFamily::INET6)) {
-            let _ = rustix::net::shutdown(&*self.fd, Shutdown::Read);
-        }
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> usize {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        retry_on_intr(|| rustix::net::send(&self.fd, bytes, flags)).unwrap_or(0)
-    }
-
-    fn half_close(&mut self) {
-        let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
+    /// Ends the watch and leaves the descriptor.
+    pub(super) fn into_fd(self) -> Arc<OwnedFd> {
+        self.fd
     }
 }
 
 /// What a peer's write returned may wait in its kernel for our acknowledgement, which ours would
 /// put off; asking for it at once makes silence mean that there is nothing more. Fails, to no
 /// harm, on a Unix socket.
-fn acknowledge(fd: &OwnedFd) {
+pub(super) fn acknowledge(fd: &OwnedFd) {
     let _ = rustix::net::sockopt::set_tcp_quickack(fd, true);
 }
 
@@ -360,7 +256,7 @@ fn not_now<T>(result: Result<T, Errno>) -> Result<T, Errno> {
     }
 }
 
-fn poll_now(fd: &OwnedFd, interest: PollFlags) -> PollFlags {
+pub(super) fn poll_now(fd: &OwnedFd, interest: PollFlags) -> PollFlags {
     let mut fds = [PollFd::new(fd, interest)];
     let now = Timespec {
         tv_sec: 0,
