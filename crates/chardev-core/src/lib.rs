@@ -36,6 +36,7 @@ mod held;
 mod hold;
 mod hub;
 mod input;
+mod layer;
 mod line;
 mod link;
 mod log;
@@ -68,6 +69,7 @@ pub use held::is_locked_here;
 pub use hold::HoldWatch;
 pub use hub::Hub;
 pub use input::CARRY_LIMIT;
+pub use layer::{Flow, Layer, Stack};
 pub use line::{
     Answer, Answers, Line, ModemChange, ModemLines, Parity, SerialParams, TerminalSize,
 };

@@ -1,0 +1,107 @@
+//! front → chardev → [back end] → host: protocols between a peer and plain bytes, without any I/O.
+//!
+//! A back end that speaks telnet, TLS or the like over a byte stream puts a [`Stack`] of [`Layer`]s
+//! between. The stack is driven from one place: what the transport received goes in at the bottom and
+//! comes out at the top as input and events; output goes in at the top and comes out at the bottom as
+//! the *wire*, which the back end sends as the transport takes it.
+
+mod rising;
+mod stack;
+
+use crate::backend::BackendEvent;
+use crate::line::{Answers, Line};
+
+use self::rising::Rising;
+pub use self::stack::Stack;
+
+/// One protocol. *Up* is towards the chardev, *down* towards the transport.
+///
+/// A layer does no I/O and has no clock. It takes all that it is given, and says by what it puts into
+/// the [`Flow`] what came of it.
+pub trait Layer: Send {
+    /// Everything below is open, so the layer may begin, with a greeting perhaps.
+    fn start(&mut self, _flow: &mut Flow<'_>) {}
+
+    /// Whether what is above can be heard: the handshake is over. Once open a layer stays open.
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    /// Takes `bytes` that came from below.
+    fn receive(&mut self, bytes: &[u8], flow: &mut Flow<'_>);
+
+    /// Nothing more comes from below. A layer that has its own end of the input and has not seen it
+    /// knows by this that something is missing.
+    fn receive_end(&mut self, flow: &mut Flow<'_>) {
+        flow.end();
+    }
+
+    /// How many bytes may be given to [`Layer::send`] now; 0 while the peer wants nothing, which only
+    /// what comes from below changes.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Takes `bytes` on their way down.
+    fn send(&mut self, bytes: &[u8], flow: &mut Flow<'_>);
+
+    /// Lets go of what [`Layer::send`] kept back to make larger pieces of it.
+    fn flush(&mut self, _flow: &mut Flow<'_>) {}
+
+    /// Bytes taken on their way down that cannot go on yet.
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// Nothing more is sent.
+    fn send_end(&mut self, _flow: &mut Flow<'_>) {}
+
+    /// Sets up what the layer can of `line`, and says so in `answers`. Called again after every change
+    /// of the line, and when all layers have opened.
+    fn apply(&mut self, _line: &Line, _answers: &mut Answers, _flow: &mut Flow<'_>) {}
+}
+
+/// Where a layer puts what came of a call.
+#[derive(Debug)]
+pub struct Flow<'a> {
+    up: &'a mut Rising,
+    down: &'a mut Vec<u8>,
+    failure: &'a mut Option<String>,
+}
+
+impl Flow<'_> {
+    /// Passes `bytes` up.
+    pub fn up(&mut self, bytes: &[u8]) {
+        if self.failure.is_none() {
+            self.up.push(bytes);
+        }
+    }
+
+    /// Tells of `event` behind the bytes that went up so far: a break, a size, anything but a coming,
+    /// going or mark.
+    pub fn event(&mut self, event: BackendEvent) {
+        if self.failure.is_none() {
+            self.up.push_event(event);
+        }
+    }
+
+    /// The input ends behind the bytes that went up so far.
+    pub fn end(&mut self) {
+        if self.failure.is_none() {
+            self.up.push_end();
+        }
+    }
+
+    /// Passes `bytes` down, be they output or an answer to the peer.
+    pub fn down(&mut self, bytes: &[u8]) {
+        if self.failure.is_none() {
+            self.down.extend_from_slice(bytes);
+        }
+    }
+
+    /// The peer does not keep to the protocol, or is not who it should be. What went down so far is
+    /// still sent, what went up is still read, and that is all.
+    pub fn fail(&mut self, reason: impl Into<String>) {
+        self.failure.get_or_insert_with(|| reason.into());
+    }
+}

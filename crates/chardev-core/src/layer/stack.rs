@@ -1,0 +1,302 @@
+//! front → chardev → [back end] → host: layers on each other, and what waits at both ends of them.
+
+use std::collections::VecDeque;
+use std::io::{IoSlice, IoSliceMut};
+
+use super::rising::{Piece, Rising};
+use super::{Flow, Layer};
+use crate::backend::BackendEvent;
+use crate::line::{Answers, Line};
+
+/// The most that is taken from above at once.
+const PIECE: usize = 16 << 10;
+/// From this much on the wire no output is taken.
+const WIRE_LIMIT: usize = 64 << 10;
+/// With this much on the wire no input is taken either: the peer does not even read its answers.
+const ANSWERS_LIMIT: usize = 2 * WIRE_LIMIT;
+
+/// Layers between a chardev and a byte stream.
+///
+/// What a stack has taken from above and has not given to the transport waits in it: on the *wire*, or
+/// held by a layer. What has come up and nobody has read waits at the top, with events in their places.
+pub struct Stack {
+    /// From the top to the bottom.
+    layers: Vec<Box<dyn Layer>>,
+    /// How many have been started, from the bottom.
+    started: usize,
+    top: Rising,
+    wire: VecDeque<u8>,
+    failure: Option<Failure>,
+    send_ended: bool,
+    /// A layer was given something on its way down, and may have kept it back.
+    unflushed: bool,
+}
+
+/// The layer that can let nothing through any more, and why.
+struct Failure {
+    at: usize,
+    reason: String,
+}
+
+impl std::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stack")
+            .field("layers", &self.layers.len())
+            .field("open", &self.is_open())
+            .field("wire", &self.wire.len())
+            .field("failure", &self.failure())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stack {
+    /// A stack of `layers`, the one next to the chardev first, over a stream that has just been
+    /// connected.
+    pub fn new(layers: Vec<Box<dyn Layer>>) -> Self {
+        let mut stack = Stack {
+            layers,
+            started: 0,
+            top: Rising::default(),
+            wire: VecDeque::new(),
+            failure: None,
+            send_ended: false,
+            unflushed: false,
+        };
+        stack.start_opened();
+        stack.flush();
+        stack
+    }
+
+    /// Whether all layers are open.
+    pub fn is_open(&self) -> bool {
+        self.started == self.layers.len() && self.layers.iter().all(|layer| layer.is_open())
+    }
+
+    /// Why nothing can go through any more.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_ref().map(|failure| failure.reason.as_str())
+    }
+
+    /// Whether input is to be fetched for [`Stack::receive`].
+    pub fn takes_input(&self) -> bool {
+        self.wire.len() < ANSWERS_LIMIT && self.failure.is_none()
+    }
+
+    /// Takes what the transport received.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        if self.failure.is_some() {
+            return;
+        }
+        match self.layers.len().checked_sub(1) {
+            Some(lowest) => self.call(lowest, |layer, flow| layer.receive(bytes, flow)),
+            None => self.top.push(bytes),
+        }
+        self.flush();
+    }
+
+    /// The transport receives nothing more.
+    pub fn receive_end(&mut self) {
+        if self.failure.is_none() {
+            self.rise(self.layers.len(), Piece::End);
+            self.flush();
+        }
+    }
+
+    /// Whether there is input, an event or the end.
+    pub fn has_input(&self) -> bool {
+        !self.top.is_empty()
+    }
+
+    /// Bytes of input that wait.
+    pub fn unread(&self) -> usize {
+        self.top.bytes()
+    }
+
+    /// Fills `bufs` with input up to the next event.
+    pub fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        self.top.read(bufs)
+    }
+
+    /// The event that comes next, before any further input.
+    pub fn poll_event(&mut self) -> Option<BackendEvent> {
+        self.top.take_event()
+    }
+
+    /// Whether all input has been read and the peer has ended its sending.
+    pub fn input_ended(&self) -> bool {
+        self.top.ended()
+    }
+
+    /// Whether the end of the input has come up, whatever is still unread before it.
+    pub fn has_end(&self) -> bool {
+        self.top.has_end()
+    }
+
+    /// Whether there are events among what waits.
+    pub fn has_events(&self) -> bool {
+        self.top.has_events()
+    }
+
+    /// Takes all input that waits. Events among it are left to [`Stack::poll_event`].
+    pub fn take_input(&mut self) -> Vec<u8> {
+        self.top.take_bytes()
+    }
+
+    /// How many bytes [`Stack::send`] takes now.
+    pub fn room(&self) -> usize {
+        if !self.is_open() || self.send_ended || self.failure.is_some() {
+            return 0;
+        }
+        if self.wire.len() >= WIRE_LIMIT {
+            return 0;
+        }
+        let rooms = self.layers.iter().map(|layer| layer.room());
+        rooms.min().unwrap_or(usize::MAX).min(PIECE)
+    }
+
+    /// Whether only the peer can make [`Stack::room`]: it has yet to open, or wants nothing now.
+    pub fn waits_for_peer(&self) -> bool {
+        self.wire.is_empty() && self.room() == 0
+    }
+
+    /// Takes as much of `bufs` as there is room for.
+    pub fn send(&mut self, bufs: &[IoSlice<'_>]) -> usize {
+        let room = self.room();
+        let mut taken = 0;
+        for buf in bufs {
+            let piece = &buf[..buf.len().min(room - taken)];
+            if !piece.is_empty() {
+                taken += piece.len();
+                self.sink(0, piece);
+            }
+        }
+        self.flush();
+        taken
+    }
+
+    /// Nothing more is sent: each layer may say so to its peer.
+    pub fn send_end(&mut self) {
+        if std::mem::replace(&mut self.send_ended, true) {
+            return;
+        }
+        for at in self.idle()..self.layers.len() {
+            self.call(at, |layer, flow| layer.send_end(flow));
+            self.flush();
+        }
+    }
+
+    /// Sets up what the layers can of `line`.
+    pub fn apply(&mut self, line: &Line, answers: &mut Answers) {
+        if self.is_open() {
+            for at in 0..self.layers.len() {
+                self.call(at, |layer, flow| layer.apply(line, answers, flow));
+            }
+            self.flush();
+        }
+    }
+
+    /// What waits for the transport, oldest first.
+    pub fn wire(&self) -> [IoSlice<'_>; 2] {
+        let (first, second) = self.wire.as_slices();
+        [IoSlice::new(first), IoSlice::new(second)]
+    }
+
+    /// Whether anything waits for the transport.
+    pub fn has_wire(&self) -> bool {
+        !self.wire.is_empty()
+    }
+
+    /// The transport took `count` bytes of the wire.
+    pub fn sent(&mut self, count: usize) {
+        self.wire.drain(..count.min(self.wire.len()));
+        if self.wire.is_empty() {
+            // An idle chardev has no buffer.
+            self.wire = VecDeque::new();
+        }
+    }
+
+    /// Bytes taken from above that the transport has not taken, as long as they are by now.
+    pub fn pending(&self) -> usize {
+        let held: usize = self.layers.iter().map(|layer| layer.held()).sum();
+        self.wire.len() + held
+    }
+
+    /// How many layers, from the top, have not been started.
+    fn idle(&self) -> usize {
+        self.layers.len() - self.started
+    }
+
+    /// What the layers keep back must not wait for the next call, which may never come.
+    fn flush(&mut self) {
+        if self.unflushed {
+            for at in self.idle()..self.layers.len() {
+                self.call(at, |layer, flow| layer.flush(flow));
+            }
+            self.unflushed = false;
+        }
+    }
+
+    /// Starts what may begin now.
+    fn start_opened(&mut self) {
+        while self.failure.is_none() && self.started < self.layers.len() {
+            let next = self.idle() - 1;
+            let below = self.layers.get(next + 1);
+            if below.is_some_and(|below| !below.is_open()) {
+                return;
+            }
+            self.started += 1;
+            self.call(next, |layer, flow| layer.start(flow));
+        }
+    }
+
+    /// Calls one layer and passes on what came of it.
+    fn call(&mut self, at: usize, action: impl FnOnce(&mut dyn Layer, &mut Flow<'_>)) {
+        let (mut up, mut down, mut failure) = (Rising::default(), Vec::new(), None);
+        let mut flow = Flow {
+            up: &mut up,
+            down: &mut down,
+            failure: &mut failure,
+        };
+        action(&mut *self.layers[at], &mut flow);
+        if let Some(reason) = failure {
+            self.failure.get_or_insert(Failure { at, reason });
+        }
+        self.sink(at + 1, &down);
+        // What rises from a layer that has just opened finds the next one started.
+        self.start_opened();
+        for piece in up.into_pieces() {
+            self.rise(at, piece);
+        }
+    }
+
+    /// Passes `bytes` to the layer at `at`, or to the wire. What layers above a failed one have to say
+    /// to their peers cannot be said any more.
+    fn sink(&mut self, at: usize, bytes: &[u8]) {
+        if bytes.is_empty()
+            || self
+                .failure
+                .as_ref()
+                .is_some_and(|failure| at <= failure.at)
+        {
+            return;
+        }
+        if at == self.layers.len() {
+            self.wire.extend(bytes);
+        } else {
+            self.unflushed = true;
+            self.call(at, |layer, flow| layer.send(bytes, flow));
+        }
+    }
+
+    /// Passes what came out of the layer at `from` to the one above, or to the top.
+    fn rise(&mut self, from: usize, piece: Piece) {
+        let Some(above) = from.checked_sub(1) else {
+            return self.top.append(piece);
+        };
+        match piece {
+            Piece::Bytes(bytes) => self.call(above, |layer, flow| layer.receive(&bytes, flow)),
+            Piece::Event(event) => self.rise(above, Piece::Event(event)),
+            Piece::End => self.call(above, |layer, flow| layer.receive_end(flow)),
+        }
+    }
+}
