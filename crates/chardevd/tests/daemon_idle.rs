@@ -13,7 +13,7 @@ use daemon_rig::{Daemon, console, until};
 /// How long it must sleep.
 const IDLE: Duration = Duration::from_secs(2);
 /// How long nothing must have run for everything to count as settled.
-const SETTLED: Duration = Duration::from_millis(500);
+const SETTLED: Duration = Duration::from_millis(1500);
 
 /// How often each thread of the daemon gave up the CPU.
 fn switches(daemon: &Daemon) -> BTreeMap<String, u64> {
