@@ -156,6 +156,8 @@ fn each_script_comes_out_as_it_should() {
         ("?7 ?8 +a t8 t7 ^7 +b t8 ^8 t7 t8 =", "[,][a,][b,][.][.]=e"),
         ("?7 x7 = +a r", "=e a"),
         ("?7 ! r t7", "[!,]"),
+        ("?7 +a |8 t7 t8 =", "[a.][.]=e"),
+        ("+z |7 O +a |8 t8 t7 r", "[a.][z.]<Opened>"),
         ("t7", "[.]"),
         // Marks are told at their places.
         ("+a m7 +b = r =", "=iu a{7}b=e"),
@@ -164,6 +166,7 @@ fn each_script_comes_out_as_it_should() {
         ("O |8 m7 r", "<Opened>{7}"),
         // What settles on both sides of a fence, and of a mark.
         ("( :a d7 :b p7 :c ) = r =", "=iu ab{7}c=e"),
+        ("( :ab d7 d8 p8 :c ) r", "ab{7}{8}c"),
         ("( ?3 d7 :a p3 :b p7 :c t3 r ) r =", "[a.]b{7}c=e"),
     ] {
         assert_eq!(run(script), expected, "{script}");
@@ -248,4 +251,48 @@ fn of_what_nobody_takes_the_last_size_and_all_modem_changes_are_kept() {
         left(&|event| matches!(event, Event::MuxOut | Event::MuxIn)),
         0
     );
+}
+
+#[test]
+fn no_more_is_left_out_than_has_to_be() {
+    // A peer that came and went between bytes: half of the places have to go.
+    let mut queue = InputQueue::default();
+    while queue.items.len() < ITEMS_LIMIT - 2 {
+        queue.push_bytes(b"x".to_vec());
+        queue.push_event(Event::Closed);
+        queue.push_event(Event::Opened);
+    }
+    let bytes = queue.bytes();
+    queue.push_bytes(b"x".to_vec());
+    queue.push_event(Event::Closed);
+    queue.push_event(Event::Opened);
+    assert_eq!(queue.items.len(), 63);
+    assert_eq!(queue.bytes(), bytes + 1);
+
+    // Where that is not enough, as many breaks go as are too many.
+    let mut queue = InputQueue::default();
+    for _ in 0..40 {
+        queue.push_bytes(b"x".to_vec());
+        queue.push_event(Event::Closed);
+        queue.push_event(Event::Opened);
+    }
+    for number in 0..68 {
+        assert_eq!(queue.push_event(Event::Break), 0, "{number}");
+        assert_eq!(queue.push_event(Event::MuxIn), 0, "{number}");
+    }
+    assert_eq!(queue.push_event(Event::Break), 10);
+}
+
+#[test]
+fn breaks_that_come_to_stand_side_by_side_are_all_kept() {
+    let mut queue = InputQueue::default();
+    for _ in 0..86 {
+        for event in [Event::Break, Event::Closed, Event::Opened] {
+            assert_eq!(queue.push_event(event), 0);
+        }
+    }
+    assert!(queue.items.len() < ITEMS_LIMIT);
+    let mut out = String::new();
+    read(&mut queue, &mut out);
+    assert_eq!(out.matches("<Break>").count(), 86);
 }
