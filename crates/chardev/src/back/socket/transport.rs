@@ -130,9 +130,17 @@ impl Transport {
         if self.unix && !fds.is_empty() {
             return self.send_with_fds(bufs, fds, flags);
         }
-        let mut control = SendAncillaryBuffer::default();
-        let sent = retry_on_intr(|| rustix::net::sendmsg(&self.fd, bufs, &mut control, flags));
-        not_now(sent)
+        let send = || {
+            let mut control = SendAncillaryBuffer::default();
+            retry_on_intr(|| rustix::net::sendmsg(&self.fd, bufs, &mut control, flags))
+        };
+        match send() {
+            Err(Errno::FAULT) => {
+                touch(bufs);
+                not_now(send())
+            }
+            sent => not_now(sent),
+        }
     }
 
     fn send_with_fds(
@@ -248,10 +256,24 @@ pub(super) fn acknowledge(fd: &OwnedFd) {
     let _ = rustix::net::sockopt::set_tcp_quickack(fd, true);
 }
 
-/// A kernel that is short of memory says "not now" in its own way.
+/// Reads a byte of each page of `bufs`. The kernel has found a hole in a guest's memory, which says
+/// nothing about the peer: whoever guards that memory learns of it by our own access and fills it.
+fn touch(bufs: &[IoSlice<'_>]) {
+    const PAGE: usize = 4 << 10;
+    for buf in bufs {
+        let last = buf.last().copied();
+        std::hint::black_box((
+            buf.iter().step_by(PAGE).fold(0, |all, byte| all ^ byte),
+            last,
+        ));
+    }
+}
+
+/// A kernel that is short of memory says "not now" in its own way, and so does one that finds a hole
+/// in ours.
 fn not_now<T>(result: Result<T, Errno>) -> Result<T, Errno> {
     match result {
-        Err(Errno::NOBUFS | Errno::NOMEM) => Err(Errno::AGAIN),
+        Err(Errno::NOBUFS | Errno::NOMEM | Errno::FAULT) => Err(Errno::AGAIN),
         result => result,
     }
 }
