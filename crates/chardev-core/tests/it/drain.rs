@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use chardev_core::{
-    CARRY_LIMIT, Change, ChardevRef, DRAIN_LIMIT, Drain, DrainStep, Drainer, FrontEnd, Late, Old,
-    PolicyChange, Stats, Step, commit,
+    CARRY_LIMIT, Change, ChardevRef, Closed, DRAIN_LIMIT, Drain, DrainStep, Drainer, FrontEnd,
+    Late, Old, PolicyChange, Registry, Stats, Step, commit,
 };
 
 use crate::rig::{Peer, everything};
@@ -305,14 +305,30 @@ fn a_chardev_may_have_a_limit_of_its_own() {
 }
 
 #[test]
-fn a_long_answer_goes_at_once_where_there_is_room() {
-    let answer = vec![b'a'; 3 * MIB];
-    let rest = Rest {
-        room: 3 * MIB,
-        ..Rest::default()
+fn a_lot_that_waited_goes_at_once_where_there_is_room() {
+    let (peer, old, registry) = (
+        Peer::new(false, 0),
+        Afterlife::default(),
+        Registry::default(),
+    );
+    peer.world().drain = Some(old.clone());
+    let history = PolicyChange {
+        closed: Some(Closed::History),
+        history: Some(4 * MIB),
+        ..PolicyChange::default()
     };
-    let one = Replaced::new(true, &answer, rest);
-    assert_eq!(one.rest().received.len(), 3 * MIB);
+    let chardev = peer.chardev(None);
+    chardev.with(|chardev| chardev.set_policy(history));
+    registry.reserve("con0").unwrap().fill(chardev.clone());
+    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    for _ in 0..3 {
+        assert_eq!(front.write(&vec![b'w'; MIB]), MIB);
+    }
+    drop(front);
+    peer.world().present = true;
+    old.rest().room = 3 * MIB;
+    let _drainers = registry.remove("con0").unwrap();
+    assert_eq!(old.rest().received.len(), 3 * MIB);
 }
 
 #[test]
