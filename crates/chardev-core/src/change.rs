@@ -316,10 +316,13 @@ impl Chardev {
         retired
     }
 
-    /// A chardev that was prepared beside others goes live with them.
+    /// A chardev that was prepared beside others goes live with them. One of those may be what it
+    /// rests on, whose peer has come or gone by that.
     pub(crate) fn begin_life(&mut self, this: &WeakChardev) {
         self.live = true;
         self.backend.go_live(this, self.id);
+        self.collect_events();
+        self.show_open(self.backend.is_open());
         if let Some(log) = &mut self.log {
             log.activate();
         }

@@ -225,6 +225,35 @@ fn every_front_end_of_a_multiplexer_that_is_replaced_has_its_break() {
 }
 
 #[test]
+fn who_comes_to_a_base_together_with_what_is_added_over_it_is_shown() {
+    for kind in ["mux", "hub"] {
+        for open in [true, false] {
+            let (before, after) = (Peer::new(1, false), Peer::new(2, false));
+            let absent = if open { &before } else { &after };
+            absent.come_or_go();
+            let base = chardev("base", before.backend());
+            let above = over(kind, &base);
+            let top = ChardevRef::prepare("top", BackendId(1), above, Closed::Discard, None);
+            let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+            let reservation = chardev_core::Registry::default().reserve("top").unwrap();
+            let chardev = top.clone();
+            let add = Step::Add {
+                reservation,
+                chardev,
+            };
+            commit(vec![add, change(&base, 2, after.backend())]).unwrap();
+            if open {
+                after.send_untracked(b"x", Duration::ZERO);
+            }
+            let expected = if open { "<Opened>x" } else { "" };
+            let all = crate::rig::everything(&front);
+            let all = all.replace("<Changed>", "").replace("<MuxIn>", "");
+            assert_eq!(all.replace("<Opened><Closed>", ""), expected, "{kind}");
+        }
+    }
+}
+
+#[test]
 fn two_chardevs_cannot_come_to_rest_on_one() {
     let base = chardev("base", Peer::new(1, false).backend());
     let first = chardev("first", over("mux", &base));
