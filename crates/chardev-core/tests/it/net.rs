@@ -14,7 +14,7 @@ use chardev_core::{
     NewBackend, Old, Ready, Slow, Step, Users, ViewFrom, Viewed, Viewer, WantLink, commit,
 };
 
-use crate::rig::{Peer, Woken};
+use crate::rig::{Peer, Woken, number};
 use crate::sim::Rng;
 
 const STEPS: u64 = 2_000_000;
@@ -78,12 +78,6 @@ struct Net {
 
 #[test]
 fn chardevs_that_rest_on_each_other_lose_nothing() {
-    let number = |name: &str| {
-        let text = std::env::var(name).ok()?;
-        let digits = text.trim_start_matches("0x");
-        let radix = if digits.len() < text.len() { 16 } else { 10 };
-        Some(u64::from_str_radix(digits, radix).expect("a number"))
-    };
     if let Some(seed) = number("NET_SEED") {
         Net::new(seed).run();
         return;

@@ -274,3 +274,13 @@ pub(crate) fn everything(front: &FrontEnd) -> String {
         }
     }
 }
+
+/// The number in the environment variable `name`, such as a seed: `0x1bb` or `443`.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let number = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    Some(number.unwrap_or_else(|_| panic!("{name} must be a number, not '{text}'")))
+}

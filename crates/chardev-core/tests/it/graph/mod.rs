@@ -6,8 +6,10 @@
 //! before what is sent to it afterwards. `GRAPH_SEED=0x…` runs one script again, `SIM_STEPS=…` sets
 //! how many steps the test takes.
 
+mod aside;
 mod found;
 mod plan;
+mod shrink;
 mod wire;
 
 use std::fmt::Write as _;
@@ -20,7 +22,7 @@ use chardev_core::{
     Registry, Users,
 };
 
-use crate::rig::Woken;
+use crate::rig::{Woken, number};
 use crate::sim::Rng;
 use wire::{Peer, Reader};
 
@@ -50,12 +52,14 @@ enum Rests {
     Own(Peer),
     Mux(usize),
     Hub(Vec<usize>),
+    /// It is not there: it was removed, and can be added again.
+    Nothing,
 }
 
 impl Rests {
     fn on(&self) -> &[usize] {
         match self {
-            Rests::Own(_) => &[],
+            Rests::Own(_) | Rests::Nothing => &[],
             Rests::Mux(below) => std::slice::from_ref(below),
             Rests::Hub(below) => below,
         }
@@ -86,6 +90,8 @@ struct Graph {
     seed: u64,
     rng: Rng,
     trace: Vec<String>,
+    /// How much of it a failure prints.
+    shown: usize,
     registry: Registry,
     nodes: Vec<Node>,
     consoles: Vec<Console>,
@@ -96,26 +102,21 @@ struct Graph {
     epoch: u64,
     next_id: u64,
     next_reader: Reader,
-    /// Transactions that happened, that failed, and bytes that were read after their cut.
-    reached: [u64; 3],
+    /// Transactions that happened, that failed, bytes that were read after their cut, chardevs that
+    /// were removed and added, and back ends that were set aside and came back.
+    reached: [u64; 6],
 }
 
 #[test]
 fn transactions_over_graphs_keep_all_input() {
-    let number = |name: &str| {
-        let text = std::env::var(name).ok()?;
-        let digits = text.trim_start_matches("0x");
-        let radix = if digits.len() < text.len() { 16 } else { 10 };
-        Some(u64::from_str_radix(digits, radix).expect("a number"))
-    };
     if let Some(seed) = number("GRAPH_SEED") {
-        Graph::new(seed).run();
+        shrink::run(seed);
         return;
     }
     let scripts = number("SIM_STEPS").unwrap_or(STEPS).div_ceil(SCRIPT);
-    let mut reached = [0; 3];
+    let mut reached = [0; 6];
     for seed in 0..scripts {
-        for (sum, more) in reached.iter_mut().zip(Graph::new(seed).run()) {
+        for (sum, more) in reached.iter_mut().zip(Graph::new(seed).run(&[])) {
             *sum += more;
         }
     }
@@ -131,6 +132,7 @@ impl Graph {
             seed,
             rng: Rng(seed),
             trace: Vec::new(),
+            shown: 16,
             registry: Registry::default(),
             nodes: Vec::new(),
             consoles: Vec::new(),
@@ -140,7 +142,7 @@ impl Graph {
             epoch: 0,
             next_id: 1,
             next_reader: 0,
-            reached: [0; 3],
+            reached: [0; 6],
         };
         for at in 0..NODES {
             let peer = graph.new_peer().unwrap_or_default();
@@ -197,8 +199,15 @@ impl Graph {
         self.next_reader += 1;
     }
 
-    fn run(mut self) -> [u64; 3] {
-        for _ in 0..SCRIPT {
+    /// Takes all steps but those `left_out`; each is made from a seed of its own, so that what is
+    /// left stays as it is.
+    fn run(mut self, left_out: &[u64]) -> [u64; 6] {
+        for step in 0..SCRIPT {
+            let mut seed = Rng(self.seed ^ step << 32);
+            self.rng = Rng(seed.below(u64::MAX));
+            if left_out.contains(&step) {
+                continue;
+            }
             match self.rng.below(20) {
                 0..=5 => self.send(),
                 6..=8 => self.read(),
@@ -206,7 +215,8 @@ impl Graph {
                 11 | 12 => self.time_passes(),
                 13 => self.come_or_go(),
                 14 => self.further_comes_or_goes(),
-                _ => self.transaction(),
+                15 => self.set_aside(),
+                _ => self.transaction(None),
             }
         }
         self.finish();
@@ -220,7 +230,7 @@ impl Graph {
     fn fail(&self, what: &str) -> ! {
         let mut text = format!("{what}\n  at step {} of", self.trace.len());
         let _ = write!(text, " GRAPH_SEED={:#x}; the last steps:", self.seed);
-        let last = self.trace.len().saturating_sub(16);
+        let last = self.trace.len().saturating_sub(self.shown);
         for step in &self.trace[last..] {
             let _ = write!(text, "\n    {step}");
         }
@@ -477,6 +487,9 @@ impl Graph {
             self.fail("a replaced back end never ends");
         }
         for node in &self.nodes {
+            if matches!(node.rests, Rests::Nothing) {
+                continue;
+            }
             let stats = node.chardev.with(|chardev| chardev.stats());
             if stats.input_late + stats.input_overflowed > 0 {
                 self.fail("input was late or did not fit");

@@ -20,6 +20,8 @@ struct Next {
     mux: Option<Mux>,
     users: Option<Users>,
     woken: (Arc<Woken>, Waker),
+    /// The chardev, where it is to come into being.
+    added: Option<ChardevRef>,
 }
 
 pub(super) fn describe(rests: &Rests) -> String {
@@ -30,7 +32,14 @@ pub(super) fn describe(rests: &Rests) -> String {
         }
         Rests::Mux(below) => format!("mux over c{below}"),
         Rests::Hub(below) => format!("hub over {below:?}"),
+        Rests::Nothing => "nothing".to_owned(),
     }
+}
+
+/// What else is in the transaction.
+struct Others<'a> {
+    targets: &'a [usize],
+    removed: &'a [usize],
 }
 
 impl Graph {
@@ -68,25 +77,41 @@ impl Graph {
         }
     }
 
+    pub(super) fn has_further(&self, at: usize) -> bool {
+        let mut consoles = self.consoles.iter();
+        consoles.any(|console| console.node == at && self.is_further(console))
+    }
+
     fn is_further(&self, console: &super::Console) -> bool {
         !console.chardev.is(&self.nodes[console.node].chardev)
     }
 
-    pub(super) fn transaction(&mut self) {
+    /// Some chardevs together, but not `spared`, which has its back end set aside, nor what is above.
+    pub(super) fn transaction(&mut self, spared: Option<usize>) {
         let mut order: Vec<usize> = (0..NODES).collect();
         for at in 0..NODES {
             let other = at + self.rng.below((NODES - at) as u64) as usize;
             order.swap(at, other);
         }
         order.truncate(1 + self.rng.below(4) as usize);
+        // What is set aside reads on later, so who is above it then is who was above it before.
+        order.retain(|at| spared.is_none_or(|spared| !self.is_under(spared, &[*at])));
         let mut targets = order.clone();
         targets.sort_unstable();
+        let removed = self.choose_removed(&targets);
         let mut planned: Vec<(usize, Option<Next>, Vec<Step>)> = Vec::new();
         let mut taken = Vec::new();
+        let mut added = Vec::new();
         for node in targets.clone() {
-            let Some((next, steps)) = self.plan(node, &targets, &mut taken) else {
-                return;
+            let others = Others {
+                targets: &targets,
+                removed: &removed,
             };
+            let part = match removed.contains(&node) {
+                true => self.plan_removal(node),
+                false => self.plan(node, &others, &mut taken, &mut added),
+            };
+            let Some((next, steps)) = part else { return };
             planned.push((node, Some(next), steps));
         }
         let mut steps = Vec::new();
@@ -109,6 +134,9 @@ impl Graph {
             text.join(", ")
         ));
         if self.moves_beside(&nexts) {
+            if spared.is_some() {
+                return;
+            }
             self.read_all();
         }
         // What arrives later at a chardev that stays could come to anybody.
@@ -151,8 +179,9 @@ impl Graph {
     fn plan(
         &mut self,
         node: usize,
-        targets: &[usize],
+        others: &Others<'_>,
         taken: &mut Vec<usize>,
+        added: &mut Vec<(usize, ChardevRef)>,
     ) -> Option<(Next, Vec<Step>)> {
         let further: Vec<ChardevRef> = self
             .consoles
@@ -161,7 +190,7 @@ impl Graph {
             .map(|console| console.chardev.clone())
             .collect();
         let free: Vec<usize> = (0..node.min(LEAVES + MIDDLES))
-            .filter(|below| self.may_rest_on(node, *below, targets))
+            .filter(|below| self.may_rest_on(node, *below, others, added))
             .filter(|below| !taken.contains(below) || self.seed % 4 == 0)
             .collect();
         let kind = match node {
@@ -186,8 +215,20 @@ impl Graph {
         if let Rests::Own(peer) = &rests {
             peer.wire().fail_activate = self.rng.one_in(12);
         }
-        let (next, backend) = self.open(node, rests)?;
+        let (mut next, backend) = self.open(node, rests, added)?;
         taken.extend(next.rests.on());
+        if matches!(self.nodes[node].rests, Rests::Nothing) {
+            let (label, id) = (format!("c{node}"), self.id());
+            let reservation = self.registry.reserve(&label).unwrap();
+            let chardev = ChardevRef::prepare(&label, id, backend, Closed::Discard, None);
+            added.push((node, chardev.clone()));
+            next.added = Some(chardev.clone());
+            let step = Step::Add {
+                reservation,
+                chardev,
+            };
+            return Some((next, vec![step]));
+        }
         let chardev = self.nodes[node].chardev.clone();
         let mut steps = vec![self.change(&chardev, backend)];
         for chardev in &further {
@@ -197,32 +238,80 @@ impl Graph {
         Some((next, steps))
     }
 
-    /// Whether nobody rests on `below` who is not changed in the same transaction.
-    fn may_rest_on(&self, node: usize, below: usize, targets: &[usize]) -> bool {
-        let own = below >= LEAVES && node < NODES - 2 && below >= node;
-        let rests = |at: usize| self.nodes[at].rests.on().contains(&below);
-        !own && (0..NODES).all(|at| !rests(at) || targets.contains(&at))
+    /// Which of `targets` are removed: some that nobody rests on.
+    fn choose_removed(&mut self, targets: &[usize]) -> Vec<usize> {
+        let mut removed = Vec::new();
+        for at in targets.iter().copied().filter(|at| *at < LEAVES + MIDDLES) {
+            let is_there = !matches!(self.nodes[at].rests, Rests::Nothing);
+            let mut others = self.nodes.iter();
+            let is_free = others.all(|node| !node.rests.on().contains(&at));
+            if is_there && is_free && self.rng.one_in(3) {
+                removed.push(at);
+            }
+        }
+        removed
     }
 
-    fn open(&mut self, node: usize, rests: Rests) -> Option<(Next, Box<dyn Backend>)> {
+    fn plan_removal(&mut self, node: usize) -> Option<(Next, Vec<Step>)> {
+        let removal = match self.registry.begin_removal(&format!("c{node}")) {
+            Ok(removal) => removal,
+            // Input may be on its way through it to what rested on it.
+            Err(_) if self.nodes[node].mux.is_some() => return None,
+            Err(error) => self.fail(&error.to_string()),
+        };
+        let next = Next {
+            node,
+            rests: Rests::Nothing,
+            mux: None,
+            users: None,
+            woken: Woken::new(),
+            added: None,
+        };
+        Some((next, vec![Step::Remove(removal)]))
+    }
+
+    /// Whether `below` is there, and nobody rests on it who is not changed in the same transaction.
+    fn may_rest_on(
+        &self,
+        node: usize,
+        below: usize,
+        others: &Others<'_>,
+        added: &[(usize, ChardevRef)],
+    ) -> bool {
+        let own = below >= LEAVES && node < NODES - 2 && below >= node;
+        let rests = |at: usize| self.nodes[at].rests.on().contains(&below);
+        let was_there = !matches!(self.nodes[below].rests, Rests::Nothing);
+        let is_there = was_there || added.iter().any(|(at, _)| *at == below);
+        let stays = is_there && !others.removed.contains(&below);
+        !own && stays && (0..NODES).all(|at| !rests(at) || others.targets.contains(&at))
+    }
+
+    fn open(
+        &mut self,
+        node: usize,
+        rests: Rests,
+        added: &[(usize, ChardevRef)],
+    ) -> Option<(Next, Box<dyn Backend>)> {
         let woken = Woken::new();
         let waker = woken.1.clone();
         let (mut mux, mut users) = (None, None);
         let backend = match &rests {
             Rests::Own(peer) => peer.backend(),
             Rests::Mux(below) => {
-                let new = Mux::new(self.link(*below)?, 1, Arc::new(Host), waker);
+                let new = Mux::new(self.link(*below, added)?, 1, Arc::new(Host), waker);
                 users = Some(new.users().clone());
                 let slot = new.slot();
                 mux = Some(new);
                 slot
             }
             Rests::Hub(below) => {
-                let links: Option<Vec<Link>> = below.iter().map(|at| self.link(*at)).collect();
+                let links: Option<Vec<Link>> =
+                    below.iter().map(|at| self.link(*at, added)).collect();
                 let hub = Hub::new(links?, waker);
                 users = Some(hub.users());
                 hub.backend()
             }
+            Rests::Nothing => return None,
         };
         let next = Next {
             node,
@@ -230,12 +319,13 @@ impl Graph {
             mux,
             users,
             woken,
+            added: None,
         };
         Some((next, backend))
     }
 
     /// A link to a chardev, lent by whoever rests on it now.
-    fn link(&self, below: usize) -> Option<Link> {
+    fn link(&self, below: usize, added: &[(usize, ChardevRef)]) -> Option<Link> {
         let wanted = WantLink(format!("c{below}"));
         for node in &self.nodes {
             let lent = node.chardev.with(|chardev| chardev.lend(&wanted));
@@ -244,11 +334,22 @@ impl Graph {
             }
         }
         let hooks = Arc::new(LinkHooks::default());
-        let front = FrontEnd::attach(&self.nodes[below].chardev, hooks.clone()).ok()?;
+        let new = added.iter().find(|(at, _)| *at == below);
+        let chardev = new.map_or(&self.nodes[below].chardev, |(_, chardev)| chardev);
+        let front = FrontEnd::attach(chardev, hooks.clone()).ok()?;
         Some(Link::new(front, hooks))
     }
 
     fn change(&mut self, chardev: &ChardevRef, backend: Box<dyn Backend>) -> Step {
+        self.change_from(chardev, backend, Old::Retire)
+    }
+
+    pub(super) fn change_from(
+        &mut self,
+        chardev: &ChardevRef,
+        backend: Box<dyn Backend>,
+        old: Old,
+    ) -> Step {
         let change = Change::begin(chardev).unwrap();
         let mut new = NewBackend::new(self.id(), backend);
         let offer = change.offer(&mut new).unwrap();
@@ -256,7 +357,7 @@ impl Graph {
             change,
             offer,
             new,
-            old: Old::Retire,
+            old,
         }
     }
 
@@ -299,6 +400,11 @@ impl Graph {
         }
         for next in nexts {
             let node = &mut self.nodes[next.node];
+            self.reached[3] += u64::from(matches!(next.rests, Rests::Nothing));
+            if let Some(chardev) = next.added {
+                node.chardev = chardev;
+                self.reached[4] += 1;
+            }
             node.rests = next.rests;
             node.mux = next.mux;
             node.users = next.users;

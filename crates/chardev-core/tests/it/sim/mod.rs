@@ -31,6 +31,8 @@ use front::Front;
 use log::SimLog;
 use peer::{Kind, Peer, SharedBook};
 
+use crate::rig::number;
+
 use actions::*;
 use change::{abandon_change, begin_change, change_at_once, commit_change, offer_change};
 
@@ -95,14 +97,6 @@ fn peers_that_come_and_go() {
 }
 
 fn run(load: usize) {
-    let number = |name: &str| {
-        let text = std::env::var(name).ok()?;
-        let number = match text.strip_prefix("0x") {
-            Some(hex) => u64::from_str_radix(hex, 16),
-            None => text.parse(),
-        };
-        Some(number.unwrap_or_else(|_| panic!("{name} must be a number, not '{text}'")))
-    };
     if let Some(seed) = number("SIM_SEED") {
         if seed as usize % 4 == load {
             Sim::new(seed, load).run();
