@@ -34,6 +34,10 @@ pub fn set_disposer(disposer: fn(Garbage)) {
 
 /// Whether `bytes` bytes could be had now, with some to spare for the rest of the process.
 pub fn is_available(bytes: usize) -> bool {
+    #[cfg(test)]
+    if !scarce::take(bytes) {
+        return false;
+    }
     // The kernel is asked for address space only, and it is given back untouched.
     let wanted = bytes.saturating_add(HEADROOM);
     let mut probe = Vec::<u8>::new();
@@ -58,5 +62,26 @@ pub(crate) fn dispose(spent: impl Send + 'static, bytes: usize) {
     match DISPOSER.get().filter(|_| bytes >= SLOW_TO_FREE) {
         Some(disposer) => disposer(Garbage(Box::new(spent))),
         None => drop(spent),
+    }
+}
+
+/// A test's thread may have as little memory as the test wants.
+#[cfg(test)]
+pub(crate) mod scarce {
+    use std::cell::Cell;
+
+    thread_local! {
+        static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+
+    /// From now on the pieces that this thread asks for may have so many bytes in all.
+    pub(crate) fn leave(bytes: usize) {
+        LEFT.set(bytes);
+    }
+
+    pub(super) fn take(bytes: usize) -> bool {
+        let rest = LEFT.get().checked_sub(bytes);
+        LEFT.set(rest.unwrap_or(LEFT.get()));
+        rest.is_some()
     }
 }

@@ -12,6 +12,8 @@
 //! viewer that is too slow finds a gap and delays nobody.
 
 mod ring;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 use std::io::IoSlice;
@@ -163,7 +165,7 @@ impl Tap {
         if count == 0 {
             return;
         }
-        if self.kept.is_none() && self.wanted > 0 {
+        if self.kept.is_none() {
             self.adjust(at, 0);
         }
         let Some(kept) = &mut self.kept else { return };
@@ -231,19 +233,18 @@ impl Tap {
 impl Kept {
     /// Appends all of `bytes`; `false` if there was no memory to keep as many as there should be.
     fn write(&mut self, bytes: &[u8]) -> bool {
-        let written = self.ring.write(bytes);
-        let rest = &bytes[written..];
+        let mut rest = &bytes[self.ring.write(bytes)..];
         if rest.is_empty() {
             return true;
         }
         // What there is has to do from now on.
-        match self.ring.allocated() {
-            0 => self.ring.skip(rest.len()),
-            there => {
-                self.replace(there);
-                let written = self.ring.write(rest);
-                self.ring.skip(rest.len() - written);
-            }
+        let there = self.ring.allocated();
+        if there > 0 {
+            self.replace(there);
+            rest = &rest[self.ring.write(rest)..];
+        }
+        if !rest.is_empty() {
+            self.ring.skip(rest.len());
         }
         false
     }
