@@ -83,7 +83,6 @@ pub fn commit(mut steps: Vec<Step>) -> Result<Vec<Drainer>, Refused> {
         deactivate_all(&mut steps);
         return Err(refused);
     }
-    frozen.cut();
     for step in graph::now_from_below(&planned) {
         steps[step].cut();
     }
@@ -268,13 +267,6 @@ impl Frozen {
             });
         }
         Frozen(chardevs)
-    }
-
-    /// Those that rest on them may read what is theirs.
-    fn cut(&self) {
-        for chardev in &self.0 {
-            chardev.with(|chardev| chardev.hold = Hold::Cutting);
-        }
     }
 }
 

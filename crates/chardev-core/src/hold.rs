@@ -18,9 +18,8 @@ pub(crate) enum Hold {
     Free,
     /// The transaction is being decided.
     Frozen,
-    /// It happens: what is replaced above reads what is its own.
-    Cutting,
-    /// The old back end has handed over all its input.
+    /// It happens, and the old back end has handed over all its input: what is replaced above reads
+    /// what is its own.
     Cut,
 }
 

@@ -7,7 +7,6 @@ use std::task::Waker;
 
 use crate::backend::Ready;
 use crate::chardev::Chardev;
-use crate::hold::Hold;
 use crate::input::{CARRY_LIMIT, TailRead};
 use crate::link::Below;
 
@@ -24,7 +23,7 @@ pub(crate) struct TailWaker {
 impl Chardev {
     /// What comes next for a multiplexer or hub above.
     pub(crate) fn read_below(&mut self, bufs: &mut [IoSliceMut<'_>]) -> Below {
-        if self.hold != Hold::Cutting && self.hold != Hold::Cut && self.misses(Ready::READ) {
+        if !self.hold.is_cut() && self.misses(Ready::READ) {
             return Below::Nothing;
         }
         let count = self.read_held(bufs);
