@@ -153,17 +153,21 @@ impl InputQueue {
         let is_fence = |item: &Item| matches!(item, Item::Fence(_));
         let begin = self.items.range(..end).rposition(is_fence);
         let begin = begin.map_or(0, |before| before + 1);
-        let input = self
-            .items
-            .range(begin..end)
-            .position(|item| !item.tells_state());
-        match input.map(|input| (begin + input, &mut self.items[begin + input])) {
-            Some((at, Item::Mark(mark))) => {
+        let input = (begin..end).find(|at| !self.items[*at].tells_state());
+        let Some(at) = input else {
+            if fence.is_none() {
+                return TailRead::Wait;
+            }
+            self.end_tail(tail);
+            return TailRead::End;
+        };
+        match &mut self.items[at] {
+            Item::Mark(mark) => {
                 let mark = *mark;
                 self.items.remove(at);
                 TailRead::Mark(mark)
             }
-            Some((at, Item::Breaks(count))) => {
+            Item::Breaks(count) => {
                 *count -= 1;
                 if *count == 0 {
                     self.items.remove(at);
@@ -171,15 +175,10 @@ impl InputQueue {
                 }
                 TailRead::Break
             }
-            Some((at, _)) => match self.read_at(at, buf) {
+            _ => match self.read_at(at, buf) {
                 0 => TailRead::Wait,
                 count => TailRead::Data(count),
             },
-            None if fence.is_none() => TailRead::Wait,
-            None => {
-                self.end_tail(tail);
-                TailRead::End
-            }
         }
     }
 
