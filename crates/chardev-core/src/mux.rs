@@ -261,9 +261,6 @@ impl Inner {
 
     fn pass_on(&mut self, event: Event) {
         match event {
-            // What the slots have seen already is not told again.
-            Event::Opened if self.open => return,
-            Event::Closed if !self.open => return,
             Event::Opened => self.open = true,
             Event::Closed => {
                 self.open = false;
@@ -279,33 +276,25 @@ impl Inner {
 
     /// Input goes to whoever has the focus when its turn comes, a command's keys to nobody.
     fn take_all(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let escape = self.escape;
-            let plain = bytes.iter().position(|byte| *byte == escape);
-            match plain.unwrap_or(bytes.len()) {
-                run if run > 0 && !self.escaped => {
-                    self.give(&bytes[..run]);
-                    bytes = &bytes[run..];
-                }
-                _ => {
-                    self.take(bytes[0]);
-                    bytes = &bytes[1..];
-                }
+        while let Some((first, rest)) = bytes.split_first() {
+            if std::mem::take(&mut self.escaped) {
+                self.obey(*first);
+                bytes = rest;
+                continue;
             }
+            let escape = self.escape;
+            let mut parts = bytes.splitn(2, |byte| *byte == escape);
+            self.give(parts.next().unwrap_or_default());
+            let keys = parts.next();
+            self.escaped = keys.is_some();
+            bytes = keys.unwrap_or_default();
         }
     }
 
-    fn take(&mut self, byte: u8) {
-        if !std::mem::take(&mut self.escaped) {
-            if byte == self.escape {
-                self.escaped = true;
-            } else {
-                self.give(&[byte]);
-            }
-            return;
-        }
-        match byte {
-            _ if byte == self.escape => self.give(&[byte]),
+    /// The key after the escape.
+    fn obey(&mut self, key: u8) {
+        match key {
+            _ if key == self.escape => self.give(&[key]),
             b'h' | b'?' => self.say(&help(self.escape)),
             b'x' => {
                 self.say("chardev: Terminated\n\r");
@@ -400,8 +389,9 @@ impl Inner {
 
     fn write_stamped(&mut self, bufs: &[IoSlice<'_>]) -> usize {
         let mut total = 0;
-        for line in bufs.iter().flat_map(|buf| buf.split_inclusive(is_newline)) {
-            if !self.stamp() || !self.flush_own_text() {
+        let lines = |buf| <[u8]>::split_inclusive(buf, |byte| *byte == b'\n');
+        for line in bufs.iter().flat_map(|buf| lines(buf)) {
+            if !self.stamp() {
                 return total;
             }
             let count = self.front().map_or(0, |front| front.write(line));
@@ -439,10 +429,6 @@ impl Inner {
         self.say(&text);
         self.own_text.is_empty()
     }
-}
-
-fn is_newline(byte: &u8) -> bool {
-    *byte == b'\n'
 }
 
 fn help(escape: u8) -> String {
