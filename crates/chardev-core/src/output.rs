@@ -49,20 +49,9 @@ impl Chardev {
     fn write_logged(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
         self.flush_preface();
         let taken = if self.preface.is_empty() {
-            match self.backend.write(bufs, &mut self.fds) {
-                Sent::Taken(count) => {
-                    if count < total {
-                        self.backend.watch(Ready::WRITE);
-                    }
-                    let lost = self.backend.take_overwritten();
-                    self.count_delivered(count, lost);
-                    count
-                }
-                Sent::Full => {
-                    self.backend.watch(Ready::WRITE);
-                    0
-                }
-                Sent::NoPeer => self.nobody_there(bufs, total),
+            match self.write_straight(bufs, total) {
+                Some(count) => count,
+                None => self.nobody_there(bufs, total),
             }
         } else {
             self.write_behind_preface(bufs, total)
@@ -73,35 +62,43 @@ impl Chardev {
         taken
     }
 
-    /// The policy decides, unless a look at the back end shows that a peer has come after all.
+    /// From the caller's buffers to the back end; `None` if nobody is there.
+    fn write_straight(&mut self, bufs: &[IoSlice<'_>], total: usize) -> Option<usize> {
+        match self.backend.write(bufs, &mut self.fds) {
+            Sent::Taken(count) => {
+                if count < total {
+                    self.backend.watch(Ready::WRITE);
+                }
+                let lost = self.backend.take_overwritten();
+                self.count_delivered(count, lost);
+                Some(count)
+            }
+            Sent::Full => {
+                self.backend.watch(Ready::WRITE);
+                Some(0)
+            }
+            Sent::NoPeer => None,
+        }
+    }
+
+    /// The policy decides, unless a look at the back end shows that a peer has come after all, or a
+    /// parked back end has come back.
     fn nobody_there(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
         self.backend.watch(Ready::WRITE);
-        let (id, was_open) = (self.id, self.backend.is_open());
-        self.collect_events();
+        let news = self.collect_events();
         if self.policy.closed == Closed::Hold {
             return 0;
         }
-        if (self.id != id || self.backend.is_open() != was_open) && self.preface.is_empty() {
-            match self.backend.write(bufs, &mut self.fds) {
-                Sent::Taken(count) => {
-                    self.backend.watch(Ready::WRITE);
-                    let lost = self.backend.take_overwritten();
-                    self.count_delivered(count, lost);
-                    return count;
-                }
-                Sent::Full => {
-                    self.backend.watch(Ready::WRITE);
-                    return 0;
-                }
-                Sent::NoPeer => {}
+        if news {
+            if let Some(count) = self.write_straight(bufs, total) {
+                return count;
             }
         }
         if self.policy.closed == Closed::History {
             return self.remember(bufs, total);
         }
         if self.ring_goes_on > 0 {
-            let capacity = self.ring_goes_on.max(self.preface.len());
-            self.preface.set_capacity(capacity);
+            self.preface.set_capacity(self.ring_goes_on);
             self.keep_newest(bufs);
             return total;
         }
@@ -163,19 +160,21 @@ impl Chardev {
         if taken == total {
             return;
         }
-        let rest = skip(bufs, taken);
+        let mut rest: Vec<_> = bufs.iter().map(|buf| IoSlice::new(buf)).collect();
+        let mut rest = &mut rest[..];
+        IoSlice::advance_slices(&mut rest, taken);
         let offset = self.stats.output_accepted;
-        self.tap.push(offset, &rest, total - taken, &mut self.wakes);
+        self.tap.push(offset, rest, total - taken, &mut self.wakes);
         self.stats.output_accepted += (total - taken) as u64;
-        self.log_output(&rest, total - taken);
+        self.log_output(rest, total - taken);
         let keep = limit.max(self.preface.len());
         self.preface.set_capacity(keep);
-        for rest in rest {
-            if self.policy.closed == Closed::History {
-                self.stats.output_overwritten += self.preface.push_overwriting(&rest) as u64;
-            } else {
-                let kept = self.preface.push(&rest);
-                self.stats.output_discarded += (rest.len() - kept) as u64;
+        if self.policy.closed == Closed::History {
+            self.keep_newest(rest);
+        } else {
+            for buf in rest {
+                let kept = self.preface.push(buf);
+                self.stats.output_discarded += (buf.len() - kept) as u64;
             }
         }
         self.flush_preface();
@@ -224,9 +223,7 @@ impl Chardev {
         let moved = self.preface.split_front(most);
         let count = moved.len();
         let lost = ring.absorb(moved);
-        if count > 0 {
-            self.count_delivered(count, lost as u64);
-        }
+        self.count_delivered(count, lost as u64);
     }
 
     /// A back end took `count` bytes and, being a ring, overwrote `lost` for them.
@@ -235,7 +232,8 @@ impl Chardev {
         self.stats.output_delivered += count as u64;
         self.stats.output_delivered -= lost;
         self.stats.output_overwritten += lost;
-        if lost > 0 && self.backend.ring().is_some_and(RingBuffer::take_shortage) {
+        let ring = self.backend.ring();
+        if ring.is_some_and(RingBuffer::take_shortage) {
             self.tell_out_of_memory();
         }
     }
@@ -287,17 +285,4 @@ pub(crate) fn limit<'a>(bufs: &'a [IoSlice<'_>], mut count: usize) -> Vec<IoSlic
         limited.push(IoSlice::new(part));
     }
     limited
-}
-
-/// `bufs` without the first `count` bytes.
-fn skip<'a>(bufs: &'a [IoSlice<'_>], mut count: usize) -> Vec<IoSlice<'a>> {
-    let mut rest = Vec::with_capacity(bufs.len());
-    for buf in bufs {
-        let skipped = buf.len().min(count);
-        count -= skipped;
-        if skipped < buf.len() {
-            rest.push(IoSlice::new(&buf[skipped..]));
-        }
-    }
-    rest
 }
