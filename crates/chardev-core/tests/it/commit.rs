@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use chardev_core::{Change, ChangeError, ChardevRef, FrontEnd, Old, Step, commit};
+use chardev_core::{
+    BackendId, Change, ChangeError, ChardevRef, Closed, FrontEnd, NewBackend, Old, Policy,
+    Registry, Step, commit,
+};
 
 use crate::rig::{Peer, everything};
 
@@ -56,12 +59,12 @@ fn a_chardev_that_was_to_be_added_is_undone_too() {
         Peer::new(true, 99),
     );
     new.world().fail_activate = true;
-    let registry = chardev_core::Registry::default();
+    let registry = Registry::default();
     let prepared = ChardevRef::prepare(
         "con1",
-        chardev_core::BackendId(3),
+        BackendId(3),
         added.backend(),
-        chardev_core::Policy::default(),
+        Policy::default(),
         None,
     );
     let add = Step::Add {
@@ -75,4 +78,65 @@ fn a_chardev_that_was_to_be_added_is_undone_too() {
     assert_eq!(refused.step, 1);
     assert_eq!(added.world().active, 0);
     assert!(registry.get("con1").is_none());
+}
+
+#[test]
+fn steps_of_a_transaction_happen_together_or_not_at_all() {
+    for fails in [false, true] {
+        let olds = [Peer::new(true, 99), Peer::new(true, 99)];
+        let news = [Peer::new(true, 99), Peer::new(true, 99)];
+        news[1].world().fail_activate = fails;
+        let registry = Registry::default();
+        let chardevs: Vec<_> = (0..2)
+            .map(|at| {
+                let id = ["a", "b"][at];
+                let chardev = ChardevRef::new(
+                    id,
+                    BackendId(at as u64 + 1),
+                    olds[at].backend(),
+                    Closed::Discard,
+                    None,
+                );
+                registry.reserve(id).unwrap().fill(chardev.clone());
+                chardev
+            })
+            .collect();
+        let fronts: Vec<_> = chardevs
+            .iter()
+            .map(|chardev| FrontEnd::attach(chardev, Arc::new(())).unwrap())
+            .collect();
+        let step = |at: usize| {
+            let change = Change::begin(&chardevs[at]).unwrap();
+            let mut new: NewBackend = news[at].as_new(at as u64 + 10);
+            let offer = change.offer(&mut new).unwrap();
+            Step::Change {
+                change,
+                offer,
+                new,
+                old: Old::Retire,
+            }
+        };
+        let added = Peer::new(true, 99);
+        let third = ChardevRef::prepare("c", BackendId(30), added.backend(), Closed::Discard, None);
+        let add = Step::Add {
+            reservation: registry.reserve("c").unwrap(),
+            chardev: third,
+        };
+        let outcome = commit(vec![step(0), add, step(1)]);
+        for front in &fronts {
+            assert_eq!(front.write(b"x"), 1);
+        }
+        let received = |peers: &[Peer]| peers.iter().map(Peer::received).collect::<String>();
+        if fails {
+            assert_eq!(outcome.unwrap_err().step, 2);
+            assert_eq!((received(&olds), received(&news)), ("xx".into(), "".into()));
+            assert!(registry.get("c").is_none() && !olds[0].world().retired);
+            assert_eq!(everything(&fronts[0]), "<Opened>");
+        } else {
+            assert_eq!(outcome.unwrap().len(), 2);
+            assert_eq!((received(&olds), received(&news)), ("".into(), "xx".into()));
+            assert!(registry.get("c").is_some());
+            assert_eq!(everything(&fronts[0]), "<Opened><Changed>");
+        }
+    }
 }

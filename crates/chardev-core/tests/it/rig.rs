@@ -10,8 +10,8 @@ use std::task::{Wake, Waker};
 
 use crate::drain::Afterlife;
 use chardev_core::{
-    Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Event, FrontEnd, LogSink,
-    NewBackend, NothingToDrain, Ready, Sent,
+    Answer, Answers, Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Event, FrontEnd,
+    Line, Link, LinkHooks, LogSink, ModemLines, NewBackend, NothingToDrain, Ready, Sent,
 };
 
 /// What the peer and the back end share.
@@ -20,11 +20,21 @@ pub(crate) struct World {
     pub(crate) present: bool,
     /// Bytes the peer still takes before it is full.
     pub(crate) room: usize,
+    /// The most it takes in one write, if that is limited.
+    pub(crate) most: Option<usize>,
     pub(crate) received: Vec<u8>,
     pub(crate) to_read: VecDeque<u8>,
     /// How often it was asked for input.
     pub(crate) asked: usize,
     pub(crate) events: VecDeque<BackendEvent>,
+    /// Somebody is at the door, which is found out by a look for events.
+    pub(crate) knocks: bool,
+    /// What it was told last to do with the line.
+    pub(crate) line: Line,
+    /// It has a serial line, with these inputs, and passes descriptors.
+    pub(crate) serial: Option<ModemLines>,
+    /// Its peer was sent away.
+    pub(crate) disconnected: bool,
     pub(crate) retired: bool,
     /// Its own writes fail from here on.
     pub(crate) refused: bool,
@@ -119,7 +129,8 @@ impl Backend for SimBackend {
         }
         let mut taken = 0;
         for buf in bufs {
-            let count = buf.len().min(world.room);
+            let most = world.most.map_or(usize::MAX, |most| most - taken);
+            let count = buf.len().min(world.room).min(most);
             world.received.extend(&buf[..count]);
             world.room -= count;
             taken += count;
@@ -148,7 +159,32 @@ impl Backend for SimBackend {
     fn watch(&mut self, _: Ready) {}
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
+        if std::mem::take(&mut self.0.world().knocks) {
+            self.0.open();
+        }
         self.0.world().events.pop_front()
+    }
+
+    fn apply(&mut self, line: &Line) -> Answers {
+        let mut world = self.0.world();
+        world.line = line.clone();
+        let mut answers = Answers::unsupported(line, world.present);
+        if world.serial.is_some() {
+            answers.passes_fds = true;
+            if line.serial.is_some() {
+                answers.serial = Answer::Done;
+            }
+        }
+        answers.modem_inputs = world.serial;
+        answers
+    }
+
+    fn modem_inputs(&mut self) -> Option<ModemLines> {
+        self.0.world().serial
+    }
+
+    fn disconnect(&mut self) {
+        self.0.world().disconnected = true;
     }
 
     fn activate(&mut self) -> Result<(), String> {
@@ -204,6 +240,13 @@ impl Backend for SimBackend {
             None => Box::new(NothingToDrain),
         }
     }
+}
+
+/// What a multiplexer or hub rests on.
+pub(crate) fn link(chardev: &ChardevRef) -> Link {
+    let hooks = Arc::new(LinkHooks::default());
+    let front = FrontEnd::attach(chardev, Arc::clone(&hooks) as _).unwrap();
+    Link::new(front, hooks)
 }
 
 /// Counts how often it was woken.

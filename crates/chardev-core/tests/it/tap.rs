@@ -133,6 +133,20 @@ fn a_slow_viewer_skips_or_ends_as_it_asked() {
 }
 
 #[test]
+fn a_viewer_sees_what_was_taken_of_a_write_and_no_more() {
+    let peer = Peer::new(true, 5);
+    let chardev = peer.chardev(None);
+    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+    let mut viewer = chardev.view(ViewFrom::Now, Slow::Skip).unwrap();
+    let bufs = ["abc", "def", "ghi"].map(|text| IoSlice::new(text.as_bytes()));
+    assert_eq!(front.write_vectored(&bufs), 5);
+    assert_eq!(everything(&mut viewer), "abcde");
+    peer.world().room = 99;
+    assert_eq!(front.write(b"f"), 1);
+    assert_eq!(everything(&mut viewer), "f");
+}
+
+#[test]
 fn nothing_is_kept_for_nobody() {
     let (chardev, front) = console();
     front.write(b"unseen");
