@@ -135,9 +135,10 @@ impl InputQueue {
         !self.later.is_empty()
     }
 
-    /// Whether `tail` is to have what the back end brings.
+    /// Whether `tail` is to have what the back end brings, and nothing stands before that.
     pub(crate) fn is_next_of_back_end(&self, tail: u64) -> bool {
-        self.later.front() == Some(&tail)
+        let mut before = self.items.range(self.own()..);
+        self.later.front() == Some(&tail) && before.all(Item::tells_state)
     }
 
     /// Takes what belongs to `tail`.
@@ -146,7 +147,7 @@ impl InputQueue {
         let fence = self.items.iter().position(is_it);
         let end = match fence {
             Some(at) => at,
-            None if self.is_next_of_back_end(tail) => self.items.len(),
+            None if self.later.front() == Some(&tail) => self.items.len(),
             None if self.later.contains(&tail) => return TailRead::Wait,
             None => return TailRead::End,
         };

@@ -12,14 +12,17 @@ use chardev_core::{
 use super::Host;
 use super::wire::Peer;
 
-fn chardev(label: &str, backend: Box<dyn Backend>) -> ChardevRef {
+pub(super) fn chardev(label: &str, backend: Box<dyn Backend>) -> ChardevRef {
     ChardevRef::new(label, BackendId(1), backend, Closed::Discard, None)
 }
 
-fn over(kind: &str, below: &ChardevRef) -> Box<dyn Backend> {
+pub(super) fn link(below: &ChardevRef) -> Link {
     let hooks = Arc::new(LinkHooks::default());
-    let front = FrontEnd::attach(below, hooks.clone()).unwrap();
-    let link = Link::new(front, hooks);
+    Link::new(FrontEnd::attach(below, hooks.clone()).unwrap(), hooks)
+}
+
+pub(super) fn over(kind: &str, below: &ChardevRef) -> Box<dyn Backend> {
+    let link = link(below);
     let waker = Waker::noop().clone();
     match kind {
         "mux" => Mux::new(link, 1, Arc::new(Host), waker).slot(),
@@ -27,7 +30,16 @@ fn over(kind: &str, below: &ChardevRef) -> Box<dyn Backend> {
     }
 }
 
-fn change(chardev: &ChardevRef, number: u64, backend: Box<dyn Backend>) -> Step {
+pub(super) fn change(chardev: &ChardevRef, number: u64, backend: Box<dyn Backend>) -> Step {
+    change_from(chardev, number, backend, Old::Retire)
+}
+
+pub(super) fn change_from(
+    chardev: &ChardevRef,
+    number: u64,
+    backend: Box<dyn Backend>,
+    old: Old,
+) -> Step {
     let change = Change::begin(chardev).unwrap();
     let mut new = NewBackend::new(BackendId(number), backend);
     let offer = change.offer(&mut new).unwrap();
@@ -35,12 +47,12 @@ fn change(chardev: &ChardevRef, number: u64, backend: Box<dyn Backend>) -> Step 
         change,
         offer,
         new,
-        old: Old::Retire,
+        old,
     }
 }
 
 /// All input there is, and how many bytes of it the peer `number` sent.
-fn read_from(front: &FrontEnd, number: u8) -> usize {
+pub(super) fn read_from(front: &FrontEnd, number: u8) -> usize {
     let mut buf = [0; 64];
     let mut total = 0;
     loop {
@@ -53,7 +65,7 @@ fn read_from(front: &FrontEnd, number: u8) -> usize {
     }
 }
 
-fn drain(mut drainers: Vec<Drainer>, peer: &Peer) {
+pub(super) fn drain(mut drainers: Vec<Drainer>, peer: &Peer) {
     let mut now = Duration::ZERO;
     while !drainers.is_empty() && now < Duration::from_secs(20) {
         peer.arrive(now);
@@ -125,7 +137,7 @@ fn input_of_a_base_that_still_settles_is_read_by_what_rested_on_it() {
 }
 
 /// All that comes, a break as `!`.
-fn text(front: &FrontEnd) -> String {
+pub(super) fn text(front: &FrontEnd) -> String {
     let all = crate::rig::everything(front);
     let all = all.replace("<Break>", "!");
     let others = ["<Opened>", "<Closed>", "<Changed>", "<MuxIn>", "<MuxOut>"];
@@ -207,16 +219,12 @@ fn a_break_that_nobody_takes_is_counted() {
 fn every_front_end_of_a_multiplexer_that_is_replaced_has_its_break() {
     let peer = Peer::new(1, false);
     let base = chardev("base", peer.backend());
-    let hooks = Arc::new(LinkHooks::default());
-    let link = Link::new(FrontEnd::attach(&base, hooks.clone()).unwrap(), hooks);
-    let mux = Mux::new(link, 1, Arc::new(Host), Waker::noop().clone());
+    let mux = Mux::new(link(&base), 1, Arc::new(Host), Waker::noop().clone());
     let tops = ["first", "second"].map(|label| chardev(label, mux.slot()));
     let fronts = [0, 1].map(|at| FrontEnd::attach(&tops[at], Arc::new(())).unwrap());
     peer.send_break();
     let other = chardev("other", Peer::new(2, false).backend());
-    let hooks = Arc::new(LinkHooks::default());
-    let link = Link::new(FrontEnd::attach(&other, hooks.clone()).unwrap(), hooks);
-    let next = Mux::new(link, 1, Arc::new(Host), Waker::noop().clone());
+    let next = Mux::new(link(&other), 1, Arc::new(Host), Waker::noop().clone());
     let steps = [0, 1].map(|at| change(&tops[at], 3, next.slot()));
     commit(steps.into()).unwrap();
     for front in fronts {
@@ -275,14 +283,40 @@ fn two_chardevs_cannot_come_to_rest_on_one() {
 }
 
 #[test]
+fn what_a_replaced_back_end_still_reads_stays_in_order() {
+    for kind in ["mux", "hub"] {
+        let (first, second) = (Peer::new(1, true), Peer::new(2, true));
+        let base = chardev("base", first.backend());
+        let mid = chardev("mid", over(kind, &base));
+        let top = chardev("top", over(kind, &mid));
+        let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+        first.send_untracked(b"first", Duration::ZERO);
+        let mut earlier = commit(vec![change(&base, 2, second.backend())]).unwrap();
+        let wanted = chardev_core::WantLink("base".to_owned());
+        let lent = mid.with(|mid| mid.lend(&wanted)).unwrap();
+        let link = *lent.downcast::<Link>().unwrap();
+        let next = Hub::new(vec![link], Waker::noop().clone()).backend();
+        earlier.extend(commit(vec![change(&mid, 2, next)]).unwrap());
+        second.send_untracked(b"second", Duration::ZERO);
+        let mut later = commit(vec![change(&base, 3, Peer::new(3, false).backend())]).unwrap();
+        later.extend(commit(vec![change(&top, 2, Peer::new(4, false).backend())]).unwrap());
+        // What was sent first comes last.
+        second.arrive(Duration::MAX);
+        for now in [0, 100, 200].map(Duration::from_millis) {
+            later.retain_mut(|drainer| drainer.poll(now) != DrainStep::Done);
+        }
+        assert_eq!(text(&front), "", "{kind}");
+        earlier.extend(later);
+        drain(earlier, &first);
+        assert_eq!(text(&front), "firstsecond", "{kind}");
+    }
+}
+
+#[test]
 fn a_member_that_leaves_a_hub_leaves_what_is_still_on_its_way() {
     let peer = Peer::new(1, true);
     let base = chardev("base", peer.backend());
     let other = chardev("other", Peer::new(2, false).backend());
-    let link = |below: &ChardevRef| {
-        let hooks = Arc::new(LinkHooks::default());
-        Link::new(FrontEnd::attach(below, hooks.clone()).unwrap(), hooks)
-    };
     let hub = Hub::new(vec![link(&base), link(&other)], Waker::noop().clone());
     let top = chardev("top", hub.backend());
     let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
