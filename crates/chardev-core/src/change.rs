@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, BackendEvent, BackendId, Ready};
+use crate::backend::{Backend, BackendId, Ready};
 use crate::chardev::{Chardev, ChardevRef, LogSink, WeakChardev};
 use crate::commit::{Step, commit};
 use crate::drain::Drainer;
@@ -21,7 +21,7 @@ use crate::frontend::FrontEndHooks;
 use crate::hold::Hold;
 use crate::input::CARRY_LIMIT;
 use crate::line::Answers;
-use crate::policy::{Closed, PolicyChange};
+use crate::policy::PolicyChange;
 use crate::ringbuf::RingBuffer;
 
 /// A change under way. Dropping it gives up: nothing has happened.
@@ -285,7 +285,7 @@ impl Chardev {
             self.log = Some(log);
         }
         let old_id = std::mem::replace(&mut self.id, new.id);
-        let mut old_backend = std::mem::replace(&mut self.backend, new.backend);
+        let old_backend = std::mem::replace(&mut self.backend, new.backend);
         self.set_policy(new.policy);
         let mut retired = Vec::new();
         match old {
@@ -294,12 +294,7 @@ impl Chardev {
                 self.add_last_words(&new.last_words);
             }
             Old::Park if self.parked.is_none() => {
-                // It goes on being read when it comes back.
-                if let Some(marker) = cut.old {
-                    self.input.settled(marker);
-                }
-                old_backend.set_attached(false);
-                self.parked = Some((old_id, old_backend));
+                retired.extend(self.park(old_id, old_backend, this, cut.old));
             }
             Old::Park | Old::Retire => {
                 let mut drainer = self.drainer(old_backend, this, cut.old);
@@ -336,7 +331,7 @@ impl Chardev {
         self.stats.output_overwritten += self.preface.push_overwriting(last_words) as u64;
     }
 
-    fn drainer(
+    pub(crate) fn drainer(
         &self,
         backend: Box<dyn Backend>,
         this: &ChardevRef,
@@ -350,7 +345,8 @@ impl Chardev {
     /// All input the old peer has sent so far comes before anything from the new one. What a peer
     /// that stays has under way will come from the new back end.
     fn cut(&mut self, peer_stays: bool, old: Old) -> Cut {
-        let rests_on_others = !self.backend.members().is_empty();
+        // A hub may have lost all its members.
+        let rests_on_others = !self.backend.members().is_empty() || self.backend.as_hub().is_some();
         if rests_on_others {
             // Breaks keep their places, too.
             self.draw();
@@ -362,13 +358,15 @@ impl Chardev {
         if !peer_stays && !comes_back {
             self.backend.refuse_input();
         }
-        let (unread, more) = match rests_on_others && comes_back {
-            true => (Vec::new(), false),
-            false => self.backend.cut_input(),
+        let place = match rests_on_others && comes_back {
+            true => self.await_under_way(),
+            false => {
+                let (unread, more) = self.backend.cut_input();
+                self.push_cut_breaks();
+                self.carry_fds();
+                self.place_cut(unread, more && !peer_stays)
+            }
         };
-        self.push_cut_breaks();
-        self.carry_fds();
-        let place = self.push_cut(unread, more && !peer_stays);
         self.marks_come(place);
         let parked = match old {
             Old::Retire if !peer_stays => self.cut_parked(),
@@ -380,7 +378,7 @@ impl Chardev {
 
     /// Input of a back end that is replaced. Its peer may have come only just now, and is shown
     /// before its input is.
-    fn push_cut(&mut self, unread: Vec<u8>, more: bool) -> Option<u64> {
+    pub(crate) fn push_cut(&mut self, unread: Vec<u8>, more: bool) -> Option<u64> {
         if more {
             self.show_open(true);
         }
@@ -413,28 +411,8 @@ impl Chardev {
         self.ring_goes_on = capacity;
     }
 
-    /// The parked back end will not come back: what its peer has sent is still input.
-    fn cut_parked(&mut self) -> Option<u64> {
-        let (id, mut parked) = self.parked.take()?;
-        parked.update(Ready::all());
-        while let Some(event) = parked.poll_event() {
-            if let BackendEvent::Closed { unread } = event {
-                self.push_last_words(unread);
-            }
-        }
-        parked.refuse_input();
-        let (unread, more) = parked.cut_input();
-        self.parked = Some((id, parked));
-        self.push_cut(unread, more)
-    }
-
-    fn retire_parked(&mut self, this: &ChardevRef, marker: Option<u64>) -> Option<Drainer> {
-        let (_, parked) = self.parked.take()?;
-        Some(self.drainer(parked, this, marker))
-    }
-
     /// The back end in the slot is new: show what differs, flush what waited, wake everybody.
-    fn go_live(&mut self, mut answers: Answers) {
+    pub(crate) fn go_live(&mut self, mut answers: Answers) {
         self.backend.update(Ready::all());
         answers.open = self.backend.is_open();
         if !answers.open {
@@ -449,20 +427,6 @@ impl Chardev {
         self.wake(Ready::READ | Ready::WRITE);
     }
 
-    /// The temporary back end's peer has left: the parked one takes the slot again.
-    pub(crate) fn unpark(&mut self) {
-        let Some((id, backend)) = self.parked.take() else {
-            return;
-        };
-        self.id = id;
-        let temporary = std::mem::replace(&mut self.backend, backend);
-        drop(temporary);
-        let answers = self.backend.apply(&self.line);
-        self.backend.set_hold(self.policy.closed == Closed::Hold);
-        self.backend.set_attached(self.front.is_some());
-        self.go_live(answers);
-    }
-
     /// Takes the chardev out of service, for removal: the back end delivers what it accepted.
     pub(crate) fn retire(&mut self, this: &ChardevRef) -> Vec<Drainer> {
         self.removed = true;
@@ -475,7 +439,7 @@ impl Chardev {
             false => (Vec::new(), false),
         };
         self.push_cut_breaks();
-        let marker = self.push_cut(unread, more);
+        let marker = self.place_cut(unread, more);
         self.marks_come(marker);
         let parked = self.cut_parked();
         // What was sent and never read stays where it is: in a FIFO for the next process.

@@ -22,6 +22,7 @@ use crate::line::{Answers, Line, TerminalSize};
 use crate::log::Hole;
 use crate::mux::Mux;
 use crate::notice::Told;
+use crate::parked::Awaited;
 use crate::policy::{Closed, Policy, PolicyChange};
 use crate::ringbuf::RingBuffer;
 use crate::stats::Stats;
@@ -92,6 +93,8 @@ pub struct Chardev {
     pub(crate) backend: Box<dyn Backend>,
     /// A back end set aside by a temporary one; it comes back when that one closes.
     pub(crate) parked: Option<(BackendId, Box<dyn Backend>)>,
+    /// What is still on its way through a back end that was set aside.
+    pub(crate) awaited: Option<Awaited>,
     /// Whether the last opened/closed event put in the queue was an opening.
     pub(crate) shown_open: bool,
     pub(crate) policy: Policy,
@@ -182,6 +185,7 @@ impl ChardevRef {
             id,
             backend,
             parked: None,
+            awaited: None,
             shown_open,
             policy,
             line: Line::default(),
@@ -293,12 +297,6 @@ impl Chardev {
         self.front.is_some()
     }
 
-    /// What it rests on, and what is parked does.
-    pub(crate) fn all_members(&self) -> Vec<ChardevRef> {
-        let parked = self.parked.iter().flat_map(|(_, parked)| parked.members());
-        self.backend.members().into_iter().chain(parked).collect()
-    }
-
     /// Whether nothing rests on it and it rests on nothing.
     pub(crate) fn is_free(&self) -> bool {
         self.front.is_none() && self.backend.as_mux().is_none()
@@ -405,11 +403,6 @@ impl Chardev {
         self.push_event(Event::Resized(size));
     }
 
-    /// The id of the back end that comes back when the present one's peer leaves.
-    pub fn parked_id(&self) -> Option<BackendId> {
-        self.parked.as_ref().map(|(id, _)| *id)
-    }
-
     /// Takes input that comes from beside the back end, and returns how much: no more than 64 KiB
     /// wait for a front end that does not read.
     pub fn type_in(&mut self, bytes: &[u8]) -> usize {
@@ -505,7 +498,7 @@ impl Chardev {
                     self.show_open(false);
                     self.wake(Ready::WRITE);
                 }
-                BackendEvent::Break => self.push_event(Event::Break),
+                BackendEvent::Break => self.take_break(),
                 BackendEvent::Resized(size) => self.resize(size),
                 BackendEvent::Tell(event) => self.push_event(event),
                 BackendEvent::Mark(mark) => self.mark_comes(mark),
@@ -570,6 +563,7 @@ impl Chardev {
 
     pub(crate) fn settled(&mut self, marker: u64) {
         self.input.settled(marker);
+        self.end_awaited(marker);
         self.wake(Ready::READ);
     }
 

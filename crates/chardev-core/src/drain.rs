@@ -132,6 +132,7 @@ pub struct Drainer {
     chardev: ChardevRef,
     phase: Phase,
     settle_marker: Option<u64>,
+    only_settles: bool,
     limit: Duration,
     phase_began: Option<Duration>,
     last_progress: Duration,
@@ -172,6 +173,7 @@ impl Drainer {
                 Phase::Deliver
             },
             settle_marker,
+            only_settles: false,
             limit: DRAIN_LIMIT,
             phase_began: None,
             last_progress: Duration::ZERO,
@@ -182,6 +184,13 @@ impl Drainer {
             progress: 0,
             pause: POLL_MIN,
         }
+    }
+
+    /// A drainer of what is on its way through a back end that is only set aside: it ends with that.
+    pub(crate) fn of_awaited(drain: Box<dyn Drain>, chardev: ChardevRef, place: u64) -> Self {
+        let mut drainer = Drainer::new(drain, chardev, Some(place));
+        drainer.only_settles = true;
+        drainer
     }
 
     /// Adds what the peer is to get after everything else, waiting as long as for that.
@@ -219,6 +228,7 @@ impl Drainer {
                 Phase::Part => self.part(now, began),
             };
             match next {
+                Some(_) if self.only_settles => return DrainStep::Done,
                 Some(phase) => {
                     self.phase = phase;
                     self.phase_began = None;

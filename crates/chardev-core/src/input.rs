@@ -113,6 +113,13 @@ impl InputQueue {
         marker
     }
 
+    /// Whether that place is still there.
+    pub(crate) fn has_place(&self, marker: u64) -> bool {
+        let is_it =
+            |item: &Item| matches!(item, Item::Settling { marker: found, .. } if *found == marker);
+        self.items.iter().any(is_it)
+    }
+
     fn new_marker(&mut self) -> u64 {
         self.next_marker += 1;
         self.next_marker

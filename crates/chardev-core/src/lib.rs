@@ -44,6 +44,7 @@ pub mod memory;
 mod mux;
 mod notice;
 mod output;
+mod parked;
 mod policy;
 mod reading;
 mod registry;

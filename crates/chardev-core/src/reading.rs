@@ -36,6 +36,13 @@ impl Chardev {
             if self.hold.is_cut() {
                 return 0;
             }
+            if self.brings_awaited() {
+                self.backend.watch(Ready::READ);
+                return self.read_carried(bufs);
+            }
+            if !self.input.is_empty() {
+                continue;
+            }
             let count = self.backend.read(bufs);
             if count > 0 {
                 self.books.take_in(count);

@@ -80,18 +80,22 @@ impl Chardev {
     }
 
     pub(crate) fn read_tail(&mut self, number: u64, buf: &mut [u8]) -> TailRead {
-        let mut read = self.input.read_tail(number, buf);
-        while read == TailRead::Wait && self.input.is_next_of_back_end(number) {
+        let read = loop {
+            let waits = self.brings_awaited();
+            let read = self.input.read_tail(number, buf);
+            let of_back_end = read == TailRead::Wait && self.input.is_next_of_back_end(number);
+            if waits || !of_back_end {
+                break read;
+            }
             let count = self.backend.read(&mut [IoSliceMut::new(buf)]);
             if count > 0 {
                 self.books.take_in(count);
-                read = TailRead::Data(count);
-            } else if self.collect_events() {
-                read = self.input.read_tail(number, buf);
-            } else {
-                break;
+                break TailRead::Data(count);
             }
-        }
+            if !self.collect_events() {
+                break read;
+            }
+        };
         match read {
             TailRead::Data(count) => self.stats.input_delivered += count as u64,
             TailRead::Wait => self.backend.watch(Ready::READ),
@@ -114,7 +118,7 @@ impl Chardev {
     /// Tells the back end if nobody reads it any more.
     pub(crate) fn rest_if_unused(&mut self) {
         // One that has been cut off is about to be replaced, and is read by tails alone.
-        let in_slot = !self.hold.is_cut();
+        let in_slot = !self.hold.is_cut() && (self.awaited.is_none() || self.parked.is_some());
         if in_slot && self.front.is_none() && !self.input.has_fence_later() {
             self.backend.set_attached(false);
         }
@@ -124,7 +128,7 @@ impl Chardev {
     pub(crate) fn draw(&mut self) {
         self.collect_events();
         let mut piece = vec![0; PIECE];
-        while !self.hold.is_cut() && self.input.bytes() < CARRY_LIMIT {
+        while !self.hold.is_cut() && self.input.bytes() < CARRY_LIMIT && !self.brings_awaited() {
             let count = self.backend.read(&mut [IoSliceMut::new(&mut piece)]);
             if count > 0 {
                 self.push_input(piece[..count].to_vec());
@@ -138,6 +142,9 @@ impl Chardev {
 
     /// The back end has handed over all that was under way when it was marked.
     pub(crate) fn mark_comes(&mut self, mark: u64) {
+        if self.parked.is_none() {
+            self.awaited_passes(mark);
+        }
         if let Some(at) = self.marks_later.iter().position(|other| *other == mark) {
             self.marks_later.remove(at);
             self.input.push_mark(mark);

@@ -10,10 +10,6 @@ use super::{Graph, NODES, Rests};
 impl Graph {
     /// Somebody takes a chardev over for a while.
     pub(super) fn set_aside(&mut self) {
-        // Not while anything may still be on its way.
-        if !self.drains.is_empty() {
-            return;
-        }
         let at = self.rng.below(NODES as u64) as usize;
         if matches!(self.nodes[at].rests, Rests::Nothing) || self.has_further(at) {
             return;
@@ -35,9 +31,10 @@ impl Graph {
             temporary.wire().retired = true;
             return;
         }
-        if outcome.is_ok_and(|drainers| !drainers.is_empty()) {
-            self.fail("what is set aside has nothing to drain");
-        }
+        // What is still on its way through it goes on being fetched.
+        let now = self.now;
+        let drainers = outcome.into_iter().flatten();
+        self.drains.extend(drainers.map(|drainer| (drainer, now)));
         for _ in 0..self.rng.below(4) {
             match self.rng.below(4) {
                 0 => self.send(),

@@ -9,6 +9,7 @@
 mod aside;
 mod found;
 mod plan;
+mod returns;
 mod shrink;
 mod wire;
 

@@ -1,0 +1,244 @@
+//! front → [chardev] → back: a back end that is set aside by a temporary one, and comes back when that
+//! one's peer leaves.
+//!
+//! What its peer sent by then comes before anything from the temporary one. Where it rests on others,
+//! some of that may still be on its way through it: up to a mark it goes on being read, wherever it is
+//! by now, and what it brings settles at its place in the queue.
+
+use std::io::IoSliceMut;
+
+use crate::backend::{Backend, BackendEvent, BackendId, Ready};
+use crate::chardev::{Chardev, ChardevRef};
+use crate::drain::{Drain, Drainer, Late};
+use crate::event::Event;
+use crate::input::CARRY_LIMIT;
+use crate::policy::Closed;
+
+/// Input is taken in pieces of this size.
+const PIECE: usize = 16 << 10;
+
+/// What is still on its way through a back end since it was set aside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Awaited {
+    /// Where it settles.
+    place: u64,
+    /// What ends it.
+    mark: u64,
+}
+
+impl Chardev {
+    /// The id of the back end that comes back when the present one's peer leaves.
+    pub fn parked_id(&self) -> Option<BackendId> {
+        self.parked.as_ref().map(|(id, _)| *id)
+    }
+
+    /// What it rests on, and what is parked does.
+    pub(crate) fn all_members(&self) -> Vec<ChardevRef> {
+        let parked = self.parked.iter().flat_map(|(_, parked)| parked.members());
+        self.backend.members().into_iter().chain(parked).collect()
+    }
+
+    /// The back end in the slot is about to be set aside: the place for what is on its way through it,
+    /// if anything is.
+    pub(crate) fn await_under_way(&mut self) -> Option<u64> {
+        let mark = self.input.new_number();
+        if !self.backend.mark(mark) {
+            return None;
+        }
+        let earlier = self.awaited.take();
+        let place = earlier.map(|awaited| awaited.place);
+        let place = place.or_else(|| self.push_cut(Vec::new(), true))?;
+        self.awaited = Some(Awaited { place, mark });
+        Some(place)
+    }
+
+    /// The cut of the back end in the slot, whose rest belongs where what is awaited from it settles.
+    pub(crate) fn place_cut(&mut self, unread: Vec<u8>, more: bool) -> Option<u64> {
+        match self.parked.is_none() {
+            true => self.place_rest(unread, more),
+            false => self.push_cut(unread, more),
+        }
+    }
+
+    fn place_rest(&mut self, unread: Vec<u8>, more: bool) -> Option<u64> {
+        let Some(Awaited { place, .. }) = self.awaited.take() else {
+            return self.push_cut(unread, more);
+        };
+        self.settle(Some(place), &unread);
+        if !more {
+            self.settled(place);
+        }
+        more.then_some(place)
+    }
+
+    /// Sets a back end aside; `place` is for what is on its way through it.
+    pub(crate) fn park(
+        &mut self,
+        id: BackendId,
+        mut backend: Box<dyn Backend>,
+        this: &ChardevRef,
+        place: Option<u64>,
+    ) -> Option<Drainer> {
+        let Some(place) = place.filter(|_| self.awaited.is_some()) else {
+            // It goes on being read when it comes back.
+            place.into_iter().for_each(|place| self.settled(place));
+            backend.set_attached(false);
+            self.parked = Some((id, backend));
+            return None;
+        };
+        self.parked = Some((id, backend));
+        let chardev = this.clone();
+        let drain = Box::new(AwaitedDrain { chardev, place });
+        Some(Drainer::of_awaited(drain, this.clone(), place))
+    }
+
+    /// Whether the back end in the slot has come back and still brings what is awaited from it, which
+    /// is then taken as far as it has come.
+    pub(crate) fn brings_awaited(&mut self) -> bool {
+        self.take_awaited();
+        self.awaited.is_some() && self.parked.is_none()
+    }
+
+    /// Takes what has come of what is awaited.
+    fn take_awaited(&mut self) {
+        if self.awaited.is_none() {
+            return;
+        }
+        let mut piece = vec![0; PIECE];
+        while let Some(Awaited { place, .. }) = self.awaited {
+            if self.input.bytes() >= CARRY_LIMIT {
+                return;
+            }
+            let backend = match &mut self.parked {
+                Some((_, parked)) => parked,
+                None => &mut self.backend,
+            };
+            let count = backend.read(&mut [IoSliceMut::new(&mut piece)]);
+            if count > 0 {
+                self.settle(Some(place), &piece[..count]);
+            }
+            let told = match &mut self.parked {
+                Some((_, parked)) => parked.poll_event(),
+                None => {
+                    if !self.collect_events() && count == 0 {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            match told {
+                Some(BackendEvent::Break) => self.settle_breaks(place, 1),
+                Some(BackendEvent::Mark(mark)) => self.awaited_passes(mark),
+                // How things stand is told when it comes back.
+                Some(_) => {}
+                None if count == 0 => return,
+                None => {}
+            }
+        }
+    }
+
+    /// A break of the back end in the slot, at its place.
+    pub(crate) fn take_break(&mut self) {
+        match self.awaited.filter(|_| self.parked.is_none()) {
+            Some(Awaited { place, .. }) => self.settle_breaks(place, 1),
+            None => self.push_event(Event::Break),
+        }
+    }
+
+    /// The back end that is awaited has come to a mark: that of a tail, of the reader above, or the
+    /// last.
+    pub(crate) fn awaited_passes(&mut self, mark: u64) {
+        let Some(awaited) = self.awaited else { return };
+        match mark == awaited.mark {
+            true => self.settled(awaited.place),
+            false => self.settling_passes(awaited.place, mark),
+        }
+    }
+
+    /// Nothing more is awaited at `place`.
+    pub(crate) fn end_awaited(&mut self, place: u64) {
+        if self.awaited.is_none_or(|awaited| awaited.place != place) {
+            return;
+        }
+        self.awaited = None;
+        match &mut self.parked {
+            Some((_, parked)) => parked.set_attached(false),
+            None => self.rest_if_unused(),
+        }
+    }
+
+    /// The parked back end will not come back: what its peer has sent is still input.
+    pub(crate) fn cut_parked(&mut self) -> Option<u64> {
+        self.parked.as_ref()?;
+        self.take_awaited();
+        let (id, mut parked) = self.parked.take()?;
+        parked.update(Ready::all());
+        while let Some(event) = parked.poll_event() {
+            match event {
+                BackendEvent::Closed { unread } => self.push_last_words(unread),
+                BackendEvent::Break => self.push_event(Event::Break),
+                _ => {}
+            }
+        }
+        parked.refuse_input();
+        let (unread, more) = parked.cut_input();
+        for _ in 0..parked.take_cut_breaks() {
+            self.push_event(Event::Break);
+        }
+        self.parked = Some((id, parked));
+        self.place_rest(unread, more)
+    }
+
+    pub(crate) fn retire_parked(
+        &mut self,
+        this: &ChardevRef,
+        marker: Option<u64>,
+    ) -> Option<Drainer> {
+        let (_, parked) = self.parked.take()?;
+        Some(self.drainer(parked, this, marker))
+    }
+
+    /// The temporary back end's peer has left: the parked one takes the slot again.
+    pub(crate) fn unpark(&mut self) {
+        let Some((id, backend)) = self.parked.take() else {
+            return;
+        };
+        // Nothing comes through the temporary one any more.
+        self.marks_come(None);
+        self.id = id;
+        let temporary = std::mem::replace(&mut self.backend, backend);
+        drop(temporary);
+        let answers = self.backend.apply(&self.line);
+        self.backend.set_hold(self.policy.closed == Closed::Hold);
+        let attached = self.front.is_some() || self.awaited.is_some();
+        self.backend.set_attached(attached);
+        self.go_live(answers);
+    }
+}
+
+/// Fetches what is awaited.
+struct AwaitedDrain {
+    chardev: ChardevRef,
+    place: u64,
+}
+
+impl Drain for AwaitedDrain {
+    fn pending(&mut self) -> u64 {
+        0
+    }
+
+    fn read_late(&mut self, _: &mut [u8]) -> Late {
+        let waits = self.chardev.with(|chardev| {
+            chardev.take_awaited();
+            chardev.input.has_place(self.place)
+        });
+        match waits {
+            true => Late::Quiet,
+            false => Late::End,
+        }
+    }
+
+    fn rests_on_others(&self) -> bool {
+        true
+    }
+}
