@@ -16,8 +16,8 @@ use chardev_qmp::{Event, Join};
 use tokio::task::AbortHandle;
 
 use crate::caller::Caller;
+use crate::client::Client;
 use crate::events::now;
-use crate::monitors::Client;
 
 /// Everybody who is attached. Clones share everything.
 #[derive(Clone, Debug, Default)]

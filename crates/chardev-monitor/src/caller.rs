@@ -7,9 +7,9 @@ use chardev::Chardevs;
 use chardev::back::FdSource;
 use chardev_qapi::QmpError;
 
+use crate::client::Client;
 use crate::events::Events;
 use crate::fds::NamedFds;
-use crate::monitors::Client;
 use crate::run::RunState;
 use crate::service::Service;
 use crate::stop::Stop;

@@ -51,7 +51,9 @@
 #![forbid(unsafe_code)]
 
 mod attached;
+mod builder;
 mod caller;
+mod client;
 mod commands;
 mod devices;
 mod events;
@@ -75,6 +77,7 @@ mod watchman;
 pub use chardev_qapi::{Json, Object, QmpError, schema};
 pub use chardev_qmp::{Command, Event, Version};
 
+pub use builder::Builder;
 pub use caller::Caller;
 pub use devices::Devices;
 pub use events::{Events, Subscription};
@@ -84,5 +87,5 @@ pub use options::CommandLineOption;
 pub use own::{Answer, OwnCommand};
 pub use run::RunState;
 pub use serve::{Clients, ServeError};
-pub use server::{Builder, Server};
+pub use server::Server;
 pub use stop::{Reason, Stop};

@@ -9,7 +9,7 @@
 //!    asked for, so it must ask for the same arguments whatever their values are (a tag that decides
 //!    about others is read with [`Reader::tagged`], a list of objects with [`Reader::objects`], a
 //!    back end with [`Reader::backend`]);
-//! 3. an arm where the owner carries commands out (`chardev-monitor`: `commands.rs`).
+//! 3. an arm where the owner carries commands out (`chardev-monitor`: `commands/`).
 //!
 //! Names of our own start with `x-`. Debug builds hold every answer against the declared type. An
 //! event is added in the table of `event.rs`.

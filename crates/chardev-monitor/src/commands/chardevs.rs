@@ -1,0 +1,151 @@
+//! The chardevs: adding, changing, removing and asking them.
+
+use chardev::back::KINDS;
+use chardev::spec::Options;
+use chardev::{Action, Info};
+use chardev_qapi::{Json, Object, QmpError};
+use chardev_qmp::{ChardevAction, Command, YankInstance};
+
+use super::{Tried, chardev_return, done, generic, not_found};
+use crate::caller::Caller;
+use crate::own::Answer;
+use crate::stats;
+
+impl Caller {
+    pub(super) async fn try_chardevs(&self, command: Command) -> Tried {
+        let chardevs = &self.service.chardevs;
+        Ok(match command {
+            Command::ChardevAdd { id, options } => {
+                let added = chardevs.add(&id, &options, self.source()).await;
+                added.map(|info| chardev_return(&info)).map_err(generic)
+            }
+            Command::ChardevChange { id, options } => {
+                let changed = chardevs.change(&id, &options, self.source()).await;
+                changed.map(|info| chardev_return(&info)).map_err(generic)
+            }
+            Command::ChardevRemove { id } => done(chardevs.remove_elsewhere(&id).await),
+            Command::ChardevSendBreak { id } => done(chardevs.send_break(&id)),
+            Command::QueryChardev => Ok(self.query_chardev()),
+            Command::QueryChardevBackends => Ok(query_chardev_backends()),
+            Command::Yank { instances } => self.yank(&instances).map(|()| Json::empty()),
+            Command::QueryYank => Ok(self.query_yank()),
+            Command::XChardevAttach { id, fdname, join } => {
+                let attached = self.attach(&id, &fdname, join).await;
+                attached.map(|()| Json::empty())
+            }
+            Command::XChardevTransaction { actions } => self.transaction(actions).await,
+            Command::XChardevSet { id, policy } => self.set_policy(&id, &policy),
+            Command::XChardevHubAdd { id, chardev } => done(chardevs.hub_add(&id, &chardev)),
+            Command::XChardevHubRemove { id, chardev } => done(chardevs.hub_remove(&id, &chardev)),
+            Command::XChardevReopenLog { id } => done(chardevs.reopen_logs(id.as_deref()).await),
+            Command::XQueryChardevStats { id } => self.query_stats(id.as_deref()),
+            other => return Err(other),
+        })
+    }
+
+    /// `chardev-change` of the chardev the command came over; see [`chardev::Chardevs::change_answering`].
+    pub(crate) async fn change_answering(
+        self,
+        id: String,
+        options: Options,
+        answer: impl FnOnce(Json) -> Vec<u8> + Send + 'static,
+    ) -> Result<Json, QmpError> {
+        let answer = |info: &Info| answer(chardev_return(info));
+        let chardevs = &self.service.chardevs;
+        let changed = chardevs.change_answering(&id, &options, self.source(), answer);
+        changed
+            .await
+            .map(|info| chardev_return(&info))
+            .map_err(generic)
+    }
+
+    fn query_chardev(&self) -> Json {
+        let describe = |info: &Info| {
+            Object::new()
+                .with("frontend-open", info.frontend_open)
+                .with("filename", info.filename.as_str())
+                .with("label", info.label.as_str())
+        };
+        self.service
+            .chardevs
+            .list()
+            .iter()
+            .map(describe)
+            .collect::<Vec<_>>()
+            .into()
+    }
+
+    /// All of them, or none if one is not there.
+    fn yank(&self, instances: &[YankInstance]) -> Result<(), QmpError> {
+        let yankable = self.service.chardevs.yankable();
+        let known = |instance: &YankInstance| match instance {
+            YankInstance::Chardev(id) => yankable.contains(id),
+            YankInstance::BlockNode(_) | YankInstance::Migration => false,
+        };
+        if !instances.iter().all(known) {
+            return Err(QmpError::device_not_found("Instance not found"));
+        }
+        for instance in instances {
+            if let YankInstance::Chardev(id) = instance {
+                self.service.chardevs.yank(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn query_yank(&self) -> Json {
+        let labels = self.service.chardevs.yankable().into_iter();
+        let describe = |id| Object::new().with("type", "chardev").with("id", id);
+        labels
+            .map(|id: String| describe(id))
+            .collect::<Vec<_>>()
+            .into()
+    }
+
+    async fn transaction(&self, actions: Vec<ChardevAction>) -> Result<Json, QmpError> {
+        let actions: Vec<_> = actions
+            .into_iter()
+            .map(|action| match action {
+                ChardevAction::Add { id, options } => Action::Add { id, options },
+                ChardevAction::Change { id, options } => Action::Change { id, options },
+                ChardevAction::Remove { id } => Action::Remove { id },
+            })
+            .collect();
+        let done = self.service.chardevs.transaction(&actions, self.source());
+        let infos = done.await.map_err(|error| {
+            QmpError::generic(format!("action {}: {}", error.action, error.cause))
+        })?;
+        let returns = infos
+            .iter()
+            .map(|info| info.as_ref().map_or_else(Json::empty, chardev_return));
+        Ok(returns.collect::<Vec<_>>().into())
+    }
+
+    fn set_policy(&self, id: &str, policy: &Options) -> Answer {
+        let change = chardev::policy_change(policy).map_err(generic)?;
+        let set = self.service.chardevs.set_policy(id, change);
+        set.map(|()| Json::empty()).map_err(|_| not_found(id))
+    }
+
+    fn query_stats(&self, id: Option<&str>) -> Result<Json, QmpError> {
+        let accounts = self.service.chardevs.accounts(id);
+        let described: Vec<_> = accounts
+            .iter()
+            .map(|(info, details)| {
+                let attached = self.service.attached.describe(&info.label);
+                stats::describe(info, details, attached)
+            })
+            .collect();
+        match id {
+            Some(id) if described.is_empty() => Err(not_found(id)),
+            _ => Ok(described.into()),
+        }
+    }
+}
+
+fn query_chardev_backends() -> Json {
+    let names = KINDS
+        .iter()
+        .map(|kind| Object::new().with("name", kind.spec.name));
+    names.collect::<Vec<_>>().into()
+}

@@ -1,0 +1,73 @@
+//! Carries out the commands of a monitor's client, in QEMU's words.
+//!
+//! Each file has the commands that are its own, and gives back the others. `output.rs`, the last one
+//! that is asked, names those, so that the compiler finds a command that nobody has.
+
+mod chardevs;
+mod descriptors;
+mod output;
+mod program;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use chardev::Info;
+use chardev::back::FdSource;
+use chardev_qapi::{Json, Object, QmpError};
+use chardev_qmp::Command;
+
+use crate::caller::Caller;
+use crate::own::Answer;
+
+/// What a command comes to; or the command, for the next file to try.
+type Tried = Result<Answer, Command>;
+
+impl Caller {
+    /// Carries out `command`. `sent` is the descriptor that came with it, if any.
+    ///
+    /// May wait for as long as opening a back end takes; dropping the future gives the command up.
+    /// `quit` only answers: ending is for the caller.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn run(self, command: Command, sent: Option<OwnedFd>) -> Answer {
+        let command = match self.try_descriptors(command, sent) {
+            Ok(answer) => return answer,
+            Err(command) => command,
+        };
+        let command = match self.try_program(command).await {
+            Ok(answer) => return answer,
+            Err(command) => command,
+        };
+        let command = match self.try_chardevs(command).await {
+            Ok(answer) => return answer,
+            Err(command) => command,
+        };
+        let tried = self.try_output(command);
+        tried.unwrap_or_else(|command| Err(format!("nobody carries out {command:?}").into()))
+    }
+
+    fn source(&self) -> Arc<dyn FdSource> {
+        Arc::clone(&self.fds) as Arc<dyn FdSource>
+    }
+}
+
+fn chardev_return(info: &Info) -> Json {
+    match &info.pty {
+        Some(pty) => Object::new().with("pty", pty.as_str()).into(),
+        None => Json::empty(),
+    }
+}
+
+fn not_found(id: &str) -> QmpError {
+    format!("Chardev '{id}' not found").into()
+}
+
+fn generic(error: impl ToString) -> QmpError {
+    QmpError::generic(error.to_string())
+}
+
+/// The answer to a command that returns nothing.
+fn done<E: ToString>(result: Result<(), E>) -> Answer {
+    result.map(|()| Json::empty()).map_err(generic)
+}

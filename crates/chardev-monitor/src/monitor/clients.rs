@@ -1,0 +1,65 @@
+//! Clients come and go, one after the other or several at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Context;
+
+use super::{Answering, Monitor};
+use crate::client::{Client, Who};
+
+impl Monitor {
+    /// Takes further clients, where the chardev may have several.
+    pub(super) fn take_clients(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.place.is_some() || self.stopped {
+            return false;
+        }
+        let limit = self.front.accept_limit();
+        self.post.set_limit(limit.unwrap_or(1));
+        if limit.is_none() {
+            return false;
+        }
+        self.post.wake_when_free(cx);
+        let Some(place) = self.caller.service.monitors.place(&self.post) else {
+            return false;
+        };
+        let serving = self.post.taken() - 1 + usize::from(self.connected);
+        let Some(fd) = self.front.accept(serving) else {
+            return false;
+        };
+        let place = place.used();
+        let service = self.caller.service.clone();
+        let front = service
+            .chardevs
+            .front_end_of(&self.label, fd, Arc::new(Answering));
+        match front {
+            Ok(front) => {
+                let post = Arc::clone(&self.post);
+                let mode = post.mode();
+                let runtime = service.monitors.runtime().clone();
+                runtime.spawn(Monitor::at(post, Some(place), front, mode, service).run());
+            }
+            Err(error) => tracing::warn!("monitor on '{}': {error}", self.label),
+        }
+        true
+    }
+
+    pub(super) fn greet(&mut self) {
+        self.forget_client();
+        self.caller.client = self.post.enter(Who::of(self.front.peer()));
+        self.session.handle_connect();
+        self.connected = true;
+    }
+
+    pub(super) fn forget_client(&mut self) {
+        if self.connected {
+            self.post.leave(&self.caller.client);
+            self.caller.client = Arc::new(Client::new(Who::default()));
+        }
+        self.session.handle_disconnect();
+        self.connected = false;
+        self.running = None;
+        self.overtaking.clear();
+        self.unread = VecDeque::new();
+        self.sent.clear();
+    }
+}
