@@ -9,7 +9,7 @@ use chardev::front::virtio_console::PortWatch;
 use chardev::spec::{OptionValue, Options};
 use chardev::text::{from_os, shown};
 use chardev::{AttachError, Chardevs};
-use chardev_monitor::{Mode, Reason, ServeError, Server, Stop};
+use chardev_monitor::{Builder, Mode, Reason, ServeError, Server, Stop};
 use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
 use rustix::fs::Mode as FileMode;
@@ -39,26 +39,32 @@ const DEFAULT_RING: i64 = 1 << 20;
 /// # Errors
 /// What could not be started, naming the argument.
 pub fn run(args: &Args) -> Result<(), String> {
-    run_started(args, |daemon| {
-        if args.is_default() {
-            daemon.start_default()
-        } else {
-            daemon.start(args)
-        }
-    })
+    run_started(
+        args,
+        |server| server,
+        |daemon| {
+            if args.is_default() {
+                daemon.start_default()
+            } else {
+                daemon.start(args)
+            }
+        },
+    )
 }
 
 /// Runs a daemon around something of the caller's that has front ends of its own, such as a virtual
 /// machine: `machine` is called once all chardevs, devices and monitors of `args` are there, and
-/// must not wait. There is no default console.
+/// must not wait. There is no default console. `own` gets the server of the monitors while it is made,
+/// for commands of the caller's own.
 ///
 /// # Errors
 /// What could not be started, naming the argument, or what `machine` returned.
 pub fn run_around(
     args: &Args,
+    own: impl FnOnce(Builder) -> Builder,
     machine: impl FnOnce(&mut Daemon) -> Result<(), String>,
 ) -> Result<(), String> {
-    run_started(args, |daemon| {
+    run_started(args, own, |daemon| {
         daemon.start(args)?;
         machine(daemon)
     })
@@ -66,6 +72,7 @@ pub fn run_around(
 
 fn run_started(
     args: &Args,
+    own: impl FnOnce(Builder) -> Builder,
     start: impl FnOnce(&mut Daemon) -> Result<(), String>,
 ) -> Result<(), String> {
     if let Some(text) = wanted_help(args) {
@@ -112,7 +119,7 @@ fn run_started(
         server = server.name(name);
     }
     let roll = Roll::new(server.events().clone());
-    let server = server.devices(Arc::new(roll.clone()));
+    let server = own(server.devices(Arc::new(roll.clone())));
     let server = server.start().map_err(|error| error.to_string())?;
     let mut daemon = Daemon {
         worker,
@@ -134,7 +141,7 @@ fn run_started(
         started = background.detach();
     }
     if started.is_err() {
-        daemon.stop().request(Reason::Signal);
+        daemon.server().stop().request(Reason::Signal);
     }
     daemon.serve();
     drop(pidfile);
@@ -164,14 +171,10 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Its chardevs.
-    pub fn chardevs(&self) -> &Chardevs {
-        self.around.server.chardevs()
-    }
-
-    /// The wish to end; whatever runs beside the daemon watches it, and may have it.
-    pub fn stop(&self) -> &Stop {
-        self.around.server.stop()
+    /// The server of its monitors, with its chardevs. Whatever runs beside the daemon watches
+    /// [`Server::stop`], and may ask for the end itself.
+    pub fn server(&self) -> &Server {
+        &self.around.server
     }
 
     /// Tells monitors which ports the guest opens and closes, for as long as the daemon runs.
@@ -281,11 +284,11 @@ impl Daemon {
         }
         let fds = Arc::clone(&self.fds) as Arc<dyn FdSource>;
         // A connect may take long, and a signal must not wait for it.
-        let added = self.chardevs().block_on(async {
+        let added = self.server().chardevs().block_on(async {
             tokio::select! {
                 biased;
-                added = self.chardevs().add(id, &options, fds) => Some(added),
-                _ = self.stop().requested() => None,
+                added = self.server().chardevs().add(id, &options, fds) => Some(added),
+                _ = self.server().stop().requested() => None,
             }
         });
         let added = added.ok_or("interrupted by a signal")?;

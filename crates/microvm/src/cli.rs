@@ -11,6 +11,7 @@ use chardevd::messages;
 use clap::Parser;
 
 use crate::machine::{Config, Ended, Machine, SERIAL_PORTS};
+use crate::qmp;
 
 /// Boots a kernel in a small virtual machine whose serial ports are chardevs, each of which can be
 /// changed over QMP while the guest runs.
@@ -47,6 +48,12 @@ struct MachineArgs {
     daemon: chardevd::cli::Args,
 }
 
+impl MachineArgs {
+    fn memory_size(&self) -> u64 {
+        u64::from(self.memory) << 20
+    }
+}
+
 /// Reads the arguments of the process, and runs until the guest switches the machine off, a monitor
 /// says `quit` or a signal comes. The guest's own status is the status of the process.
 pub fn run() -> ExitCode {
@@ -55,7 +62,11 @@ pub fn run() -> ExitCode {
     messages::start("microvm", level, args.daemon.verbose);
     let ended = Arc::new(Mutex::new(None));
     let ending = Arc::clone(&ended);
-    let ran = daemon::run_around(&args.daemon, |daemon| start(&args, daemon, ending));
+    let ran = daemon::run_around(
+        &args.daemon,
+        |server| qmp::add_commands(server, args.memory_size()),
+        |daemon| start(&args, daemon, ending),
+    );
     let ended = ended.lock().ok().and_then(|mut ended| ended.take());
     let status = match (ran, ended) {
         (Err(error), _) | (_, Some(Err(error))) => {
@@ -98,12 +109,13 @@ fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), 
         kernel: absolute(&args.kernel),
         initrd: args.initrd.as_deref().map(absolute),
         append: args.append.clone(),
-        memory: u64::from(args.memory) << 20,
+        memory: args.memory_size(),
         serial,
         virtio,
     };
-    let stop = daemon.stop().clone();
-    let mut machine = Machine::new(&config, daemon.chardevs(), {
+    let server = daemon.server();
+    let stop = server.stop().clone();
+    let mut machine = Machine::new(&config, server.chardevs(), {
         let stop = stop.clone();
         move || stop.is_requested()
     })?;

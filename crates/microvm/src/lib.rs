@@ -2,7 +2,7 @@
 //! from, and a product of its own.
 //!
 //! ```text
-//!   cli ─▶ chardevd: chardevs, monitors ─┐
+//!   cli ─▶ chardevd: chardevs, monitors ─┐   (qmp: commands of the machine's own)
 //!      └─▶ machine: vCPU thread ─▶ bus ─▶ front::uart16550 ─▶ chardev
 //!             ├ memory: RAM              └▶ virtio ─▶ front::virtio_console ─▶ chardev
 //!             └ boot: kernel, initrd, page tables, registers
@@ -18,4 +18,5 @@ pub mod bus;
 pub mod cli;
 pub mod machine;
 pub mod memory;
+mod qmp;
 pub mod virtio;

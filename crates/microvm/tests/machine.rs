@@ -50,6 +50,23 @@ fn a_guest_does_as_it_is_told_and_ends_with_its_own_status() {
     assert_eq!(vm.ended().code(), Some(0));
 }
 
+#[test]
+fn the_machine_answers_commands_of_its_own_beside_those_of_the_chardevs() {
+    if !common::kvm() {
+        return;
+    }
+    let (mut vm, mut console) = Vm::start();
+    assert_eq!(console.read_to("\n"), "guest ready\n");
+    let summary = vm.execute("query-memory-size-summary", "{}");
+    assert_eq!(summary.to_string(), r#"{"base-memory": 16777216}"#);
+    let kvm = vm.execute("query-kvm", "{}");
+    assert_eq!(kvm.to_string(), r#"{"enabled": true, "present": true}"#);
+    let listed = vm.execute("query-commands", "{}").to_string();
+    for name in ["query-kvm", "chardev-change"] {
+        assert!(listed.contains(&format!("\"{name}\"")), "{name}");
+    }
+}
+
 /// Events of one port are told once a second at most, so the guest does nothing else with it in between.
 #[test]
 fn a_monitor_is_told_when_the_guest_opens_a_port_and_when_a_reset_closes_it() {
