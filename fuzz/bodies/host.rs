@@ -5,7 +5,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
-use chardev::{Backend, Drain, ModemLines, Ready, Sent};
+use chardev::{Answers, Backend, Drain, Line, LineControl, ModemLines, Ready, Sent};
 use chardev_core::NothingToDrain;
 
 /// What a script sees of the host and sets there.
@@ -76,11 +76,21 @@ impl Backend for Host {
 
     fn watch(&mut self, _: Ready) {}
 
-    fn modem_inputs(&mut self) -> Option<ModemLines> {
-        self.with(|world| world.inputs)
-    }
-
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
         Box::new(NothingToDrain)
+    }
+
+    fn line(&mut self) -> Option<&mut dyn LineControl> {
+        Some(self)
+    }
+}
+
+impl LineControl for Host {
+    fn apply(&mut self, line: &Line) -> Answers {
+        Answers::unsupported(line, self.is_open())
+    }
+
+    fn modem_inputs(&mut self) -> Option<ModemLines> {
+        self.with(|world| world.inputs)
     }
 }

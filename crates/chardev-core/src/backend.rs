@@ -2,21 +2,23 @@
 //!
 //! The machine calls a back end only through [`Backend`], always under the chardev's lock and
 //! never expecting it to wait. A back end tells of readiness out of band (see [`Ready`]) and of
-//! everything else through [`Backend::poll_event`].
+//! everything else through [`Backend::poll_event`]. What only some kinds have is in a facet of its
+//! own, asked for by name (`facets.rs`); what the machine makes of a kind that lacks one is in `ask.rs`.
 
-use std::any::Any;
+mod ask;
+mod facets;
+
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
 use bitflags::bitflags;
 
-use crate::chardev::{ChardevRef, WeakChardev};
+use crate::chardev::WeakChardev;
 use crate::drain::Drain;
 use crate::event::Event;
-use crate::hub::Hub;
-use crate::line::{Answers, Line, ModemLines, TerminalSize};
-use crate::mux::Mux;
-use crate::ringbuf::RingBuffer;
+use crate::line::TerminalSize;
+
+pub use facets::{Group, LineControl, Peers, RingControl, Sharing};
 
 /// Names one back end among all that a chardev has had; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,14 +82,15 @@ pub enum BackendEvent {
     Resized(TerminalSize),
     /// Something else that the front end is told as it stands.
     Tell(Event),
-    /// All that had been under way when [`Backend::mark`] was called has been handed over.
+    /// All that had been under way when [`Group::mark`] was called has been handed over.
     Mark(u64),
 }
 
 /// One end of the world: a pty, a socket, a file …
 ///
 /// Every method returns at once. A method that cannot do its work now says so and, if asked by
-/// [`Backend::watch`], reports readiness later.
+/// [`Backend::watch`], reports readiness later. A kind implements what it has: the methods with a
+/// default are for those that need them, and so are the five facets at the end.
 pub trait Backend: Send {
     /// The QAPI kind, for example `pty`.
     fn kind(&self) -> &'static str;
@@ -95,18 +98,8 @@ pub trait Backend: Send {
     /// The name shown by `query-chardev` (QEMU's `filename`).
     fn filename(&self) -> String;
 
-    /// The slave's path, for the kind `pty` (QAPI `ChardevReturn`).
-    fn pty(&self) -> Option<String> {
-        None
-    }
-
     /// Whether a peer is there, or the kind always takes output (QEMU's `be_open`).
     fn is_open(&self) -> bool;
-
-    /// Who the present peer is, where the kind can tell: an address, a process.
-    fn peer(&self) -> Option<String> {
-        None
-    }
 
     /// Takes as much of `bufs` as fits now.
     ///
@@ -135,150 +128,20 @@ pub trait Backend: Send {
         None
     }
 
-    /// Sets the whole line up and says what came of each part. Called again after every change
-    /// of the line, so it must be idempotent.
-    fn apply(&mut self, line: &Line) -> Answers {
-        Answers::unsupported(line, self.is_open())
-    }
-
-    /// The modem inputs as they stand, where the kind has any.
-    fn modem_inputs(&mut self) -> Option<ModemLines> {
-        None
-    }
-
-    /// Descriptors that came with the last input, oldest first; taken once.
-    fn take_fds(&mut self) -> Vec<OwnedFd> {
-        Vec::new()
-    }
-
-    /// Drops the present peer, if the kind can.
-    fn disconnect(&mut self) {}
-
-    /// Whether all input of the present peer has been read and it has ended its sending, which is
-    /// not its end where the line says [`Line::half_close`].
-    fn input_ended(&self) -> bool {
-        false
-    }
-
-    /// Whether the peer that was there last is still there.
-    fn presence(&self) -> Presence {
-        Presence::There
-    }
-
-    /// The next peer that waits, for a front end that takes them itself (`Line::accepts`);
-    /// `serving` is how many it serves.
-    fn accept(&mut self, _serving: usize) -> Option<OwnedFd> {
-        None
-    }
-
-    /// How many peers [`Backend::accept`] gives at a time, 0 for any number.
-    fn accept_limit(&self) -> Option<usize> {
-        None
-    }
-
-    /// Whether the kind has a connection that [`Backend::yank`] can break.
-    fn yankable(&self) -> bool {
-        false
-    }
-
-    /// Breaks a connection that may hang, both ways and at once; its end is then told as usual.
-    fn yank(&mut self) {}
-
-    /// Takes a connected peer that came by another way (`add_client`).
-    ///
-    /// # Errors
-    /// The descriptor, if the kind takes none or a peer is there.
-    fn add_client(&mut self, fd: OwnedFd) -> Result<(), OwnedFd> {
-        Err(fd)
-    }
-
-    /// The ring buffer inside, for the kinds `ringbuf` and `memory`.
-    fn ring(&mut self) -> Option<&mut RingBuffer> {
-        None
-    }
-
     /// The policy for output nobody takes: a ring buffer that holds does not overwrite.
     fn set_hold(&mut self, _hold: bool) {}
 
-    /// Bytes overwritten since the last call before anybody read them.
-    fn take_overwritten(&mut self) -> u64 {
-        0
-    }
-
-    /// The last step that can fail before the back end goes live, and the first that touches what
-    /// another back end may be using, such as putting a listening socket in its place. May wait for
-    /// a disk: no lock is held that anybody else needs.
-    ///
-    /// # Errors
-    /// The cause in QEMU's words; the change is then refused and nothing has been touched.
-    fn activate(&mut self) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// Undoes [`Backend::activate`], because another part of the same transaction failed, or what
-    /// was agreed on no longer stands. May wait as that may.
-    fn deactivate(&mut self) {}
+    /// A front end was attached to the chardev, or detached from it.
+    fn set_attached(&mut self, _attached: bool) {}
 
     /// The back end is in the slot of `chardev` under `id`, for good. Here is what cannot be
     /// undone: truncating a file, unlinking the name that was replaced; but under the chardev's lock,
     /// so it only gets such things going.
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {}
 
-    /// Gives a back end that is to replace this one, or may, a share of what both want: a
-    /// listening socket, the right to use stdio … `wanted` and the result are known to the kinds.
-    /// If the other one never goes live it lets go of its share and nothing has changed here.
-    fn lend(&mut self, _wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
-        None
-    }
-
-    /// Takes over the connected peer of `old` (`x-handover`); `false` if it cannot.
-    fn adopt(&mut self, _old: &mut dyn Backend) -> bool {
-        false
-    }
-
-    /// Ends without touching the peer, which another back end has [adopted](Backend::adopt).
-    fn hand_over(self: Box<Self>) {}
-
-    /// A front end was attached to the chardev, or detached from it.
-    fn set_attached(&mut self, _attached: bool) {}
-
-    /// The front end wants the focus of a multiplexer.
-    fn take_focus(&mut self) {}
-
-    /// Sends a break where input goes now; `false` leaves that to the chardev.
-    fn send_break(&mut self) -> bool {
-        false
-    }
-
-    /// The chardevs this back end rests on.
-    fn members(&self) -> Vec<ChardevRef> {
-        Vec::new()
-    }
-
-    /// The multiplexer inside, for the kind `mux`.
-    fn as_mux(&self) -> Option<&Mux> {
-        None
-    }
-
-    /// The hub inside, for the kind `hub`.
-    fn as_hub(&self) -> Option<&Hub> {
-        None
-    }
-
     /// The back end is about to be replaced for good: from here on the peer's own writes fail
     /// wherever the kernel can refuse them. What it has sent by now stays readable.
     fn refuse_input(&mut self) {}
-
-    /// Whether input that was sent before a change further down has not come yet.
-    fn is_under_way(&self) -> bool {
-        false
-    }
-
-    /// Asks for [`BackendEvent::Mark`] behind all that is under way; `false` if nothing is. From
-    /// then on nothing else is handed out until that event has been taken.
-    fn mark(&mut self, _mark: u64) -> bool {
-        false
-    }
 
     /// Hands out all input the peer has sent so far and nobody has read.
     ///
@@ -288,11 +151,31 @@ pub trait Backend: Send {
         (Vec::new(), false)
     }
 
-    /// Breaks that stood among what [`Backend::cut_input`] has handed out; told once.
-    fn take_cut_breaks(&mut self) -> u64 {
-        0
-    }
-
     /// Releases names and listeners and leaves what is needed to deliver accepted output.
     fn retire(self: Box<Self>) -> Box<dyn Drain>;
+
+    /// The line it can set up: a serial port, a terminal.
+    fn line(&mut self) -> Option<&mut dyn LineControl> {
+        None
+    }
+
+    /// The peers it can tell apart, drop or take: a socket.
+    fn peers(&mut self) -> Option<&mut dyn Peers> {
+        None
+    }
+
+    /// The ring buffer it is.
+    fn ring(&mut self) -> Option<&mut dyn RingControl> {
+        None
+    }
+
+    /// The chardevs it rests on: a multiplexer, a hub.
+    fn group(&self) -> Option<&dyn Group> {
+        None
+    }
+
+    /// What it may share with a back end that replaces it.
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        None
+    }
 }

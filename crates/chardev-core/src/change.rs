@@ -394,7 +394,7 @@ impl Chardev {
 
     /// What a ring buffer holds unread goes to the next back end first.
     fn keep_ring_content(&mut self) {
-        let Some(ring) = self.backend.ring() else {
+        let Some(ring) = self.backend.buffer() else {
             return;
         };
         let capacity = ring.capacity();

@@ -5,22 +5,23 @@
 //! end directly, so with nothing queued a write goes from the caller's buffers to the
 //! descriptor with no copy in between.
 
+mod facts;
+mod news;
+
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
-use std::time::Duration;
 
-use crate::backend::{Backend, BackendEvent, BackendId, Ready};
+use crate::backend::{Backend, BackendId, Ready};
 use crate::books::Books;
 use crate::event::Event;
 use crate::frontend::FrontEndHooks;
 use crate::held::Inside;
-use crate::hold::{Hold, HoldWatch, Holds};
+use crate::hold::{Hold, Holds};
 use crate::input::InputQueue;
 use crate::line::{Answers, Line, TerminalSize};
 use crate::log::Hole;
-use crate::mux::Mux;
 use crate::notice::Told;
 use crate::parked::Awaited;
 use crate::policy::{Closed, Policy, PolicyChange};
@@ -29,7 +30,7 @@ use crate::stats::Stats;
 use crate::sync::Mutex;
 use crate::tails::TailWaker;
 use crate::tap::Tap;
-use crate::times::{ChangeTimes, Times};
+use crate::times::Times;
 
 /// The most input from beside the back end that waits for the front end.
 const TYPED_LIMIT: usize = 64 << 10;
@@ -238,9 +239,9 @@ impl ChardevRef {
 
     /// The back end of a chardev that is only being prepared. Nobody else knows the chardev, so
     /// this may wait as long as the opening may.
-    pub(crate) fn with_prepared<R>(&self, action: impl FnOnce(&mut dyn Backend) -> R) -> R {
+    pub(crate) fn with_prepared<R>(&self, action: impl FnOnce(&mut Box<dyn Backend>) -> R) -> R {
         let mut chardev = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        action(&mut *chardev.backend)
+        action(&mut chardev.backend)
     }
 
     /// Whether both refer to the same chardev.
@@ -271,82 +272,6 @@ impl WeakChardev {
 }
 
 impl Chardev {
-    /// The id it was created with.
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
-    /// The id of the back end in the slot.
-    pub fn backend_id(&self) -> BackendId {
-        self.id
-    }
-
-    /// The back end in the slot.
-    pub fn backend(&self) -> &dyn Backend {
-        &*self.backend
-    }
-
-    /// Whether a front end is attached and open (QEMU's `frontend-open`).
-    pub fn frontend_open(&self) -> bool {
-        self.line.open || self.backend.as_mux().is_some_and(Mux::is_line_open)
-    }
-
-    /// Whether a front end is attached to this very chardev. A slot of a multiplexer that has lost
-    /// its front end is about to go, and concerns nobody.
-    pub fn has_front_end(&self) -> bool {
-        self.front.is_some()
-    }
-
-    /// Whether nothing rests on it and it rests on nothing.
-    pub(crate) fn is_free(&self) -> bool {
-        self.front.is_none() && self.backend.as_mux().is_none()
-    }
-
-    /// Whether a front end is attached, be it over a multiplexer.
-    pub(crate) fn is_used(&self) -> bool {
-        self.front.is_some() || self.backend.as_mux().is_some_and(|mux| mux.attached() > 0)
-    }
-
-    /// The counters.
-    pub fn stats(&self) -> Stats {
-        self.stats
-    }
-
-    /// What can be done to the log, if there is one.
-    pub fn log_control(&self) -> Option<Arc<dyn LogControl>> {
-        self.log.as_ref()?.control()
-    }
-
-    /// Notes how long a change took, for [`Chardev::change_times`].
-    pub fn note_change_time(&mut self, time: Duration) {
-        self.times.push(time);
-    }
-
-    /// From now on `watch` is told when transactions hold the front end still.
-    pub fn watch_holds(&mut self, watch: Box<dyn HoldWatch>) {
-        self.holds.set_watch(watch);
-    }
-
-    /// How long the last changes took; `None` before the first.
-    pub fn change_times(&self) -> Option<ChangeTimes> {
-        self.times.summary()
-    }
-
-    /// Input bytes that outlived their source and wait for the front end.
-    pub fn input_pending(&self) -> usize {
-        self.input.bytes()
-    }
-
-    /// Bytes that wait for the disk on their way to the log.
-    pub fn log_pending(&self) -> u64 {
-        self.log.as_ref().map_or(0, |log| log.pending())
-    }
-
-    /// The policy.
-    pub fn policy(&self) -> Policy {
-        self.policy
-    }
-
     /// Changes the policy from here on. A front end that waited looks again; what a smaller
     /// history has no room for is dropped and counted. A history that is named is also kept for
     /// viewers ([`Chardev::set_scrollback`]).
@@ -364,7 +289,7 @@ impl Chardev {
         self.wake(Ready::WRITE);
     }
 
-    /// What another back end may have of the one in the slot; see [`Backend::lend`].
+    /// What another back end may have of the one in the slot; see [`Sharing::lend`](crate::Sharing::lend).
     pub fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
         let lent = self.backend.lend(wanted);
         lent.or_else(|| self.parked.as_mut()?.1.lend(wanted))
@@ -420,11 +345,8 @@ impl Chardev {
 
     /// Breaks the back end's connection, if it has one (`yank`); `false` for kinds without.
     pub fn yank(&mut self) -> bool {
-        let able = self.backend.yankable();
-        if able {
-            self.backend.yank();
-        }
-        able
+        let peers = self.backend.peers().filter(|peers| peers.yankable());
+        peers.map(|peers| peers.yank()).is_some()
     }
 
     /// Gives the back end a connected peer (`add_client`).
@@ -468,111 +390,6 @@ impl Chardev {
         change(&mut self.line);
         self.line_generation += 1;
         self.backend.apply(&self.line)
-    }
-
-    /// Takes over what the back end has to tell; returns whether there was anything.
-    pub(crate) fn collect_events(&mut self) -> bool {
-        let mut any = false;
-        while let Some(event) = self.backend.poll_event() {
-            any = true;
-            match event {
-                BackendEvent::Opened => {
-                    self.tell_connected();
-                    self.show_open(true);
-                    self.flush_preface();
-                    // A peer that left and came back between two looks shows no event, but
-                    // whoever waited for the former one must look again.
-                    self.wake(Ready::READ | Ready::WRITE);
-                }
-                BackendEvent::Closed { unread } if self.parked.is_some() => {
-                    // Nothing after this concerns the temporary back end any more.
-                    self.tell_gone();
-                    self.carry_fds();
-                    self.push_input(unread);
-                    self.unpark();
-                }
-                BackendEvent::Closed { unread } => {
-                    self.tell_gone();
-                    self.carry_fds();
-                    self.push_last_words(unread);
-                    self.show_open(false);
-                    self.wake(Ready::WRITE);
-                }
-                BackendEvent::Break => self.take_break(),
-                BackendEvent::Resized(size) => self.resize(size),
-                BackendEvent::Tell(event) => self.push_event(event),
-                BackendEvent::Mark(mark) => self.mark_comes(mark),
-            }
-        }
-        any
-    }
-
-    /// The source of input goes: what came with it stays as long as the input, and not for nobody.
-    pub(crate) fn carry_fds(&mut self) {
-        let came = self.backend.take_fds();
-        if self.front.is_some() && !came.is_empty() {
-            self.input_fds = came;
-        }
-    }
-
-    /// Input of a peer that has left. If its coming was never shown it is shown now, so that no
-    /// input follows a closing.
-    pub(crate) fn push_last_words(&mut self, unread: Vec<u8>) {
-        if !unread.is_empty() {
-            self.show_open(true);
-            self.push_input(unread);
-        }
-    }
-
-    /// Shows the front end an opening or closing, unless that is what it saw last.
-    pub(crate) fn show_open(&mut self, open: bool) {
-        if self.shown_open == open {
-            return;
-        }
-        self.shown_open = open;
-        self.push_event(if open { Event::Opened } else { Event::Closed });
-    }
-
-    pub(crate) fn push_event(&mut self, event: Event) {
-        let is_break = event == Event::Break;
-        // Who was above until a while ago may still have to have it.
-        let of_tail = is_break && self.input.has_fence_later();
-        if self.front.is_some() || of_tail {
-            self.stats.breaks_dropped += self.input.push_event(event);
-            self.wake(Ready::READ);
-        } else {
-            self.stats.breaks_dropped += u64::from(is_break);
-        }
-    }
-
-    pub(crate) fn push_input(&mut self, bytes: Vec<u8>) {
-        self.books.take_in(bytes.len());
-        self.stats.input_overflowed += self.input.push_bytes(bytes) as u64;
-        self.wake(Ready::READ);
-    }
-
-    pub(crate) fn settle(&mut self, marker: Option<u64>, bytes: &[u8]) {
-        self.books.take_in(bytes.len());
-        let lost = match marker {
-            Some(marker) => self.input.settle(marker, bytes),
-            None => bytes.len(),
-        };
-        self.stats.input_overflowed += lost as u64;
-        self.wake(Ready::READ);
-    }
-
-    pub(crate) fn settled(&mut self, marker: u64) {
-        self.input.settled(marker);
-        self.end_awaited(marker);
-        self.wake(Ready::READ);
-    }
-
-    pub(crate) fn count_undrained(&mut self, bytes: u64) {
-        self.stats.output_undrained += bytes;
-    }
-
-    pub(crate) fn count_late_input(&mut self, bytes: u64) {
-        self.stats.input_late += bytes;
     }
 
     /// Notes whom to wake once the lock is released.

@@ -83,7 +83,7 @@ pub trait Drain: Send {
     /// Tells the peer that no more output follows.
     fn half_close(&mut self) {}
 
-    /// The [mark](crate::Backend::mark) that [`Drain::read_late`] has come to.
+    /// The [mark](crate::Group::mark) that [`Drain::read_late`] has come to.
     fn take_mark(&mut self) -> Option<u64> {
         None
     }

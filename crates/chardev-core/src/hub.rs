@@ -17,7 +17,9 @@ use std::task::Waker;
 
 use self::events::Events;
 use self::tail::{HubDrain, Marks, MemberTail};
-use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
+use crate::backend::{
+    Backend, BackendEvent, BackendId, Group, LineControl, Peers, Ready, Sent, Sharing,
+};
 use crate::chardev::{ChardevRef, WeakChardev};
 use crate::drain::{Drain, NothingToDrain};
 use crate::event::Event;
@@ -355,29 +357,6 @@ impl Backend for HubBackend {
         self.hub.lock().events.pop()
     }
 
-    fn apply(&mut self, line: &Line) -> Answers {
-        let mut inner = self.hub.lock();
-        inner.line = line.clone();
-        if inner.live {
-            inner.answers()
-        } else {
-            // Members that another hub still uses are not touched before the change is decided.
-            Answers::unsupported(line, inner.is_open())
-        }
-    }
-
-    fn modem_inputs(&mut self) -> Option<ModemLines> {
-        let inner = self.hub.lock();
-        let mut inputs = inner.members.iter().map(|m| m.link.front().modem_inputs());
-        inputs.find_map(|inputs| inputs)
-    }
-
-    fn disconnect(&mut self) {
-        for member in &self.hub.lock().members {
-            member.link.front().disconnect();
-        }
-    }
-
     fn go_live(&mut self, chardev: &WeakChardev, id: BackendId) {
         let mut inner = self.hub.lock();
         inner.users.add(id, chardev);
@@ -391,32 +370,6 @@ impl Backend for HubBackend {
         inner.take_events();
         inner.answers();
         self.id = Some(id);
-    }
-
-    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
-        let WantLink(label) = wanted.downcast_ref()?;
-        let inner = self.hub.lock();
-        let links = inner.members.iter().map(|member| &member.link);
-        let link = links.into_iter().find(|link| link.label() == label)?;
-        Some(Box::new(link.clone()))
-    }
-
-    fn members(&self) -> Vec<ChardevRef> {
-        let inner = self.hub.lock();
-        let below = |member: &Member| member.link.front().chardev().clone();
-        inner.members.iter().map(below).collect()
-    }
-
-    fn as_hub(&self) -> Option<&Hub> {
-        Some(&self.hub)
-    }
-
-    fn is_under_way(&self) -> bool {
-        self.hub.lock().is_under_way()
-    }
-
-    fn mark(&mut self, mark: u64) -> bool {
-        self.hub.lock().mark(mark)
     }
 
     /// The members live on; what was sent before an earlier change of one and has not come yet is
@@ -440,6 +393,79 @@ impl Backend for HubBackend {
                 breaks: 0,
             }),
         }
+    }
+
+    fn line(&mut self) -> Option<&mut dyn LineControl> {
+        Some(self)
+    }
+
+    fn peers(&mut self) -> Option<&mut dyn Peers> {
+        Some(self)
+    }
+
+    fn group(&self) -> Option<&dyn Group> {
+        Some(self)
+    }
+
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        Some(self)
+    }
+}
+
+impl LineControl for HubBackend {
+    fn apply(&mut self, line: &Line) -> Answers {
+        let mut inner = self.hub.lock();
+        inner.line = line.clone();
+        if inner.live {
+            inner.answers()
+        } else {
+            // Members that another hub still uses are not touched before the change is decided.
+            Answers::unsupported(line, inner.is_open())
+        }
+    }
+
+    fn modem_inputs(&mut self) -> Option<ModemLines> {
+        let inner = self.hub.lock();
+        let mut inputs = inner.members.iter().map(|m| m.link.front().modem_inputs());
+        inputs.find_map(|inputs| inputs)
+    }
+}
+
+impl Peers for HubBackend {
+    fn disconnect(&mut self) {
+        for member in &self.hub.lock().members {
+            member.link.front().disconnect();
+        }
+    }
+}
+
+impl Group for HubBackend {
+    fn members(&self) -> Vec<ChardevRef> {
+        let inner = self.hub.lock();
+        let below = |member: &Member| member.link.front().chardev().clone();
+        inner.members.iter().map(below).collect()
+    }
+
+    fn as_hub(&self) -> Option<&Hub> {
+        Some(&self.hub)
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.hub.lock().is_under_way()
+    }
+
+    fn mark(&self, mark: u64) -> bool {
+        self.hub.lock().mark(mark)
+    }
+}
+
+impl Sharing for HubBackend {
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        let WantLink(label) = wanted.downcast_ref()?;
+        let inner = self.hub.lock();
+        let links = inner.members.iter().map(|member| &member.link);
+        let link = links.into_iter().find(|link| link.label() == label)?;
+        Some(Box::new(link.clone()))
     }
 }
 

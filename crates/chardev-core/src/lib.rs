@@ -57,7 +57,10 @@ mod tap;
 pub mod text;
 mod times;
 
-pub use backend::{Backend, BackendEvent, BackendId, Presence, Ready, Sent};
+pub use backend::{
+    Backend, BackendEvent, BackendId, Group, LineControl, Peers, Presence, Ready, RingControl,
+    Sent, Sharing,
+};
 pub use change::{Change, NewBackend, Offer, Old};
 pub use chardev::{Chardev, ChardevRef, LogControl, LogSink, WeakChardev};
 pub use commit::{Refused, Step, commit};

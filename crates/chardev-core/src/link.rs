@@ -30,7 +30,7 @@ struct Inner {
     hooks: Arc<LinkHooks>,
 }
 
-/// A wish for the [`Link`] to the chardev of this name; see [`Backend::lend`](crate::Backend::lend).
+/// A wish for the [`Link`] to the chardev of this name; see [`Sharing::lend`](crate::Sharing::lend).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantLink(pub String);
 

@@ -76,6 +76,8 @@ struct Slot {
     leaving: bool,
     line: Line,
     queue: InputQueue,
+    /// Breaks among what was cut, not told yet.
+    cut_breaks: u64,
 }
 
 /// What came of reading straight into a front end's buffers.
@@ -131,6 +133,7 @@ impl Mux {
             leaving: false,
             line: Line::default(),
             queue: InputQueue::default(),
+            cut_breaks: 0,
         });
         drop(inner);
         Box::new(MuxSlot::new(self.clone(), tag))

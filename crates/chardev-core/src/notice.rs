@@ -328,7 +328,8 @@ impl Chardev {
     /// Another back end is in the slot.
     pub(crate) fn tell_changed(&mut self) {
         self.told.out_of_memory = false;
-        if self.told.peer.is_some() && self.told.peer != self.present_peer() {
+        let present = self.present_peer();
+        if self.told.peer.is_some() && self.told.peer != present {
             self.tell_disconnected();
         }
         self.tell(Notice::Changed {
@@ -378,12 +379,13 @@ impl Chardev {
     }
 
     /// The name of the peer that is there, where the kind can tell that one is.
-    pub fn peer(&self) -> Option<String> {
+    pub fn peer(&mut self) -> Option<String> {
         self.present_peer().flatten()
     }
 
-    fn present_peer(&self) -> Option<Option<String>> {
-        let peer = self.backend.peer().filter(|_| self.backend.is_open());
+    fn present_peer(&mut self) -> Option<Option<String>> {
+        let open = self.backend.is_open();
+        let peer = self.backend.peer().filter(|_| open);
         peer.map(Some)
     }
 

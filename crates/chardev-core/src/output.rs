@@ -215,7 +215,7 @@ impl Chardev {
         if self.preface.is_empty() {
             return;
         }
-        let Some(ring) = self.backend.ring() else {
+        let Some(ring) = self.backend.buffer() else {
             return;
         };
         let holds = self.policy.closed == Closed::Hold;
@@ -232,7 +232,7 @@ impl Chardev {
         self.stats.output_delivered += count as u64;
         self.stats.output_delivered -= lost;
         self.stats.output_overwritten += lost;
-        let ring = self.backend.ring();
+        let ring = self.backend.buffer();
         if ring.is_some_and(RingBuffer::take_shortage) {
             self.tell_out_of_memory();
         }
@@ -241,11 +241,11 @@ impl Chardev {
     /// Puts output into the ring buffer, after everything the front end has written
     /// (`ringbuf-write`); `None` where the back end is not one.
     pub fn ring_write(&mut self, bytes: &[u8]) -> Option<()> {
-        self.backend.ring()?;
+        self.backend.buffer()?;
         self.flush_preface();
         self.stats.output_injected += bytes.len() as u64;
         if self.preface.is_empty() {
-            let lost = self.backend.ring()?.push_overwriting(bytes);
+            let lost = self.backend.buffer()?.push_overwriting(bytes);
             self.count_delivered(bytes.len(), lost as u64);
         } else {
             self.stats.output_overwritten += self.preface.push_overwriting(bytes) as u64;
@@ -255,7 +255,7 @@ impl Chardev {
 
     /// Runs `action` on the ring buffer inside; `None` where the back end is not one.
     pub fn with_ring<R>(&mut self, action: impl FnOnce(&mut RingBuffer) -> R) -> Option<R> {
-        let result = action(self.backend.ring()?);
+        let result = action(self.backend.buffer()?);
         self.backend.update(Ready::WRITE);
         self.flush_preface();
         self.wake(Ready::WRITE);
@@ -269,7 +269,7 @@ impl Chardev {
 
     /// Output bytes in the ring buffer inside that nobody has read; `None` where there is none.
     pub fn ring_len(&mut self) -> Option<usize> {
-        self.backend.ring().map(|ring| ring.len())
+        self.backend.buffer().map(|ring| ring.len())
     }
 }
 

@@ -326,7 +326,7 @@ impl Chardevs {
 
     fn hub(&self, id: &str) -> Result<(ChardevRef, Hub), String> {
         let chardev = self.chardev(id).map_err(|error| error.to_string())?;
-        let hub = chardev.with(|chardev| chardev.backend().as_hub().cloned());
+        let hub = chardev.with(|chardev| chardev.hub().cloned());
         let hub = hub.ok_or_else(|| format!("Chardev '{id}' is not a hub"))?;
         Ok((chardev, hub))
     }

@@ -85,10 +85,10 @@ mod writer;
 pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
     ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Drain, DropReason, Event, FrontEnd,
-    FrontEndHooks, History, HoldWatch, Input, Late, Line, LogFull, LogSink, ModemChange,
-    ModemLines, Notice, Observed, Observer, Parity, Policy, PolicyChange, Presence, Ready,
-    RemoveError, RingBuffer, Sent, SerialParams, Slow, Stats, TerminalSize, ViewError, ViewFrom,
-    spec, text,
+    FrontEndHooks, Group, History, HoldWatch, Input, Late, Line, LineControl, LogFull, LogSink,
+    ModemChange, ModemLines, Notice, Observed, Observer, Parity, Peers, Policy, PolicyChange,
+    Presence, Ready, RemoveError, RingBuffer, RingControl, Sent, SerialParams, Sharing, Slow,
+    Stats, TerminalSize, ViewError, ViewFrom, spec, text,
 };
 pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
 pub use port::Port;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chardev_core::spec::{OptionValue, Options, SocketAddress};
 use chardev_core::{
-    AddError, Backend, Change, ChangeError, ChardevRef, Closed, LogFull, LogSink, NewBackend, Old,
-    PolicyChange, RemoveError, Step, memory,
+    AddError, Backend, Change, ChangeError, ChardevRef, Closed, Group, LogFull, LogSink,
+    NewBackend, Old, PolicyChange, RemoveError, Step, memory,
 };
 
 use crate::back::{FdSource, KINDS, OpenContext};
@@ -87,9 +87,9 @@ impl Chardevs {
         scene.target = Some(chardev.clone());
         let port = Port::of(self.shared(), id);
         let opened = open(&port, options, fds, &scene).await;
-        let opened = opened.map_err(ChangeError::Open)?;
+        let mut opened = opened.map_err(ChangeError::Open)?;
         let open = chardev.with(|chardev| chardev.frontend_open());
-        let last_words = answer(&Info::new(id, &*opened.backend, open));
+        let last_words = answer(&Info::ahead(id, &mut *opened.backend, open));
         let mut new = NewBackend {
             id: port.id(),
             backend: opened.backend,
@@ -163,7 +163,8 @@ impl Chardevs {
         let (label, kind) = (label(chardev), new.backend.kind());
         let mux = new
             .backend
-            .as_mux()
+            .group()
+            .and_then(Group::as_mux)
             .ok_or_else(|| ChangeError::Refused {
                 id: label.clone(),
                 reason: format!(
@@ -190,7 +191,7 @@ impl Chardevs {
 }
 
 fn siblings(chardev: &ChardevRef) -> Vec<Sibling> {
-    let users = chardev.with(|chardev| chardev.backend().as_mux().map(|mux| mux.users().clone()));
+    let users = chardev.with(|chardev| chardev.mux().map(|mux| mux.users().clone()));
     let all = users.map_or_else(Vec::new, |users| users.all());
     all.into_iter()
         .filter(|user| !user.is(chardev) && user.with(|user| user.has_front_end()))

@@ -15,7 +15,7 @@ use chardev::{
     Answer, Answers, Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, FrontEnd, Line,
     ModemLines, Parity, Ready, Sent, SerialParams,
 };
-use chardev_core::{Change, NewBackend, NothingToDrain, Old};
+use chardev_core::{Change, LineControl, NewBackend, NothingToDrain, Old};
 
 /// What the test and its back end share.
 #[derive(Debug, Default)]
@@ -97,6 +97,16 @@ impl Backend for Peer {
         self.set(|world| world.events.pop_front())
     }
 
+    fn retire(self: Box<Self>) -> Box<dyn Drain> {
+        Box::new(NothingToDrain)
+    }
+
+    fn line(&mut self) -> Option<&mut dyn LineControl> {
+        Some(self)
+    }
+}
+
+impl LineControl for Peer {
     fn apply(&mut self, line: &Line) -> Answers {
         self.set(|world| {
             world.line = line.clone();
@@ -115,10 +125,6 @@ impl Backend for Peer {
 
     fn modem_inputs(&mut self) -> Option<ModemLines> {
         self.set(|world| world.inputs)
-    }
-
-    fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        Box::new(NothingToDrain)
     }
 }
 

@@ -7,7 +7,9 @@ use std::os::fd::OwnedFd;
 
 use super::tail::MuxDrain;
 use super::{Mux, SLOT_BUFFER, Straight};
-use crate::backend::{Backend, BackendEvent, BackendId, Ready, Sent};
+use crate::backend::{
+    Backend, BackendEvent, BackendId, Group, LineControl, Peers, Ready, Sent, Sharing,
+};
 use crate::chardev::{ChardevRef, WeakChardev};
 use crate::drain::{Drain, NothingToDrain};
 use crate::event::Event;
@@ -21,17 +23,11 @@ pub(super) struct MuxSlot {
     pub(super) mux: Mux,
     pub(super) tag: u64,
     id: Option<BackendId>,
-    cut_breaks: u64,
 }
 
 impl MuxSlot {
     pub(super) fn new(mux: Mux, tag: u64) -> Self {
-        MuxSlot {
-            mux,
-            tag,
-            id: None,
-            cut_breaks: 0,
-        }
+        MuxSlot { mux, tag, id: None }
     }
 
     fn forget_user(&mut self) {
@@ -124,6 +120,86 @@ impl Backend for MuxSlot {
         })
     }
 
+    fn go_live(&mut self, chardev: &WeakChardev, id: BackendId) {
+        let mut inner = self.mux.lock();
+        let first = inner.users.all().is_empty();
+        inner.users.add(id, chardev);
+        if let Some(link) = &inner.link {
+            link.serve(&inner.users, &inner.notify);
+        }
+        if first {
+            inner.take_over();
+        }
+        self.id = Some(id);
+    }
+
+    /// Whoever comes last has the focus; when the one that has it leaves, the next one gets it.
+    fn set_attached(&mut self, attached: bool) {
+        let mut inner = self.mux.lock();
+        if let Some(slot) = inner.slot(self.tag) {
+            slot.attached = attached;
+        }
+        if attached {
+            inner.set_focus(Some(self.tag));
+        } else if inner.focus == Some(self.tag) {
+            inner.rotate();
+        }
+    }
+
+    /// What the chardev below has for this front end by now. That one lives on; what was sent before
+    /// an earlier change of it and has not come yet is the tail's.
+    fn cut_input(&mut self) -> (Vec<u8>, bool) {
+        let mut inner = self.mux.lock();
+        let more = inner.leave(self.tag, CARRY_LIMIT);
+        let mut cut = Vec::new();
+        if let Some(slot) = inner.slot(self.tag) {
+            let mut piece = [0; SLOT_BUFFER];
+            loop {
+                match slot.queue.read(&mut piece) {
+                    0 => match slot.queue.next_event() {
+                        Some(Event::Break) => slot.cut_breaks += 1,
+                        Some(_) => {}
+                        None => break,
+                    },
+                    count => cut.extend_from_slice(&piece[..count]),
+                }
+            }
+        }
+        (cut, more)
+    }
+
+    fn retire(mut self: Box<Self>) -> Box<dyn Drain> {
+        let mut inner = self.mux.lock();
+        let Some(_) = inner.tail else {
+            drop(inner);
+            return Box::new(NothingToDrain);
+        };
+        // The chardev below is free for others.
+        let link = inner.link.take();
+        drop(inner);
+        drop(link);
+        self.forget_user();
+        Box::new(MuxDrain::new(*self))
+    }
+
+    fn line(&mut self) -> Option<&mut dyn LineControl> {
+        Some(self)
+    }
+
+    fn peers(&mut self) -> Option<&mut dyn Peers> {
+        Some(self)
+    }
+
+    fn group(&self) -> Option<&dyn Group> {
+        Some(self)
+    }
+
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        Some(self)
+    }
+}
+
+impl LineControl for MuxSlot {
     fn apply(&mut self, line: &Line) -> Answers {
         let mut inner = self.mux.lock();
         let focused = inner.focus == Some(self.tag);
@@ -145,6 +221,12 @@ impl Backend for MuxSlot {
         inner.front().and_then(FrontEnd::modem_inputs)
     }
 
+    fn send_break(&mut self) -> bool {
+        self.mux.lock().send_break()
+    }
+}
+
+impl Peers for MuxSlot {
     fn disconnect(&mut self) {
         self.mux
             .lock()
@@ -152,46 +234,11 @@ impl Backend for MuxSlot {
             .into_iter()
             .for_each(FrontEnd::disconnect);
     }
+}
 
-    fn go_live(&mut self, chardev: &WeakChardev, id: BackendId) {
-        let mut inner = self.mux.lock();
-        let first = inner.users.all().is_empty();
-        inner.users.add(id, chardev);
-        if let Some(link) = &inner.link {
-            link.serve(&inner.users, &inner.notify);
-        }
-        if first {
-            inner.take_over();
-        }
-        self.id = Some(id);
-    }
-
-    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
-        let inner = self.mux.lock();
-        let WantLink(label) = wanted.downcast_ref()?;
-        let link = inner.link.as_ref().filter(|link| link.label() == label);
-        link.map(|link| Box::new(link.clone()) as _)
-    }
-
-    /// Whoever comes last has the focus; when the one that has it leaves, the next one gets it.
-    fn set_attached(&mut self, attached: bool) {
-        let mut inner = self.mux.lock();
-        if let Some(slot) = inner.slot(self.tag) {
-            slot.attached = attached;
-        }
-        if attached {
-            inner.set_focus(Some(self.tag));
-        } else if inner.focus == Some(self.tag) {
-            inner.rotate();
-        }
-    }
-
-    fn take_focus(&mut self) {
+impl Group for MuxSlot {
+    fn take_focus(&self) {
         self.mux.lock().set_focus(Some(self.tag));
-    }
-
-    fn send_break(&mut self) -> bool {
-        self.mux.lock().send_break()
     }
 
     fn members(&self) -> Vec<ChardevRef> {
@@ -208,48 +255,23 @@ impl Backend for MuxSlot {
         self.mux.lock().is_under_way(self.tag)
     }
 
-    fn mark(&mut self, mark: u64) -> bool {
+    fn mark(&self, mark: u64) -> bool {
         self.mux.lock().mark(self.tag, mark)
     }
 
-    /// What the chardev below has for this front end by now. That one lives on; what was sent before
-    /// an earlier change of it and has not come yet is the tail's.
-    fn cut_input(&mut self) -> (Vec<u8>, bool) {
+    fn take_cut_breaks(&self) -> u64 {
         let mut inner = self.mux.lock();
-        let more = inner.leave(self.tag, CARRY_LIMIT);
-        let mut cut = Vec::new();
-        if let Some(slot) = inner.slot(self.tag) {
-            let mut piece = [0; SLOT_BUFFER];
-            loop {
-                match slot.queue.read(&mut piece) {
-                    0 => match slot.queue.next_event() {
-                        Some(Event::Break) => self.cut_breaks += 1,
-                        Some(_) => {}
-                        None => break,
-                    },
-                    count => cut.extend_from_slice(&piece[..count]),
-                }
-            }
-        }
-        (cut, more)
+        let slot = inner.slot(self.tag);
+        slot.map_or(0, |slot| std::mem::take(&mut slot.cut_breaks))
     }
+}
 
-    fn take_cut_breaks(&mut self) -> u64 {
-        std::mem::take(&mut self.cut_breaks)
-    }
-
-    fn retire(mut self: Box<Self>) -> Box<dyn Drain> {
-        let mut inner = self.mux.lock();
-        let Some(_) = inner.tail else {
-            drop(inner);
-            return Box::new(NothingToDrain);
-        };
-        // The chardev below is free for others.
-        let link = inner.link.take();
-        drop(inner);
-        drop(link);
-        self.forget_user();
-        Box::new(MuxDrain::new(*self))
+impl Sharing for MuxSlot {
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        let inner = self.mux.lock();
+        let WantLink(label) = wanted.downcast_ref()?;
+        let link = inner.link.as_ref().filter(|link| link.label() == label);
+        link.map(|link| Box::new(link.clone()) as _)
     }
 }
 

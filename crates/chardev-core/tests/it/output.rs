@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chardev_core::{
     Backend, BackendId, Change, ChardevRef, Closed, Drain, FrontEnd, NewBackend, NothingToDrain,
-    Old, PolicyChange, Ready, RingBuffer, Sent,
+    Old, PolicyChange, Ready, RingBuffer, RingControl, Sent,
 };
 
 use crate::rig::Peer;
@@ -57,12 +57,22 @@ impl Backend for Ring {
 
     fn watch(&mut self, _: Ready) {}
 
-    fn ring(&mut self) -> Option<&mut RingBuffer> {
-        Some(&mut self.ring)
-    }
-
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
         Box::new(NothingToDrain)
+    }
+
+    fn ring(&mut self) -> Option<&mut dyn RingControl> {
+        Some(self)
+    }
+}
+
+impl RingControl for Ring {
+    fn buffer(&mut self) -> &mut RingBuffer {
+        &mut self.ring
+    }
+
+    fn take_overwritten(&mut self) -> u64 {
+        0
     }
 }
 

@@ -11,7 +11,8 @@ use std::task::{Wake, Waker};
 use crate::drain::Afterlife;
 use chardev_core::{
     Answer, Answers, Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Event, FrontEnd,
-    Line, Link, LinkHooks, LogSink, ModemLines, NewBackend, NothingToDrain, Ready, Sent,
+    Line, LineControl, Link, LinkHooks, LogSink, ModemLines, NewBackend, NothingToDrain, Peers,
+    Ready, Sent, Sharing,
 };
 
 /// What the peer and the back end share.
@@ -165,6 +166,42 @@ impl Backend for SimBackend {
         self.0.world().events.pop_front()
     }
 
+    fn refuse_input(&mut self) {
+        self.0.world().refused = true;
+    }
+
+    fn cut_input(&mut self) -> (Vec<u8>, bool) {
+        let mut world = self.0.world();
+        (world.to_read.drain(..).collect(), world.settles)
+    }
+
+    fn retire(self: Box<Self>) -> Box<dyn Drain> {
+        let mut world = self.0.world();
+        world.retired = true;
+        match world.drain.take() {
+            Some(drain) => Box::new(drain),
+            None => Box::new(NothingToDrain),
+        }
+    }
+
+    fn line(&mut self) -> Option<&mut dyn LineControl> {
+        Some(self)
+    }
+
+    fn peers(&mut self) -> Option<&mut dyn Peers> {
+        Some(self)
+    }
+
+    fn set_hold(&mut self, hold: bool) {
+        self.0.world().holds = hold;
+    }
+
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        Some(self)
+    }
+}
+
+impl LineControl for SimBackend {
     fn apply(&mut self, line: &Line) -> Answers {
         let mut world = self.0.world();
         world.line = line.clone();
@@ -182,11 +219,15 @@ impl Backend for SimBackend {
     fn modem_inputs(&mut self) -> Option<ModemLines> {
         self.0.world().serial
     }
+}
 
+impl Peers for SimBackend {
     fn disconnect(&mut self) {
         self.0.world().disconnected = true;
     }
+}
 
+impl Sharing for SimBackend {
     fn activate(&mut self) -> Result<(), String> {
         let mut world = self.0.world();
         if world.fail_activate {
@@ -217,28 +258,6 @@ impl Backend for SimBackend {
         drop(world);
         let lent = old.lend(&WantPeer).and_then(|lent| lent.downcast().ok());
         lent.map(|peer| self.0 = *peer).is_some()
-    }
-
-    fn set_hold(&mut self, hold: bool) {
-        self.0.world().holds = hold;
-    }
-
-    fn refuse_input(&mut self) {
-        self.0.world().refused = true;
-    }
-
-    fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        let mut world = self.0.world();
-        (world.to_read.drain(..).collect(), world.settles)
-    }
-
-    fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        let mut world = self.0.world();
-        world.retired = true;
-        match world.drain.take() {
-            Some(drain) => Box::new(drain),
-            None => Box::new(NothingToDrain),
-        }
     }
 }
 

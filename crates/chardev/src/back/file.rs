@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
-use chardev_core::{Backend, BackendEvent, BackendId, Drain, Ready, Sent, WeakChardev};
+use chardev_core::{Backend, BackendEvent, BackendId, Drain, Ready, Sent, Sharing, WeakChardev};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -144,13 +144,6 @@ impl Backend for File {
         self.duplex.poll_event()
     }
 
-    fn activate(&mut self) -> Result<(), String> {
-        match self.truncate && self.duplex.output().is_append_only() {
-            true => Err(could_not("truncate", &self.path, Errno::PERM)),
-            false => Ok(()),
-        }
-    }
-
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
         self.duplex.go_live(self.truncate);
         if let Some(created) = &mut self.created {
@@ -168,5 +161,18 @@ impl Backend for File {
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
         self.duplex.retire()
+    }
+
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        Some(self)
+    }
+}
+
+impl Sharing for File {
+    fn activate(&mut self) -> Result<(), String> {
+        match self.truncate && self.duplex.output().is_append_only() {
+            true => Err(could_not("truncate", &self.path, Errno::PERM)),
+            false => Ok(()),
+        }
     }
 }

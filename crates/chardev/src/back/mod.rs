@@ -58,7 +58,7 @@ pub struct Kind {
     /// Its name and options.
     pub spec: KindSpec,
     /// Opens one. Beside a running back end: nothing that one uses may be touched before
-    /// [`Backend::activate`]. The error is the cause in QEMU's words, without a prefix.
+    /// [`chardev_core::Sharing::activate`]. The error is the cause in QEMU's words, without a prefix.
     pub(crate) open: for<'a> fn(&'a Options, &'a OpenContext) -> Opening<'a>,
 }
 
@@ -101,7 +101,7 @@ pub struct OpenContext {
 
 impl OpenContext {
     /// A share in something of a back end that is about to be replaced or removed; the first one
-    /// that has it gives it. See [`Backend::lend`].
+    /// that has it gives it. See [`chardev_core::Sharing::lend`].
     pub(crate) fn borrow<W: Any, T: Any>(&self, wanted: &W) -> Option<T> {
         let lent = self
             .scene

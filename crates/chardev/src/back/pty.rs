@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
 use chardev_core::{
-    Backend, BackendEvent, BackendId, Drain, NothingToDrain, Ready, Sent, WeakChardev,
+    Backend, BackendEvent, BackendId, Drain, NothingToDrain, Peers, Ready, Sent, Sharing,
+    WeakChardev,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -218,10 +219,6 @@ impl Backend for Pty {
         format!("pty:{}", self.slave)
     }
 
-    fn pty(&self) -> Option<String> {
-        Some(self.slave.clone())
-    }
-
     fn is_open(&self) -> bool {
         self.connected
     }
@@ -275,34 +272,8 @@ impl Backend for Pty {
         (!self.events.is_empty()).then(|| self.events.remove(0))
     }
 
-    fn activate(&mut self) -> Result<(), String> {
-        self.link.as_ref().map_or(Ok(()), Link::activate)
-    }
-
-    fn deactivate(&mut self) {
-        self.link.iter().for_each(Link::deactivate);
-    }
-
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
         self.link.iter().for_each(Link::keep);
-    }
-
-    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
-        if let Some(WantLink(path, target)) = wanted.downcast_ref() {
-            let link = self.link.as_ref();
-            let link = link.filter(|link| link.is_for(path, target))?;
-            return Some(Box::new(link.clone()));
-        }
-        wanted.downcast_ref::<WantPty>()?;
-        Some(Box::new(self.share()?))
-    }
-
-    fn adopt(&mut self, old: &mut dyn Backend) -> bool {
-        let lent = old.lend(&WantPty);
-        let Some(lent) = lent.and_then(|lent| lent.downcast::<LentPty>().ok()) else {
-            return false;
-        };
-        self.succeeds && lent.slave == self.slave
     }
 
     fn refuse_input(&mut self) {
@@ -333,6 +304,48 @@ impl Backend for Pty {
         } = *self;
         drop(link);
         Box::new(RetiringPty::new(port, master, reader_end))
+    }
+
+    fn peers(&mut self) -> Option<&mut dyn Peers> {
+        Some(self)
+    }
+
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        Some(self)
+    }
+}
+
+impl Peers for Pty {
+    fn pty(&self) -> Option<String> {
+        Some(self.slave.clone())
+    }
+}
+
+impl Sharing for Pty {
+    fn activate(&mut self) -> Result<(), String> {
+        self.link.as_ref().map_or(Ok(()), Link::activate)
+    }
+
+    fn deactivate(&mut self) {
+        self.link.iter().for_each(Link::deactivate);
+    }
+
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        if let Some(WantLink(path, target)) = wanted.downcast_ref() {
+            let link = self.link.as_ref();
+            let link = link.filter(|link| link.is_for(path, target))?;
+            return Some(Box::new(link.clone()));
+        }
+        wanted.downcast_ref::<WantPty>()?;
+        Some(Box::new(self.share()?))
+    }
+
+    fn adopt(&mut self, old: &mut dyn Backend) -> bool {
+        let lent = old.lend(&WantPty);
+        let Some(lent) = lent.and_then(|lent| lent.downcast::<LentPty>().ok()) else {
+            return false;
+        };
+        self.succeeds && lent.slave == self.slave
     }
 }
 

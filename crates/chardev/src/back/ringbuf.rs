@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
-use chardev_core::{Backend, Drain, NothingToDrain, Ready, RingBuffer, Sent, memory};
+use chardev_core::{Backend, Drain, NothingToDrain, Ready, RingBuffer, RingControl, Sent, memory};
 
 use crate::back::{Kind, OpenContext, Opening};
 
@@ -106,24 +106,30 @@ impl Backend for Ring {
     /// Nothing to arm: whoever takes bytes out of the ring reports the room.
     fn watch(&mut self, _interest: Ready) {}
 
-    fn resume_soon(&mut self) -> bool {
-        false
-    }
-
-    fn ring(&mut self) -> Option<&mut RingBuffer> {
-        Some(&mut self.ring)
-    }
-
     fn set_hold(&mut self, hold: bool) {
         self.hold = hold;
     }
 
-    fn take_overwritten(&mut self) -> u64 {
-        std::mem::take(&mut self.overwritten)
+    fn resume_soon(&mut self) -> bool {
+        false
     }
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
         Box::new(NothingToDrain)
+    }
+
+    fn ring(&mut self) -> Option<&mut dyn RingControl> {
+        Some(self)
+    }
+}
+
+impl RingControl for Ring {
+    fn buffer(&mut self) -> &mut RingBuffer {
+        &mut self.ring
+    }
+
+    fn take_overwritten(&mut self) -> u64 {
+        std::mem::take(&mut self.overwritten)
     }
 }
 

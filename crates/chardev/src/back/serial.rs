@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
 use chardev_core::{
-    Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, ModemChange, ModemLines,
-    NothingToDrain, Ready, Sent, WeakChardev,
+    Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, LineControl, ModemChange,
+    ModemLines, NothingToDrain, Ready, Sent, Sharing, WeakChardev,
 };
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -376,43 +376,6 @@ impl Backend for Serial {
         self.events.pop_front()
     }
 
-    fn apply(&mut self, line: &Line) -> Answers {
-        self.line = line.clone();
-        if self.live {
-            for device in self.device.iter_mut().chain(&mut self.coming) {
-                device.set_up(line, &self.port);
-            }
-        }
-        match &self.device {
-            Some(device) => device.answers(line),
-            // It is set up when it comes.
-            None => Answers::unsupported(line, false),
-        }
-    }
-
-    fn modem_inputs(&mut self) -> Option<ModemLines> {
-        let Some(device) = &self.device else {
-            return self.had_lines.then(ModemLines::empty);
-        };
-        if self.live && device.modem.is_none() {
-            device.control.look();
-        }
-        device.control.inputs()
-    }
-
-    /// Whoever uses the device already has given it the same line, or is about to lose it.
-    fn activate(&mut self) -> Result<(), String> {
-        let device = self.device.as_ref().filter(|device| device.is_terminal);
-        self.former = device.and_then(|device| device.control.set_here(&self.line));
-        Ok(())
-    }
-
-    fn deactivate(&mut self) {
-        if let (Some(device), Some(former)) = (&self.device, self.former.take()) {
-            device.control.restore(&former);
-        }
-    }
-
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
         self.live = true;
         self.former = None;
@@ -445,6 +408,55 @@ impl Backend for Serial {
                 Output::Queued(_) => device.duplex.retire(),
                 Output::Direct(_) => Box::new(RetiringSerial::new(device)),
             },
+        }
+    }
+
+    fn line(&mut self) -> Option<&mut dyn LineControl> {
+        Some(self)
+    }
+
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        Some(self)
+    }
+}
+
+impl LineControl for Serial {
+    fn apply(&mut self, line: &Line) -> Answers {
+        self.line = line.clone();
+        if self.live {
+            for device in self.device.iter_mut().chain(&mut self.coming) {
+                device.set_up(line, &self.port);
+            }
+        }
+        match &self.device {
+            Some(device) => device.answers(line),
+            // It is set up when it comes.
+            None => Answers::unsupported(line, false),
+        }
+    }
+
+    fn modem_inputs(&mut self) -> Option<ModemLines> {
+        let Some(device) = &self.device else {
+            return self.had_lines.then(ModemLines::empty);
+        };
+        if self.live && device.modem.is_none() {
+            device.control.look();
+        }
+        device.control.inputs()
+    }
+}
+
+impl Sharing for Serial {
+    /// Whoever uses the device already has given it the same line, or is about to lose it.
+    fn activate(&mut self) -> Result<(), String> {
+        let device = self.device.as_ref().filter(|device| device.is_terminal);
+        self.former = device.and_then(|device| device.control.set_here(&self.line));
+        Ok(())
+    }
+
+    fn deactivate(&mut self) {
+        if let (Some(device), Some(former)) = (&self.device, self.former.take()) {
+            device.control.restore(&former);
         }
     }
 }

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
 use chardev_core::{
-    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, Ready, Sent, TerminalSize,
-    WeakChardev,
+    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, Peers, Ready,
+    Sent, Sharing, TerminalSize, WeakChardev,
 };
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl};
 use tokio::signal::unix::{SignalKind, signal};
@@ -158,30 +158,6 @@ impl Backend for Stdio {
         self.duplex.poll_event()
     }
 
-    fn input_ended(&self) -> bool {
-        self.duplex.input_ended()
-    }
-
-    fn disconnect(&mut self) {
-        if self.duplex.input_ended() {
-            self.duplex.give_up();
-        }
-    }
-
-    fn apply(&mut self, line: &Line) -> Answers {
-        self.duplex.set_half_close(line.half_close);
-        self.echo = line.echo;
-        let is_terminal = rustix::termios::isatty(rustix::stdio::stdin());
-        if let Some(terminal) = &self.terminal {
-            terminal.set_echo(line.echo);
-        }
-        let mut answers = Answers::unsupported(line, self.is_open());
-        if line.echo && is_terminal {
-            answers.echo = Answer::Done;
-        }
-        answers
-    }
-
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
         self.duplex.go_live(false);
         self.terminal = RawTerminal::new(self.signals, self.echo);
@@ -189,16 +165,6 @@ impl Backend for Stdio {
             self.caretaker = Some(OwnedTask::spawn(&self.port, care(self.port.clone())));
             self.look_at_size();
         }
-    }
-
-    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
-        wanted.downcast_ref::<WantStdio>()?;
-        Some(Box::new(Arc::clone(&self.claim)))
-    }
-
-    /// Whoever is at the terminal stays there.
-    fn adopt(&mut self, old: &mut dyn Backend) -> bool {
-        old.lend(&WantStdio).is_some()
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
@@ -212,6 +178,58 @@ impl Backend for Stdio {
             Output::Queued(_) => self.duplex.retire(),
             Output::Direct(_) => Box::new(chardev_core::NothingToDrain),
         }
+    }
+
+    fn line(&mut self) -> Option<&mut dyn LineControl> {
+        Some(self)
+    }
+
+    fn peers(&mut self) -> Option<&mut dyn Peers> {
+        Some(self)
+    }
+
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        Some(self)
+    }
+}
+
+impl LineControl for Stdio {
+    fn apply(&mut self, line: &Line) -> Answers {
+        self.duplex.set_half_close(line.half_close);
+        self.echo = line.echo;
+        let is_terminal = rustix::termios::isatty(rustix::stdio::stdin());
+        if let Some(terminal) = &self.terminal {
+            terminal.set_echo(line.echo);
+        }
+        let mut answers = Answers::unsupported(line, self.is_open());
+        if line.echo && is_terminal {
+            answers.echo = Answer::Done;
+        }
+        answers
+    }
+}
+
+impl Peers for Stdio {
+    fn input_ended(&self) -> bool {
+        self.duplex.input_ended()
+    }
+
+    fn disconnect(&mut self) {
+        if self.duplex.input_ended() {
+            self.duplex.give_up();
+        }
+    }
+}
+
+impl Sharing for Stdio {
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        wanted.downcast_ref::<WantStdio>()?;
+        Some(Box::new(Arc::clone(&self.claim)))
+    }
+
+    /// Whoever is at the terminal stays there.
+    fn adopt(&mut self, old: &mut dyn Backend) -> bool {
+        old.lend(&WantStdio).is_some()
     }
 }
 

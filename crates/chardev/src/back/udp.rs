@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
 use chardev_core::spec::{InetAddress, KindSpec, OptionSpec, OptionType, Options, SocketAddress};
-use chardev_core::{Backend, BackendId, Drain, NothingToDrain, Ready, Sent, WeakChardev};
+use chardev_core::{Backend, BackendId, Drain, NothingToDrain, Ready, Sent, Sharing, WeakChardev};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_recv_buffer_size;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
@@ -209,23 +209,8 @@ impl Backend for Udp {
         self.socket.arm(interest);
     }
 
-    fn activate(&mut self) -> Result<(), String> {
-        self.way.activate(self.socket.fd(), &self.addresses)
-    }
-
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
         self.way.go_live(self.socket.fd(), &self.addresses);
-    }
-
-    /// One successor at a time may have the port.
-    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
-        let WantPort(own) = wanted.downcast_ref()?;
-        if self.share.strong_count() > 0 {
-            return None;
-        }
-        let (lent, share) = LentPort::of(self.socket.fd(), &self.addresses, *own)?;
-        self.share = share;
-        Some(Box::new(lent))
     }
 
     /// The kernel holds no more than its buffer is large, which bounds this, however fast the peer
@@ -245,5 +230,26 @@ impl Backend for Udp {
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
         Box::new(NothingToDrain)
+    }
+
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        Some(self)
+    }
+}
+
+impl Sharing for Udp {
+    fn activate(&mut self) -> Result<(), String> {
+        self.way.activate(self.socket.fd(), &self.addresses)
+    }
+
+    /// One successor at a time may have the port.
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        let WantPort(own) = wanted.downcast_ref()?;
+        if self.share.strong_count() > 0 {
+            return None;
+        }
+        let (lent, share) = LentPort::of(self.socket.fd(), &self.addresses, *own)?;
+        self.share = share;
+        Some(Box::new(lent))
     }
 }

@@ -52,7 +52,7 @@ impl Chardevs {
         self.registry
             .all()
             .iter()
-            .map(|chardev| chardev.with(|chardev| Info::of(chardev)))
+            .map(|chardev| chardev.with(Info::of))
             .collect()
     }
 
@@ -67,7 +67,7 @@ impl Chardevs {
         let mut labels = Vec::new();
         for chardev in self.registry.all() {
             chardev.with(|chardev| {
-                if chardev.backend().yankable() {
+                if chardev.is_yankable() {
                     labels.push(chardev.label().to_owned());
                 }
             });
@@ -101,7 +101,7 @@ impl Chardevs {
     }
 
     pub(crate) fn info(&self, id: &str) -> Option<Info> {
-        Some(self.registry.get(id)?.with(|chardev| Info::of(chardev)))
+        Some(self.registry.get(id)?.with(Info::of))
     }
 }
 
@@ -124,17 +124,25 @@ impl Details {
 }
 
 impl Info {
-    fn of(chardev: &Chardev) -> Self {
-        Info::new(chardev.label(), chardev.backend(), chardev.frontend_open())
+    fn of(chardev: &mut Chardev) -> Self {
+        Info {
+            label: chardev.label().to_owned(),
+            filename: chardev.filename(),
+            frontend_open: chardev.frontend_open(),
+            kind: chardev.kind(),
+            pty: chardev.pty(),
+            open: chardev.is_open(),
+        }
     }
 
-    pub(crate) fn new(label: &str, backend: &dyn Backend, frontend_open: bool) -> Self {
+    /// What will be true once a change to `backend` has happened.
+    pub(crate) fn ahead(label: &str, backend: &mut dyn Backend, frontend_open: bool) -> Self {
         Info {
             label: label.to_owned(),
             filename: backend.filename(),
             frontend_open,
             kind: backend.kind(),
-            pty: backend.pty(),
+            pty: backend.peers().and_then(|peers| peers.pty()),
             open: backend.is_open(),
         }
     }

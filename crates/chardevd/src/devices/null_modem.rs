@@ -133,8 +133,8 @@ mod tests {
     use std::sync::Mutex;
 
     use chardev::{
-        Answers, Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Line, ModemChange,
-        Ready, Sent,
+        Answers, Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Line, LineControl,
+        ModemChange, Ready, Sent,
     };
 
     use super::*;
@@ -189,6 +189,16 @@ mod tests {
             change.map(|change| BackendEvent::Tell(Event::Modem(change)))
         }
 
+        fn retire(self: Box<Self>) -> Box<dyn Drain> {
+            self
+        }
+
+        fn line(&mut self) -> Option<&mut dyn LineControl> {
+            Some(self)
+        }
+    }
+
+    impl LineControl for Wire {
         fn apply(&mut self, line: &Line) -> Answers {
             self.0.lock().unwrap().2 = line.clone();
             Answers::unsupported(line, true)
@@ -196,10 +206,6 @@ mod tests {
 
         fn modem_inputs(&mut self) -> Option<ModemLines> {
             Some(self.0.lock().unwrap().0)
-        }
-
-        fn retire(self: Box<Self>) -> Box<dyn Drain> {
-            self
         }
     }
 

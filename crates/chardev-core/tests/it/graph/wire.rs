@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use chardev_core::{Backend, BackendEvent, Drain, Late, Ready, Sent};
+use chardev_core::{Backend, BackendEvent, Drain, Late, Ready, Sent, Sharing};
 
 /// How long input is on its way where there is latency.
 const LATENCY: Duration = Duration::from_millis(40);
@@ -184,13 +184,6 @@ impl Backend for Stream {
         self.0.wire().events.pop_front()
     }
 
-    fn activate(&mut self) -> Result<(), String> {
-        match self.0.wire().fail_activate {
-            true => Err("no".to_owned()),
-            false => Ok(()),
-        }
-    }
-
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
         let mut wire = self.0.wire();
         let more = wire.latency && wire.connected;
@@ -200,6 +193,19 @@ impl Backend for Stream {
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
         self.0.wire().retired = true;
         Box::new(Tail(self.0.clone()))
+    }
+
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        Some(self)
+    }
+}
+
+impl Sharing for Stream {
+    fn activate(&mut self) -> Result<(), String> {
+        match self.0.wire().fail_activate {
+            true => Err("no".to_owned()),
+            false => Ok(()),
+        }
     }
 }
 

@@ -42,7 +42,7 @@ fn what_the_chardev_below_can_do_all_can_but_for_passing_descriptors() {
     }
     rig.first.disconnect();
     assert!(rig.peer.world().disconnected);
-    let shown = rig.chardevs[0].with(|slot| (slot.backend().kind(), slot.backend().filename()));
+    let shown = rig.chardevs[0].with(|slot| (slot.kind(), slot.filename()));
     assert_eq!(shown, ("mux", "mux".to_owned()));
 }
 

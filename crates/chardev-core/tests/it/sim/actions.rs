@@ -310,7 +310,7 @@ impl Sim {
 
     /// Learns from the machine which back end is in the slot.
     pub(super) fn see_slot(&mut self) {
-        let name = self.chardev.with(|chardev| chardev.backend().filename());
+        let name = self.chardev.with(|chardev| chardev.filename());
         let number: u64 = name.parse().unwrap_or_default();
         if number == self.slot.number {
             return;

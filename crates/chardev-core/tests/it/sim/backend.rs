@@ -10,8 +10,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use chardev_core::{
-    Answer, Answers, Backend, BackendEvent, Drain, Late, Line, NothingToDrain, Ready, RingBuffer,
-    Sent,
+    Answer, Answers, Backend, BackendEvent, Drain, Late, Line, LineControl, NothingToDrain, Peers,
+    Ready, RingBuffer, RingControl, Sent, Sharing,
 };
 
 use super::peer::{Kind, Peer, SharedConn};
@@ -196,95 +196,6 @@ impl Backend for SimBackend {
         Some(event)
     }
 
-    fn apply(&mut self, line: &Line) -> Answers {
-        let open = self.is_open();
-        let mut world = self.peer.world();
-        world.line = line.clone();
-        world.touched.applied += 1;
-        let mut answers = Answers::unsupported(line, open);
-        if line.serial.is_some() {
-            answers.serial = Answer::Done;
-        }
-        answers
-    }
-
-    fn disconnect(&mut self) {
-        self.peer.world().touched.disconnected += 1;
-        self.lose_peer();
-    }
-
-    fn ring(&mut self) -> Option<&mut RingBuffer> {
-        self.ring.as_mut()
-    }
-
-    fn set_hold(&mut self, hold: bool) {
-        let mut world = self.peer.world();
-        world.touched.held += 1;
-        world.holds = hold;
-        self.hold = hold;
-    }
-
-    fn take_overwritten(&mut self) -> u64 {
-        std::mem::take(&mut self.overwritten)
-    }
-
-    fn activate(&mut self) -> Result<(), String> {
-        let mut world = self.peer.world();
-        if world.fail_activate {
-            return Err("no".to_owned());
-        }
-        world.touched.activated += 1;
-        world.live = true;
-        Ok(())
-    }
-
-    fn deactivate(&mut self) {
-        let mut world = self.peer.world();
-        world.live = false;
-        // The peer is the other's again; that of a stream which had one of its own was never seen.
-        world.conns.clear();
-        world.connected = false;
-        drop(world);
-        self.events.clear();
-    }
-
-    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
-        let WantConn(kind) = wanted.downcast_ref()?;
-        let world = self.peer.world();
-        let same = world.connected && world.kind == *kind;
-        let conn = world.conns.front().filter(|_| same)?;
-        Some(Box::new(Arc::clone(conn)))
-    }
-
-    fn adopt(&mut self, old: &mut dyn Backend) -> bool {
-        let lent = old.lend(&WantConn(self.peer.kind()));
-        let Some(conn) = lent.and_then(|lent| lent.downcast::<SharedConn>().ok()) else {
-            return false;
-        };
-        let mut world = self.peer.world();
-        if world.connected {
-            return false;
-        }
-        world.conns.push_front(*conn);
-        world.connected = true;
-        world.armed = Ready::HANGUP;
-        // Some kinds tell of a peer that they have taken over, others do not.
-        if self.peer.number % 2 == 0 {
-            self.events.push_back(BackendEvent::Opened);
-        }
-        true
-    }
-
-    fn hand_over(self: Box<Self>) {
-        let mut world = self.peer.world();
-        if !world.is_shared() {
-            self.peer.book().fail("nobody has taken this peer over");
-        }
-        world.retired = true;
-        world.connected = false;
-        world.conns.clear();
-    }
-
     fn set_attached(&mut self, attached: bool) {
         self.peer.world().attached = attached;
     }
@@ -298,6 +209,13 @@ impl Backend for SimBackend {
                 .into_iter()
                 .for_each(|mut conn| conn.refused = true);
         }
+    }
+
+    fn set_hold(&mut self, hold: bool) {
+        let mut world = self.peer.world();
+        world.touched.held += 1;
+        world.holds = hold;
+        self.hold = hold;
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
@@ -351,6 +269,115 @@ impl Backend for SimBackend {
         } else {
             Box::new(NothingToDrain)
         }
+    }
+
+    fn line(&mut self) -> Option<&mut dyn LineControl> {
+        Some(self)
+    }
+
+    fn peers(&mut self) -> Option<&mut dyn Peers> {
+        Some(self)
+    }
+
+    fn ring(&mut self) -> Option<&mut dyn RingControl> {
+        match self.ring {
+            Some(_) => Some(self),
+            None => None,
+        }
+    }
+
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        Some(self)
+    }
+}
+
+impl LineControl for SimBackend {
+    fn apply(&mut self, line: &Line) -> Answers {
+        let open = self.is_open();
+        let mut world = self.peer.world();
+        world.line = line.clone();
+        world.touched.applied += 1;
+        let mut answers = Answers::unsupported(line, open);
+        if line.serial.is_some() {
+            answers.serial = Answer::Done;
+        }
+        answers
+    }
+}
+
+impl Peers for SimBackend {
+    fn disconnect(&mut self) {
+        self.peer.world().touched.disconnected += 1;
+        self.lose_peer();
+    }
+}
+
+impl RingControl for SimBackend {
+    fn buffer(&mut self) -> &mut RingBuffer {
+        self.ring.as_mut().expect("only a ring has the facet")
+    }
+
+    fn take_overwritten(&mut self) -> u64 {
+        std::mem::take(&mut self.overwritten)
+    }
+}
+
+impl Sharing for SimBackend {
+    fn activate(&mut self) -> Result<(), String> {
+        let mut world = self.peer.world();
+        if world.fail_activate {
+            return Err("no".to_owned());
+        }
+        world.touched.activated += 1;
+        world.live = true;
+        Ok(())
+    }
+
+    fn deactivate(&mut self) {
+        let mut world = self.peer.world();
+        world.live = false;
+        // The peer is the other's again; that of a stream which had one of its own was never seen.
+        world.conns.clear();
+        world.connected = false;
+        drop(world);
+        self.events.clear();
+    }
+
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        let WantConn(kind) = wanted.downcast_ref()?;
+        let world = self.peer.world();
+        let same = world.connected && world.kind == *kind;
+        let conn = world.conns.front().filter(|_| same)?;
+        Some(Box::new(Arc::clone(conn)))
+    }
+
+    fn adopt(&mut self, old: &mut dyn Backend) -> bool {
+        let lent = old.lend(&WantConn(self.peer.kind()));
+        let Some(conn) = lent.and_then(|lent| lent.downcast::<SharedConn>().ok()) else {
+            return false;
+        };
+        let mut world = self.peer.world();
+        if world.connected {
+            return false;
+        }
+        world.conns.push_front(*conn);
+        world.connected = true;
+        world.armed = Ready::HANGUP;
+        // Some kinds tell of a peer that they have taken over, others do not.
+        if self.peer.number % 2 == 0 {
+            self.events.push_back(BackendEvent::Opened);
+        }
+        true
+    }
+
+    fn hand_over(&mut self) {
+        let mut world = self.peer.world();
+        if !world.is_shared() {
+            self.peer.book().fail("nobody has taken this peer over");
+        }
+        world.retired = true;
+        world.connected = false;
+        world.conns.clear();
     }
 }
 

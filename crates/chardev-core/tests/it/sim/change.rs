@@ -292,9 +292,9 @@ impl Sim {
                 changes_failed: 0,
                 ..chardev.stats()
             },
-            slot: chardev.backend().filename().parse().unwrap_or_default(),
+            slot: chardev.filename().parse().unwrap_or_default(),
             touched,
-            open: chardev.backend().is_open(),
+            open: chardev.is_open(),
             frontend_open: chardev.frontend_open(),
             woken,
         })

@@ -98,7 +98,7 @@ impl Sim {
     /// With a front end that has read all there is, nothing is kept back.
     fn check_all_read(&mut self) {
         let unread = self.book().unread();
-        let open = self.chardev.with(|chardev| chardev.backend().is_open());
+        let open = self.chardev.with(|chardev| chardev.is_open());
         let Some(front) = &self.front else { return };
         self.expect(unread == 0, "input is kept from the front end");
         self.expect(

@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use chardev_core::{
-    Answers, Backend, BackendEvent, BackendId, Drain, Line, NothingToDrain, Presence, Ready, Sent,
-    WeakChardev,
+    Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, NothingToDrain, Peers,
+    Presence, Ready, Sent, Sharing, WeakChardev,
 };
 
 use super::config::Config;
@@ -215,10 +215,6 @@ impl Backend for SocketBackend {
         self.find_peer();
     }
 
-    fn peer(&self) -> Option<String> {
-        self.peer.as_ref()?.transport().peer()
-    }
-
     fn poll_event(&mut self) -> Option<BackendEvent> {
         self.events.pop_front()
     }
@@ -233,6 +229,68 @@ impl Backend for SocketBackend {
         if attached && !self.half_close() {
             self.look_at_peer();
         }
+    }
+
+    fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
+        self.source.go_live(self.peer.is_some());
+    }
+
+    fn refuse_input(&mut self) {
+        self.find_peer();
+        if let Some(peer) = &mut self.peer {
+            peer.refuse_input();
+        }
+    }
+
+    fn cut_input(&mut self) -> (Vec<u8>, bool) {
+        self.find_peer();
+        match &mut self.peer {
+            Some(peer) => peer.cut_input(&mut self.fds),
+            None => (Vec::new(), false),
+        }
+    }
+
+    fn retire(self: Box<Self>) -> Box<dyn Drain> {
+        match self.peer {
+            Some(peer) => Box::new(peer.into_drain()),
+            None => Box::new(NothingToDrain),
+        }
+    }
+
+    fn line(&mut self) -> Option<&mut dyn LineControl> {
+        Some(self)
+    }
+
+    fn peers(&mut self) -> Option<&mut dyn Peers> {
+        Some(self)
+    }
+
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        Some(self)
+    }
+}
+
+impl LineControl for SocketBackend {
+    fn apply(&mut self, line: &Line) -> Answers {
+        let kept = self.half_close();
+        self.front.accepts = line.accepts;
+        self.front.answers = line.half_close;
+        let keeps = self.half_close();
+        if kept && !keeps {
+            self.look_at_peer();
+        }
+        if let Some(peer) = self.peer.as_ref().filter(|_| keeps) {
+            peer.transport().keep_alive();
+        }
+        let mut answers = Answers::unsupported(line, self.is_open());
+        answers.passes_fds = self.passes_fds;
+        answers
+    }
+}
+
+impl Peers for SocketBackend {
+    fn peer(&self) -> Option<String> {
+        self.peer.as_ref()?.transport().peer()
     }
 
     fn input_ended(&self) -> bool {
@@ -254,22 +312,6 @@ impl Backend for SocketBackend {
 
     fn accept_limit(&self) -> Option<usize> {
         self.clients
-    }
-
-    fn apply(&mut self, line: &Line) -> Answers {
-        let kept = self.half_close();
-        self.front.accepts = line.accepts;
-        self.front.answers = line.half_close;
-        let keeps = self.half_close();
-        if kept && !keeps {
-            self.look_at_peer();
-        }
-        if let Some(peer) = self.peer.as_ref().filter(|_| keeps) {
-            peer.transport().keep_alive();
-        }
-        let mut answers = Answers::unsupported(line, self.is_open());
-        answers.passes_fds = self.passes_fds;
-        answers
     }
 
     fn take_fds(&mut self) -> Vec<OwnedFd> {
@@ -303,17 +345,15 @@ impl Backend for SocketBackend {
             self.after_peer(unread);
         }
     }
+}
 
+impl Sharing for SocketBackend {
     fn activate(&mut self) -> Result<(), String> {
         self.source.activate()
     }
 
     fn deactivate(&mut self) {
         self.source.deactivate();
-    }
-
-    fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
-        self.source.go_live(self.peer.is_some());
     }
 
     fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
@@ -336,27 +376,5 @@ impl Backend for SocketBackend {
         self.source.adopted();
         self.peer = None;
         self.establish(Arc::new(*peer)).is_ok()
-    }
-
-    fn refuse_input(&mut self) {
-        self.find_peer();
-        if let Some(peer) = &mut self.peer {
-            peer.refuse_input();
-        }
-    }
-
-    fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        self.find_peer();
-        match &mut self.peer {
-            Some(peer) => peer.cut_input(&mut self.fds),
-            None => (Vec::new(), false),
-        }
-    }
-
-    fn retire(self: Box<Self>) -> Box<dyn Drain> {
-        match self.peer {
-            Some(peer) => Box::new(peer.into_drain()),
-            None => Box::new(NothingToDrain),
-        }
     }
 }

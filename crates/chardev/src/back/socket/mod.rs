@@ -200,7 +200,7 @@ async fn open_fd(
     Ok(backend)
 }
 
-/// A back end around a peer that was taken from another one ([`Backend::accept`]).
+/// A back end around a peer that was taken from another one ([`chardev_core::Peers::accept`]).
 pub(crate) fn taken(port: &Port, fd: OwnedFd) -> Result<Box<dyn Backend>, String> {
     let backend = given(port, &Config::given(), "client", Arc::new(fd))?;
     Ok(Box::new(backend))
