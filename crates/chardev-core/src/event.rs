@@ -24,6 +24,9 @@ pub enum Event {
     Resized(TerminalSize),
     /// The back end was replaced; the front end redoes what depends on the answers.
     Changed(Answers),
+    /// The answers as they stand now that the peer has given those that were
+    /// [`Answer::Pending`](crate::Answer::Pending).
+    LineAnswered(Answers),
     /// Modem inputs have changed; only after [`FrontEnd::watch_modem`](crate::FrontEnd::watch_modem) or
     /// [`FrontEnd::modem_inputs`](crate::FrontEnd::modem_inputs).
     Modem(ModemChange),

@@ -24,7 +24,7 @@ use crate::chardev::{ChardevRef, WeakChardev};
 use crate::drain::{Drain, NothingToDrain};
 use crate::event::Event;
 use crate::graph;
-use crate::line::{Answer, Answers, Line, ModemLines};
+use crate::line::{Answers, Line, ModemLines};
 use crate::link::{Below, Link, Tail, Users, WantLink};
 use crate::policy::Closed;
 
@@ -62,6 +62,8 @@ struct Inner {
 struct Member {
     link: Link,
     open: bool,
+    /// What it answered to the line.
+    answers: Answers,
     /// The last mark it has come to, and marks in it that are still to come.
     passed: u64,
     marks: VecDeque<(u64, u64)>,
@@ -134,7 +136,7 @@ impl Hub {
         let mut member = Member::new(link);
         member.passed = inner.marks.last();
         let line = inner.line.clone();
-        member.link.front().set_line(|below| *below = line);
+        member.answers = member.link.front().set_line(|below| *below = line);
         if inner.live {
             member.link.serve(&inner.users, &inner.notify);
         }
@@ -180,6 +182,7 @@ impl Member {
         Member {
             link,
             open,
+            answers: Answers::default(),
             passed: 0,
             marks: VecDeque::new(),
         }
@@ -224,6 +227,11 @@ impl Inner {
                 let answers = self.answers();
                 self.tell(BackendEvent::Tell(Event::Changed(answers)));
             }
+            Event::LineAnswered(answers) => {
+                self.members[at].answers = answers;
+                let answers = self.known_answers();
+                self.tell(BackendEvent::Tell(Event::LineAnswered(answers)));
+            }
             Event::Modem(change) => self.tell(BackendEvent::Tell(Event::Modem(change))),
             Event::MuxIn | Event::MuxOut => {}
         }
@@ -245,23 +253,17 @@ impl Inner {
 
     /// Applies the line to all members; what one of them can do the hub can do.
     fn answers(&mut self) -> Answers {
-        let mut all = Answers::unsupported(&self.line, self.is_open());
-        for member in &self.members {
+        for member in &mut self.members {
             let line = self.line.clone();
-            let answers = member.link.front().set_line(|below| *below = line);
-            for (known, new) in [
-                (&mut all.echo, answers.echo),
-                (&mut all.serial, answers.serial),
-                (&mut all.break_on, answers.break_on),
-                (&mut all.modem, answers.modem),
-            ] {
-                if new == Answer::Done || *known == Answer::Unsupported {
-                    *known = new;
-                }
-            }
-            all.modem_inputs = all.modem_inputs.or(answers.modem_inputs);
+            member.answers = member.link.front().set_line(|below| *below = line);
         }
-        all
+        self.known_answers()
+    }
+
+    fn known_answers(&self) -> Answers {
+        let none = Answers::unsupported(&self.line, self.is_open());
+        let answers = self.members.iter().map(|member| member.answers);
+        answers.fold(none, Answers::or)
     }
 
     /// Whether nobody is there to take output now, nor any policy that keeps it.

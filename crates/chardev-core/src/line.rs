@@ -112,6 +112,26 @@ pub enum Answer {
     Unsupported,
     /// The back end tried and failed.
     Failed,
+    /// The peer has been asked and answers later, in an
+    /// [`Event::LineAnswered`](crate::Event::LineAnswered).
+    Pending,
+}
+
+impl Answer {
+    /// The answer of two that were asked the same: what one of them can do, both can.
+    pub(crate) fn or(self, other: Answer) -> Self {
+        let rank = |answer| match answer {
+            Answer::NotAsked => 0,
+            Answer::Unsupported => 1,
+            Answer::Failed => 2,
+            Answer::Pending => 3,
+            Answer::Done => 4,
+        };
+        match rank(other) > rank(self) {
+            true => other,
+            false => self,
+        }
+    }
 }
 
 /// What a back end answered when a [`Line`] was applied to it.
@@ -137,6 +157,18 @@ pub struct Answers {
 }
 
 impl Answers {
+    /// The answers of two back ends that the same line was applied to.
+    pub(crate) fn or(self, other: Answers) -> Self {
+        Answers {
+            echo: self.echo.or(other.echo),
+            serial: self.serial.or(other.serial),
+            break_on: self.break_on.or(other.break_on),
+            modem: self.modem.or(other.modem),
+            modem_inputs: self.modem_inputs.or(other.modem_inputs),
+            ..self
+        }
+    }
+
     /// What a back end without any line set-up answers to `line`.
     pub fn unsupported(line: &Line, open: bool) -> Self {
         let asked = |wanted: bool| {

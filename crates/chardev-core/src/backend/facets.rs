@@ -13,7 +13,10 @@ use crate::ringbuf::RingBuffer;
 /// A line that can be set up: a serial port, a terminal, or what passes that on.
 pub trait LineControl {
     /// Sets the whole line up and says what came of each part. Called again after every change
-    /// of the line, so it must be idempotent.
+    /// of the line, so it must be idempotent. What takes a while is
+    /// [`Answer::Pending`](crate::Answer::Pending), and told as [`BackendEvent::Tell`](super::BackendEvent::Tell) of an
+    /// [`Event::LineAnswered`](crate::Event::LineAnswered) when it is known. Modem inputs that change are told in the same way,
+    /// as [`Event::Modem`](crate::Event::Modem).
     fn apply(&mut self, line: &Line) -> Answers;
 
     /// The modem inputs as they stand, where there are any.

@@ -43,9 +43,9 @@ impl Events {
         self.waiting.iter().any(is_mark)
     }
 
-    /// Whether somebody is there, of sizes and changes the last count; all breaks are kept.
+    /// Whether somebody is there, of sizes, changes and answers the last count; all breaks are kept.
     fn merge(&mut self) {
-        let (mut open, mut resized, mut changed) = (None, None, None);
+        let (mut open, mut resized, mut changed, mut answered) = (None, None, None, None);
         let mut marks = VecDeque::new();
         let mut first_open = None;
         let mut modem: Option<ModemChange> = None;
@@ -54,6 +54,7 @@ impl Events {
                 BackendEvent::Break => self.breaks += 1,
                 BackendEvent::Resized(_) => resized = Some(event),
                 BackendEvent::Tell(Event::Changed(_)) => changed = Some(event),
+                BackendEvent::Tell(Event::LineAnswered(_)) => answered = Some(event),
                 BackendEvent::Tell(Event::Modem(later)) => {
                     modem = Some(modem.map_or(later, |earlier| earlier.and(later)));
                 }
@@ -67,8 +68,8 @@ impl Events {
         // Openings and closings take turns: where the first is not the last, nothing has changed.
         let open = open.filter(|last| first_open.as_ref() == Some(last));
         let modem = modem.map(|change| BackendEvent::Tell(Event::Modem(change)));
-        let last = changed.into_iter().chain(resized).chain(modem);
-        self.waiting.extend(open.into_iter().chain(last));
+        let last = [open, changed, answered, resized, modem];
+        self.waiting.extend(last.into_iter().flatten());
         self.waiting.append(&mut marks);
     }
 }

@@ -1,5 +1,6 @@
 //! The machine against back ends without a host: what a change keeps, and who is woken.
 
+mod answers;
 mod change;
 mod commit;
 mod drain;

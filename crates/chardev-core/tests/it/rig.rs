@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) settles: bool,
     /// What it leaves behind once it is replaced.
     pub(crate) drain: Option<Afterlife>,
+    /// What it answers to a line, where it has one to set up.
+    pub(crate) answers: Option<Answers>,
     /// It takes no peer over.
     pub(crate) fail_adopt: bool,
     /// A front end of another chardev that tries to write while a peer is taken over.
@@ -205,6 +207,9 @@ impl LineControl for SimBackend {
     fn apply(&mut self, line: &Line) -> Answers {
         let mut world = self.0.world();
         world.line = line.clone();
+        if let Some(answers) = world.answers {
+            return answers;
+        }
         let mut answers = Answers::unsupported(line, world.present);
         if world.serial.is_some() {
             answers.passes_fds = true;

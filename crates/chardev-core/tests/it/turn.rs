@@ -5,13 +5,12 @@ use std::task::Waker;
 use std::time::Duration;
 
 use chardev_core::{
-    BackendId, Change, ChardevRef, FrontEnd, Link, LinkHooks, Mux, MuxHost, NewBackend, Old, Step,
-    commit,
+    BackendId, Change, ChardevRef, FrontEnd, Link, Mux, MuxHost, NewBackend, Old, Step, commit,
 };
 
-use crate::rig::Peer;
+use crate::rig::{Peer, link};
 
-struct Host;
+pub(crate) struct Host;
 
 impl MuxHost for Host {
     fn now(&self) -> Duration {
@@ -21,17 +20,12 @@ impl MuxHost for Host {
     fn quit(&self) {}
 }
 
-fn link(below: &ChardevRef) -> Link {
-    let hooks = Arc::new(LinkHooks::default());
-    Link::new(FrontEnd::attach(below, hooks.clone()).unwrap(), hooks)
-}
-
 fn over(link: Link, id: u64) -> NewBackend {
     let mux = Mux::new(link, 1, Arc::new(Host), Waker::noop().clone());
     NewBackend::new(BackendId(id), mux.slot())
 }
 
-fn change(chardev: &ChardevRef, mut new: NewBackend) -> Step {
+pub(crate) fn change(chardev: &ChardevRef, mut new: NewBackend) -> Step {
     let change = Change::begin(chardev).unwrap();
     let offer = change.offer(&mut new).unwrap();
     Step::Change {

@@ -73,7 +73,7 @@ async fn relay(from: Arc<FrontEnd>, to: Arc<FrontEnd>, run: RunState) {
                 tokio::time::sleep(BREAK).await;
                 to.set_break(false);
             }
-            Event::MuxIn | Event::MuxOut | Event::Resized(_) => {}
+            Event::MuxIn | Event::MuxOut | Event::Resized(_) | Event::LineAnswered(_) => {}
         }
     }
 }

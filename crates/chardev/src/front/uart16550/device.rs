@@ -305,6 +305,8 @@ impl<I: Interrupt> Uart16550<I> {
                 self.has_modem_inputs = true;
                 self.registers.modem_changed(change);
             }
+            // A 16550 cannot be told what became of its parameters.
+            Event::LineAnswered(_) => {}
             Event::MuxIn | Event::MuxOut | Event::Resized(_) => {}
         }
     }
