@@ -173,10 +173,20 @@ impl Chardev {
         self.take_awaited();
         let (id, mut parked) = self.parked.take()?;
         parked.update(Ready::all());
-        while let Some(event) = parked.poll_event() {
-            match event {
-                BackendEvent::Closed { unread } => self.push_last_words(unread),
-                BackendEvent::Break => self.push_event(Event::Break),
+        // What rests on others hands out by itself only what is held or under way.
+        let draws = !parked.members().is_empty() && self.awaited.is_none();
+        let mut piece = vec![0; if draws { PIECE } else { 0 }];
+        loop {
+            let room = self.input.bytes() < CARRY_LIMIT;
+            let count = match room {
+                true => parked.read(&mut [IoSliceMut::new(&mut piece)]),
+                false => 0,
+            };
+            self.push_last_words(piece[..count].to_vec());
+            match parked.poll_event() {
+                Some(BackendEvent::Closed { unread }) => self.push_last_words(unread),
+                Some(BackendEvent::Break) => self.push_event(Event::Break),
+                None if count == 0 => break,
                 _ => {}
             }
         }

@@ -202,3 +202,18 @@ fn a_break_of_a_peer_that_is_set_aside_for_good_is_not_lost() {
     commit(vec![change(&mid, 3, Peer::new(3, false).backend())]).unwrap();
     assert_eq!(text(&front), "!");
 }
+
+#[test]
+fn what_is_set_aside_for_good_leaves_its_input() {
+    for kind in ["mux", "hub"] {
+        let peer = Peer::new(1, false);
+        let mid = chardev("mid", over(kind, &chardev("base", peer.backend())));
+        let front = FrontEnd::attach(&mid, Arc::new(())).unwrap();
+        set_aside(&mid, 2, &Peer::new(2, false));
+        peer.send_untracked(b"meanwhile", Duration::ZERO);
+        let next = Peer::new(3, false);
+        commit(vec![change(&mid, 3, next.backend())]).unwrap();
+        next.send_untracked(b"after", Duration::ZERO);
+        assert_eq!(text(&front), "meanwhileafter", "{kind}");
+    }
+}
