@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use chardev_core::{BackendId, Old, Ready, commit};
 
+use super::wire::Sending;
 use super::{Graph, NODES, Rests};
 
 impl Graph {
     /// Somebody takes a chardev over for a while.
     pub(super) fn set_aside(&mut self) {
         let at = self.rng.below(NODES as u64) as usize;
-        if matches!(self.nodes[at].rests, Rests::Nothing) || self.has_further(at) {
+        let is_there = !matches!(self.nodes[at].rests, Rests::Nothing);
+        if !is_there || self.has_further(at) || self.aside.contains(&at) {
             return;
         }
         let Some(temporary) = self.new_peer() else {
@@ -35,12 +37,15 @@ impl Graph {
         let now = self.now;
         let drainers = outcome.into_iter().flatten();
         self.drains.extend(drainers.map(|drainer| (drainer, now)));
+        self.order_before_temporary(at);
+        self.aside.push(at);
         for _ in 0..self.rng.below(4) {
-            match self.rng.below(4) {
-                0 => self.send(),
-                1 => self.read(),
-                2 => self.time_passes(),
-                _ => self.transaction(Some(at)),
+            match self.rng.below(9) {
+                0 | 1 => self.send(),
+                2 | 3 => self.read(),
+                4 | 5 => self.time_passes(),
+                6 if self.aside.len() < 3 => self.set_aside(),
+                _ => self.transaction(),
             }
         }
         let readers = self.readers_above(at);
@@ -56,7 +61,41 @@ impl Graph {
         if self.rng.one_in(2) {
             self.read();
         }
-        self.come_back(at, before, &temporary);
+        let replaced = self.rng.one_in(4) && self.transact(vec![at]);
+        self.aside.retain(|other| *other != at);
+        match replaced {
+            true => temporary.wire().retired = true,
+            false => self.come_back(at, before, &temporary),
+        }
+    }
+
+    /// What has arrived comes before all that the temporary peer sends, where there is one way up.
+    fn order_before_temporary(&mut self, at: usize) {
+        self.epoch += 1;
+        let readers = self.readers_above(at);
+        if readers.len() != 1 || !self.aside.is_empty() {
+            return;
+        }
+        for below in (0..NODES).filter(|below| !self.is_over_hub(*below)) {
+            let Rests::Own(peer) = &self.nodes[below].rests else {
+                continue;
+            };
+            if !self.rests_on(at, below) {
+                continue;
+            }
+            let mut wire = peer.wire();
+            let arrived = |byte: &&mut Sending| byte.owners.is_none() && byte.arrived;
+            for byte in wire.ledger.iter_mut().filter(arrived) {
+                byte.owners = Some(readers.clone());
+                byte.due = true;
+                byte.before = Some(self.epoch);
+            }
+        }
+    }
+
+    fn rests_on(&self, above: usize, below: usize) -> bool {
+        let on = self.nodes[above].rests.on();
+        above == below || on.iter().any(|at| self.rests_on(*at, below))
     }
 
     fn come_back(&mut self, at: usize, before: BackendId, temporary: &super::Peer) {

@@ -98,6 +98,8 @@ struct Graph {
     consoles: Vec<Console>,
     /// Streams that are in a slot, or whose bytes are not all read.
     peers: Vec<Peer>,
+    /// Which chardevs have their back end set aside.
+    aside: Vec<usize>,
     drains: Vec<(Drainer, Duration)>,
     now: Duration,
     epoch: u64,
@@ -138,6 +140,7 @@ impl Graph {
             nodes: Vec::new(),
             consoles: Vec::new(),
             peers: Vec::new(),
+            aside: Vec::new(),
             drains: Vec::new(),
             now: Duration::ZERO,
             epoch: 0,
@@ -217,7 +220,7 @@ impl Graph {
                 13 => self.come_or_go(),
                 14 => self.further_comes_or_goes(),
                 15 => self.set_aside(),
-                _ => self.transaction(None),
+                _ => self.transaction(),
             }
         }
         self.finish();

@@ -86,16 +86,27 @@ impl Graph {
         !console.chardev.is(&self.nodes[console.node].chardev)
     }
 
-    /// Some chardevs together, but not `spared`, which has its back end set aside, nor what is above.
-    pub(super) fn transaction(&mut self, spared: Option<usize>) {
+    /// Some chardevs together.
+    pub(super) fn transaction(&mut self) {
         let mut order: Vec<usize> = (0..NODES).collect();
         for at in 0..NODES {
             let other = at + self.rng.below((NODES - at) as u64) as usize;
             order.swap(at, other);
         }
         order.truncate(1 + self.rng.below(4) as usize);
+        order.retain(|at| !self.aside.contains(at));
+        self.transact(order);
+    }
+
+    /// All of `order` together; whether that happened.
+    pub(super) fn transact(&mut self, mut order: Vec<usize>) -> bool {
         // What is set aside reads on later, so who is above it then is who was above it before.
-        order.retain(|at| spared.is_none_or(|spared| !self.is_under(spared, &[*at])));
+        let others = self.aside.iter().filter(|aside| order != [**aside]);
+        let others: Vec<usize> = others.copied().collect();
+        order.retain(|at| !others.iter().any(|aside| self.is_under(*aside, &[*at])));
+        if order.is_empty() {
+            return false;
+        }
         let mut targets = order.clone();
         targets.sort_unstable();
         let removed = self.choose_removed(&targets);
@@ -111,7 +122,9 @@ impl Graph {
                 true => self.plan_removal(node),
                 false => self.plan(node, &others, &mut taken, &mut added),
             };
-            let Some((next, steps)) = part else { return };
+            let Some((next, steps)) = part else {
+                return false;
+            };
             planned.push((node, Some(next), steps));
         }
         let mut steps = Vec::new();
@@ -134,8 +147,8 @@ impl Graph {
             text.join(", ")
         ));
         if self.moves_beside(&nexts) {
-            if spared.is_some() {
-                return;
+            if !self.aside.is_empty() {
+                return false;
             }
             self.read_all();
         }
@@ -155,6 +168,7 @@ impl Graph {
                 self.drains
                     .extend(drainers.into_iter().map(|drainer| (drainer, now)));
                 self.reached[0] += 1;
+                true
             }
             Err(refused) => {
                 let expected = match refused.error {
@@ -171,6 +185,7 @@ impl Graph {
                     }
                 }
                 self.reached[1] += 1;
+                false
             }
         }
     }
