@@ -18,9 +18,80 @@ pub struct KindSpec {
     pub summary: &'static str,
     /// The options that only this kind takes; [`COMMON_OPTIONS`] come on top.
     pub options: &'static [OptionSpec],
+    /// The shorter ways to spell it, as QEMU's `-serial` and `-qmp` take them.
+    pub short: &'static [Short],
+    /// What the command line means where QMP would mean something else.
+    pub line: &'static [LineRule],
+    /// Its type's parent in QEMU's object model (`qom-list-types`).
+    pub parent: &'static str,
+    /// The properties of its objects with their QAPI types (`qom-list`), beside `type`.
+    pub properties: &'static [(&'static str, &'static str)],
+}
+
+/// A shorter way to spell a kind and its options.
+#[derive(Clone, Copy, Debug)]
+pub enum Short {
+    /// The name of the kind alone.
+    Name,
+    /// `NAME:PATH`, where the path may hold commas.
+    Path,
+    /// `mon:NAME`: options for one that a monitor and a console share, in the grammar of `-chardev`.
+    Shared(&'static str),
+    /// Anything else; gives the line in the grammar of `-chardev`, or `None` for what is not its.
+    Text(fn(&str) -> Option<String>),
+}
+
+/// A difference between the command line and QMP, which has other defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineRule {
+    /// The option is set to this where it is not given, if the option `when` is on or there is none.
+    Implied {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: bool,
+        /// The option that has to be on.
+        when: Option<&'static str>,
+    },
+    /// A key that means the opposite of an option; both at once are an error.
+    Inverse {
+        /// The key.
+        key: &'static str,
+        /// The option.
+        option: &'static str,
+    },
 }
 
 impl KindSpec {
+    /// A kind with nothing but a name, a line for help lists, and options.
+    pub const fn new(
+        name: &'static str,
+        summary: &'static str,
+        options: &'static [OptionSpec],
+    ) -> Self {
+        KindSpec {
+            name,
+            summary,
+            options,
+            short: &[],
+            line: &[],
+            parent: "chardev",
+            properties: &[],
+        }
+    }
+
+    /// With these shorter ways to spell it.
+    pub const fn spelled(mut self, short: &'static [Short]) -> Self {
+        self.short = short;
+        self
+    }
+
+    /// With this parent in QEMU's object model.
+    pub const fn derived_from(mut self, parent: &'static str) -> Self {
+        self.parent = parent;
+        self
+    }
+
     /// Looks an option up by its QMP name, common options included.
     pub fn option(&self, name: &str) -> Option<&'static OptionSpec> {
         self.all_options().find(|spec| spec.name == name)
@@ -47,6 +118,26 @@ pub struct OptionSpec {
     pub missing: &'static str,
     /// One line for help and documentation, with the default.
     pub help: &'static str,
+}
+
+impl OptionSpec {
+    /// An option that is spelled the same everywhere and need not be given.
+    pub const fn new(name: &'static str, ty: OptionType, help: &'static str) -> Self {
+        OptionSpec {
+            name,
+            cli: name,
+            ty,
+            required: false,
+            missing: "",
+            help,
+        }
+    }
+
+    /// One that has to be given.
+    pub const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
 }
 
 /// The type of an option's value.

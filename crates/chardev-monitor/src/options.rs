@@ -1,5 +1,6 @@
 //! The options of the command line as `query-command-line-options` tells them.
 
+use chardev::spec::KindSpec;
 use chardev_qapi::cmdline::parameters;
 use chardev_qapi::{Json, Object, QmpError};
 
@@ -17,8 +18,12 @@ pub struct CommandLineOption {
 ///
 /// # Errors
 /// `invalid option name: …`
-pub(crate) fn query(others: &[CommandLineOption], option: Option<&str>) -> Result<Json, QmpError> {
-    let chardev = parameters(&chardev::back::specs());
+pub(crate) fn query(
+    kinds: &[&KindSpec],
+    others: &[CommandLineOption],
+    option: Option<&str>,
+) -> Result<Json, QmpError> {
+    let chardev = parameters(kinds);
     let chardev = chardev.into_iter().map(|(name, ty)| (name, ty, ""));
     let mut all = vec![describe("chardev", chardev)];
     for other in others {

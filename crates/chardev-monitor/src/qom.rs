@@ -1,23 +1,24 @@
 //! The part of QEMU's object model that clients ask for about chardevs.
 
-use chardev::back::KINDS;
+use chardev::spec::KindSpec;
 use chardev::{Chardevs, Info};
 use chardev_qapi::{Json, Object, QmpError};
 
 /// QAPI `ObjectTypeInfo` of the types that are `implements` or derived from it (`qom-list-types`).
-pub(crate) fn list_types(implements: Option<&str>, with_abstract: bool) -> Json {
+pub(crate) fn list_types(
+    kinds: &[&KindSpec],
+    implements: Option<&str>,
+    with_abstract: bool,
+) -> Json {
     let mut types = vec![
         ("chardev".to_owned(), "object", true),
         ("chardev-fd".to_owned(), "chardev", true),
     ];
-    for kind in KINDS {
-        let parent = match kind.spec.name {
-            "file" | "pipe" | "stdio" | "serial" => "chardev-fd",
-            "memory" => "chardev-ringbuf",
-            _ => "chardev",
-        };
-        types.push((type_name(kind.spec.name), parent, false));
-    }
+    types.extend(
+        kinds
+            .iter()
+            .map(|kind| (type_name(kind.name), kind.parent, false)),
+    );
     let is_a = |name: &str| {
         let mut name = Some(name);
         while let Some(this) = name {
@@ -66,21 +67,18 @@ pub(crate) fn list(chardevs: &Chardevs, path: &str) -> Result<Json, QmpError> {
         })),
         ["chardevs", id] => {
             let info = all.iter().find(|info| info.label == *id);
-            properties.extend(own_properties(info.ok_or_else(not_found)?));
+            properties.extend(own_properties(chardevs, info.ok_or_else(not_found)?));
         }
         _ => return Err(not_found()),
     }
     Ok(properties.into())
 }
 
-fn own_properties(info: &Info) -> Vec<Object> {
-    match info.kind {
-        "socket" => vec![
-            property("connected", "bool"),
-            property("addr", "SocketAddress"),
-        ],
-        _ => Vec::new(),
-    }
+fn own_properties(chardevs: &Chardevs, info: &Info) -> Vec<Object> {
+    let kinds = chardevs.kinds();
+    let kind = kinds.iter().find(|kind| kind.name == info.kind);
+    let properties = kind.map_or(&[] as &[_], |kind| kind.properties).iter();
+    properties.map(|(name, ty)| property(name, ty)).collect()
 }
 
 fn property(name: &str, ty: &str) -> Object {
@@ -98,7 +96,7 @@ mod tests {
     #[test]
     fn types_are_listed_with_their_parents() {
         let names = |implements, with_abstract| {
-            let types = list_types(implements, with_abstract);
+            let types = list_types(&chardev::back::specs(), implements, with_abstract);
             let names = types.as_array().unwrap_or_default().iter();
             let names = names.filter_map(|info| Some(info.get("name")?.as_str()?.to_owned()));
             names.collect::<Vec<_>>()
@@ -108,8 +106,11 @@ mod tests {
             ["chardev-ringbuf", "chardev-memory"]
         );
         assert!(names(Some("chardev"), true).contains(&"chardev-fd".to_owned()));
-        assert_eq!(names(None, false).len(), KINDS.len());
-        assert_eq!(names(Some("object"), false).len(), KINDS.len());
+        assert_eq!(names(None, false).len(), chardev::back::specs().len());
+        assert_eq!(
+            names(Some("object"), false).len(),
+            chardev::back::specs().len()
+        );
         assert!(names(Some("nosuch"), true).is_empty());
     }
 }

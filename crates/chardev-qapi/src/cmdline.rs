@@ -5,7 +5,7 @@ pub use crate::keys::parameters;
 use crate::keys::{LIST_KEYS, check_keys};
 use crate::opts::{Opts, is_identifier, parse_bool, parse_number, parse_opts, parse_size};
 use crate::spec::{
-    InetAddress, KindSpec, OptionSpec, OptionType, OptionValue, Options, SocketAddress,
+    InetAddress, KindSpec, LineRule, OptionSpec, OptionType, OptionValue, Options, SocketAddress,
 };
 use crate::visit::pick_word;
 
@@ -140,8 +140,8 @@ fn build(opts: &Opts, kind: &str, kinds: &[&KindSpec]) -> Result<(Options, bool)
             None => {}
         }
     }
-    if kind == "socket" {
-        apply_socket_defaults(opts, &mut options)?;
+    for rule in spec.line {
+        apply_rule(opts, rule, &mut options)?;
     }
     Ok((options, mux))
 }
@@ -282,19 +282,28 @@ fn inet(opts: &Opts, host: &str, port: &str) -> Result<InetAddress, String> {
 }
 
 /// Spells out what the command line means where QMP would mean something else.
-fn apply_socket_defaults(opts: &Opts, options: &mut Options) -> Result<(), String> {
-    let server = options.bool_or("server", false);
-    options.set("server", OptionValue::Bool(server));
-    if server && options.get("wait").is_none() {
-        options.set("wait", OptionValue::Bool(true));
+fn apply_rule(opts: &Opts, rule: &LineRule, options: &mut Options) -> Result<(), String> {
+    match *rule {
+        LineRule::Implied {
+            option,
+            value,
+            when,
+        } => {
+            let applies = when.is_none_or(|when| options.bool_or(when, false));
+            if applies && options.get(option).is_none() {
+                options.set(option, OptionValue::Bool(value));
+            }
+        }
+        LineRule::Inverse { key, option } => {
+            let Some(value) = switch(opts, key)? else {
+                return Ok(());
+            };
+            if opts.get(option).is_some() {
+                return Err(format!("'{key}' and '{option}' are mutually exclusive"));
+            }
+            options.set(option, OptionValue::Bool(!value));
+        }
     }
-    let Some(delay) = switch(opts, "delay")? else {
-        return Ok(());
-    };
-    if opts.get("nodelay").is_some() {
-        return Err("'delay' and 'nodelay' are mutually exclusive".to_owned());
-    }
-    options.set("nodelay", OptionValue::Bool(!delay));
     Ok(())
 }
 

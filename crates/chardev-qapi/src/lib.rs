@@ -15,10 +15,10 @@
 //! use chardev_qapi::spec::{KindSpec, OptionSpec, OptionType};
 //! use chardev_qapi::{Json, backend_to_json, parse_backend, parse_chardev};
 //!
-//! static PTY: KindSpec = KindSpec {
-//!     name: "pty",
-//!     summary: "a pseudo terminal",
-//!     options: &[OptionSpec {
+//! static PTY: KindSpec = KindSpec::new(
+//!     "pty",
+//!     "a pseudo terminal",
+//!     &[OptionSpec {
 //!         name: "path",
 //!         cli: "path",
 //!         ty: OptionType::Str,
@@ -26,7 +26,7 @@
 //!         missing: "",
 //!         help: "symbolic link to the slave",
 //!     }],
-//! };
+//! );
 //!
 //! let line = parse_chardev("pty,id=con0,path=/run/con0", &[&PTY])?;
 //! assert_eq!(line.id, "con0");
@@ -47,7 +47,6 @@
 //! - It does not judge what options mean together: that `wait` needs a server, or that a size is a
 //!   power of two, is for the back end to say. A required address is checked, an empty path is not.
 //! - It does not know which kinds exist; the caller brings their tables.
-//! - It does not read the legacy strings of `-serial` and `-monitor` (`tcp:host:port`, `mon:stdio`).
 //! - It does not check that an id is free.
 #![forbid(unsafe_code)]
 
@@ -63,6 +62,7 @@ mod literal;
 pub mod opts;
 pub mod parser;
 pub mod schema;
+mod short;
 pub mod unicode;
 pub mod visit;
 mod write;
@@ -75,4 +75,5 @@ pub use cmdline::{BackendLine, ChardevLine, parse_backend_line, parse_chardev};
 pub use error::{ErrorClass, QmpError};
 pub use json::{Json, Object};
 pub use lazy::{LazyText, TextSource};
+pub use short::{Device, parse_device};
 pub use write::{Written, push_escaped};

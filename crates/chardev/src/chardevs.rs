@@ -3,34 +3,33 @@
 mod logs;
 mod query;
 mod ring;
+mod shared;
 
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use chardev_core::spec::Options;
+use chardev_core::spec::{KindSpec, Options};
 use chardev_core::{
     AddError, AttachError, BackendId, ChangeError, Chardev, ChardevRef, DrainStep, Drainer,
-    FrontEnd, FrontEndHooks, History, HoldWatch, Hub, MuxHost, Observer, PolicyChange, Refused,
-    Registry, RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
+    FrontEnd, FrontEndHooks, History, HoldWatch, Hub, Observer, PolicyChange, Refused, Registry,
+    RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
 
-use crate::back::{FdSource, OneFd};
+use crate::back::{FdSource, Kind, OneFd};
 use crate::offload;
 #[cfg(feature = "socket")]
 use crate::port::Port;
-use crate::reactor::Reactor;
-use crate::viewers::{Viewers, Watch, WatchError};
+use crate::viewers::{Watch, WatchError};
 use crate::{scene, writer};
 
 pub use self::logs::ReopenError;
 pub use self::query::{Details, Info};
 pub use self::ring::RingError;
+pub(crate) use self::shared::Shared;
 
 /// How long the viewers have to read the last output when everything ends.
 const VIEWERS_LIMIT: Duration = Duration::from_millis(500);
@@ -41,21 +40,6 @@ const VIEWERS_LIMIT: Duration = Duration::from_millis(500);
 pub struct Chardevs {
     registry: Registry,
     shared: Arc<Shared>,
-}
-
-/// What all chardevs of a process have in common.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    runtime: Handle,
-    reactor: Arc<Reactor>,
-    next_backend: AtomicU64,
-    began: Instant,
-    /// The byte before a command key of a multiplexer.
-    escape: AtomicU8,
-    quit: Notify,
-    viewers: Viewers,
-    /// Dropped with the last `Chardevs`, which ends the I/O thread.
-    _stop: oneshot::Sender<()>,
 }
 
 /// A peer that [`Chardevs::attach_peer`] put before a chardev's back end.
@@ -86,53 +70,30 @@ impl Chardevs {
     /// # Errors
     /// The process is out of threads or descriptors.
     pub fn new() -> io::Result<Self> {
-        crate::disposal::start()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            // A device that always has more to move must not keep descriptors from being looked
-            // at: by default that happens only once in 61 turns, each a quarter of a mebibyte.
-            .event_interval(1)
-            .build()?;
-        let handle = runtime.handle().clone();
-        let reactor = Reactor::new()?;
-        let (stop, stopped) = oneshot::channel();
-        let serving = Arc::clone(&reactor);
-        std::thread::Builder::new()
-            .name("chardev-io".to_owned())
-            .spawn(move || {
-                offload::become_io_thread();
-                runtime.block_on(async {
-                    tokio::select! {
-                        result = serving.run() => {
-                            if let Err(error) = result {
-                                tracing::error!("the I/O thread of the chardevs stops: {error}");
-                            }
-                        }
-                        _ = stopped => {}
-                    }
-                });
-                runtime.shutdown_background();
-            })?;
-        let shared = Shared {
-            runtime: handle,
-            reactor,
-            next_backend: AtomicU64::new(1),
-            began: Instant::now(),
-            escape: AtomicU8::new(1),
-            quit: Notify::new(),
-            viewers: Viewers::new()?,
-            _stop: stop,
-        };
+        Chardevs::with_kinds(&[])
+    }
+
+    /// As [`Chardevs::new`], with kinds of back ends of your own beside ours. They are in all lists,
+    /// and QMP and the command line take them.
+    ///
+    /// # Errors
+    /// As for `new`; or a kind has the name of another one ([`io::ErrorKind::InvalidInput`]).
+    pub fn with_kinds(own: &[&'static Kind]) -> io::Result<Self> {
         Ok(Chardevs {
             registry: Registry::default(),
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::start(own)?),
         })
+    }
+
+    /// The tables of all kinds that [`Chardevs::add`] knows, for parsers.
+    pub fn kinds(&self) -> Vec<&'static KindSpec> {
+        self.shared.specs()
     }
 
     /// How often the I/O thread has been woken so far. Chardevs that nobody uses do not wake it.
     pub fn wakeups(&self) -> u64 {
-        let parked = self.shared.runtime.metrics().worker_park_count(0);
-        parked + self.shared.reactor.reports()
+        let parked = self.shared.runtime().metrics().worker_park_count(0);
+        parked + self.shared.reactor().reports()
     }
 
     /// Adds a chardev (`chardev-add`). May take as long as its opening does: a connect, a DNS
@@ -275,12 +236,12 @@ impl Chardevs {
             }
             Ok(())
         };
-        offload::offload(&self.shared.runtime, work).await
+        offload::offload(self.shared.runtime(), work).await
     }
 
     /// Lets go of what never went live, and waits until nothing is left of it.
     pub(crate) async fn discard<T: Send + 'static>(&self, what: T) {
-        offload::offload(&self.shared.runtime, move || drop(what)).await;
+        offload::offload(self.shared.runtime(), move || drop(what)).await;
     }
 
     async fn carry_out_one(&self, id: &str, steps: Vec<Step>) -> Result<Info, ChangeError> {
@@ -351,7 +312,7 @@ impl Chardevs {
     /// As [`Chardevs::remove`].
     pub async fn remove_elsewhere(&self, id: &str) -> Result<(), RemoveError> {
         let (chardevs, id) = (self.clone(), id.to_owned());
-        offload::offload(&self.shared.runtime, move || chardevs.remove(&id)).await
+        offload::offload(self.shared.runtime(), move || chardevs.remove(&id)).await
     }
 
     /// Attaches a front end to chardev `id`.
@@ -441,7 +402,7 @@ impl Chardevs {
     pub fn watch(&self, id: &str, fd: OwnedFd, watch: &Watch) -> Result<u64, WatchError> {
         let not_found = || WatchError::View(ViewError::NotFound(id.to_owned()));
         let chardev = self.registry.get(id).ok_or_else(not_found)?;
-        self.shared.viewers.add(&chardev, fd, watch)
+        self.shared.viewers().add(&chardev, fd, watch)
     }
 
     /// Copies out up to `limit` bytes of the output of chardev `id` that is kept
@@ -473,23 +434,23 @@ impl Chardevs {
     /// Sets the byte that comes before a command key in multiplexers opened from here on (`-echr`);
     /// it is 1, Ctrl-A, at first.
     pub fn set_escape(&self, escape: u8) {
-        self.shared.escape.store(escape, Ordering::Relaxed);
+        self.shared.set_escape(escape);
     }
 
     /// Waits until somebody asks a multiplexer to end the program.
     pub async fn quit_requested(&self) {
-        self.shared.quit.notified().await;
+        self.shared.quit_requested().await;
     }
 
     /// The I/O thread, for front ends that are tasks.
     pub fn runtime(&self) -> &Handle {
-        &self.shared.runtime
+        self.shared.runtime()
     }
 
     /// Runs `future` to its end from a thread that may wait; never from the I/O thread, where it
     /// panics instead of waiting for itself.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.shared.runtime.block_on(future)
+        self.shared.runtime().block_on(future)
     }
 
     /// Takes all chardevs out of service and waits up to `limit` for their peers to take what
@@ -506,17 +467,17 @@ impl Chardevs {
         };
         let chardevs = self.clone();
         let all = async move {
-            for drain in offload::offload(&chardevs.shared.runtime, retiring).await {
+            for drain in offload::offload(chardevs.shared.runtime(), retiring).await {
                 let _ = drain.await;
             }
             // Logs are in no drain.
             writer::all_written().await;
             // Viewers that read get everything; those that do not cannot be waited for.
-            let _ = tokio::time::timeout(VIEWERS_LIMIT, chardevs.shared.viewers.ended()).await;
+            let _ = tokio::time::timeout(VIEWERS_LIMIT, chardevs.shared.viewers().ended()).await;
         };
         // Whoever polls this may have no clock.
         let limited = async move { tokio::time::timeout(limit, all).await };
-        let _ = self.shared.runtime.spawn(limited).await;
+        let _ = self.shared.runtime().spawn(limited).await;
     }
 
     fn chardev(&self, id: &str) -> Result<ChardevRef, ChangeError> {
@@ -535,39 +496,11 @@ impl Chardevs {
 
     /// Lets a retired back end deliver what it accepted, in the background.
     pub(crate) fn drain(&self, mut drainer: Drainer) -> tokio::task::JoinHandle<()> {
-        self.shared.runtime.spawn(async move {
+        self.shared.runtime().spawn(async move {
             let began = Instant::now();
             while let DrainStep::Again(pause) = drainer.poll(began.elapsed()) {
                 tokio::time::sleep(pause).await;
             }
         })
-    }
-}
-
-impl Shared {
-    pub(crate) fn next_backend(&self) -> BackendId {
-        BackendId(self.next_backend.fetch_add(1, Ordering::Relaxed))
-    }
-
-    pub(crate) fn reactor(&self) -> &Arc<Reactor> {
-        &self.reactor
-    }
-
-    pub(crate) fn runtime(&self) -> &Handle {
-        &self.runtime
-    }
-
-    pub(crate) fn escape(&self) -> u8 {
-        self.escape.load(Ordering::Relaxed)
-    }
-}
-
-impl MuxHost for Shared {
-    fn now(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    fn quit(&self) {
-        self.quit.notify_one();
     }
 }

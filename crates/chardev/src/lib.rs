@@ -86,9 +86,9 @@ pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
     ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Drain, DropReason, Event, FrontEnd,
     FrontEndHooks, Group, History, HoldWatch, Input, Late, Line, LineControl, LogFull, LogSink,
-    ModemChange, ModemLines, Notice, Observed, Observer, Parity, Peers, Policy, PolicyChange,
-    Presence, Ready, RemoveError, RingBuffer, RingControl, Sent, SerialParams, Sharing, Slow,
-    Stats, TerminalSize, ViewError, ViewFrom, spec, text,
+    ModemChange, ModemLines, NothingToDrain, Notice, Observed, Observer, Parity, Peers, Policy,
+    PolicyChange, Presence, Ready, RemoveError, RingBuffer, RingControl, Sent, SerialParams,
+    Sharing, Slow, Stats, TerminalSize, ViewError, ViewFrom, spec, text,
 };
 pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
 pub use port::Port;

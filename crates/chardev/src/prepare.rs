@@ -9,7 +9,7 @@ use chardev_core::{
     NewBackend, Old, PolicyChange, RemoveError, Step, memory,
 };
 
-use crate::back::{FdSource, KINDS, OpenContext};
+use crate::back::{FdSource, OpenContext};
 use crate::chardevs::{Chardevs, Info};
 use crate::port::Port;
 use crate::scene::Scene;
@@ -209,9 +209,9 @@ async fn open(
     scene: &Scene,
 ) -> Result<Opened, String> {
     let options = &with_directory(options);
-    let kind = KINDS
-        .iter()
-        .find(|kind| kind.spec.name == options.kind())
+    let kind = scene
+        .shared
+        .kind(options.kind())
         .ok_or_else(|| format!("'{}' is not a valid char driver name", options.kind()))?;
     let policy = policy_change(options)?;
     let log = open_log(port, options, &fds).await?;

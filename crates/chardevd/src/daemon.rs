@@ -12,6 +12,7 @@ use chardev::{AttachError, Chardevs};
 use chardev_monitor::{Builder, Mode, Reason, ServeError, Server, Stop};
 use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
+use chardev_qapi::parse_device;
 use rustix::fs::Mode as FileMode;
 use tokio::task::JoinHandle;
 use tracing::Level;
@@ -21,7 +22,6 @@ use crate::cli::Args;
 use crate::devices::virtio::{Buses, watch_ports};
 use crate::devices::{Device, Roll, Surroundings, Worker, exec};
 use crate::edge::{self, Inherited};
-use crate::legacy::{self, Legacy};
 use crate::options::OPTIONS;
 use crate::pidfile::PidFile;
 use crate::startup_fds::StartupFds;
@@ -189,10 +189,11 @@ impl Daemon {
     /// # Errors
     /// It is no device string, or does not open.
     pub fn chardev_for(&mut self, dev: &str, new_id: &str) -> Result<String, String> {
-        match legacy::parse(dev)? {
-            Legacy::Existing(id) => Ok(id),
-            Legacy::New(line) => {
-                let parsed = parse_backend_line(&line, &chardev::back::specs())?;
+        let kinds = self.server().chardevs().kinds();
+        match parse_device(dev, &kinds)? {
+            chardev_qapi::Device::Existing(id) => Ok(id),
+            chardev_qapi::Device::New(line) => {
+                let parsed = parse_backend_line(&line, &kinds)?;
                 warn_all(&parsed.warnings);
                 self.add_maybe_muxed(new_id, parsed.options, parsed.mux)?;
                 Ok(new_id.to_owned())
@@ -207,7 +208,7 @@ impl Daemon {
                 .map_err(|error| about("-add-fd", line, &error))?;
         }
         for line in &args.chardev {
-            let kinds = chardev::back::specs();
+            let kinds = self.server().chardevs().kinds();
             let parsed = parse_chardev(line, &kinds);
             let parsed = parsed.map_err(|error| about("-chardev", line, &error) + hint(&error))?;
             warn_all(&parsed.warnings);

@@ -14,7 +14,6 @@ pub mod default;
 pub mod devices;
 mod edge;
 pub mod help;
-pub mod legacy;
 pub mod messages;
 mod options;
 mod pidfile;

@@ -1,6 +1,6 @@
 //! The chardevs: adding, changing, removing and asking them.
 
-use chardev::back::KINDS;
+use chardev::spec::KindSpec;
 use chardev::spec::Options;
 use chardev::{Action, Info};
 use chardev_qapi::{Json, Object, QmpError};
@@ -26,7 +26,7 @@ impl Caller {
             Command::ChardevRemove { id } => done(chardevs.remove_elsewhere(&id).await),
             Command::ChardevSendBreak { id } => done(chardevs.send_break(&id)),
             Command::QueryChardev => Ok(self.query_chardev()),
-            Command::QueryChardevBackends => Ok(query_chardev_backends()),
+            Command::QueryChardevBackends => Ok(query_chardev_backends(&self.chardevs().kinds())),
             Command::Yank { instances } => self.yank(&instances).map(|()| Json::empty()),
             Command::QueryYank => Ok(self.query_yank()),
             Command::XChardevAttach { id, fdname, join } => {
@@ -143,9 +143,9 @@ impl Caller {
     }
 }
 
-fn query_chardev_backends() -> Json {
-    let names = KINDS
+fn query_chardev_backends(kinds: &[&KindSpec]) -> Json {
+    let names = kinds
         .iter()
-        .map(|kind| Object::new().with("name", kind.spec.name));
+        .map(|kind| Object::new().with("name", kind.name));
     names.collect::<Vec<_>>().into()
 }

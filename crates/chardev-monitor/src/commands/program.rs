@@ -23,9 +23,17 @@ impl Caller {
             Command::QomListTypes {
                 implements,
                 with_abstract,
-            } => Ok(qom::list_types(implements.as_deref(), with_abstract)),
+            } => {
+                let kinds = self.chardevs().kinds();
+                Ok(qom::list_types(
+                    &kinds,
+                    implements.as_deref(),
+                    with_abstract,
+                ))
+            }
             Command::QueryCommandLineOptions { option } => {
-                options::query(service.options, option.as_deref())
+                let kinds = service.chardevs.kinds();
+                options::query(&kinds, service.options, option.as_deref())
             }
             // Clients such as qmp-shell always name the first processor, which every machine has.
             Command::HumanMonitorCommand { cpu_index, .. } if cpu_index.unwrap_or(0) != 0 => {
@@ -63,7 +71,7 @@ impl Caller {
 
     async fn human(&self, line: &str) -> Json {
         let version = self.service.version.to_text();
-        let kinds = chardev::back::specs();
+        let kinds = self.chardevs().kinds();
         let hmp = Hmp {
             kinds: &kinds,
             version: &version,

@@ -135,7 +135,7 @@ impl Monitor {
             version: service.version.clone(),
             pretty: mode == Mode::Control { pretty: true },
             oob_offered: true,
-            kinds: chardev::back::specs(),
+            kinds: service.chardevs.kinds(),
         };
         let session: Box<dyn Conversation> = match mode {
             Mode::Control { .. } => {

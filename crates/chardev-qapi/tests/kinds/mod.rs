@@ -1,6 +1,6 @@
 //! Tables of kinds for tests, spelled as QEMU spells them.
 
-use chardev_qapi::spec::{KindSpec, OptionSpec, OptionType};
+use chardev_qapi::spec::{KindSpec, LineRule, OptionSpec, OptionType};
 
 const fn option(name: &'static str, cli: &'static str, ty: OptionType) -> OptionSpec {
     OptionSpec {
@@ -30,14 +30,38 @@ const fn required(
 }
 
 const fn kind(name: &'static str, options: &'static [OptionSpec]) -> KindSpec {
-    KindSpec {
-        name,
-        summary: "",
-        options,
-    }
+    KindSpec::new(name, "", options)
 }
 
 const RINGBUF: &[OptionSpec] = &[option("size", "size", OptionType::Size)];
+
+const SOCKET: &[OptionSpec] = &[
+    required("addr", "", OptionType::Address, ""),
+    option("tls-creds", "tls-creds", OptionType::Str),
+    option("server", "server", OptionType::Bool),
+    option("wait", "wait", OptionType::Bool),
+    option("nodelay", "nodelay", OptionType::Bool),
+    option("telnet", "telnet", OptionType::Bool),
+    option("reconnect", "reconnect", OptionType::Int),
+    option("reconnect-ms", "reconnect-ms", OptionType::Int),
+];
+
+const SOCKET_RULES: &[LineRule] = &[
+    LineRule::Implied {
+        option: "server",
+        value: false,
+        when: None,
+    },
+    LineRule::Implied {
+        option: "wait",
+        value: true,
+        when: Some("server"),
+    },
+    LineRule::Inverse {
+        key: "delay",
+        option: "nodelay",
+    },
+];
 
 /// Kinds with every type of option there is.
 pub(crate) const KINDS: &[&KindSpec] = &[
@@ -64,19 +88,10 @@ pub(crate) const KINDS: &[&KindSpec] = &[
             "chardev: pipe: no device path given",
         )],
     ),
-    &kind(
-        "socket",
-        &[
-            required("addr", "", OptionType::Address, ""),
-            option("tls-creds", "tls-creds", OptionType::Str),
-            option("server", "server", OptionType::Bool),
-            option("wait", "wait", OptionType::Bool),
-            option("nodelay", "nodelay", OptionType::Bool),
-            option("telnet", "telnet", OptionType::Bool),
-            option("reconnect", "reconnect", OptionType::Int),
-            option("reconnect-ms", "reconnect-ms", OptionType::Int),
-        ],
-    ),
+    &KindSpec {
+        line: SOCKET_RULES,
+        ..kind("socket", SOCKET)
+    },
     &kind(
         "udp",
         &[

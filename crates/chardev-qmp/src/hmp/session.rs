@@ -266,11 +266,7 @@ mod tests {
     use chardev_qapi::Object;
     use chardev_qapi::spec::KindSpec;
 
-    static NULL: KindSpec = KindSpec {
-        name: "null",
-        summary: "",
-        options: &[],
-    };
+    static NULL: KindSpec = KindSpec::new("null", "", &[]);
 
     fn session() -> HmpSession {
         let mut session = HmpSession::new(SessionConfig {

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
+use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, Short};
 use chardev_core::{Backend, BackendEvent, BackendId, Drain, Ready, Sent, Sharing, WeakChardev};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -23,10 +23,10 @@ use crate::writer::{Created, Target, could_not, open_target};
 
 /// The kind `file` (QAPI `ChardevFile`).
 pub(super) static KIND: Kind = Kind {
-    spec: KindSpec {
-        name: "file",
-        summary: "output into a file, input from another",
-        options: &[
+    spec: KindSpec::new(
+        "file",
+        "output into a file, input from another",
+        &[
             OptionSpec {
                 name: "in",
                 cli: "input-path",
@@ -52,7 +52,9 @@ pub(super) static KIND: Kind = Kind {
                 help: "append instead of truncating (default off)",
             },
         ],
-    },
+    )
+    .spelled(&[Short::Path])
+    .derived_from("chardev-fd"),
     open: |options, context| Box::pin(open(options, context)),
 };
 

@@ -8,10 +8,10 @@ use crate::notify::Notifier;
 
 /// The kind `hub` (QAPI `ChardevHub`).
 pub(super) static KIND: Kind = Kind {
-    spec: KindSpec {
-        name: "hub",
-        summary: "several other chardevs on one front end",
-        options: &[OptionSpec {
+    spec: KindSpec::new(
+        "hub",
+        "several other chardevs on one front end",
+        &[OptionSpec {
             name: "chardevs",
             cli: "chardevs",
             ty: OptionType::StrList,
@@ -19,7 +19,7 @@ pub(super) static KIND: Kind = Kind {
             missing: "hub: 'chardevs' list is not defined",
             help: "the members: chardevs.0=…, chardevs.1=… and so on",
         }],
-    },
+    ),
     open,
 };
 

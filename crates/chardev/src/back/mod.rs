@@ -18,6 +18,8 @@ mod resolve;
 mod ringbuf;
 #[cfg(feature = "serial")]
 mod serial;
+#[cfg(any(feature = "socket", feature = "udp"))]
+mod short;
 #[cfg(feature = "socket")]
 mod socket;
 #[cfg(feature = "stdio")]
@@ -54,18 +56,27 @@ use crate::port::Port;
 use crate::scene::Scene;
 
 /// A kind of back end: how it is described and how it is opened.
+///
+/// A kind of your own is a `static`, given to [`Chardevs::with_kinds`](crate::Chardevs::with_kinds);
+/// the example `own_kind.rs` has a whole one.
 pub struct Kind {
     /// Its name and options.
     pub spec: KindSpec,
     /// Opens one. Beside a running back end: nothing that one uses may be touched before
-    /// [`chardev_core::Sharing::activate`]. The error is the cause in QEMU's words, without a prefix.
-    pub(crate) open: for<'a> fn(&'a Options, &'a OpenContext) -> Opening<'a>,
+    /// [`Sharing::activate`](chardev_core::Sharing::activate). The error is the cause in QEMU's words,
+    /// without a prefix.
+    pub open: for<'a> fn(&'a Options, &'a OpenContext) -> Opening<'a>,
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Kind").field(&self.spec.name).finish()
+    }
 }
 
 /// A back end being opened. May take long (DNS, connect, `wait`); dropping it gives up and
-/// leaves nothing behind.
-pub(crate) type Opening<'a> =
-    Pin<Box<dyn Future<Output = Result<Box<dyn Backend>, String>> + Send + 'a>>;
+/// leaves nothing behind. It is polled by whoever changes the chardev, on any executor.
+pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Backend>, String>> + Send + 'a>>;
 
 /// How a kind opens that only has to wait for disks and devices.
 pub(crate) type OpenNow = fn(&Options, &OpenContext) -> Result<Box<dyn Backend>, String>;

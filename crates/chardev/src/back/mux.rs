@@ -10,10 +10,10 @@ use crate::notify::Notifier;
 
 /// The kind `mux` (QAPI `ChardevMux`).
 pub(super) static KIND: Kind = Kind {
-    spec: KindSpec {
-        name: "mux",
-        summary: "several front ends on one other chardev, one of them with the focus",
-        options: &[OptionSpec {
+    spec: KindSpec::new(
+        "mux",
+        "several front ends on one other chardev, one of them with the focus",
+        &[OptionSpec {
             name: "chardev",
             cli: "chardev",
             ty: OptionType::Str,
@@ -21,7 +21,7 @@ pub(super) static KIND: Kind = Kind {
             missing: "chardev: mux: no chardev given",
             help: "the chardev below",
         }],
-    },
+    ),
     open,
 };
 

@@ -3,18 +3,19 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
-use chardev_core::spec::{KindSpec, Options};
+use chardev_core::spec::{KindSpec, Options, Short};
 use chardev_core::{Backend, Drain, NothingToDrain, Ready, Sent};
 
 use crate::back::{Kind, OpenContext, Opening};
 
 /// The kind `null`.
 pub(crate) static KIND: Kind = Kind {
-    spec: KindSpec {
-        name: "null",
-        summary: "takes all output and drops it, never has input",
-        options: &[],
-    },
+    spec: KindSpec::new(
+        "null",
+        "takes all output and drops it, never has input",
+        &[],
+    )
+    .spelled(&[Short::Name]),
     open,
 };
 

@@ -7,7 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
+use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, Short};
 use chardev_core::{Backend, BackendEvent, BackendId, Drain, Ready, Sent, WeakChardev};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -20,10 +20,10 @@ use crate::writer::Target;
 
 /// The kind `pipe` (QAPI `ChardevHostdev`).
 pub(super) static KIND: Kind = Kind {
-    spec: KindSpec {
-        name: "pipe",
-        summary: "FIFOs <path>.in and <path>.out, or one file for both directions",
-        options: &[OptionSpec {
+    spec: KindSpec::new(
+        "pipe",
+        "FIFOs <path>.in and <path>.out, or one file for both directions",
+        &[OptionSpec {
             name: "device",
             cli: "path",
             ty: OptionType::Str,
@@ -31,7 +31,9 @@ pub(super) static KIND: Kind = Kind {
             missing: "chardev: pipe: no device path given",
             help: "path of the FIFOs, without .in and .out",
         }],
-    },
+    )
+    .spelled(&[Short::Path])
+    .derived_from("chardev-fd"),
     open: |options, context| opening_elsewhere(options, context, open),
 };
 

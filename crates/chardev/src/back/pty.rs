@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
+use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, Short};
 use chardev_core::{
     Backend, BackendEvent, BackendId, Drain, NothingToDrain, Peers, Ready, Sent, Sharing,
     WeakChardev,
@@ -39,10 +39,10 @@ const CUT_LIMIT: usize = 128 << 10;
 
 /// The kind `pty` (QAPI `ChardevPty`).
 pub(super) static KIND: Kind = Kind {
-    spec: KindSpec {
-        name: "pty",
-        summary: "a new pseudoterminal",
-        options: &[OptionSpec {
+    spec: KindSpec::new(
+        "pty",
+        "a new pseudoterminal",
+        &[OptionSpec {
             name: "path",
             cli: "path",
             ty: OptionType::Str,
@@ -50,7 +50,8 @@ pub(super) static KIND: Kind = Kind {
             missing: "",
             help: "symbolic link to create to the slave",
         }],
-    },
+    )
+    .spelled(&[Short::Name, Short::Path]),
     open: |options, context| opening_elsewhere(options, context, open),
 };
 

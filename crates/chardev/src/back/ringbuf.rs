@@ -10,21 +10,17 @@ use crate::back::{Kind, OpenContext, Opening};
 
 /// The kind `ringbuf`.
 pub(crate) static KIND: Kind = Kind {
-    spec: KindSpec {
-        name: "ringbuf",
-        summary: "keeps the newest output in memory for ringbuf-read",
-        options: OPTIONS,
-    },
+    spec: KindSpec::new(
+        "ringbuf",
+        "keeps the newest output in memory for ringbuf-read",
+        OPTIONS,
+    ),
     open: |options, context| open("ringbuf", options, context),
 };
 
 /// The kind `memory`, an old name of `ringbuf`.
 pub(crate) static MEMORY: Kind = Kind {
-    spec: KindSpec {
-        name: "memory",
-        summary: "old name of ringbuf",
-        options: OPTIONS,
-    },
+    spec: KindSpec::new("memory", "old name of ringbuf", OPTIONS).derived_from("chardev-ringbuf"),
     open: |options, context| open("memory", options, context),
 };
 

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
+use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, Short};
 use chardev_core::{
     Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, LineControl, ModemChange,
     ModemLines, NothingToDrain, Ready, Sent, Sharing, WeakChardev,
@@ -45,10 +45,10 @@ use crate::writer::Target;
 
 /// The kind `serial` (QAPI `ChardevHostdev`).
 pub(super) static KIND: Kind = Kind {
-    spec: KindSpec {
-        name: "serial",
-        summary: "a serial port or other terminal device of the host",
-        options: &[
+    spec: KindSpec::new(
+        "serial",
+        "a serial port or other terminal device of the host",
+        &[
             OptionSpec {
                 name: "device",
                 cli: "path",
@@ -66,9 +66,20 @@ pub(super) static KIND: Kind = Kind {
                 help: "wait for a device that is not there yet, looking at least this often; 0: never again",
             },
         ],
-    },
+    )
+    .spelled(&[Short::Text(short)])
+    .derived_from("chardev-fd"),
     open: |options, context| opening_elsewhere(options, context, open),
 };
+
+/// A device's path, which includes a descriptor from a set, or a DOS name.
+fn short(text: &str) -> Option<String> {
+    let is_parallel = text.starts_with("/dev/parport") || text.starts_with("/dev/ppi");
+    let number = text.strip_prefix("COM").unwrap_or_default();
+    let is_com = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_device = text.starts_with("/dev/") && !is_parallel;
+    (is_device || is_com).then(|| format!("serial,path={}", text.replace(',', ",,")))
+}
 
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
     let path = options

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
+use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, Short};
 use chardev_core::{
     Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, Peers, Ready,
     Sent, Sharing, TerminalSize, WeakChardev,
@@ -32,10 +32,10 @@ pub use terminal::{apply_terminal, restore_terminal, try_restore_terminal};
 
 /// The kind `stdio` (QAPI `ChardevStdio`).
 pub(super) static KIND: Kind = Kind {
-    spec: KindSpec {
-        name: "stdio",
-        summary: "standard input and output of the process",
-        options: &[OptionSpec {
+    spec: KindSpec::new(
+        "stdio",
+        "standard input and output of the process",
+        &[OptionSpec {
             name: "signal",
             cli: "signal",
             ty: OptionType::Bool,
@@ -43,7 +43,9 @@ pub(super) static KIND: Kind = Kind {
             missing: "",
             help: "let keys such as Ctrl-C send signals (default on)",
         }],
-    },
+    )
+    .spelled(&[Short::Name, Short::Shared("signal=off")])
+    .derived_from("chardev-fd"),
     open: |options, context| opening_elsewhere(options, context, open),
 };
 

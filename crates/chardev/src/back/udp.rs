@@ -11,13 +11,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
-use chardev_core::spec::{InetAddress, KindSpec, OptionSpec, OptionType, Options, SocketAddress};
+use chardev_core::spec::{
+    InetAddress, KindSpec, OptionSpec, OptionType, Options, Short, SocketAddress,
+};
 use chardev_core::{Backend, BackendId, Drain, NothingToDrain, Ready, Sent, Sharing, WeakChardev};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_recv_buffer_size;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 
 use self::sockets::{Addresses, LentPort, WantPort, Way};
+use super::short;
 use super::{Kind, OpenContext};
 use crate::reactor::FdWatch;
 use crate::sys::strerror;
@@ -35,10 +38,10 @@ const SKIP_LIMIT: usize = 64;
 
 /// The kind `udp` (QAPI `ChardevUdp`).
 pub(super) static KIND: Kind = Kind {
-    spec: KindSpec {
-        name: "udp",
-        summary: "datagrams to and from one remote address",
-        options: &[
+    spec: KindSpec::new(
+        "udp",
+        "datagrams to and from one remote address",
+        &[
             OptionSpec {
                 name: "remote",
                 cli: "",
@@ -56,7 +59,8 @@ pub(super) static KIND: Kind = Kind {
                 help: "where to receive: localaddr=…, localport=…",
             },
         ],
-    },
+    )
+    .spelled(&[Short::Text(short::udp)]),
     open: |options, context| Box::pin(open(options, context)),
 };
 

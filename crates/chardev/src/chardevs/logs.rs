@@ -78,8 +78,8 @@ impl Chardevs {
         let workers = logs.len().min(WORKERS);
         let queue = Arc::new(Mutex::new(logs.into_iter()));
         let work = |_| {
-            let (runtime, queue) = (self.shared.runtime.clone(), Arc::clone(&queue));
-            self.shared.runtime.spawn(async move {
+            let (runtime, queue) = (self.shared.runtime().clone(), Arc::clone(&queue));
+            self.shared.runtime().spawn(async move {
                 let next = move || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let reopen = move || {
                     let each = std::iter::from_fn(next);

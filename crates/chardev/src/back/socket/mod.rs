@@ -23,9 +23,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use chardev_core::Backend;
-use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, SocketAddress};
+use chardev_core::spec::{
+    KindSpec, LineRule, OptionSpec, OptionType, Options, Short, SocketAddress,
+};
 use rustix::net::{AddressFamily, sockopt};
 
+use crate::back::short;
 use crate::back::{Kind, OpenContext};
 use crate::port::Port;
 
@@ -38,12 +41,35 @@ use self::source::{Source, WantPeer};
 /// The kind `socket`.
 pub(super) static KIND: Kind = Kind {
     spec: KindSpec {
-        name: "socket",
-        summary: "stream socket, Unix or TCP, server or client",
-        options: OPTIONS,
+        short: &[Short::Text(short::socket)],
+        line: LINE_RULES,
+        properties: &[("connected", "bool"), ("addr", "SocketAddress")],
+        ..KindSpec::new(
+            "socket",
+            "stream socket, Unix or TCP, server or client",
+            OPTIONS,
+        )
     },
     open: |options, context| Box::pin(open(options, context)),
 };
+
+/// On the command line a socket is a client unless it says otherwise, and a server waits.
+const LINE_RULES: &[LineRule] = &[
+    LineRule::Implied {
+        option: "server",
+        value: false,
+        when: None,
+    },
+    LineRule::Implied {
+        option: "wait",
+        value: true,
+        when: Some("server"),
+    },
+    LineRule::Inverse {
+        key: "delay",
+        option: "nodelay",
+    },
+];
 
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {

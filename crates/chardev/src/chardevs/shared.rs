@@ -1,0 +1,141 @@
+//! What all chardevs of a process have in common: the I/O thread, the reactor, the kinds.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use chardev_core::spec::KindSpec;
+use chardev_core::{BackendId, MuxHost};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+
+use crate::back::{KINDS, Kind};
+use crate::offload;
+use crate::reactor::Reactor;
+use crate::viewers::Viewers;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    runtime: Handle,
+    reactor: Arc<Reactor>,
+    next_backend: AtomicU64,
+    began: Instant,
+    /// The byte before a command key of a multiplexer.
+    escape: AtomicU8,
+    quit: Notify,
+    kinds: Vec<&'static Kind>,
+    viewers: Viewers,
+    /// Dropped with the last `Chardevs`, which ends the I/O thread.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Shared {
+    /// Starts the I/O thread.
+    ///
+    /// # Errors
+    /// The process is out of threads or descriptors; or two kinds have the same name.
+    pub(super) fn start(own: &[&'static Kind]) -> io::Result<Self> {
+        let kinds = [KINDS, own].concat();
+        let names: HashSet<_> = kinds.iter().map(|kind| kind.spec.name).collect();
+        if names.len() < kinds.len() {
+            let why = "two kinds of back ends have the same name";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        crate::disposal::start()?;
+        let reactor = Reactor::new()?;
+        let (stop, stopped) = oneshot::channel();
+        Ok(Shared {
+            runtime: serve(&reactor, stopped)?,
+            reactor,
+            next_backend: AtomicU64::new(1),
+            began: Instant::now(),
+            escape: AtomicU8::new(1),
+            quit: Notify::new(),
+            kinds,
+            viewers: Viewers::new()?,
+            _stop: stop,
+        })
+    }
+
+    pub(crate) fn next_backend(&self) -> BackendId {
+        BackendId(self.next_backend.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn reactor(&self) -> &Arc<Reactor> {
+        &self.reactor
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn escape(&self) -> u8 {
+        self.escape.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_escape(&self, byte: u8) {
+        self.escape.store(byte, Ordering::Relaxed);
+    }
+
+    pub(super) fn viewers(&self) -> &Viewers {
+        &self.viewers
+    }
+
+    /// Told when somebody quits over a multiplexer.
+    pub(super) async fn quit_requested(&self) {
+        self.quit.notified().await;
+    }
+
+    /// The kind called `name`.
+    pub(crate) fn kind(&self, name: &str) -> Option<&'static Kind> {
+        self.kinds
+            .iter()
+            .copied()
+            .find(|kind| kind.spec.name == name)
+    }
+
+    pub(super) fn specs(&self) -> Vec<&'static KindSpec> {
+        self.kinds.iter().map(|kind| &kind.spec).collect()
+    }
+}
+
+impl MuxHost for Shared {
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn quit(&self) {
+        self.quit.notify_one();
+    }
+}
+
+/// Starts the thread that serves `reactor` and all tasks, until the other end of `stopped` is dropped.
+fn serve(reactor: &Arc<Reactor>, stopped: oneshot::Receiver<()>) -> io::Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // A device that always has more to move must not keep descriptors from being looked
+        // at: by default that happens only once in 61 turns, each a quarter of a mebibyte.
+        .event_interval(1)
+        .build()?;
+    let handle = runtime.handle().clone();
+    let serving = Arc::clone(reactor);
+    let serve = move || {
+        offload::become_io_thread();
+        runtime.block_on(async {
+            tokio::select! {
+                result = serving.run() => {
+                    if let Err(error) = result {
+                        tracing::error!("the I/O thread of the chardevs stops: {error}");
+                    }
+                }
+                _ = stopped => {}
+            }
+        });
+        runtime.shutdown_background();
+    };
+    let thread = std::thread::Builder::new().name("chardev-io".to_owned());
+    thread.spawn(serve)?;
+    Ok(handle)
+}
