@@ -4,10 +4,13 @@
 //! lists and the documentation are all derived from these tables, so an option is written down
 //! exactly once. Parsed values travel as [`Options`].
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod common;
+mod options;
 
-use crate::text;
+use crate::policy::PolicyChange;
+
+pub use common::COMMON_OPTIONS;
+pub use options::{InetAddress, OptionValue, Options, SocketAddress};
 
 /// One kind of back end: `file`, `pty`, `socket` …
 #[derive(Debug)]
@@ -118,7 +121,15 @@ pub struct OptionSpec {
     pub missing: &'static str,
     /// One line for help and documentation, with the default.
     pub help: &'static str,
+    /// What it makes of a chardev's policy, for an option that `x-chardev-set` may set.
+    pub policy: Option<SetPolicy>,
 }
+
+/// Puts an option's value into a change of a policy.
+///
+/// # Errors
+/// What the value has to be, in QEMU's words.
+pub type SetPolicy = fn(&OptionValue, &mut PolicyChange) -> Result<(), String>;
 
 impl OptionSpec {
     /// An option that is spelled the same everywhere and need not be given.
@@ -130,12 +141,31 @@ impl OptionSpec {
             required: false,
             missing: "",
             help,
+            policy: None,
         }
     }
 
+    /// With another key on the command line; none if it is empty.
+    pub const fn key(mut self, cli: &'static str) -> Self {
+        self.cli = cli;
+        self
+    }
+
     /// One that has to be given.
-    pub const fn required(mut self) -> Self {
+    pub const fn required(self) -> Self {
+        self.required_or("")
+    }
+
+    /// One that has to be given, with QEMU's words for the command line where it is not.
+    pub const fn required_or(mut self, missing: &'static str) -> Self {
         self.required = true;
+        self.missing = missing;
+        self
+    }
+
+    /// One that `x-chardev-set` may set.
+    const fn sets(mut self, policy: SetPolicy) -> Self {
+        self.policy = Some(policy);
         self
     }
 }
@@ -157,250 +187,4 @@ pub enum OptionType {
     Address,
     /// A list of strings.
     StrList,
-}
-
-/// The options every kind takes (QAPI `ChardevCommon`, and ours under `x-`).
-pub const COMMON_OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
-        name: "logfile",
-        cli: "logfile",
-        ty: OptionType::Str,
-        required: false,
-        missing: "",
-        help: "file that gets a copy of all output",
-    },
-    OptionSpec {
-        name: "logappend",
-        cli: "logappend",
-        ty: OptionType::Bool,
-        required: false,
-        missing: "",
-        help: "append to the log file instead of truncating it (default off)",
-    },
-    OptionSpec {
-        name: "x-logsize",
-        cli: "x-logsize",
-        ty: OptionType::Size,
-        required: false,
-        missing: "",
-        help: "size at which the log file is rotated to <logfile>.1, .2 and so on; it is never larger",
-    },
-    OptionSpec {
-        name: "x-logcount",
-        cli: "x-logcount",
-        ty: OptionType::Int,
-        required: false,
-        missing: "",
-        help: "how many old log files stay (default 1); 0 empties the file instead",
-    },
-    OptionSpec {
-        name: "x-logindex",
-        cli: "x-logindex",
-        ty: OptionType::Str,
-        required: false,
-        missing: "",
-        help: "file that gets a line for each line of the log: absolute offset, time, place in the log file",
-    },
-    OptionSpec {
-        name: "x-log-full",
-        cli: "x-log-full",
-        ty: OptionType::Enum(&["hole", "hold"]),
-        required: false,
-        missing: "",
-        help: "output while the log cannot be written: hole (it is missing there, counted and marked in the index; the default) or hold (the front end waits)",
-    },
-    OptionSpec {
-        name: "x-closed",
-        cli: "x-closed",
-        ty: OptionType::Enum(&["discard", "hold", "history"]),
-        required: false,
-        missing: "",
-        help: "output while nobody is there to take it: discard (counted; the default), hold (the front end waits) or history (the newest bytes are kept for the next peer)",
-    },
-    OptionSpec {
-        name: "x-history",
-        cli: "x-history",
-        ty: OptionType::Size,
-        required: false,
-        missing: "",
-        help: "bytes of output kept for viewers and x-chardev-history, and by x-closed=history for the next peer; up to 1 GiB (default: none, 1M with x-closed=history)",
-    },
-    OptionSpec {
-        name: "x-drain-ms",
-        cli: "x-drain-ms",
-        ty: OptionType::Int,
-        required: false,
-        missing: "",
-        help: "after a change, how long the old peer may take nothing before the rest of what it was given is counted as lost (default 30000)",
-    },
-    OptionSpec {
-        name: "x-handover",
-        cli: "x-handover",
-        ty: OptionType::Bool,
-        required: false,
-        missing: "",
-        help: "in a change: keep the connected peer, if the transport is the same and only options differ (default off)",
-    },
-];
-
-/// A socket address as QAPI's `SocketAddress` spells it, nothing resolved yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SocketAddress {
-    /// TCP or UDP over IPv4 or IPv6.
-    Inet(InetAddress),
-    /// A Unix domain socket.
-    Unix {
-        /// The path, or the abstract name.
-        path: String,
-        /// Linux abstract name space.
-        abstract_name: bool,
-        /// Whether an abstract name's length is exact (`true`) or padded with NULs.
-        tight: bool,
-    },
-    /// A virtio socket.
-    Vsock {
-        /// Context id, as text.
-        cid: String,
-        /// Port, as text.
-        port: String,
-    },
-    /// A descriptor given by `getfd` name, or a number before any monitor exists.
-    Fd(String),
-}
-
-/// The inet form of [`SocketAddress`] (QAPI `InetSocketAddress`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InetAddress {
-    /// Host name or address; empty means any when listening.
-    pub host: String,
-    /// Port number or service name.
-    pub port: String,
-    /// Last port of a range to try when listening.
-    pub to: Option<u16>,
-    /// Whether IPv4 is wanted (`None`: whatever resolves).
-    pub ipv4: Option<bool>,
-    /// Whether IPv6 is wanted (`None`: whatever resolves).
-    pub ipv6: Option<bool>,
-    /// TCP keep-alive (client).
-    pub keep_alive: bool,
-    /// Only numeric host and port are accepted.
-    pub numeric: bool,
-    /// Multipath TCP.
-    pub mptcp: bool,
-}
-
-/// The value of one option.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OptionValue {
-    /// See [`OptionType::Bool`].
-    Bool(bool),
-    /// See [`OptionType::Int`] and [`OptionType::Size`].
-    Int(i64),
-    /// See [`OptionType::Str`] and [`OptionType::Enum`].
-    Str(String),
-    /// See [`OptionType::Address`].
-    Address(SocketAddress),
-    /// See [`OptionType::StrList`].
-    List(Vec<String>),
-}
-
-/// A kind of back end and the options it was given, checked against its [`KindSpec`].
-///
-/// The parser has checked names and types; a back end checks meaning when it opens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    kind: &'static str,
-    values: BTreeMap<&'static str, OptionValue>,
-    /// Where relative paths start.
-    directory: Option<PathBuf>,
-}
-
-impl Options {
-    /// Options for `kind` with nothing set.
-    pub fn new(kind: &'static str) -> Self {
-        Options {
-            kind,
-            values: BTreeMap::new(),
-            directory: None,
-        }
-    }
-
-    /// Says where relative paths start, whatever becomes of the process's directory later. The
-    /// first word counts.
-    pub fn start_paths_at(&mut self, directory: impl Into<PathBuf>) {
-        self.directory.get_or_insert_with(|| directory.into());
-    }
-
-    /// Where relative paths start, if that was said.
-    pub fn directory(&self) -> Option<&Path> {
-        self.directory.as_deref()
-    }
-
-    /// The kind's QAPI name.
-    pub fn kind(&self) -> &'static str {
-        self.kind
-    }
-
-    /// Sets option `name`, replacing an earlier value.
-    pub fn set(&mut self, name: &'static str, value: OptionValue) {
-        self.values.insert(name, value);
-    }
-
-    /// Sets option `name` and returns the options, for building them in one expression.
-    #[must_use]
-    pub fn with(mut self, name: &'static str, value: OptionValue) -> Self {
-        self.set(name, value);
-        self
-    }
-
-    /// The value of option `name`, if it was given.
-    pub fn get(&self, name: &str) -> Option<&OptionValue> {
-        self.values.get(name)
-    }
-
-    /// The boolean `name`, or `default` where it was not given.
-    pub fn bool_or(&self, name: &str, default: bool) -> bool {
-        match self.get(name) {
-            Some(OptionValue::Bool(value)) => *value,
-            _ => default,
-        }
-    }
-
-    /// The integer `name`, if it was given.
-    pub fn int(&self, name: &str) -> Option<i64> {
-        match self.get(name) {
-            Some(OptionValue::Int(value)) => Some(*value),
-            _ => None,
-        }
-    }
-
-    /// The text `name`, if it was given.
-    pub fn str(&self, name: &str) -> Option<&str> {
-        match self.get(name) {
-            Some(OptionValue::Str(value)) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// The path `name`, if it was given; what people are told is [`Options::str`].
-    pub fn path(&self, name: &str) -> Option<PathBuf> {
-        let given = self.str(name)?;
-        Some(text::to_path(given, self.directory()))
-    }
-
-    /// The address `name`, if it was given.
-    pub fn address(&self, name: &str) -> Option<&SocketAddress> {
-        match self.get(name) {
-            Some(OptionValue::Address(value)) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// The list `name`; empty where it was not given.
-    pub fn list(&self, name: &str) -> &[String] {
-        match self.get(name) {
-            Some(OptionValue::List(value)) => value,
-            _ => &[],
-        }
-    }
 }

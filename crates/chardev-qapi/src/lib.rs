@@ -18,14 +18,7 @@
 //! static PTY: KindSpec = KindSpec::new(
 //!     "pty",
 //!     "a pseudo terminal",
-//!     &[OptionSpec {
-//!         name: "path",
-//!         cli: "path",
-//!         ty: OptionType::Str,
-//!         required: false,
-//!         missing: "",
-//!         help: "symbolic link to the slave",
-//!     }],
+//!     &[OptionSpec::new("path", OptionType::Str, "symbolic link to the slave")],
 //! );
 //!
 //! let line = parse_chardev("pty,id=con0,path=/run/con0", &[&PTY])?;

@@ -92,7 +92,6 @@ pub use chardev_core::{
 };
 pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
 pub use port::Port;
-pub use prepare::policy_change;
 pub use slow_fd::close_elsewhere;
 pub use transaction::{Action, TransactionError};
 pub use viewers::{MAX_VIEWERS, Watch, WatchError};

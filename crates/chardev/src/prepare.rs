@@ -1,12 +1,11 @@
 //! front → [chardev] → back → host: from options to the steps of a transaction.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chardev_core::spec::{OptionValue, Options, SocketAddress};
 use chardev_core::{
-    AddError, Backend, Change, ChangeError, ChardevRef, Closed, Group, LogFull, LogSink,
-    NewBackend, Old, PolicyChange, RemoveError, Step, memory,
+    AddError, Backend, Change, ChangeError, ChardevRef, Group, LogSink, NewBackend, Old,
+    PolicyChange, RemoveError, Step,
 };
 
 use crate::back::{FdSource, OpenContext};
@@ -14,9 +13,6 @@ use crate::chardevs::{Chardevs, Info};
 use crate::port::Port;
 use crate::scene::Scene;
 use crate::writer;
-
-/// The largest history of a chardev.
-const MAX_HISTORY: i64 = 1 << 30;
 
 /// A back end that is open and not yet live.
 struct Opened {
@@ -213,7 +209,7 @@ async fn open(
         .shared
         .kind(options.kind())
         .ok_or_else(|| format!("'{}' is not a valid char driver name", options.kind()))?;
-    let policy = policy_change(options)?;
+    let policy = options.policy()?;
     let log = open_log(port, options, &fds).await?;
     let handover = options.bool_or("x-handover", false);
     let context = OpenContext {
@@ -262,51 +258,4 @@ fn with_directory(options: &Options) -> Options {
         options.start_paths_at(directory);
     }
     options
-}
-
-/// What `x-closed`, `x-history`, `x-drain-ms` and `x-log-full` say about a chardev's policy.
-///
-/// # Errors
-/// Names the option and what it takes.
-pub fn policy_change(options: &Options) -> Result<PolicyChange, String> {
-    let closed = match options.str("x-closed") {
-        None => None,
-        Some("hold") => Some(Closed::Hold),
-        Some("discard") => Some(Closed::Discard),
-        Some("history") => Some(Closed::History),
-        Some(other) => {
-            return Err(format!(
-                "Parameter 'x-closed' does not accept value '{other}'"
-            ));
-        }
-    };
-    let log_full = match options.str("x-log-full") {
-        None => None,
-        Some("hole") => Some(LogFull::Hole),
-        Some("hold") => Some(LogFull::Hold),
-        Some(other) => {
-            return Err(format!(
-                "Parameter 'x-log-full' does not accept value '{other}'"
-            ));
-        }
-    };
-    let within = |name: &str, limit: i64| match options.int(name) {
-        Some(value) if !(0..=limit).contains(&value) => Err(format!(
-            "Parameter '{name}' expects a number from 0 to {limit}"
-        )),
-        value => Ok(value),
-    };
-    let history = within("x-history", MAX_HISTORY)?;
-    if let Some(bytes) = history.filter(|bytes| !memory::is_available(*bytes as usize)) {
-        return Err(format!(
-            "there is no memory for 'x-history' of {bytes} bytes; give a smaller one"
-        ));
-    }
-    let drain = within("x-drain-ms", i64::from(u32::MAX))?;
-    Ok(PolicyChange {
-        closed,
-        history: history.map(|bytes| bytes as usize),
-        drain: drain.map(|ms| Duration::from_millis(ms as u64)),
-        log_full,
-    })
 }

@@ -122,7 +122,7 @@ impl Caller {
     }
 
     fn set_policy(&self, id: &str, policy: &Options) -> Answer {
-        let change = chardev::policy_change(policy).map_err(generic)?;
+        let change = policy.policy().map_err(generic)?;
         let set = self.service.chardevs.set_policy(id, change);
         set.map(|()| Json::empty()).map_err(|_| not_found(id))
     }

@@ -3,14 +3,7 @@
 use chardev_qapi::spec::{KindSpec, LineRule, OptionSpec, OptionType};
 
 const fn option(name: &'static str, cli: &'static str, ty: OptionType) -> OptionSpec {
-    OptionSpec {
-        name,
-        cli,
-        ty,
-        required: false,
-        missing: "",
-        help: "",
-    }
+    OptionSpec::new(name, ty, "").key(cli)
 }
 
 const fn required(
@@ -19,14 +12,7 @@ const fn required(
     ty: OptionType,
     missing: &'static str,
 ) -> OptionSpec {
-    OptionSpec {
-        name,
-        cli,
-        ty,
-        required: true,
-        missing,
-        help: "",
-    }
+    option(name, cli, ty).required_or(missing)
 }
 
 const fn kind(name: &'static str, options: &'static [OptionSpec]) -> KindSpec {

@@ -28,12 +28,6 @@ pub(super) fn read_join(args: &mut Reader<'_>) -> Result<Join, String> {
     }
 }
 
-/// What `x-closed` takes.
-pub(super) const CLOSED: [&str; 3] = ["discard", "hold", "history"];
-
-/// What `x-log-full` takes.
-pub(super) const LOG_FULL: [&str; 2] = ["hole", "hold"];
-
 const ACTIONS: [Word; 3] = [
     Word::new("chardev-add"),
     Word::new("chardev-change"),

@@ -1,8 +1,8 @@
 //! The commands of our own.
 
-use chardev_qapi::spec::{OptionValue, Options};
+use chardev_qapi::spec::{COMMON_OPTIONS, OptionType, OptionValue, Options};
 
-use super::arguments::{CLOSED, LOG_FULL, read_action, read_format, read_join};
+use super::arguments::{read_action, read_format, read_join};
 use super::{CommandSpec, external, plain};
 use crate::answers;
 use crate::answers::qapi::{chardev_returns, nothing};
@@ -49,15 +49,16 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     plain("x-chardev-set", nothing, |args, _| {
         let id = args.required("id")?;
         let mut policy = Options::new("policy");
-        if let Some(closed) = args.optional_enum("x-closed", &CLOSED)? {
-            policy.set("x-closed", OptionValue::Str(closed.to_owned()));
-        }
-        if let Some(full) = args.optional_enum("x-log-full", &LOG_FULL)? {
-            policy.set("x-log-full", OptionValue::Str(full.to_owned()));
-        }
-        for name in ["x-history", "x-drain-ms"] {
-            if let Some(number) = args.optional(name)? {
-                policy.set(name, OptionValue::Int(number));
+        for option in COMMON_OPTIONS.iter().filter(|it| it.policy.is_some()) {
+            let value = match option.ty {
+                OptionType::Enum(words) => {
+                    let word = args.optional_enum(option.name, words)?;
+                    word.map(|word| OptionValue::Str(word.to_owned()))
+                }
+                _ => args.optional(option.name)?.map(OptionValue::Int),
+            };
+            if let Some(value) = value {
+                policy.set(option.name, value);
             }
         }
         external(Command::XChardevSet { id, policy })

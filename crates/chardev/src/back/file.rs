@@ -27,30 +27,15 @@ pub(super) static KIND: Kind = Kind {
         "file",
         "output into a file, input from another",
         &[
-            OptionSpec {
-                name: "in",
-                cli: "input-path",
-                ty: OptionType::Str,
-                required: false,
-                missing: "",
-                help: "file to read input from",
-            },
-            OptionSpec {
-                name: "out",
-                cli: "path",
-                ty: OptionType::Str,
-                required: true,
-                missing: "chardev: file: no filename given",
-                help: "file to write output to",
-            },
-            OptionSpec {
-                name: "append",
-                cli: "append",
-                ty: OptionType::Bool,
-                required: false,
-                missing: "",
-                help: "append instead of truncating (default off)",
-            },
+            OptionSpec::new("in", OptionType::Str, "file to read input from").key("input-path"),
+            OptionSpec::new("out", OptionType::Str, "file to write output to")
+                .key("path")
+                .required_or("chardev: file: no filename given"),
+            OptionSpec::new(
+                "append",
+                OptionType::Bool,
+                "append instead of truncating (default off)",
+            ),
         ],
     )
     .spelled(&[Short::Path])

@@ -11,14 +11,12 @@ pub(super) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "hub",
         "several other chardevs on one front end",
-        &[OptionSpec {
-            name: "chardevs",
-            cli: "chardevs",
-            ty: OptionType::StrList,
-            required: true,
-            missing: "hub: 'chardevs' list is not defined",
-            help: "the members: chardevs.0=…, chardevs.1=… and so on",
-        }],
+        &[OptionSpec::new(
+            "chardevs",
+            OptionType::StrList,
+            "the members: chardevs.0=…, chardevs.1=… and so on",
+        )
+        .required_or("hub: 'chardevs' list is not defined")],
     ),
     open,
 };

@@ -13,14 +13,10 @@ pub(super) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "mux",
         "several front ends on one other chardev, one of them with the focus",
-        &[OptionSpec {
-            name: "chardev",
-            cli: "chardev",
-            ty: OptionType::Str,
-            required: true,
-            missing: "chardev: mux: no chardev given",
-            help: "the chardev below",
-        }],
+        &[
+            OptionSpec::new("chardev", OptionType::Str, "the chardev below")
+                .required_or("chardev: mux: no chardev given"),
+        ],
     ),
     open,
 };

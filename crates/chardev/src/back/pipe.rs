@@ -23,14 +23,13 @@ pub(super) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "pipe",
         "FIFOs <path>.in and <path>.out, or one file for both directions",
-        &[OptionSpec {
-            name: "device",
-            cli: "path",
-            ty: OptionType::Str,
-            required: true,
-            missing: "chardev: pipe: no device path given",
-            help: "path of the FIFOs, without .in and .out",
-        }],
+        &[OptionSpec::new(
+            "device",
+            OptionType::Str,
+            "path of the FIFOs, without .in and .out",
+        )
+        .key("path")
+        .required_or("chardev: pipe: no device path given")],
     )
     .spelled(&[Short::Path])
     .derived_from("chardev-fd"),

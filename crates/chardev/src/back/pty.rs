@@ -42,14 +42,11 @@ pub(super) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "pty",
         "a new pseudoterminal",
-        &[OptionSpec {
-            name: "path",
-            cli: "path",
-            ty: OptionType::Str,
-            required: false,
-            missing: "",
-            help: "symbolic link to create to the slave",
-        }],
+        &[OptionSpec::new(
+            "path",
+            OptionType::Str,
+            "symbolic link to create to the slave",
+        )],
     )
     .spelled(&[Short::Name, Short::Path]),
     open: |options, context| opening_elsewhere(options, context, open),

@@ -24,14 +24,11 @@ pub(crate) static MEMORY: Kind = Kind {
     open: |options, context| open("memory", options, context),
 };
 
-const OPTIONS: &[OptionSpec] = &[OptionSpec {
-    name: "size",
-    cli: "size",
-    ty: OptionType::Size,
-    required: false,
-    missing: "",
-    help: "bytes to keep, a power of two up to 1 GiB (default 65536)",
-}];
+const OPTIONS: &[OptionSpec] = &[OptionSpec::new(
+    "size",
+    OptionType::Size,
+    "bytes to keep, a power of two up to 1 GiB (default 65536)",
+)];
 
 const DEFAULT_SIZE: i64 = 65536;
 /// QEMU dies when it cannot allocate the ring; a console needs no more than this.

@@ -49,22 +49,8 @@ pub(super) static KIND: Kind = Kind {
         "serial",
         "a serial port or other terminal device of the host",
         &[
-            OptionSpec {
-                name: "device",
-                cli: "path",
-                ty: OptionType::Str,
-                required: true,
-                missing: "chardev: serial/tty: no device path given",
-                help: "the device, for example /dev/ttyS0",
-            },
-            OptionSpec {
-                name: "x-reconnect-ms",
-                cli: "x-reconnect-ms",
-                ty: OptionType::Int,
-                required: false,
-                missing: "",
-                help: "wait for a device that is not there yet, looking at least this often; 0: never again",
-            },
+            OptionSpec::new("device", OptionType::Str, "the device, for example /dev/ttyS0").key("path").required_or("chardev: serial/tty: no device path given"),
+            OptionSpec::new("x-reconnect-ms", OptionType::Int, "wait for a device that is not there yet, looking at least this often; 0: never again"),
         ],
     )
     .spelled(&[Short::Text(short)])

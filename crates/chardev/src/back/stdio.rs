@@ -35,14 +35,11 @@ pub(super) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "stdio",
         "standard input and output of the process",
-        &[OptionSpec {
-            name: "signal",
-            cli: "signal",
-            ty: OptionType::Bool,
-            required: false,
-            missing: "",
-            help: "let keys such as Ctrl-C send signals (default on)",
-        }],
+        &[OptionSpec::new(
+            "signal",
+            OptionType::Bool,
+            "let keys such as Ctrl-C send signals (default on)",
+        )],
     )
     .spelled(&[Short::Name, Short::Shared("signal=off")])
     .derived_from("chardev-fd"),

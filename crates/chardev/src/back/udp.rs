@@ -42,22 +42,19 @@ pub(super) static KIND: Kind = Kind {
         "udp",
         "datagrams to and from one remote address",
         &[
-            OptionSpec {
-                name: "remote",
-                cli: "",
-                ty: OptionType::Address,
-                required: true,
-                missing: "chardev: udp: remote port not specified",
-                help: "where to send: host=… (default localhost), port=…",
-            },
-            OptionSpec {
-                name: "local",
-                cli: "",
-                ty: OptionType::Address,
-                required: false,
-                missing: "",
-                help: "where to receive: localaddr=…, localport=…",
-            },
+            OptionSpec::new(
+                "remote",
+                OptionType::Address,
+                "where to send: host=… (default localhost), port=…",
+            )
+            .key("")
+            .required_or("chardev: udp: remote port not specified"),
+            OptionSpec::new(
+                "local",
+                OptionType::Address,
+                "where to receive: localaddr=…, localport=…",
+            )
+            .key(""),
         ],
     )
     .spelled(&[Short::Text(short::udp)]),

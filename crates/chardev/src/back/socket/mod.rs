@@ -72,86 +72,74 @@ const LINE_RULES: &[LineRule] = &[
 ];
 
 const OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
-        name: "addr",
-        cli: "",
-        ty: OptionType::Address,
-        required: true,
-        missing: "None or one of 'path', 'fd' or 'host' option required.",
-        help: "address: path=…, host=… with port=…, or fd=…",
-    },
-    option(
+    OptionSpec::new(
+        "addr",
+        OptionType::Address,
+        "address: path=…, host=… with port=…, or fd=…",
+    )
+    .key("")
+    .required_or("None or one of 'path', 'fd' or 'host' option required."),
+    OptionSpec::new(
         "tls-creds",
         OptionType::Str,
         "id of TLS credentials (not in this build)",
     ),
-    option(
+    OptionSpec::new(
         "tls-authz",
         OptionType::Str,
         "id of a TLS authorization object (not in this build)",
     ),
-    option(
+    OptionSpec::new(
         "server",
         OptionType::Bool,
         "listen for a client (default on in QMP, off on the command line)",
     ),
-    option(
+    OptionSpec::new(
         "wait",
         OptionType::Bool,
         "server: wait for the first client (default off in QMP, on on the command line)",
     ),
-    option(
+    OptionSpec::new(
         "nodelay",
         OptionType::Bool,
         "TCP: send without waiting for more (default off)",
     ),
-    option(
+    OptionSpec::new(
         "telnet",
         OptionType::Bool,
         "speak telnet (not in this build)",
     ),
-    option(
+    OptionSpec::new(
         "tn3270",
         OptionType::Bool,
         "speak tn3270 (not in this build)",
     ),
-    option(
+    OptionSpec::new(
         "websocket",
         OptionType::Bool,
         "speak websocket (not in this build)",
     ),
-    option(
+    OptionSpec::new(
         "reconnect",
         OptionType::Int,
         "client: connect again after this many seconds",
     ),
-    option(
+    OptionSpec::new(
         "reconnect-ms",
         OptionType::Int,
         "client: connect again after this many milliseconds",
     ),
-    option(
+    OptionSpec::new(
         "x-half-close",
         OptionType::Enum(&["leave", "keep"]),
         "a peer that ends only its sending: leave (it has left; the default) or keep (it gets output until it closes)",
     ),
-    option(
+    OptionSpec::new(
         "x-clients",
         OptionType::Int,
         "server of a monitor: serve this many clients at a time, 0 for any number (default 1)",
     ),
 ];
-
-const fn option(name: &'static str, ty: OptionType, help: &'static str) -> OptionSpec {
-    OptionSpec {
-        name,
-        cli: name,
-        ty,
-        required: false,
-        missing: "",
-        help,
-    }
-}
 
 async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
     let config = Config::read(options)?;

@@ -1,0 +1,123 @@
+//! The options of all chardevs: one table, from which parsers, schema, help and `x-chardev-set` follow.
+//!
+//! To add one, add a line here. One that says something about the policy also has a function that puts
+//! it into a [`PolicyChange`].
+
+use std::time::Duration;
+
+use super::{OptionSpec, OptionType, OptionValue};
+use crate::memory;
+use crate::policy::{Closed, LogFull, PolicyChange};
+
+/// The largest history of a chardev.
+const MAX_HISTORY: i64 = 1 << 30;
+
+/// The options every kind takes (QAPI `ChardevCommon`, and ours under `x-`).
+pub const COMMON_OPTIONS: &[OptionSpec] = &[
+    OptionSpec::new(
+        "logfile",
+        OptionType::Str,
+        "file that gets a copy of all output",
+    ),
+    OptionSpec::new(
+        "logappend",
+        OptionType::Bool,
+        "append to the log file instead of truncating it (default off)",
+    ),
+    OptionSpec::new(
+        "x-logsize",
+        OptionType::Size,
+        "size at which the log file is rotated to <logfile>.1, .2 and so on; it is never larger",
+    ),
+    OptionSpec::new(
+        "x-logcount",
+        OptionType::Int,
+        "how many old log files stay (default 1); 0 empties the file instead",
+    ),
+    OptionSpec::new(
+        "x-logindex",
+        OptionType::Str,
+        "file that gets a line for each line of the log: absolute offset, time, place in the log file",
+    ),
+    OptionSpec::new(
+        "x-log-full",
+        OptionType::Enum(&["hole", "hold"]),
+        "output while the log cannot be written: hole (it is missing there, counted and marked in the index; the default) or hold (the front end waits)",
+    ).sets(set_log_full),
+    OptionSpec::new(
+        "x-closed",
+        OptionType::Enum(&["discard", "hold", "history"]),
+        "output while nobody is there to take it: discard (counted; the default), hold (the front end waits) or history (the newest bytes are kept for the next peer)",
+    ).sets(set_closed),
+    OptionSpec::new(
+        "x-history",
+        OptionType::Size,
+        "bytes of output kept for viewers and x-chardev-history, and by x-closed=history for the next peer; up to 1 GiB (default: none, 1M with x-closed=history)",
+    ).sets(set_history),
+    OptionSpec::new(
+        "x-drain-ms",
+        OptionType::Int,
+        "after a change, how long the old peer may take nothing before the rest of what it was given is counted as lost (default 30000)",
+    ).sets(set_drain),
+    OptionSpec::new(
+        "x-handover",
+        OptionType::Bool,
+        "in a change: keep the connected peer, if the transport is the same and only options differ (default off)",
+    ),
+];
+
+fn set_closed(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), String> {
+    policy.closed = Some(match word(value) {
+        "discard" => Closed::Discard,
+        "hold" => Closed::Hold,
+        "history" => Closed::History,
+        other => return Err(not_accepted("x-closed", other)),
+    });
+    Ok(())
+}
+
+fn set_log_full(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), String> {
+    policy.log_full = Some(match word(value) {
+        "hole" => LogFull::Hole,
+        "hold" => LogFull::Hold,
+        other => return Err(not_accepted("x-log-full", other)),
+    });
+    Ok(())
+}
+
+fn set_history(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), String> {
+    let bytes = number("x-history", value, MAX_HISTORY)?;
+    if !memory::is_available(bytes as usize) {
+        return Err(format!(
+            "there is no memory for 'x-history' of {bytes} bytes; give a smaller one"
+        ));
+    }
+    policy.history = Some(bytes as usize);
+    Ok(())
+}
+
+fn set_drain(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), String> {
+    let ms = number("x-drain-ms", value, i64::from(u32::MAX))?;
+    policy.drain = Some(Duration::from_millis(ms as u64));
+    Ok(())
+}
+
+fn word(value: &OptionValue) -> &str {
+    match value {
+        OptionValue::Str(word) => word,
+        _ => "",
+    }
+}
+
+fn not_accepted(name: &str, word: &str) -> String {
+    format!("Parameter '{name}' does not accept value '{word}'")
+}
+
+fn number(name: &str, value: &OptionValue, limit: i64) -> Result<i64, String> {
+    match value {
+        OptionValue::Int(value) if (0..=limit).contains(value) => Ok(*value),
+        _ => Err(format!(
+            "Parameter '{name}' expects a number from 0 to {limit}"
+        )),
+    }
+}

@@ -1,0 +1,183 @@
+//! Options with their values, as a parser gives them to a back end.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::policy::PolicyChange;
+use crate::text;
+
+/// A socket address as QAPI's `SocketAddress` spells it, nothing resolved yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SocketAddress {
+    /// TCP or UDP over IPv4 or IPv6.
+    Inet(InetAddress),
+    /// A Unix domain socket.
+    Unix {
+        /// The path, or the abstract name.
+        path: String,
+        /// Linux abstract name space.
+        abstract_name: bool,
+        /// Whether an abstract name's length is exact (`true`) or padded with NULs.
+        tight: bool,
+    },
+    /// A virtio socket.
+    Vsock {
+        /// Context id, as text.
+        cid: String,
+        /// Port, as text.
+        port: String,
+    },
+    /// A descriptor given by `getfd` name, or a number before any monitor exists.
+    Fd(String),
+}
+
+/// The inet form of [`SocketAddress`] (QAPI `InetSocketAddress`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InetAddress {
+    /// Host name or address; empty means any when listening.
+    pub host: String,
+    /// Port number or service name.
+    pub port: String,
+    /// Last port of a range to try when listening.
+    pub to: Option<u16>,
+    /// Whether IPv4 is wanted (`None`: whatever resolves).
+    pub ipv4: Option<bool>,
+    /// Whether IPv6 is wanted (`None`: whatever resolves).
+    pub ipv6: Option<bool>,
+    /// TCP keep-alive (client).
+    pub keep_alive: bool,
+    /// Only numeric host and port are accepted.
+    pub numeric: bool,
+    /// Multipath TCP.
+    pub mptcp: bool,
+}
+
+/// The value of one option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionValue {
+    /// See [`OptionType::Bool`].
+    Bool(bool),
+    /// See [`OptionType::Int`] and [`OptionType::Size`].
+    Int(i64),
+    /// See [`OptionType::Str`] and [`OptionType::Enum`].
+    Str(String),
+    /// See [`OptionType::Address`].
+    Address(SocketAddress),
+    /// See [`OptionType::StrList`].
+    List(Vec<String>),
+}
+
+/// A kind of back end and the options it was given, checked against its [`KindSpec`].
+///
+/// The parser has checked names and types; a back end checks meaning when it opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    kind: &'static str,
+    values: BTreeMap<&'static str, OptionValue>,
+    /// Where relative paths start.
+    directory: Option<PathBuf>,
+}
+
+impl Options {
+    /// Options for `kind` with nothing set.
+    pub fn new(kind: &'static str) -> Self {
+        Options {
+            kind,
+            values: BTreeMap::new(),
+            directory: None,
+        }
+    }
+
+    /// Says where relative paths start, whatever becomes of the process's directory later. The
+    /// first word counts.
+    pub fn start_paths_at(&mut self, directory: impl Into<PathBuf>) {
+        self.directory.get_or_insert_with(|| directory.into());
+    }
+
+    /// Where relative paths start, if that was said.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
+    /// The kind's QAPI name.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Sets option `name`, replacing an earlier value.
+    pub fn set(&mut self, name: &'static str, value: OptionValue) {
+        self.values.insert(name, value);
+    }
+
+    /// Sets option `name` and returns the options, for building them in one expression.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: OptionValue) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// The value of option `name`, if it was given.
+    pub fn get(&self, name: &str) -> Option<&OptionValue> {
+        self.values.get(name)
+    }
+
+    /// The boolean `name`, or `default` where it was not given.
+    pub fn bool_or(&self, name: &str, default: bool) -> bool {
+        match self.get(name) {
+            Some(OptionValue::Bool(value)) => *value,
+            _ => default,
+        }
+    }
+
+    /// The integer `name`, if it was given.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        match self.get(name) {
+            Some(OptionValue::Int(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The text `name`, if it was given.
+    pub fn str(&self, name: &str) -> Option<&str> {
+        match self.get(name) {
+            Some(OptionValue::Str(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The path `name`, if it was given; what people are told is [`Options::str`].
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        let given = self.str(name)?;
+        Some(text::to_path(given, self.directory()))
+    }
+
+    /// What those of [`COMMON_OPTIONS`](super::COMMON_OPTIONS) that were given say about the policy.
+    ///
+    /// # Errors
+    /// Names the option and what it takes.
+    pub fn policy(&self) -> Result<PolicyChange, String> {
+        let mut policy = PolicyChange::default();
+        for option in super::COMMON_OPTIONS {
+            if let (Some(set), Some(value)) = (option.policy, self.get(option.name)) {
+                set(value, &mut policy)?;
+            }
+        }
+        Ok(policy)
+    }
+
+    /// The address `name`, if it was given.
+    pub fn address(&self, name: &str) -> Option<&SocketAddress> {
+        match self.get(name) {
+            Some(OptionValue::Address(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The list `name`; empty where it was not given.
+    pub fn list(&self, name: &str) -> &[String] {
+        match self.get(name) {
+            Some(OptionValue::List(value)) => value,
+            _ => &[],
+        }
+    }
+}
