@@ -23,6 +23,7 @@ use crate::input::CARRY_LIMIT;
 use crate::line::Answers;
 use crate::policy::PolicyChange;
 use crate::ringbuf::RingBuffer;
+use crate::spec::Options;
 
 /// A change under way. Dropping it gives up: nothing has happened.
 #[derive(Debug)]
@@ -50,6 +51,9 @@ pub struct NewBackend {
     pub policy: PolicyChange,
     /// The log, if its options name one; else the chardev keeps its own.
     pub log: Option<Box<dyn LogSink>>,
+    /// What it was opened with. The chardev keeps them, and those of its own about its log and its
+    /// policy that they do not name.
+    pub options: Option<Box<Options>>,
     /// Whether it is to keep the old back end's connected peer (`x-handover`).
     pub handover: bool,
     /// What the old peer is to get at the end: the answer to the command, where the command came
@@ -65,6 +69,7 @@ impl NewBackend {
             backend,
             policy: PolicyChange::default(),
             log: None,
+            options: None,
             handover: false,
             last_words: Vec::new(),
         }
@@ -277,6 +282,11 @@ impl Chardev {
             answers = new.backend.apply(&self.line);
         }
         answers.same_peer = new.handover;
+        // What is set aside comes back, and is what the chardev is made of meanwhile.
+        if old == Old::Retire {
+            let former = self.options.take();
+            self.options = new.options.map(|options| options.after(former.as_ref()));
+        }
         self.keep_ring_content();
         if let Some(mut log) = new.log {
             self.end_hole();

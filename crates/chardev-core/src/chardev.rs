@@ -26,6 +26,7 @@ use crate::notice::Told;
 use crate::parked::Awaited;
 use crate::policy::{Closed, Policy, PolicyChange};
 use crate::ringbuf::RingBuffer;
+use crate::spec::Options;
 use crate::stats::Stats;
 use crate::sync::Mutex;
 use crate::tails::TailWaker;
@@ -92,6 +93,8 @@ pub struct Chardev {
     pub(crate) label: String,
     pub(crate) id: BackendId,
     pub(crate) backend: Box<dyn Backend>,
+    /// What it was made with and changed to, where that is known.
+    pub(crate) options: Option<Options>,
     /// A back end set aside by a temporary one; it comes back when that one closes.
     pub(crate) parked: Option<(BackendId, Box<dyn Backend>)>,
     /// What is still on its way through a back end that was set aside.
@@ -185,6 +188,7 @@ impl ChardevRef {
             label: label.to_owned(),
             id,
             backend,
+            options: None,
             parked: None,
             awaited: None,
             shown_open,
@@ -279,6 +283,9 @@ impl Chardev {
         let old = self.policy;
         self.policy = old.with(change);
         self.backend.set_hold(self.policy.closed == Closed::Hold);
+        if let Some(options) = &mut self.options {
+            options.keep_policy(change);
+        }
         if let Some(history) = change.history {
             self.set_scrollback(history);
         }

@@ -20,7 +20,7 @@ use crate::spec::{KindSpec, Options};
 pub struct Reader<'a> {
     object: &'a Object,
     path: String,
-    known: Vec<&'static str>,
+    known: Vec<&'a str>,
     described: Option<ObjectType>,
 }
 
@@ -407,6 +407,16 @@ impl<'a> Reader<'a> {
             }
             None => Err(self.missing(name)),
         }
+    }
+
+    /// All members that have not been asked for, where any may be there.
+    pub fn rest(&mut self) -> Vec<(&'a str, &'a Json)> {
+        let object = self.object;
+        let known = std::mem::take(&mut self.known);
+        let rest = object.iter().filter(|(name, _)| !known.contains(name));
+        let rest: Vec<_> = rest.collect();
+        self.known = object.iter().map(|(name, _)| name).collect();
+        rest
     }
 
     /// Ends the reading.

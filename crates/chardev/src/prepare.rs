@@ -19,6 +19,7 @@ struct Opened {
     backend: Box<dyn Backend>,
     policy: PolicyChange,
     log: Option<Box<dyn LogSink>>,
+    options: Options,
     handover: bool,
 }
 
@@ -54,6 +55,7 @@ impl Chardevs {
         })?;
         let policy = chardev_core::Policy::default().with(opened.policy);
         let chardev = ChardevRef::prepare(id, port.id(), opened.backend, policy, opened.log);
+        chardev.with(|chardev| chardev.set_options(opened.options));
         if let Some(history) = opened.policy.history {
             chardev.with(|chardev| chardev.set_scrollback(history));
         }
@@ -91,6 +93,7 @@ impl Chardevs {
             backend: opened.backend,
             policy: opened.policy,
             log: opened.log,
+            options: Some(Box::new(opened.options)),
             handover: opened.handover,
             last_words,
         };
@@ -223,6 +226,7 @@ async fn open(
             backend,
             policy,
             log,
+            options: options.clone(),
             handover,
         }),
         Err(cause) => {

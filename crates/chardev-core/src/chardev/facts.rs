@@ -10,6 +10,7 @@ use crate::hub::Hub;
 
 use crate::mux::Mux;
 use crate::policy::Policy;
+use crate::spec::Options;
 use crate::stats::Stats;
 use crate::times::ChangeTimes;
 
@@ -78,6 +79,17 @@ impl Chardev {
     /// Whether a front end is attached, be it over a multiplexer.
     pub(crate) fn is_used(&self) -> bool {
         self.front.is_some() || self.backend.as_mux().is_some_and(|mux| mux.attached() > 0)
+    }
+
+    /// The options that make it what it is now: those it was made with, as changes of its back end
+    /// and of its policy have left them. `None` if nobody said ([`Chardev::set_options`]).
+    pub fn options(&self) -> Option<&Options> {
+        self.options.as_ref()
+    }
+
+    /// Says what it was made with.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = Some(options.after(None));
     }
 
     /// The counters.

@@ -66,6 +66,31 @@ pub const COMMON_OPTIONS: &[OptionSpec] = &[
     ),
 ];
 
+/// The options that would make `change`.
+pub(super) fn of_policy(change: PolicyChange) -> impl Iterator<Item = (&'static str, OptionValue)> {
+    let word = |word: &str| OptionValue::Str(word.to_owned());
+    let number = |number: u128| OptionValue::Int(number.try_into().unwrap_or(i64::MAX));
+    let closed = change.closed.map(|closed| match closed {
+        Closed::Discard => word("discard"),
+        Closed::Hold => word("hold"),
+        Closed::History => word("history"),
+    });
+    let log_full = change.log_full.map(|full| match full {
+        LogFull::Hole => word("hole"),
+        LogFull::Hold => word("hold"),
+    });
+    let history = change.history.map(|bytes| number(bytes as u128));
+    let drain = change.drain.map(|time| number(time.as_millis()));
+    let all = [
+        ("x-closed", closed),
+        ("x-log-full", log_full),
+        ("x-history", history),
+        ("x-drain-ms", drain),
+    ];
+    all.into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+}
+
 fn set_closed(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), String> {
     policy.closed = Some(match word(value) {
         "discard" => Closed::Discard,

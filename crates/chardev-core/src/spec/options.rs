@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::{COMMON_OPTIONS, common};
 use crate::policy::PolicyChange;
 use crate::text;
 
@@ -157,12 +158,42 @@ impl Options {
     /// Names the option and what it takes.
     pub fn policy(&self) -> Result<PolicyChange, String> {
         let mut policy = PolicyChange::default();
-        for option in super::COMMON_OPTIONS {
+        for option in COMMON_OPTIONS {
             if let (Some(set), Some(value)) = (option.policy, self.get(option.name)) {
                 set(value, &mut policy)?;
             }
         }
         Ok(policy)
+    }
+
+    /// Those that a policy was changed to are so from here on.
+    pub(crate) fn keep_policy(&mut self, change: PolicyChange) {
+        for (name, value) in common::of_policy(change) {
+            self.set(name, value);
+        }
+    }
+
+    /// These options of a back end that replaces one that was made with `former`: what they do not
+    /// say about the chardev itself is as it was.
+    #[must_use]
+    pub(crate) fn after(mut self, former: Option<&Options>) -> Self {
+        // Whether a peer is kept concerns one change alone.
+        self.values.remove("x-handover");
+        let names_log = self.get("logfile").is_some();
+        for option in COMMON_OPTIONS {
+            let value = former.and_then(|former| former.get(option.name));
+            let is_kept = match option.policy {
+                Some(_) => self.get(option.name).is_none(),
+                None => !names_log && option.name != "x-handover",
+            };
+            match value {
+                Some(value) if is_kept => self.set(option.name, value.clone()),
+                // Without a log of its own nothing else about one means anything.
+                None if is_kept && option.policy.is_none() => _ = self.values.remove(option.name),
+                _ => {}
+            }
+        }
+        self
     }
 
     /// The address `name`, if it was given.

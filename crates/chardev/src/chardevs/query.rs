@@ -1,5 +1,8 @@
 //! front → [chardev] → back → host: what can be asked about chardevs.
 
+use std::collections::HashSet;
+
+use chardev_core::spec::{OptionValue, Options};
 use chardev_core::{Backend, ChangeTimes, Chardev, Stats};
 
 use super::Chardevs;
@@ -103,6 +106,44 @@ impl Chardevs {
     pub(crate) fn info(&self, id: &str) -> Option<Info> {
         Some(self.registry.get(id)?.with(Info::of))
     }
+}
+
+impl Chardevs {
+    /// The options that make every chardev what it is now, those that others rest on first.
+    pub fn options(&self) -> Vec<(String, Options)> {
+        let mut left: Vec<(String, Options)> = Vec::new();
+        for chardev in self.registry.all() {
+            let kept = chardev.with(|chardev| {
+                let mut options = chardev.options()?.clone();
+                if let Some(hub) = chardev.hub() {
+                    options.set("chardevs", OptionValue::List(hub.labels()));
+                }
+                Some((chardev.label().to_owned(), options))
+            });
+            left.extend(kept);
+        }
+        let mut sorted = Vec::with_capacity(left.len());
+        // Each turn takes those that rest on nothing that is left; nothing rests on itself.
+        while !left.is_empty() {
+            let names: HashSet<String> = left.iter().map(|(id, _)| id.clone()).collect();
+            let (free, resting): (Vec<_>, Vec<_>) = left
+                .into_iter()
+                .partition(|(_, options)| !bases(options).any(|base| names.contains(base)));
+            if free.is_empty() {
+                sorted.extend(resting);
+                break;
+            }
+            sorted.extend(free);
+            left = resting;
+        }
+        sorted
+    }
+}
+
+/// The chardevs that one with these options rests on.
+fn bases(options: &Options) -> impl Iterator<Item = &str> {
+    let one = options.str("chardev").into_iter();
+    one.chain(options.list("chardevs").iter().map(String::as_str))
 }
 
 impl Details {
