@@ -43,8 +43,8 @@
 //! # What this crate does not do
 //! - It ends nothing: `quit` is a wish that the program sees at [`Server::stop`].
 //! - It stops nothing: `stop` and `cont` change [`Server::run_state`], which devices have to honour.
-//! - It makes no devices. `device_add` and `device_del` are not there, and `x-query-devices` tells what
-//!   the program's [`Devices`] say.
+//! - It makes no devices: `device_add`, `device_del` and `x-query-devices` do what the program's
+//!   [`Devices`] do.
 //! - Commands of the program's own are QMP's alone: the monitor for people does not have them.
 //! - It asks nobody who they are: who may open the socket may use every command.
 //! - The wire is in `chardev-qmp`, which knows no socket; the back ends are in `chardev`.
@@ -57,6 +57,7 @@ mod client;
 mod commands;
 mod devices;
 mod events;
+mod export;
 mod fds;
 mod monitor;
 mod monitors;
@@ -79,7 +80,7 @@ pub use chardev_qmp::{Command, Event, Version};
 
 pub use builder::Builder;
 pub use caller::Caller;
-pub use devices::Devices;
+pub use devices::{Devices, Doing};
 pub use events::{Events, Subscription};
 pub use fds::{FdSets, MAX_IN_SETS};
 pub use monitor::Mode;

@@ -122,6 +122,21 @@ impl Monitors {
         })
     }
 
+    /// The monitors there are, as arguments of `-mon`.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let posts = lock(&self.shared.posts);
+        let served = posts.iter().filter(|post| post.label != PASSED);
+        let line = |post: &Arc<Post>| {
+            let mode = match post.mode {
+                Mode::Control { pretty: true } => "control,pretty=on",
+                Mode::Control { pretty: false } => "control",
+                Mode::Readline => "readline",
+            };
+            format!("chardev={},mode={mode}", post.label)
+        };
+        served.map(line).collect()
+    }
+
     /// What `x-query-monitors` answers.
     pub(crate) fn query(&self) -> Json {
         let posts = lock(&self.shared.posts).clone();

@@ -1,5 +1,7 @@
 //! The wish to end: asked for once, by a signal or by `quit`, and seen by every task.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -13,6 +15,8 @@ pub enum Reason {
     Signal,
     /// The guest switched its machine off.
     Guest,
+    /// A part of the process was to be deleted ([`Stop::child`]).
+    Deleted,
 }
 
 impl Reason {
@@ -22,6 +26,7 @@ impl Reason {
             Reason::Quit => "host-qmp-quit",
             Reason::Signal => "host-signal",
             Reason::Guest => "guest-shutdown",
+            Reason::Deleted => "none",
         }
     }
 }
@@ -30,12 +35,15 @@ impl Reason {
 #[derive(Clone, Debug)]
 pub struct Stop {
     reason: Arc<watch::Sender<Option<Reason>>>,
+    /// What a part of ends with the whole.
+    whole: Option<Arc<Stop>>,
 }
 
 impl Default for Stop {
     fn default() -> Self {
         Stop {
             reason: Arc::new(watch::Sender::new(None)),
+            whole: None,
         }
     }
 }
@@ -50,13 +58,36 @@ impl Stop {
         })
     }
 
+    /// For a part that can end by itself, and ends with this in any case.
+    pub fn child(&self) -> Stop {
+        Stop {
+            whole: Some(Arc::new(self.clone())),
+            ..Stop::default()
+        }
+    }
+
     /// Whether the end was asked for.
     pub fn is_requested(&self) -> bool {
-        self.reason.borrow().is_some()
+        let whole = self.whole.as_ref();
+        self.reason.borrow().is_some() || whole.is_some_and(|whole| whole.is_requested())
     }
 
     /// Waits until the end is asked for. Owns what it needs, so that a task can keep it.
-    pub fn requested(&self) -> impl Future<Output = Reason> + Send + 'static {
+    pub fn requested(&self) -> Pin<Box<dyn Future<Output = Reason> + Send>> {
+        let own = self.own();
+        let Some(whole) = &self.whole else {
+            return Box::pin(own);
+        };
+        let whole = whole.requested();
+        Box::pin(async move {
+            tokio::select! {
+                reason = own => reason,
+                reason = whole => reason,
+            }
+        })
+    }
+
+    fn own(&self) -> impl Future<Output = Reason> + Send + 'static {
         let mut reason = self.reason.subscribe();
         async move {
             loop {

@@ -22,6 +22,22 @@ pub(crate) fn monitors() -> Type {
     ]))
 }
 
+/// All that runs, as it could be started again.
+pub(crate) fn export() -> Type {
+    let chardev = [
+        required("id", Type::Str),
+        required("backend", Type::Any),
+        optional("line", Type::Str),
+        optional("why", Type::Str),
+    ];
+    Type::object([
+        optional("directory", Type::Str),
+        required("chardevs", Type::list(Type::object(chardev))),
+        required("devices", Type::list(Type::Str)),
+        required("monitors", Type::list(Type::Str)),
+    ])
+}
+
 /// The devices of the daemon.
 pub(crate) fn devices() -> Type {
     let mut members = vec![

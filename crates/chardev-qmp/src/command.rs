@@ -228,8 +228,20 @@ pub enum Command {
     },
     /// `x-query-monitors`: who is at the monitors.
     XQueryMonitors,
+    /// `x-export`: all that runs, as it could be started again.
+    XExport,
     /// `x-query-devices`: the devices, and how their programs fare.
     XQueryDevices,
+    /// `device_add`: make a device.
+    DeviceAdd {
+        /// The argument of `-device` that means the same.
+        line: String,
+    },
+    /// `device_del`: end a device; `DEVICE_DELETED` follows.
+    DeviceDel {
+        /// The device.
+        id: String,
+    },
     /// `x-device-restart`: end a device's program if it runs, and start it again.
     XDeviceRestart {
         /// The device.

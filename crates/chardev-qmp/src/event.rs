@@ -52,6 +52,9 @@ pub const EVENTS: &[EventSpec] = &[
             ObjectType::new([required("id", Type::Str), required("open", Type::Bool)])
         })
     },
+    plain("DEVICE_DELETED", || {
+        ObjectType::new([optional("device", Type::Str), required("path", Type::Str)])
+    }),
     plain("X_CHARDEV_CONNECTED", peer),
     plain("X_CHARDEV_DISCONNECTED", peer),
     plain("X_CHARDEV_CHANGED", || {

@@ -14,13 +14,12 @@ use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
 use chardev_qapi::parse_device;
 use rustix::fs::Mode as FileMode;
-use tokio::task::JoinHandle;
 use tracing::Level;
 
 use crate::background::{self, Background};
 use crate::cli::Args;
-use crate::devices::virtio::{Buses, watch_ports};
-use crate::devices::{Device, Roll, Surroundings, Worker, exec};
+use crate::devices::virtio::watch_ports;
+use crate::devices::{Roll, Worker, Workshop};
 use crate::edge::{self, Inherited};
 use crate::options::OPTIONS;
 use crate::pidfile::PidFile;
@@ -114,25 +113,18 @@ fn run_started(
     let mut server = Server::builder(&chardevs)
         .package(concat!("chardevd ", env!("CARGO_PKG_VERSION")))
         .command_line(OPTIONS)
-        .stop(stop);
+        .stop(stop.clone());
     if let Some(name) = args.name.as_deref().map(guest_name).transpose()?.flatten() {
         server = server.name(name);
     }
-    let roll = Roll::new(server.events().clone());
+    let roll = Roll::new(server.events().clone(), stop);
     let server = own(server.devices(Arc::new(roll.clone())));
     let server = server.start().map_err(|error| error.to_string())?;
     let mut daemon = Daemon {
-        worker,
         fds: Arc::new(StartupFds::new(inherited, server.fd_sets().clone())),
-        around: Surroundings {
-            server,
-            roll,
-            directory: directory.into(),
-        },
+        shop: Workshop::new(server, roll, worker, directory.into()),
         daemonized: args.daemonize,
         held: HashSet::new(),
-        buses: Buses::new(),
-        tasks: Vec::new(),
     };
     let _terminal = Restore;
     let mut started = start(&mut daemon);
@@ -159,28 +151,24 @@ impl Drop for Restore {
 
 /// A daemon that is being started.
 pub struct Daemon {
-    around: Surroundings,
-    worker: Worker,
+    shop: Workshop,
     fds: Arc<StartupFds>,
     daemonized: bool,
     /// Chardevs whose device waits for the first client (`wait=on`).
     held: HashSet<String>,
-    /// Consoles that ports can be added to.
-    buses: Buses,
-    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Daemon {
     /// The server of its monitors, with its chardevs. Whatever runs beside the daemon watches
     /// [`Server::stop`], and may ask for the end itself.
     pub fn server(&self) -> &Server {
-        &self.around.server
+        self.shop.server()
     }
 
     /// Tells monitors which ports the guest opens and closes, for as long as the daemon runs.
     pub fn watch_ports(&self, watch: PortWatch) {
-        let events = self.around.server.events().clone();
-        self.worker.spawn(watch_ports(watch, events));
+        let events = self.server().events().clone();
+        self.shop.worker().spawn(watch_ports(watch, events));
     }
 
     /// The chardev that a device string names (`chardev:ID`, `pty`, `unix:PATH,…`); a new one gets
@@ -242,15 +230,9 @@ impl Daemon {
         let ring = Options::new("ringbuf").with("size", OptionValue::Int(DEFAULT_RING));
         self.add("con0", ring)?;
         let shell = default::shell();
-        let device = Device::Exec(exec::Exec {
-            chardev: "con0".to_owned(),
-            command: format!("exec {}", default::quoted(&shell)),
-            restart: true,
-            cwd: None,
-            tell_end: false,
-        });
-        let task = device.start(None, &self.around, &self.worker, |_| false, &mut self.buses)?;
-        self.tasks.push(task);
+        let command = format!("exec {}", default::quoted(&shell)).replace(',', ",,");
+        let device = format!("exec,chardev=con0,command={command},restart=on");
+        self.start_device(&device, &[])?;
         // The socket is made for this user alone. The shell, which runs already, has its own umask.
         let old = rustix::process::umask(FileMode::from_raw_mode(0o177));
         let path = from_os(socket.as_os_str()).replace(',', ",,");
@@ -310,12 +292,7 @@ impl Daemon {
     }
 
     fn start_device(&mut self, line: &str, all: &[String]) -> Result<(), String> {
-        let device = Device::parse(line)?.with_room_for(all);
-        let held = |id: &str| self.held.contains(id);
-        let id = Device::id(line);
-        let task = device.start(id, &self.around, &self.worker, held, &mut self.buses)?;
-        self.tasks.push(task);
-        Ok(())
+        self.shop.start(line, all, |id| self.held.contains(id))
     }
 
     fn start_mon(&mut self, line: &str) -> Result<(), String> {
@@ -357,7 +334,7 @@ impl Daemon {
     }
 
     fn start_monitor(&mut self, id: &str, mode: Mode) -> Result<(), String> {
-        let served = self.around.server.serve(id, mode);
+        let served = self.server().serve(id, mode);
         served.map_err(|error| match error {
             ServeError::Chardev(AttachError::NotFound(id)) => format!("chardev \"{id}\" not found"),
             error => error.to_string(),
@@ -366,14 +343,11 @@ impl Daemon {
 
     /// Waits for the wish to end, then for the devices, then for the peers.
     fn serve(self) {
-        let Daemon {
-            around,
-            tasks,
-            worker: _worker,
-            ..
-        } = self;
-        let server = &around.server;
+        let shop = self.shop;
+        let server = shop.server();
         let (chardevs, stop) = (server.chardevs(), server.stop());
+        shop.roll().open(&shop);
+        let ending = shop.clone();
         chardevs.block_on(async move {
             tokio::select! {
                 _ = stop.requested() => {}
@@ -382,9 +356,7 @@ impl Daemon {
                 }
             }
             let all = async {
-                for task in tasks {
-                    let _ = task.await;
-                }
+                ending.roll().finished().await;
                 server.finished().await;
             };
             let _ = tokio::time::timeout(TASK_LIMIT, all).await;

@@ -28,6 +28,7 @@ const ONLY_QEMU: &[(&str, &str)] = &[
         ".backend.type=testdev",
         "for tests of QEMU, not in this build",
     ),
+    ("json-cli", "-device takes no JSON here"),
     (".backend.type=parallel", "not in this build"),
     (".backend.type=vc", "needs a display, not in this build"),
     (".backend.type=spicevmc", "needs SPICE, not in this build"),
@@ -41,7 +42,10 @@ const ONLY_QEMU: &[(&str, &str)] = &[
         "needs a display on D-Bus, not in this build",
     ),
 ];
-const ONLY_HERE: &[(&str, &str)] = &[(".data.x-", "ours")];
+const ONLY_HERE: &[(&str, &str)] = &[
+    (".data.x-", "ours"),
+    ("device_add: command", "without QEMU's features, see above"),
+];
 
 #[test]
 fn the_schema_says_what_qemus_says() {

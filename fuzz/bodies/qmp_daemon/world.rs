@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chardev::Chardevs;
-use chardev_monitor::Server;
+use chardev_monitor::{Server, Stop};
 use chardevd::devices::Roll;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -65,7 +65,7 @@ impl World {
         abort_on_panic();
         let chardevs = Chardevs::new().expect("a thread");
         let server = Server::builder(&chardevs).on_io_thread();
-        let devices = Roll::new(server.events().clone());
+        let devices = Roll::new(server.events().clone(), Stop::default());
         let server = server.devices(Arc::new(devices)).start();
         // What Rust does for its own programs; the handler stays for good.
         let _ = chardevs.block_on(async { signal(SignalKind::pipe()) });

@@ -63,7 +63,10 @@ impl Caller {
             | Command::HumanMonitorCommand { .. }
             | Command::XChardevEvents { .. }
             | Command::XQueryMonitors
+            | Command::XExport
             | Command::XQueryDevices
+            | Command::DeviceAdd { .. }
+            | Command::DeviceDel { .. }
             | Command::XDeviceRestart { .. }
             | Command::Own { .. }
             | Command::ChardevAdd { .. }

@@ -8,7 +8,7 @@ use super::Tried;
 use crate::caller::Caller;
 use crate::own::Answer;
 use crate::stop::Reason;
-use crate::{options, qom};
+use crate::{export, options, qom};
 
 impl Caller {
     pub(super) async fn try_program(&self, command: Command) -> Tried {
@@ -47,7 +47,13 @@ impl Caller {
                 Ok(Json::empty())
             }
             Command::XQueryMonitors => Ok(service.monitors.query()),
+            Command::XExport => Ok(export::export(service)),
             Command::XQueryDevices => Ok(service.devices.query()),
+            Command::DeviceAdd { line } => {
+                let added = service.devices.add(line).await;
+                added.map(|()| Json::empty())
+            }
+            Command::DeviceDel { id } => service.devices.remove(&id).map(|()| Json::empty()),
             Command::XDeviceRestart { id } => service.devices.restart(&id).map(|()| Json::empty()),
             Command::Own { name, arguments } => self.own(name, arguments).await,
             other => return Err(other),

@@ -112,6 +112,26 @@ pub(crate) const COMMANDS: &[HmpSpec] = &[
         Step::Ask(Command::Cont, Show::Errors)
     }),
     row(
+        "device_add",
+        &[Arg::Rest],
+        "driver[,prop=value][,...]",
+        "add device, like -device on the command line",
+        |_, args| {
+            let line = text(args, 0);
+            Step::Ask(Command::DeviceAdd { line }, Show::Errors)
+        },
+    ),
+    row(
+        "device_del",
+        &[Arg::Id],
+        "device",
+        "remove device",
+        |_, args| {
+            let id = text(args, 0);
+            Step::Ask(Command::DeviceDel { id }, Show::Errors)
+        },
+    ),
+    row(
         "help|?",
         &[Arg::Rest],
         "[cmd]",

@@ -28,6 +28,40 @@ pub(super) fn read_join(args: &mut Reader<'_>) -> Result<Join, String> {
     }
 }
 
+/// The argument of `-device` for a driver, what is `named`, and all other arguments, which are its
+/// properties.
+pub(super) fn read_device(
+    driver: &str,
+    named: &[(&str, Option<String>)],
+    args: &mut Reader<'_>,
+) -> Result<String, String> {
+    let doubled = |text: &str| text.replace(',', ",,");
+    let mut line = doubled(driver);
+    for (name, value) in named {
+        if let Some(value) = value {
+            line.push_str(&format!(",{name}={}", doubled(value)));
+        }
+    }
+    for (name, value) in args.rest() {
+        let value = match (value.as_str(), value.as_bool(), value.as_i64()) {
+            (Some(text), ..) => doubled(text),
+            (_, Some(on), _) => if on { "on" } else { "off" }.to_owned(),
+            (_, _, Some(number)) => number.to_string(),
+            _ => {
+                return Err(format!(
+                    "Invalid parameter type for '{name}', expected: string"
+                ));
+            }
+        };
+        // A name with a comma or an equals sign in it would be two.
+        if name.contains([',', '=']) {
+            return Err(format!("Property '{driver}.{name}' not found"));
+        }
+        line.push_str(&format!(",{name}={value}"));
+    }
+    Ok(line)
+}
+
 const ACTIONS: [Word; 3] = [
     Word::new("chardev-add"),
     Word::new("chardev-change"),

@@ -2,7 +2,7 @@
 
 use chardev_qapi::spec::{COMMON_OPTIONS, OptionType, OptionValue, Options};
 
-use super::arguments::{read_action, read_format, read_join};
+use super::arguments::{read_action, read_device, read_format, read_join};
 use super::{CommandSpec, external, plain};
 use crate::answers;
 use crate::answers::qapi::{chardev_returns, nothing};
@@ -93,8 +93,23 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     plain("x-query-monitors", answers::monitors, |_, _| {
         external(Command::XQueryMonitors)
     }),
+    plain("x-export", answers::export, |_, _| {
+        external(Command::XExport)
+    }),
     plain("x-query-devices", answers::devices, |_, _| {
         external(Command::XQueryDevices)
+    }),
+    plain("device_add", nothing, |args, _| {
+        let driver: String = args.required("driver")?;
+        let named = [("id", args.optional("id")?), ("bus", args.optional("bus")?)];
+        external(Command::DeviceAdd {
+            line: read_device(&driver, &named, args)?,
+        })
+    }),
+    plain("device_del", nothing, |args, _| {
+        external(Command::DeviceDel {
+            id: args.required("id")?,
+        })
     }),
     plain("x-device-restart", nothing, |args, _| {
         external(Command::XDeviceRestart {

@@ -7,6 +7,8 @@ mod backend;
 mod commands;
 pub mod connect;
 pub mod demo;
+mod device;
+mod export;
 mod failure;
 mod frames;
 mod holder;
@@ -87,6 +89,15 @@ enum Action {
         /// The chardev
         id: String,
     },
+    /// Lists, makes and ends devices: programs, null modems, ports of guests
+    #[command(subcommand)]
+    Device(device::Action),
+    /// Prints all that runs as arguments of chardevd, which start the same again
+    Export {
+        /// Prints the chardevs as arguments of the QMP command x-chardev-transaction
+        #[arg(long)]
+        json: bool,
+    },
     /// Connects this terminal to a chardev until you leave; then its back end comes back
     Attach(attach::Args),
     /// Prints a chardev's output as it comes, without disturbing its peer
@@ -133,6 +144,8 @@ pub fn main() -> ExitCode {
         Action::Remove { id } => commands::remove(target, &id),
         Action::Break { id } => commands::send_break(target, &id),
         Action::Restart { id } => commands::restart(target, &id),
+        Action::Device(action) => device::run(target, &action),
+        Action::Export { json } => export::export(target, json),
         Action::Attach(args) => attach::run(target, &args),
         Action::Watch(args) => watch::watch(target, &args),
         Action::History(args) => watch::history(target, &args),

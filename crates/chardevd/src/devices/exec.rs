@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use chardev::text::to_os;
+use chardev::text::{to_os, to_path};
 use chardev::{Event, FrontEnd, Input, TerminalSize};
 use chardev_monitor::{RunState, Stop};
+use chardev_qapi::opts::Opts;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -26,9 +27,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::background::user_umask;
-use crate::devices::first_client;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
 use crate::devices::roll::{Entry, in_words};
+use crate::devices::{Device, DeviceKind, Start, first_client, required, switch};
 use crate::edge;
 
 /// The most bytes on their way in one direction.
@@ -41,6 +42,33 @@ const HANG_UP_LIMIT: Duration = Duration::from_secs(1);
 const TELL_LIMIT: Duration = Duration::from_millis(500);
 /// How long the last output may take once the daemon ends.
 const LAST_OUTPUT_LIMIT: Duration = Duration::from_millis(500);
+
+/// The kind `exec`.
+pub(super) static KIND: DeviceKind = DeviceKind {
+    name: "exec",
+    summary: "a program on a terminal of its own, run by sh -c",
+    options: &[
+        ("chardev", "the chardev that is its console"),
+        ("command", "what to run; a comma is written twice"),
+        ("restart", "start it again when it ends (default off)"),
+        ("cwd", "the directory to run it in (default: the daemon's)"),
+        (
+            "tell-end",
+            "write a line into the console when it ends (default off)",
+        ),
+    ],
+    read,
+};
+
+fn read(opts: &Opts) -> Result<Box<dyn Device>, String> {
+    Ok(Box::new(Exec {
+        chardev: required(opts, "chardev")?,
+        command: required(opts, "command")?,
+        restart: switch(opts, "restart", false)?,
+        cwd: opts.get("cwd").map(|path| to_path(path, None)),
+        tell_end: switch(opts, "tell-end", false)?,
+    }))
+}
 
 /// What to run, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +83,25 @@ pub struct Exec {
     pub cwd: Option<PathBuf>,
     /// Whether its console shows that it has ended.
     pub tell_end: bool,
+}
+
+impl Device for Exec {
+    fn chardev(&self) -> &str {
+        &self.chardev
+    }
+
+    fn restart(&self) -> Option<bool> {
+        Some(self.restart)
+    }
+
+    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, String> {
+        let front = start.attach("chardev", &self.chardev)?;
+        let held = start.is_held(&self.chardev);
+        let exec = self.starting_at(start.directory());
+        let (entry, stop) = (Arc::clone(start.entry), start.stop.clone());
+        let run = exec.run(front, held, entry, stop, start.run_state());
+        Ok(start.worker().spawn(run))
+    }
 }
 
 impl Exec {

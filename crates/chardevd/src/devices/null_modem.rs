@@ -10,12 +10,45 @@ use std::time::Duration;
 
 use chardev::{Event, FrontEnd, Input, ModemLines};
 use chardev_monitor::{RunState, Stop};
+use chardev_qapi::opts::Opts;
+use tokio::task::JoinHandle;
 
-use crate::devices::first_client;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
+use crate::devices::{Device, DeviceKind, Start, first_client, required};
 
 /// How long a break lasts on the other side: what `tcsendbreak` does.
 const BREAK: Duration = Duration::from_millis(250);
+
+/// The kind `null-modem`.
+pub(super) static KIND: DeviceKind = DeviceKind {
+    name: "null-modem",
+    summary: "couples two chardevs: data, break and modem lines",
+    options: &[("chardev", "one of them"), ("peer", "the other one")],
+    read,
+};
+
+fn read(opts: &Opts) -> Result<Box<dyn Device>, String> {
+    Ok(Box::new(NullModem {
+        chardev: required(opts, "chardev")?,
+        peer: required(opts, "peer")?,
+    }))
+}
+
+impl Device for NullModem {
+    fn chardev(&self) -> &str {
+        &self.chardev
+    }
+
+    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, String> {
+        let front = start.attach("chardev", &self.chardev)?;
+        let peer = start.attach("peer", &self.peer)?;
+        let held = [start.is_held(&self.chardev), start.is_held(&self.peer)];
+        // It waits so often that waking another thread each time would cost it a third
+        // of its CPU; its turns are short enough for the monitors beside it.
+        let relay = run([front, peer], held, start.stop.clone(), start.run_state());
+        Ok(start.chardevs().runtime().spawn(relay))
+    }
+}
 
 /// The two chardevs.
 #[derive(Clone, Debug, PartialEq, Eq)]

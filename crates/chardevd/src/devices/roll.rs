@@ -6,25 +6,41 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chardev_monitor::{Devices, Events};
+use chardev_monitor::{Devices, Doing, Events, Reason, Stop};
 use chardev_qapi::{Json, Object, QmpError};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::virtio::Buses;
+use super::worker::on_own_thread;
+use super::{Device, Worker, Workshop};
 
 /// All devices. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Roll {
     entries: Arc<Mutex<Vec<Arc<Entry>>>>,
     events: Events,
+    stop: Stop,
+    /// Where further ones are started, while the daemon runs.
+    shop: Arc<Mutex<Option<Workshop>>>,
 }
 
 /// One device.
 #[derive(Debug)]
 pub(crate) struct Entry {
     id: String,
+    /// The argument of `-device`.
+    line: String,
     driver: &'static str,
     chardev: String,
     /// Whether its program is started again when it ends; `None` for a device without a program.
     restart: Option<bool>,
+    /// What it is plugged into.
+    bus: Option<String>,
+    /// Asked for when it is to end.
+    stop: Stop,
+    /// Runs until it has ended, and lists it no more once it was to.
+    task: Mutex<Option<JoinHandle<()>>>,
     state: Mutex<State>,
     again: Notify,
     events: Events,
@@ -39,11 +55,31 @@ struct State {
 }
 
 impl Roll {
-    /// No devices yet. What becomes of those that come is told to `events`.
-    pub fn new(events: Events) -> Self {
+    /// No devices yet. What becomes of those that come is told to `events`; they end when `stop` asks
+    /// for it.
+    pub fn new(events: Events, stop: Stop) -> Self {
         Roll {
             entries: Arc::default(),
             events,
+            stop,
+            shop: Arc::default(),
+        }
+    }
+
+    /// From now on monitors can add devices, in `shop`.
+    pub fn open(&self, shop: &Workshop) {
+        *self.shop() = Some(shop.clone());
+    }
+
+    /// No more devices come; waits until those there are have ended.
+    pub async fn finished(&self) {
+        drop(self.shop().take());
+        let entries = self.lock().clone();
+        for entry in entries {
+            let task = entry.task().take();
+            if let Some(task) = task {
+                let _ = task.await;
+            }
         }
     }
 
@@ -54,10 +90,11 @@ impl Roll {
     pub(crate) fn enter(
         &self,
         id: Option<String>,
+        line: &str,
         driver: &'static str,
-        chardev: &str,
-        restart: Option<bool>,
+        device: &dyn Device,
     ) -> Result<Arc<Entry>, String> {
+        let chardev = device.chardev();
         let mut entries = self.lock();
         let is_taken = |id: &str| entries.iter().any(|entry| entry.id == id);
         let id = match id {
@@ -73,9 +110,13 @@ impl Roll {
         };
         let entry = Arc::new(Entry {
             id,
+            line: line.to_owned(),
             driver,
             chardev: chardev.to_owned(),
-            restart,
+            bus: device.bus().map(str::to_owned),
+            restart: device.restart(),
+            stop: self.stop.child(),
+            task: Mutex::default(),
             state: Mutex::new(State {
                 name: "running",
                 since: now(),
@@ -93,9 +134,74 @@ impl Roll {
         self.lock().retain(|other| !Arc::ptr_eq(other, entry));
     }
 
+    /// The device runs: `task` ends when it has ended.
+    pub(crate) fn started(
+        &self,
+        entry: &Arc<Entry>,
+        task: JoinHandle<()>,
+        worker: &Worker,
+        shop: &Workshop,
+    ) {
+        let (roll, ending) = (self.clone(), Arc::clone(entry));
+        let buses = shop.buses_ref();
+        let watched = worker.spawn(async move {
+            let _ = task.await;
+            // One that ended by itself stays in the list, where it can be seen how.
+            if ending.stop.requested().await == Reason::Deleted {
+                roll.delete(&ending, &buses);
+            }
+        });
+        *entry.task() = Some(watched);
+    }
+
+    /// The device has ended because it was to be deleted, and what was plugged into it is gone, too.
+    fn delete(&self, entry: &Arc<Entry>, buses: &Mutex<Buses>) {
+        let bus = |entry: &Entry| entry.bus.as_deref().map(bus_id).map(str::to_owned);
+        let mut gone = Vec::new();
+        let mut entries = self.lock();
+        // A port that went with its bus has been seen to.
+        if !entries.iter().any(|other| Arc::ptr_eq(other, entry)) {
+            return;
+        }
+        let mut buses = buses.lock().unwrap_or_else(PoisonError::into_inner);
+        buses.remove(&entry.id);
+        drop(buses);
+        entries.retain(|other| {
+            let goes = Arc::ptr_eq(other, entry) || bus(other).as_ref() == Some(&entry.id);
+            if goes {
+                gone.push(Arc::clone(other));
+            }
+            !goes
+        });
+        drop(entries);
+        for entry in gone {
+            entry.stop.request(Reason::Deleted);
+            let data = Object::new().with("device", entry.id.as_str());
+            let data = data.with("path", format!("/machine/peripheral/{}", entry.id));
+            self.events.emit("DEVICE_DELETED", Some(data.into()));
+        }
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Entry>, QmpError> {
+        let entries = self.lock();
+        let entry = entries.iter().find(|entry| entry.id == id);
+        entry
+            .cloned()
+            .ok_or_else(|| QmpError::device_not_found(format!("Device '{id}' not found")))
+    }
+
+    fn shop(&self) -> MutexGuard<'_, Option<Workshop>> {
+        self.shop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A bus is called by its console's id, with or without the number of the only one it has.
+pub(crate) fn bus_id(bus: &str) -> &str {
+    bus.strip_suffix(".0").unwrap_or(bus)
 }
 
 impl Devices for Roll {
@@ -105,11 +211,34 @@ impl Devices for Roll {
         described.into()
     }
 
+    fn lines(&self) -> Vec<String> {
+        self.lock().iter().map(|entry| entry.line.clone()).collect()
+    }
+
+    fn add(&self, line: String) -> Doing {
+        let shop = self.shop().clone();
+        Box::pin(async move {
+            let shop = shop.ok_or("the daemon is starting or ending")?;
+            // Its socket may be on a file system that takes its time.
+            let start = move || shop.start(&line, &[], |_| false);
+            let started = on_own_thread("device-add", start).await?;
+            started.map_err(QmpError::from)
+        })
+    }
+
+    fn remove(&self, id: &str) -> Result<(), QmpError> {
+        let entry = self.find(id)?;
+        if let Some(bus) = &entry.bus {
+            return Err(format!("Device '{id}' is a port of '{bus}' and goes with it").into());
+        }
+        if !entry.stop.request(Reason::Deleted) {
+            return Err(format!("Device {id} is already in the process of unplug").into());
+        }
+        Ok(())
+    }
+
     fn restart(&self, id: &str) -> Result<(), QmpError> {
-        let entries = self.lock();
-        let entry = entries.iter().find(|entry| entry.id == id);
-        let entry =
-            entry.ok_or_else(|| QmpError::device_not_found(format!("Device '{id}' not found")))?;
+        let entry = self.find(id)?;
         if entry.restart.is_none() {
             let driver = entry.driver;
             return Err(format!("Device '{id}' is a {driver}, which runs no program").into());
@@ -160,6 +289,15 @@ impl Entry {
         let data = self.names().with("restart", restart);
         self.tell("X_DEVICE_ENDED", data, &program);
         state.turn(name, program);
+    }
+
+    /// Asked for when the device or the daemon is to end.
+    pub(crate) fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    fn task(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The program was ended in order to be started again.

@@ -1,16 +1,33 @@
 //! guest → [front: vfio-user-serial] → chardev → back → host: serial ports of other programs' guests.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use chardev::{AttachError, Chardevs};
-use chardev_monitor::Stop;
+use chardev_qapi::opts::Opts;
 use chardev_vfio_user::{Error, Server};
 use tokio::task::JoinHandle;
 
 use crate::devices::socket::Bound;
 use crate::devices::worker::on_own_thread;
-use crate::devices::{Worker, first_client};
+use crate::devices::{Device, DeviceKind, Start, first_client, required};
+
+/// The kind `vfio-user-serial`.
+pub(super) static KIND: DeviceKind = DeviceKind {
+    name: "vfio-user-serial",
+    summary: "a PCI serial card with a 16550A for a VMM with a vfio-user slot",
+    options: &[
+        ("chardev", "the chardev behind the port"),
+        (
+            "socket",
+            "the path of the Unix socket that the VMM connects to",
+        ),
+    ],
+    read,
+};
+
+fn read(opts: &Opts) -> Result<Box<dyn Device>, String> {
+    Ok(Box::new(Serial {
+        chardev: required(opts, "chardev")?,
+        socket: required(opts, "socket")?,
+    }))
+}
 
 /// A serial card that VMMs connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,48 +38,38 @@ pub struct Serial {
     pub socket: String,
 }
 
-impl Serial {
-    /// Listens at `place`, and serves one VMM after the other until the daemon ends; first waits
-    /// for a client if `held`.
-    pub(crate) fn start(
-        self,
-        place: &Path,
-        chardevs: &Chardevs,
-        worker: &Worker,
-        held: bool,
-        stop: Stop,
-    ) -> Result<JoinHandle<()>, String> {
-        let Serial { chardev, socket } = self;
-        let bound = Bound::new(&socket, place)?;
-        let start = {
-            let (chardevs, id) = (chardevs.clone(), chardev.clone());
+impl Device for Serial {
+    fn chardev(&self) -> &str {
+        &self.chardev
+    }
+
+    /// Listens, and serves one VMM after the other until it is to end.
+    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, String> {
+        let Serial { chardev, socket } = *self;
+        let bound = Bound::new(&socket, &start.place(&socket))?;
+        let make = {
+            let (chardevs, id) = (start.chardevs().clone(), chardev.clone());
             move || Server::new(&chardevs, &id)
         };
-        let text = |error: AttachError| match error {
-            AttachError::NotFound(id) => {
-                format!("Property 'vfio-user-serial.chardev' can't find value '{id}'")
-            }
-            error => error.to_string(),
-        };
         let refused = |error| match error {
-            Error::Attach(error) => text(error),
+            Error::Attach(error) => start.attach_error("chardev", error),
             error => error.to_string(),
         };
         // A port takes all events, so who waits for a client must do so before there is a port.
-        let (server, waiting) = if held {
-            let front = chardevs.front_end(&chardev, Arc::new(()));
-            (None, Some(front.map_err(text)?))
+        let (server, waiting) = if start.is_held(&chardev) {
+            (None, Some(start.attach("chardev", &chardev)?))
         } else {
-            (Some(start().map_err(refused)?), None)
+            (Some(make().map_err(refused)?), None)
         };
-        Ok(worker.spawn(async move {
+        let stop = start.stop.clone();
+        Ok(start.worker().spawn(async move {
             if let Some(front) = waiting {
                 tokio::select! {
                     () = first_client(&front) => {}
                     _ = stop.requested() => return,
                 }
             }
-            let server = server.map_or_else(start, Ok);
+            let server = server.map_or_else(make, Ok);
             let server = match server {
                 Ok(server) => server,
                 Err(error) => {

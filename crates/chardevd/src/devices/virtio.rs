@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chardev::FrontEnd;
@@ -11,16 +11,17 @@ use chardev::front::virtio_console::{
 };
 use chardev_monitor::{Events, Stop};
 use chardev_qapi::Object;
-use chardev_qapi::opts::{Opts, parse_bool};
+use chardev_qapi::opts::Opts;
 use chardev_vhost_user::Server;
 use tokio::task::JoinHandle;
 
+use crate::devices::roll::bus_id;
 use crate::devices::socket::Bound;
 use crate::devices::worker::on_own_thread;
-use crate::devices::{Worker, first_client, required};
+use crate::devices::{Device, DeviceKind, Start, first_client, required, switch};
 
 /// The options of a port, wherever it is.
-pub(crate) const PORT_OPTIONS: [(&str, &str); 4] = [
+const PORT_OPTIONS: [(&str, &str); 4] = [
     ("chardev", "the chardev behind the port"),
     ("name", "its name in the guest (default: none)"),
     (
@@ -31,6 +32,56 @@ pub(crate) const PORT_OPTIONS: [(&str, &str); 4] = [
         "x-buffer",
         "with drop: how many bytes to keep while the back end takes none (default 1 MiB)",
     ),
+];
+
+/// The kind `vhost-user-console`.
+pub(super) static CONSOLE: DeviceKind = DeviceKind {
+    name: "vhost-user-console",
+    summary: "a virtio console for a VMM with a vhost-user slot; port 0 is a terminal",
+    options: &[
+        (
+            "socket",
+            "the path of the Unix socket between the VMM and us",
+        ),
+        (
+            "server",
+            "we listen there (default on), or the VMM does (off)",
+        ),
+        (
+            "max-ports",
+            "how many ports there can be, up to 31 (default: those that are configured)",
+        ),
+        PORT_OPTIONS[0],
+        PORT_OPTIONS[1],
+        PORT_OPTIONS[2],
+        PORT_OPTIONS[3],
+    ],
+    read: Console::read,
+};
+
+/// The kind `virtconsole`.
+pub(super) static VIRTCONSOLE: DeviceKind = DeviceKind {
+    name: "virtconsole",
+    summary: "a further terminal of a vhost-user-console",
+    options: BUS_PORT_OPTIONS,
+    read: |opts| BusPort::read(opts, Role::Console),
+};
+
+/// The kind `virtserialport`.
+pub(super) static VIRTSERIALPORT: DeviceKind = DeviceKind {
+    name: "virtserialport",
+    summary: "a channel of a vhost-user-console that a program in the guest opens",
+    options: BUS_PORT_OPTIONS,
+    read: |opts| BusPort::read(opts, Role::Generic),
+};
+
+const BUS_PORT_OPTIONS: &[(&str, &str)] = &[
+    ("bus", "the id of the vhost-user-console"),
+    ("nr", "its number (default: the first that is free)"),
+    PORT_OPTIONS[0],
+    PORT_OPTIONS[1],
+    PORT_OPTIONS[2],
+    PORT_OPTIONS[3],
 ];
 
 /// The consoles that ports can be added to, by their ids.
@@ -95,23 +146,39 @@ pub struct BusPort {
 }
 
 impl BusPort {
+    fn read(opts: &Opts, role: Role) -> Result<Box<dyn Device>, String> {
+        Ok(Box::new(BusPort {
+            bus: required(opts, "bus")?,
+            port: Port::parse(opts, role)?,
+        }))
+    }
+}
+
+impl Device for BusPort {
+    fn chardev(&self) -> &str {
+        &self.port.chardev
+    }
+
+    fn bus(&self) -> Option<&str> {
+        Some(&self.bus)
+    }
+
+    fn number_on_bus(&self) -> Option<u32> {
+        self.port.number
+    }
+
     /// Adds the port, a held one with its chardev's first client.
-    pub(crate) fn start(
-        self,
-        worker: &Worker,
-        front: FrontEnd,
-        held: bool,
-        buses: &Buses,
-    ) -> Result<JoinHandle<()>, String> {
-        let BusPort { bus, port } = self;
-        let console = buses.get(bus.strip_suffix(".0").unwrap_or(&bus));
+    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, String> {
+        let BusPort { bus, port } = *self;
+        let front = start.attach("chardev", &port.chardev)?;
+        let held = start.is_held(&port.chardev);
+        let console = start.buses().get(bus_id(&bus)).cloned();
         let console = console.ok_or_else(|| format!("Bus '{bus}' not found"))?;
         if !held {
-            port.add(console, front)?;
-            return Ok(worker.spawn(async {}));
+            port.add(&console, front)?;
+            return Ok(start.worker().spawn(async {}));
         }
-        let console = Arc::clone(console);
-        Ok(worker.spawn(async move {
+        Ok(start.worker().spawn(async move {
             first_client(&front).await;
             if let Err(error) = port.add(&console, front) {
                 tracing::error!("a port of '{bus}': {error}");
@@ -136,71 +203,50 @@ pub struct Console {
 }
 
 impl Console {
-    pub(crate) fn parse(opts: &Opts) -> Result<Self, String> {
+    fn read(opts: &Opts) -> Result<Box<dyn Device>, String> {
         let max_ports = number(opts, "max-ports", MAX_PORTS.into())?;
         let mut port = Port::parse(opts, Role::Console)?;
         port.number = Some(0);
-        Ok(Console {
+        Ok(Box::new(Console {
             id: opts.get("id").map(str::to_owned),
             socket: required(opts, "socket")?,
-            server: match opts.get("server") {
-                Some(value) => parse_bool("server", value)?,
-                None => true,
-            },
+            server: switch(opts, "server", true)?,
             max_ports: max_ports.map(|ports| ports.max(1) as u16),
             port,
-        })
+        }))
+    }
+}
+
+impl Device for Console {
+    fn chardev(&self) -> &str {
+        &self.port.chardev
     }
 
-    /// How many ports it needs for itself and for those of `ports` that name it as their bus.
-    pub(crate) fn ports_needed<'a>(&self, ports: impl Iterator<Item = &'a BusPort>) -> u16 {
-        let own = |port: &&BusPort| {
-            let bus = port.bus.strip_suffix(".0").unwrap_or(&port.bus);
-            self.id.as_deref() == Some(bus)
-        };
-        let (mut count, mut highest) = (1, 0);
-        for BusPort { port, .. } in ports.filter(own) {
-            count += 1;
-            highest = highest.max(port.number.unwrap_or(0));
-        }
-        count.max(highest.saturating_add(1)).min(MAX_PORTS.into()) as u16
-    }
-
-    /// Listens at `place`, and serves one VMM after the other until the daemon ends; first waits
-    /// for a client if `held`.
-    #[expect(clippy::too_many_arguments, reason = "each is a thing of its own")]
-    pub(crate) fn start(
-        self,
-        place: &Path,
-        worker: &Worker,
-        front: FrontEnd,
-        held: bool,
-        buses: &mut Buses,
-        stop: Stop,
-        events: Events,
-    ) -> Result<JoinHandle<()>, String> {
-        let max_ports = self.max_ports.unwrap_or(1);
+    /// Listens, or connects, and serves one VMM after the other until it is to end.
+    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, String> {
+        let (port, worker) = (self.port, start.worker());
+        let front = start.attach("chardev", &port.chardev)?;
+        let configured = start.ports.min(MAX_PORTS.into()) as u16;
+        let max_ports = self.max_ports.unwrap_or(configured);
         let console = VirtioConsole::new(max_ports).map_err(|error| error.to_string())?;
-        worker.spawn(watch_ports(console.watch(), events));
+        worker.spawn(watch_ports(console.watch(), start.events()));
         let console = Arc::new(Mutex::new(console));
         let server = Arc::new(Server::new(Arc::clone(&console)).map_err(|e| e.to_string())?);
+        let place = start.place(&self.socket);
         let socket = match self.server {
-            true => Some(Bound::new(&self.socket, place)?),
+            true => Some(Bound::new(&self.socket, &place)?),
             false => None,
         };
-        if let Some(id) = self.id {
-            if buses.insert(id.clone(), Arc::clone(&console)).is_some() {
-                return Err(format!("Duplicate device ID '{id}'"));
-            }
-        }
-        let port = self.port;
-        let held = if held {
+        let held = if start.is_held(&port.chardev) {
             Some((port, front))
         } else {
             port.add(&console, front)?;
             None
         };
-        let (path, place) = (self.socket, place.to_owned());
+        if let Some(id) = self.id {
+            start.buses().insert(id, Arc::clone(&console));
+        }
+        let (path, stop) = (self.socket, start.stop.clone());
         Ok(worker.spawn(async move {
             if let Some((port, front)) = held {
                 tokio::select! {

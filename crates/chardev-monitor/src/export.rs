@@ -1,0 +1,32 @@
+//! All that runs, as it could be started again (`x-export`).
+
+use chardev::text::from_os;
+use chardev_qapi::{Json, Object, backend_to_json, chardev_line, explicit};
+
+use crate::service::Service;
+
+/// What `x-export` answers: chardevs, those that others rest on first, devices and monitors.
+pub(crate) fn export(service: &Service) -> Json {
+    let kinds = service.chardevs.kinds();
+    let (mut chardevs, mut directory) = (Vec::new(), None);
+    for (id, options) in service.chardevs.options() {
+        directory = directory.or(options.directory().map(|path| from_os(path.as_os_str())));
+        let options = explicit(&options, &kinds);
+        let mut entry = Object::new().with("id", id.as_str());
+        entry.insert("backend", backend_to_json(&options, &kinds));
+        match chardev_line(&id, &options, &kinds) {
+            Ok(line) => entry.insert("line", line),
+            Err(why) => entry.insert("why", why),
+        }
+        chardevs.push(entry);
+    }
+    let texts = |lines: Vec<String>| lines.into_iter().map(Json::from).collect::<Vec<_>>();
+    let mut all = Object::new();
+    if let Some(directory) = directory {
+        all.insert("directory", directory.to_string());
+    }
+    all.insert("chardevs", chardevs);
+    all.insert("devices", texts(service.devices.lines()));
+    all.insert("monitors", texts(service.monitors.lines()));
+    all.into()
+}
