@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use chardev::back::NoFds;
 use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev::text::from_os;
 use chardev::{AddError, AttachError};
@@ -98,7 +97,7 @@ impl Server {
         let chardevs = self.chardevs();
         for number in 0u32.. {
             let id = format!("qmp{number}");
-            match chardevs.block_on(chardevs.add(&id, &options, Arc::new(NoFds))) {
+            match chardevs.block_on(chardevs.add(&id, &options)) {
                 Ok(_) => return self.serve(&id, Mode::Control { pretty: false }),
                 Err(AddError::Exists(_)) => {}
                 Err(error) => return Err(ServeError::Socket(error)),

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chardev::back::NoFds;
 use chardev::front::uart16550::Uart16550;
 use chardev::spec::{OptionValue, Options};
 use chardev::{Chardevs, ReadyFd};
@@ -59,7 +58,7 @@ impl MutEventSubscriber for SerialDevice {
 fn main() -> Result<(), Box<dyn Error>> {
     let chardevs = Chardevs::new()?;
     let ring = Options::new("ringbuf").with("size", OptionValue::Int(1 << 20));
-    chardevs.block_on(chardevs.add("con0", &ring, Arc::new(NoFds)))?;
+    chardevs.block_on(chardevs.add("con0", &ring))?;
     let front = chardevs.front_end("con0", Arc::new(()))?;
 
     let irq: Irq = Box::new(|_high| { /* irqfd, or KVM_IRQ_LINE */ });
@@ -106,7 +105,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .map_or(0, |stats| stats.output_accepted);
         if !changed && written > 4_000 {
             let options = Options::new("file").with("out", OptionValue::Str(path.clone()));
-            chardevs.block_on(chardevs.change("con0", &options, Arc::new(NoFds)))?;
+            chardevs.block_on(chardevs.change("con0", &options))?;
             changed = true;
         }
     }

@@ -58,16 +58,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         fds.keep(name, ours);
         peers.push(theirs);
     }
-    chardevs.block_on(chardevs.add("con0", &socket("first"), fds.clone()))?;
+    chardevs.block_on(chardevs.add_with("con0", &socket("first"), fds.clone()))?;
     let console = chardevs.front_end("con0", Arc::new(()))?;
 
     // Here the VMM locks itself in: seccomp filters for its threads, Landlock for its files.
 
     console.write(b"to the first");
-    chardevs.block_on(chardevs.change("con0", &socket("second"), fds.clone()))?;
+    chardevs.block_on(chardevs.change_with("con0", &socket("second"), fds.clone()))?;
     console.write(b"to the second");
     // A name that is not there is refused, and the console stays where it is.
-    let refused = chardevs.block_on(chardevs.change("con0", &socket("third"), fds));
+    let refused = chardevs.block_on(chardevs.change_with("con0", &socket("third"), fds));
     if refused.is_ok() {
         return Err("there is no third".into());
     }

@@ -12,7 +12,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use chardev::back::{Kind, NoFds, OpenContext, Opening};
+use chardev::back::{Kind, OpenContext, Opening};
 use chardev::spec::{KindSpec, OptionSpec, OptionType, OptionValue, Options};
 use chardev::{Backend, Chardevs, Drain, NothingToDrain, Ready, Sent};
 
@@ -104,16 +104,16 @@ impl Backend for Lines {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let chardevs = Chardevs::with_kinds(&[&LINES])?;
     let ring = Options::new("ringbuf");
-    chardevs.block_on(chardevs.add("con0", &ring, Arc::new(NoFds)))?;
+    chardevs.block_on(chardevs.add("con0", &ring))?;
     let console = chardevs.front_end("con0", Arc::new(()))?;
     console.write(b"kept in the ring\n");
 
     // What nobody has read of the ring goes to the new back end first.
     let lines = Options::new("lines").with("prefix", OptionValue::Str("guest".to_owned()));
-    chardevs.block_on(chardevs.change("con0", &lines, Arc::new(NoFds)))?;
+    chardevs.block_on(chardevs.change("con0", &lines))?;
     console.write(b"printed at once\nprinted at");
 
-    chardevs.block_on(chardevs.change("con0", &ring, Arc::new(NoFds)))?;
+    chardevs.block_on(chardevs.change("con0", &ring))?;
     console.write(b" the end\n");
     assert_eq!(chardevs.ring_read("con0", 100)?, b" the end\n");
     Ok(())

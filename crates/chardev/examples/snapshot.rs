@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chardev::Chardevs;
-use chardev::back::{NoFds, OneFd};
+use chardev::back::OneFd;
 use chardev::front::uart16550::{SharedUart, UartState};
 use chardev::spec::{OptionValue, Options, SocketAddress};
 
@@ -39,7 +39,7 @@ fn save() -> Result<String, Box<dyn Error>> {
         .with("server", OptionValue::Bool(true))
         .with("wait", OptionValue::Bool(false))
         .with("x-closed", OptionValue::Str("hold".to_owned()));
-    chardevs.block_on(chardevs.add("con0", &options, Arc::new(NoFds)))?;
+    chardevs.block_on(chardevs.add("con0", &options))?;
     let port = SharedUart::start(&chardevs, "con0", |_high| {})?;
     port.write(3, 0x03);
     port.write(2, 0x01);
@@ -58,7 +58,7 @@ fn restore(saved: &str) -> Result<(), Box<dyn Error>> {
         .with("addr", OptionValue::Address(address))
         .with("server", OptionValue::Bool(false));
     let fds = Arc::new(OneFd::new(ours.into()));
-    chardevs.block_on(chardevs.add("con0", &options, fds))?;
+    chardevs.block_on(chardevs.add_with("con0", &options, fds))?;
     let front = chardevs.front_end("con0", Arc::new(()))?;
     let port = SharedUart::restore(&chardevs, front, &state, |_high| {})?;
     peer.set_read_timeout(Some(Duration::from_secs(20)))?;

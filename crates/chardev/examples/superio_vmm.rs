@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::new("socket").with("addr", OptionValue::Address(address));
     let options = options.with("server", OptionValue::Bool(false));
     let fds = Arc::new(OneFd::new(ours.into()));
-    chardevs.block_on(chardevs.add("con0", &options, fds))?;
+    chardevs.block_on(chardevs.add_with("con0", &options, fds))?;
 
     // Before: Serial::with_events(irq, events, stdout), and a thread that reads stdin.
     let front = chardevs.front_end("con0", Arc::new(()))?;

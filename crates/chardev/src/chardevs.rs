@@ -1,5 +1,6 @@
 //! front → [chardev] → back → host: all chardevs of a process, and the I/O thread that serves them.
 
+mod blocking;
 mod logs;
 mod query;
 mod ring;
@@ -19,7 +20,7 @@ use chardev_core::{
 };
 use tokio::runtime::Handle;
 
-use crate::back::{FdSource, Kind, OneFd};
+use crate::back::{FdSource, Kind, NoFds, OneFd};
 use crate::offload;
 #[cfg(feature = "socket")]
 use crate::port::Port;
@@ -97,11 +98,22 @@ impl Chardevs {
     }
 
     /// Adds a chardev (`chardev-add`). May take as long as its opening does: a connect, a DNS
-    /// look-up, `wait=on`. Dropping the future gives up and leaves nothing behind.
+    /// look-up, `wait=on`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up and leaves nothing behind.
     ///
     /// # Errors
     /// The id is taken, or the cause why the back end did not open, in QEMU's words.
-    pub async fn add(
+    pub async fn add(&self, id: &str, options: impl Into<Options>) -> Result<Info, AddError> {
+        self.add_with(id, &options.into(), Arc::new(NoFds)).await
+    }
+
+    /// [`Chardevs::add`] where options may name descriptors that are in `fds`.
+    ///
+    /// # Errors
+    /// As [`Chardevs::add`].
+    pub async fn add_with(
         &self,
         id: &str,
         options: &Options,
@@ -123,13 +135,25 @@ impl Chardevs {
         })
     }
 
-    /// Replaces the back end of chardev `id` (`chardev-change`): whole or not at all. Dropping
-    /// the future before it is done gives the change up.
+    /// Replaces the back end of chardev `id` (`chardev-change`): whole or not at all.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is done gives the change up, or the change happens whole: nothing
+    /// is in between.
     ///
     /// # Errors
     /// Whatever is in [`ChangeError`]; the old back end is then as it was and the front end saw
     /// no event.
-    pub async fn change(
+    pub async fn change(&self, id: &str, options: impl Into<Options>) -> Result<Info, ChangeError> {
+        let options = options.into();
+        self.change_with(id, &options, Arc::new(NoFds)).await
+    }
+
+    /// [`Chardevs::change`] where options may name descriptors that are in `fds`.
+    ///
+    /// # Errors
+    /// As [`Chardevs::change`].
+    pub async fn change_with(
         &self,
         id: &str,
         options: &Options,
@@ -188,6 +212,9 @@ impl Chardevs {
 
     /// Puts a connected stream socket in front of chardev `id`'s back end until its peer leaves;
     /// then the back end that is there now comes back (`x-chardev-attach`).
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives it up, or it has happened; the descriptor is closed or attached.
     ///
     /// # Errors
     /// As [`Chardevs::change`].
@@ -307,6 +334,9 @@ impl Chardevs {
     }
 
     /// [`Chardevs::remove`] for those who may not wait, on any executor.
+    ///
+    /// # Cancel safety
+    /// It happens also when the future is dropped.
     ///
     /// # Errors
     /// As [`Chardevs::remove`].
@@ -438,11 +468,15 @@ impl Chardevs {
     }
 
     /// Waits until somebody asks a multiplexer to end the program.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping the future: the next one sees what was asked for.
     pub async fn quit_requested(&self) {
         self.shared.quit_requested().await;
     }
 
-    /// The I/O thread, for front ends that are tasks.
+    /// The I/O thread, for the front ends of this project that are tasks.
+    #[doc(hidden)]
     pub fn runtime(&self) -> &Handle {
         self.shared.runtime()
     }
@@ -455,6 +489,9 @@ impl Chardevs {
 
     /// Takes all chardevs out of service and waits up to `limit` for their peers to take what
     /// was accepted. What is left then is lost with the process.
+    ///
+    /// # Cancel safety
+    /// It goes on when the future is dropped, for as long as the process lives.
     pub async fn shut_down(&self, limit: Duration) {
         let chardevs = self.clone();
         let retiring = move || {

@@ -1,6 +1,9 @@
 //! Character devices for VMM authors: connect a serial port or console to a pty, a socket, a
 //! file …, and replace where it goes while the guest runs, losing nothing.
 //!
+//! Three types are enough to begin with: [`Chardevs`] owns all chardevs of a program and the thread that
+//! serves them; a value of [`backends`] says where a chardev goes; a [`FrontEnd`] is your device's end.
+//!
 //! ```text
 //!   your device ──▶ FrontEnd ──▶ chardev "con0" ──▶ back end: pty socket file pipe ringbuf …
 //!               ◀──          ◀──       ▲         ◀──
@@ -8,27 +11,38 @@
 //! ```
 //!
 //! ```
-//! use std::sync::Arc;
-//! use chardev::back::NoFds;
-//! use chardev::spec::{OptionValue, Options};
+//! use chardev::Chardevs;
+//! use chardev::backends::{Ringbuf, Unix};
 //!
-//! let chardevs = chardev::Chardevs::new()?;
-//! let ring = Options::new("ringbuf").with("size", OptionValue::Int(4096));
-//! chardevs.block_on(chardevs.add("con0", &ring, Arc::new(NoFds)))?;
-//! let console = chardevs.front_end("con0", Arc::new(()))?;
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("con0.sock");
+//! let chardevs = Chardevs::new()?;
+//! chardevs.blocking_add("con0", Ringbuf::new(4096))?;
+//! let console = chardevs.attach("con0")?;
 //! assert_eq!(console.write(b"hello"), 5);
 //!
-//! // The console moves to another back end; what nobody has read yet moves with it.
-//! let bigger = Options::new("ringbuf").with("size", OptionValue::Int(65536));
-//! chardevs.block_on(chardevs.change("con0", &bigger, Arc::new(NoFds)))?;
-//! assert_eq!(console.write(b" world"), 6);
-//! assert_eq!(chardevs.ring_read("con0", 100)?, b"hello world");
+//! // The console moves to a socket; what nobody has read yet goes to whoever comes there first.
+//! chardevs.blocking_change("con0", Unix::listen(&path).hold())?;
+//! assert_eq!(console.write(b" world"), 0); // nobody is there yet, so the device waits
+//! # let mut peer = std::os::unix::net::UnixStream::connect(&path)?;
+//! # let mut hello = [0; 5];
+//! # std::io::Read::read_exact(&mut peer, &mut hello)?;
+//! # assert_eq!(&hello, b"hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! What people write, as `-chardev pty,id=con0` or over QMP, is read by `parse_chardev` and
+//! `parse_backend` of `chardev-qapi` into [`Options`](spec::Options), which every call takes as well. A
+//! whole QMP server is in `chardev-monitor`.
+//!
+//! # Back ends
+#![doc = include_str!("backends.md")]
+//!
 //! # Threads
 //! Every method of [`FrontEnd`] returns at once and may be called from any thread. One I/O thread
-//! serves all chardevs of a [`Chardevs`]; no async runtime shows in the synchronous API.
+//! serves all chardevs of a [`Chardevs`]. The futures of this crate run on any executor, and what may
+//! take its time has a call that waits, such as [`Chardevs::blocking_add`]; [`BlockingFrontEnd`] reads
+//! and writes like a stream.
 //!
 //! # Features
 //! One per kind of back end: `file`, `pipe`, `pty`, `serial`, `socket`, `stdio`, `udp`;
@@ -60,6 +74,7 @@
 )]
 
 pub mod back;
+pub mod backends;
 mod chardevs;
 mod disk;
 mod disposal;

@@ -282,7 +282,7 @@ mod tests {
         let out = crate::spec::OptionValue::Str(name.to_owned());
         let file = crate::spec::Options::new("file").with("out", out);
         let no_fds = || std::sync::Arc::new(crate::back::NoFds);
-        let add = |id, options| chardevs.block_on(chardevs.add(id, options, no_fds()));
+        let add = |id, options| chardevs.block_on(chardevs.add_with(id, options, no_fds()));
         let error = add("c", &file).unwrap_err().to_string();
         let cause = "too many opens hang, and it waits for 2 others";
         assert_eq!(
@@ -296,7 +296,7 @@ mod tests {
         add("c", &null).unwrap();
         let ring = crate::spec::Options::new("ringbuf");
         chardevs
-            .block_on(chardevs.change("c", &ring, no_fds()))
+            .block_on(chardevs.change_with("c", &ring, no_fds()))
             .unwrap();
         chardevs.block_on(chardevs.remove_elsewhere("c")).unwrap();
 
@@ -342,7 +342,7 @@ mod tests {
     fn what_waits_under_a_lock_is_found() {
         let chardevs = crate::Chardevs::new().unwrap();
         let null = crate::spec::Options::new("null");
-        let added = chardevs.add("c", &null, std::sync::Arc::new(crate::back::NoFds));
+        let added = chardevs.add("c", &null);
         chardevs.block_on(added).unwrap();
         let chardev = chardevs.registry().get("c").unwrap();
         chardev.with(|_| assert_may_wait());

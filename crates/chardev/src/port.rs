@@ -79,8 +79,13 @@ impl Port {
         }
     }
 
-    /// Runs `task` on the I/O thread.
-    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    /// Runs `task` on the I/O thread, until it ends or the last [`Chardevs`](crate::Chardevs) is
+    /// dropped. It must not wait for anything but futures.
+    pub fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.spawn(task));
+    }
+
+    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,

@@ -212,6 +212,7 @@ async fn open(
         .shared
         .kind(options.kind())
         .ok_or_else(|| format!("'{}' is not a valid char driver name", options.kind()))?;
+    options.check(&kind.spec)?;
     let policy = options.policy()?;
     let log = open_log(port, options, &fds).await?;
     let handover = options.bool_or("x-handover", false);

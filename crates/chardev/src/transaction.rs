@@ -6,7 +6,7 @@ use std::time::Instant;
 use chardev_core::Step;
 use chardev_core::spec::Options;
 
-use crate::back::FdSource;
+use crate::back::{FdSource, NoFds};
 use crate::chardevs::{Chardevs, Info};
 use crate::scene::Scene;
 use crate::writer;
@@ -64,11 +64,25 @@ impl std::error::Error for TransactionError {}
 impl Chardevs {
     /// Carries out all of `actions` at one moment, or none of them (`x-chardev-transaction`).
     /// Returns what is to be known of each chardev that was added or changed. May take as long as
-    /// all openings together; dropping the future gives everything up.
+    /// all openings together.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives everything up, or it has all happened.
     ///
     /// # Errors
     /// The first action that could not be prepared or carried out. Nothing has happened then.
     pub async fn transaction(
+        &self,
+        actions: &[Action],
+    ) -> Result<Vec<Option<Info>>, TransactionError> {
+        self.transaction_with(actions, Arc::new(NoFds)).await
+    }
+
+    /// [`Chardevs::transaction`] where options may name descriptors that are in `fds`.
+    ///
+    /// # Errors
+    /// As [`Chardevs::transaction`].
+    pub async fn transaction_with(
         &self,
         actions: &[Action],
         fds: Arc<dyn FdSource>,

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use chardev::back::{KINDS, NoFds};
+use chardev::back::KINDS;
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{Action, Chardevs};
 use common::{DEADLINE, ring, terminal, text};
@@ -116,9 +116,9 @@ fn every_kind_is_added_changed_and_removed_by_any_executor() {
         let id = format!("{}{number}", options.kind());
         let log = text(dir.path().join(format!("{id}.log")));
         let options = options.clone().with("logfile", log);
-        let added = poll_alone(chardevs.add(&id, &options, Arc::new(NoFds)));
+        let added = poll_alone(chardevs.add(&id, &options));
         assert_eq!(added.unwrap().kind, options.kind());
-        let changed = poll_alone(chardevs.change(&id, &options, Arc::new(NoFds)));
+        let changed = poll_alone(chardevs.change(&id, &options));
         // A device that is used keeps a multiplexer or hub where it is; all others move.
         assert!(changed.is_ok(), "{id}: {changed:?}");
     }
@@ -141,12 +141,12 @@ fn what_is_no_single_change_works_on_any_executor_too() {
             options: ring(4096),
         },
     ];
-    let done = poll_alone(chardevs.transaction(&actions, Arc::new(NoFds)));
+    let done = poll_alone(chardevs.transaction(&actions));
     assert_eq!(done.unwrap().len(), 2);
     let (_peer, ours) = UnixStream::pair().unwrap();
     poll_alone(chardevs.attach_peer("b", ours.into())).unwrap();
     let missing = file.with("in", text(dir.path().join("missing")));
-    let refused = poll_alone(chardevs.change("a", &missing, Arc::new(NoFds)));
+    let refused = poll_alone(chardevs.change("a", &missing));
     assert!(refused.is_err());
     poll_alone(chardevs.shut_down(Duration::from_millis(100)));
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chardev::back::{NoFds, OneFd};
+use chardev::back::OneFd;
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{Action, Chardevs, FrontEnd, Info};
 use common::{add, change, hold, ring, terminal, text, wait_for};
@@ -176,7 +176,7 @@ impl Stage {
         }
         let (ours, theirs) = UnixStream::pair().unwrap();
         let fds = Arc::new(OneFd::new(OwnedFd::from(theirs)));
-        let changing = self.chardevs.change("con0", options, fds);
+        let changing = self.chardevs.change_with("con0", options, fds);
         (self.chardevs.block_on(changing).unwrap(), Some(ours))
     }
 
@@ -251,7 +251,7 @@ impl Stage {
                         options: ring(4096),
                     },
                 ];
-                let both = self.chardevs.transaction(&actions, Arc::new(NoFds));
+                let both = self.chardevs.transaction(&actions);
                 self.chardevs.block_on(both).unwrap();
                 self.chardevs.remove("beside").unwrap();
                 drop((peer, given));

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use chardev::back::NoFds;
 use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev::{Action, BlockingFrontEnd, Chardevs, FrontEnd, Ready, ReadyFd};
 use common::{DEADLINE, add, change, hold, text, wait_for};
@@ -371,7 +370,7 @@ fn nothing_rests_on_itself() {
         [action("x", mux("y")), action("y", mux("x"))],
         [action("x", hub(&["y"])), action("y", mux("x"))],
     ] {
-        let refused = chardevs.block_on(chardevs.transaction(&actions, Arc::new(NoFds)));
+        let refused = chardevs.block_on(chardevs.transaction(&actions));
         let cause = refused.unwrap_err().cause;
         assert_eq!(cause, "Chardev 'x' change failed: it would rest on itself");
     }
@@ -424,7 +423,7 @@ fn a_storm_of_changes_ends() {
                 let at = pick(4);
                 let both = [action(IDS[at], first), action(IDS[(at + 1) % 4], second)];
                 let actions = &both[..1 + pick(2)];
-                let changed = chardevs.block_on(chardevs.transaction(actions, Arc::new(NoFds)));
+                let changed = chardevs.block_on(chardevs.transaction(actions));
                 done += usize::from(changed.is_ok());
             }
             done

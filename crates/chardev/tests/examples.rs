@@ -29,5 +29,5 @@ fn every_example_runs() {
         }
         count += 1;
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 6);
 }

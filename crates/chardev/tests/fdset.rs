@@ -53,7 +53,9 @@ fn logged(path: &str) -> Options {
 
 fn add(chardevs: &Chardevs, id: &str, options: &Options, sets: &Arc<Sets>) -> FrontEnd {
     let fds = Arc::clone(sets) as Arc<dyn FdSource>;
-    chardevs.block_on(chardevs.add(id, options, fds)).unwrap();
+    chardevs
+        .block_on(chardevs.add_with(id, options, fds))
+        .unwrap();
     chardevs.front_end(id, Arc::new(())).unwrap()
 }
 
@@ -134,7 +136,7 @@ fn what_a_path_of_a_set_opens_and_what_is_said_otherwise() {
     ];
     for (number, (options, expected)) in cases.into_iter().enumerate() {
         let fds = Arc::clone(&sets) as Arc<dyn FdSource>;
-        let added = chardevs.block_on(chardevs.add(&format!("c{number}"), &options, fds));
+        let added = chardevs.block_on(chardevs.add_with(&format!("c{number}"), &options, fds));
         let said = added.map_or_else(|error| error.to_string(), |_| String::new());
         let what = format!("{number}: {options:?}: {said}");
         assert_eq!(said.is_empty(), expected.is_empty(), "{what}");
@@ -177,7 +179,7 @@ fn a_log_that_was_given_open_is_written_limited_and_left_alone_by_a_reopening() 
         .with("x-logcount", OptionValue::Int(0));
     print(&front, "three\n");
     let fds = Arc::clone(&sets) as Arc<dyn FdSource>;
-    let changed = chardevs.block_on(chardevs.change("con0", &limited, fds));
+    let changed = chardevs.block_on(chardevs.change_with("con0", &limited, fds));
     changed.unwrap();
     print(&front, "four\n");
     is("four\n");

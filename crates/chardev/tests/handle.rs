@@ -21,7 +21,9 @@ fn add_pair(chardevs: &Chardevs, id: &str) -> UnixStream {
         .with("addr", OptionValue::Address(address))
         .with("server", OptionValue::Bool(false));
     let fds = Arc::new(OneFd::new(ours.into()));
-    chardevs.block_on(chardevs.add(id, &options, fds)).unwrap();
+    chardevs
+        .block_on(chardevs.add_with(id, &options, fds))
+        .unwrap();
     theirs
 }
 

@@ -147,7 +147,7 @@ fn a_socket_pair_given_as_a_descriptor_is_refused_at_once() {
         .with("server", OptionValue::Bool(false));
     let fds = Arc::new(OneFd::new(ours.into()));
     chardevs
-        .block_on(chardevs.add("con0", &options, fds))
+        .block_on(chardevs.add_with("con0", &options, fds))
         .unwrap();
     nothing_is_swallowed(&chardevs, front(&chardevs), peer);
 }
@@ -168,7 +168,7 @@ fn more_than_fits_into_memory_is_left_in_the_kernel_and_read_from_there() {
         .with("server", OptionValue::Bool(false));
     let fds = Arc::new(OneFd::new(ours.into()));
     chardevs
-        .block_on(chardevs.add("con0", &options, fds))
+        .block_on(chardevs.add_with("con0", &options, fds))
         .unwrap();
     let front = front(&chardevs);
     peer.set_nonblocking(true).unwrap();

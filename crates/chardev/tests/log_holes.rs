@@ -27,10 +27,14 @@ struct Console {
 }
 
 impl Console {
-    fn new(options: &Options, fds: Arc<dyn FdSource>) -> Self {
+    fn new(options: &Options) -> Self {
+        Console::with_fds(options, Arc::new(NoFds))
+    }
+
+    fn with_fds(options: &Options, fds: Arc<dyn FdSource>) -> Self {
         let chardevs = Chardevs::new().unwrap();
         chardevs
-            .block_on(chardevs.add("con0", options, fds))
+            .block_on(chardevs.add_with("con0", options, fds))
             .unwrap();
         let front = chardevs.front_end("con0", Arc::new(())).unwrap();
         Console {
@@ -127,10 +131,7 @@ fn assert_misses(content: &str, whole: &str, holes: &[(u64, u64)]) {
 fn a_full_disk_leaves_a_hole_that_is_counted_marked_and_told() {
     let dir = tempfile::tempdir().unwrap();
     let (log, index) = (full(dir.path(), "log"), dir.path().join("index"));
-    let mut console = Console::new(
-        &logged(&log).with("x-logindex", text(&index)),
-        Arc::new(NoFds),
-    );
+    let mut console = Console::new(&logged(&log).with("x-logindex", text(&index)));
     let mut observer = console.chardevs.observe();
     console.print(0..MUCH);
     assert!(console.lost() > 0);
@@ -202,7 +203,7 @@ fn check_index(index: &Path, content: &str, printed: &str) {
 #[test]
 fn a_pipe_without_a_reader_as_a_log_is_given_up_and_the_console_goes_on() {
     let (reader, set) = pipe();
-    let mut console = Console::new(&logged(Path::new("/dev/fdset/1")), set);
+    let mut console = Console::with_fds(&logged(Path::new("/dev/fdset/1")), set);
     drop(reader);
     console.print(0..MUCH);
     wait_for("the count of all that is missing", || {
@@ -218,7 +219,7 @@ fn a_pipe_without_a_reader_as_a_log_is_given_up_and_the_console_goes_on() {
 #[test]
 fn a_pipe_as_a_log_whose_reader_stalls_goes_on_when_it_reads_again() {
     let (mut reader, set) = pipe();
-    let mut console = Console::new(&logged(Path::new("/dev/fdset/1")), set);
+    let mut console = Console::with_fds(&logged(Path::new("/dev/fdset/1")), set);
     console.print(0..MUCH);
     let log = Arc::<Mutex<Vec<u8>>>::default();
     let reading = Arc::clone(&log);
@@ -249,7 +250,7 @@ fn a_fifo_as_a_log_that_nobody_ever_reads_holds_up_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
     mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-    let mut console = Console::new(&logged(&fifo), Arc::new(NoFds));
+    let mut console = Console::new(&logged(&fifo));
     console.print(0..MUCH);
     assert!(console.lost() > 0);
     // Nor does it hold up the end.
@@ -267,7 +268,7 @@ fn a_rotation_that_is_refused_leaves_the_log_going_on_and_is_tried_again() {
     let obstacle = dir.path().join("log.1");
     fs::create_dir(&obstacle).unwrap();
     let options = logged(&log).with("x-logsize", OptionValue::Int(4096));
-    let mut console = Console::new(&options, Arc::new(NoFds));
+    let mut console = Console::new(&options);
     console.print(0..2000);
     assert_eq!(console.wait_written(&log), console.printed);
     fs::remove_dir(&obstacle).unwrap();
@@ -289,7 +290,7 @@ fn a_refused_rotation_pushes_no_old_file_out() {
     fs::write(numbered(2), "the oldest").unwrap();
     let options = logged(&log).with("x-logsize", OptionValue::Int(4096));
     let options = options.with("x-logcount", OptionValue::Int(2));
-    let mut console = Console::new(&options, Arc::new(NoFds));
+    let mut console = Console::new(&options);
     console.print(0..2000);
     console.wait_written(&log);
     assert_eq!(fs::read_to_string(numbered(2)).unwrap(), "the oldest");
@@ -300,7 +301,7 @@ fn an_index_that_cannot_be_written_holds_up_no_log() {
     let dir = tempfile::tempdir().unwrap();
     let (log, index) = (dir.path().join("log"), full(dir.path(), "index"));
     let options = logged(&log).with("x-logindex", text(&index));
-    let mut console = Console::new(&options, Arc::new(NoFds));
+    let mut console = Console::new(&options);
     console.print(0..20_000);
     assert_eq!(console.wait_written(&log), console.printed);
     assert_eq!(console.lost(), 0);
@@ -324,7 +325,7 @@ fn a_console_that_waits_for_its_log_is_let_go_by_another_policy() {
     let log = full(dir.path(), "log");
     let hold = OptionValue::Str("hold".to_owned());
     let options = logged(&log).with("x-log-full", hold);
-    let mut console = Console::new(&options, Arc::new(NoFds));
+    let mut console = Console::new(&options);
     let block = vec![b'x'; 1 << 21];
     let moment = Some(Duration::from_millis(200));
     let taken = console.front.write_all(&block, moment).unwrap();
@@ -345,7 +346,7 @@ fn a_console_that_waits_for_its_log_is_let_go_by_another_policy() {
 fn a_log_that_is_replaced_while_it_is_full_is_counted_to_the_last_byte() {
     let dir = tempfile::tempdir().unwrap();
     let (log, other) = (full(dir.path(), "log"), dir.path().join("other"));
-    let mut console = Console::new(&logged(&log), Arc::new(NoFds));
+    let mut console = Console::new(&logged(&log));
     console.print_until_lost();
     let before = console.printed.len() as u64;
     common::change(&console.chardevs, "con0", &logged(&other)).unwrap();

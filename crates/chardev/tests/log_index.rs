@@ -42,7 +42,7 @@ fn console(options: &Options) -> (Chardevs, FrontEnd, File, Arc<OneSet>) {
     let chardevs = Chardevs::new().unwrap();
     let fds = Arc::clone(&set);
     chardevs
-        .block_on(chardevs.add("con0", options, fds))
+        .block_on(chardevs.add_with("con0", options, fds))
         .unwrap();
     // Writing to the same descriptor waits from now on, as on a disk that has gone.
     let flags = fcntl_getfl(&set.0).unwrap();

@@ -7,7 +7,6 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
-use chardev::back::NoFds;
 use chardev::spec::{OptionValue, Options};
 use chardev::{BlockingFrontEnd, Chardevs, Event};
 use common::{DEADLINE, add, change, hold, read_until, ring, terminal, text, wait_for};
@@ -204,7 +203,7 @@ fn a_link_that_is_in_use_is_not_taken() {
     let info = add(&chardevs, "con0", &options);
     let others = Chardevs::new().unwrap();
     let refused = |what: &str| {
-        let adding = others.add("con0", &options, Arc::new(NoFds));
+        let adding = others.add("con0", &options);
         let error = others.block_on(adding).unwrap_err().to_string();
         assert!(
             error.ends_with("PTY symlink: File exists"),

@@ -352,11 +352,10 @@ fn a_change_that_is_given_up_while_it_waits_never_happened() {
     let waiting = rig.path("waiting.sock");
     let options = unix(&waiting, true).with("wait", OptionValue::Bool(true));
     let chardevs = rig.chardevs.clone();
-    let task = rig.chardevs.runtime().spawn(async move {
-        chardevs
-            .change("con0", &options, Arc::new(chardev::back::NoFds))
-            .await
-    });
+    let task = rig
+        .chardevs
+        .runtime()
+        .spawn(async move { chardevs.change("con0", &options).await });
     wait_for("the listener", || waiting.exists().then_some(()));
     let busy = change(&rig.chardevs, "con0", &ring(64)).unwrap_err();
     assert!(

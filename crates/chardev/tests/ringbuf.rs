@@ -4,7 +4,6 @@ mod common;
 
 use std::sync::Arc;
 
-use chardev::back::NoFds;
 use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev::{Chardevs, Ready, ReadyFd};
 use common::{add, change, ring};
@@ -66,7 +65,7 @@ fn the_policy_is_kept_by_a_change_and_so_is_the_content() {
 fn bad_sizes_are_refused_in_qemus_words() {
     let chardevs = Chardevs::new().unwrap();
     let refused = chardevs
-        .block_on(chardevs.add("con0", &ring(0), Arc::new(NoFds)))
+        .block_on(chardevs.add("con0", &ring(0)))
         .unwrap_err();
     assert_eq!(
         refused.to_string(),

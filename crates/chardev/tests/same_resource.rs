@@ -9,7 +9,6 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
-use chardev::back::NoFds;
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{Action, Chardevs, Event, FrontEnd, Info};
 use common::{add, change, hold, read_until, ring, text, wait_for};
@@ -235,9 +234,7 @@ fn two_consoles_swap_their_paths_in_one_transaction() {
             options: socket(unix(&paths[(at + round) % 2]), true),
         };
         let actions = [action(0), action(1)];
-        chardevs
-            .block_on(chardevs.transaction(&actions, Arc::new(NoFds)))
-            .unwrap();
+        chardevs.block_on(chardevs.transaction(&actions)).unwrap();
         for (at, front) in fronts.iter().enumerate() {
             let mut peer = UnixStream::connect(&paths[(at + round) % 2]).unwrap();
             opened(front);
@@ -276,7 +273,7 @@ fn a_transaction_that_fails_at_its_end_undoes_what_it_had_begun() {
         },
     ];
     let error = chardevs
-        .block_on(chardevs.transaction(&actions, Arc::new(NoFds)))
+        .block_on(chardevs.transaction(&actions))
         .unwrap_err();
     assert_eq!(error.action, 2);
     assert!(error.cause.contains("PTY symlink"), "{error}");
@@ -307,9 +304,7 @@ fn what_a_removed_chardev_held_may_be_taken_in_the_same_transaction() {
             options: Options::new("mux").with("chardev", text("new")),
         },
     ];
-    chardevs
-        .block_on(chardevs.transaction(&actions, Arc::new(NoFds)))
-        .unwrap();
+    chardevs.block_on(chardevs.transaction(&actions)).unwrap();
     let front = chardevs.front_end("mux0", Arc::new(())).unwrap();
     let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
     wait_for("a peer", || front.is_open().then_some(()));

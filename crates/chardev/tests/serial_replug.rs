@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chardev::back::NoFds;
 use chardev::spec::{OptionValue, Options};
 use chardev::{Chardevs, Event, FrontEnd, Parity, SerialParams};
 use common::{add, change, hold, read_until, ring, terminal, text, wait_for};
@@ -130,7 +129,7 @@ fn a_device_that_is_missing_at_the_start_is_not_there_yet() {
     let dir = tempfile::tempdir().unwrap();
     let device = dir.path().join("deep/down/ttyACM0");
     let chardevs = Chardevs::new().unwrap();
-    let without = chardevs.block_on(chardevs.add("con0", &serial(&device), Arc::new(NoFds)));
+    let without = chardevs.block_on(chardevs.add("con0", &serial(&device)));
     let error = without.unwrap_err().to_string();
     assert!(error.ends_with("No such file or directory"), "{error}");
     add(&chardevs, "con0", &waiting(&device, 60_000));

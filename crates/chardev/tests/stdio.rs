@@ -11,7 +11,6 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use chardev::back::NoFds;
 use chardev::spec::{OptionValue, Options};
 use chardev::{BlockingFrontEnd, Chardevs, Event, FrontEnd, Ready, ReadyFd};
 use common::{DEADLINE, add, change, ring, wait_for};
@@ -52,7 +51,7 @@ fn child() {
                     change(&chardevs, "con0", &options).unwrap();
                 }
                 b't' => {
-                    let second = chardevs.add("con1", &options, Arc::new(NoFds));
+                    let second = chardevs.add("con1", &options);
                     say(&front, &chardevs.block_on(second).unwrap_err().to_string());
                 }
                 other => say(&front, &format!("<{}>", other as char)),

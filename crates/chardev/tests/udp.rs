@@ -5,7 +5,6 @@ mod common;
 use std::net::UdpSocket;
 use std::sync::Arc;
 
-use chardev::back::NoFds;
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{Action, Answers, Chardevs, FrontEndHooks};
 use common::{DEADLINE, add, change, read_until, ring, wait_for};
@@ -181,8 +180,7 @@ fn a_change_keeps_the_port() {
         }
         assert_eq!(read_until(&front, expected.len()), expected);
         assert_eq!(front.read(&mut [0; 10]), 0);
-        let stranger =
-            chardevs.block_on(chardevs.add("con1", &between(&one, host, own), Arc::new(NoFds)));
+        let stranger = chardevs.block_on(chardevs.add("con1", &between(&one, host, own)));
         let error = stranger.unwrap_err().to_string();
         assert!(error.ends_with("Address already in use"), "{error}");
     }
@@ -203,8 +201,7 @@ fn a_port_is_kept_when_its_address_gets_wider_or_narrower() {
             assert_eq!(read_until(&front, 12), b"before after");
             front.write(b"to the peer");
             hear(&peer, b"to the peer");
-            let stranger =
-                chardevs.block_on(chardevs.add("con1", &between(&peer, any, own), Arc::new(NoFds)));
+            let stranger = chardevs.block_on(chardevs.add("con1", &between(&peer, any, own)));
             assert!(stranger.is_err(), "{local}");
         }
     }
@@ -241,9 +238,7 @@ fn a_change_that_fails_takes_nothing_of_the_port() {
         id: id.to_owned(),
         options: between(&other, host, own),
     });
-    chardevs
-        .block_on(chardevs.transaction(&both, Arc::new(NoFds)))
-        .unwrap_err();
+    chardevs.block_on(chardevs.transaction(&both)).unwrap_err();
     // One may get what another one leaves.
     let swap = vec![
         Action::Change {
@@ -255,9 +250,7 @@ fn a_change_that_fails_takes_nothing_of_the_port() {
             options: between(&other, host, own),
         },
     ];
-    chardevs
-        .block_on(chardevs.transaction(&swap, Arc::new(NoFds)))
-        .unwrap();
+    chardevs.block_on(chardevs.transaction(&swap)).unwrap();
     let front = chardevs.front_end("con1", Arc::new(())).unwrap();
     wait_for("the new owner", || {
         other.send_to(b"x", (host, own)).ok()?;

@@ -270,7 +270,7 @@ impl Daemon {
         let added = self.server().chardevs().block_on(async {
             tokio::select! {
                 biased;
-                added = self.server().chardevs().add(id, &options, fds) => Some(added),
+                added = self.server().chardevs().add_with(id, &options, fds) => Some(added),
                 _ = self.server().stop().requested() => None,
             }
         });

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use chardev::back::NoFds;
 use chardev::front::virtio_console::{PortConfig, WhenFull};
 use chardev::spec::Options;
 use chardev::{Chardevs, HoldWatch, Info};
@@ -217,7 +216,7 @@ fn change(chardevs: &Chardevs, id: &'static str, options: Options) -> Info {
     let (done, answer) = mpsc::channel();
     let changing = chardevs.clone();
     chardevs.runtime().spawn(async move {
-        let _ = done.send(changing.change(id, &options, Arc::new(NoFds)).await);
+        let _ = done.send(changing.change(id, &options).await);
     });
     answer.recv_timeout(STUCK).unwrap().unwrap()
 }
@@ -225,7 +224,7 @@ fn change(chardevs: &Chardevs, id: &'static str, options: Options) -> Info {
 fn machine(chardevs: &Chardevs, watch: &Arc<VcpuWatch>) -> Machine {
     for id in PORTS.into_iter().chain(["report"]) {
         let null = Options::new("null");
-        let added = chardevs.add(id, &null, Arc::new(NoFds));
+        let added = chardevs.add(id, &null);
         chardevs.block_on(added).unwrap();
     }
     let mut console = PortConfig::console();

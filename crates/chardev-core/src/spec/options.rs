@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{COMMON_OPTIONS, common};
+use super::{COMMON_OPTIONS, KindSpec, OptionType, common};
 use crate::policy::PolicyChange;
 use crate::text;
 
@@ -117,6 +117,39 @@ impl Options {
         self
     }
 
+    /// Checks that `kind` has these options, and that each has a value of its type.
+    ///
+    /// # Errors
+    /// QEMU's words for the first that is wrong.
+    pub fn check(&self, kind: &KindSpec) -> Result<(), String> {
+        for (name, value) in &self.values {
+            let option = kind.option(name);
+            let option = option.ok_or_else(|| format!("Parameter '{name}' is unexpected"))?;
+            let wanted = match (option.ty, value) {
+                (OptionType::Bool, OptionValue::Bool(_))
+                | (OptionType::Int | OptionType::Size, OptionValue::Int(_))
+                | (OptionType::Str, OptionValue::Str(_))
+                | (OptionType::Address, OptionValue::Address(_))
+                | (OptionType::StrList, OptionValue::List(_)) => continue,
+                (OptionType::Enum(words), OptionValue::Str(word)) => {
+                    if words.contains(&word.as_str()) {
+                        continue;
+                    }
+                    return Err(format!("Parameter '{name}' does not accept value '{word}'"));
+                }
+                (OptionType::Bool, _) => "boolean",
+                (OptionType::Int | OptionType::Size, _) => "integer",
+                (OptionType::Str | OptionType::Enum(_), _) => "string",
+                (OptionType::Address, _) => "object",
+                (OptionType::StrList, _) => "array",
+            };
+            return Err(format!(
+                "Invalid parameter type for '{name}', expected: {wanted}"
+            ));
+        }
+        Ok(())
+    }
+
     /// The value of option `name`, if it was given.
     pub fn get(&self, name: &str) -> Option<&OptionValue> {
         self.values.get(name)
@@ -210,5 +243,11 @@ impl Options {
             Some(OptionValue::List(value)) => value,
             _ => &[],
         }
+    }
+}
+
+impl From<&Options> for Options {
+    fn from(options: &Options) -> Self {
+        options.clone()
     }
 }

@@ -16,11 +16,11 @@ impl Caller {
         let chardevs = &self.service.chardevs;
         Ok(match command {
             Command::ChardevAdd { id, options } => {
-                let added = chardevs.add(&id, &options, self.source()).await;
+                let added = chardevs.add_with(&id, &options, self.source()).await;
                 added.map(|info| chardev_return(&info)).map_err(generic)
             }
             Command::ChardevChange { id, options } => {
-                let changed = chardevs.change(&id, &options, self.source()).await;
+                let changed = chardevs.change_with(&id, &options, self.source()).await;
                 changed.map(|info| chardev_return(&info)).map_err(generic)
             }
             Command::ChardevRemove { id } => done(chardevs.remove_elsewhere(&id).await),
@@ -111,7 +111,10 @@ impl Caller {
                 ChardevAction::Remove { id } => Action::Remove { id },
             })
             .collect();
-        let done = self.service.chardevs.transaction(&actions, self.source());
+        let done = self
+            .service
+            .chardevs
+            .transaction_with(&actions, self.source());
         let infos = done.await.map_err(|error| {
             QmpError::generic(format!("action {}: {}", error.action, error.cause))
         })?;

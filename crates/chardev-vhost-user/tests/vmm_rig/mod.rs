@@ -7,7 +7,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use chardev::Chardevs;
-use chardev::back::NoFds;
 use chardev::front::virtio_console::{PortConfig, VirtioConsole};
 use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev_vhost_user::{Error, Server};
@@ -63,7 +62,7 @@ impl Device {
             ("c", ring, PortConfig::console()),
             ("g", socket, PortConfig::generic("org.test.0")),
         ] {
-            let added = chardevs.add(id, &options, Arc::new(NoFds));
+            let added = chardevs.add(id, &options);
             chardevs.block_on(added).unwrap();
             let front = chardevs.front_end(id, Arc::new(())).unwrap();
             console.add_port(None, front, config).unwrap();

@@ -42,6 +42,9 @@ impl Chardevs {
     /// Opens the log of chardev `id`, or of all, anew (`x-chardev-reopen-log`), after somebody has
     /// renamed it. What was accepted before goes to the old file. Waits for the disk.
     ///
+    /// # Cancel safety
+    /// The logs are reopened also when the future is dropped.
+    ///
     /// # Errors
     /// There is no such chardev, it has no log, or a log could not be opened; that one goes on in
     /// the old file, the others are reopened.

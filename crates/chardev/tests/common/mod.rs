@@ -2,10 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::fs::File;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chardev::back::NoFds;
 use chardev::spec::{OptionValue, Options};
 use chardev::{ChangeError, Chardevs, FrontEnd, Info, Ready, ReadyFd};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -28,9 +26,7 @@ pub(crate) fn terminal() -> (File, String) {
 
 /// Adds a chardev that must open.
 pub(crate) fn add(chardevs: &Chardevs, id: &str, options: &Options) -> Info {
-    chardevs
-        .block_on(chardevs.add(id, options, Arc::new(NoFds)))
-        .unwrap()
+    chardevs.block_on(chardevs.add(id, options)).unwrap()
 }
 
 /// Changes a chardev.
@@ -39,7 +35,7 @@ pub(crate) fn change(
     id: &str,
     options: &Options,
 ) -> Result<Info, ChangeError> {
-    chardevs.block_on(chardevs.change(id, options, Arc::new(NoFds)))
+    chardevs.block_on(chardevs.change(id, options))
 }
 
 /// Options of `kind` with `x-closed=hold`.

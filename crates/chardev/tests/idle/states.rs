@@ -194,7 +194,7 @@ fn given(world: &World, id: &str) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let options = client(world, SocketAddress::Fd("peer".to_owned()));
     let fds = std::sync::Arc::new(chardev::back::OneFd::new(OwnedFd::from(theirs)));
-    let adding = world.chardevs.add(id, &options, fds);
+    let adding = world.chardevs.add_with(id, &options, fds);
     world.chardevs.block_on(adding).unwrap();
     ours
 }

@@ -72,7 +72,7 @@ fn a_descriptor_may_be_listening_or_connected() {
     let address = listener.local_addr().unwrap();
     let given = Arc::new(OneFd::new(listener.into()));
     let (server, client) = (socket(addr(), true), socket(addr(), false));
-    let adding = chardevs.add("con0", &server, given);
+    let adding = chardevs.add_with("con0", &server, given);
     chardevs.block_on(adding).unwrap();
     assert_eq!(
         filename(&chardevs),
@@ -85,7 +85,7 @@ fn a_descriptor_may_be_listening_or_connected() {
 
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let given = Arc::new(OneFd::new(theirs.into()));
-    let changing = chardevs.change("con0", &client, given);
+    let changing = chardevs.change_with("con0", &client, given);
     chardevs.block_on(changing).unwrap();
     assert_eq!(filename(&chardevs), "fd:given");
     while front.next_event().is_some() {}
@@ -93,7 +93,7 @@ fn a_descriptor_may_be_listening_or_connected() {
 
     let (_, theirs) = UnixStream::pair().unwrap();
     let given = Arc::new(OneFd::new(theirs.into()));
-    let changing = chardevs.change("con0", &server, given);
+    let changing = chardevs.change_with("con0", &server, given);
     let refused = chardevs.block_on(changing).unwrap_err().to_string();
     assert_eq!(refused, "File descriptor 'given' is not a listening socket");
     echo(&front, &mut ours);

@@ -7,7 +7,6 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::Arc;
 
 use chardev::Chardevs;
-use chardev::back::NoFds;
 use chardev::spec::{InetAddress, OptionValue, SocketAddress};
 
 use crate::common::{add, change, read_until, ring, wait_for};
@@ -229,7 +228,7 @@ fn a_path_that_somebody_serves_is_not_taken_and_nobody_notices() {
     );
     for wait in [false, true] {
         let options = socket(unix(&path), true).with("wait", OptionValue::Bool(wait));
-        let adding = chardevs.add("con0", &options, Arc::new(NoFds));
+        let adding = chardevs.add("con0", &options);
         let error = chardevs.block_on(adding).unwrap_err().to_string();
         assert!(error.ends_with(&refused), "{error}");
     }
@@ -272,7 +271,7 @@ fn a_change_given_up_while_waiting_leaves_nothing() {
     let mover = chardevs.clone();
     let task = chardevs.runtime().spawn(async move {
         let none = Arc::new(chardev::back::NoFds);
-        mover.change("con0", &waiting, none).await.map(|_| ())
+        mover.change_with("con0", &waiting, none).await.map(|_| ())
     });
     wait_for("the listener", || path.exists().then_some(()));
     task.abort();

@@ -1,0 +1,380 @@
+//! Back ends as values: what [`Chardevs::add`](crate::Chardevs::add) and
+//! [`Chardevs::change`](crate::Chardevs::change) take.
+//!
+//! ```
+//! use chardev::backends::{File, Unix};
+//! use chardev::Chardevs;
+//!
+//! let dir = tempfile::tempdir()?;
+//! let chardevs = Chardevs::new()?;
+//! let listening = Unix::listen(dir.path().join("con0.sock")).hold();
+//! chardevs.blocking_add("con0", listening)?;
+//! let file = File::append(dir.path().join("con0.log"));
+//! chardevs.blocking_change("con0", file)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Each is a table of [`Options`] that was built with the right names and types. What people write, in
+//! the grammar of `-chardev`, is read by `chardev_qapi::parse_chardev` into the same.
+
+use std::path::Path;
+use std::time::Duration;
+
+use chardev_core::spec::{InetAddress, OptionValue, Options, SocketAddress};
+use chardev_core::text;
+
+/// A back end with the options that all have.
+macro_rules! backend {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[must_use]
+        pub struct $name(Options);
+
+        impl $name {
+            /// Output waits while nobody is there to take it (`x-closed=hold`).
+            pub fn hold(self) -> Self {
+                self.set("x-closed", OptionValue::Str("hold".to_owned()))
+            }
+
+            /// Output that nobody is there to take is dropped and counted (`x-closed=discard`), as it
+            /// is where nothing is said.
+            pub fn discard(self) -> Self {
+                self.set("x-closed", OptionValue::Str("discard".to_owned()))
+            }
+
+            /// The newest `bytes` of output are kept for the next peer and for viewers
+            /// (`x-closed=history`).
+            pub fn history(self, bytes: u32) -> Self {
+                let kept = self.set("x-closed", OptionValue::Str("history".to_owned()));
+                kept.set("x-history", OptionValue::Int(bytes.into()))
+            }
+
+            /// All output is also appended to the file at `path` (`logfile`, `logappend=on`).
+            pub fn log(self, path: impl AsRef<Path>) -> Self {
+                let logged = self.set("logfile", path_value(path));
+                logged.set("logappend", OptionValue::Bool(true))
+            }
+
+            /// After a change, how long the old peer may take nothing before the rest of what it was
+            /// given is counted as lost (`x-drain-ms`); 30 s where nothing is said.
+            pub fn drain(self, limit: Duration) -> Self {
+                let ms = limit.as_millis().min(u32::MAX.into()) as i64;
+                self.set("x-drain-ms", OptionValue::Int(ms))
+            }
+
+            /// In a change: the connected peer stays, if the transport is the same (`x-handover`).
+            pub fn keep_peer(self) -> Self {
+                self.set("x-handover", OptionValue::Bool(true))
+            }
+
+            fn set(mut self, name: &'static str, value: OptionValue) -> Self {
+                self.0.set(name, value);
+                self
+            }
+        }
+
+        impl From<$name> for Options {
+            fn from(backend: $name) -> Self {
+                backend.0
+            }
+        }
+
+        impl From<&$name> for Options {
+            fn from(backend: &$name) -> Self {
+                backend.0.clone()
+            }
+        }
+    };
+}
+
+backend! {
+    /// Takes all output and drops it; never has input.
+    Null
+}
+
+backend! {
+    /// Keeps the newest output in memory, for [`Chardevs::ring_read`](crate::Chardevs::ring_read).
+    Ringbuf
+}
+
+backend! {
+    /// Output into a file. It has no input unless [`File::input`] says so.
+    File
+}
+
+backend! {
+    /// A pair of FIFOs, `PATH.in` and `PATH.out`, or one file for both directions.
+    Pipe
+}
+
+backend! {
+    /// A new pseudoterminal.
+    Pty
+}
+
+backend! {
+    /// A serial port or other terminal device of the host.
+    Serial
+}
+
+backend! {
+    /// Standard input and output of the process.
+    Stdio
+}
+
+backend! {
+    /// A Unix stream socket.
+    Unix
+}
+
+backend! {
+    /// A TCP socket.
+    Tcp
+}
+
+backend! {
+    /// Datagrams to and from one remote address.
+    Udp
+}
+
+backend! {
+    /// A multiplexer: several front ends on one other chardev, one of them with the focus.
+    Mux
+}
+
+backend! {
+    /// A hub: several other chardevs behind one front end.
+    Hub
+}
+
+impl Default for Null {
+    fn default() -> Self {
+        Null::new()
+    }
+}
+
+impl Null {
+    /// The back end `null`.
+    pub fn new() -> Self {
+        Null(Options::new("null"))
+    }
+}
+
+impl Ringbuf {
+    /// A ring of `bytes`, a power of two.
+    pub fn new(bytes: u32) -> Self {
+        Ringbuf(Options::new("ringbuf")).set("size", OptionValue::Int(bytes.into()))
+    }
+}
+
+impl File {
+    /// The file at `path`, emptied once the change to it has happened.
+    pub fn create(path: impl AsRef<Path>) -> Self {
+        File(Options::new("file")).set("out", path_value(path))
+    }
+
+    /// The file at `path`, behind what it holds.
+    pub fn append(path: impl AsRef<Path>) -> Self {
+        File::create(path).set("append", OptionValue::Bool(true))
+    }
+
+    /// Input comes from the file at `path`.
+    pub fn input(self, path: impl AsRef<Path>) -> Self {
+        self.set("in", path_value(path))
+    }
+}
+
+impl Pipe {
+    /// The FIFOs `PATH.in` and `PATH.out`, or `path` itself where they are not.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Pipe(Options::new("pipe")).set("device", path_value(path))
+    }
+}
+
+impl Pty {
+    /// A new pty; [`Info::pty`](crate::Info::pty) says which.
+    pub fn new() -> Self {
+        Pty(Options::new("pty"))
+    }
+
+    /// With a symbolic link at `path` that names it.
+    pub fn link(self, path: impl AsRef<Path>) -> Self {
+        self.set("path", path_value(path))
+    }
+}
+
+impl Default for Pty {
+    fn default() -> Self {
+        Pty::new()
+    }
+}
+
+impl Serial {
+    /// The device at `path`, such as `/dev/ttyS0` or a link in `/dev/serial/by-id`.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Serial(Options::new("serial")).set("device", path_value(path))
+    }
+}
+
+impl Stdio {
+    /// Standard input and output; keys such as Ctrl-C send signals.
+    pub fn new() -> Self {
+        Stdio(Options::new("stdio"))
+    }
+
+    /// Keys such as Ctrl-C are input like any other.
+    pub fn raw(self) -> Self {
+        self.set("signal", OptionValue::Bool(false))
+    }
+}
+
+impl Default for Stdio {
+    fn default() -> Self {
+        Stdio::new()
+    }
+}
+
+impl Unix {
+    /// Listens at `path`, and takes one client after the other.
+    pub fn listen(path: impl AsRef<Path>) -> Self {
+        Unix(unix(path)).set("server", OptionValue::Bool(true))
+    }
+
+    /// Connects to whoever listens at `path`.
+    pub fn connect(path: impl AsRef<Path>) -> Self {
+        Unix(unix(path)).set("server", OptionValue::Bool(false))
+    }
+
+    /// One that listens is not open before its first client has come: a change to it waits for that.
+    pub fn wait(self) -> Self {
+        self.set("wait", OptionValue::Bool(true))
+    }
+
+    /// One that connects does so again, so long after the connection was lost or refused.
+    pub fn reconnect(self, pause: Duration) -> Self {
+        self.set("reconnect-ms", millis(pause))
+    }
+}
+
+impl Tcp {
+    /// Listens on `port` of the address of `host`, all addresses if it is empty.
+    pub fn listen(host: &str, port: u16) -> Self {
+        Tcp(tcp(host, port)).set("server", OptionValue::Bool(true))
+    }
+
+    /// Connects to `port` of `host`.
+    pub fn connect(host: &str, port: u16) -> Self {
+        Tcp(tcp(host, port)).set("server", OptionValue::Bool(false))
+    }
+
+    /// One that listens is not open before its first client has come: a change to it waits for that.
+    pub fn wait(self) -> Self {
+        self.set("wait", OptionValue::Bool(true))
+    }
+
+    /// One that connects does so again, so long after the connection was lost or refused.
+    pub fn reconnect(self, pause: Duration) -> Self {
+        self.set("reconnect-ms", millis(pause))
+    }
+
+    /// Small writes are sent at once (`nodelay`).
+    pub fn nodelay(self) -> Self {
+        self.set("nodelay", OptionValue::Bool(true))
+    }
+}
+
+impl Udp {
+    /// Sends to `port` of `host`, and hears only from there.
+    pub fn to(host: &str, port: u16) -> Self {
+        Udp(Options::new("udp")).set("remote", inet(host, port))
+    }
+
+    /// Receives at `port` of the address of `host`.
+    pub fn at(self, host: &str, port: u16) -> Self {
+        self.set("local", inet(host, port))
+    }
+}
+
+impl Mux {
+    /// A multiplexer over the chardev `base`.
+    pub fn over(base: &str) -> Self {
+        Mux(Options::new("mux")).set("chardev", OptionValue::Str(base.to_owned()))
+    }
+}
+
+impl Hub {
+    /// A hub over these chardevs.
+    pub fn over<'a>(members: impl IntoIterator<Item = &'a str>) -> Self {
+        let members = members.into_iter().map(str::to_owned).collect();
+        Hub(Options::new("hub")).set("chardevs", OptionValue::List(members))
+    }
+}
+
+fn path_value(path: impl AsRef<Path>) -> OptionValue {
+    OptionValue::Str(text::from_os(path.as_ref().as_os_str()))
+}
+
+fn millis(time: Duration) -> OptionValue {
+    OptionValue::Int(time.as_millis().min(u32::MAX.into()) as i64)
+}
+
+fn unix(path: impl AsRef<Path>) -> Options {
+    let address = SocketAddress::Unix {
+        path: text::from_os(path.as_ref().as_os_str()),
+        abstract_name: false,
+        tight: true,
+    };
+    Options::new("socket").with("addr", OptionValue::Address(address))
+}
+
+fn tcp(host: &str, port: u16) -> Options {
+    Options::new("socket").with("addr", inet(host, port))
+}
+
+fn inet(host: &str, port: u16) -> OptionValue {
+    OptionValue::Address(SocketAddress::Inet(InetAddress {
+        host: host.to_owned(),
+        port: port.to_string(),
+        ..InetAddress::default()
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::back::specs;
+
+    /// A table of its own would go stale unnoticed.
+    #[test]
+    fn every_backend_has_options_of_its_kind() {
+        let backends: [Options; 15] = [
+            Null::new().into(),
+            Ringbuf::new(4096).into(),
+            File::append("/f").input("/i").into(),
+            Pipe::new("/p").into(),
+            Pty::new().link("/l").into(),
+            Serial::new("/dev/ttyS0").into(),
+            Stdio::new().raw().into(),
+            Unix::listen("/u").wait().into(),
+            Unix::connect("/u").reconnect(Duration::from_secs(1)).into(),
+            Tcp::listen("", 0).wait().nodelay().into(),
+            Tcp::connect("h", 1).reconnect(Duration::MAX).into(),
+            Udp::to("h", 1).at("", 2).into(),
+            Mux::over("base").into(),
+            Hub::over(["a", "b"]).into(),
+            Null::new()
+                .hold()
+                .discard()
+                .history(1)
+                .log("/l")
+                .drain(Duration::MAX)
+                .keep_peer()
+                .into(),
+        ];
+        for options in backends {
+            let kind = specs().into_iter().find(|it| it.name == options.kind());
+            assert_eq!(options.check(kind.unwrap()), Ok(()), "{options:?}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The calls that wait, for programs without an executor.
+
+use chardev_core::spec::Options;
+use chardev_core::{AddError, AttachError, ChangeError, FrontEnd};
+
+use super::{Chardevs, Info};
+
+impl Chardevs {
+    /// [`Chardevs::add`], waiting on this thread. Not for the I/O thread, where it panics instead of
+    /// waiting for itself.
+    ///
+    /// # Errors
+    /// As [`Chardevs::add`].
+    pub fn blocking_add(&self, id: &str, options: impl Into<Options>) -> Result<Info, AddError> {
+        self.block_on(self.add(id, options))
+    }
+
+    /// [`Chardevs::change`], waiting on this thread, as [`Chardevs::blocking_add`] does.
+    ///
+    /// # Errors
+    /// As [`Chardevs::change`].
+    pub fn blocking_change(
+        &self,
+        id: &str,
+        options: impl Into<Options>,
+    ) -> Result<Info, ChangeError> {
+        self.block_on(self.change(id, options))
+    }
+
+    /// A front end of chardev `id` for a device that has nothing to say to a change of its back end;
+    /// otherwise [`Chardevs::front_end`].
+    ///
+    /// # Errors
+    /// There is no such chardev, or it has a front end.
+    pub fn attach(&self, id: &str) -> Result<FrontEnd, AttachError> {
+        self.front_end(id, std::sync::Arc::new(()))
+    }
+}

@@ -1,0 +1,91 @@
+//! What options are checked for, and the table of them on the front page.
+
+use chardev::Chardevs;
+use chardev::back::specs;
+use chardev::spec::{COMMON_OPTIONS, OptionSpec, OptionType, OptionValue, Options};
+
+#[test]
+fn options_that_a_kind_does_not_have_are_refused() {
+    let chardevs = Chardevs::new().unwrap();
+    let text = |text: &str| OptionValue::Str(text.to_owned());
+    for (options, why) in [
+        (
+            Options::new("pty").with("pth", text("/tmp/link")),
+            "Parameter 'pth' is unexpected",
+        ),
+        (
+            Options::new("pty").with("path", OptionValue::Bool(true)),
+            "Invalid parameter type for 'path', expected: string",
+        ),
+        (
+            Options::new("ringbuf").with("size", text("big")),
+            "Invalid parameter type for 'size', expected: integer",
+        ),
+        (
+            Options::new("null").with("x-closed", text("keep")),
+            "Parameter 'x-closed' does not accept value 'keep'",
+        ),
+        (
+            Options::new("nosuch"),
+            "'nosuch' is not a valid char driver name",
+        ),
+    ] {
+        let error = chardevs.blocking_add("c", &options).unwrap_err();
+        assert!(error.to_string().ends_with(why), "{options:?}: {error}");
+        chardevs.blocking_add("c", Options::new("null")).unwrap();
+        let error = chardevs.blocking_change("c", &options).unwrap_err();
+        assert!(error.to_string().ends_with(why), "{options:?}: {error}");
+        chardevs.remove("c").unwrap();
+    }
+}
+
+/// As the front page has it.
+fn table() -> String {
+    let mut text = String::new();
+    let kinds = specs();
+    let groups = kinds
+        .iter()
+        .map(|kind| (format!("`{}`: {}", kind.name, kind.summary), kind.options));
+    let common = ("**All kinds**".to_owned(), COMMON_OPTIONS);
+    for (title, options) in groups.chain([common]) {
+        text.push_str(&format!("- {title}\n"));
+        for option in options {
+            text.push_str(&format!(
+                "  - `{}` ({}): {}\n",
+                option.name,
+                kind_of(option),
+                option.help
+            ));
+        }
+    }
+    // What looks like HTML would be it.
+    text.replace('<', "\\<")
+}
+
+fn kind_of(option: &OptionSpec) -> String {
+    let ty = match option.ty {
+        OptionType::Bool => "switch".to_owned(),
+        OptionType::Int => "number".to_owned(),
+        OptionType::Size => "size in bytes".to_owned(),
+        OptionType::Str => "text".to_owned(),
+        OptionType::Enum(words) => words.join(" or "),
+        OptionType::Address => "address".to_owned(),
+        OptionType::StrList => "list".to_owned(),
+    };
+    match option.required {
+        true => format!("{ty}, required"),
+        false => ty,
+    }
+}
+
+#[test]
+fn the_front_page_has_all_options() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/backends.md");
+    let written = std::fs::read_to_string(path).unwrap();
+    let table = table();
+    let found = written.trim() == table.trim();
+    assert!(
+        found,
+        "src/backends.md is not what the tables say:\n{table}"
+    );
+}
