@@ -73,3 +73,86 @@ impl Events {
         self.waiting.append(&mut marks);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BackendEvent, Event, Events, LIMIT};
+    use crate::line::{ModemChange, ModemLines, TerminalSize};
+
+    fn resized(cols: u16) -> BackendEvent {
+        BackendEvent::Resized(TerminalSize { cols, rows: 25 })
+    }
+
+    fn modem(inputs: ModemLines, changed: ModemLines) -> BackendEvent {
+        BackendEvent::Tell(Event::Modem(ModemChange { inputs, changed }))
+    }
+
+    const CLOSED: BackendEvent = BackendEvent::Closed { unread: Vec::new() };
+
+    /// What comes out of a queue that was given these, and says in time that it is empty.
+    fn through(given: &[BackendEvent]) -> Vec<BackendEvent> {
+        let mut events = Events::default();
+        given.iter().for_each(|event| events.push(event.clone()));
+        let mut came = Vec::new();
+        while !events.is_empty() {
+            came.extend(events.pop());
+        }
+        assert_eq!(events.pop(), None);
+        came
+    }
+
+    #[test]
+    fn a_few_keep_their_order_and_none_is_left_out() {
+        let few = [
+            BackendEvent::Opened,
+            resized(80),
+            BackendEvent::Break,
+            resized(100),
+            CLOSED,
+            BackendEvent::Mark(1),
+        ];
+        assert_eq!(through(&few), few);
+    }
+
+    #[test]
+    fn of_too_many_all_breaks_are_kept_and_how_things_stand() {
+        let filler = |count| vec![BackendEvent::Break; count];
+        for (told, left) in [
+            (vec![resized(80), resized(100)], vec![resized(100)]),
+            (vec![BackendEvent::Opened, CLOSED], vec![]),
+            (
+                vec![BackendEvent::Opened, CLOSED, BackendEvent::Opened],
+                vec![BackendEvent::Opened],
+            ),
+            (vec![CLOSED], vec![CLOSED]),
+            (
+                vec![
+                    modem(ModemLines::CTS, ModemLines::CTS),
+                    modem(ModemLines::DSR, ModemLines::CTS | ModemLines::DSR),
+                    modem(ModemLines::empty(), ModemLines::DSR),
+                ],
+                vec![modem(
+                    ModemLines::empty(),
+                    ModemLines::CTS | ModemLines::DSR,
+                )],
+            ),
+            (vec![BackendEvent::Mark(7)], vec![BackendEvent::Mark(7)]),
+        ] {
+            let given = [told.clone(), filler(2 * LIMIT)].concat();
+            let came = through(&given);
+            let is_break = |event: &&BackendEvent| **event == BackendEvent::Break;
+            assert_eq!(came.iter().filter(is_break).count(), 2 * LIMIT, "{told:?}");
+            let others: Vec<_> = came.into_iter().filter(|event| !is_break(&event)).collect();
+            assert_eq!(others, left, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn however_many_come_no_more_than_the_limit_are_held() {
+        let mut events = Events::default();
+        for cols in 0..1000 {
+            events.push(resized(cols));
+            assert!(events.waiting.len() <= LIMIT);
+        }
+    }
+}

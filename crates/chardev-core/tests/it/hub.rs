@@ -4,8 +4,8 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use chardev_core::{
-    Answer, BackendEvent, BackendId, Change, ChardevRef, Closed, FrontEnd, Hub, Link, ModemLines,
-    Old, Parity, Ready, SerialParams, WantLink,
+    Answer, BackendEvent, BackendId, Change, ChardevRef, Closed, Event, FrontEnd, Hub, Link,
+    ModemLines, Old, Parity, Ready, SerialParams, WantLink,
 };
 
 use crate::rig::{Peer, Woken, everything, link};
@@ -309,9 +309,11 @@ fn what_a_member_tells_stands_where_it_stood_in_its_input() {
     tell(BackendEvent::Resized(size));
     rig.settle();
     rig.peers[0].send(b"after");
+    // Nobody has to read for it.
+    assert_eq!(rig.front.next_event(), Some(Event::Break));
     assert_eq!(
         everything(&rig.front),
-        "<Break><Resized(TerminalSize { cols: 80, rows: 25 })>after"
+        "<Resized(TerminalSize { cols: 80, rows: 25 })>after"
     );
     let (new, change) = (Peer::new(true, 99), Change::begin(&rig.members[0]).unwrap());
     let mut next = new.as_new(20);
@@ -356,4 +358,29 @@ fn a_hub_gives_way_to_another_over_the_same_members() {
     assert!(rig.chardev.rests_on(&rig.members[0]) && !rig.members[0].rests_on(&rig.chardev));
     let shown = rig.chardev.with(|hub| (hub.kind(), hub.filename()));
     assert_eq!(shown, ("hub", "hub".to_owned()));
+    let labels = rig
+        .chardev
+        .with(|hub| hub.backend().as_hub().map(Hub::labels));
+    assert_eq!(labels, Some(next.labels()));
+}
+
+#[test]
+fn with_nobody_there_a_member_that_keeps_output_gets_it() {
+    for (policies, discarded, kept) in [
+        ([Closed::Discard, Closed::Discard], 4, ""),
+        ([Closed::Discard, Closed::Hold], 0, "text"),
+        ([Closed::History, Closed::Discard], 0, "text"),
+    ] {
+        let rig = HubRig::new([false, false], policies);
+        assert_eq!(rig.front.write(b"text"), 4);
+        assert_eq!(
+            rig.front.stats().output_discarded,
+            discarded,
+            "{policies:?}"
+        );
+        rig.peers.iter().for_each(Peer::open);
+        rig.settle();
+        let received = rig.peers.each_ref().map(Peer::received).concat();
+        assert_eq!(received, kept, "{policies:?}");
+    }
 }

@@ -4,13 +4,14 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use chardev_core::{
-    Backend, BackendId, Change, ChardevRef, Closed, Drain, FrontEnd, NewBackend, NothingToDrain,
-    Old, PolicyChange, Ready, RingBuffer, RingControl, Sent,
+    Backend, BackendId, Change, ChardevRef, Closed, Drain, FrontEnd, Hub, Mux, MuxHost, NewBackend,
+    NothingToDrain, Old, PolicyChange, Ready, RingBuffer, RingControl, Sent,
 };
 
-use crate::rig::Peer;
+use crate::rig::{Peer, Woken, link};
 
 /// A ring buffer that counts the bytes it was given to copy.
 struct Ring {
@@ -76,6 +77,24 @@ impl RingControl for Ring {
     }
 }
 
+/// What a ring buffer held goes out over one of these.
+enum Way {
+    Straight,
+    Mux,
+    Hub,
+}
+
+/// What a multiplexer needs.
+struct Host;
+
+impl MuxHost for Host {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn quit(&self) {}
+}
+
 /// A chardev on a ring buffer, and its front end.
 fn on_ring(capacity: usize) -> (ChardevRef, FrontEnd) {
     let (ring, _) = Ring::backend(capacity);
@@ -134,17 +153,33 @@ fn an_empty_ring_goes_on_as_one_until_somebody_comes() {
 #[test]
 fn what_a_ring_held_is_written_a_mebibyte_at_a_time() {
     let mebibyte = 1 << 20;
-    let (chardev, front) = on_ring(3 * mebibyte);
-    let text: Vec<u8> = (0..3 * mebibyte).map(|at| (at / 1000) as u8).collect();
-    assert_eq!(front.write(&text), text.len());
-    let peer = Peer::new(true, usize::MAX);
-    peer.world().most = Some(64 << 10);
-    change(&chardev, peer.as_new(2), Old::Retire);
-    for turns in 1..=3 {
-        assert_eq!(peer.world().received.len(), turns * mebibyte);
-        chardev.with(|chardev| chardev.handle_ready(BackendId(2), Ready::WRITE));
+    for way in [Way::Straight, Way::Mux, Way::Hub] {
+        let (chardev, front) = on_ring(3 * mebibyte);
+        let text: Vec<u8> = (0..3 * mebibyte).map(|at| (at / 1000) as u8).collect();
+        assert_eq!(front.write(&text), text.len());
+        let peer = Peer::new(true, usize::MAX);
+        let (woken, waker) = Woken::new();
+        let below = ChardevRef::new("m0", BackendId(3), peer.backend(), Closed::Hold, None);
+        let new = match way {
+            Way::Straight => peer.backend(),
+            Way::Mux => Mux::new(link(&below), 1, Arc::new(Host), waker).slot(),
+            // A member that holds is given no more at once than it would keep.
+            Way::Hub => Hub::new(vec![link(&below)], waker).backend(),
+        };
+        if !matches!(way, Way::Hub) {
+            peer.world().most = Some(64 << 10);
+        }
+        woken.take();
+        change(&chardev, NewBackend::new(BackendId(2), new), Old::Retire);
+        for turns in 1..=3 {
+            assert_eq!(peer.world().received.len(), turns * mebibyte);
+            // Somebody sees to it that it goes on.
+            let more = turns < 3 && !matches!(way, Way::Straight);
+            assert_eq!(woken.take(), more, "after {turns}");
+            chardev.with(|chardev| chardev.handle_ready(BackendId(2), Ready::WRITE));
+        }
+        assert!(peer.world().received == text);
     }
-    assert!(peer.world().received == text);
 }
 
 #[test]
