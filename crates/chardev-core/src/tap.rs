@@ -328,20 +328,18 @@ impl ChardevRef {
         let Some(ring) = ring else {
             return Ok(history);
         };
-        loop {
-            let there = usize::try_from(end.saturating_sub(history.start)).unwrap_or(usize::MAX);
+        while history.start != end {
+            let there = usize::try_from(end - history.start).unwrap_or(usize::MAX);
             history.bytes.resize(there.min(limit), 0);
             match ring.read(history.start, &mut history.bytes) {
-                // The writer came round while we copied.
-                Found::Overwritten(low) if low < end => history.start = low,
                 Found::Bytes(_) => return Ok(history),
-                Found::Overwritten(_) | Found::Nothing => {
-                    history.start = end;
-                    history.bytes.clear();
-                    return Ok(history);
-                }
+                // The writer came round while we copied.
+                Found::Overwritten(low) => history.start = ring.ahead_of(low).min(end),
+                Found::Nothing => history.start = end,
             }
         }
+        history.bytes.clear();
+        Ok(history)
     }
 
     /// A new viewer. From this moment on nothing is lost to it that the scrollback still holds.
@@ -461,14 +459,12 @@ impl Viewer {
         self.shared.waiters.register(waker);
     }
 
-    /// Where a viewer goes on after a gap. One that was overtaken gets some way ahead of the
-    /// writer, or it would be overtaken again at once.
+    /// Where a viewer goes on after a gap.
     fn landing(&self, ring: &Ring, low: u64) -> u64 {
-        if !self.current {
-            return low;
+        match self.current {
+            true => ring.ahead_of(low),
+            false => low,
         }
-        let lead = ring.capacity() as u64 / 4;
-        (low + lead).min(ring.end()).max(low)
     }
 }
 

@@ -129,9 +129,11 @@ impl Ring {
         true
     }
 
-    /// How many bytes are kept at most.
-    pub(super) fn capacity(&self) -> usize {
-        self.limit
+    /// Where a reader goes on that was overtaken when `low` was the oldest byte: some way ahead of
+    /// the writer, or it would be overtaken again at once.
+    pub(super) fn ahead_of(&self, low: u64) -> u64 {
+        let lead = self.limit as u64 / 4;
+        (low + lead).min(self.end()).max(low)
     }
 
     /// The offset of the oldest byte kept.
@@ -190,9 +192,8 @@ impl Ring {
     /// What is overwritten by a write up to `end` is no longer to be read.
     fn pass(&self, end: u64) {
         let oldest = end.saturating_sub(self.limit as u64);
-        if oldest > self.marks.low.load(Relaxed) {
-            self.marks.low.store(oldest, Relaxed);
-        }
+        let low = self.marks.low.load(Relaxed);
+        self.marks.low.store(low.max(oldest), Relaxed);
         // Pairs with the fence in `read`: who sees a word stored after this also sees the new `low`.
         fence(Release);
     }
@@ -213,15 +214,14 @@ impl Ring {
         let mut count = 0;
         let most = there.min(buf.len());
         while count < most {
-            match self.load(at + count as u64, &mut buf[count..most]) {
-                Some(loaded) => count += loaded,
-                None => break,
-            }
+            let Some(loaded) = self.load(at + count as u64, &mut buf[count..most]) else {
+                return Found::Nothing;
+            };
+            count += loaded;
         }
         fence(Acquire);
         match self.marks.low.load(Relaxed) {
             low if low > at => Found::Overwritten(low),
-            _ if count < most => Found::Nothing,
             _ => Found::Bytes(count),
         }
     }

@@ -147,6 +147,46 @@ fn a_viewer_sees_what_was_taken_of_a_write_and_no_more() {
 }
 
 #[test]
+fn a_viewer_may_ask_for_one_wake_up() {
+    let (chardev, front) = console();
+    let mut viewer = chardev.view(ViewFrom::Now, Slow::Skip).unwrap();
+    let (woken, waker) = Woken::new();
+    viewer.wake_when_ready(&waker);
+    for expected in [1, 0] {
+        front.write(b"x");
+        assert_eq!((woken.count(), woken.take()), (expected, expected > 0));
+    }
+    assert_eq!(everything(&mut viewer), "xx");
+}
+
+#[test]
+fn what_history_shows_beside_a_busy_writer_is_true() {
+    const TOTAL: u64 = 3_000_000;
+    let (chardev, front) = console();
+    chardev.with(|chardev| chardev.set_scrollback(500));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for size in (1..).map(|round| round * 37 % 300) {
+                let at = front.stats().output_accepted;
+                if at >= TOTAL {
+                    break;
+                }
+                front.write(&bytes(at, size));
+            }
+        });
+        let (mut end, mut shown) = (0, 0);
+        while end < TOTAL {
+            let history = chardev.history(ViewFrom::Oldest, usize::MAX).unwrap();
+            assert_eq!(history.bytes, bytes(history.start, history.bytes.len()));
+            assert_eq!(history.start + history.bytes.len() as u64, history.end);
+            end = history.end;
+            shown += history.bytes.len();
+        }
+        assert!(shown > 0);
+    });
+}
+
+#[test]
 fn nothing_is_kept_for_nobody() {
     let (chardev, front) = console();
     front.write(b"unseen");
