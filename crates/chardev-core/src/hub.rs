@@ -331,7 +331,7 @@ impl Backend for HubBackend {
             while inner.may_read(at) && inner.events.is_empty() {
                 match inner.members[at].link.next(bufs) {
                     Below::Data(count) => {
-                        inner.turn = (at + 1) % members;
+                        inner.turn = at + 1;
                         return count;
                     }
                     Below::Event(event) => inner.take_event(at, event),
