@@ -251,14 +251,37 @@ fn no_member_may_make_the_hub_rest_on_itself_or_on_too_many() {
     assert_eq!(rig.hub.labels(), ["m0", "m1"]);
 }
 
+const PARAMS: SerialParams = SerialParams {
+    speed: 9600,
+    parity: Parity::None,
+    data_bits: 8,
+    stop_bits: 1,
+};
+
+#[test]
+fn what_a_hub_answers_is_the_best_that_a_member_did() {
+    use Answer::{Done, Failed, Unsupported};
+    for (members, answer) in [
+        ([Unsupported, Done], Done),
+        ([Done, Unsupported], Done),
+        ([Failed, Done], Done),
+        ([Done, Failed], Done),
+        ([Failed, Unsupported], Failed),
+        ([Unsupported, Failed], Failed),
+        ([Unsupported, Unsupported], Unsupported),
+    ] {
+        let rig = HubRig::new([true, true], [Closed::Discard; 2]);
+        for (peer, member) in rig.peers.iter().zip(members) {
+            let mut world = peer.world();
+            world.serial = (member != Unsupported).then(ModemLines::empty);
+            world.fails = member == Failed;
+        }
+        assert_eq!(rig.front.set_serial(PARAMS), answer, "{members:?}");
+    }
+}
+
 #[test]
 fn a_hub_can_what_one_of_its_members_can() {
-    let params = SerialParams {
-        speed: 9600,
-        parity: Parity::None,
-        data_bits: 8,
-        stop_bits: 1,
-    };
     for able in 0..3 {
         let rig = HubRig::new([true, true], [Closed::Discard; 2]);
         if let Some(peer) = rig.peers.get(able) {
@@ -268,17 +291,17 @@ fn a_hub_can_what_one_of_its_members_can() {
             2 => (Answer::Unsupported, None),
             _ => (Answer::Done, Some(ModemLines::CTS)),
         };
-        assert_eq!(rig.front.set_serial(params), answer, "member {able}");
+        assert_eq!(rig.front.set_serial(PARAMS), answer, "member {able}");
         assert_eq!(rig.front.modem_inputs(), inputs, "member {able}");
         rig.front.disconnect();
         for peer in &rig.peers {
-            assert_eq!(peer.world().line.serial, Some(params));
+            assert_eq!(peer.world().line.serial, Some(PARAMS));
             assert!(peer.world().disconnected);
         }
         // A member that joins is set up as the others are.
         let (peer, chardev) = third(true);
         rig.hub.add(link(&chardev)).unwrap();
-        assert_eq!(peer.world().line.serial, Some(params));
+        assert_eq!(peer.world().line.serial, Some(PARAMS));
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) line: Line,
     /// It has a serial line, with these inputs, and passes descriptors.
     pub(crate) serial: Option<ModemLines>,
+    /// The line cannot be set up.
+    pub(crate) fails: bool,
     /// Its peer was sent away.
     pub(crate) disconnected: bool,
     pub(crate) retired: bool,
@@ -214,7 +216,10 @@ impl LineControl for SimBackend {
         if world.serial.is_some() {
             answers.passes_fds = true;
             if line.serial.is_some() {
-                answers.serial = Answer::Done;
+                answers.serial = match world.fails {
+                    true => Answer::Failed,
+                    false => Answer::Done,
+                };
             }
         }
         answers.modem_inputs = world.serial;

@@ -168,6 +168,7 @@ fn comings_and_goings_reach_all_and_a_chardev_below_may_change() {
     rig.settle();
     assert_eq!(everything(&rig.first), "<Closed>");
     assert_eq!(everything(&rig.second), "last words<Closed>");
+    assert!(!rig.first.is_open() && !rig.second.is_open());
 
     let next = Peer::new(true, 99);
     let change = Change::begin(&rig.base).unwrap();
@@ -177,6 +178,7 @@ fn comings_and_goings_reach_all_and_a_chardev_below_may_change() {
     rig.settle();
     assert_eq!(everything(&rig.first), "<Changed><Opened>");
     assert_eq!(everything(&rig.second), "<Changed><Opened>");
+    assert!(rig.first.is_open() && rig.second.is_open());
     assert_eq!(rig.second.write(b"hello"), 5);
     assert_eq!(next.received(), "hello");
 }
@@ -245,6 +247,17 @@ fn a_command_may_come_in_pieces() {
             assert_eq!(first, "<Opened><MuxIn><MuxOut><MuxIn>b", "{pieces:?}");
         }
     }
+}
+
+#[test]
+fn a_command_of_somebody_who_has_left_is_not_completed_by_the_next_one() {
+    let rig = MuxRig::new();
+    everything(&rig.second);
+    rig.types("\u{1}");
+    rig.peer.close();
+    rig.peer.open();
+    rig.types("c");
+    assert_eq!(everything(&rig.second), "<Closed><Opened>c");
 }
 
 #[test]
