@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use chardev_core::{
     Answer, BackendEvent, BackendId, Change, ChardevRef, Closed, Event, FrontEnd, Hub, Link,
-    ModemLines, Old, Parity, Ready, SerialParams, WantLink,
+    ModemLines, Mux, Old, Parity, Ready, SerialParams, WantLink,
 };
 
-use crate::rig::{Peer, Woken, everything, link};
+use crate::rig::{NoClock, Peer, Woken, everything, link};
 
 /// A hub over two peers.
 struct HubRig {
@@ -381,9 +381,7 @@ fn a_hub_gives_way_to_another_over_the_same_members() {
     assert!(rig.chardev.rests_on(&rig.members[0]) && !rig.members[0].rests_on(&rig.chardev));
     let shown = rig.chardev.with(|hub| (hub.kind(), hub.filename()));
     assert_eq!(shown, ("hub", "hub".to_owned()));
-    let labels = rig
-        .chardev
-        .with(|hub| hub.backend().as_hub().map(Hub::labels));
+    let labels = rig.chardev.with(|hub| hub.hub().map(Hub::labels));
     assert_eq!(labels, Some(next.labels()));
 }
 
@@ -406,4 +404,24 @@ fn with_nobody_there_a_member_that_keeps_output_gets_it() {
         let received = rig.peers.each_ref().map(Peer::received).concat();
         assert_eq!(received, kept, "{policies:?}");
     }
+}
+
+#[test]
+fn where_nothing_is_under_way_nothing_is_waited_for_when_something_above_changes() {
+    let rig = HubRig::new([true, true], [Closed::Discard; 2]);
+    drop(rig.front);
+    let waker = std::task::Waker::noop().clone();
+    let mux = Mux::new(link(&rig.chardev), 1, Arc::new(NoClock), waker);
+    let top = ChardevRef::new("top", BackendId(20), mux.slot(), Closed::Discard, None);
+    let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+    everything(&front);
+    let new = Peer::new(true, 99);
+    let change = Change::begin(&top).unwrap();
+    let mut next = new.as_new(30);
+    let offer = change.offer(&mut next).unwrap();
+    rig.peers[0].send(b"old ");
+    // Nobody looks at what is left of the old one.
+    let _drainers = change.commit(offer, next, Old::Retire).unwrap();
+    new.send(b"new");
+    assert_eq!(everything(&front), "old <Changed>new");
 }

@@ -4,14 +4,13 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use chardev_core::{
-    Backend, BackendId, Change, ChardevRef, Closed, Drain, FrontEnd, Hub, Mux, MuxHost, NewBackend,
+    Backend, BackendId, Change, ChardevRef, Closed, Drain, FrontEnd, Hub, Mux, NewBackend,
     NothingToDrain, Old, PolicyChange, Ready, RingBuffer, RingControl, Sent,
 };
 
-use crate::rig::{Peer, Woken, link};
+use crate::rig::{NoClock, Peer, Woken, link};
 
 /// A ring buffer that counts the bytes it was given to copy.
 struct Ring {
@@ -84,17 +83,6 @@ enum Way {
     Hub,
 }
 
-/// What a multiplexer needs.
-struct Host;
-
-impl MuxHost for Host {
-    fn now(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn quit(&self) {}
-}
-
 /// A chardev on a ring buffer, and its front end.
 fn on_ring(capacity: usize) -> (ChardevRef, FrontEnd) {
     let (ring, _) = Ring::backend(capacity);
@@ -162,7 +150,7 @@ fn what_a_ring_held_is_written_a_mebibyte_at_a_time() {
         let below = ChardevRef::new("m0", BackendId(3), peer.backend(), Closed::Hold, None);
         let new = match way {
             Way::Straight => peer.backend(),
-            Way::Mux => Mux::new(link(&below), 1, Arc::new(Host), waker).slot(),
+            Way::Mux => Mux::new(link(&below), 1, Arc::new(NoClock), waker).slot(),
             // A member that holds is given no more at once than it would keep.
             Way::Hub => Hub::new(vec![link(&below)], waker).backend(),
         };

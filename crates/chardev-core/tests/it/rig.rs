@@ -7,12 +7,13 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use crate::drain::Afterlife;
 use chardev_core::{
     Answer, Answers, Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Event, FrontEnd,
-    Line, LineControl, Link, LinkHooks, LogSink, ModemLines, NewBackend, NothingToDrain, Peers,
-    Ready, Sent, Sharing,
+    Line, LineControl, Link, LinkHooks, LogSink, ModemLines, MuxHost, NewBackend, NothingToDrain,
+    Peers, Ready, Sent, Sharing,
 };
 
 /// What the peer and the back end share.
@@ -269,6 +270,17 @@ impl Sharing for SimBackend {
         let lent = old.lend(&WantPeer).and_then(|lent| lent.downcast().ok());
         lent.map(|peer| self.0 = *peer).is_some()
     }
+}
+
+/// What a multiplexer needs of a program, where time does not matter.
+pub(crate) struct NoClock;
+
+impl MuxHost for NoClock {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn quit(&self) {}
 }
 
 /// What a multiplexer or hub rests on.

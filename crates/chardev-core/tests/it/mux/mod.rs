@@ -166,6 +166,8 @@ fn comings_and_goings_reach_all_and_a_chardev_below_may_change() {
     rig.peer.send(b"last words");
     rig.peer.close();
     rig.settle();
+    // Somebody is there until what they left has been read.
+    assert!(rig.second.is_open());
     assert_eq!(everything(&rig.first), "<Closed>");
     assert_eq!(everything(&rig.second), "last words<Closed>");
     assert!(!rig.first.is_open() && !rig.second.is_open());
