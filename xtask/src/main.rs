@@ -32,6 +32,8 @@ struct Args {
 enum Task {
     /// Everything that must pass before a merge
     Ci(ci::Args),
+    /// Look at the format, the lints and the documentation
+    Lint,
     /// Build the workspace and run every test, the peers included
     Test,
     /// Run the Python peers of tests/interop
@@ -51,6 +53,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Args::parse().task {
         Task::Ci(args) => ci::run(&args),
+        Task::Lint => ci::run_lint(),
         Task::Test => test::run(),
         Task::Interop(args) => interop::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),

@@ -71,12 +71,71 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 11] = [
 ];
 
 #[test]
-fn no_source_file_is_longer_than_800_lines() {
+fn no_source_file_is_longer_than_600_lines() {
     let long = sources().into_iter().filter_map(|file| {
         let lines = file.text.lines().count();
-        (lines > 800).then(|| format!("{}: {lines} lines", file.name))
+        (lines > 600).then(|| format!("{}: {lines} lines", file.name))
     });
     check("split these files", long);
+}
+
+/// Functions that may be longer, each with its reason.
+const LONG_FUNCTIONS: [(&str, &str); 1] = [(
+    "try_output",
+    "names all commands, so that the compiler finds one that nobody has",
+)];
+
+#[test]
+fn no_function_is_longer_than_70_lines() {
+    let product = sources().into_iter();
+    let product = product.filter(|file| file.name.contains("/src/"));
+    let long = product.flat_map(|file| {
+        let functions = file.functions().into_iter();
+        let long = functions.filter(|(name, _, lines)| {
+            *lines > 70 && !LONG_FUNCTIONS.iter().any(|(allowed, _)| allowed == name)
+        });
+        let named = long.map(|(name, line, lines)| {
+            format!("{}:{}: {name} has {lines} lines", file.name, line + 1)
+        });
+        named.collect::<Vec<_>>()
+    });
+    check("say it in several functions", long);
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let all = sources();
+    let unused = packages().into_iter().flat_map(|package| {
+        let manifest = text(&package["manifest_path"]).to_owned();
+        let folder = Path::new(&manifest).parent().unwrap().to_owned();
+        let folder = folder.strip_prefix(root()).unwrap().to_owned();
+        let own = all
+            .iter()
+            .filter(|file| Path::new(&file.name).starts_with(&folder));
+        // Fuzz bodies are tests of the crates that they are about.
+        let bodies = all
+            .iter()
+            .filter(|file| file.name.starts_with("fuzz/bodies/"));
+        let own: Vec<_> = own.chain(bodies).collect();
+        let names = list(&package["dependencies"])
+            .iter()
+            .filter_map(|dependency| {
+                let name = text(&dependency["rename"]);
+                let name = if name.is_empty() {
+                    text(&dependency["name"])
+                } else {
+                    name
+                };
+                // With its own features, for the tests.
+                (name != text(&package["name"])).then(|| name.replace('-', "_"))
+            });
+        let is_named = |name: &String| own.iter().any(|file| file.text.contains(name.as_str()));
+        let unused = names.filter(|name| !is_named(name));
+        unused
+            .map(|name| format!("{manifest}: {name}"))
+            .collect::<Vec<_>>()
+    });
+    check("take these dependencies out", unused);
 }
 
 #[test]
@@ -253,6 +312,11 @@ fn no_file_names_the_host_of_a_registry() {
     );
 }
 
+/// What may stand before `fn`.
+const MODIFIERS: [&str; 9] = [
+    "const", "async", "unsafe", "extern", "\"C\"", "in", "crate)", "super)", "self)",
+];
+
 /// A file of the checkout; its name is relative to the root.
 struct File {
     name: String,
@@ -270,6 +334,33 @@ impl File {
         found
             .map(|(index, line)| format!("{}:{}: {}", self.name, index + 1, line.trim()))
             .collect()
+    }
+
+    /// Its functions: name, first line, number of lines. The format has the end of each at the
+    /// indentation of its beginning.
+    fn functions(&self) -> Vec<(String, usize, usize)> {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let mut found = Vec::new();
+        for (at, line) in lines.iter().enumerate() {
+            let code = line.trim_start();
+            let Some((before, after)) = code.split_once("fn ") else {
+                continue;
+            };
+            let is_item = before
+                .split_whitespace()
+                .all(|word| word.starts_with("pub") || MODIFIERS.contains(&word));
+            let name = after
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next();
+            let name = name.unwrap_or_default();
+            if !is_item || name.is_empty() || line.trim_end().ends_with([';', '}']) {
+                continue;
+            }
+            let end = format!("{}}}", &line[..line.len() - code.len()]);
+            let rest = lines[at..].iter().position(|other| **other == end);
+            found.push((name.to_owned(), at, rest.map_or(0, |rest| rest + 1)));
+        }
+        found
     }
 
     /// Where the tests of this file begin: at once in a test crate, else at the first test module.
