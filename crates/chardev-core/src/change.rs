@@ -41,6 +41,10 @@ struct Cut {
     parked: Option<u64>,
 }
 
+/// The same, of a chardev that is removed.
+#[derive(Debug, Default)]
+pub(crate) struct RemovalCut(Cut);
+
 /// What replaces the back end.
 pub struct NewBackend {
     /// Its id, never used before.
@@ -437,21 +441,32 @@ impl Chardev {
         self.wake(Ready::READ | Ready::WRITE);
     }
 
-    /// Takes the chardev out of service, for removal: the back end delivers what it accepted.
-    pub(crate) fn retire(&mut self, this: &ChardevRef) -> Vec<Drainer> {
-        self.removed = true;
-        self.tell_disconnected();
-        self.tap.end(&mut self.wakes);
-        self.id = BackendId(u64::MAX);
-        // Nobody is left to read it, but who was above until a while ago may have to come to an end.
-        let (unread, more) = match self.is_under_way() {
+    /// The chardev is about to be removed. Nobody is left to read it, but who was above until a while
+    /// ago may wait for what comes through its back end. Others may rest next on what that rests on,
+    /// so nothing else is taken from there.
+    pub(crate) fn cut_removed(&mut self) -> RemovalCut {
+        let awaited = self.input.has_fence_later() || !self.marks_later.is_empty();
+        let (unread, more) = match awaited || (self.awaited.is_some() && self.parked.is_none()) {
             true => self.backend.cut_input(),
             false => (Vec::new(), false),
         };
         self.push_cut_breaks();
-        let marker = self.place_cut(unread, more);
-        self.marks_come(marker);
+        let old = self.place_cut(unread, more);
+        self.marks_come(old);
         let parked = self.cut_parked();
+        RemovalCut(Cut { old, parked })
+    }
+
+    /// Takes the chardev out of service, for removal: the back end delivers what it accepted.
+    pub(crate) fn retire(&mut self, this: &ChardevRef, cut: RemovalCut) -> Vec<Drainer> {
+        let RemovalCut(Cut {
+            old: marker,
+            parked,
+        }) = cut;
+        self.removed = true;
+        self.tell_disconnected();
+        self.tap.end(&mut self.wakes);
+        self.id = BackendId(u64::MAX);
         // What was sent and never read stays where it is: in a FIFO for the next process.
         let old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
         let waiting = self.preface.split_front(usize::MAX);

@@ -221,11 +221,12 @@ impl Step {
     }
 
     fn cut(&mut self) {
-        if let Step::Change {
-            change, new, old, ..
-        } = self
-        {
-            change.cut(new, *old);
+        match self {
+            Step::Change {
+                change, new, old, ..
+            } => change.cut(new, *old),
+            Step::Add { .. } => {}
+            Step::Remove(removal) => removal.cut(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, Ready, Sent};
+use crate::change::RemovalCut;
 use crate::chardev::ChardevRef;
 use crate::commit::{Step, commit};
 use crate::drain::{Drain, Drainer, NothingToDrain};
@@ -95,6 +96,7 @@ impl Registry {
             registry: self.clone(),
             id: id.to_owned(),
             chardev,
+            cut: RemovalCut::default(),
         })
     }
 
@@ -104,7 +106,12 @@ impl Registry {
         *self.lock() = Entries::default();
         chardevs
             .iter()
-            .flat_map(|chardev| chardev.with(|machine| machine.retire(chardev)))
+            .flat_map(|chardev| {
+                chardev.with(|machine| {
+                    let cut = machine.cut_removed();
+                    machine.retire(chardev, cut)
+                })
+            })
             .collect()
     }
 
@@ -126,6 +133,7 @@ pub struct Removal {
     registry: Registry,
     id: String,
     chardev: ChardevRef,
+    cut: RemovalCut,
 }
 
 impl Removal {
@@ -144,9 +152,16 @@ impl Removal {
         }
     }
 
-    pub(crate) fn carry_out(self) -> Vec<Drainer> {
+    /// It hands over what others wait for, before they are changed.
+    pub(crate) fn cut(&mut self) {
+        self.cut = self.chardev.with(|machine| machine.cut_removed());
+    }
+
+    pub(crate) fn carry_out(mut self) -> Vec<Drainer> {
         self.registry.forget(&self.id);
-        self.chardev.with(|machine| machine.retire(&self.chardev))
+        let cut = std::mem::take(&mut self.cut);
+        self.chardev
+            .with(|machine| machine.retire(&self.chardev, cut))
     }
 }
 

@@ -373,3 +373,27 @@ fn what_rests_on_each_other_is_not_deeper_than_a_stack_carries() {
     let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(test);
     thread.unwrap().join().unwrap();
 }
+
+#[test]
+fn what_is_removed_takes_nothing_from_who_comes_to_its_base() {
+    let peer = Peer::new(1, false);
+    let base = chardev("base", peer.backend());
+    let registry = chardev_core::Registry::default();
+    let settling = Peer::new(2, true);
+    let mid = chardev("mid", settling.backend());
+    registry.reserve("mid").unwrap().fill(mid.clone());
+    let top = chardev("top", Peer::new(3, false).backend());
+    let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+    settling.send_untracked(b"to nobody", Duration::ZERO);
+    let _drainers = commit(vec![change(&mid, 2, over("mux", &base))]).unwrap();
+    peer.send_untracked(b"x", Duration::ZERO);
+    let wanted = chardev_core::WantLink("base".to_owned());
+    let lent = mid.with(|mid| mid.lend(&wanted)).unwrap();
+    let hub = Hub::new(
+        vec![*lent.downcast::<Link>().unwrap()],
+        Waker::noop().clone(),
+    );
+    let removal = registry.begin_removal("mid").unwrap();
+    commit(vec![change(&top, 2, hub.backend()), Step::Remove(removal)]).unwrap();
+    assert_eq!(text(&front), "x");
+}
