@@ -83,7 +83,7 @@ pub use notice::{Notice, Observed, Observer};
 pub use policy::{Closed, LogFull, Policy, PolicyChange};
 pub use registry::{Registry, Removal, Reservation};
 pub use ringbuf::RingBuffer;
-pub use stats::{DropReason, Stats};
+pub use stats::{Counter, DropReason, Stats};
 pub use tap::{
     History, SCROLLBACK_LIMIT, Slow, VIEWED_SCROLLBACK, ViewEnd, ViewError, ViewFrom, Viewed,
     Viewer,

@@ -18,6 +18,17 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// The names of all.
+    pub const NAMES: [&str; 6] = {
+        let mut names = [""; 6];
+        let mut at = 0;
+        while at < names.len() {
+            names[at] = DropReason::ALL[at].as_str();
+            at += 1;
+        }
+        names
+    };
+
     /// All reasons.
     pub const ALL: [DropReason; 6] = [
         DropReason::Discarded,
@@ -29,7 +40,7 @@ impl DropReason {
     ];
 
     /// The name in queries and events.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             DropReason::Discarded => "discarded",
             DropReason::FrontEnd => "front-end",
@@ -42,6 +53,70 @@ impl DropReason {
 }
 
 impl Stats {
+    /// All counters. To add one: a field, and a line here; schema and query follow.
+    pub const COUNTERS: &[Counter] = &[
+        Counter {
+            name: "output-accepted",
+            get: |stats| stats.output_accepted,
+        },
+        Counter {
+            name: "output-injected",
+            get: |stats| stats.output_injected,
+        },
+        Counter {
+            name: "output-delivered",
+            get: |stats| stats.output_delivered,
+        },
+        Counter {
+            name: "output-discarded",
+            get: |stats| stats.output_discarded,
+        },
+        Counter {
+            name: "output-dropped",
+            get: |stats| stats.output_dropped,
+        },
+        Counter {
+            name: "output-overwritten",
+            get: |stats| stats.output_overwritten,
+        },
+        Counter {
+            name: "output-undrained",
+            get: |stats| stats.output_undrained,
+        },
+        Counter {
+            name: "input-delivered",
+            get: |stats| stats.input_delivered,
+        },
+        Counter {
+            name: "input-late",
+            get: |stats| stats.input_late,
+        },
+        Counter {
+            name: "input-overflowed",
+            get: |stats| stats.input_overflowed,
+        },
+        Counter {
+            name: "log-lost",
+            get: |stats| stats.log_lost,
+        },
+        Counter {
+            name: "log-holes",
+            get: |stats| stats.log_holes,
+        },
+        Counter {
+            name: "breaks-dropped",
+            get: |stats| stats.breaks_dropped,
+        },
+        Counter {
+            name: "changes",
+            get: |stats| stats.changes,
+        },
+        Counter {
+            name: "changes-failed",
+            get: |stats| stats.changes_failed,
+        },
+    ];
+
     /// How many bytes were dropped for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         match reason {
@@ -53,6 +128,15 @@ impl Stats {
             DropReason::InputOverflowed => self.input_overflowed,
         }
     }
+}
+
+/// A counter with its name in queries.
+#[derive(Clone, Copy, Debug)]
+pub struct Counter {
+    /// The name, which `x-query-chardev-stats` has.
+    pub name: &'static str,
+    /// Its value.
+    pub get: fn(&Stats) -> u64,
 }
 
 /// What happened to bytes and back ends so far. Plain numbers; a copy is a snapshot.

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::attached::Attached;
 use crate::caller::Caller;
+use crate::commands;
 use crate::devices::Devices;
 use crate::events::Events;
 use crate::fds::FdSets;
@@ -50,7 +51,7 @@ impl Builder {
             chardevs: chardevs.clone(),
             name: None,
             package: concat!("chardev-monitor ", env!("CARGO_PKG_VERSION")).to_owned(),
-            commands: Vec::new(),
+            commands: commands::ours(),
             own_events: Vec::new(),
             options: &[],
             events: Events::new(attached.clone()),

@@ -1,12 +1,32 @@
 //! All that runs, as it could be started again (`x-export`).
 
 use chardev::text::from_os;
+use chardev_qapi::schema::{Type, optional, required};
 use chardev_qapi::{Json, Object, backend_to_json, chardev_line, explicit};
 
+use crate::own::OwnCommand;
 use crate::service::Service;
 
-/// What `x-export` answers: chardevs, those that others rest on first, devices and monitors.
-pub(crate) fn export(service: &Service) -> Json {
+/// The command `x-export`.
+pub(crate) fn command() -> OwnCommand {
+    let chardev = [
+        required("id", Type::Str),
+        required("backend", Type::Any),
+        optional("line", Type::Str),
+        optional("why", Type::Str),
+    ];
+    OwnCommand::new("x-export", |_, caller| Ok(export(&caller.service)))
+        .takes([])
+        .returns(Type::object([
+            optional("directory", Type::Str),
+            required("chardevs", Type::list(Type::object(chardev))),
+            required("devices", Type::list(Type::Str)),
+            required("monitors", Type::list(Type::Str)),
+        ]))
+}
+
+/// Chardevs, those that others rest on first, devices and monitors.
+fn export(service: &Service) -> Json {
     let kinds = service.chardevs.kinds();
     let (mut chardevs, mut directory) = (Vec::new(), None);
     for (id, options) in service.chardevs.options() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chardev::{Details, DropReason, Info};
+use chardev::{Details, DropReason, Info, Stats};
 use chardev_qapi::Object;
 
 /// One element of the answer.
@@ -12,28 +12,18 @@ pub(crate) fn describe(info: &Info, details: &Details, attached: Vec<Object>) ->
         .with("label", info.label.as_str())
         .with("kind", info.kind)
         .with("open", info.open)
-        .with("frontend-open", info.frontend_open)
-        .with("output-accepted", stats.output_accepted)
-        .with("output-delivered", stats.output_delivered)
-        .with("output-discarded", stats.output_discarded)
-        .with("output-dropped", stats.output_dropped)
-        .with("output-overwritten", stats.output_overwritten)
-        .with("output-undrained", stats.output_undrained)
-        .with("input-delivered", stats.input_delivered)
-        .with("input-late", stats.input_late)
-        .with("input-overflowed", stats.input_overflowed)
-        .with("breaks-dropped", stats.breaks_dropped)
-        .with("changes", stats.changes)
-        .with("changes-failed", stats.changes_failed)
+        .with("frontend-open", info.frontend_open);
+    for counter in Stats::COUNTERS {
+        described.insert(counter.name, (counter.get)(stats));
+    }
+    let mut described = described
         .with("viewers", details.viewers as u64)
         .with("output-offset", stats.output_accepted)
         .with("output-oldest", details.oldest_kept)
         .with("input-offset", stats.input_delivered)
         .with("output-pending", details.output_pending)
         .with("input-pending", details.input_pending)
-        .with("log-pending", details.log_pending)
-        .with("log-lost", stats.log_lost)
-        .with("log-holes", stats.log_holes);
+        .with("log-pending", details.log_pending);
     let mut dropped = Object::new();
     for reason in DropReason::ALL {
         dropped.insert(reason.as_str(), stats.dropped(reason));

@@ -4,7 +4,7 @@ pub(crate) mod qapi;
 
 use chardev_qapi::schema::{Type, optional, required};
 
-use crate::event::DROP_REASONS;
+use chardev_core::{DropReason, Stats};
 
 /// Monitors, and who is at them.
 pub(crate) fn monitors() -> Type {
@@ -20,22 +20,6 @@ pub(crate) fn monitors() -> Type {
         required("limit", Type::Int),
         required("clients", Type::list(Type::object(client))),
     ]))
-}
-
-/// All that runs, as it could be started again.
-pub(crate) fn export() -> Type {
-    let chardev = [
-        required("id", Type::Str),
-        required("backend", Type::Any),
-        optional("line", Type::Str),
-        optional("why", Type::Str),
-    ];
-    Type::object([
-        optional("directory", Type::Str),
-        required("chardevs", Type::list(Type::object(chardev))),
-        required("devices", Type::list(Type::Str)),
-        required("monitors", Type::list(Type::Str)),
-    ])
 }
 
 /// The devices of the daemon.
@@ -95,38 +79,23 @@ pub(crate) fn chardev_stats() -> Type {
         required("open", Type::Bool),
         required("frontend-open", Type::Bool),
     ];
-    let counters = [
-        "output-accepted",
-        "output-delivered",
-        "output-discarded",
-        "output-dropped",
-        "output-overwritten",
-        "output-undrained",
-        "input-delivered",
-        "input-late",
-        "input-overflowed",
-        "breaks-dropped",
-        "changes",
-        "changes-failed",
-        "viewers",
-    ];
-    members.extend(counters.map(|name| required(name, Type::Int)));
+    let counters = Stats::COUNTERS.iter();
+    members.extend(counters.map(|counter| required(counter.name, Type::Int)));
     members.extend([
         optional("peer", Type::Str),
         optional("attached", attached()),
+        required("viewers", Type::Int),
         required("output-offset", Type::Int),
         required("output-oldest", Type::Int),
         required("input-offset", Type::Int),
         required("output-pending", Type::Int),
         required("input-pending", Type::Int),
         required("log-pending", Type::Int),
-        required("log-lost", Type::Int),
-        required("log-holes", Type::Int),
         optional("log-trouble", Type::Str),
         optional("ring-unread", Type::Int),
         required(
             "dropped",
-            Type::object(DROP_REASONS.map(|reason| required(reason, Type::Int))),
+            Type::object(DropReason::NAMES.map(|reason| required(reason, Type::Int))),
         ),
         optional(
             "change-times",

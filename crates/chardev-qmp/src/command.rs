@@ -228,8 +228,6 @@ pub enum Command {
     },
     /// `x-query-monitors`: who is at the monitors.
     XQueryMonitors,
-    /// `x-export`: all that runs, as it could be started again.
-    XExport,
     /// `x-query-devices`: the devices, and how their programs fare.
     XQueryDevices,
     /// `device_add`: make a device.

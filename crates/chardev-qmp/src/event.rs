@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use chardev_core::DropReason;
+
 use chardev_qapi::Json;
 use chardev_qapi::schema::{Member, ObjectType, Type, optional, required};
 
@@ -111,21 +113,11 @@ pub const EVENTS: &[EventSpec] = &[
     plain("X_CHARDEV_DROPPED", || {
         ObjectType::new([
             required("id", Type::Str),
-            required("reason", Type::words(&DROP_REASONS)),
+            required("reason", Type::words(&DropReason::NAMES)),
             required("bytes", Type::Int),
             required("total", Type::Int),
         ])
     }),
-];
-
-/// Why bytes are dropped.
-pub(crate) const DROP_REASONS: [&str; 6] = [
-    "discarded",
-    "front-end",
-    "overwritten",
-    "undrained",
-    "input-late",
-    "input-overflowed",
 ];
 
 /// Why an attachment ended, other than by who had made it.

@@ -17,7 +17,14 @@ use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::Command;
 
 use crate::caller::Caller;
-use crate::own::Answer;
+use crate::export;
+use crate::own::{Answer, OwnCommand};
+
+/// Commands of ours that are made like a program's own: types and work in one file. To add one,
+/// write its file and name it here.
+pub(crate) fn ours() -> Vec<OwnCommand> {
+    vec![export::command()]
+}
 
 /// What a command comes to; or the command, for the next file to try.
 type Tried = Result<Answer, Command>;

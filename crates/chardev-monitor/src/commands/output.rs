@@ -63,7 +63,6 @@ impl Caller {
             | Command::HumanMonitorCommand { .. }
             | Command::XChardevEvents { .. }
             | Command::XQueryMonitors
-            | Command::XExport
             | Command::XQueryDevices
             | Command::DeviceAdd { .. }
             | Command::DeviceDel { .. }

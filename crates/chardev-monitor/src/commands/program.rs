@@ -8,7 +8,7 @@ use super::Tried;
 use crate::caller::Caller;
 use crate::own::Answer;
 use crate::stop::Reason;
-use crate::{export, options, qom};
+use crate::{options, qom};
 
 impl Caller {
     pub(super) async fn try_program(&self, command: Command) -> Tried {
@@ -47,7 +47,6 @@ impl Caller {
                 Ok(Json::empty())
             }
             Command::XQueryMonitors => Ok(service.monitors.query()),
-            Command::XExport => Ok(export::export(service)),
             Command::XQueryDevices => Ok(service.devices.query()),
             Command::DeviceAdd { line } => {
                 let added = service.devices.add(line).await;

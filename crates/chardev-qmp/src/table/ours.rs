@@ -93,9 +93,6 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     plain("x-query-monitors", answers::monitors, |_, _| {
         external(Command::XQueryMonitors)
     }),
-    plain("x-export", answers::export, |_, _| {
-        external(Command::XExport)
-    }),
     plain("x-query-devices", answers::devices, |_, _| {
         external(Command::XQueryDevices)
     }),

@@ -1,7 +1,7 @@
 //! \[front\] → chardev → back → host: the devices of the daemon, in one table.
 //!
 //! To add a kind of device: a file with its [`DeviceKind`] (options, how it is read) and its
-//! [`Device`] (how it is started), and a line in [`DEVICES`]. Command line, help, QMP, HMP and
+//! `Device` (how it is started), and a line in [`DEVICES`]. Command line, help, QMP, HMP and
 //! `chardevctl device` follow from the table.
 
 pub mod exec;
