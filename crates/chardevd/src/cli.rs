@@ -28,55 +28,52 @@ const SINGLE_DASH: &[&str] = &[
     "help",
 ];
 
-/// Owns consoles: programs, and whatever chardevs couple, on back ends that can be changed live.
+/// A daemon that owns consoles and lets you change where they go while they run.
 ///
-/// Without arguments it runs your shell on a console called con0, with a QMP socket only you can
-/// use; `chardevctl attach con0` connects you. QEMU's spelling with one dash works too, so the
-/// chardev part of a QEMU command line can be pasted.
+/// Without arguments, it runs your shell on a console called con0, with a QMP socket only you can
+/// use; connect with `chardevctl attach con0`. Options may be written with a single dash, so the
+/// chardev part of a QEMU command line can be pasted as is.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "chardevd", version, max_term_width = 100)]
 pub struct Args {
-    /// Adds a chardev: KIND,id=ID[,OPTION=VALUE…]. `help` lists the kinds, `KIND,help` its options.
+    /// Add a chardev: KIND,id=ID[,OPTION=VALUE…]. `help` lists the kinds, `KIND,help` a kind's options.
     #[arg(long, value_name = "LINE")]
     pub chardev: Vec<String>,
-    /// Adds a device: exec,chardev=ID,command=… or null-modem,chardev=A,peer=B. `help` lists them.
+    /// Add a device: exec,chardev=ID,command=… or null-modem,chardev=A,peer=B. `help` lists them.
     #[arg(long, value_name = "LINE")]
     pub device: Vec<String>,
-    /// Puts a monitor on a chardev: `chardev=ID[,mode=control|readline][,pretty=on]`.
+    /// Attach a monitor to a chardev: `chardev=ID[,mode=control|readline][,pretty=on]`.
     #[arg(long, value_name = "LINE")]
     pub mon: Vec<String>,
-    /// A QMP monitor on a device of its own: unix:PATH,server=on,wait=off or tcp:HOST:PORT,… or
-    /// chardev:ID.
+    /// Serve QMP on this device: unix:PATH,server=on,wait=off, tcp:HOST:PORT,… or chardev:ID.
     #[arg(long, value_name = "DEV")]
     pub qmp: Vec<String>,
-    /// Like --qmp, with indented answers.
+    /// Like --qmp, but with indented output.
     #[arg(long, value_name = "DEV")]
     pub qmp_pretty: Vec<String>,
-    /// A monitor for people on a device of its own: stdio, tcp:…, unix:…, pty; none for none.
+    /// Serve the human monitor on this device: stdio, tcp:…, unix:… or pty; `none` for no monitor.
     #[arg(long, value_name = "DEV")]
     pub monitor: Vec<String>,
-    /// Puts an inherited descriptor into a set, for /dev/fdset/SET: fd=FD,set=SET[,opaque=TEXT].
+    /// Add an inherited file descriptor to a set, for /dev/fdset/SET: fd=FD,set=SET[,opaque=TEXT].
     #[arg(long, value_name = "LINE")]
     pub add_fd: Vec<String>,
-    /// The key that comes before a command key of a multiplexer, as a number, 0x… for hexadecimal
-    /// (default 1, which is Ctrl-A).
+    /// Escape character of multiplexers, as a decimal or 0x… number (default: 1, Ctrl-A).
     #[arg(long, value_name = "N", value_parser = escape)]
     pub echr: Option<u8>,
-    /// The name that query-name answers: NAME or guest=NAME.
+    /// Name reported by query-name: NAME or guest=NAME.
     #[arg(long)]
     pub name: Option<String>,
-    /// Goes to the background once everything is set up.
+    /// Run in the background after startup.
     #[arg(long)]
     pub daemonize: bool,
-    /// Writes the process id into this file, and removes it at the end. Locked meanwhile, so that
-    /// no other daemon takes it.
+    /// Write the process ID to this file, which is locked while the daemon runs and removed on exit.
     #[arg(long, value_name = "FILE", value_parser = path)]
     pub pidfile: Option<PathBuf>,
-    /// Writes messages into this file instead of standard error; SIGHUP opens it anew. Without it,
-    /// --daemonize sends them to the system's log.
+    /// Log to this file instead of standard error; reopened on SIGHUP. With --daemonize, messages go
+    /// to the system log unless this is given.
     #[arg(long, value_name = "FILE", value_parser = path)]
     pub log_file: Option<PathBuf>,
-    /// Says more, and which module says it; RUST_LOG chooses exactly.
+    /// Verbose logging; use RUST_LOG for fine control.
     #[arg(short, long)]
     pub verbose: bool,
 }

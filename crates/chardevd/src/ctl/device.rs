@@ -14,23 +14,23 @@ use super::failure::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Lists the devices
+    /// List the devices
     List {
-        /// Prints JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Makes a device, in the grammar of -device; 'chardevd --device help' lists what there is
+    /// Add a device; takes the same argument as -device ('chardevd --device help' lists them)
     Add {
         /// DRIVER[,id=ID][,OPTION=VALUE…]
         line: String,
     },
-    /// Ends a device and lets its chardevs go
+    /// Remove a device and release its chardevs
     Del {
         /// The device
         id: String,
     },
-    /// Starts a device's program again, and ends it first if it runs
+    /// Restart a device's program
     Restart {
         /// The device
         id: String,

@@ -12,17 +12,17 @@ use super::connect::Address;
 /// What `--help` says about exit statuses.
 pub(super) const STATUSES: &str = "\
 Exit status:
-  0  done; of attach and watch: you left
-  1  the daemon refused, or something here failed
-  2  wrong usage
-  3  there is no daemon, or it has gone
-  4  the time of --timeout has passed
-Of attach and watch, why they ended or did not begin:
-  5  somebody else is attached, or has taken the console
+  0  success; for attach and watch, you detached
+  1  the daemon refused, or something failed here
+  2  usage error
+  3  there is no daemon, or it has gone away
+  4  --timeout expired
+For attach and watch, why they ended or could not start:
+  5  someone else is attached, or took over the console
   6  the chardev was given another back end
   7  the program behind the console has ended
   8  the chardev was removed
-A command that a signal ends has that signal as its status, as shells show it (130 for Ctrl-C).";
+If a signal ends a command, its status is the one shells report (130 for Ctrl-C).";
 
 /// The kind of reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

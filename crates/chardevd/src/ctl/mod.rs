@@ -31,11 +31,11 @@ use connect::{Address, Target};
 use failure::Failure;
 use waiting::Patience;
 
-/// Controls the consoles of a running chardevd.
+/// Control the consoles of a running chardevd.
 #[derive(Debug, Parser)]
 #[command(name = "chardevctl", version, max_term_width = 100, after_help = failure::STATUSES)]
 struct Args {
-    /// The daemon's monitor, a unix socket [default: chardevd/qmp.sock in the runtime directory, if it is yours or root's]
+    /// Unix socket of the daemon's monitor [default: chardevd/qmp.sock in the runtime directory; it must belong to you or root]
     #[arg(
         long,
         global = true,
@@ -44,10 +44,10 @@ struct Args {
         hide_env_values = true
     )]
     socket: Option<PathBuf>,
-    /// The daemon's monitor over TCP, whatever --socket says
+    /// Reach the daemon's monitor over TCP instead; overrides --socket
     #[arg(long, global = true, value_name = "HOST:PORT")]
     host: Option<String>,
-    /// Gives up after so long: the whole command; of attach, watch and qmp, until they are connected
+    /// Give up after this long; for attach, watch and qmp, the time to connect
     #[arg(long, global = true, value_name = "SECONDS", value_parser = waiting::parse_timeout)]
     timeout: Option<Duration>,
     #[command(subcommand)]
@@ -56,62 +56,62 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Lists the chardevs
+    /// List the chardevs
     List {
-        /// Prints JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Adds a chardev, in the grammar of -chardev
+    /// Add a chardev; takes the same argument as -chardev
     Add {
         /// KIND,id=ID[,OPTION=VALUE…]
         line: String,
     },
-    /// Gives a chardev another back end, losing nothing
+    /// Change a chardev's back end without losing a byte
     Change {
         /// The chardev
         id: String,
-        /// KIND[,OPTION=VALUE…], in the grammar of -chardev without an id
+        /// KIND[,OPTION=VALUE…]: the argument of -chardev, without an id
         line: String,
     },
-    /// Removes a chardev that nobody uses
+    /// Remove an unused chardev
     Remove {
         /// The chardev
         id: String,
     },
-    /// Sends a break to a chardev's front end
+    /// Send a break to a chardev's front end
     Break {
         /// The chardev
         id: String,
     },
-    /// Starts the program behind a chardev again, and ends it first if it runs
+    /// Restart the program behind a chardev
     Restart {
         /// The chardev
         id: String,
     },
-    /// Lists, makes and ends devices: programs, null modems, ports of guests
+    /// List, add, remove or restart devices: programs, null modems, guests' ports
     #[command(subcommand)]
     Device(device::Action),
-    /// Prints all that runs as arguments of chardevd, which start the same again
+    /// Print everything that is running as arguments for chardevd
     Export {
-        /// Prints the chardevs as arguments of the QMP command x-chardev-transaction
+        /// Print the chardevs as JSON arguments for x-chardev-transaction instead
         #[arg(long)]
         json: bool,
     },
-    /// Connects this terminal to a chardev until you leave; then its back end comes back
+    /// Attach this terminal; the previous back end is restored on detach
     Attach(attach::Args),
-    /// Prints a chardev's output as it comes, without disturbing its peer
+    /// Follow a chardev's output without disturbing its peer
     Watch(watch::Args),
-    /// Prints the output of a chardev that is kept
+    /// Print the output that has been kept for a chardev
     History(watch::HistoryArgs),
-    /// Runs one QMP command, or without one passes QMP on from standard input
+    /// Run one QMP command, or relay QMP from standard input
     Qmp {
-        /// The command, for example query-chardev
+        /// Command name, such as query-chardev
         command: Option<String>,
-        /// Its arguments, a JSON object
+        /// Arguments, as a JSON object
         arguments: Option<String>,
     },
-    /// Changes a busy console's back end again and again and counts every byte
+    /// Change the back end of a busy console repeatedly and account for every byte
     Demo(demo::Args),
 }
 

@@ -26,13 +26,13 @@ const FDNAME: &str = "chardevctl-watch";
 pub(super) struct Args {
     /// The chardev
     id: String,
-    /// Where to begin: an absolute offset; below 0, as many bytes before the end [default: now]
+    /// Start at this absolute offset; if negative, that many bytes before the end [default: now]
     #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
     from: Option<i64>,
-    /// Prints offsets too: "data OFFSET COUNT", a line feed and COUNT bytes; "gap FROM TO"; "end REASON"
+    /// Print offsets too: "data OFFSET COUNT", a newline and COUNT bytes; "gap FROM TO"; "end REASON"
     #[arg(long)]
     framed: bool,
-    /// Ends when too slow, instead of missing output
+    /// Exit when too slow to keep up, instead of skipping output
     #[arg(long)]
     drop: bool,
 }
@@ -44,7 +44,7 @@ pub(super) struct Args {
 pub(super) struct HistoryArgs {
     /// The chardev
     id: String,
-    /// Where to begin: an absolute offset; below 0, as many bytes before the end [default: the oldest byte kept]
+    /// Start at this absolute offset; if negative, that many bytes before the end [default: the oldest byte kept]
     #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
     from: Option<i64>,
 }

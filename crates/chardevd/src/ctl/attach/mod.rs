@@ -46,19 +46,19 @@ use wait::Waited;
 pub(super) struct Args {
     /// The chardev
     id: String,
-    /// The escape key: ^X for control-X, a character, or none
+    /// Escape key: ^X for Ctrl-X, a single character, or none
     #[arg(long, value_name = "KEY", default_value = "^]")]
     escape: String,
-    /// Takes the console from whoever is attached; they are told by whom
+    /// Take over the console; whoever is attached is told by whom
     #[arg(long, conflicts_with_all = ["share", "read_only"])]
     force: bool,
-    /// Joins those who are attached: all see the output, and all may type
+    /// Share the console: everyone attached sees the output and can type
     #[arg(long, conflicts_with = "read_only")]
     share: bool,
-    /// Only looks, beside whoever is attached; what is typed goes nowhere
+    /// Watch alongside whoever is attached; nothing you type is sent
     #[arg(long)]
     read_only: bool,
-    /// Without a terminal: how long the console must be silent after the end of standard input
+    /// Without a terminal: exit after standard input ends and the console has been silent this long
     #[arg(long, value_name = "MS", default_value_t = 500)]
     idle: u64,
 }

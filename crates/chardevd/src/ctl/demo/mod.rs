@@ -31,22 +31,22 @@ const AT_ONCE: usize = 8;
 /// Changes a busy console's back end again and again and counts every byte; Ctrl-C ends it early
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
-    /// How many changes to make [default: 200, or as many as fit into --seconds]
+    /// Number of changes [default: 200, or as many as fit into --seconds]
     #[arg(long, value_name = "N")]
     pub changes: Option<u64>,
-    /// How long to go on making changes
+    /// Keep changing for this long
     #[arg(long, value_name = "S")]
     pub seconds: Option<u64>,
-    /// The daemon's program [default: chardevd beside this program]
+    /// Path of the daemon [default: the chardevd next to this program]
     #[arg(long, value_name = "PATH")]
     pub daemon: Option<PathBuf>,
-    /// Repeats the same order of changes [default: a new one every time]
+    /// Seed for the order of changes [default: random]
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
-    /// Goes on when a change is refused
+    /// Continue when a change is refused
     #[arg(long)]
     pub keep_going: bool,
-    /// Prints the result as JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
 }
