@@ -122,9 +122,7 @@ impl Who {
                 }
             };
             // Without a thread the name stays unknown.
-            let _ = std::thread::Builder::new()
-                .name("who".to_owned())
-                .spawn(look);
+            let _ = chardev::new_thread("who").and_then(|thread| thread.spawn(look));
         }
         Who { peer, pid, program }
     }

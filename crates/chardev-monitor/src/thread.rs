@@ -31,8 +31,7 @@ impl Thread {
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
         };
-        let thread = std::thread::Builder::new().name("monitors".to_owned());
-        thread.spawn(serve)?;
+        chardev::new_thread("monitors")?.spawn(serve)?;
         Ok(Thread {
             runtime: handle,
             _stop: stop,

@@ -120,23 +120,21 @@ impl Server {
         let server = Arc::clone(server);
         let done = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let ended = Arc::clone(&done);
-        std::thread::Builder::new()
-            .name("vfio-user".to_owned())
-            .spawn(move || {
-                let _signal = Signal(ended);
-                tracing::info!("vfio-user: a VMM has connected");
-                let result = server.run(&mut card);
-                card.end();
-                match result {
-                    Ok(()) => tracing::info!("vfio-user: the VMM has gone"),
-                    Err(error @ vfio_user::Error::SocketAccept(_)) => {
-                        // It stays where it is, and would be found again and again.
-                        tracing::warn!("vfio-user: cannot serve a VMM: {error}");
-                        std::thread::park_timeout(ACCEPT_PAUSE);
-                    }
-                    Err(error) => tracing::info!("vfio-user: the VMM has gone: {error}"),
+        chardev::new_thread("vfio-user")?.spawn(move || {
+            let _signal = Signal(ended);
+            tracing::info!("vfio-user: a VMM has connected");
+            let result = server.run(&mut card);
+            card.end();
+            match result {
+                Ok(()) => tracing::info!("vfio-user: the VMM has gone"),
+                Err(error @ vfio_user::Error::SocketAccept(_)) => {
+                    // It stays where it is, and would be found again and again.
+                    tracing::warn!("vfio-user: cannot serve a VMM: {error}");
+                    std::thread::park_timeout(ACCEPT_PAUSE);
                 }
-            })?;
+                Err(error) => tracing::info!("vfio-user: the VMM has gone: {error}"),
+            }
+        })?;
         Ok(done)
     }
 

@@ -204,6 +204,8 @@ impl Server {
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
         let connection = Arc::new(Connection::new(Arc::clone(&self.console), memory.clone()));
         let name = "vhost-user".to_owned();
+        // The library makes its threads without asking.
+        drop(chardev::new_thread(&name)?);
         let mut daemon =
             VhostUserDaemon::new(name, Arc::clone(&connection), memory).map_err(serve)?;
         let exit = Exit::register(&daemon, &connection);

@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use chardev_core::memory::{Garbage, set_disposer};
 
+use crate::threads::new_thread;
+
 /// The way to the thread; `None` before the first [`start`].
 static THREAD: Mutex<Option<Sender<Garbage>>> = Mutex::new(None);
 
@@ -21,9 +23,7 @@ pub(crate) fn start() -> std::io::Result<()> {
         return Ok(());
     }
     let (sender, garbage) = channel();
-    std::thread::Builder::new()
-        .name("chardev-free".to_owned())
-        .spawn(move || garbage.into_iter().for_each(drop))?;
+    new_thread("chardev-free")?.spawn(move || garbage.into_iter().for_each(drop))?;
     *thread = Some(sender);
     drop(thread);
     set_disposer(hand_over);

@@ -92,6 +92,7 @@ mod shortage;
 mod slow_fd;
 #[allow(unsafe_code, reason = "the one edge where a descriptor is vouched for")]
 mod sys;
+mod threads;
 mod transaction;
 mod viewers;
 mod wait;
@@ -108,6 +109,7 @@ pub use chardev_core::{
 pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
 pub use port::Port;
 pub use slow_fd::close_elsewhere;
+pub use threads::new_thread;
 pub use transaction::{Action, TransactionError};
 pub use viewers::{MAX_VIEWERS, Watch, WatchError};
 pub use wait::{BlockingFrontEnd, ReadyFd};

@@ -36,6 +36,7 @@ use crate::disk;
 use crate::port::Port;
 use crate::reactor::Reactor;
 use crate::sys::strerror;
+use crate::threads::new_thread;
 
 use hole::{Hole, Missing};
 pub(crate) use log::open_log;
@@ -341,8 +342,8 @@ impl Shared {
             return;
         }
         let shared = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("chardev-disk".to_owned());
-        match thread.spawn(move || shared.run()) {
+        let thread = new_thread("chardev-disk");
+        match thread.and_then(|thread| thread.spawn(move || shared.run())) {
             Ok(_) => state.running = true,
             Err(error) => {
                 tracing::warn!("no thread to write '{}': {error}", self.name);

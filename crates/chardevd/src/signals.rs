@@ -5,10 +5,9 @@
 use std::fs;
 use std::io;
 use std::sync::mpsc::channel;
-use std::thread;
 
-use chardev::Chardevs;
 use chardev::back::stdio::{apply_terminal, restore_terminal};
+use chardev::{Chardevs, new_thread};
 use chardev_monitor::{Reason, Stop};
 use signal_hook::consts::{
     SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
@@ -49,30 +48,26 @@ pub fn listen(stop: Stop, chardevs: Chardevs) -> io::Result<()> {
     let mut signals = Signals::new(wanted.filter(|signal| !is_ignored(*signal)))?;
     let (hung_up, hang_ups) = channel();
     let ending = stop.clone();
-    thread::Builder::new()
-        .name("hang-ups".to_owned())
-        .spawn(move || {
-            for () in hang_ups {
-                hang_up(&ending, &chardevs, had_terminal);
-            }
-        })?;
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                match signal {
-                    SIGXFSZ => {}
-                    // The thread ends with the process, so somebody takes it.
-                    SIGHUP => drop(hung_up.send(())),
-                    SIGINT | SIGTERM => end(&stop, signal),
-                    signal => {
-                        restore_terminal();
-                        edge::default_action(signal);
-                        apply_terminal();
-                    }
+    new_thread("hang-ups")?.spawn(move || {
+        for () in hang_ups {
+            hang_up(&ending, &chardevs, had_terminal);
+        }
+    })?;
+    new_thread("signals")?.spawn(move || {
+        for signal in signals.forever() {
+            match signal {
+                SIGXFSZ => {}
+                // The thread ends with the process, so somebody takes it.
+                SIGHUP => drop(hung_up.send(())),
+                SIGINT | SIGTERM => end(&stop, signal),
+                signal => {
+                    restore_terminal();
+                    edge::default_action(signal);
+                    apply_terminal();
                 }
             }
-        })?;
+        }
+    })?;
     Ok(())
 }
 

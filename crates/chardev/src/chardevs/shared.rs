@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::back::{KINDS, Kind};
 use crate::offload;
 use crate::reactor::Reactor;
+use crate::threads::new_thread;
 use crate::viewers::Viewers;
 
 #[derive(Debug)]
@@ -135,7 +136,6 @@ fn serve(reactor: &Arc<Reactor>, stopped: oneshot::Receiver<()>) -> io::Result<H
         });
         runtime.shutdown_background();
     };
-    let thread = std::thread::Builder::new().name("chardev-io".to_owned());
-    thread.spawn(serve)?;
+    new_thread("chardev-io")?.spawn(serve)?;
     Ok(handle)
 }

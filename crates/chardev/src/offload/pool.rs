@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Work;
+use crate::threads::new_thread;
 
 /// An idle thread ends after this long.
 const IDLE: Duration = Duration::from_secs(2);
@@ -73,8 +74,8 @@ impl Pool {
         if state.threads >= self.most {
             return Some(number);
         }
-        let thread = std::thread::Builder::new().name(self.name.to_owned());
-        match thread.spawn(|| self.serve()) {
+        let thread = new_thread(self.name);
+        match thread.and_then(|thread| thread.spawn(|| self.serve())) {
             Ok(_) => state.threads += 1,
             Err(_) if state.threads > 0 => return Some(number),
             // With no thread to be had it is done here, late for others and not never.

@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 
 use super::entry::{Entry, State};
 use super::{MAX_VIEWERS, WatchError};
+use crate::threads::new_thread;
 use crate::wait::Signal;
 
 /// The shortest rest after a round.
@@ -75,9 +76,8 @@ impl Server {
         }
         if !state.running {
             let server = Arc::clone(self);
-            std::thread::Builder::new()
-                .name("chardev-viewers".to_owned())
-                .spawn(move || Loop::new(server).run())
+            new_thread("chardev-viewers")
+                .and_then(|thread| thread.spawn(move || Loop::new(server).run()))
                 .map_err(WatchError::Io)?;
             state.running = true;
         }

@@ -18,6 +18,7 @@ use super::open_target;
 use crate::disk;
 use crate::slow_fd::SlowFd;
 use crate::sys::strerror;
+use crate::threads::new_thread;
 
 /// How long an index that cannot be written is left alone.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -208,9 +209,10 @@ impl IndexFile {
 
     fn rouse(self: &Arc<Self>, state: &mut State) {
         let index = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("chardev-index".to_owned());
+        let thread = new_thread("chardev-index");
+        let started = thread.and_then(|thread| thread.spawn(move || index.run()));
         // Without a thread the lines wait for the next ones.
-        state.running = thread.spawn(move || index.run()).is_ok();
+        state.running = started.is_ok();
     }
 
     fn run(&self) {

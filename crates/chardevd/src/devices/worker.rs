@@ -32,13 +32,11 @@ impl Worker {
             .build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                // An error says that the sender is gone, which is the sign to end.
-                let _ = runtime.block_on(stopped);
-                runtime.shutdown_background();
-            })?;
+        chardev::new_thread(name)?.spawn(move || {
+            // An error says that the sender is gone, which is the sign to end.
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        })?;
         Ok(Worker {
             runtime: handle,
             _stop: stop,
@@ -64,12 +62,11 @@ pub(crate) async fn on_own_thread<T: Send + 'static>(
     serve: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
     let (done, result) = oneshot::channel();
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK)
-        .spawn(move || {
-            let _ = done.send(serve());
-        })
+    let serve = move || {
+        let _ = done.send(serve());
+    };
+    chardev::new_thread(name)
+        .and_then(|thread| thread.stack_size(STACK).spawn(serve))
         .map_err(|error| format!("no thread: {error}"))?;
     result.await.map_err(|_| "its thread panicked".to_owned())
 }

@@ -205,9 +205,10 @@ impl Queue {
             return;
         }
         let turn = state.turn;
-        let thread = std::thread::Builder::new().name(self.name.to_owned());
+        let thread = chardev::new_thread(self.name);
+        let started = thread.and_then(|thread| thread.spawn(move || self.run(turn)));
         // Without a thread they wait for the next one that is said.
-        state.running = thread.spawn(move || self.run(turn)).is_ok();
+        state.running = started.is_ok();
     }
 
     fn run(&'static self, turn: u64) {

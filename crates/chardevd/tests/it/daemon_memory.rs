@@ -191,3 +191,18 @@ fn memory_that_cannot_be_had_is_an_error_or_makes_a_ring_smaller() {
     let warning = "there is no memory for all of its ring buffer";
     assert_eq!(said.matches(warning).count(), 1, "{said}");
 }
+
+/// A new thread needs a little more than its stack.
+#[test]
+fn a_thread_that_cannot_be_had_ends_nothing() {
+    let daemon = Daemon::start(&["-chardev", "null,id=n"]);
+    let name = |daemon: &Daemon| {
+        let mut client = daemon.client();
+        client.execute("query-name", Object::new()).unwrap();
+    };
+    // Each client has a thread look who it is.
+    for pages in 0..8 {
+        limit(&daemon, 2 * MIB + pages * 4096);
+        name(&daemon);
+    }
+}

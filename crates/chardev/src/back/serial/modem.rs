@@ -14,6 +14,7 @@ use chardev_core::{ModemChange, ModemLines, Ready};
 use crate::port::Port;
 use crate::slow_fd::SlowFd;
 use crate::sys;
+use crate::threads::new_thread;
 
 /// How often the lines are looked at.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -58,8 +59,8 @@ impl ModemWatch {
             counts: None,
         };
         let run = move || inside.run(first, || look(&device), || told.kick(Ready::empty()));
-        let thread = std::thread::Builder::new().name("chardev-modem".to_owned());
-        match thread.spawn(run) {
+        let thread = new_thread("chardev-modem");
+        match thread.and_then(|thread| thread.spawn(run)) {
             Ok(_) => Some(ModemWatch(shared)),
             Err(error) => {
                 let label = port.label();

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::port::Port;
 use crate::slow_fd::SlowFd;
+use crate::threads::new_thread;
 
 /// The most that is read ahead.
 const PIECE: usize = 64 << 10;
@@ -119,8 +120,8 @@ impl Shared {
             return;
         }
         let shared = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("chardev-read".to_owned());
-        match thread.spawn(move || shared.run()) {
+        let thread = new_thread("chardev-read");
+        match thread.and_then(|thread| thread.spawn(move || shared.run())) {
             Ok(_) => state.running = true,
             Err(error) => {
                 tracing::warn!("no thread to read a file: {error}");
