@@ -47,8 +47,8 @@ pub fn is_available(bytes: usize) -> bool {
     there
 }
 
-/// Whether there is room for another piece of `bytes` bytes.
-pub(crate) fn allows(bytes: usize) -> bool {
+/// Whether there is room for another piece of `bytes` bytes; small ones are not asked for.
+pub fn allows(bytes: usize) -> bool {
     bytes < LARGE || is_available(bytes)
 }
 

@@ -61,7 +61,7 @@ pub mod unicode;
 pub mod visit;
 mod write;
 
-pub use chardev_core::{spec, text};
+pub use chardev_core::{memory, spec, text};
 
 pub use accept::check_arguments;
 pub use backend::{backend_to_json, parse_backend};

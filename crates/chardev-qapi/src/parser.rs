@@ -6,6 +6,8 @@
 
 use std::collections::HashSet;
 
+use chardev_core::memory;
+
 use crate::json::{Json, Object};
 use crate::lexer::{Lexer, Token};
 use crate::literal;
@@ -18,6 +20,15 @@ pub const MAX_TOKENS: usize = 2 << 20;
 /// How deep lists and objects may be nested.
 pub const MAX_NESTING: usize = 1024;
 
+/// Bytes are looked at, and memory is asked for, in steps of this.
+const STEP: usize = 256 << 10;
+/// About how much memory a token takes beside its text.
+const TOKEN_MEMORY: usize = 64;
+/// Tokens up to this size are read also where there is no memory for the message: its brackets.
+const SMALL: usize = 4 << 10;
+/// What a message is answered with that there is no memory for, or none for the answer.
+pub const NO_MEMORY: &str = "There is no memory for this message";
+
 /// An object with more members than this gets an index of its names while it is read.
 const INDEX_FROM: usize = 16;
 
@@ -28,6 +39,17 @@ pub struct Message {
     pub value: Result<Json, String>,
     /// How many bytes of token text it had; a measure of the memory it takes.
     pub size: usize,
+    /// How many tokens it had.
+    pub tokens: usize,
+}
+
+impl Message {
+    /// The most memory an answer takes that repeats the whole message.
+    pub fn echo_memory(&self) -> usize {
+        // A byte may be written as six, and a token be indented; the text may be made in a buffer of
+        // twice its size, and is then copied to where the output waits.
+        3 * (6 * self.size + 2 * TOKEN_MEMORY * self.tokens)
+    }
 }
 
 /// See the [module](self).
@@ -41,6 +63,8 @@ pub struct Parser {
     brackets: isize,
     size: usize,
     tokens: usize,
+    /// Up to how much memory there was some for the message when last asked.
+    granted: usize,
 }
 
 /// A list or an object that is not complete yet.
@@ -88,6 +112,7 @@ impl Parser {
             brackets: 0,
             size: 0,
             tokens: 0,
+            granted: 0,
         }
     }
 
@@ -98,15 +123,42 @@ impl Parser {
     pub fn feed(&mut self, bytes: &[u8]) -> (usize, Option<Message>) {
         let mut at = 0;
         loop {
-            let (used, token) = self.lexer.next(&bytes[at..], MAX_MESSAGE_SIZE - self.size);
+            let piece = &bytes[at..bytes.len().min(at + STEP)];
+            let room = MAX_MESSAGE_SIZE - self.size;
+            let is_starved = !self.has_memory(piece.len());
+            let budget = if is_starved { room.min(SMALL) } else { room };
+            let (used, token) = self.lexer.next(piece, budget);
             at += used;
-            let Some(token) = token else {
-                return (at, None);
+            let message = match token {
+                None if at == bytes.len() => return (at, None),
+                None => None,
+                Some(Token::TooBig) if budget < room => self.starve(),
+                Some(token) => self.token(token),
             };
-            if let Some(message) = self.token(token) {
-                return (at, Some(message));
+            if message.is_some() {
+                return (at, message);
             }
         }
+    }
+
+    /// Whether there is memory for `more` bytes of the message.
+    fn has_memory(&mut self, more: usize) -> bool {
+        let needed = self.size + self.lexer.text().len() + TOKEN_MEMORY * self.tokens + more;
+        // What grows is copied to where it is larger, and a text to where it is decoded.
+        if needed > self.granted.max(STEP) && memory::is_available(2 * needed) {
+            self.granted = needed + STEP;
+        }
+        needed <= self.granted.max(STEP)
+    }
+
+    /// Gives the message up; like one with an error, it is read to its end.
+    fn starve(&mut self) -> Option<Message> {
+        if self.braces > 0 || self.brackets > 0 {
+            self.error.get_or_insert_with(|| NO_MEMORY.to_owned());
+            self.stack = Vec::new();
+            return None;
+        }
+        Some(self.limit(NO_MEMORY))
     }
 
     fn token(&mut self, token: Token) -> Option<Message> {
@@ -130,6 +182,9 @@ impl Parser {
         }
         self.size += self.lexer.text().len();
         self.tokens += 1;
+        if self.error.is_none() && !self.has_memory(0) {
+            self.starve();
+        }
         if self.error.is_none() {
             if let Err(error) = self.accept(token) {
                 self.error = Some(syntax(&error));
@@ -154,12 +209,17 @@ impl Parser {
     }
 
     fn finish(&mut self, value: Result<Json, String>) -> Message {
-        let size = self.size;
+        let (size, tokens) = (self.size, self.tokens);
         self.stack = Vec::new();
         self.value = None;
         self.error = None;
         (self.braces, self.brackets, self.size, self.tokens) = (0, 0, 0, 0);
-        Message { value, size }
+        self.granted = 0;
+        Message {
+            value,
+            size,
+            tokens,
+        }
     }
 
     /// Puts one token where it belongs.

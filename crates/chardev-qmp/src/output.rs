@@ -75,12 +75,22 @@ impl Output {
     pub(crate) fn push_message(&mut self, message: Written) {
         let mut at = 0;
         for (place, text) in message.holes {
-            self.push(&message.text[at..place].replace('\n', "\r\n"));
+            self.push_lines(&message.text[at..place]);
             self.push_lazy(text, push_escaped);
             at = place;
         }
-        self.push(&message.text[at..].replace('\n', "\r\n"));
+        self.push_lines(&message.text[at..]);
         self.push("\r\n");
+    }
+
+    /// Appends text with the line ends of QMP.
+    fn push_lines(&mut self, text: &str) {
+        for (number, line) in text.split('\n').enumerate() {
+            if number > 0 {
+                self.push("\r\n");
+            }
+            self.push(line);
+        }
     }
 
     /// Appends a text that is made as it is sent, each piece put out by `put`.

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use chardev_qapi::parser::{Message, Parser};
+use chardev_qapi::memory;
+use chardev_qapi::parser::{Message, NO_MEMORY, Parser};
 use chardev_qapi::spec::KindSpec;
 use chardev_qapi::{Json, Object, QmpError};
 
@@ -101,6 +102,8 @@ pub struct Token(u64);
 #[derive(Clone, Debug)]
 struct Checked {
     id: Option<Json>,
+    /// What it may take to repeat `id`.
+    echo: usize,
     spec: Known,
     command: Command,
 }
@@ -110,6 +113,7 @@ struct Checked {
 struct InFlight {
     token: Token,
     id: Option<Json>,
+    echo: usize,
     spec: Known,
 }
 
@@ -234,13 +238,23 @@ impl Session {
     #[must_use]
     pub fn poll_request(&mut self) -> Option<Request> {
         let out_of_band = !self.oob_ready.is_empty();
-        let Checked { id, spec, command } = match self.oob_ready.pop_front() {
+        let Checked {
+            id,
+            echo,
+            spec,
+            command,
+        } = match self.oob_ready.pop_front() {
             Some(request) => request,
             None => self.ready.take()?,
         };
         self.last_token += 1;
         let token = Token(self.last_token);
-        let in_flight = InFlight { token, id, spec };
+        let in_flight = InFlight {
+            token,
+            id,
+            echo,
+            spec,
+        };
         match out_of_band {
             true => self.oob_in_flight.push(in_flight),
             false => self.in_flight = Some(in_flight),
@@ -259,9 +273,15 @@ impl Session {
             Some(at) => Some(self.oob_in_flight.remove(at)),
             None => self.in_flight.take_if(|one| one.token == token),
         };
-        if let Some(InFlight { id, spec, .. }) = answered {
+        if let Some(InFlight { id, echo, spec, .. }) = answered {
             debug_assert_eq!(spec.check_answer(&result), Ok(()));
-            self.answer(id, result);
+            match memory::allows(echo) {
+                true => self.answer(id, result),
+                false => {
+                    drop(id);
+                    self.answer(None, Err(NO_MEMORY.into()));
+                }
+            }
             self.run();
         }
     }
@@ -357,6 +377,12 @@ impl Session {
 
     /// Answers a message, or returns the command that others have to answer.
     fn dispatch(&mut self, message: Message) -> Option<Checked> {
+        let echo = message.echo_memory();
+        if !memory::allows(echo) {
+            drop(message);
+            self.answer(None, Err(NO_MEMORY.into()));
+            return None;
+        }
         let envelope = match message.value {
             Ok(value) => Envelope::open(value, self.oob),
             Err(error) => Envelope {
@@ -375,7 +401,14 @@ impl Session {
             Ok((spec, action))
         });
         let result = match action {
-            Ok((spec, Action::External(command))) => return Some(Checked { id, spec, command }),
+            Ok((spec, Action::External(command))) => {
+                return Some(Checked {
+                    id,
+                    echo,
+                    spec,
+                    command,
+                });
+            }
             Ok((_, Action::Negotiate(enable))) => self.negotiate(&enable),
             Ok((_, Action::QueryCommands)) => Ok(query_commands(&self.own)),
             Ok((_, Action::QueryVersion)) => Ok(self.config.version.to_json()),

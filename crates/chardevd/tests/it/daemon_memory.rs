@@ -206,3 +206,51 @@ fn a_thread_that_cannot_be_had_ends_nothing() {
         name(&daemon);
     }
 }
+
+/// Every byte of it is six in the answer.
+#[test]
+fn a_message_there_is_no_memory_for_is_an_error() {
+    let daemon = Daemon::start(&["-chardev", "null,id=n"]);
+    let said_of = |request: &[u8], more| {
+        let stream = UnixStream::connect(daemon.monitor()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        limit(&daemon, more);
+        let mut sending = stream.try_clone().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                sending
+                    .write_all(b"{'execute': 'qmp_capabilities'}")
+                    .unwrap();
+                sending.write_all(request).unwrap();
+                sending
+                    .write_all(b"\n{'execute': 'query-name', 'id': 'probe'}")
+                    .unwrap();
+            });
+            let mut said = Vec::new();
+            let mut piece = vec![0; MIB];
+            while !said.ends_with(b"{\"return\": {}, \"id\": \"probe\"}\r\n") {
+                let count = (&stream).read(&mut piece).unwrap();
+                assert!(count > 0, "the daemon has ended");
+                said.extend_from_slice(&piece[..count]);
+            }
+            said
+        })
+    };
+    let of_text = |length| {
+        let text = "\u{7f}".repeat(length);
+        format!("{{'execute': 'query-name', 'id': '{text}'}}").into_bytes()
+    };
+    let of_tokens = |count| {
+        let list = "{'a':1},".repeat(count);
+        format!("{{'execute': 'query-name', 'id': [{list}1]}}").into_bytes()
+    };
+    for request in [of_text(60 * MIB), of_text(3 * MIB), of_tokens(300_000)] {
+        let said = said_of(&request, 64 * MIB);
+        let said = String::from_utf8_lossy(&said);
+        let refusal = "\"There is no memory for this message\"}}\r\n";
+        assert!(said.contains(refusal), "{}", &said[..said.len().min(1000)]);
+    }
+    // Where there is enough, it is taken.
+    let said = said_of(&of_text(3 * MIB), 256 * MIB);
+    assert!(said.len() > 18 * MIB);
+}
