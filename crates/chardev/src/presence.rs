@@ -90,6 +90,15 @@ impl PresenceWatch {
         Self::add(directory, wanted, port, told)
     }
 
+    /// Notifies `task` when the directory or symbolic link at `path` is removed or gets another name.
+    pub(crate) fn of_itself(path: &Path, port: &Port, task: &Arc<Notify>) -> Result<Self, Errno> {
+        let wanted = inotify::WatchFlags::DELETE_SELF
+            | inotify::WatchFlags::MOVE_SELF
+            | inotify::WatchFlags::DONT_FOLLOW;
+        let told = Told::Task(OsString::new(), Arc::clone(task));
+        Self::add(path, wanted, port, told)
+    }
+
     /// What others want to know of the same file stays wanted.
     fn add(
         path: &Path,

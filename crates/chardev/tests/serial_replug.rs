@@ -54,6 +54,13 @@ fn said(front: &FrontEnd, text: &str) {
     assert_eq!(count, text.len(), "{text}");
 }
 
+/// Whether this process has the kernel watch names.
+fn is_watching() -> bool {
+    let descriptors = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let told = descriptors.map(|fd| std::fs::read_to_string(fd.path()).unwrap_or_default());
+    told.into_iter().any(|told| told.contains("inotify wd:"))
+}
+
 /// Our descriptors of pseudoterminals that have ended.
 fn dead_descriptors() -> usize {
     let ours = std::fs::read_dir("/proc/self/fd").unwrap();
@@ -122,6 +129,37 @@ fn the_directory_of_a_device_may_go_and_come_as_well() {
     assert_eq!(event(&front), Event::Opened);
     said(&front, "back");
     hear(&mut cable, "back");
+}
+
+/// Either one that is put in the place of the link, or one that comes after it was removed.
+#[test]
+fn a_link_on_the_way_to_a_device_may_lead_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let (way, new) = (dir.path().join("way"), dir.path().join("new"));
+    for name in ["a", "b", "c"] {
+        std::fs::create_dir_all(dir.path().join(name).join("deep")).unwrap();
+    }
+    symlink("a", &way).unwrap();
+    let device = way.join("deep/tty");
+    let cable = plug_in(&device);
+    let (_chardevs, front) = console(&device);
+    unplug(&device, cable);
+    assert_eq!(event(&front), Event::Closed);
+    for (name, replaced) in [("b", true), ("c", false)] {
+        wait_for("a search", || is_watching().then_some(()));
+        let mut cable = plug_in(&dir.path().join(name).join("deep/tty"));
+        if !replaced {
+            std::fs::remove_file(&way).unwrap();
+        }
+        symlink(name, &new).unwrap();
+        std::fs::rename(&new, &way).unwrap();
+        // What is only looked for comes later than a test waits.
+        assert_eq!(event(&front), Event::Opened);
+        said(&front, name);
+        hear(&mut cable, name);
+        unplug(&device, cable);
+        assert_eq!(event(&front), Event::Closed);
+    }
 }
 
 #[test]

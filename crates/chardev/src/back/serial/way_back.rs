@@ -1,15 +1,16 @@
 //! front → chardev → back → [host]: waiting for a device that is gone, or that has not come yet.
 //!
-//! The kernel tells when its name appears or is given to others, for each directory on the way
-//! there, over symbolic links, as far as it exists. Only what it cannot tell is looked at from time to
+//! The kernel tells when its name appears or is given to others, and when a directory or a symbolic
+//! link on the way there is replaced, as far as it exists. Only what it cannot tell is looked at from time to
 //! time: a device that is there and does not open, a file system that reports nothing.
 //!
 //! The number of a pseudoterminal that has ended goes to whoever wants one next, be it somebody's
 //! login. So one is taken up again only where a link was made anew to it, or where the user said to
 //! wait for whatever comes.
 
+use std::ffi::OsString;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -213,61 +214,80 @@ fn mark(path: &Path) -> Option<LinkMark> {
 
 /// The watches on the way to a device.
 struct Watches {
-    _watches: Vec<PresenceWatch>,
+    watches: Vec<PresenceWatch>,
     /// The kernel will tell when something on the way changes.
     complete: bool,
 }
 
 impl Watches {
     fn on_the_way(path: &Path, any: bool, port: &Port, task: &Arc<Notify>) -> Self {
-        let mut watches = Vec::new();
-        let Ok(mut path) = std::path::absolute(path) else {
-            return Watches {
-                _watches: watches,
-                complete: false,
-            };
+        let mut watches = Watches {
+            watches: Vec::new(),
+            complete: false,
         };
-        let mut complete = true;
-        for _ in 0..LINKS {
-            if !any && is_for_ptys(&path) {
+        if let Ok(path) = std::path::absolute(path) {
+            watches.complete = true;
+            watches.walk(&path, any, port, task);
+        }
+        watches
+    }
+
+    /// Watches each part of `path`, over symbolic links, as far as it exists. A directory on the way is
+    /// asked for its own sake: what else comes and goes beside it is often much.
+    fn walk(&mut self, path: &Path, any: bool, port: &Port, task: &Arc<Notify>) {
+        let mut at = PathBuf::from("/");
+        let mut left = Vec::new();
+        go_on(&mut left, path);
+        let mut links = 0;
+        while let Some(name) = left.pop() {
+            if name == ".." {
+                at.pop();
+                continue;
+            }
+            let (next, is_last) = (at.join(&name), left.is_empty());
+            if is_last && !any && is_for_ptys(&at) {
                 // What comes and goes there concerns others, and wakes nobody here.
-                break;
+                return;
             }
-            match nearest(&path, port, task) {
-                Ok(watch) => watches.push(watch),
-                Err(_) => complete = false,
+            if !is_last && self.add(PresenceWatch::of_itself(&next, port, task)) {
+                // It is there; what it leads to is watched below.
+            } else if !self.add(PresenceWatch::of_name(&at, &name, port, task)) || !is_last {
+                return;
             }
-            let Ok(target) = disk::read_link(&path) else {
-                break;
+            let Ok(target) = disk::read_link(&next) else {
+                at = next;
+                continue;
             };
-            path = match path.parent() {
-                Some(parent) => parent.join(target),
-                None => target,
-            };
+            links += 1;
+            if links > LINKS {
+                return;
+            }
+            if target.is_absolute() {
+                at = PathBuf::from("/");
+            }
+            go_on(&mut left, &target);
         }
-        Watches {
-            _watches: watches,
-            complete,
-        }
+    }
+
+    /// Whether there is something to watch.
+    fn add(&mut self, watch: Result<PresenceWatch, Errno>) -> bool {
+        let is_there = !matches!(watch, Err(Errno::NOENT | Errno::NOTDIR));
+        self.complete &= watch.is_ok() || !is_there;
+        self.watches.extend(watch);
+        is_there
     }
 }
 
-/// Whether what comes to `path` can only be a pseudoterminal.
-fn is_for_ptys(path: &Path) -> bool {
-    let kind = path.parent().and_then(|directory| statfs(directory).ok());
-    kind.is_some_and(|kind| kind.f_type == DEVPTS)
+/// Puts the parts of `path` before what is `left`, the first one last.
+fn go_on(left: &mut Vec<OsString>, path: &Path) {
+    let parts = path.components().rev();
+    left.extend(parts.filter_map(|part| match part {
+        Component::Normal(_) | Component::ParentDir => Some(part.as_os_str().to_owned()),
+        _ => None,
+    }));
 }
 
-/// A watch on the nearest directory on the way to `path` that is there.
-fn nearest(path: &Path, port: &Port, task: &Arc<Notify>) -> Result<PresenceWatch, Errno> {
-    let mut at: PathBuf = path.to_owned();
-    loop {
-        let (Some(directory), Some(name)) = (at.parent(), at.file_name()) else {
-            return Err(Errno::NOENT);
-        };
-        match PresenceWatch::of_name(directory, name, port, task) {
-            Err(Errno::NOENT | Errno::NOTDIR) => at = directory.to_owned(),
-            watch => return watch,
-        }
-    }
+/// Whether what comes to `directory` can only be a pseudoterminal.
+fn is_for_ptys(directory: &Path) -> bool {
+    statfs(directory).is_ok_and(|kind| kind.f_type == DEVPTS)
 }
