@@ -29,9 +29,16 @@ pub(crate) fn async_fd(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     registered.map_err(io::Error::from)
 }
 
+/// What a terminal has not sent yet (`TIOCOUTQ`).
+#[cfg(feature = "serial")]
+#[track_caller]
+pub(crate) fn unsent_by(terminal: BorrowedFd<'_>) -> rustix::io::Result<u64> {
+    assert_may_wait();
+    unsent(terminal)
+}
+
 /// What a stream socket's peer has not taken yet (`SIOCOUTQ`): for TCP bytes not acknowledged, for
-/// Unix sockets memory not read; for a terminal what it has not sent yet (`TIOCOUTQ`). 0 means that
-/// everything was taken.
+/// Unix sockets memory not read. 0 means that everything was taken.
 #[cfg(any(feature = "socket", feature = "serial"))]
 pub(crate) fn unsent(socket: BorrowedFd<'_>) -> rustix::io::Result<u64> {
     const SIOCOUTQ: rustix::ioctl::Opcode = libc::TIOCOUTQ as rustix::ioctl::Opcode;

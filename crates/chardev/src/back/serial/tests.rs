@@ -114,6 +114,29 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
+fn nobody_waits_for_a_driver_that_is_asked_what_is_unsent() {
+    let rig = rig();
+    let mut retiring = RetiringSerial::new(rig.serial.device.unwrap());
+    let (begin, begun) = channel();
+    let gone = rig.gone.unwrap();
+    let slow = move |_: &SlowFd| {
+        begin.send(()).unwrap();
+        gone.recv_timeout(DEADLINE).unwrap();
+        7
+    };
+    let asked = retiring.ask(slow);
+    begun.recv_timeout(DEADLINE).unwrap();
+    assert!(asked > 0, "nobody knows yet");
+    assert!(retiring.pending() > 0, "nobody knows yet");
+    rig.go.send(()).unwrap();
+    until("the answer", || retiring.ask(|_| 0) == 7);
+    until("the next answer", || retiring.ask(|_| 0) == 0);
+    // What is sent afterwards is asked for again.
+    assert_eq!(retiring.send(b"more"), 4);
+    assert!(retiring.ask(|_| 0) > 0);
+}
+
+#[test]
 fn what_is_written_and_read_waits_for_the_line_to_be_set_up() {
     let mut rig = rig();
     rig.cable.write_all(b"input").unwrap();
