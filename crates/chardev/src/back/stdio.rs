@@ -23,11 +23,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::stream::{Duplex, Input, Output};
 use super::{Kind, OpenContext, opening_elsewhere};
 use crate::disk;
+use crate::offload::sometime;
 use crate::port::{OwnedTask, Port};
 use crate::sys::strerror;
 use crate::writer::Target;
 
-use terminal::{NonBlocking, RawTerminal};
+use terminal::{Found, NonBlocking, RawTerminal};
 pub use terminal::{apply_terminal, restore_terminal, try_restore_terminal};
 
 /// The kind `stdio` (QAPI `ChardevStdio`).
@@ -77,6 +78,7 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
         signals: options.bool_or("signal", true),
         port: context.port.clone(),
         caretaker: None,
+        found: Found::look(),
         terminal: None,
         _shared: [input_blocking, output_blocking],
         claim,
@@ -93,6 +95,8 @@ struct Stdio {
     port: Port,
     /// Watches for the signals that concern a terminal.
     caretaker: Option<OwnedTask>,
+    /// The terminal on standard input, if it is one.
+    found: Option<Found>,
     terminal: Option<RawTerminal>,
     // Given up in this order: whoever comes next finds everything as it was.
     _shared: [Option<NonBlocking>; 2],
@@ -159,7 +163,8 @@ impl Backend for Stdio {
 
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
         self.duplex.go_live(false);
-        self.terminal = RawTerminal::new(self.signals, self.echo);
+        let found = self.found.clone();
+        self.terminal = found.map(|found| RawTerminal::new(found, self.signals, self.echo));
         if self.terminal.is_some() {
             self.caretaker = Some(OwnedTask::spawn(&self.port, care(self.port.clone())));
             self.look_at_size();
@@ -196,12 +201,11 @@ impl LineControl for Stdio {
     fn apply(&mut self, line: &Line) -> Answers {
         self.duplex.set_half_close(line.half_close);
         self.echo = line.echo;
-        let is_terminal = rustix::termios::isatty(rustix::stdio::stdin());
         if let Some(terminal) = &self.terminal {
             terminal.set_echo(line.echo);
         }
         let mut answers = Answers::unsupported(line, self.is_open());
-        if line.echo && is_terminal {
+        if line.echo && self.found.is_some() {
             answers.echo = Answer::Done;
         }
         answers
@@ -260,7 +264,7 @@ async fn care(port: Port) {
     };
     loop {
         tokio::select! {
-            _ = continued.recv() => apply_terminal(),
+            _ = continued.recv() => sometime(apply_terminal),
             _ = resized.recv() => {}
         }
         port.kick(Ready::empty());

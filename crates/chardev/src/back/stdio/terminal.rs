@@ -2,6 +2,9 @@
 //!
 //! What has to be undone is kept in one place for the whole process, so that every way out of
 //! it, a panic included, can undo it.
+//!
+//! The terminal may be a serial line whose adapter takes its time, so a back end only says how it
+//! wants it; it is set where waiting holds up nobody, the way it is wanted by then.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,21 +16,31 @@ use rustix::termios::{
     ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios,
 };
 
+use crate::offload::{assert_may_wait, elsewhere};
+
+/// Held for as long as it takes to note something.
 static CHANGED: Mutex<Changed> = Mutex::new(Changed {
     terminal: None,
+    given_back: false,
     blocking: [None, None],
 });
+
+/// Held by whoever sets the terminal, so that what is wanted last is set last.
+static SETTING: Mutex<()> = Mutex::new(());
 
 /// What differs from how the process found it.
 struct Changed {
     terminal: Option<Settings>,
+    /// Given back to whoever had it before, as long as the process is at its end or stopped.
+    given_back: bool,
     /// The flags of standard input and output before they became non-blocking, and for how many.
     blocking: [Option<(OFlags, usize)>; 2],
 }
 
 #[derive(Clone)]
 struct Settings {
-    /// How many back ends have it: two for a moment when one replaces another.
+    /// How many back ends have it: two for a moment when one replaces another, none until it is set
+    /// back.
     users: usize,
     original: Termios,
     signals: bool,
@@ -40,20 +53,22 @@ struct Settings {
 /// not end its back ends, such as [`std::process::exit`] or a panic hook. Calling it at any time
 /// and more than once is harmless.
 pub fn restore_terminal() {
-    restore(&lock());
+    let setting = turn();
+    restore(lock(), setting);
 }
 
 /// As [`restore_terminal`], for the handler of a signal: it never waits. Nothing is done in the rare
 /// moment in which the terminal is just being set.
 pub fn try_restore_terminal() {
-    if let Ok(changed) = CHANGED.try_lock() {
-        restore(&changed);
+    if let (Ok(setting), Ok(changed)) = (SETTING.try_lock(), CHANGED.try_lock()) {
+        restore(changed, setting);
     }
 }
 
 /// Takes [`restore_terminal`] back, where a back end still has the terminal: after a stop.
 pub fn apply_terminal() {
-    apply_again();
+    lock().given_back = false;
+    settle();
     let changed = lock();
     for (fd, flags) in [stdin(), stdout()].into_iter().zip(changed.blocking) {
         if let Some((flags, _)) = flags {
@@ -62,14 +77,36 @@ pub fn apply_terminal() {
     }
 }
 
-fn restore(changed: &Changed) {
-    if let Some(settings) = &changed.terminal {
-        set(&settings.original);
+fn restore(mut changed: MutexGuard<'_, Changed>, _setting: MutexGuard<'_, ()>) {
+    changed.given_back = true;
+    let original = changed.terminal.as_ref().map(|now| now.original.clone());
+    let blocking = changed.blocking;
+    drop(changed);
+    if let Some(original) = original {
+        set(&original);
     }
-    for (fd, flags) in [stdin(), stdout()].into_iter().zip(changed.blocking) {
+    for (fd, flags) in [stdin(), stdout()].into_iter().zip(blocking) {
         if let Some((flags, _)) = flags {
             let _ = fcntl_setfl(fd, flags);
         }
+    }
+}
+
+/// How a terminal was before a back end had it.
+#[derive(Clone)]
+pub(super) struct Found(Termios);
+
+impl Found {
+    /// How the terminal on standard input is, where there is one. This may wait.
+    #[expect(clippy::disallowed_methods, reason = "whoever opens may wait")]
+    pub(super) fn look() -> Option<Self> {
+        assert_may_wait();
+        let _setting = turn();
+        // Another back end has it, or it is not set back yet.
+        let original = lock().terminal.as_ref().map(|now| now.original.clone());
+        original
+            .or_else(|| rustix::termios::tcgetattr(stdin()).ok())
+            .map(Found)
     }
 }
 
@@ -77,15 +114,14 @@ fn restore(changed: &Changed) {
 pub(super) struct RawTerminal(());
 
 impl RawTerminal {
-    /// Sets the terminal on standard input to raw; `None` if there is none.
-    #[expect(clippy::disallowed_methods, reason = "our user's own terminal")]
-    pub(super) fn new(signals: bool, echo: bool) -> Option<Self> {
-        let found = rustix::termios::tcgetattr(stdin()).ok()?;
+    /// Has the terminal, which was `found`, set to raw.
+    pub(super) fn new(found: Found, signals: bool, echo: bool) -> Self {
         let mut changed = lock();
         let (original, users) = match changed.terminal.take() {
             Some(settings) => (settings.original, settings.users),
-            None => (found, 0),
+            None => (found.0, 0),
         };
+        changed.given_back = false;
         changed.terminal = Some(Settings {
             users: users + 1,
             original,
@@ -93,8 +129,8 @@ impl RawTerminal {
             echo,
         });
         drop(changed);
-        apply_again();
-        Some(RawTerminal(()))
+        elsewhere(settle);
+        RawTerminal(())
     }
 
     /// With echo the terminal is as it was found, as in QEMU.
@@ -105,7 +141,7 @@ impl RawTerminal {
             None => false,
         };
         if changed {
-            apply_again();
+            elsewhere(settle);
         }
     }
 }
@@ -117,22 +153,26 @@ impl Drop for RawTerminal {
             return;
         };
         settings.users -= 1;
-        if settings.users == 0 {
-            set(&settings.original);
-            changed.terminal = None;
+        let is_last = settings.users == 0;
+        drop(changed);
+        if is_last {
+            elsewhere(settle);
         }
     }
 }
 
-/// Sets the terminal the way the back end wants it, if one is in use.
-pub(super) fn apply_again() {
-    if let Some(settings) = &lock().terminal {
-        set(&if settings.echo {
-            settings.original.clone()
-        } else {
-            settings.raw()
-        });
-    }
+/// Sets the terminal the way it is wanted now. This may wait.
+fn settle() {
+    assert_may_wait();
+    let _setting = turn();
+    let changed = lock();
+    let wanted = match &changed.terminal {
+        Some(settings) if !changed.given_back => settings.wanted(),
+        _ => return,
+    };
+    drop(changed);
+    set(&wanted);
+    lock().terminal.take_if(|settings| settings.users == 0);
 }
 
 /// The size of the terminal, where standard input or output is one.
@@ -176,6 +216,14 @@ impl Drop for NonBlocking {
 }
 
 impl Settings {
+    /// With echo, and without a user, it is as it was found.
+    fn wanted(&self) -> Termios {
+        match self.echo || self.users == 0 {
+            true => self.original.clone(),
+            false => self.raw(),
+        }
+    }
+
     /// Raw, except that output is still processed, so that messages of ours look right.
     fn raw(&self) -> Termios {
         let mut raw = self.original.clone();
@@ -203,13 +251,17 @@ impl Settings {
 
 /// A process in the background would be stopped for touching the terminal; when it comes to the
 /// front it is continued, and the caretaker sets the terminal then.
-#[expect(clippy::disallowed_methods, reason = "our user's own terminal")]
+#[expect(clippy::disallowed_methods, reason = "whoever sets it may wait")]
 fn set(settings: &Termios) {
     let foreground = rustix::termios::tcgetpgrp(stdin());
     if foreground.is_ok_and(|group| group != rustix::process::getpgrp()) {
         return;
     }
     let _ = rustix::termios::tcsetattr(stdin(), OptionalActions::Now, settings);
+}
+
+fn turn() -> MutexGuard<'static, ()> {
+    SETTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn lock() -> MutexGuard<'static, Changed> {
