@@ -16,6 +16,7 @@ const LARGE: usize = 256 << 10;
 pub(crate) const SLOW_TO_FREE: usize = 4 << 20;
 
 static DISPOSER: OnceLock<fn(Garbage)> = OnceLock::new();
+static PROBE: OnceLock<fn(usize) -> bool> = OnceLock::new();
 
 /// What nobody uses any more. Dropping it may take a tenth of a second, and the locks of chardevs.
 pub struct Garbage(#[allow(dead_code, reason = "it is held to be dropped")] Box<dyn Send>);
@@ -32,6 +33,12 @@ pub fn set_disposer(disposer: fn(Garbage)) {
     let _ = DISPOSER.set(disposer);
 }
 
+/// From now on `probe` is asked whether so many bytes of memory could be had from the system. Only the
+/// first call counts. Without it the allocator is asked, which may have some set aside for one thread.
+pub fn set_probe(probe: fn(usize) -> bool) {
+    let _ = PROBE.set(probe);
+}
+
 /// Whether `bytes` bytes could be had now, with some to spare for the rest of the process.
 pub fn is_available(bytes: usize) -> bool {
     #[cfg(test)]
@@ -40,6 +47,9 @@ pub fn is_available(bytes: usize) -> bool {
     }
     // The kernel is asked for address space only, and it is given back untouched.
     let wanted = bytes.saturating_add(HEADROOM);
+    if let Some(probe) = PROBE.get() {
+        return probe(wanted);
+    }
     let mut probe = Vec::<u8>::new();
     let there = probe.try_reserve_exact(wanted).is_ok();
     // Or the compiler may find that nobody needs the allocation.

@@ -1,14 +1,18 @@
-//! A thread that gives large memory back to the system, which takes too long to do under a lock.
+//! A thread that gives large memory back to the system, which takes too long to do under a lock. It also
+//! does what others would, where no thread can be had any more.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
-use chardev_core::memory::{Garbage, set_disposer};
+use chardev_core::memory::{Garbage, set_disposer, set_probe};
 
+use crate::offload::Work;
+use crate::sys::could_map;
 use crate::threads::new_thread;
 
 /// The way to the thread; `None` before the first [`start`].
-static THREAD: Mutex<Option<Sender<Garbage>>> = Mutex::new(None);
+static THREAD: Mutex<Option<Sender<Box<dyn Send>>>> = Mutex::new(None);
 
 /// Starts the one thread of the process, unless it runs.
 ///
@@ -26,14 +30,36 @@ pub(crate) fn start() -> std::io::Result<()> {
     new_thread("chardev-free")?.spawn(move || garbage.into_iter().for_each(drop))?;
     *thread = Some(sender);
     drop(thread);
-    set_disposer(hand_over);
+    set_probe(could_map);
+    set_disposer(|garbage: Garbage| hand_over(Box::new(garbage)));
     Ok(())
 }
 
-fn hand_over(garbage: Garbage) {
+/// Has `work` done on this thread, where no other can be had.
+pub(crate) fn do_instead(work: Work) {
+    hand_over(Box::new(ToDo(Some(work))));
+}
+
+/// Drops `what` on the thread, which never ends before the process does.
+fn hand_over(what: Box<dyn Send>) {
     let thread = THREAD.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(sender) = &*thread {
-        // The thread never ends before the process does.
-        let _ = sender.send(garbage);
+    match &*thread {
+        Some(sender) => _ = sender.send(what),
+        None => {
+            drop(thread);
+            drop(what);
+        }
+    }
+}
+
+/// Work that is done when this is dropped.
+struct ToDo(Option<Work>);
+
+impl Drop for ToDo {
+    fn drop(&mut self) {
+        if let Some(work) = self.0.take() {
+            // Whoever awaits it is told; the thread goes on.
+            let _ = catch_unwind(AssertUnwindSafe(work));
+        }
     }
 }

@@ -21,7 +21,7 @@ use self::pool::{Pool, Waiting};
 use crate::port::Port;
 
 /// Something to be done.
-type Work = Box<dyn FnOnce() + Send>;
+pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
 thread_local! {
     /// What is to be done once the work on this thread is.

@@ -29,6 +29,20 @@ pub(crate) fn async_fd(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     registered.map_err(io::Error::from)
 }
 
+/// Whether the kernel would map `bytes` bytes of memory. The allocator may have some set aside, which
+/// is of no use for a stack.
+pub(crate) fn could_map(bytes: usize) -> bool {
+    let (access, flags) = (
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+    );
+    // SAFETY: the mapping is a new one, which nobody else knows of, and is given back untouched.
+    unsafe {
+        let mapped = libc::mmap(std::ptr::null_mut(), bytes, access, flags, -1, 0);
+        mapped != libc::MAP_FAILED && libc::munmap(mapped, bytes) == 0
+    }
+}
+
 /// What a terminal has not sent yet (`TIOCOUTQ`).
 #[cfg(feature = "serial")]
 #[track_caller]

@@ -3,10 +3,11 @@
 use std::io;
 use std::thread::Builder;
 
-use chardev_core::memory;
+use crate::sys;
 
-/// The stack that the standard library gives a thread.
-const STACK: usize = 2 << 20;
+/// The stack that the standard library gives a thread, and something for what it begins with: less
+/// than rings leave for everybody else.
+const NEEDED: usize = (2 << 20) + (4 << 20);
 
 /// The makings of a thread called `name`, if there is memory for it and for what else the process does.
 ///
@@ -16,7 +17,7 @@ const STACK: usize = 2 << 20;
 /// # Errors
 /// There is no memory (`ulimit -v`).
 pub fn new_thread(name: &str) -> io::Result<Builder> {
-    if !memory::is_available(STACK) {
+    if !sys::could_map(NEEDED) {
         return Err(io::Error::new(
             io::ErrorKind::OutOfMemory,
             "no memory for another thread",

@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Work;
+use crate::disposal::do_instead;
 use crate::threads::new_thread;
 
 /// An idle thread ends after this long.
@@ -78,11 +79,11 @@ impl Pool {
         match thread.and_then(|thread| thread.spawn(|| self.serve())) {
             Ok(_) => state.threads += 1,
             Err(_) if state.threads > 0 => return Some(number),
-            // With no thread to be had it is done here, late for others and not never.
+            // Not here, where it may wait under a lock.
             Err(_) => {
                 let rest = std::mem::take(&mut state.queue);
                 drop(state);
-                rest.into_iter().for_each(|(_, work)| work());
+                rest.into_iter().for_each(|(_, work)| do_instead(work));
             }
         }
         None
