@@ -3,7 +3,7 @@
 //! The program leads a session on a new pty, so job control, `^C` and the window size work as on
 //! any terminal. A break is what it is on a terminal with BRKINT: SIGINT for the foreground.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use chardev_monitor::{RunState, Stop};
 use chardev_qapi::opts::Opts;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetpgrp, tcsetwinsize};
 use tokio::io::unix::AsyncFd;
@@ -36,8 +36,10 @@ use crate::edge;
 const BUFFER: usize = 64 << 10;
 /// The least time between two starts: a program that ends at once must not use up a CPU.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// How long a program may take to end after its terminal was hung up.
+/// How long a program may take to end after its terminal was hung up, and again after SIGTERM.
 const HANG_UP_LIMIT: Duration = Duration::from_secs(1);
+/// How often to look meanwhile whether any of its processes is left.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long the last output may take before its program's end is told.
 const TELL_LIMIT: Duration = Duration::from_millis(500);
 /// How long the last output may take once the daemon ends.
@@ -200,7 +202,7 @@ impl Exec {
         let tell = async {
             tokio::time::sleep(TELL_LIMIT).await;
             life.tell_end(&self.chardev, entry, &status);
-            std::future::pending().await
+            pending().await
         };
         tokio::select! {
             () = last_output => {}
@@ -390,7 +392,9 @@ fn poll_keys(
     Poll::Pending
 }
 
-/// Ends the program as a terminal does that is hung up, and by force if it does not take the hint.
+/// Ends the program as a terminal does that is hung up, then as a service is ended, and by force if it
+/// takes neither hint: also what is left of it when the shell it was started by has ended, or there
+/// would be two of them after a restart.
 async fn hang_up(
     screen: &mut Screen<'_>,
     ended: &mut JoinHandle<io::Result<ExitStatus>>,
@@ -402,14 +406,55 @@ async fn hang_up(
             .ok()
             .filter(|group| Some(*group) != pid),
     );
-    signal(&groups, &[Signal::HUP, Signal::CONT]);
-    match timeout(HANG_UP_LIMIT, screen.show_until(ended)).await {
-        Ok(status) => status,
-        Err(_) => {
-            signal(&groups, &[Signal::KILL]);
-            joined(ended.await)
+    let mut status = None;
+    for hint in [Signal::HUP, Signal::TERM] {
+        signal(&groups, &[hint, Signal::CONT]);
+        let end = async {
+            if status.is_none() {
+                status = Some(screen.show_until(ended).await);
+            }
+            while groups.iter().any(|group| is_alive(*group)) {
+                let show = async {
+                    poll_fn(|cx| screen.poll(cx, false)).await;
+                    pending::<()>().await;
+                };
+                let _ = timeout(LOOK, show).await;
+            }
+        };
+        if timeout(HANG_UP_LIMIT, end).await.is_ok() {
+            break;
         }
     }
+    if groups.iter().any(|group| is_alive(*group)) {
+        let label = screen.front.label();
+        tracing::warn!("exec on '{label}': it ignored SIGHUP and SIGTERM, and is killed");
+        signal(&groups, &[Signal::KILL]);
+    }
+    match status {
+        Some(status) => status,
+        None => joined(ended.await),
+    }
+}
+
+/// Whether a process of the group is left that has not ended: one that has is still there for signals
+/// until somebody asks for its status, which in a container may be nobody.
+#[expect(clippy::disallowed_methods, reason = "these files are on no disk")]
+fn is_alive(group: Pid) -> bool {
+    if test_kill_process_group(group).is_err() {
+        return false;
+    }
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return true;
+    };
+    let group = group.as_raw_nonzero().to_string();
+    processes.flatten().any(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        // Behind the name: the state, the parent, the group.
+        let behind = stat.rsplit(')').next().unwrap_or_default();
+        let mut words = behind.split_whitespace();
+        let state = words.next();
+        words.nth(1) == Some(&group) && !matches!(state, Some("Z" | "X"))
+    })
 }
 
 fn signal(groups: &[Pid], signals: &[Signal]) {

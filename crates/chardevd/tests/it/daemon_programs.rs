@@ -2,6 +2,7 @@
 
 use crate::daemon_rig;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use crate::daemon_rig::{Daemon, console, read_until, until};
 use chardev_qapi::{Json, Object};
@@ -162,4 +163,62 @@ fn an_end_is_told_also_where_nobody_takes_the_last_words() {
     assert_eq!(ended.get("status"), Some(&Json::from(5u32)));
     let mut peer = console(&daemon.dir().join("con"));
     assert_eq!(read_until(&mut peer, "words\r\n"), "words\r\n");
+}
+
+/// Programs that take SIGHUP as a wish to read their configuration again, and such as take no hint.
+#[test]
+fn a_program_that_ignores_its_hang_up_is_ended_before_it_starts_again() {
+    let exec = |id: &str, command: &str| format!("exec,chardev={id},command={command}");
+    let round = "echo up; while :; do sleep 0.05; done";
+    let stubborn = exec("stubborn", &format!("trap '' HUP TERM; {round}"));
+    let service = exec(
+        "service",
+        &format!("trap '' HUP; trap 'exit 5' TERM; {round}"),
+    );
+    // The shell itself does not ignore it, but what it started does.
+    let inner = format!("trap \"\" HUP; echo $$ > left; {round}");
+    let behind = exec("behind", &format!("sh -c '{inner}'; true"));
+    let ids = ["stubborn", "service", "behind"];
+    let rings = ids.map(|id| format!("ringbuf,id={id}"));
+    let mut arguments = Vec::new();
+    for (ring, device) in rings.iter().zip([&stubborn, &service, &behind]) {
+        arguments.extend(["-chardev", ring, "-device", device]);
+    }
+    let mut daemon = Daemon::start(&arguments);
+    let mut client = daemon.client();
+    let enable = Object::new().with("enable", true);
+    client.execute("x-chardev-events", enable).unwrap();
+    let is_up = |client: &mut Client<UnixStream>, id: &str| {
+        let read = Object::new().with("device", id).with("size", 4096u64);
+        let said = client.execute("ringbuf-read", read).unwrap();
+        said.as_str().unwrap().contains("up")
+    };
+    for id in ids {
+        until("it is up", || is_up(&mut client, id));
+    }
+    let left = std::fs::read_to_string(daemon.dir().join("left")).unwrap();
+    client.take_events();
+    for (id, name, number) in [
+        ("stubborn", "signal", 9u32),
+        ("service", "status", 5),
+        ("behind", "signal", 1),
+    ] {
+        let wanted = Object::new().with("id", id);
+        client.execute("x-device-restart", wanted).unwrap();
+        let ended = next(&mut client, id);
+        assert_eq!(ended.name, "X_DEVICE_ENDED", "{id}");
+        assert_eq!(ended.data.get(name), Some(&Json::from(number)), "{id}");
+        until("it is up again", || is_up(&mut client, id));
+    }
+    let first = Path::new("/proc").join(left.trim()).join("status");
+    let first = std::fs::read_to_string(first).unwrap_or_default();
+    // Nobody may have asked for its status yet.
+    let is_there = first.contains("State:") && !first.contains("State:\tZ");
+    assert!(!is_there, "there are two of them: {first}");
+    drop(client);
+    let (_, said) = daemon.terminate();
+    let killed = "exec on 'stubborn': it ignored SIGHUP and SIGTERM, and is killed";
+    // At the restart and at the end of the daemon.
+    assert_eq!(said.matches(killed).count(), 2, "{said}");
+    assert_eq!(said.matches("and is killed").count(), 2, "{said}");
 }
