@@ -116,6 +116,7 @@ impl Who {
         if let Some(pid) = pid {
             // Whoever comes to a monitor is not to hold up the others, however slow the host is.
             let found = Arc::clone(&program);
+            #[expect(clippy::disallowed_methods, reason = "this file is on no disk")]
             let look = move || {
                 if let Ok(name) = std::fs::read(format!("/proc/{pid}/comm")) {
                     let _ = found.set(String::from_utf8_lossy(&name).trim_end().to_owned());

@@ -49,6 +49,7 @@
 //! - It asks nobody who they are: who may open the socket may use every command.
 //! - The wire is in `chardev-qmp`, which knows no socket; the back ends are in `chardev`.
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 
 mod attached;
 mod builder;

@@ -1,6 +1,7 @@
 //! `--daemonize`: the daemon in a session of its own, and a parent that waits until it is set up.
 //!
 //! The program starts itself again instead of splitting in two, since no thread survives that.
+#![allow(clippy::disallowed_methods, reason = "only the start waits for it")]
 
 use std::env;
 use std::io::{self, Read};

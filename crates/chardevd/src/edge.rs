@@ -22,6 +22,7 @@ pub struct Inherited {
 
 impl Inherited {
     /// Notes what is open now. Call it first thing in `main`, before anything else opens some.
+    #[expect(clippy::disallowed_methods, reason = "these files are on no disk")]
     pub fn collect() -> Self {
         let entries = fs::read_dir("/proc/self/fd")
             .into_iter()

@@ -5,9 +5,14 @@
 //!                             └────▶ chardev-monitor (QMP, HMP) ──────────────▶ chardevs
 //! ```
 #![deny(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 
 pub mod background;
 pub mod cli;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a program of its own, which may wait"
+)]
 pub mod ctl;
 pub mod daemon;
 pub mod default;

@@ -2,6 +2,10 @@
 //!
 //! The file is locked for as long as the daemon runs, as QEMU locks it, so a second instance is
 //! refused whatever the file says, and one left behind by a daemon that was killed is taken over.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "only the start and the end of the process wait for it"
+)]
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};

@@ -103,11 +103,13 @@ fn leave_at_once(signal: i32) -> ! {
 }
 
 /// Whether there is a controlling terminal, and it has not hung up.
+#[expect(clippy::disallowed_methods, reason = "a thread for it may wait")]
 fn has_terminal() -> bool {
     fs::File::open("/dev/tty").is_ok()
 }
 
 /// Whether whoever started us wants a signal ignored, as `nohup` does with the hang-up.
+#[expect(clippy::disallowed_methods, reason = "this file is on no disk")]
 pub(crate) fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -92,6 +92,7 @@ impl FdSource for NamedFds {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test may wait")]
 mod tests {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,8 @@
 //! [front] → chardev → back → host: the Unix socket that a VMM connects to.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "only the start and the end of a device wait for it"
+)]
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};

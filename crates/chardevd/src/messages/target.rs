@@ -32,6 +32,10 @@ pub(super) enum Target {
 }
 
 impl Target {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the start and a hang-up's own thread may wait"
+    )]
     pub(super) fn file(path: &Path) -> Result<Self, String> {
         let file = File::options()
             .append(true)
