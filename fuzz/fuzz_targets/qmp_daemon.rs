@@ -17,6 +17,7 @@ static HEAP: PeakAlloc = PeakAlloc;
 libfuzzer_sys::fuzz_target!(
     init: {
         let _ = body::limits::PEAK_HEAP.set(|| HEAP.peak_usage());
+        let _ = body::limits::HEAP_NOW.set(|| HEAP.current_usage());
         own_stdio();
     },
     |data: &[u8]| body::run(data)

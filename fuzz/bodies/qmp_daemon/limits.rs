@@ -19,8 +19,12 @@ const TIMES: usize = 5;
 /// What all of the server may have allocated at once.
 const HEAP: usize = 64 << 20;
 
-/// How to ask the allocator for the most that was ever allocated; a fuzz target sets it.
+/// What may be allocated between two inputs beyond what was after the first of them.
+const LEFT: usize = 2 << 20;
+
+/// How to ask the allocator for the most that was ever allocated, and for what is; a fuzz target sets it.
 pub(crate) static PEAK_HEAP: OnceLock<fn() -> usize> = OnceLock::new();
+pub(crate) static HEAP_NOW: OnceLock<fn() -> usize> = OnceLock::new();
 
 /// Watches over the steps of one play of an input.
 pub(super) struct Limits {
@@ -93,5 +97,18 @@ fn check_heap() {
     if let Some(peak) = PEAK_HEAP.get() {
         let peak = peak();
         assert!(peak < HEAP, "the server had {peak} bytes allocated");
+    }
+}
+
+/// Sees that nothing piles up from one input to the next; called when all has come to rest.
+pub(super) fn check_leftovers() {
+    static FIRST: OnceLock<usize> = OnceLock::new();
+    if let Some(now) = HEAP_NOW.get() {
+        let now = now();
+        let first = FIRST.get_or_init(|| now);
+        assert!(
+            now < first + LEFT,
+            "{now} bytes are allocated at rest, {first} were at first"
+        );
     }
 }

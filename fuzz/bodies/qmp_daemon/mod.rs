@@ -65,6 +65,7 @@ fn play(head: u8, cut: usize, script: &[u8], limits: &Limits) {
     PLAYED.set(PLAYED.get() + 1);
     if PLAYED.get() % ROUND == 0 {
         world.settle();
+        limits::check_leftovers();
     }
 }
 
