@@ -31,22 +31,11 @@ fn a_guest_does_as_it_is_told_and_ends_with_its_own_status() {
     ] {
         console.ask(command, answer);
     }
-    console.send("await break\n");
-    // One that comes before the guest waits for it is a character like others.
-    console
-        .0
-        .set_read_timeout(Some(Duration::from_millis(50)))
-        .unwrap();
-    let mut answer = [0; 11];
-    retry(|| {
-        vm.execute("chardev-send-break", "{'id':'con0'}");
-        console.0.read_exact(&mut answer[..1]).ok()
-    });
-    console.0.set_read_timeout(Some(DEADLINE)).unwrap();
-    console.0.read_exact(&mut answer[1..]).unwrap();
-    assert_eq!(&answer, b"break seen\n");
-    // Breaks that came too late for it are characters of zeros in front of the next command.
-    console.send("\noff\n");
+    // A monitor's break is not held back by what the guest has not read yet of its peer's input.
+    console.ask("await break", "waiting");
+    vm.execute("chardev-send-break", "{'id':'con0'}");
+    assert_eq!(console.read_to("\n"), "break seen\n");
+    console.send("off\n");
     assert_eq!(vm.ended().code(), Some(0));
 }
 

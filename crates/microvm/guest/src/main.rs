@@ -101,6 +101,8 @@ fn command(console: &Uart, report: &Uart, line: &[u8]) {
             console.print(b"modem set\n");
         }
         b"await break" => {
+            // A break may come by another way than this line, and before it.
+            console.print(b"waiting\n");
             console.await_break();
             console.print(b"break seen\n");
         }
