@@ -79,6 +79,10 @@ fn outputs_that_are_full_hold_up_neither_signals_nor_other_clients() {
         "x-chardev-set",
         "{\"id\": \"con0\", \"x-history\": 65536}",
     ]);
+    // On a busy machine the program may not have printed anything since.
+    until("there is history", || {
+        !daemon.succeed(&["history", "con0"]).is_empty()
+    });
     for command in ["attach", "watch", "history", "list"] {
         let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
         let mut full = File::from(writer.try_clone().expect("a descriptor"));
