@@ -2,10 +2,11 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chardev_core::{
-    Answer, BackendEvent, BackendId, Change, ChardevRef, Closed, Event, FrontEnd, Hub, Link,
-    ModemLines, Mux, Old, Parity, Ready, SerialParams, WantLink,
+    Answer, BackendEvent, BackendId, Change, ChardevRef, Closed, DrainStep, Event, FrontEnd, Hub,
+    Link, ModemLines, Mux, Old, Parity, Ready, SerialParams, WantLink,
 };
 
 use crate::rig::{NoClock, Peer, Woken, everything, link};
@@ -424,4 +425,34 @@ fn where_nothing_is_under_way_nothing_is_waited_for_when_something_above_changes
     let _drainers = change.commit(offer, next, Old::Retire).unwrap();
     new.send(b"new");
     assert_eq!(everything(&front), "old <Changed>new");
+}
+
+#[test]
+fn nobody_waits_for_a_member_that_joins_while_something_is_under_way() {
+    let rig = HubRig::new([true, true], [Closed::Discard; 2]);
+    drop(rig.front);
+    let waker = std::task::Waker::noop().clone();
+    let mux = Mux::new(link(&rig.chardev), 1, Arc::new(NoClock), waker);
+    let top = ChardevRef::new("top", BackendId(20), mux.slot(), Closed::Discard, None);
+    let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+    everything(&front);
+    let replace = |chardev: &ChardevRef, new: &Peer, id| {
+        let change = Change::begin(chardev).unwrap();
+        let mut next = new.as_new(id);
+        let offer = change.offer(&mut next).unwrap();
+        change.commit(offer, next, Old::Retire).unwrap()
+    };
+    rig.peers[0].world().settles = true;
+    let mut settling = replace(&rig.members[0], &Peer::new(true, 99), 21);
+    let new = Peer::new(true, 99);
+    let mut left = replace(&top, &new, 30);
+    new.send(b"new");
+    let (_peer, chardev) = third(true);
+    rig.hub.add(link(&chardev)).unwrap();
+    assert_eq!(everything(&front), "");
+    for drainer in settling.iter_mut().chain(&mut left) {
+        let ends = |at| drainer.poll(Duration::from_millis(at)) == DrainStep::Done;
+        assert!((0..1000).any(ends));
+    }
+    assert_eq!(everything(&front), "<Changed>new");
 }
