@@ -456,3 +456,25 @@ fn nobody_waits_for_a_member_that_joins_while_something_is_under_way() {
     }
     assert_eq!(everything(&front), "<Changed>new");
 }
+
+#[test]
+fn all_is_read_that_members_had_who_left_together() {
+    for (had, seen) in [
+        (["one ", "two "], "one two <Closed>"),
+        (["!", "!"], "<Break><Break><Closed>"),
+        (["!", "two "], "<Break>two <Closed>"),
+        (["one ", "!"], "one <Break><Closed>"),
+    ] {
+        let rig = HubRig::new([true, true], [Closed::Discard; 2]);
+        everything(&rig.front);
+        for (peer, had) in rig.peers.iter().zip(had) {
+            match had {
+                "!" => peer.world().events.push_back(BackendEvent::Break),
+                text => peer.send(text.as_bytes()),
+            }
+        }
+        assert!(rig.hub.remove("m0") && rig.hub.remove("m1"));
+        rig.kick();
+        assert_eq!(everything(&rig.front), seen);
+    }
+}

@@ -111,6 +111,17 @@ fn a_peer_that_is_found_out_about_by_a_write_gets_it() {
 }
 
 #[test]
+fn room_is_asked_for_where_there_was_too_little_and_only_there() {
+    for (room, asked) in [(99, false), (5, false), (4, true), (0, true)] {
+        let peer = Peer::new(true, room);
+        let front = FrontEnd::attach(&peer.chardev(None), Arc::new(())).unwrap();
+        peer.world().watched = Ready::empty();
+        assert_eq!(front.write(b"hello"), room.min(5));
+        assert_eq!(peer.world().watched == Ready::WRITE, asked, "{room}");
+    }
+}
+
+#[test]
 fn what_is_written_when_a_temporary_peer_has_just_left_goes_to_the_parked_one() {
     let (parked, temporary) = (Peer::new(true, 99), Peer::new(true, 99));
     let chardev = parked.chardev(None);

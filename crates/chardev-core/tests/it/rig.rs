@@ -25,6 +25,8 @@ pub(crate) struct World {
     /// The most it takes in one write, if that is limited.
     pub(crate) most: Option<usize>,
     pub(crate) received: Vec<u8>,
+    /// What it is to report.
+    pub(crate) watched: Ready,
     pub(crate) to_read: VecDeque<u8>,
     /// How often it was asked for input.
     pub(crate) asked: usize,
@@ -162,7 +164,9 @@ impl Backend for SimBackend {
         total
     }
 
-    fn watch(&mut self, _: Ready) {}
+    fn watch(&mut self, interest: Ready) {
+        self.0.world().watched |= interest;
+    }
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
         if std::mem::take(&mut self.0.world().knocks) {
