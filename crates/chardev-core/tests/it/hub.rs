@@ -198,10 +198,12 @@ fn whoever_waits_is_woken_by_what_a_member_brings() {
     chardev.with(|chardev| chardev.handle_ready(BackendId(3), Ready::all()));
     rig.kick();
     assert!(woken.take());
+    assert_eq!(everything(&rig.front), "y");
+    peer.send(b"z");
     assert!(rig.hub.remove("m2"));
     rig.kick();
     assert!(woken.take());
-    assert_eq!(everything(&rig.front), "y");
+    assert_eq!(everything(&rig.front), "z");
     assert_eq!(rig.hub.labels(), ["m0", "m1"]);
 }
 
