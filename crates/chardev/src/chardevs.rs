@@ -383,6 +383,9 @@ impl Chardevs {
 
     /// Sends a break to the front end of chardev `id` (`chardev-send-break`).
     ///
+    /// It gets there at once, as in QEMU: before what the chardev's peer has sent and the front end has not
+    /// read yet. Whoever wants it behind that waits until it was answered.
+    ///
     /// # Errors
     /// There is no such chardev.
     pub fn send_break(&self, id: &str) -> Result<(), RemoveError> {
