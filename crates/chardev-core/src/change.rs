@@ -446,14 +446,14 @@ impl Chardev {
     /// so nothing else is taken from there.
     pub(crate) fn cut_removed(&mut self) -> RemovalCut {
         let awaited = self.input.has_fence_later() || !self.marks_later.is_empty();
-        let (unread, more) = match awaited || (self.awaited.is_some() && self.parked.is_none()) {
+        let (unread, more) = match awaited || (self.parked.is_none() && self.brings_to_tail()) {
             true => self.backend.cut_input(),
             false => (Vec::new(), false),
         };
         self.push_cut_breaks();
         let old = self.place_cut(unread, more);
         self.marks_come(old);
-        let parked = self.cut_parked();
+        let parked = self.cut_parked_removed();
         RemovalCut(Cut { old, parked })
     }
 

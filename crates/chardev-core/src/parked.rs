@@ -199,6 +199,27 @@ impl Chardev {
         self.place_rest(unread, more)
     }
 
+    /// The same of a chardev that is removed: what nobody waits for is left to who comes next to what
+    /// the parked back end rests on.
+    pub(crate) fn cut_parked_removed(&mut self) -> Option<u64> {
+        let (_, parked) = self.parked.as_ref()?;
+        match parked.members().is_empty() || self.brings_to_tail() {
+            true => self.cut_parked(),
+            false => self.place_rest(Vec::new(), false),
+        }
+    }
+
+    /// Whether somebody who was above waits for more of what is awaited, which is then taken as far as
+    /// it has come.
+    pub(crate) fn brings_to_tail(&mut self) -> bool {
+        let place = self.awaited.map(|awaited| awaited.place);
+        let Some(place) = place.filter(|place| self.input.is_of_tail(*place)) else {
+            return false;
+        };
+        self.take_awaited();
+        self.awaited.is_some_and(|awaited| awaited.place == place)
+    }
+
     pub(crate) fn retire_parked(
         &mut self,
         this: &ChardevRef,

@@ -135,6 +135,12 @@ impl InputQueue {
         !self.later.is_empty()
     }
 
+    /// Whether a tail is to have what settles at `place`.
+    pub(crate) fn is_of_tail(&self, place: u64) -> bool {
+        let is_it = |item: &Item| matches!(item, Item::Settling { marker, .. } if *marker == place);
+        !self.later.is_empty() || self.items.range(..self.own()).any(is_it)
+    }
+
     /// Whether `tail` is to have what the back end brings, and nothing stands before that.
     pub(crate) fn is_next_of_back_end(&self, tail: u64) -> bool {
         let mut before = self.items.range(self.own()..);

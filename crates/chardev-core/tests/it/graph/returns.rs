@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use chardev_core::{BackendId, ChardevRef, Drainer, FrontEnd, Hub, Old, Ready, commit};
+use chardev_core::{
+    BackendId, ChardevRef, Drainer, FrontEnd, Hub, Link, Old, Ready, Registry, Step, WantLink,
+    commit,
+};
 
 use super::found::{change, change_from, chardev, drain, link, over, read_from, text};
 use super::wire::Peer;
@@ -215,5 +218,48 @@ fn what_is_set_aside_for_good_leaves_its_input() {
         commit(vec![change(&mid, 3, next.backend())]).unwrap();
         next.send_untracked(b"after", Duration::ZERO);
         assert_eq!(text(&front), "meanwhileafter", "{kind}");
+    }
+}
+
+#[test]
+fn what_is_set_aside_and_removed_leaves_its_base_to_who_comes_next() {
+    for (kind, late) in [("mux", false), ("hub", false), ("mux", true), ("hub", true)] {
+        let peer = Peer::new(1, late);
+        let base = chardev("base", peer.backend());
+        let mid = chardev("mid", over(kind, &base));
+        let registry = Registry::default();
+        registry.reserve("mid").unwrap().fill(mid.clone());
+        let top = chardev("top", Peer::new(3, false).backend());
+        let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+        set_aside(&mid, 2, &Peer::new(2, false));
+        peer.send_untracked(b"for whoever comes", Duration::ZERO);
+        let mut drainers = Vec::new();
+        if late {
+            drainers = commit(vec![change(&base, 2, Peer::new(4, false).backend())]).unwrap();
+        }
+        let lent = mid.with(|mid| mid.lend(&WantLink("base".to_owned())));
+        let link = *lent.unwrap().downcast::<Link>().unwrap();
+        let hub = Hub::new(vec![link], Waker::noop().clone());
+        let removal = registry.begin_removal("mid").unwrap();
+        let steps = vec![change(&top, 2, hub.backend()), Step::Remove(removal)];
+        drainers.extend(commit(steps).unwrap());
+        drain(drainers, &peer);
+        assert_eq!(text(&front), "for whoever comes", "{kind} {late}");
+    }
+}
+
+#[test]
+fn what_was_above_what_is_set_aside_and_removed_has_its_input() {
+    // A multiplexer that has come back is in use as long as it brings input.
+    for (kind, returns) in [("mux", false), ("hub", false), ("hub", true)] {
+        let mut under = under_way(kind, Reader::Former, b"before");
+        if returns {
+            leave(&under.mid, &under.temporary);
+        }
+        let registry = Registry::default();
+        registry.reserve("mid").unwrap().fill(under.mid.clone());
+        under.drainers.extend(registry.remove("mid").unwrap());
+        under.go_on(Then::Nothing);
+        assert_eq!(text(&under.front), "before", "{kind} {returns}");
     }
 }
