@@ -61,11 +61,25 @@ impl Graph {
         if self.rng.one_in(2) {
             self.read();
         }
-        let replaced = self.rng.one_in(4) && self.transact(vec![at]);
+        let replaced = self.rng.one_in(4) && self.replace_for_good(at);
         self.aside.retain(|other| *other != at);
         match replaced {
             true => temporary.wire().retired = true,
             false => self.come_back(at, before, &temporary),
+        }
+    }
+
+    /// A change that what is set aside does not come back from, alone or with one of another chardev.
+    fn replace_for_good(&mut self, at: usize) -> bool {
+        let mut order = vec![at];
+        let other = self.rng.below(NODES as u64) as usize;
+        if other != at && !self.aside.contains(&other) {
+            order.insert(self.rng.below(2) as usize, other);
+        }
+        // It stays if something else that is set aside rests on it.
+        self.transact(order) && {
+            let chardev = &self.nodes[at].chardev;
+            chardev.with(|chardev| chardev.parked_id().is_none())
         }
     }
 

@@ -101,7 +101,7 @@ impl Graph {
     /// All of `order` together; whether that happened.
     pub(super) fn transact(&mut self, mut order: Vec<usize>) -> bool {
         // What is set aside reads on later, so who is above it then is who was above it before.
-        let others = self.aside.iter().filter(|aside| order != [**aside]);
+        let others = self.aside.iter().filter(|aside| !order.contains(aside));
         let others: Vec<usize> = others.copied().collect();
         order.retain(|at| !others.iter().any(|aside| self.is_under(*aside, &[*at])));
         if order.is_empty() {

@@ -129,6 +129,10 @@ impl Peer {
         }
     }
 
+    pub(super) fn has_in_flight(&self) -> bool {
+        !self.wire().in_flight.is_empty()
+    }
+
     /// The peer leaves, or another comes, where that is told.
     pub(super) fn come_or_go(&self) {
         let mut wire = self.wire();
