@@ -62,7 +62,7 @@ pub struct NewBackend {
     pub handover: bool,
     /// What the old peer is to get at the end: the answer to the command, where the command came
     /// over this very chardev.
-    pub last_words: Vec<u8>,
+    pub final_output: Vec<u8>,
 }
 
 impl NewBackend {
@@ -75,7 +75,7 @@ impl NewBackend {
             log: None,
             options: None,
             handover: false,
-            last_words: Vec::new(),
+            final_output: Vec::new(),
         }
     }
 }
@@ -305,14 +305,14 @@ impl Chardev {
         match old {
             _ if new.handover => {
                 old_backend.hand_over();
-                self.add_last_words(&new.last_words);
+                self.add_final_output(&new.final_output);
             }
             Old::Park if self.parked.is_none() => {
                 retired.extend(self.park(old_id, old_backend, this, cut.old));
             }
             Old::Park | Old::Retire => {
                 let mut drainer = self.drainer(old_backend, this, cut.old);
-                drainer.say(RingBuffer::from(new.last_words));
+                drainer.say(RingBuffer::from(new.final_output));
                 retired.push(drainer);
                 if old == Old::Retire {
                     retired.extend(self.retire_parked(this, cut.parked));
@@ -338,11 +338,11 @@ impl Chardev {
     }
 
     /// The peer stays, so what it is to get at the end comes behind what waits for it.
-    fn add_last_words(&mut self, last_words: &[u8]) {
-        let capacity = self.preface.len() + last_words.len();
+    fn add_final_output(&mut self, final_output: &[u8]) {
+        let capacity = self.preface.len() + final_output.len();
         self.preface.reserve_capacity(capacity);
-        self.stats.output_injected += last_words.len() as u64;
-        self.stats.output_overwritten += self.preface.push_overwriting(last_words) as u64;
+        self.stats.output_injected += final_output.len() as u64;
+        self.stats.output_overwritten += self.preface.push_overwriting(final_output) as u64;
     }
 
     pub(crate) fn drainer(
@@ -396,7 +396,7 @@ impl Chardev {
         if more {
             self.show_open(true);
         }
-        self.push_last_words(unread);
+        self.push_remaining_input(unread);
         more.then(|| self.input.push_settling())
     }
 

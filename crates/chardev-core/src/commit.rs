@@ -104,7 +104,7 @@ fn check_all(steps: &[Step], planned: &[Planned]) -> Result<(), Refused> {
         return Err(Refused { step, error });
     }
     if let Some(step) = graph::first_cycle(planned) {
-        let (id, reason) = (label(step), "it would rest on itself".to_owned());
+        let (id, reason) = (label(step), "it would create a cycle".to_owned());
         let error = ChangeError::Refused { id, reason };
         return Err(Refused { step, error });
     }

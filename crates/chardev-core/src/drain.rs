@@ -1,4 +1,4 @@
-//! The afterlife of a replaced back end: deliver what it accepted, then let its peer go.
+//! Draining a replaced back end: deliver what it accepted, then let its peer go.
 //!
 //! A [`Drainer`] owns the [`Drain`] that [`Backend::retire`](crate::Backend::retire) left behind
 //! and walks it through three phases: *settle* (input that was under way still counts as sent
@@ -138,7 +138,7 @@ pub struct Drainer {
     last_progress: Duration,
     last_heard: Duration,
     settled_bytes: usize,
-    last_words: RingBuffer,
+    final_output: RingBuffer,
     pending: u64,
     progress: u64,
     pause: Duration,
@@ -179,7 +179,7 @@ impl Drainer {
             last_progress: Duration::ZERO,
             last_heard: Duration::ZERO,
             settled_bytes: 0,
-            last_words: RingBuffer::default(),
+            final_output: RingBuffer::default(),
             pending: u64::MAX,
             progress: 0,
             pause: POLL_MIN,
@@ -194,16 +194,16 @@ impl Drainer {
     }
 
     /// Adds what the peer is to get after everything else, waiting as long as for that.
-    pub(crate) fn say(&mut self, last_words: RingBuffer) {
-        self.last_words = last_words;
-        self.send_last_words();
+    pub(crate) fn say(&mut self, final_output: RingBuffer) {
+        self.final_output = final_output;
+        self.send_final_output();
     }
 
-    fn send_last_words(&mut self) {
-        while !self.last_words.is_empty() {
-            let piece = self.last_words.front();
+    fn send_final_output(&mut self) {
+        while !self.final_output.is_empty() {
+            let piece = self.final_output.front();
             let (count, whole) = (self.drain.send(piece), piece.len());
-            self.last_words.consume(count);
+            self.final_output.consume(count);
             if count < whole {
                 return;
             }
@@ -282,7 +282,7 @@ impl Drainer {
     /// What a refused peer had sent waits in the kernel: it is fetched as the front end takes it,
     /// so that any amount costs no more memory than the input queue may.
     fn settle_refused(&mut self, now: Duration) -> Option<Phase> {
-        self.send_last_words();
+        self.send_final_output();
         let mut buf = [0; 16 << 10];
         let mut room = CARRY_LIMIT
             .saturating_sub(self.chardev.with(|chardev| chardev.input_pending()))
@@ -336,8 +336,8 @@ impl Drainer {
 
     fn deliver(&mut self, now: Duration) -> Option<Phase> {
         self.discard_late();
-        self.send_last_words();
-        let pending = self.drain.pending() + self.last_words.len() as u64;
+        self.send_final_output();
+        let pending = self.drain.pending() + self.final_output.len() as u64;
         let progress = self.drain.progress();
         if pending != self.pending || progress != self.progress {
             self.last_progress = now;
@@ -351,7 +351,7 @@ impl Drainer {
             return Some(Phase::Part);
         }
         if now - self.last_progress >= self.limit {
-            let lost = self.drain.give_up() + self.last_words.len() as u64;
+            let lost = self.drain.give_up() + self.final_output.len() as u64;
             self.chardev.with(|chardev| {
                 chardev.count_undrained(lost);
                 chardev.tell_drained(lost);

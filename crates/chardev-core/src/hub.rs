@@ -121,7 +121,7 @@ impl Hub {
             .collect();
         if graph::first_cycle(&planned).is_some() {
             return Err(format!(
-                "chardev '{}' cannot be a member: the hub would rest on itself",
+                "chardev '{}' cannot be a member: it would create a cycle",
                 link.label()
             ));
         }

@@ -182,9 +182,9 @@ impl Chardev {
                 true => parked.read(&mut [IoSliceMut::new(&mut piece)]),
                 false => 0,
             };
-            self.push_last_words(piece[..count].to_vec());
+            self.push_remaining_input(piece[..count].to_vec());
             match parked.poll_event() {
-                Some(BackendEvent::Closed { unread }) => self.push_last_words(unread),
+                Some(BackendEvent::Closed { unread }) => self.push_remaining_input(unread),
                 Some(BackendEvent::Break) => self.push_event(Event::Break),
                 None if count == 0 => break,
                 _ => {}

@@ -57,6 +57,7 @@ mod caller;
 mod client;
 mod commands;
 mod devices;
+mod event_forwarder;
 mod events;
 mod export;
 mod fds;
@@ -74,7 +75,6 @@ mod stats;
 mod stop;
 mod thread;
 mod viewing;
-mod watchman;
 
 pub use chardev_qapi::{Json, Object, QmpError, schema};
 pub use chardev_qmp::{Command, Event, Version};

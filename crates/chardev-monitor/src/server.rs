@@ -9,13 +9,13 @@ use tokio::task::JoinHandle;
 use crate::builder::Builder;
 use crate::caller::Caller;
 use crate::client::{Client, Who};
+use crate::event_forwarder;
 use crate::events::{Events, Subscription};
 use crate::fds::{FdSets, NamedFds};
 use crate::run::RunState;
 use crate::service::Service;
 use crate::stop::Stop;
 use crate::thread::Thread;
-use crate::watchman;
 
 /// Serves QMP, and the monitor for people, over chardevs. Clones share everything; when the last one
 /// is dropped, its monitors are no more.
@@ -120,7 +120,7 @@ impl Server {
         } = &self.service;
         let runtime = monitors.runtime();
         runtime.spawn(events.release());
-        runtime.spawn(watchman::watch(
+        runtime.spawn(event_forwarder::watch(
             chardevs.observe(),
             chardevs.clone(),
             events.clone(),

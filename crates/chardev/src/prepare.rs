@@ -87,7 +87,7 @@ impl Chardevs {
         let opened = open(&port, options, fds, &scene).await;
         let mut opened = opened.map_err(ChangeError::Open)?;
         let open = chardev.with(|chardev| chardev.frontend_open());
-        let last_words = answer(&Info::ahead(id, &mut *opened.backend, open));
+        let final_output = answer(&Info::ahead(id, &mut *opened.backend, open));
         let mut new = NewBackend {
             id: port.id(),
             backend: opened.backend,
@@ -95,7 +95,7 @@ impl Chardevs {
             log: opened.log,
             options: Some(Box::new(opened.options)),
             handover: opened.handover,
-            last_words,
+            final_output,
         };
         let offered = change.offer(&mut new).and_then(|offer| {
             port.connect(&chardev);

@@ -372,7 +372,7 @@ fn nothing_rests_on_itself() {
     ] {
         let refused = chardevs.block_on(chardevs.transaction(&actions));
         let cause = refused.unwrap_err().cause;
-        assert_eq!(cause, "Chardev 'x' change failed: it would rest on itself");
+        assert_eq!(cause, "Chardev 'x' change failed: it would create a cycle");
     }
     change(&chardevs, "x", &mux("y")).unwrap();
     change(&chardevs, "x", &common::ring(64)).unwrap();

@@ -29,7 +29,7 @@ impl Chardev {
                 BackendEvent::Closed { unread } => {
                     self.tell_gone();
                     self.carry_fds();
-                    self.push_last_words(unread);
+                    self.push_remaining_input(unread);
                     self.show_open(false);
                     self.wake(Ready::WRITE);
                 }
@@ -52,7 +52,7 @@ impl Chardev {
 
     /// Input of a peer that has left. If its coming was never shown it is shown now, so that no
     /// input follows a closing.
-    pub(crate) fn push_last_words(&mut self, unread: Vec<u8>) {
+    pub(crate) fn push_remaining_input(&mut self, unread: Vec<u8>) {
         if !unread.is_empty() {
             self.show_open(true);
             self.push_input(unread);

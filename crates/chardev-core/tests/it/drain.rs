@@ -1,4 +1,4 @@
-//! The afterlife of a replaced back end, look by look, on a clock that the test sets.
+//! Draining a replaced back end, look by look, on a clock that the test sets.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -105,19 +105,19 @@ struct Replaced {
 }
 
 impl Replaced {
-    fn new(settles: bool, last_words: &[u8], rest: Rest) -> Self {
+    fn new(settles: bool, final_output: &[u8], rest: Rest) -> Self {
         let (peer, old) = (Peer::new(true, 99), Afterlife::default());
         *old.rest() = rest;
         peer.world().drain = Some(old.clone());
         peer.world().settles = settles;
-        Replaced::replace(peer.chardev(None), old, last_words)
+        Replaced::replace(peer.chardev(None), old, final_output)
     }
 
-    fn replace(chardev: ChardevRef, old: Afterlife, last_words: &[u8]) -> Self {
+    fn replace(chardev: ChardevRef, old: Afterlife, final_output: &[u8]) -> Self {
         let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
         let change = Change::begin(&chardev).unwrap();
         let mut new = Peer::new(true, 99).as_new(2);
-        new.last_words = last_words.to_vec();
+        new.final_output = final_output.to_vec();
         let offer = change.offer(&mut new).unwrap();
         let step = Step::Change {
             change,

@@ -10,10 +10,10 @@ use chardev_core::{
 
 use crate::rig::{Peer, everything};
 
-fn taking_over(id: u64, last_words: &[u8]) -> NewBackend {
+fn taking_over(id: u64, final_output: &[u8]) -> NewBackend {
     let mut new = Peer::new(false, 0).as_new(id);
     new.handover = true;
-    new.last_words = last_words.to_vec();
+    new.final_output = final_output.to_vec();
     new
 }
 

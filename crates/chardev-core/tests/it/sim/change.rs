@@ -167,7 +167,7 @@ pub(super) fn commit_change(sim: &mut Sim) {
         Keeps::Peer => sim.rng.below(5) as usize,
         Keeps::Nobody | Keeps::Impossible => 0,
     };
-    offered.new.last_words = sim.book().numbers(words);
+    offered.new.final_output = sim.book().numbers(words);
     let step = Step::Change {
         change,
         offer: offered.offer,
