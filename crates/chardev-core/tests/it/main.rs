@@ -10,6 +10,7 @@ mod hub;
 mod mux;
 mod net;
 mod notice;
+mod options;
 mod output;
 mod rig;
 mod sim;
