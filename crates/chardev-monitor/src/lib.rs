@@ -59,7 +59,6 @@ mod commands;
 mod devices;
 mod event_forwarder;
 mod events;
-mod export;
 mod fds;
 mod monitor;
 mod monitors;

@@ -5,6 +5,7 @@
 
 mod chardevs;
 mod descriptors;
+mod export;
 mod output;
 mod program;
 
@@ -17,7 +18,6 @@ use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::Command;
 
 use crate::caller::Caller;
-use crate::export;
 use crate::own::{Answer, OwnCommand};
 
 /// Commands of ours that are made like a program's own: types and work in one file. To add one,

@@ -8,7 +8,7 @@ use crate::own::OwnCommand;
 use crate::service::Service;
 
 /// The command `x-export`.
-pub(crate) fn command() -> OwnCommand {
+pub(super) fn command() -> OwnCommand {
     let chardev = [
         required("id", Type::Str),
         required("backend", Type::Any),
