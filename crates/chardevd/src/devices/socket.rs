@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, statat, unlinkat};
 
+use crate::devices::worker::on_own_thread;
+
 /// The longest path that an address takes everywhere.
 const PATH_LIMIT: usize = 107;
 
@@ -58,6 +60,14 @@ impl Bound {
     /// The listener, for the thread that serves it; the path stays with this.
     pub(crate) fn listener(&self) -> io::Result<UnixListener> {
         self.listener.try_clone()
+    }
+}
+
+impl Bound {
+    /// Removes the path where waiting for its file system holds up no other device.
+    pub(crate) async fn remove(self) {
+        // Without a thread it is done here, which is late rather than never.
+        let _ = on_own_thread("unlink", move || drop(self)).await;
     }
 }
 

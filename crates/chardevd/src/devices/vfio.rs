@@ -92,6 +92,7 @@ impl Device for Serial {
                 Ok(Err(error)) => tracing::error!("vfio-user-serial on '{socket}' stops: {error}"),
                 Err(error) => tracing::error!("vfio-user-serial on '{socket}' stops: {error}"),
             }
+            bound.remove().await;
         }))
     }
 }

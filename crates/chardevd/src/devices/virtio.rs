@@ -287,6 +287,9 @@ async fn serve(
         Ok(Err(error)) => tracing::error!("vhost-user-console on '{path}' stops: {error}"),
         Err(error) => tracing::error!("vhost-user-console on '{path}' stops: {error}"),
     }
+    if let Some(socket) = socket {
+        socket.remove().await;
+    }
 }
 
 /// A number of an option, at most `max`.
