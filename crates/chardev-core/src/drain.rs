@@ -297,6 +297,7 @@ impl Drainer {
                     self.chardev
                         .with(|chardev| chardev.settle(self.settle_marker, &buf[..count]));
                 }
+                Late::Quiet if self.pass_breaks() => {}
                 Late::Quiet => break,
                 Late::End => {
                     self.finish_settling();

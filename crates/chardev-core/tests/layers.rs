@@ -92,14 +92,16 @@ fn events_and_the_end_keep_their_places() {
 }
 
 #[test]
-fn input_that_is_taken_at_once_leaves_the_events() {
+fn input_is_taken_up_to_the_next_event() {
     let mut stack = opened();
     stack.receive(&[b"abcdef", BREAK, b"ghi", BREAK].concat());
     let mut two = [0; 2];
     assert_eq!(stack.read(&mut [IoSliceMut::new(&mut two)]), 2);
     assert_eq!((&two, stack.unread()), (b"ab", 7));
-    assert_eq!(stack.take_input(), b"cdefghi");
+    assert_eq!(stack.take_input(), b"cdef");
+    assert_eq!(stack.take_input(), b"");
     assert_eq!(stack.poll_event(), Some(BackendEvent::Break));
+    assert_eq!(stack.take_input(), b"ghi");
     assert_eq!(stack.poll_event(), Some(BackendEvent::Break));
     assert!(!stack.has_input());
 }
@@ -183,6 +185,8 @@ fn layers_above_one_that_failed_are_heard_no_more() {
     stack.receive(&[HELLO, b"good\x1b?"].concat());
     assert_eq!(read(&mut stack), b"good");
     assert_eq!(wire(&mut stack), [HELLO, REFUSAL].concat());
+    stack.send_end();
+    assert!(!stack.has_wire());
 }
 
 #[test]

@@ -30,6 +30,10 @@ impl Rising {
         pieces.any(|piece| matches!(piece, Piece::Event(_)))
     }
 
+    pub(super) fn has_event_next(&self) -> bool {
+        matches!(self.pieces.front(), Some(Piece::Event(_)))
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8]) {
         match self.pieces.back_mut() {
             Some(Piece::End) => {}
@@ -108,17 +112,16 @@ impl Rising {
         matches!(self.pieces.front(), Some(Piece::End))
     }
 
-    /// Takes all bytes, and leaves the events behind.
+    /// Takes the bytes up to the next event.
     pub(super) fn take_bytes(&mut self) -> Vec<u8> {
-        let mut all = Vec::new();
-        let mut taken = std::mem::take(&mut self.taken);
-        self.pieces.retain(|piece| {
-            if let Piece::Bytes(bytes) = piece {
-                all.extend_from_slice(&bytes[std::mem::take(&mut taken)..]);
+        match self.pieces.pop_front() {
+            Some(Piece::Bytes(mut bytes)) => bytes.split_off(std::mem::take(&mut self.taken)),
+            Some(other) => {
+                self.pieces.push_front(other);
+                Vec::new()
             }
-            !matches!(piece, Piece::Bytes(_))
-        });
-        all
+            None => Vec::new(),
+        }
     }
 }
 

@@ -137,7 +137,12 @@ impl Stack {
         self.top.has_events()
     }
 
-    /// Takes all input that waits. Events among it are left to [`Stack::poll_event`].
+    /// Whether an event is next, before any further input.
+    pub fn has_event_next(&self) -> bool {
+        self.top.has_event_next()
+    }
+
+    /// Takes the input that waits, up to the next event.
     pub fn take_input(&mut self) -> Vec<u8> {
         self.top.take_bytes()
     }
@@ -174,12 +179,14 @@ impl Stack {
         taken
     }
 
-    /// Nothing more is sent: each layer may say so to its peer.
+    /// Nothing more is sent: each layer may say so to its peer, except where nothing goes through any
+    /// more.
     pub fn send_end(&mut self) {
         if std::mem::replace(&mut self.send_ended, true) {
             return;
         }
-        for at in self.idle()..self.layers.len() {
+        let unspoilt = self.failure.as_ref().map_or(0, |failure| failure.at + 1);
+        for at in self.idle().max(unspoilt)..self.layers.len() {
             self.call(at, |layer, flow| layer.send_end(flow));
             self.flush();
         }

@@ -7,6 +7,8 @@
 #[cfg(feature = "file")]
 mod file;
 mod hub;
+#[cfg(feature = "socket")]
+mod layers;
 mod mux;
 mod null;
 #[cfg(feature = "pipe")]
@@ -36,6 +38,12 @@ mod swap;
 #[cfg(feature = "udp")]
 mod udp;
 
+#[cfg(feature = "socket")]
+#[doc(hidden)]
+pub use layers::LayerKind;
+#[cfg(feature = "socket")]
+#[doc(hidden)]
+pub use socket::open_layered;
 #[cfg(feature = "socket")]
 pub(crate) use socket::taken;
 pub(crate) use swap::exchange;

@@ -1,8 +1,6 @@
 //! A toy protocol to show what a layer can do: some bytes are escaped, and the escape byte with a
 //! letter says something. It is the same in both directions.
 
-use std::collections::VecDeque;
-
 use chardev::{Answer, Answers, BackendEvent, Flow, Layer, Line};
 
 const ESC: u8 = 0x1b;
@@ -16,10 +14,13 @@ fn is_special(byte: u8) -> bool {
 /// The bytes as they are sent.
 pub(crate) fn encode(bytes: &[u8]) -> Vec<u8> {
     let mut all = Vec::with_capacity(bytes.len() + bytes.len() / 8);
-    for byte in bytes {
-        match is_special(*byte) {
-            true => all.extend([ESC, byte ^ FLIP]),
-            false => all.push(*byte),
+    for piece in bytes.split_inclusive(|byte| is_special(*byte)) {
+        match piece.split_last() {
+            Some((last, plain)) if is_special(*last) => {
+                all.extend_from_slice(plain);
+                all.extend([ESC, last ^ FLIP]);
+            }
+            _ => all.extend_from_slice(piece),
         }
     }
     all
@@ -32,6 +33,31 @@ pub(crate) fn complete(bytes: &[u8], count: usize) -> usize {
         Some(*end)
     });
     ends.take_while(|end| *end <= count).count()
+}
+
+/// Makes the bytes again of what was sent.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    escaped: bool,
+    /// The end was said.
+    pub(crate) ended: bool,
+}
+
+impl Decoder {
+    pub(crate) fn decode(&mut self, sent: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(sent.len());
+        for byte in sent {
+            assert!(!self.ended, "something is said behind the end");
+            match (std::mem::take(&mut self.escaped), *byte) {
+                (false, ESC) => self.escaped = true,
+                (false, plain) => bytes.push(plain),
+                (true, b'h') => {}
+                (true, b'e') => self.ended = true,
+                (true, special) => bytes.push(special ^ FLIP),
+            }
+        }
+        bytes
+    }
 }
 
 /// What is said besides bytes.
@@ -52,7 +78,7 @@ pub(crate) struct Escape {
     paused: bool,
     breaks: bool,
     /// Output is kept back until it is flushed, so that nobody can do without that.
-    kept: VecDeque<u8>,
+    kept: Vec<u8>,
 }
 
 impl Escape {
@@ -104,11 +130,11 @@ impl Layer for Escape {
     }
 
     fn send(&mut self, bytes: &[u8], _flow: &mut Flow<'_>) {
-        self.kept.extend(encode(bytes));
+        self.kept.append(&mut encode(bytes));
     }
 
     fn flush(&mut self, flow: &mut Flow<'_>) {
-        flow.down(self.kept.make_contiguous());
+        flow.down(&self.kept);
         self.kept.clear();
     }
 

@@ -6,12 +6,18 @@
 mod common;
 #[allow(dead_code, reason = "the test of killed peers uses the rest")]
 mod device;
+#[allow(dead_code, reason = "the tests of the stack use the rest")]
+#[path = "../common/escape.rs"]
+mod escape;
+#[allow(dead_code, reason = "the tests of layers use the rest")]
+#[path = "../common/escaped.rs"]
+mod escaped;
 mod peer;
 mod stream;
 mod table;
 mod walk;
 
-use table::check;
+use table::{check, check_escaped};
 use walk::State;
 
 #[test]
@@ -42,4 +48,34 @@ fn no_peer_has_come() {
 #[test]
 fn the_peer_never_stops_sending() {
     check("floods", State::Floods);
+}
+
+#[test]
+fn the_peer_reads_and_sends_through_a_layer() {
+    check_escaped(State::Reads);
+}
+
+#[test]
+fn the_peer_has_stalled_through_a_layer() {
+    check_escaped(State::Stalled);
+}
+
+#[test]
+fn the_peer_has_half_closed_through_a_layer() {
+    check_escaped(State::HalfClosed);
+}
+
+#[test]
+fn the_peer_has_left_with_output_unread_through_a_layer() {
+    check_escaped(State::Left);
+}
+
+#[test]
+fn the_peer_never_stops_sending_through_a_layer() {
+    check_escaped(State::Floods);
+}
+
+#[test]
+fn no_peer_has_come_to_a_layer() {
+    check_escaped(State::Absent);
 }

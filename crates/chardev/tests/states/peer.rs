@@ -19,6 +19,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::io::Errno;
 
 use crate::common::{hold, text};
+use crate::escape::{Decoder, HELLO, complete, encode};
 use crate::stream;
 
 /// What a peer sends at most, so that a chardev that settles need not carry too much.
@@ -37,9 +38,13 @@ pub(crate) enum Kind {
     Pty,
     Pipe,
     Ringbuf,
+    /// Sockets that speak the toy protocol.
+    EscapedUnix,
+    EscapedTcp,
 }
 
 impl Kind {
+    /// Those that users know.
     pub(crate) const ALL: [Kind; 6] = [
         Kind::File,
         Kind::Unix,
@@ -49,8 +54,25 @@ impl Kind {
         Kind::Ringbuf,
     ];
 
+    pub(crate) const ESCAPED: [Kind; 2] = [Kind::EscapedUnix, Kind::EscapedTcp];
+
+    pub(crate) fn is_escaped(self) -> bool {
+        Kind::ESCAPED.contains(&self)
+    }
+
+    /// The same without the toy protocol.
+    pub(crate) fn plain(self) -> Self {
+        match self {
+            Kind::EscapedUnix => Kind::Unix,
+            Kind::EscapedTcp => Kind::Tcp,
+            plain => plain,
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Kind::EscapedUnix => "escaped-unix",
+            Kind::EscapedTcp => "escaped-tcp",
             Kind::File => "file",
             Kind::Unix => "unix",
             Kind::Tcp => "tcp",
@@ -81,7 +103,8 @@ impl Place {
     pub(crate) fn new(dir: &Path, number: usize, kind: Kind, connects: bool, alone: bool) -> Self {
         let path = dir.join(format!("{}{number}", kind.name()));
         let mut listener = None;
-        let options = match kind {
+        let socket = |address| socket(kind, address, connects, alone);
+        let options = match kind.plain() {
             Kind::File => hold("file").with("out", text(&path)),
             Kind::Ringbuf => hold("ringbuf"),
             Kind::Pty => hold("pty"),
@@ -97,17 +120,13 @@ impl Place {
                 if connects && !alone {
                     listener = Some(Listener::Unix(UnixListener::bind(&path).unwrap()));
                 }
-                socket(
-                    SocketAddress::Unix {
-                        path: path.to_str().unwrap().to_owned(),
-                        abstract_name: false,
-                        tight: true,
-                    },
-                    connects,
-                    alone,
-                )
+                socket(SocketAddress::Unix {
+                    path: path.to_str().unwrap().to_owned(),
+                    abstract_name: false,
+                    tight: true,
+                })
             }
-            Kind::Tcp => {
+            Kind::Tcp | Kind::EscapedUnix | Kind::EscapedTcp => {
                 let mut port = if connects { 1 } else { 0 };
                 if connects && !alone {
                     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -119,7 +138,7 @@ impl Place {
                     port: port.to_string(),
                     ..InetAddress::default()
                 };
-                socket(SocketAddress::Inet(inet), connects, alone)
+                socket(SocketAddress::Inet(inet))
             }
         };
         Place {
@@ -139,11 +158,11 @@ impl Place {
     /// The peer's descriptors: to read output from, and to send input to.
     fn join(&self, info: &Info, talks: bool) -> (Option<OwnedFd>, Option<OwnedFd>) {
         let both = |fd: OwnedFd| (Some(fd.try_clone().unwrap()), Some(fd));
-        match (&self.listener, self.kind) {
+        match (&self.listener, self.kind.plain()) {
             (Some(Listener::Unix(listener)), _) => both(listener.accept().unwrap().0.into()),
             (Some(Listener::Tcp(listener)), _) => both(at_once(listener.accept().unwrap().0)),
             (None, Kind::Unix) => both(UnixStream::connect(&self.path).unwrap().into()),
-            (None, Kind::Tcp) => {
+            (None, Kind::Tcp | Kind::EscapedUnix | Kind::EscapedTcp) => {
                 let address = info.filename.strip_suffix(",server=on").unwrap();
                 let address = address.rsplit_once("tcp:").unwrap().1;
                 both(at_once(TcpStream::connect(address).unwrap()))
@@ -165,8 +184,12 @@ fn at_once(peer: TcpStream) -> OwnedFd {
     peer.into()
 }
 
-fn socket(address: SocketAddress, connects: bool, alone: bool) -> Options {
-    let options = hold("socket")
+fn socket(kind: Kind, address: SocketAddress, connects: bool, alone: bool) -> Options {
+    let name = match kind.is_escaped() {
+        true => "escaped",
+        false => "socket",
+    };
+    let options = hold(name)
         .with("addr", OptionValue::Address(address))
         .with("server", OptionValue::Bool(!connects));
     if connects && alone {
@@ -222,9 +245,11 @@ impl Peer {
         let (output, input) = place.join(info, seed.is_some());
         let has_input = input.is_some() && seed.is_some();
         let chardevs = chardevs.clone();
+        let speech = place.kind.is_escaped().then(Escaped::default);
         let thread = match output {
             Some(output) => {
-                std::thread::spawn(move || serve(&seen, output, input, seed.unwrap_or(0)))
+                let seed = seed.unwrap_or(0);
+                std::thread::spawn(move || serve(&seen, output, input, (seed, speech)))
             }
             None => std::thread::spawn(move || read_ring(&seen, &chardevs)),
         };
@@ -300,9 +325,17 @@ fn has_arrived(peer: &OwnedFd) -> bool {
     })
 }
 
-fn serve(shared: &Shared, output: OwnedFd, mut input: Option<OwnedFd>, seed: usize) {
+fn serve(
+    shared: &Shared,
+    output: OwnedFd,
+    mut input: Option<OwnedFd>,
+    (seed, mut speech): (usize, Option<Escaped>),
+) {
     for fd in [Some(&output), input.as_ref()].into_iter().flatten() {
         rustix::io::ioctl_fionbio(fd, true).unwrap();
+    }
+    if speech.is_some() {
+        assert_eq!(rustix::io::write(&output, HELLO), Ok(HELLO.len()));
     }
     let mut buf = vec![0; stream::PIECE];
     let mut ended = false;
@@ -321,11 +354,21 @@ fn serve(shared: &Shared, output: OwnedFd, mut input: Option<OwnedFd>, seed: usi
         let sender = input.as_ref().filter(|_| more);
         wait((reads && !ended).then_some(&output), sender);
         if reads && !ended {
-            match rustix::io::read(&output, &mut buf[..]) {
+            let read = rustix::io::read(&output, &mut buf[..]);
+            if let Some(speech) = speech.as_ref().filter(|_| read == Ok(0)) {
+                assert!(speech.heard.ended, "nobody said the end");
+            }
+            match read {
                 // Whoever floods learns from its own writes that nobody listens.
                 Ok(0) if floods && input.is_some() => ended = true,
                 Ok(0) => return,
-                Ok(count) => shared.got.lock().unwrap().extend(&buf[..count]),
+                Ok(count) => match &mut speech {
+                    None => shared.got.lock().unwrap().extend(&buf[..count]),
+                    Some(speech) => {
+                        let bytes = speech.heard.decode(&buf[..count]);
+                        shared.got.lock().unwrap().extend(bytes);
+                    }
+                },
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(_) => return,
             }
@@ -336,7 +379,12 @@ fn serve(shared: &Shared, output: OwnedFd, mut input: Option<OwnedFd>, seed: usi
             }
             continue;
         };
-        match rustix::io::write(sender, stream::at(seed + sent, TYPED)) {
+        let typed = stream::at(seed + sent, TYPED);
+        let written = match &mut speech {
+            None => rustix::io::write(sender, typed),
+            Some(speech) => speech.say(sender, typed),
+        };
+        match written {
             Ok(count) => shared.sent.store(sent + count, Ordering::SeqCst),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) if floods => input = None,
@@ -345,6 +393,24 @@ fn serve(shared: &Shared, output: OwnedFd, mut input: Option<OwnedFd>, seed: usi
         if floods {
             std::thread::park_timeout(FLOOD_PAUSE);
         }
+    }
+}
+
+/// How a peer speaks the toy protocol.
+#[derive(Debug, Default)]
+struct Escaped {
+    heard: Decoder,
+    /// Bytes that were sent of a sequence of which the rest was not.
+    begun: usize,
+}
+
+impl Escaped {
+    /// Says as much of `bytes` as it can, and how many are complete.
+    fn say(&mut self, to: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+        let sent = self.begun + rustix::io::write(to, &encode(bytes)[self.begun..])?;
+        let count = complete(bytes, sent);
+        self.begun = sent - encode(&bytes[..count]).len();
+        Ok(count)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::peer::Kind;
-use crate::walk::{Cells, ROUNDS, State, rounds, walk};
+use crate::walk::{Cell, Cells, ROUNDS, State, escaped_rounds, rounds, walk, walk_escaped};
 
 /// Set to put the tables into the file instead of comparing them with it.
 const WRITE: &str = "CHARDEV_WRITE_TABLES";
@@ -30,6 +30,24 @@ pub(crate) fn check(name: &str, state: State) {
         table.trim(),
         "docs/guarantees.md is not current: run cargo xtask guarantees --write"
     );
+}
+
+/// Walks `state` with sockets that speak a toy protocol, which no table has.
+pub(crate) fn check_escaped(state: State) {
+    let cells = walk_escaped(state);
+    // Escaped to escaped is walked from both sides.
+    let between = Kind::ESCAPED.len() * Kind::ESCAPED.len();
+    let from = Kind::ESCAPED.len() * Kind::ALL.len();
+    let to = Kind::ESCAPED.len() * state.kinds().len();
+    assert_eq!(cells.len(), between + from + to);
+    for (pair, cell) in cells {
+        assert!(cell.changes >= escaped_rounds(), "{state:?} {pair:?}");
+        let none = Cell {
+            changes: cell.changes,
+            ..Cell::default()
+        };
+        assert_eq!(cell, none, "{state:?} {pair:?}");
+    }
 }
 
 /// One row for each old kind: changes in a whole walk, and bytes of output and of input that were lost, doubled

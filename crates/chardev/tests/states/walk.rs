@@ -9,6 +9,7 @@ use chardev::{Chardevs, Info};
 
 use crate::common::{DEADLINE, LOOK_AGAIN, add, change, wait_for};
 use crate::device::Device;
+use crate::escaped::ESCAPED;
 use crate::peer::{Kind, Peer, Place};
 use crate::stream::{self, Wrong};
 
@@ -23,6 +24,12 @@ pub(crate) fn rounds() -> usize {
         Err(_) => ROUNDS / 10,
     }
 }
+
+/// How often each cell with a toy protocol is walked now.
+pub(crate) fn escaped_rounds() -> usize {
+    (rounds() / 2).clamp(1, ROUNDS / 10)
+}
+
 /// How many replaced back ends are still being read while the walk goes on.
 const LAG: usize = 60;
 /// Output a peer reads, at least, before its back end is replaced.
@@ -40,7 +47,12 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// The kinds whose peer can be in this state.
+    /// Whether the peer of `kind` can be in this state.
+    fn has(self, kind: Kind) -> bool {
+        self.kinds().contains(&kind.plain())
+    }
+
+    /// The kinds that users know whose peer can be in this state.
     pub(crate) fn kinds(self) -> &'static [Kind] {
         use Kind::{Pipe, Pty, Ringbuf, Tcp, Unix};
         match self {
@@ -62,10 +74,18 @@ pub(crate) struct Cell {
 
 pub(crate) type Cells = BTreeMap<(Kind, Kind), Cell>;
 
-/// Walks all cells of `state`, as often as [`rounds`] says.
+/// Walks all cells of `state` and of the kinds that users know, as often as [`rounds`] says.
 pub(crate) fn walk(state: State) -> Cells {
+    walk_along(state, &way(state))
+}
+
+/// The same of sockets that speak a toy protocol, with each other and with all other kinds.
+pub(crate) fn walk_escaped(state: State) -> Cells {
+    walk_along(state, &escaped_way(state))
+}
+
+fn walk_along(state: State, way: &[(Kind, Kind, bool)]) -> Cells {
     let dir = tempfile::tempdir().unwrap();
-    let way = way(state);
     let mut walk = Walk::start(dir.path(), state, way[0].0);
     for (number, (from, to, counted)) in way.iter().enumerate() {
         assert_eq!(*from, walk.present.place.kind);
@@ -117,6 +137,19 @@ fn way(state: State) -> Vec<(Kind, Kind, bool)> {
     whole
 }
 
+fn escaped_way(state: State) -> Vec<(Kind, Kind, bool)> {
+    let mut way = Vec::new();
+    let [one, other] = Kind::ESCAPED;
+    for (here, next) in [(one, other), (other, one)].repeat(escaped_rounds()) {
+        way.push((here, here, true));
+        for there in Kind::ALL.into_iter().chain([next]) {
+            way.extend([(here, there, true), (there, here, state.has(there))]);
+        }
+        way.push((here, next, false));
+    }
+    way
+}
+
 /// A back end that is or was in the slot.
 struct Present {
     place: Place,
@@ -156,7 +189,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn start(dir: &'a Path, state: State, kind: Kind) -> Self {
-        let chardevs = Chardevs::new().unwrap();
+        let chardevs = Chardevs::with_kinds(&[&*ESCAPED]).unwrap();
         let place = Place::new(dir, 0, kind, false, false);
         let info = add(&chardevs, "con0", &place.options);
         Walk {
@@ -309,7 +342,7 @@ impl<'a> Walk<'a> {
             in_all += sent;
         }
         // Where the kernel refuses at once, whatever a write returned for is read.
-        let exact = matches!(old.place.kind, Kind::Unix | Kind::Pipe);
+        let exact = matches!(old.place.kind.plain(), Kind::Unix | Kind::Pipe);
         if self.state == State::Floods && old.cell.is_some() && exact {
             before = in_all;
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chardev_core::{
     Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, NothingToDrain, Peers,
@@ -12,10 +13,13 @@ use chardev_core::{
 };
 
 use super::config::Config;
+use super::layered::Layered;
 use super::lent::Lent;
 use super::listen::WantListener;
 use super::peer::Peer;
 use super::source::{Source, WantPeer};
+use super::transport::Transport;
+use crate::back::LayerKind;
 use crate::port::Port;
 
 /// A socket: where its peers come from, and the one that is there.
@@ -31,9 +35,20 @@ pub(super) struct SocketBackend {
     /// How many clients its front end may take at a time, if it takes them itself.
     clients: Option<usize>,
     front: Front,
+    /// What each peer is spoken to in, how long it may take to get there, and what its layers are to
+    /// set up.
+    layers: Vec<LayerKind>,
+    handshake: Duration,
+    line: Line,
     events: VecDeque<BackendEvent>,
     /// Descriptors that came with the last input.
     fds: Vec<OwnedFd>,
+}
+
+/// The connection of a peer that another back end is to take over.
+pub(super) struct LentPeer {
+    fd: OwnedFd,
+    layers: Option<Layered>,
 }
 
 /// What is known of the front end.
@@ -55,10 +70,13 @@ impl SocketBackend {
             source,
             peer: None,
             nodelay: config.nodelay,
-            passes_fds: unix,
+            passes_fds: unix && config.layers.is_empty(),
             keeps: config.half_close,
             clients: config.clients,
             front: Front::default(),
+            layers: config.layers.clone(),
+            handshake: config.handshake,
+            line: Line::default(),
             events: VecDeque::new(),
             fds: Vec::new(),
         }
@@ -106,13 +124,49 @@ impl SocketBackend {
     }
 
     fn establish(&mut self, fd: Arc<OwnedFd>) -> Result<(), String> {
-        let peer = Peer::new(&self.port, fd, self.nodelay)?;
+        self.connect(fd, Layered::new(&self.layers))
+    }
+
+    fn connect(&mut self, fd: Arc<OwnedFd>, layers: Option<Layered>) -> Result<(), String> {
+        let transport = Transport::new(&self.port, fd, self.nodelay)?;
+        let peer = Peer::new(&self.port, transport, layers, self.handshake);
         if self.half_close() {
             peer.transport().keep_alive();
         }
         self.peer = Some(peer);
-        self.events.push_back(BackendEvent::Opened);
+        self.greet();
         Ok(())
+    }
+
+    /// Shows the peer once its layers are open. One with which that cannot be is let go unseen.
+    fn greet(&mut self) {
+        let Some(peer) = &mut self.peer else { return };
+        let at_once = peer.is_shown();
+        match peer.shake_hands() {
+            Ok(false) => {}
+            Ok(true) => {
+                peer.apply(&self.line, &mut Answers::default());
+                self.events.push_back(BackendEvent::Opened);
+                if !at_once {
+                    // It may have hung up meanwhile.
+                    self.look_at_peer();
+                }
+            }
+            Err(_gone) => self.let_go_unseen(),
+        }
+    }
+
+    /// It was never told of, so neither is its end.
+    fn let_go_unseen(&mut self) {
+        if let Some(peer) = self.peer.take() {
+            peer.part();
+            self.source.peer_left();
+        }
+    }
+
+    /// The peer, unless its handshake is not over.
+    fn shown(&self) -> Option<&Peer> {
+        self.peer.as_ref().filter(|peer| peer.is_shown())
     }
 
     /// The peer is gone: what it had sent is handed over, and the next one may come.
@@ -121,12 +175,14 @@ impl SocketBackend {
             return;
         };
         let unread = peer.take_unread(&mut self.fds);
-        drop(peer);
+        peer.part();
         self.after_peer(unread);
     }
 
     fn lose_peer_unless_unread(&mut self) {
-        if !self.peer.as_mut().is_some_and(Peer::reads_out) {
+        let attached = self.front.attached;
+        let reads_out = |peer: &mut Peer| peer.reads_out(attached);
+        if !self.peer.as_mut().is_some_and(reads_out) {
             self.lose_peer();
         }
     }
@@ -136,7 +192,24 @@ impl SocketBackend {
         self.source.peer_left();
     }
 
+    fn look(&mut self, ready: Ready) {
+        let kept = self
+            .shown()
+            .is_some_and(|peer| self.keeps_half_closed(peer));
+        let Some(peer) = &mut self.peer else { return };
+        let mut there = peer.update();
+        if there.is_ok() && ready.intersects(Ready::HANGUP | Ready::GONE) {
+            there = peer.look(kept);
+        }
+        if there.is_err() {
+            self.lose_peer_unless_unread();
+        }
+    }
+
     fn find_peer(&mut self) {
+        if self.peer.is_some() && self.shown().is_none() {
+            return self.greet();
+        }
         if self.peer.is_some() || self.hands_out() {
             return;
         }
@@ -163,7 +236,7 @@ impl Backend for SocketBackend {
 
     fn filename(&self) -> String {
         let name = self.source.name();
-        match &self.peer {
+        match self.shown() {
             None if self.front.accepts && self.front.serving > 0 => name,
             None => format!("disconnected:{name}"),
             Some(peer) => {
@@ -174,7 +247,7 @@ impl Backend for SocketBackend {
     }
 
     fn is_open(&self) -> bool {
-        self.peer.is_some()
+        self.shown().is_some()
     }
 
     fn write(&mut self, bufs: &[IoSlice<'_>], fds: &mut Vec<OwnedFd>) -> Sent {
@@ -200,23 +273,21 @@ impl Backend for SocketBackend {
     }
 
     fn watch(&mut self, interest: Ready) {
-        if let Some(peer) = &self.peer {
+        if let Some(peer) = &mut self.peer {
             peer.watch(interest);
         }
     }
 
     fn update(&mut self, ready: Ready) {
-        if let Some(peer) = &self.peer {
-            let hung_up = ready.intersects(Ready::HANGUP | Ready::GONE);
-            if hung_up && peer.look(self.keeps_half_closed(peer)).is_err() {
-                self.lose_peer_unless_unread();
-            }
+        if self.shown().is_some() {
+            self.look(ready);
         }
         self.find_peer();
     }
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
-        self.events.pop_front()
+        let told = self.events.pop_front();
+        told.or_else(|| self.shown()?.poll_event())
     }
 
     fn set_attached(&mut self, attached: bool) {
@@ -283,6 +354,12 @@ impl LineControl for SocketBackend {
             peer.transport().keep_alive();
         }
         let mut answers = Answers::unsupported(line, self.is_open());
+        if !self.layers.is_empty() {
+            self.line = line.clone();
+            if let Some(peer) = &mut self.peer {
+                peer.apply(line, &mut answers);
+            }
+        }
         answers.passes_fds = self.passes_fds;
         answers
     }
@@ -290,7 +367,7 @@ impl LineControl for SocketBackend {
 
 impl Peers for SocketBackend {
     fn peer(&self) -> Option<String> {
-        self.peer.as_ref()?.transport().peer()
+        self.shown()?.transport().peer()
     }
 
     fn input_ended(&self) -> bool {
@@ -340,8 +417,11 @@ impl Peers for SocketBackend {
     }
 
     fn disconnect(&mut self) {
+        if self.shown().is_none() {
+            return self.let_go_unseen();
+        }
         if let Some(peer) = self.peer.take() {
-            let unread = peer.dismiss(&self.port, &mut self.fds);
+            let unread = peer.dismiss(&mut self.fds);
             self.after_peer(unread);
         }
     }
@@ -361,20 +441,20 @@ impl Sharing for SocketBackend {
             return Some(Box::new(self.source.lend(wanted)?));
         }
         let wanted = wanted.downcast_ref::<WantPeer>()?;
-        if *wanted != self.source.own_peer() {
+        if *wanted != self.source.own_peer(&self.layers) {
             return None;
         }
-        let peer: OwnedFd = self.peer.as_ref()?.transport().share()?;
-        Some(Box::new(peer))
+        let (fd, layers) = self.shown()?.share()?;
+        Some(Box::new(LentPeer { fd, layers }))
     }
 
     fn adopt(&mut self, old: &mut dyn Backend) -> bool {
-        let lent = old.lend(&self.source.own_peer());
-        let Some(peer) = lent.and_then(|lent| lent.downcast::<OwnedFd>().ok()) else {
+        let lent = old.lend(&self.source.own_peer(&self.layers));
+        let Some(peer) = lent.and_then(|lent| lent.downcast::<LentPeer>().ok()) else {
             return false;
         };
         self.source.adopted();
         self.peer = None;
-        self.establish(Arc::new(*peer)).is_ok()
+        self.connect(Arc::new(peer.fd), peer.layers).is_ok()
     }
 }

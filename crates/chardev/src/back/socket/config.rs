@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use chardev_core::spec::{Options, SocketAddress};
 
+use crate::back::LayerKind;
+
 /// The most that `x-clients` takes besides 0, which means no limit.
 const MAX_CLIENTS: usize = 65_535;
+
+/// How long a peer may take for the handshake of its layers, while others wait.
+pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The options of a socket, checked.
 #[derive(Clone, Debug)]
@@ -23,6 +28,9 @@ pub(super) struct Config {
     pub(super) clients: Option<usize>,
     /// How long a client waits before it connects again; `None`: it never does.
     pub(super) reconnect: Option<Duration>,
+    /// What each peer is spoken to in, and how long it may take for the handshake of that.
+    pub(super) layers: Vec<LayerKind>,
+    pub(super) handshake: Duration,
 }
 
 impl Config {
@@ -37,6 +45,8 @@ impl Config {
             half_close: false,
             clients: None,
             reconnect: None,
+            layers: Vec::new(),
+            handshake: HANDSHAKE_LIMIT,
         }
     }
 
@@ -61,6 +71,8 @@ impl Config {
             half_close: options.str("x-half-close") == Some("keep"),
             clients: clients(options, server)?,
             reconnect,
+            layers: Vec::new(),
+            handshake: HANDSHAKE_LIMIT,
         })
     }
 }

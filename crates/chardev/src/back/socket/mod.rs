@@ -3,14 +3,15 @@
 //! As a server it serves one client at a time; others wait in the kernel until that one leaves.
 //! As a client it connects when it is opened or, with `reconnect`, in the background, again and
 //! again. The parts: [`config`] reads the options; a [`source`] brings peers ([`listen`], [`connect`]);
-//! a [`peer`] is the one that is there, over a [`transport`]; [`backend`] joins them, and [`drain`] is
-//! what is left of a peer afterwards.
+//! a [`peer`] is the one that is there, over a [`transport`] and perhaps [`layered`]; [`backend`] joins
+//! them, and [`drain`] is what is left of a peer afterwards.
 
 mod backend;
 mod config;
 mod connect;
 mod directories;
 mod drain;
+mod layered;
 mod lent;
 mod listen;
 mod peer;
@@ -21,6 +22,7 @@ mod unix;
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chardev_core::Backend;
 use chardev_core::spec::{
@@ -29,11 +31,11 @@ use chardev_core::spec::{
 use rustix::net::{AddressFamily, sockopt};
 
 use crate::back::short;
-use crate::back::{Kind, OpenContext};
+use crate::back::{Kind, LayerKind, OpenContext, Opening};
 use crate::port::Port;
 
-use self::backend::SocketBackend;
-use self::config::Config;
+use self::backend::{LentPeer, SocketBackend};
+use self::config::{Config, HANDSHAKE_LIMIT};
 use self::connect::Target;
 use self::listen::Listener;
 use self::source::{Source, WantPeer};
@@ -50,7 +52,7 @@ pub(super) static KIND: Kind = Kind {
             OPTIONS,
         )
     },
-    open: |options, context| Box::pin(open(options, context)),
+    open: |options, context| open_layered(options, context, (Vec::new(), HANDSHAKE_LIMIT)),
 };
 
 /// On the command line a socket is a client unless it says otherwise, and a server waits.
@@ -141,16 +143,32 @@ const OPTIONS: &[OptionSpec] = &[
     ),
 ];
 
-async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
-    let config = Config::read(options)?;
+/// Opens a socket whose peers are spoken to in `layers`, the one next to the chardev first, and have
+/// `handshake` for opening them. No option names any yet; this is how tests put them in. Not for a
+/// monitor's socket that takes several clients: those are handed on as they come.
+#[doc(hidden)]
+pub fn open_layered<'a>(
+    options: &'a Options,
+    context: &'a OpenContext,
+    (layers, handshake): (Vec<LayerKind>, Duration),
+) -> Opening<'a> {
+    let read = Config::read(options).map(|config| Config {
+        layers,
+        handshake,
+        ..config
+    });
+    Box::pin(async move { open(&read?, context).await })
+}
+
+async fn open(config: &Config, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
     let port = &context.port;
     let backend = match &config.address {
-        SocketAddress::Fd(name) => open_fd(&config, name, context).await?,
+        SocketAddress::Fd(name) => open_fd(config, name, context).await?,
         _ if config.server => {
-            let listener = Listener::bind(&config, context).await?;
-            open_server(&config, listener, port).await?
+            let listener = Listener::bind(config, context).await?;
+            open_server(config, listener, port).await?
         }
-        _ => open_client(&config, context).await?,
+        _ => open_client(config, context).await?,
     };
     Ok(Box::new(backend))
 }
@@ -159,8 +177,8 @@ async fn open_client(config: &Config, context: &OpenContext) -> Result<SocketBac
     let port = &context.port;
     let target = Target::new(&config.address, config.directory.as_deref())?;
     let unix = target.is_unix();
-    let wanted = WantPeer::of_client(&config.address);
-    if context.handover && context.borrow::<WantPeer, OwnedFd>(&wanted).is_some() {
+    let wanted = WantPeer::of_client(config);
+    if context.handover && context.borrow::<WantPeer, LentPeer>(&wanted).is_some() {
         let source = Source::succeeding(port, config, target);
         return Ok(SocketBackend::new(port, config, source, unix));
     }

@@ -1,38 +1,43 @@
 //! front → chardev → [back] → host: the one peer of a socket, and how far it has come.
 //!
 //! ```text
-//!            open ──▶ half closed: it has ended its sending, and is answered
-//!             │            │
-//!             ▼            ▼
-//!        reading out ──▶ gone
-//!   it takes nothing more, but left too much unread to be carried at once
+//! handshaking ──▶ open ──▶ half closed: it has ended its sending, and is answered
+//!      │           │            │
+//!      │           ▼            ▼
+//!      │      reading out ──▶ gone
+//!      ▼        it takes nothing more, but left too much unread to be carried at once
+//!  gone, and never shown
 //! ```
+
+mod ending;
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use chardev_core::{CARRY_LIMIT, Presence, Ready, Sent};
+use chardev_core::{Answers, BackendEvent, Line, Presence, Ready, Sent};
 use rustix::io::Errno;
 
-use super::drain::SocketDrain;
+use super::layered::{Due, Layered};
 use super::transport::Transport;
-use crate::port::Port;
-
-/// The most input of a departed peer that is carried so that the next one may come.
-const LEFT_LIMIT: usize = 1 << 20;
-/// The most of a refused peer's input that is fetched under the lock; the drain fetches the rest.
-const CUT_AT_ONCE: usize = 1 << 20;
+use crate::port::{OwnedTask, Port};
 
 /// A connected peer.
 pub(super) struct Peer {
+    port: Port,
     transport: Transport,
+    layers: Option<Layered>,
     stage: Stage,
 }
 
 /// How far it has come with a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Stage {
+    /// Its layers have yet to open, until the deadline.
+    Handshaking {
+        deadline: Instant,
+        _reminder: OwnedTask,
+    },
     /// It sends and takes.
     Open,
     /// It has ended its sending and all of it was read, but it is kept to be answered.
@@ -46,15 +51,85 @@ enum Stage {
 pub(super) struct Gone;
 
 impl Peer {
-    /// The peer at the other end of `fd`. From here on a hang-up is reported.
+    /// The peer at the other end of `transport`. If it is spoken to over `layers`, it has `handshake` for
+    /// opening them.
+    pub(super) fn new(
+        port: &Port,
+        transport: Transport,
+        layers: Option<Layered>,
+        handshake: Duration,
+    ) -> Self {
+        let open = |layers: &Layered| layers.stack().is_open();
+        let stage = match layers.as_ref().is_none_or(open) {
+            true => Stage::Open,
+            false => Stage::handshaking(port, handshake),
+        };
+        let mut peer = Peer {
+            port: port.clone(),
+            transport,
+            layers,
+            stage,
+        };
+        peer.attend();
+        peer
+    }
+
+    /// Whether the front end may know of it.
+    pub(super) fn is_shown(&self) -> bool {
+        !matches!(self.stage, Stage::Handshaking { .. })
+    }
+
+    /// Goes on with the handshake; whether that is over.
     ///
     /// # Errors
-    /// The descriptor cannot be made ready for use.
-    pub(super) fn new(port: &Port, fd: Arc<OwnedFd>, nodelay: bool) -> Result<Self, String> {
-        Ok(Peer {
-            transport: Transport::new(port, fd, nodelay)?,
-            stage: Stage::Open,
-        })
+    /// It has left, does not keep to the protocol, or takes too long.
+    pub(super) fn shake_hands(&mut self) -> Result<bool, Gone> {
+        let (Some(layers), Stage::Handshaking { deadline, .. }) = (&self.layers, &self.stage)
+        else {
+            return Ok(true);
+        };
+        let opened = layers.open(self.transport.fd());
+        let late = Instant::now() >= *deadline;
+        let reason = match opened {
+            Ok(None) => {
+                self.stage = Stage::Open;
+                self.attend();
+                return Ok(true);
+            }
+            Ok(Some(ask)) if !late => {
+                self.transport.watch(ask);
+                return Ok(false);
+            }
+            Ok(Some(_)) => "it was not over in time".to_owned(),
+            Err(_) => {
+                let failure = layers.stack().failure().map(str::to_owned);
+                failure.unwrap_or_else(|| "the peer has left".to_owned())
+            }
+        };
+        tracing::warn!(
+            label = self.port.label(),
+            "no handshake with a peer: {reason}"
+        );
+        Err(Gone)
+    }
+
+    /// Sets up what its layers can of `line`.
+    pub(super) fn apply(&mut self, line: &Line, answers: &mut Answers) {
+        if let Some(layers) = &self.layers {
+            layers.apply(self.transport.fd(), line, answers);
+            self.attend();
+        }
+    }
+
+    /// What its layers have to tell before any further input.
+    pub(super) fn poll_event(&self) -> Option<BackendEvent> {
+        self.layers.as_ref().and_then(Layered::poll_event)
+    }
+
+    /// The connection for a back end that takes the peer over, once its layers are open.
+    pub(super) fn share(&self) -> Option<(OwnedFd, Option<Layered>)> {
+        let fd = self.transport.share().filter(|_| self.is_shown())?;
+        Some((fd, self.layers.clone()))
     }
 
     /// What the bytes go over.
@@ -71,10 +146,15 @@ impl Peer {
         bufs: &[IoSlice<'_>],
         fds: &mut Vec<OwnedFd>,
     ) -> Result<Sent, Gone> {
-        if self.stage == Stage::ReadingOut {
+        if matches!(self.stage, Stage::ReadingOut | Stage::Handshaking { .. }) {
             return Ok(Sent::NoPeer);
         }
-        match self.transport.send(bufs, fds) {
+        let sent = match &self.layers {
+            None => self.transport.send(bufs, fds),
+            Some(layers) => layers.send(self.transport.fd(), bufs),
+        };
+        self.attend();
+        match sent {
             Ok(0) | Err(Errno::AGAIN) => Ok(Sent::Full),
             Ok(count) => Ok(Sent::Taken(count)),
             Err(_) => Err(Gone),
@@ -92,10 +172,17 @@ impl Peer {
         fds: &mut Vec<OwnedFd>,
         kept: bool,
     ) -> Result<usize, Gone> {
-        match self.transport.receive(bufs, fds) {
+        let takes = !matches!(self.stage, Stage::ReadingOut);
+        let received = match &self.layers {
+            None => self.transport.receive(bufs, fds),
+            Some(_) if !self.is_shown() => Err(Errno::AGAIN),
+            Some(layers) => layers.receive(self.transport.fd(), bufs, !takes),
+        };
+        self.attend();
+        match received {
             Ok(count) if count > 0 => Ok(count),
             Err(Errno::AGAIN) => Ok(0),
-            Ok(_) if kept && self.stage != Stage::ReadingOut && !self.transport.is_gone() => {
+            Ok(_) if kept && takes && !self.transport.is_gone() => {
                 self.stage = Stage::HalfClosed;
                 Ok(0)
             }
@@ -104,13 +191,54 @@ impl Peer {
     }
 
     /// Asks for one report of each readiness in `interest` that can come.
-    pub(super) fn watch(&self, interest: Ready) {
-        self.transport.watch(match self.stage {
+    pub(super) fn watch(&mut self, interest: Ready) {
+        let interest = match self.stage {
             Stage::Open => interest,
             // The end of the input would be reported again and again.
             Stage::HalfClosed => interest - Ready::READ,
             Stage::ReadingOut => interest - Ready::WRITE,
-        });
+            Stage::Handshaking { .. } => return,
+        };
+        match &mut self.layers {
+            None => self.transport.watch(interest),
+            Some(layers) => {
+                let due = layers.watch(interest);
+                self.see_to(due);
+            }
+        }
+    }
+
+    /// The descriptor was ready, for what the layers wait for perhaps.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub(super) fn update(&mut self) -> Result<(), Gone> {
+        if let Some(layers) = &mut self.layers {
+            layers.update(self.transport.fd()).map_err(|_| Gone)?;
+            self.attend();
+        }
+        Ok(())
+    }
+
+    /// Something was done that may have changed what the layers wait for.
+    fn attend(&mut self) {
+        if let Some(layers) = &mut self.layers {
+            let due = layers.due();
+            self.see_to(due);
+        }
+    }
+
+    fn see_to(&self, due: Due) {
+        self.transport.watch(due.ask);
+        self.report(due.ready);
+    }
+
+    /// Tells the chardev, once the present call is over, what is ready and the descriptor does not say.
+    fn report(&self, ready: Ready) {
+        if !ready.is_empty() {
+            let port = self.port.clone();
+            self.port.spawn(async move { port.kick(ready) });
+        }
     }
 
     /// A hang-up was reported. It stays armed while there is a peer, so that its end is noticed even
@@ -130,24 +258,14 @@ impl Peer {
         Ok(())
     }
 
-    /// The peer is gone: whether a lot of what it had sent is unread. Then it stays until the front end
-    /// has read to its end, rather than all of it in memory.
-    pub(super) fn reads_out(&mut self) -> bool {
-        let much = self.transport.unread() > LEFT_LIMIT;
-        if much {
-            self.stage = Stage::ReadingOut;
-        }
-        much
-    }
-
     /// Whether it has ended its sending and all of it was read.
     pub(super) fn input_ended(&self) -> bool {
-        self.stage == Stage::HalfClosed
+        matches!(self.stage, Stage::HalfClosed)
     }
 
     /// Whether it is still there.
     pub(super) fn presence(&self) -> Presence {
-        if self.stage == Stage::ReadingOut || self.transport.is_gone() {
+        if matches!(self.stage, Stage::ReadingOut) || self.transport.is_gone() {
             return Presence::Gone;
         }
         // What has closed a Unix socket hangs up; over TCP an end looks the same either way.
@@ -156,57 +274,18 @@ impl Peer {
             false => Presence::There,
         }
     }
+}
 
-    /// From here on its writes fail, where the kernel can do that.
-    pub(super) fn refuse_input(&mut self) {
-        self.transport.refuse_input();
-    }
-
-    /// Everything that a peer that has ended had sent and nobody read.
-    pub(super) fn take_unread(&mut self, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
-        self.take_input(CARRY_LIMIT, fds)
-    }
-
-    /// All input that is there by now, or of a refused peer's, which cannot become more, its
-    /// beginning; the others may go on sending meanwhile. And whether more may come.
-    pub(super) fn cut_input(&mut self, fds: &mut Vec<OwnedFd>) -> (Vec<u8>, bool) {
-        let limit = match self.transport.is_refused() {
-            true => CUT_AT_ONCE,
-            false => CARRY_LIMIT,
-        };
-        let complete = self.transport.is_unix() || self.transport.has_ended();
-        let input = self.take_input(self.transport.unread().min(limit), fds);
-        self.transport.acknowledge();
-        (input, !complete || self.transport.unread() > 0)
-    }
-
-    fn take_input(&mut self, limit: usize, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
-        let mut input = Vec::new();
-        let mut chunk = vec![0; limit.min(64 << 10)];
-        while input.len() < limit {
-            let wanted = chunk.len().min(limit - input.len());
-            let mut piece = [IoSliceMut::new(&mut chunk[..wanted])];
-            match self.transport.receive(&mut piece, fds) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => input.extend_from_slice(&chunk[..count]),
-            }
+impl Stage {
+    /// From now on; the chardev looks again when the time is over.
+    fn handshaking(port: &Port, limit: Duration) -> Self {
+        let reminded = port.clone();
+        Stage::Handshaking {
+            deadline: Instant::now() + limit,
+            _reminder: OwnedTask::spawn(port, async move {
+                tokio::time::sleep(limit).await;
+                reminded.kick(Ready::empty());
+            }),
         }
-        input
-    }
-
-    /// Tells it to go; returns what it had sent by now and nobody read.
-    pub(super) fn dismiss(mut self, port: &Port, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
-        self.refuse_input();
-        let unread = match self.transport.is_unix() {
-            true => self.take_unread(fds),
-            false => self.cut_input(fds).0,
-        };
-        SocketDrain::new(self.transport).dismiss(port);
-        unread
-    }
-
-    /// What is left of it when its back end was replaced.
-    pub(super) fn into_drain(self) -> SocketDrain {
-        SocketDrain::new(self.transport)
     }
 }

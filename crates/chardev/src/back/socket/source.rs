@@ -17,6 +17,7 @@ use super::connect::Target;
 use super::lent::Lent;
 use super::listen::{Listener, WantListener};
 use super::unix;
+use crate::back::LayerKind;
 use crate::port::{OwnedTask, Port};
 use crate::shortage::{self, Turn, is_shortage};
 use crate::sys::strerror;
@@ -72,14 +73,21 @@ struct Connector {
 pub(super) struct WantPeer {
     place: String,
     server: bool,
+    layers: Vec<String>,
 }
 
 impl WantPeer {
-    /// The peer of a client that connects to `address`.
-    pub(super) fn of_client(address: &SocketAddress) -> Self {
+    /// The peer of a client.
+    pub(super) fn of_client(config: &Config) -> Self {
+        WantPeer::new(show(&config.address), false, &config.layers)
+    }
+
+    fn new(place: String, server: bool, layers: &[LayerKind]) -> Self {
+        let layers = layers.iter().map(|layer| layer.name().to_owned()).collect();
         WantPeer {
-            place: show(address),
-            server: false,
+            place,
+            server,
+            layers,
         }
     }
 }
@@ -174,12 +182,9 @@ impl Source {
         }
     }
 
-    /// The wish for a peer that comes from here.
-    pub(super) fn own_peer(&self) -> WantPeer {
-        WantPeer {
-            place: self.name(),
-            server: self.is_listener(),
-        }
+    /// The wish for a peer that comes from here and is spoken to over `layers`.
+    pub(super) fn own_peer(&self, layers: &[LayerKind]) -> WantPeer {
+        WantPeer::new(self.name(), self.is_listener(), layers)
     }
 
     /// Whether they come to a listener.

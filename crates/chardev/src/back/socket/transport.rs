@@ -77,6 +77,11 @@ impl Transport {
         let _ = sockopt::set_socket_keepalive(&self.fd, true);
     }
 
+    /// The descriptor.
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
     /// Another descriptor of the same connection, for a back end that takes the peer over.
     pub(super) fn share(&self) -> Option<OwnedFd> {
         self.fd.try_clone().ok()
@@ -232,6 +237,20 @@ impl Transport {
         self.refused
     }
 
+    /// Takes what is there, up to `limit` bytes.
+    pub(super) fn take_input(&self, limit: usize, fds: &mut Vec<OwnedFd>) -> Vec<u8> {
+        let mut input = Vec::new();
+        let mut chunk = vec![0; limit.min(64 << 10)];
+        while input.len() < limit {
+            let wanted = chunk.len().min(limit - input.len());
+            match self.receive(&mut [IoSliceMut::new(&mut chunk[..wanted])], fds) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => input.extend_from_slice(&chunk[..count]),
+            }
+        }
+        input
+    }
+
     /// Ends both directions at once; what is then seen is the end of the peer.
     pub(super) fn shut_down(&self) {
         // A connection that is gone already needs no end.
@@ -254,6 +273,27 @@ impl Transport {
 /// harm, on a Unix socket.
 pub(super) fn acknowledge(fd: &OwnedFd) {
     let _ = rustix::net::sockopt::set_tcp_quickack(fd, true);
+}
+
+/// Sends as much of `bufs`, which are ours, as fits.
+///
+/// # Errors
+/// [`Errno::AGAIN`] if nothing fits now; anything else means that the peer is gone.
+pub(super) fn send_plain(fd: &OwnedFd, bufs: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let mut control = SendAncillaryBuffer::default();
+    not_now(retry_on_intr(|| {
+        rustix::net::sendmsg(fd, bufs, &mut control, flags)
+    }))
+}
+
+/// Reads what is there; 0 means that the peer has ended. Descriptors that come along are closed.
+///
+/// # Errors
+/// [`Errno::AGAIN`] if nothing is there; anything else means that the peer is gone.
+pub(super) fn receive_plain(fd: &OwnedFd, buf: &mut [u8]) -> Result<usize, Errno> {
+    let received = retry_on_intr(|| rustix::net::recv(fd, &mut *buf, RecvFlags::DONTWAIT));
+    not_now(received).map(|(count, _)| count)
 }
 
 /// Reads a byte of each page of `bufs`. The kernel has found a hole in a guest's memory, which says
