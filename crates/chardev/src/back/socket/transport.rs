@@ -1,6 +1,9 @@
 //! front → chardev → back → [host]: a connected stream socket, which carries plain bytes and, if it is
 //! a Unix socket, descriptors.
 
+#[cfg(test)]
+mod calls;
+
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -137,6 +140,8 @@ impl Transport {
         }
         let send = || {
             let mut control = SendAncillaryBuffer::default();
+            #[cfg(test)]
+            calls::note("sendmsg", bufs);
             retry_on_intr(|| rustix::net::sendmsg(&self.fd, bufs, &mut control, flags))
         };
         match send() {
@@ -160,6 +165,8 @@ impl Transport {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_LIMIT))];
             let mut control = SendAncillaryBuffer::new(&mut space);
             control.push(SendAncillaryMessage::ScmRights(&borrowed));
+            #[cfg(test)]
+            calls::note("sendmsg", bufs);
             retry_on_intr(|| rustix::net::sendmsg(&self.fd, bufs, &mut control, flags))
         };
         match sent {
@@ -188,6 +195,8 @@ impl Transport {
     ) -> Result<usize, Errno> {
         let count = bufs.len().min(BUFS_LIMIT);
         let bufs = &mut bufs[..count];
+        #[cfg(test)]
+        calls::note(if self.unix { "recvmsg" } else { "readv" }, bufs);
         if !self.unix {
             return not_now(retry_on_intr(|| rustix::io::readv(&self.fd, &mut *bufs)));
         }
@@ -282,6 +291,8 @@ pub(super) fn acknowledge(fd: &OwnedFd) {
 pub(super) fn send_plain(fd: &OwnedFd, bufs: &[IoSlice<'_>]) -> Result<usize, Errno> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     let mut control = SendAncillaryBuffer::default();
+    #[cfg(test)]
+    calls::note("sendmsg", bufs);
     not_now(retry_on_intr(|| {
         rustix::net::sendmsg(fd, bufs, &mut control, flags)
     }))
@@ -292,6 +303,8 @@ pub(super) fn send_plain(fd: &OwnedFd, bufs: &[IoSlice<'_>]) -> Result<usize, Er
 /// # Errors
 /// [`Errno::AGAIN`] if nothing is there; anything else means that the peer is gone.
 pub(super) fn receive_plain(fd: &OwnedFd, buf: &mut [u8]) -> Result<usize, Errno> {
+    #[cfg(test)]
+    calls::note("recv", &[IoSlice::new(buf)]);
     let received = retry_on_intr(|| rustix::net::recv(fd, &mut *buf, RecvFlags::DONTWAIT));
     not_now(received).map(|(count, _)| count)
 }
