@@ -1,6 +1,7 @@
 //! Any bytes to a whole monitor with real chardevs behind it; see the body for what must hold.
 //!
-//! Built without a sanitizer (`cargo fuzz run -s none`): the memory it watches over is the server's.
+//! Built without a sanitizer (`cargo fuzz run -s none`): the memory it watches over is the
+//! server's.
 #![no_main]
 
 #[path = "../bodies/qmp_daemon/mod.rs"]
@@ -23,8 +24,8 @@ libfuzzer_sys::fuzz_target!(
     |data: &[u8]| body::run(data)
 );
 
-/// Puts a terminal of our own in the place of standard input and output; libFuzzer speaks on standard
-/// error.
+/// Puts a terminal of our own in the place of standard input and output; libFuzzer speaks on
+/// standard error.
 fn own_stdio() {
     let (master, slave) = body::world::terminal();
     let slave =

@@ -1,12 +1,12 @@
 //! Runs inside the guest of the tests with a real Linux: writes and checks numbered lines.
 //!
 //! `numbers write DEVICE BLOCK PAUSE STOP` writes blocks of BLOCK lines, pausing PAUSE µs between,
-//! until the file STOP exists, then the line `END`. `numbers read DEVICE` reads until `END` and says
-//! whether the lines before were 0, 1, 2 … without a gap. `numbers both` does both at once, with one
-//! open file, and tells of the reading on standard error. `numbers pour DEVICE MIB` writes as fast as
-//! it goes. `numbers line` copies one line of standard input, for the guest's shell, whose own `read`
-//! begins anew when a child ends and forgets what it had of the line. One static binary with nothing
-//! but `std` and the lines of `chardev-load`.
+//! until the file STOP exists, then the line `END`. `numbers read DEVICE` reads until `END` and
+//! says whether the lines before were 0, 1, 2 … without a gap. `numbers both` does both at once,
+//! with one open file, and tells of the reading on standard error. `numbers pour DEVICE MIB` writes
+//! as fast as it goes. `numbers line` copies one line of standard input, for the guest's shell,
+//! whose own `read` begins anew when a child ends and forgets what it had of the line. One static
+//! binary with nothing but `std` and the lines of `chardev-load`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use chardev_load::check::{Segment, Tally};
 use chardev_load::lines::{Form, Lines, PADDED};
 
-/// How long the reader waits for somebody on the host's side, and how soon it looks again: no call of
-/// the driver waits for that. A read finds the end of the file, and polling reports a hang-up, at once.
+/// How long the reader waits for somebody on the host's side, and how soon it looks again: no call
+/// of the driver waits for that. A read finds the end of the file, and polling reports a hang-up,
+/// at once.
 const NOBODY: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 

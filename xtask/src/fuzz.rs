@@ -15,14 +15,15 @@ pub(crate) struct Args {
     target: Option<String>,
 }
 
-/// What a target is built and run with; others have cargo-fuzz's own settings, with AddressSanitizer.
+/// What a target is built and run with; others have cargo-fuzz's own settings, with
+/// AddressSanitizer.
 ///
-/// The whole monitor runs without a sanitizer, because what that allocates is not the server's: the body
-/// itself sees to 100 ms a step, to 64 MiB of the server's heap, and that none of it is left from one
-/// input to the next. The limit of the whole process is for memory that is on no heap: the server has
-/// 38 MB with the fuzzer's fixed tables, after 100 inputs as after 5,000, and each input that the fuzzer
-/// keeps takes it 13 KB more. `-timeout` is for an input as a whole, and ends a deadlock. Short inputs do
-/// little, so they are not begun with.
+/// The whole monitor runs without a sanitizer, because what that allocates is not the server's: the
+/// body itself sees to 100 ms a step, to 64 MiB of the server's heap, and that none of it is left
+/// from one input to the next. The limit of the whole process is for memory that is on no heap: the
+/// server has 38 MB with the fuzzer's fixed tables, after 100 inputs as after 5,000, and each input
+/// that the fuzzer keeps takes it 13 KB more. `-timeout` is for an input as a whole, and ends a
+/// deadlock. Short inputs do little, so they are not begun with.
 const SETTINGS: &[(&str, &[&str], &[&str])] = &[(
     "qmp_daemon",
     &["--sanitizer", "none"],

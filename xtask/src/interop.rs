@@ -1,5 +1,5 @@
-//! `cargo xtask interop`: the Python peers against the daemon, or against the QEMU they were written
-//! for. A peer that fails against QEMU proves nothing about us.
+//! `cargo xtask interop`: the Python peers against the daemon, or against the QEMU they were
+//! written for. A peer that fails against QEMU proves nothing about us.
 
 use std::env;
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
-//! `cargo xtask mutants`: each small change of the core that no test notices is a test that is missing.
+//! `cargo xtask mutants`: each small change of the core that no test notices is a test that is
+//! missing.
 //!
-//! What survives and cannot be noticed, or need not be, is named in `.cargo/mutants.toml`, each with
-//! its reason.
+//! What survives and cannot be noticed, or need not be, is named in `.cargo/mutants.toml`, each
+//! with its reason.
 
 use crate::sh::{self, Result};
 

@@ -79,6 +79,17 @@ fn no_source_file_is_longer_than_600_lines() {
     check("split these files", long);
 }
 
+#[test]
+fn no_comment_is_wider_than_100_columns() {
+    let wide = sources().into_iter().flat_map(|file| {
+        file.lines_with(|line| line.trim_start().starts_with("//") && line.chars().count() > 100)
+    });
+    check(
+        "wrap these; code is for cargo fmt, and texts may be as long as they are",
+        wide,
+    );
+}
+
 /// Functions that may be longer, each with its reason.
 const LONG_FUNCTIONS: [(&str, &str); 1] = [(
     "try_output",

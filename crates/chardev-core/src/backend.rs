@@ -1,9 +1,10 @@
 //! front → chardev → [back end] → host: what a back end must offer.
 //!
-//! The machine calls a back end only through [`Backend`], always under the chardev's lock and
-//! never expecting it to wait. A back end tells of readiness out of band (see [`Ready`]) and of
+//! The machine calls a back end only through [`Backend`], always under the chardev's lock and never
+//! expecting it to wait. A back end tells of readiness out of band (see [`Ready`]) and of
 //! everything else through [`Backend::poll_event`]. What only some kinds have is in a facet of its
-//! own, asked for by name (`facets.rs`); what the machine makes of a kind that lacks one is in `ask.rs`.
+//! own, asked for by name (`facets.rs`); what the machine makes of a kind that lacks one is in
+//! `ask.rs`.
 
 mod ask;
 mod facets;
@@ -135,8 +136,8 @@ pub trait Backend: Send {
     fn set_attached(&mut self, _attached: bool) {}
 
     /// The back end is in the slot of `chardev` under `id`, for good. Here is what cannot be
-    /// undone: truncating a file, unlinking the name that was replaced; but under the chardev's lock,
-    /// so it only gets such things going.
+    /// undone: truncating a file, unlinking the name that was replaced; but under the chardev's
+    /// lock, so it only gets such things going.
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {}
 
     /// The back end is about to be replaced for good: from here on the peer's own writes fail

@@ -2,8 +2,8 @@
 //! debug builds.
 //!
 //! The counters are kept where bytes move, in many places. That they add up is an invariant of the
-//! whole, so it is looked at in one place: when the chardev's lock is about to be released. It costs
-//! a few additions, and a release build nothing.
+//! whole, so it is looked at in one place: when the chardev's lock is about to be released. It
+//! costs a few additions, and a release build nothing.
 
 use crate::chardev::Chardev;
 use crate::event::Event;
@@ -41,8 +41,8 @@ impl Books {
 }
 
 impl Chardev {
-    /// Whether every byte is in exactly one place, and what the front end was shown is what it saw or
-    /// will see.
+    /// Whether every byte is in exactly one place, and what the front end was shown is what it saw
+    /// or will see.
     pub(crate) fn check_books(&self) {
         // One fault is enough: a second panic while the first unwinds would end the process.
         if !cfg!(debug_assertions) || std::thread::panicking() {

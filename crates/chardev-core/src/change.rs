@@ -441,9 +441,9 @@ impl Chardev {
         self.wake(Ready::READ | Ready::WRITE);
     }
 
-    /// The chardev is about to be removed. Nobody is left to read it, but who was above until a while
-    /// ago may wait for what comes through its back end. Others may rest next on what that rests on,
-    /// so nothing else is taken from there.
+    /// The chardev is about to be removed. Nobody is left to read it, but who was above until a
+    /// while ago may wait for what comes through its back end. Others may rest next on what that
+    /// rests on, so nothing else is taken from there.
     pub(crate) fn cut_removed(&mut self) -> RemovalCut {
         let awaited = self.input.has_fence_later() || !self.marks_later.is_empty();
         let (unread, more) = match awaited || (self.parked.is_none() && self.brings_to_tail()) {

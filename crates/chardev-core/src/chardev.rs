@@ -296,7 +296,8 @@ impl Chardev {
         self.wake(Ready::WRITE);
     }
 
-    /// What another back end may have of the one in the slot; see [`Sharing::lend`](crate::Sharing::lend).
+    /// What another back end may have of the one in the slot; see
+    /// [`Sharing::lend`](crate::Sharing::lend).
     pub fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
         let lent = self.backend.lend(wanted);
         lent.or_else(|| self.parked.as_mut()?.1.lend(wanted))

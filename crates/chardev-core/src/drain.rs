@@ -24,8 +24,8 @@ const SETTLE_BYTES: usize = 16 << 20;
 const SETTLE_PIECE: usize = 1 << 20;
 /// How long a peer that takes nothing keeps a replaced back end alive.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-/// How long a silent peer may take to close its side after it was told the end of file, and how long
-/// one that goes on sending.
+/// How long a silent peer may take to close its side after it was told the end of file, and how
+/// long one that goes on sending.
 const PART_QUIET: Duration = Duration::from_secs(1);
 const PART_LIMIT: Duration = Duration::from_secs(2);
 /// The shortest and the longest pause between two looks.
@@ -88,7 +88,8 @@ pub trait Drain: Send {
         None
     }
 
-    /// How many breaks [`Drain::read_late`] has come to, having answered [`Late::Quiet`]; told once.
+    /// How many breaks [`Drain::read_late`] has come to, having answered [`Late::Quiet`]; told
+    /// once.
     fn take_breaks(&mut self) -> u64 {
         0
     }
@@ -186,7 +187,8 @@ impl Drainer {
         }
     }
 
-    /// A drainer of what is on its way through a back end that is only set aside: it ends with that.
+    /// A drainer of what is on its way through a back end that is only set aside: it ends with
+    /// that.
     pub(crate) fn of_awaited(drain: Box<dyn Drain>, chardev: ChardevRef, place: u64) -> Self {
         let mut drainer = Drainer::new(drain, chardev, Some(place));
         drainer.only_settles = true;

@@ -27,8 +27,8 @@ pub enum ChangeError {
     /// The front end declared itself not swappable.
     #[error("Chardev user does not support chardev hotswap")]
     NotSwappable,
-    /// The new back end did not open; the text is the cause, after QEMU's `Failed to add chardev` where
-    /// the chardev has no front end.
+    /// The new back end did not open; the text is the cause, after QEMU's `Failed to add chardev`
+    /// where the chardev has no front end.
     #[error("{0}")]
     Open(String),
     /// The front end was asked and refused.

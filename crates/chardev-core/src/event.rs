@@ -5,7 +5,8 @@ use crate::line::{Answers, ModemChange, TerminalSize};
 /// An event for a front end. A closed set, read from a queue; nobody stores a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A peer is there, or the back end became ready. Never twice without [`Event::Closed`] between.
+    /// A peer is there, or the back end became ready. Never twice without [`Event::Closed`]
+    /// between.
     #[doc(alias = "CHR_EVENT_OPENED")]
     Opened,
     /// The peer is gone; all it had sent has been read. Always after an [`Event::Opened`].
@@ -27,7 +28,8 @@ pub enum Event {
     /// The answers as they stand now that the peer has given those that were
     /// [`Answer::Pending`](crate::Answer::Pending).
     LineAnswered(Answers),
-    /// Modem inputs have changed; only after [`FrontEnd::watch_modem`](crate::FrontEnd::watch_modem) or
+    /// Modem inputs have changed; only after
+    /// [`FrontEnd::watch_modem`](crate::FrontEnd::watch_modem) or
     /// [`FrontEnd::modem_inputs`](crate::FrontEnd::modem_inputs).
     Modem(ModemChange),
 }

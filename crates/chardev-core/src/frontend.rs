@@ -303,8 +303,8 @@ impl FrontEnd {
         self.set_line(|line| line.echo = echo).echo
     }
 
-    /// Sets the serial parameters. A device may take its time for that; [`Answer::Done`] says that what is
-    /// written from here on is sent with them.
+    /// Sets the serial parameters. A device may take its time for that; [`Answer::Done`] says that
+    /// what is written from here on is sent with them.
     #[doc(alias = "CHR_IOCTL_SERIAL_SET_PARAMS")]
     pub fn set_serial(&self, params: SerialParams) -> Answer {
         self.set_line(|line| line.serial = Some(params)).serial
@@ -323,14 +323,14 @@ impl FrontEnd {
         self.set_line(|line| line.modem = Some(outputs)).modem
     }
 
-    /// Whether [`Event::Modem`] is wanted when modem inputs change. It may cost a look at the device now
-    /// and then, so only those ask for it who use it.
+    /// Whether [`Event::Modem`] is wanted when modem inputs change. It may cost a look at the
+    /// device now and then, so only those ask for it who use it.
     pub fn watch_modem(&self, wanted: bool) {
         self.set_line(|line| line.modem_watched = wanted);
     }
 
-    /// The modem inputs as they were seen last, where the back end has any. A device is looked at again
-    /// after that, and [`Event::Modem`] tells if they have changed.
+    /// The modem inputs as they were seen last, where the back end has any. A device is looked at
+    /// again after that, and [`Event::Modem`] tells if they have changed.
     #[doc(alias = "CHR_IOCTL_SERIAL_GET_TIOCM")]
     pub fn modem_inputs(&self) -> Option<ModemLines> {
         self.chardev.with(|chardev| chardev.backend.modem_inputs())

@@ -34,7 +34,8 @@ pub(crate) fn first_too_deep(planned: &[Planned]) -> Option<usize> {
     })
 }
 
-/// How many follow each other from `chardev` on, itself included; no more is looked at than need be.
+/// How many follow each other from `chardev` on, itself included; no more is looked at than need
+/// be.
 fn depth(
     chardev: &ChardevRef,
     known: &mut Vec<(ChardevRef, usize)>,

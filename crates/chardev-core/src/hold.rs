@@ -1,14 +1,14 @@
 //! front → [chardev] → back → host: for how long transactions hold a front end still.
 
-/// Told when a transaction holds a chardev's front end still, and when that is over, for a measurement:
-/// the core has no clock.
+/// Told when a transaction holds a chardev's front end still, and when that is over, for a
+/// measurement: the core has no clock.
 ///
 /// Called under the chardev's lock, so it should take the time and nothing else.
 pub trait HoldWatch: Send {
     /// A transaction is being decided: nothing is taken or given until it has been.
     fn begin(&mut self);
-    /// The front end goes on: the transaction is over, and output that was refused because of it has
-    /// been tried again.
+    /// The front end goes on: the transaction is over, and output that was refused because of it
+    /// has been tried again.
     fn end(&mut self);
 }
 

@@ -4,8 +4,8 @@
 //! (a change, a departed peer) what it had sent is carried here, and events stand between the
 //! bytes where they happened. What is here is read before anything from the present back end.
 //!
-//! Where a multiplexer or hub that rested on the chardev has been replaced, what came before belongs
-//! to it still: a *fence* ends that part, and a *tail* reads it (`input/fences.rs`).
+//! Where a multiplexer or hub that rested on the chardev has been replaced, what came before
+//! belongs to it still: a *fence* ends that part, and a *tail* reads it (`input/fences.rs`).
 
 mod fences;
 #[cfg(test)]
@@ -144,8 +144,8 @@ impl InputQueue {
         input.len() - kept
     }
 
-    /// Adds breaks at its place, behind what has settled there; returns how many had to be left out,
-    /// and all if nobody is `there` to take them.
+    /// Adds breaks at its place, behind what has settled there; returns how many had to be left
+    /// out, and all if nobody is `there` to take them.
     pub(crate) fn settle_breaks(&mut self, marker: u64, count: u64, there: bool) -> u64 {
         let is_it =
             |item: &Item| matches!(item, Item::Settling { marker: found, .. } if *found == marker);
@@ -293,7 +293,8 @@ impl InputQueue {
         }
     }
 
-    /// Removes events only, for a front end that goes away; returns how many breaks were among them.
+    /// Removes events only, for a front end that goes away; returns how many breaks were among
+    /// them.
     pub(crate) fn clear_events(&mut self) -> u64 {
         let mut of_tails = match self.later.is_empty() {
             true => self.own(),

@@ -1,9 +1,9 @@
 //! front → chardev → [back end] → host: protocols between a peer and plain bytes, without any I/O.
 //!
 //! A back end that speaks telnet, TLS or the like over a byte stream puts a [`Stack`] of [`Layer`]s
-//! between. The stack is driven from one place: what the transport received goes in at the bottom and
-//! comes out at the top as input and events; output goes in at the top and comes out at the bottom as
-//! the *wire*, which the back end sends as the transport takes it.
+//! between. The stack is driven from one place: what the transport received goes in at the bottom
+//! and comes out at the top as input and events; output goes in at the top and comes out at the
+//! bottom as the *wire*, which the back end sends as the transport takes it.
 
 mod rising;
 mod stack;
@@ -16,8 +16,8 @@ pub use self::stack::Stack;
 
 /// One protocol. *Up* is towards the chardev, *down* towards the transport.
 ///
-/// A layer does no I/O and has no clock. It takes all that it is given, and says by what it puts into
-/// the [`Flow`] what came of it.
+/// A layer does no I/O and has no clock. It takes all that it is given, and says by what it puts
+/// into the [`Flow`] what came of it.
 pub trait Layer: Send {
     /// Everything below is open, so the layer may begin, with a greeting perhaps.
     fn start(&mut self, _flow: &mut Flow<'_>) {}
@@ -36,8 +36,8 @@ pub trait Layer: Send {
         flow.end();
     }
 
-    /// How many bytes may be given to [`Layer::send`] now; 0 while the peer wants nothing, which only
-    /// what comes from below changes.
+    /// How many bytes may be given to [`Layer::send`] now; 0 while the peer wants nothing, which
+    /// only what comes from below changes.
     fn room(&self) -> usize {
         usize::MAX
     }
@@ -56,8 +56,8 @@ pub trait Layer: Send {
     /// Nothing more is sent.
     fn send_end(&mut self, _flow: &mut Flow<'_>) {}
 
-    /// Sets up what the layer can of `line`, and says so in `answers`. Called again after every change
-    /// of the line, and when all layers have opened.
+    /// Sets up what the layer can of `line`, and says so in `answers`. Called again after every
+    /// change of the line, and when all layers have opened.
     fn apply(&mut self, _line: &Line, _answers: &mut Answers, _flow: &mut Flow<'_>) {}
 }
 
@@ -77,8 +77,8 @@ impl Flow<'_> {
         }
     }
 
-    /// Tells of `event` behind the bytes that went up so far: a break, a size, anything but a coming,
-    /// going or mark.
+    /// Tells of `event` behind the bytes that went up so far: a break, a size, anything but a
+    /// coming, going or mark.
     pub fn event(&mut self, event: BackendEvent) {
         if self.failure.is_none() {
             self.up.push_event(event);

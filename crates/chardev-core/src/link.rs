@@ -2,8 +2,8 @@
 //!
 //! A multiplexer or a hub is the front end of the chardevs under it. A [`Link`] is that front end;
 //! the back ends of a change that both rest on one chardev share it, so the one below notices
-//! nothing until the change is decided. What is still on its way from below when a multiplexer or hub
-//! is replaced comes over a [`Tail`], and no chardev is in use because of one.
+//! nothing until the change is decided. What is still on its way from below when a multiplexer or
+//! hub is replaced comes over a [`Tail`], and no chardev is in use because of one.
 //!
 //! Wake-ups go upwards through a waker of the host's, which calls [`Users::kick`] later and with
 //! no lock held; calls go downwards under the locks of the chardevs above, never the other way.
@@ -30,7 +30,8 @@ struct Inner {
     hooks: Arc<LinkHooks>,
 }
 
-/// A wish for the [`Link`] to the chardev of this name; see [`Sharing::lend`](crate::Sharing::lend).
+/// A wish for the [`Link`] to the chardev of this name; see
+/// [`Sharing::lend`](crate::Sharing::lend).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantLink(pub String);
 

@@ -37,7 +37,8 @@ impl Chardev {
         }
     }
 
-    /// Gives the log the last `count` bytes of the accepted output, which are at the start of `bufs`.
+    /// Gives the log the last `count` bytes of the accepted output, which are at the start of
+    /// `bufs`.
     pub(crate) fn log_output(&mut self, bufs: &[IoSlice<'_>], count: usize) {
         let mut offset = self.stats.output_accepted - count as u64;
         let mut left = count;

@@ -33,8 +33,9 @@ pub fn set_disposer(disposer: fn(Garbage)) {
     let _ = DISPOSER.set(disposer);
 }
 
-/// From now on `probe` is asked whether so many bytes of memory could be had from the system. Only the
-/// first call counts. Without it the allocator is asked, which may have some set aside for one thread.
+/// From now on `probe` is asked whether so many bytes of memory could be had from the system. Only
+/// the first call counts. Without it the allocator is asked, which may have some set aside for one
+/// thread.
 pub fn set_probe(probe: fn(usize) -> bool) {
     let _ = PROBE.set(probe);
 }

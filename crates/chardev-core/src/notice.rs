@@ -318,8 +318,8 @@ impl Chardev {
         }
     }
 
-    /// The peer has left by itself. One without a name that was there when the back end came was not
-    /// told to be there.
+    /// The peer has left by itself. One without a name that was there when the back end came was
+    /// not told to be there.
     pub(crate) fn tell_gone(&mut self) {
         let peer = self.told.peer.take().flatten();
         self.tell(Notice::Disconnected { peer });

@@ -1,9 +1,9 @@
-//! front → [chardev] → back: a back end that is set aside by a temporary one, and comes back when that
-//! one's peer leaves.
+//! front → [chardev] → back: a back end that is set aside by a temporary one, and comes back when
+//! that one's peer leaves.
 //!
-//! What its peer sent by then comes before anything from the temporary one. Where it rests on others,
-//! some of that may still be on its way through it: up to a mark it goes on being read, wherever it is
-//! by now, and what it brings settles at its place in the queue.
+//! What its peer sent by then comes before anything from the temporary one. Where it rests on
+//! others, some of that may still be on its way through it: up to a mark it goes on being read,
+//! wherever it is by now, and what it brings settles at its place in the queue.
 
 use std::io::IoSliceMut;
 
@@ -38,8 +38,8 @@ impl Chardev {
         self.backend.members().into_iter().chain(parked).collect()
     }
 
-    /// The back end in the slot is about to be set aside: the place for what is on its way through it,
-    /// if anything is.
+    /// The back end in the slot is about to be set aside: the place for what is on its way through
+    /// it, if anything is.
     pub(crate) fn await_under_way(&mut self) -> Option<u64> {
         let mark = self.input.new_number();
         if !self.backend.mark(mark) {
@@ -52,7 +52,8 @@ impl Chardev {
         Some(place)
     }
 
-    /// The cut of the back end in the slot, whose rest belongs where what is awaited from it settles.
+    /// The cut of the back end in the slot, whose rest belongs where what is awaited from it
+    /// settles.
     pub(crate) fn place_cut(&mut self, unread: Vec<u8>, more: bool) -> Option<u64> {
         match self.parked.is_none() {
             true => self.place_rest(unread, more),
@@ -92,8 +93,8 @@ impl Chardev {
         Some(Drainer::of_awaited(drain, this.clone(), place))
     }
 
-    /// Whether the back end in the slot has come back and still brings what is awaited from it, which
-    /// is then taken as far as it has come.
+    /// Whether the back end in the slot has come back and still brings what is awaited from it,
+    /// which is then taken as far as it has come.
     pub(crate) fn brings_awaited(&mut self) -> bool {
         self.take_awaited();
         self.awaited.is_some() && self.parked.is_none()
@@ -199,8 +200,8 @@ impl Chardev {
         self.place_rest(unread, more)
     }
 
-    /// The same of a chardev that is removed: what nobody waits for is left to who comes next to what
-    /// the parked back end rests on.
+    /// The same of a chardev that is removed: what nobody waits for is left to who comes next to
+    /// what the parked back end rests on.
     pub(crate) fn cut_parked_removed(&mut self) -> Option<u64> {
         let (_, parked) = self.parked.as_ref()?;
         match parked.members().is_empty() || self.brings_to_tail() {
@@ -209,8 +210,8 @@ impl Chardev {
         }
     }
 
-    /// Whether somebody who was above waits for more of what is awaited, which is then taken as far as
-    /// it has come.
+    /// Whether somebody who was above waits for more of what is awaited, which is then taken as far
+    /// as it has come.
     pub(crate) fn brings_to_tail(&mut self) -> bool {
         let place = self.awaited.map(|awaited| awaited.place);
         let Some(place) = place.filter(|place| self.input.is_of_tail(*place)) else {

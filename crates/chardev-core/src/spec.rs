@@ -38,7 +38,8 @@ pub enum Short {
     Name,
     /// `NAME:PATH`, where the path may hold commas.
     Path,
-    /// `mon:NAME`: options for one that a monitor and a console share, in the grammar of `-chardev`.
+    /// `mon:NAME`: options for one that a monitor and a console share, in the grammar of
+    /// `-chardev`.
     Shared(&'static str),
     /// Anything else; gives the line in the grammar of `-chardev`, or `None` for what is not its.
     Text(fn(&str) -> Option<String>),
@@ -47,7 +48,8 @@ pub enum Short {
 /// A difference between the command line and QMP, which has other defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineRule {
-    /// The option is set to this where it is not given, if the option `when` is on or there is none.
+    /// The option is set to this where it is not given, if the option `when` is on or there is
+    /// none.
     Implied {
         /// The option.
         option: &'static str,

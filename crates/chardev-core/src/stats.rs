@@ -147,8 +147,8 @@ pub struct Counter {
 pub struct Stats {
     /// Output bytes accepted from the front end: the absolute output offset.
     pub output_accepted: u64,
-    /// Output bytes that came from elsewhere than the front end: put into a ring buffer from outside
-    /// (`ringbuf-write`), or the answer to a command for a peer that a change kept.
+    /// Output bytes that came from elsewhere than the front end: put into a ring buffer from
+    /// outside (`ringbuf-write`), or the answer to a command for a peer that a change kept.
     pub output_injected: u64,
     /// Output bytes handed to a back end, less those that a ring has overwritten since.
     pub output_delivered: u64,

@@ -155,8 +155,8 @@ impl Chardev {
         self.wake(Ready::READ);
     }
 
-    /// The back end is replaced, and marks with it: its rest has been handed over, or will settle at
-    /// `place`.
+    /// The back end is replaced, and marks with it: its rest has been handed over, or will settle
+    /// at `place`.
     pub(crate) fn marks_come(&mut self, place: Option<u64>) {
         let marks = std::mem::take(&mut self.marks_later);
         if let Some(place) = place {

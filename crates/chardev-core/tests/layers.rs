@@ -1,5 +1,5 @@
-//! Stacks of layers, without any I/O: what goes in on one side comes out on the other, however it is
-//! cut into pieces and however many layers there are.
+//! Stacks of layers, without any I/O: what goes in on one side comes out on the other, however it
+//! is cut into pieces and however many layers there are.
 
 extern crate chardev_core as chardev;
 
@@ -237,8 +237,8 @@ fn without_layers_a_stack_changes_nothing() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// Two stacks at the ends of a stream that is cut anywhere give each other exactly what they were
-    /// given, and never hold more than they say.
+    /// Two stacks at the ends of a stream that is cut anywhere give each other exactly what they
+    /// were given, and never hold more than they say.
     #[test]
     fn both_directions_are_exact(
         layers in 0..4_usize,

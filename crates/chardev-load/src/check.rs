@@ -104,8 +104,8 @@ impl Segment {
         self.lines.last.is_some() || self.head.last(self.lines.form).is_some()
     }
 
-    /// Whether the whole lines so far are one after the other; the first may be the rest of one whose
-    /// start went to another peer.
+    /// Whether the whole lines so far are one after the other; the first may be the rest of one
+    /// whose start went to another peer.
     pub fn goes_on(&self) -> bool {
         self.lines.runs.len() <= 1 && self.lines.damaged == 0
     }

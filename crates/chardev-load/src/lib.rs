@@ -1,5 +1,5 @@
-//! Streams whose every byte is known, the checks that find what was lost, doubled, reordered or damaged,
-//! and a rig that changes a busy console's back end while both run over it.
+//! Streams whose every byte is known, the checks that find what was lost, doubled, reordered or
+//! damaged, and a rig that changes a busy console's back end while both run over it.
 //!
 //! ```text
 //!   lines::Lines                                  check::Segment, one for each peer,
@@ -16,8 +16,8 @@
 //!           ::Fact       └───────┘
 //! ```
 //!
-//! What a program prints is split among many peers, wherever a change happened to cut it. Joined in their
-//! order, it has to be one stream:
+//! What a program prints is split among many peers, wherever a change happened to cut it. Joined in
+//! their order, it has to be one stream:
 //!
 //! ```
 //! use chardev_load::check::{Segment, Tally};
@@ -43,9 +43,9 @@
 //! ```
 //!
 //! # Features
-//! Without any, [`lines`], [`records`] and [`report`] need nothing but `core`, so that a guest without an
-//! operating system makes and checks the same streams. `std` adds the checks that remember, without a
-//! dependency. `rig`, the default, adds what starts a daemon and its peers.
+//! Without any, [`lines`], [`records`] and [`report`] need nothing but `core`, so that a guest
+//! without an operating system makes and checks the same streams. `std` adds the checks that
+//! remember, without a dependency. `rig`, the default, adds what starts a daemon and its peers.
 //!
 //! # What this crate does not do
 //! - It asserts nothing: it counts, and who called it judges.

@@ -15,8 +15,8 @@ pub enum Form {
     /// `0`, `1` … `10`; the last line says how many there were: `end 11`.
     #[default]
     Plain,
-    /// `0000000000`, `0000000001` …, so that any piece of the stream tells where it is from; the last
-    /// line is `END`.
+    /// `0000000000`, `0000000001` …, so that any piece of the stream tells where it is from; the
+    /// last line is `END`.
     Padded,
 }
 
@@ -63,8 +63,8 @@ impl Form {
     }
 }
 
-/// A line that ends in a number and counts up in place. A machine that emulates its guest takes long
-/// for every instruction, so counting and comparing have to make do with few.
+/// A line that ends in a number and counts up in place. A machine that emulates its guest takes
+/// long for every instruction, so counting and comparing have to make do with few.
 #[derive(Clone, Debug)]
 pub struct Line {
     text: [u8; LONGEST],

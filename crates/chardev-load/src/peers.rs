@@ -44,11 +44,12 @@ pub struct Shared {
     flow: Arc<Flow>,
 }
 
-/// What holds the peers of a console back beside their kernel's buffers, so that a program that reads
-/// much slower than kernels buffer does not get further and further behind.
+/// What holds the peers of a console back beside their kernel's buffers, so that a program that
+/// reads much slower than kernels buffer does not get further and further behind.
 #[derive(Debug, Default)]
 pub struct Flow {
-    /// How far all peers together may be ahead of the program; `None` for as far as the kernel lets them.
+    /// How far all peers together may be ahead of the program; `None` for as far as the kernel lets
+    /// them.
     pub ahead: Option<u64>,
     /// Bytes that all peers have sent.
     pub sent: AtomicU64,

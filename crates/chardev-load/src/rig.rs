@@ -60,9 +60,9 @@ struct InputRead {
 }
 
 impl InputRead {
-    /// Tells the peers how much of what they sent was read. Nobody ever reads what a peer wrote into a
-    /// pipe or terminal that had just been replaced; nothing says how much that is, but when nothing
-    /// is read any more nothing else can be under way.
+    /// Tells the peers how much of what they sent was read. Nobody ever reads what a peer wrote
+    /// into a pipe or terminal that had just been replaced; nothing says how much that is, but when
+    /// nothing is read any more nothing else can be under way.
     fn make_room(&mut self, monitor: &mut Monitor, id: &str, flow: &Flow) {
         let Some(count) = input_taken(monitor, id) else {
             return;
@@ -89,8 +89,8 @@ struct Replaced {
 }
 
 impl Rig {
-    /// Sets how many bytes a peer must have moved in each direction before it may be replaced, for a
-    /// program that is slower than a shell.
+    /// Sets how many bytes a peer must have moved in each direction before it may be replaced, for
+    /// a program that is slower than a shell.
     pub fn set_enough(&mut self, bytes: u64) {
         self.enough = bytes;
     }

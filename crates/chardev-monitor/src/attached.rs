@@ -1,7 +1,7 @@
 //! Who is attached to which chardev (`x-chardev-attach`), and how those who are put out are told.
 //!
-//! Alone, somebody is the chardev's back end until they leave. Beside others they are a viewer whose
-//! input, if they may type, goes to the front end as well; so a slow one holds nobody up.
+//! Alone, somebody is the chardev's back end until they leave. Beside others they are a viewer
+//! whose input, if they may type, goes to the front end as well; so a slow one holds nobody up.
 
 mod beside;
 
@@ -63,7 +63,8 @@ impl Attached {
         described.collect()
     }
 
-    /// Tells the clients that are attached to chardev `id`, other than those that hear of everything.
+    /// Tells the clients that are attached to chardev `id`, other than those that hear of
+    /// everything.
     pub(crate) fn tell(&self, id: &str, event: &Event) {
         let entries = self.of(id);
         let clients = entries.iter().filter_map(|entry| entry.client.upgrade());

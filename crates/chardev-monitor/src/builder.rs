@@ -131,8 +131,8 @@ impl Builder {
         &self.events
     }
 
-    /// Runs the monitors on the I/O thread of the chardevs, which saves a thread; but then what they
-    /// compute holds up the chardevs, and the other way round.
+    /// Runs the monitors on the I/O thread of the chardevs, which saves a thread; but then what
+    /// they compute holds up the chardevs, and the other way round.
     #[must_use]
     pub fn on_io_thread(mut self) -> Self {
         self.on_io_thread = true;

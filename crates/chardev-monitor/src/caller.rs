@@ -44,8 +44,8 @@ impl Caller {
         &self.service.run
     }
 
-    /// The descriptor that the client has sent and called `name` with `getfd`. It is the caller's from
-    /// here on.
+    /// The descriptor that the client has sent and called `name` with `getfd`. It is the caller's
+    /// from here on.
     ///
     /// # Errors
     /// There is none of that name.

@@ -24,7 +24,8 @@ pub trait Devices: Debug + Send + Sync {
     /// The future fails with QEMU's words.
     fn add(&self, line: String) -> Doing;
 
-    /// Asks for the end of device `id`, as `device_del` does; `DEVICE_DELETED` tells when it has come.
+    /// Asks for the end of device `id`, as `device_del` does; `DEVICE_DELETED` tells when it has
+    /// come.
     ///
     /// # Errors
     /// There is no such device, or it cannot go by itself.

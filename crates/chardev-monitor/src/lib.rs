@@ -1,5 +1,6 @@
-//! A QMP server for VMM authors: a socket over which the chardevs of a program are listed, added and
-//! changed while a guest runs, with the commands of QEMU and with commands of the program's own.
+//! A QMP server for VMM authors: a socket over which the chardevs of a program are listed, added
+//! and changed while a guest runs, with the commands of QEMU and with commands of the program's
+//! own.
 //!
 //! ```text
 //!   any number of clients          your program
@@ -30,19 +31,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! One needs three types: [`Server`], which serves; its [`Builder`], which takes what is the program's
-//! own; and [`OwnCommand`], a command with types or one that waits. `examples/own_command.rs` is a
-//! whole program with all of them.
+//! One needs three types: [`Server`], which serves; its [`Builder`], which takes what is the
+//! program's own; and [`OwnCommand`], a command with types or one that waits.
+//! `examples/own_command.rs` is a whole program with all of them.
 //!
 //! # Threads
-//! The server starts one thread, `monitors`, on which commands are carried out, so that nothing that one
-//! computes holds up a console. All methods may be called from any thread. Dropping the last [`Server`]
-//! ends its monitors; to let clients hear of it, ask [`Server::stop`] for the end first, and wait
-//! for [`Server::finished`].
+//! The server starts one thread, `monitors`, on which commands are carried out, so that nothing
+//! that one computes holds up a console. All methods may be called from any thread. Dropping the
+//! last [`Server`] ends its monitors; to let clients hear of it, ask [`Server::stop`] for the end
+//! first, and wait for [`Server::finished`].
 //!
 //! # What this crate does not do
 //! - It ends nothing: `quit` is a wish that the program sees at [`Server::stop`].
-//! - It stops nothing: `stop` and `cont` change [`Server::run_state`], which devices have to honour.
+//! - It stops nothing: `stop` and `cont` change [`Server::run_state`], which devices have to
+//!   honour.
 //! - It makes no devices: `device_add`, `device_del` and `x-query-devices` do what the program's
 //!   [`Devices`] do.
 //! - Commands of the program's own are QMP's alone: the monitor for people does not have them.

@@ -73,8 +73,8 @@ impl Server {
     /// Listens for QMP clients at `path`. The socket is a chardev called `qmp0`, `qmp1` and so on,
     /// so clients see it in `query-chardev`, and it can be changed like any other.
     ///
-    /// Waits for the disk; call it where that is allowed, and not in a task of a tokio runtime. Who may
-    /// connect is for the folder of `path` to say, and for the process's umask.
+    /// Waits for the disk; call it where that is allowed, and not in a task of a tokio runtime. Who
+    /// may connect is for the folder of `path` to say, and for the process's umask.
     ///
     /// # Errors
     /// Somebody serves there already, or the socket cannot be made; then nothing has changed.
@@ -107,8 +107,8 @@ impl Server {
         Ok(())
     }
 
-    /// Puts a monitor on chardev `id`, as QEMU's `-mon` does. One chardev serves as many clients at a
-    /// time as its `x-clients` says.
+    /// Puts a monitor on chardev `id`, as QEMU's `-mon` does. One chardev serves as many clients at
+    /// a time as its `x-clients` says.
     ///
     /// # Errors
     /// There is no such chardev, or it has a front end already.

@@ -17,8 +17,8 @@ use crate::service::Service;
 use crate::stop::Stop;
 use crate::thread::Thread;
 
-/// Serves QMP, and the monitor for people, over chardevs. Clones share everything; when the last one
-/// is dropped, its monitors are no more.
+/// Serves QMP, and the monitor for people, over chardevs. Clones share everything; when the last
+/// one is dropped, its monitors are no more.
 #[derive(Clone, Debug)]
 pub struct Server {
     pub(crate) service: Service,
@@ -107,8 +107,8 @@ impl Server {
 }
 
 impl Server {
-    /// Begins to tell what happens. It does so on the monitors' thread, so that what a command caused
-    /// is told before what comes after it.
+    /// Begins to tell what happens. It does so on the monitors' thread, so that what a command
+    /// caused is told before what comes after it.
     fn watch(&self) {
         let Service {
             chardevs,

@@ -94,7 +94,8 @@ impl Stop {
                 if let Some(reason) = *reason.borrow_and_update() {
                     return reason;
                 }
-                // The sender outlives every task; if it did not, there would be nothing to wait for.
+                // The sender outlives every task; if it did not, there would be nothing to wait
+                // for.
                 if reason.changed().await.is_err() {
                     return Reason::Signal;
                 }

@@ -5,8 +5,8 @@ use crate::spec::{
     InetAddress, KindSpec, LineRule, OptionSpec, OptionType, OptionValue, Options, SocketAddress,
 };
 
-/// The argument of `-chardev` that makes chardev `id` with these options: [`parse_chardev`] reads it
-/// as the same.
+/// The argument of `-chardev` that makes chardev `id` with these options: [`parse_chardev`] reads
+/// it as the same.
 ///
 /// [`parse_chardev`]: crate::parse_chardev
 ///

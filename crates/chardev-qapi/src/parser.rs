@@ -46,8 +46,8 @@ pub struct Message {
 impl Message {
     /// The most memory an answer takes that repeats the whole message.
     pub fn echo_memory(&self) -> usize {
-        // A byte may be written as six, and a token be indented; the text may be made in a buffer of
-        // twice its size, and is then copied to where the output waits.
+        // A byte may be written as six, and a token be indented; the text may be made in a buffer
+        // of twice its size, and is then copied to where the output waits.
         3 * (6 * self.size + 2 * TOKEN_MEMORY * self.tokens)
     }
 }

@@ -1,4 +1,5 @@
-//! Types of the wire as data: what `query-qmp-schema` is made of, and what answers are held against.
+//! Types of the wire as data: what `query-qmp-schema` is made of, and what answers are held
+//! against.
 
 use crate::json::{Json, Object};
 

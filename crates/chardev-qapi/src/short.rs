@@ -1,5 +1,5 @@
-//! QEMU's short device strings, as `-serial`, `-qmp` and `-monitor` take them: `unix:PATH,…`, `stdio`
-//! and so on. How a kind is spelled is in its table ([`KindSpec::short`]).
+//! QEMU's short device strings, as `-serial`, `-qmp` and `-monitor` take them: `unix:PATH,…`,
+//! `stdio` and so on. How a kind is spelled is in its table ([`KindSpec::short`]).
 
 use crate::spec::{KindSpec, Short};
 

@@ -36,8 +36,8 @@ pub(crate) fn devices() -> Type {
     Type::list(Type::object(members))
 }
 
-/// The states of a device: it waits for the first client of a `wait=on` chardev, it runs, its program
-/// has ended, or could not be started.
+/// The states of a device: it waits for the first client of a `wait=on` chardev, it runs, its
+/// program has ended, or could not be started.
 const STATES: [&str; 4] = ["waiting", "running", "ended", "failed"];
 
 /// Which program it is or was, and how it ended.

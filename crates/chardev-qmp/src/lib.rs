@@ -11,8 +11,9 @@
 //! ```
 //!
 //! The owner moves the bytes and carries out the [`Command`]s, one at a time and in order, except
-//! for those asked for out of band, which do not wait for it. Nothing in a session grows without bound: a client that sends too much is not read from, and one that
-//! does not read is sent nothing more, and loses events.
+//! for those asked for out of band, which do not wait for it. Nothing in a session grows without
+//! bound: a client that sends too much is not read from, and one that does not read is sent nothing
+//! more, and loses events.
 //!
 //! ```
 //! use chardev_qapi::Json;
@@ -34,7 +35,8 @@
 //! assert_eq!(session.output(), expected.as_bytes());
 //! ```
 //!
-//! The monitor for people (HMP) is in [`hmp`]; to its owner it looks the same, see [`Conversation`].
+//! The monitor for people (HMP) is in [`hmp`]; to its owner it looks the same, see
+//! [`Conversation`].
 //!
 //! What this crate does not do:
 //!

@@ -52,8 +52,8 @@ pub enum Error {
 pub struct Stopper(Arc<OwnedFd>);
 
 impl Stopper {
-    /// Makes [`Server::run`] return. A VMM that is connected is left to itself: the library lends no
-    /// handle to its connection, which goes with the process.
+    /// Makes [`Server::run`] return. A VMM that is connected is left to itself: the library lends
+    /// no handle to its connection, which goes with the process.
     pub fn stop(&self) {
         // A full counter is readable already, so a failed write changes nothing.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
@@ -83,8 +83,8 @@ impl Server {
         Stopper(Arc::clone(&self.stop))
     }
 
-    /// Serves the VMMs that connect, until stopped; blocks the calling thread, which should be one of
-    /// its own.
+    /// Serves the VMMs that connect, until stopped; blocks the calling thread, which should be one
+    /// of its own.
     ///
     /// # Errors
     /// The listener is of no use. A process that is out of threads or descriptors tries again.
@@ -112,9 +112,9 @@ impl Server {
         Ok(())
     }
 
-    /// Serves the VMM that has come, on a thread of its own, because what a broken VMM sends can make
-    /// the library panic, and because this one must be able to end before the VMM does. What is
-    /// returned becomes readable at the end.
+    /// Serves the VMM that has come, on a thread of its own, because what a broken VMM sends can
+    /// make the library panic, and because this one must be able to end before the VMM does. What
+    /// is returned becomes readable at the end.
     fn serve(&self, server: &Arc<vfio_user::Server>) -> io::Result<Arc<OwnedFd>> {
         let mut card = Card::new(self.uart.clone(), self.pin.clone());
         let server = Arc::clone(server);

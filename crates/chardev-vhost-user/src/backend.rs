@@ -105,8 +105,9 @@ impl Connection {
         }
     }
 
-    /// Finds out whose queues these are: a driver's that begins, which will say what it has open, or
-    /// one's that has run for long, maybe with a process that is no more. `false` if it is too early.
+    /// Finds out whose queues these are: a driver's that begins, which will say what it has open,
+    /// or one's that has run for long, maybe with a process that is no more. `false` if it is too
+    /// early.
     fn meet_driver(&self, console: &mut VirtioConsole, rings: &mut Vrings<'_>) -> bool {
         let features = self.features.load(Ordering::Relaxed);
         if features & F_MULTIPORT == 0 {

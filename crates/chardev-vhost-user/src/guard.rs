@@ -2,10 +2,10 @@
 //!
 //! The VMM shares guest memory as a file and may cut that file short at any time; whoever touches
 //! what is gone gets SIGBUS, which ends a process. Here a handler puts empty memory in the place of
-//! the whole region and takes note of it: the access goes on with zeros, and the device whose memory
-//! it was ends its connection. A process for each device would keep faults apart as well, but every
-//! byte would have to go through one more; and copying by system calls that report the fault would
-//! cost each ring access one.
+//! the whole region and takes note of it: the access goes on with zeros, and the device whose
+//! memory it was ends its connection. A process for each device would keep faults apart as well,
+//! but every byte would have to go through one more; and copying by system calls that report the
+//! fault would cost each ring access one.
 #![allow(
     unsafe_code,
     reason = "a signal handler, and a mapping over guest memory"
@@ -130,8 +130,8 @@ fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) 
             handler(signal, info, context);
         }
         _ => {
-            // SAFETY: all zero is the default action. The instruction is done again and fails again;
-            // a signal that was sent is sent again.
+            // SAFETY: all zero is the default action. The instruction is done again and fails
+            // again; a signal that was sent is sent again.
             unsafe {
                 let default: libc::sigaction = std::mem::zeroed();
                 libc::sigaction(signal, &default, std::ptr::null_mut());

@@ -103,8 +103,8 @@ impl Server {
         })
     }
 
-    /// Serves the VMMs that connect, until [`Server::stop`]; blocks the calling thread, which should
-    /// be one of its own.
+    /// Serves the VMMs that connect, until [`Server::stop`]; blocks the calling thread, which
+    /// should be one of its own.
     ///
     /// # Errors
     /// See [`Error`]. A VMM that breaks the protocol only ends its own connection.
@@ -142,8 +142,8 @@ impl Server {
         Ok(())
     }
 
-    /// Makes [`Server::run`] finish what was begun and return. The VMM sees its connection end; with
-    /// a reconnecting socket it goes on with the next server.
+    /// Makes [`Server::run`] finish what was begun and return. The VMM sees its connection end;
+    /// with a reconnecting socket it goes on with the next server.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         // A full counter is readable already, so a failed write changes nothing.
@@ -167,8 +167,8 @@ impl Server {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a connection or for the pause; `false` to stop. Meanwhile consoles deliver what they
-    /// still have.
+    /// Waits for a connection or for the pause; `false` to stop. Meanwhile consoles deliver what
+    /// they still have.
     fn wait(&self, listener: Option<BorrowedFd<'_>>, pause: Option<Timespec>) -> io::Result<bool> {
         let news = lock(&self.console).as_fd().try_clone_to_owned()?;
         loop {

@@ -12,9 +12,9 @@ use virtio_queue::Error;
 
 use crate::memory::Memory;
 
-/// The library's ring. A VMM may name another descriptor for interrupts at any time, for example while
-/// its guest masks them: what went to the old one may never reach the guest, which then waits for
-/// ever. An interrupt too many only makes it look.
+/// The library's ring. A VMM may name another descriptor for interrupts at any time, for example
+/// while its guest masks them: what went to the old one may never reach the guest, which then waits
+/// for ever. An interrupt too many only makes it look.
 #[derive(Clone)]
 pub(crate) struct Vring {
     ring: VringMutex,

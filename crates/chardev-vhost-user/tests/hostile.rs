@@ -1,4 +1,5 @@
-//! The virtio console over vhost-user and VMMs that take back what they gave, or give what is of no use.
+//! The virtio console over vhost-user and VMMs that take back what they gave, or give what is of no
+//! use.
 
 #[path = "../../chardev/tests/virtio_driver/mod.rs"]
 mod virtio_driver;

@@ -1,5 +1,5 @@
-//! The virtio console over vhost-user against a VMM and a driver of our own: what QEMU's device cannot
-//! be made to do, and what no VMM should.
+//! The virtio console over vhost-user against a VMM and a driver of our own: what QEMU's device
+//! cannot be made to do, and what no VMM should.
 
 #[path = "../../chardev/tests/virtio_driver/mod.rs"]
 mod virtio_driver;

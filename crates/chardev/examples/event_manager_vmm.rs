@@ -1,9 +1,9 @@
-//! guest → front: uart16550 → chardev → back: a VMM with rust-vmm's event-manager and no async runtime in
-//! sight.
+//! guest → front: uart16550 → chardev → back: a VMM with rust-vmm's event-manager and no async
+//! runtime in sight.
 //!
 //! The serial port sits behind the VMM's own lock. A vCPU reads and writes its registers; the event
-//! loop calls `handle_ready` when the port's descriptor says so, or when the time it returned has come.
-//! Halfway the console is changed from a ring buffer to a file; the "guest" does not notice.
+//! loop calls `handle_ready` when the port's descriptor says so, or when the time it returned has
+//! come. Halfway the console is changed from a ring buffer to a file; the "guest" does not notice.
 //!
 //!     cargo run -p chardev --example event_manager_vmm
 
@@ -125,7 +125,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What a driver does: sets the port up, and writes up to 16 bytes whenever the transmitter is empty.
+/// What a driver does: sets the port up, and writes up to 16 bytes whenever the transmitter is
+/// empty.
 fn run_guest(port: &SharedPort, began: Instant) {
     let write = |offset, value| {
         let mut port = port.lock().expect("the event loop did not panic");

@@ -1,8 +1,9 @@
-//! guest → front → chardev → back: a console on descriptors that were opened before the VMM locked itself in.
+//! guest → front → chardev → back: a console on descriptors that were opened before the VMM locked
+//! itself in.
 //!
-//! With seccomp or Landlock a VMM opens nothing after its start. So everything is created first: the
-//! chardevs (whose I/O thread starts with them), and the descriptors that later back ends are to be made
-//! of. A change to one of those is then nothing but reads, writes and epoll.
+//! With seccomp or Landlock a VMM opens nothing after its start. So everything is created first:
+//! the chardevs (whose I/O thread starts with them), and the descriptors that later back ends are
+//! to be made of. A change to one of those is then nothing but reads, writes and epoll.
 //!
 //!     cargo run -p chardev --example opened_before
 

@@ -88,8 +88,8 @@ impl Backend for Lines {
         0
     }
 
-    /// It is always ready to take output and never has input, so there is nothing to wait for. A kind
-    /// that waits calls [`Port::kick`](chardev::Port::kick) when the waiting is over.
+    /// It is always ready to take output and never has input, so there is nothing to wait for. A
+    /// kind that waits calls [`Port::kick`](chardev::Port::kick) when the waiting is over.
     fn watch(&mut self, _interest: Ready) {}
 
     /// What was accepted is printed, whatever comes next.

@@ -1,7 +1,8 @@
-//! guest → front: uart16550 → chardev → back: a serial port that is saved as JSON and goes on elsewhere.
+//! guest → front: uart16550 → chardev → back: a serial port that is saved as JSON and goes on
+//! elsewhere.
 //!
-//! The snapshot has the chip, with what the guest wrote and nobody took and what came and was not read.
-//! Where the console goes is not part of it: the new process opens back ends of its own.
+//! The snapshot has the chip, with what the guest wrote and nobody took and what came and was not
+//! read. Where the console goes is not part of it: the new process opens back ends of its own.
 //!
 //!     cargo run -p chardev --features serde --example snapshot
 

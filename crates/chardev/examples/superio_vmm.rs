@@ -1,8 +1,8 @@
 //! guest → vm-superio → front: superio → chardev → back: a VMM that keeps vm-superio's serial port.
 //!
 //! What changes in the VMM is where the port's writer comes from and what feeds its input; the port
-//! itself, its place on the bus and its snapshot stay. The peer is a socket that was opened by somebody
-//! else.
+//! itself, its place on the bus and its snapshot stay. The peer is a socket that was opened by
+//! somebody else.
 //!
 //!     cargo run -p chardev --features vm-superio --example superio_vmm
 

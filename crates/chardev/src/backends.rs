@@ -14,8 +14,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each is a table of [`Options`] that was built with the right names and types. What people write, in
-//! the grammar of `-chardev`, is read by `chardev_qapi::parse_chardev` into the same.
+//! Each is a table of [`Options`] that was built with the right names and types. What people write,
+//! in the grammar of `-chardev`, is read by `chardev_qapi::parse_chardev` into the same.
 
 use std::path::Path;
 use std::time::Duration;
@@ -37,8 +37,8 @@ macro_rules! backend {
                 self.set("x-closed", OptionValue::Str("hold".to_owned()))
             }
 
-            /// Output that nobody is there to take is dropped and counted (`x-closed=discard`), as it
-            /// is where nothing is said.
+            /// Output that nobody is there to take is dropped and counted (`x-closed=discard`), as
+            /// it is where nothing is said.
             pub fn discard(self) -> Self {
                 self.set("x-closed", OptionValue::Str("discard".to_owned()))
             }
@@ -56,8 +56,8 @@ macro_rules! backend {
                 logged.set("logappend", OptionValue::Bool(true))
             }
 
-            /// After a change, how long the old peer may take nothing before the rest of what it was
-            /// given is counted as lost (`x-drain-ms`); 30 s where nothing is said.
+            /// After a change, how long the old peer may take nothing before the rest of what it
+            /// was given is counted as lost (`x-drain-ms`); 30 s where nothing is said.
             pub fn drain(self, limit: Duration) -> Self {
                 let ms = limit.as_millis().min(u32::MAX.into()) as i64;
                 self.set("x-drain-ms", OptionValue::Int(ms))
@@ -246,7 +246,8 @@ impl Unix {
         Unix(unix(path)).set("server", OptionValue::Bool(false))
     }
 
-    /// One that listens is not open before its first client has come: a change to it waits for that.
+    /// One that listens is not open before its first client has come: a change to it waits for
+    /// that.
     pub fn wait(self) -> Self {
         self.set("wait", OptionValue::Bool(true))
     }
@@ -268,7 +269,8 @@ impl Tcp {
         Tcp(tcp(host, port)).set("server", OptionValue::Bool(false))
     }
 
-    /// One that listens is not open before its first client has come: a change to it waits for that.
+    /// One that listens is not open before its first client has come: a change to it waits for
+    /// that.
     pub fn wait(self) -> Self {
         self.set("wait", OptionValue::Bool(true))
     }

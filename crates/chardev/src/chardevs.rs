@@ -74,8 +74,8 @@ impl Chardevs {
         Chardevs::with_kinds(&[])
     }
 
-    /// As [`Chardevs::new`], with kinds of back ends of your own beside ours. They are in all lists,
-    /// and QMP and the command line take them.
+    /// As [`Chardevs::new`], with kinds of back ends of your own beside ours. They are in all
+    /// lists, and QMP and the command line take them.
     ///
     /// # Errors
     /// As for `new`; or a kind has the name of another one ([`io::ErrorKind::InvalidInput`]).
@@ -138,8 +138,8 @@ impl Chardevs {
     /// Replaces the back end of chardev `id` (`chardev-change`): whole or not at all.
     ///
     /// # Cancel safety
-    /// Dropping the future before it is done gives the change up, or the change happens whole: nothing
-    /// is in between.
+    /// Dropping the future before it is done gives the change up, or the change happens whole:
+    /// nothing is in between.
     ///
     /// # Errors
     /// Whatever is in [`ChangeError`]; the old back end is then as it was and the front end saw
@@ -319,8 +319,8 @@ impl Chardevs {
         Ok((chardev, hub))
     }
 
-    /// Removes chardev `id` (`chardev-remove`); its peer still gets everything accepted. Where it had
-    /// a path this waits for the disk.
+    /// Removes chardev `id` (`chardev-remove`); its peer still gets everything accepted. Where it
+    /// had a path this waits for the disk.
     ///
     /// # Errors
     /// There is none, or a front end uses it.
@@ -361,8 +361,8 @@ impl Chardevs {
         scene::attach(&self.shared, &chardev, hooks)
     }
 
-    /// A front end for one connected stream socket, such as one that [`FrontEnd::accept`] gave: over a
-    /// chardev that nobody else sees and that goes with it.
+    /// A front end for one connected stream socket, such as one that [`FrontEnd::accept`] gave:
+    /// over a chardev that nobody else sees and that goes with it.
     ///
     /// # Errors
     /// The descriptor cannot be served, or the process is out of descriptors.
@@ -383,8 +383,8 @@ impl Chardevs {
 
     /// Sends a break to the front end of chardev `id` (`chardev-send-break`).
     ///
-    /// It gets there at once, as in QEMU: before what the chardev's peer has sent and the front end has not
-    /// read yet. Whoever wants it behind that waits until it was answered.
+    /// It gets there at once, as in QEMU: before what the chardev's peer has sent and the front end
+    /// has not read yet. Whoever wants it behind that waits until it was answered.
     ///
     /// # Errors
     /// There is no such chardev.
@@ -449,8 +449,8 @@ impl Chardevs {
         chardev.history(from, limit)
     }
 
-    /// From now on `watch` is told when transactions hold the front end of chardev `id` still, for a
-    /// measurement; `false` if there is no such chardev.
+    /// From now on `watch` is told when transactions hold the front end of chardev `id` still, for
+    /// a measurement; `false` if there is no such chardev.
     pub fn watch_holds(&self, id: &str, watch: Box<dyn HoldWatch>) -> bool {
         let chardev = self.registry.get(id);
         chardev.is_some_and(|chardev| {

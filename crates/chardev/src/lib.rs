@@ -1,8 +1,9 @@
 //! Character devices for VMM authors: connect a serial port or console to a pty, a socket, a
 //! file …, and replace where it goes while the guest runs, losing nothing.
 //!
-//! Three types are enough to begin with: [`Chardevs`] owns all chardevs of a program and the thread that
-//! serves them; a value of [`backends`] says where a chardev goes; a [`FrontEnd`] is your device's end.
+//! Three types are enough to begin with: [`Chardevs`] owns all chardevs of a program and the thread
+//! that serves them; a value of [`backends`] says where a chardev goes; a [`FrontEnd`] is your
+//! device's end.
 //!
 //! ```text
 //!   your device ──▶ FrontEnd ──▶ chardev "con0" ──▶ back end: pty socket file pipe ringbuf …
@@ -32,17 +33,17 @@
 //! ```
 //!
 //! What people write, as `-chardev pty,id=con0` or over QMP, is read by `parse_chardev` and
-//! `parse_backend` of `chardev-qapi` into [`Options`](spec::Options), which every call takes as well. A
-//! whole QMP server is in `chardev-monitor`.
+//! `parse_backend` of `chardev-qapi` into [`Options`](spec::Options), which every call takes as
+//! well. A whole QMP server is in `chardev-monitor`.
 //!
 //! # Back ends
 #![doc = include_str!("backends.md")]
 //!
 //! # Threads
 //! Every method of [`FrontEnd`] returns at once and may be called from any thread. One I/O thread
-//! serves all chardevs of a [`Chardevs`]. The futures of this crate run on any executor, and what may
-//! take its time has a call that waits, such as [`Chardevs::blocking_add`]; [`BlockingFrontEnd`] reads
-//! and writes like a stream.
+//! serves all chardevs of a [`Chardevs`]. The futures of this crate run on any executor, and what
+//! may take its time has a call that waits, such as [`Chardevs::blocking_add`];
+//! [`BlockingFrontEnd`] reads and writes like a stream.
 //!
 //! # Features
 //! One per kind of back end: `file`, `pipe`, `pty`, `serial`, `socket`, `stdio`, `udp`;

@@ -1,10 +1,10 @@
 //! The one way for work that may wait (for a disk, a device, a network file system) to leave the
 //! thread that asks for it, whoever polls the future.
 //!
-//! What waits is [`offload`]ed and its result awaited; what a user named is opened by [`offload_open`],
-//! apart from the rest, since that may hang for ever. What only has to be done, such as removing a
-//! name or closing a terminal, is left to be done [`elsewhere`] or [`sometime`]: it is asked for under
-//! a chardev's lock, or on the I/O thread, where nothing may wait.
+//! What waits is [`offload`]ed and its result awaited; what a user named is opened by
+//! [`offload_open`], apart from the rest, since that may hang for ever. What only has to be done,
+//! such as removing a name or closing a terminal, is left to be done [`elsewhere`] or [`sometime`]:
+//! it is asked for under a chardev's lock, or on the I/O thread, where nothing may wait.
 
 mod pool;
 
@@ -167,8 +167,8 @@ pub(crate) fn to_the_end<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Has `work`, which may wait, done where that holds up nobody: at the end of what is
-/// [`offload`]ed, so that whoever awaits that finds it done; at once on a thread that may wait; else
-/// soon, on a thread for such things.
+/// [`offload`]ed, so that whoever awaits that finds it done; at once on a thread that may wait;
+/// else soon, on a thread for such things.
 pub(crate) fn elsewhere(work: impl FnOnce() + Send + 'static) {
     let mut work: Option<Work> = Some(Box::new(work));
     // A thread that ends has no list any more.
@@ -184,7 +184,8 @@ pub(crate) fn elsewhere(work: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Has `work`, which may take very long, done soon on a thread for such things; nobody waits for it.
+/// Has `work`, which may take very long, done soon on a thread for such things; nobody waits for
+/// it.
 pub(crate) fn sometime(work: impl FnOnce() + Send + 'static) {
     pool::LEFT.run(Box::new(|| to_the_end(work)));
 }
@@ -194,8 +195,8 @@ pub(crate) fn become_io_thread() {
     IS_IO_THREAD.set(true);
 }
 
-/// For everything that may wait: a test that comes by fails if it is done inside a chardev's lock or
-/// on the I/O thread.
+/// For everything that may wait: a test that comes by fails if it is done inside a chardev's lock
+/// or on the I/O thread.
 #[track_caller]
 pub(crate) fn assert_may_wait() {
     debug_assert!(!is_locked_here(), "this may wait, under a chardev's lock");

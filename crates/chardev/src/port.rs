@@ -71,8 +71,8 @@ impl Port {
         }
     }
 
-    /// Tells the chardev that its log, or one that it had, has lost `bytes` from the absolute offset
-    /// `from` on.
+    /// Tells the chardev that its log, or one that it had, has lost `bytes` from the absolute
+    /// offset `from` on.
     pub(crate) fn lost_in_log(&self, from: u64, bytes: u64, replaced: bool) {
         if let Some(chardev) = self.inner.chardev.get().and_then(WeakChardev::upgrade) {
             chardev.with(|chardev| chardev.log_lost(from, bytes, replaced));

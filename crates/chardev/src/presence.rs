@@ -1,5 +1,5 @@
-//! front → chardev → back → [host]: word that somebody came to a file or left it, or that a file came to
-//! a directory, from one inotify instance for all back ends.
+//! front → chardev → back → [host]: word that somebody came to a file or left it, or that a file
+//! came to a directory, from one inotify instance for all back ends.
 //!
 //! The kernel lets a user have few instances (128 unless told otherwise) and a great many watches.
 //! A watch only says that something happened; what there is now the back end finds out itself, so
@@ -23,9 +23,9 @@ use tokio::sync::Notify;
 use crate::port::{OwnedTask, Port};
 use crate::sys::async_fd;
 
-/// Where a set of chardevs keeps its instance, from the first watch on. It is not closed with the last
-/// watch, which ends under a chardev's lock: closing it waits for the kernel to clear up after all
-/// watches, and on a busy machine that was seen to take seconds.
+/// Where a set of chardevs keeps its instance, from the first watch on. It is not closed with the
+/// last watch, which ends under a chardev's lock: closing it waits for the kernel to clear up after
+/// all watches, and on a busy machine that was seen to take seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Presences(Mutex<Option<Arc<Shared>>>);
 
@@ -62,8 +62,8 @@ enum Told {
 }
 
 impl PresenceWatch {
-    /// Kicks `port` whenever somebody opens or closes the file at `path`, with [`Ready::GONE`] if it
-    /// was somebody who could write.
+    /// Kicks `port` whenever somebody opens or closes the file at `path`, with [`Ready::GONE`] if
+    /// it was somebody who could write.
     ///
     /// Fails as `inotify_init` and `inotify_add_watch` do: with `EMFILE` where the user has no
     /// instance left, with `ENOSPC` where the watches have run out.
@@ -90,7 +90,8 @@ impl PresenceWatch {
         Self::add(directory, wanted, port, told)
     }
 
-    /// Notifies `task` when the directory or symbolic link at `path` is removed or gets another name.
+    /// Notifies `task` when the directory or symbolic link at `path` is removed or gets another
+    /// name.
     pub(crate) fn of_itself(path: &Path, port: &Port, task: &Arc<Notify>) -> Result<Self, Errno> {
         let wanted = inotify::WatchFlags::DELETE_SELF
             | inotify::WatchFlags::MOVE_SELF

@@ -1,10 +1,10 @@
 //! front → chardev → back → [host]: readiness of descriptors, level triggered and one shot.
 //!
-//! A back end reads and writes its descriptor itself, on whatever thread the front end runs.
-//! Only when the kernel says "not now" does it arm an [`FdWatch`]; the I/O thread then reports
-//! readiness once through the back end's [`Port`]. Level triggering with one-shot arming has no
-//! edge to lose, and an idle descriptor costs nothing. A hang-up, which stays true, is reported once
-//! and never armed again while it lasts.
+//! A back end reads and writes its descriptor itself, on whatever thread the front end runs. Only
+//! when the kernel says "not now" does it arm an [`FdWatch`]; the I/O thread then reports readiness
+//! once through the back end's [`Port`]. Level triggering with one-shot arming has no edge to lose,
+//! and an idle descriptor costs nothing. A hang-up, which stays true, is reported once and never
+//! armed again while it lasts.
 
 use std::collections::HashMap;
 use std::io;
@@ -102,7 +102,8 @@ impl Reactor {
         }
         watched.fired(self, ready, flags.contains(epoll::EventFlags::HUP));
         let port = watched.port.clone();
-        // The kick may wait for the chardev's lock, and whoever has that may be closing the descriptor.
+        // The kick may wait for the chardev's lock, and whoever has that may be closing the
+        // descriptor.
         drop(watched);
         port.kick(ready);
     }
@@ -135,8 +136,8 @@ struct State {
 }
 
 impl FdWatch {
-    /// Registers `fd`. Nothing is armed but its hang-up, which the kernel reports once uncalled-for.
-    /// Regular files are refused by the kernel (`EPERM`).
+    /// Registers `fd`. Nothing is armed but its hang-up, which the kernel reports once
+    /// uncalled-for. Regular files are refused by the kernel (`EPERM`).
     pub(crate) fn new(port: &Port, fd: Arc<impl Descriptor + 'static>) -> io::Result<Self> {
         let reactor = Arc::clone(port.reactor());
         let token = reactor.next_token.fetch_add(1, Ordering::Relaxed);

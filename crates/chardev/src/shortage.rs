@@ -1,8 +1,8 @@
 //! front → chardev → back → [host]: listeners that wait because there are no descriptors left.
 //!
-//! Their clients stay in the kernel's queue, where nothing that they send is lost, and are served in
-//! turn as soon as something is closed. One task looks for that, for all of them, ten times a second;
-//! each finding serves one listener.
+//! Their clients stay in the kernel's queue, where nothing that they send is lost, and are served
+//! in turn as soon as something is closed. One task looks for that, for all of them, ten times a
+//! second; each finding serves one listener.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

@@ -1,8 +1,8 @@
 //! front → chardev → back → [host]: a descriptor whose closing may wait.
 //!
-//! The last close of a terminal waits until what is in it has been sent (30 s on a line that is held
-//! back), that of a large file without a name until its blocks are free. So neither is closed where it
-//! is let go of.
+//! The last close of a terminal waits until what is in it has been sent (30 s on a line that is
+//! held back), that of a large file without a name until its blocks are free. So neither is closed
+//! where it is let go of.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,8 +10,8 @@ use rustix::fs::FileType;
 
 use crate::offload::sometime;
 
-/// Closes `fd` soon, on a thread where waiting for that holds up nobody: closing a terminal waits for
-/// what it still sends, and closing a file without a name for the disk.
+/// Closes `fd` soon, on a thread where waiting for that holds up nobody: closing a terminal waits
+/// for what it still sends, and closing a file without a name for the disk.
 pub fn close_elsewhere(fd: OwnedFd) {
     sometime(move || drop(fd));
 }

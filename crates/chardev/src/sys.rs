@@ -29,8 +29,8 @@ pub(crate) fn async_fd(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     registered.map_err(io::Error::from)
 }
 
-/// Whether the kernel would map `bytes` bytes of memory. The allocator may have some set aside, which
-/// is of no use for a stack.
+/// Whether the kernel would map `bytes` bytes of memory. The allocator may have some set aside,
+/// which is of no use for a stack.
 pub(crate) fn could_map(bytes: usize) -> bool {
     let (access, flags) = (
         libc::PROT_READ | libc::PROT_WRITE,

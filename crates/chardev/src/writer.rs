@@ -209,8 +209,8 @@ impl FileWriter {
         self.shared.rouse(&mut state);
     }
 
-    /// Registers among the live writers; returns those of the same file with bytes on their way, and
-    /// whether there are any at all.
+    /// Registers among the live writers; returns those of the same file with bytes on their way,
+    /// and whether there are any at all.
     fn register(&self) -> (Vec<(Arc<Shared>, u64)>, bool) {
         let same = live::add(&self.shared);
         let shared = !same.is_empty();
@@ -268,8 +268,8 @@ pub(crate) async fn all_written() {
 }
 
 /// Waits until the files that the chardev `label` of `reactor` goes to now, its log included, have
-/// been emptied, so that whoever is told of it finds nothing old in them. What earlier writers still
-/// have to write is not waited for.
+/// been emptied, so that whoever is told of it finds nothing old in them. What earlier writers
+/// still have to write is not waited for.
 pub(crate) async fn emptied(reactor: &Arc<Reactor>, label: &str) {
     loop {
         let mut written = std::pin::pin!(WRITTEN.notified());

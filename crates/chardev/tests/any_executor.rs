@@ -68,8 +68,8 @@ fn socket(address: SocketAddress, server: bool) -> Options {
         .with("server", OptionValue::Bool(server))
 }
 
-/// One back end of every kind there is, and of every kind of socket. What they reach is in `dir` and
-/// stays as long as the second value.
+/// One back end of every kind there is, and of every kind of socket. What they reach is in `dir`
+/// and stays as long as the second value.
 fn one_of_each(dir: &Path) -> (Vec<Options>, impl Sized) {
     let unix_server = UnixListener::bind(dir.join("there")).unwrap();
     let tcp_server = TcpListener::bind("localhost:0").unwrap();

@@ -29,8 +29,8 @@ fn goes_on(chardevs: &Chardevs, front: &FrontEnd) {
     assert_eq!(chardevs.ring_read("con0", 4096).unwrap(), b"goes on");
 }
 
-/// Files that take nothing: a full disk (`ENOSPC`), and one that fails (`EIO`, because a process has no
-/// memory at address 0).
+/// Files that take nothing: a full disk (`ENOSPC`), and one that fails (`EIO`, because a process
+/// has no memory at address 0).
 fn broken_files() -> [Options; 2] {
     ["/dev/full", "/proc/self/mem"].map(|path| {
         hold("file")

@@ -1,5 +1,5 @@
-//! What a peer sends after the change is refused by its own `write` where the kernel can do that, and
-//! everything a write had returned for is read; where it cannot, the connection ends soon.
+//! What a peer sends after the change is refused by its own `write` where the kernel can do that,
+//! and everything a write had returned for is read; where it cannot, the connection ends soon.
 
 mod common;
 
@@ -93,8 +93,8 @@ impl Reader {
     }
 }
 
-/// A change under a peer that goes on sending: all that was taken from it is read, and not a byte of
-/// it came too late.
+/// A change under a peer that goes on sending: all that was taken from it is read, and not a byte
+/// of it came too late.
 fn nothing_is_swallowed(chardevs: &Chardevs, front: FrontEnd, peer: impl Write + Send + 'static) {
     let sender = Sender::start(peer);
     let mut reader = Reader { front, got: 0 };

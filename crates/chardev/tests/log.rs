@@ -227,7 +227,8 @@ fn an_index_tells_offset_time_and_place_of_each_line() {
     check_index(false);
 }
 
-/// Whoever prints a line in pieces may find it cut by a full file; its rest is a line of the next one.
+/// Whoever prints a line in pieces may find it cut by a full file; its rest is a line of the next
+/// one.
 #[test]
 fn an_index_tells_of_the_rest_of_a_line_that_was_cut() {
     check_index(true);

@@ -1,5 +1,5 @@
-//! A log that is rotated while others look at it and write it: there is always a log at its path, and
-//! every byte is in one file.
+//! A log that is rotated while others look at it and write it: there is always a log at its path,
+//! and every byte is in one file.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! A serial device that goes away and comes back, and one that is not there yet. It is played by a pty
-//! under a link, as udev makes them.
+//! A serial device that goes away and comes back, and one that is not there yet. It is played by a
+//! pty under a link, as udev makes them.
 
 mod common;
 
@@ -233,8 +233,8 @@ fn a_change_works_while_the_device_is_gone() {
     drop(cable);
 }
 
-/// The number of a pseudoterminal that has ended goes to whoever comes next: a link that still leads
-/// there leads to a stranger's terminal.
+/// The number of a pseudoterminal that has ended goes to whoever comes next: a link that still
+/// leads there leads to a stranger's terminal.
 #[test]
 fn a_strangers_terminal_under_an_old_name_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();

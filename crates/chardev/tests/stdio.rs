@@ -20,8 +20,9 @@ use rustix::termios::{LocalModes, OutputModes, tcgetattr};
 
 const CHILD: &str = "CHARDEV_TEST_STDIO";
 
-/// A console on stdio. It answers `x` with `<x>`; `s` changes away and back, `o` to stdio itself with
-/// the other setting of `signal`, `h` the same with `x-handover`; `t` tries a second stdio, `q` ends. At the end of input it says so and ends too.
+/// A console on stdio. It answers `x` with `<x>`; `s` changes away and back, `o` to stdio itself
+/// with the other setting of `signal`, `h` the same with `x-handover`; `t` tries a second stdio,
+/// `q` ends. At the end of input it says so and ends too.
 #[test]
 fn child() {
     let Ok(signal) = std::env::var(CHILD) else {

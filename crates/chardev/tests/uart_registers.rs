@@ -8,9 +8,9 @@ use chardev::front::uart16550::{Registers, UartState};
 use chardev::{ModemChange, ModemLines};
 
 /// Runs a script against a fresh chip. Words: `w3=83` writes and `r5=60` reads and compares, all
-/// hexadecimal; `rx=41.42` receives, `brk` receives a break; `out=41.42` is what waits to be sent and
-/// is taken; `full` takes nothing; `us=500` lets time pass; `int=1` compares the interrupt line;
-/// `room=16` compares the receiver's room; `in=CTS.RI` sets the modem inputs.
+/// hexadecimal; `rx=41.42` receives, `brk` receives a break; `out=41.42` is what waits to be sent
+/// and is taken; `full` takes nothing; `us=500` lets time pass; `int=1` compares the interrupt
+/// line; `room=16` compares the receiver's room; `in=CTS.RI` sets the modem inputs.
 fn run(name: &str, script: &str) {
     let mut chip = Registers::default();
     let mut now = Duration::ZERO;
@@ -300,8 +300,8 @@ fn linux_finds_a_16550a_with_a_fifo() {
     assert_eq!(chip.counters().tx_overrun, 0);
 }
 
-/// Linux's startup asks twice whether enabling the transmitter's interrupt raises it, and falls back
-/// to polling with a timer if not.
+/// Linux's startup asks twice whether enabling the transmitter's interrupt raises it, and falls
+/// back to polling with a timer if not.
 #[test]
 fn linux_does_not_find_the_transmitter_bugs() {
     let now = Duration::ZERO;

@@ -21,8 +21,8 @@ const EVENT_IDX: u64 = 1 << 29;
 const PLACE: u64 = 0x8000;
 const BLOCK: usize = 8192;
 
-/// A guest that kicks only if it is asked to, and sees what came back only after an interrupt or when
-/// it wants to write.
+/// A guest that kicks only if it is asked to, and sees what came back only after an interrupt or
+/// when it wants to write.
 struct Guest {
     rig: Rig,
     queue: usize,
@@ -50,7 +50,8 @@ impl Guest {
         }
     }
 
-    /// Offers chains of `length` bytes and kicks if the device asks for it. How many there was room for.
+    /// Offers chains of `length` bytes and kicks if the device asks for it. How many there was room
+    /// for.
     fn write(&mut self, count: usize, length: usize) -> usize {
         let ring = &mut self.rig.driver[self.queue];
         let since = ring.offered();
@@ -142,7 +143,8 @@ impl Guest {
         found > 0
     }
 
-    /// Waits until the device rests: it wants to be kicked for the next chain, and nothing wakes it.
+    /// Waits until the device rests: it wants to be kicked for the next chain, and nothing wakes
+    /// it.
     fn rest(&mut self) {
         let queue = self.queue;
         let mut peer = self.peer.try_clone().unwrap();
@@ -175,7 +177,8 @@ impl Guest {
     }
 }
 
-/// What the guest writes from byte `at` of its output on. It repeats itself after a prime number of bytes.
+/// What the guest writes from byte `at` of its output on. It repeats itself after a prime number of
+/// bytes.
 fn pattern(at: u64, length: usize) -> &'static [u8] {
     const PERIOD: usize = 65_521;
     static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {

@@ -21,7 +21,8 @@ use crate::messages;
 /// that all is well. For anybody but a child of that process it means nothing.
 pub(crate) const VARIABLE: &str = "CHARDEVD_READY_FD";
 
-/// What files of a daemon in the background are for: the user, and reading for the group, as in QEMU.
+/// What files of a daemon in the background are for: the user, and reading for the group, as in
+/// QEMU.
 const UMASK: u32 = 0o027;
 
 /// The umask that we were started with, which is for the programs of the user.

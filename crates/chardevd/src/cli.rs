@@ -36,7 +36,8 @@ const SINGLE_DASH: &[&str] = &[
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "chardevd", version, max_term_width = 100)]
 pub struct Args {
-    /// Add a chardev: KIND,id=ID[,OPTION=VALUE…]. `help` lists the kinds, `KIND,help` a kind's options.
+    /// Add a chardev: KIND,id=ID[,OPTION=VALUE…]. `help` lists the kinds, `KIND,help` a kind's
+    /// options.
     #[arg(long, value_name = "LINE")]
     pub chardev: Vec<String>,
     /// Add a device: exec,chardev=ID,command=… or null-modem,chardev=A,peer=B. `help` lists them.
@@ -66,11 +67,12 @@ pub struct Args {
     /// Run in the background after startup.
     #[arg(long)]
     pub daemonize: bool,
-    /// Write the process ID to this file, which is locked while the daemon runs and removed on exit.
+    /// Write the process ID to this file, which is locked while the daemon runs and removed on
+    /// exit.
     #[arg(long, value_name = "FILE", value_parser = path)]
     pub pidfile: Option<PathBuf>,
-    /// Log to this file instead of standard error; reopened on SIGHUP. With --daemonize, messages go
-    /// to the system log unless this is given.
+    /// Log to this file instead of standard error; reopened on SIGHUP. With --daemonize, messages
+    /// go to the system log unless this is given.
     #[arg(long, value_name = "FILE", value_parser = path)]
     pub log_file: Option<PathBuf>,
     /// Verbose logging; use RUST_LOG for fine control.

@@ -53,8 +53,8 @@ pub fn run(args: &Args) -> Result<(), String> {
 
 /// Runs a daemon around something of the caller's that has front ends of its own, such as a virtual
 /// machine: `machine` is called once all chardevs, devices and monitors of `args` are there, and
-/// must not wait. There is no default console. `own` gets the server of the monitors while it is made,
-/// for commands of the caller's own.
+/// must not wait. There is no default console. `own` gets the server of the monitors while it is
+/// made, for commands of the caller's own.
 ///
 /// # Errors
 /// What could not be started, naming the argument, or what `machine` returned.

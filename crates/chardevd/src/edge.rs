@@ -111,8 +111,9 @@ pub(crate) fn lead_session(command: &mut tokio::process::Command, umask: Mode) {
 }
 
 /// Large pieces of memory are given back to the system when they are freed, also after the first:
-/// the C library otherwise learns to keep them. It also sets 64 MiB of addresses aside for each of many
-/// threads, which under `ulimit -v` nobody else can have then; the few that are always there will do.
+/// the C library otherwise learns to keep them. It also sets 64 MiB of addresses aside for each of
+/// many threads, which under `ulimit -v` nobody else can have then; the few that are always there
+/// will do.
 pub(crate) fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: this sets numbers of the allocator; nothing refers to them.

@@ -71,8 +71,8 @@ pub fn listen(stop: Stop, chardevs: Chardevs) -> io::Result<()> {
     Ok(())
 }
 
-/// The terminal and the logs may be slow to open, and whoever wants the daemon to end does not wait for
-/// them.
+/// The terminal and the logs may be slow to open, and whoever wants the daemon to end does not wait
+/// for them.
 fn hang_up(stop: &Stop, chardevs: &Chardevs, had_terminal: bool) {
     let lost_terminal = had_terminal && !has_terminal();
     if lost_terminal || stop.is_requested() {

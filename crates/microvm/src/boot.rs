@@ -1,5 +1,5 @@
-//! What a kernel needs to find: itself, its command line and initial RAM disk, a page of parameters,
-//! page tables, and a vCPU in 64-bit mode (the 64-bit boot protocol of Linux on x86).
+//! What a kernel needs to find: itself, its command line and initial RAM disk, a page of
+//! parameters, page tables, and a vCPU in 64-bit mode (the 64-bit boot protocol of Linux on x86).
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

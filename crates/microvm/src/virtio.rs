@@ -1,4 +1,5 @@
-//! guest → [virtio-mmio] → front: virtio-console → chardev → back: the console's seat on the memory bus.
+//! guest → [virtio-mmio] → front: virtio-console → chardev → back: the console's seat on the memory
+//! bus.
 //!
 //! The registers of virtio-mmio, version 2. A vCPU's access works the queues off at once; what the
 //! chardevs have to say arrives on a thread of its own.
@@ -205,8 +206,8 @@ impl Transport {
             0x044 => self.queue().map_or(0, |queue| u32::from(queue.ready())),
             0x060 => self.lent.interrupt_status,
             0x070 => self.status,
-            // The configuration never changes under a driver's eyes: it is 12 bytes, and a new size of
-            // the terminal comes by a control message.
+            // The configuration never changes under a driver's eyes: it is 12 bytes, and a new size
+            // of the terminal comes by a control message.
             _ => 0,
         }
     }

@@ -1,5 +1,5 @@
-//! The bare-metal guest prints and reads numbered lines at full speed on all its ports at once, while the
-//! consoles behind them are changed.
+//! The bare-metal guest prints and reads numbered lines at full speed on all its ports at once,
+//! while the consoles behind them are changed.
 
 mod common;
 
@@ -19,8 +19,8 @@ const PORTS: [&str; 3] = ["16550A", "console port", "generic port"];
 /// How much each peer moves both ways before it is replaced. A byte over the UART is an exit of the
 /// guest, and where the machine emulates the guest every byte is dozens of emulated instructions.
 const ENOUGH: u64 = 64;
-/// How far the peers of a port may be ahead of the guest, which reads much slower than kernels buffer: by
-/// how much a peer is ahead is still to be read when it is gone.
+/// How far the peers of a port may be ahead of the guest, which reads much slower than kernels
+/// buffer: by how much a peer is ahead is still to be read when it is gone.
 const AHEAD: [Option<u64>; 3] = [Some(2 << 10), Some(16 << 10), Some(16 << 10)];
 
 /// Starts a machine with a console behind each of its ports. Its guest waits for a transmitter for
@@ -112,8 +112,8 @@ fn change_all(mut rigs: Vec<Rig>, changes: usize, kinds: &[Kind], slow_ones: usi
 fn check(report: &Report, port: &str, changes: usize) {
     assert!(report.is_clean(), "{port}: {report:#?}");
     assert!(report.changes.len() >= changes);
-    // The guest has seen every byte that was read for it, and no other. What a peer had sent when its
-    // change was asked for is among them: that is part of a clean report.
+    // The guest has seen every byte that was read for it, and no other. What a peer had sent when
+    // its change was asked for is among them: that is part of a clean report.
     let seen = report.input.bytes + STOP.len() as u64;
     assert_eq!(seen, report.delivered, "{port}");
     assert!(

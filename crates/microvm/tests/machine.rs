@@ -1,5 +1,5 @@
-//! The machine from outside: a guest that does as it is told, resets, stalled peers, and what is said
-//! when something cannot be.
+//! The machine from outside: a guest that does as it is told, resets, stalled peers, and what is
+//! said when something cannot be.
 
 mod common;
 
@@ -56,7 +56,8 @@ fn the_machine_answers_commands_of_its_own_beside_those_of_the_chardevs() {
     }
 }
 
-/// Events of one port are told once a second at most, so the guest does nothing else with it in between.
+/// Events of one port are told once a second at most, so the guest does nothing else with it in
+/// between.
 #[test]
 fn a_monitor_is_told_when_the_guest_opens_a_port_and_when_a_reset_closes_it() {
     if !common::kvm() {
@@ -86,8 +87,8 @@ fn port_event(vm: &mut Vm) -> String {
     }
 }
 
-/// A peer that takes nothing makes the guest wait, and nobody else; a change frees the guest at once,
-/// and every line is there.
+/// A peer that takes nothing makes the guest wait, and nobody else; a change frees the guest at
+/// once, and every line is there.
 #[test]
 fn a_stalled_peer_never_hangs_the_machine() {
     if !common::kvm() {

@@ -1,4 +1,5 @@
-//! A reset of the machine: every port keeps its peer, and nothing that was printed before it is lost.
+//! A reset of the machine: every port keeps its peer, and nothing that was printed before it is
+//! lost.
 
 mod common;
 
@@ -38,8 +39,8 @@ impl Peer {
         self.stream.get_mut().write_all(text.as_bytes()).unwrap();
     }
 
-    /// Reads a line, which must be the next one; `false` if the guest has ended its lines, whose number
-    /// must be right.
+    /// Reads a line, which must be the next one; `false` if the guest has ended its lines, whose
+    /// number must be right.
     fn read(&mut self) -> bool {
         let mut line = Vec::new();
         self.stream.read_until(b'\n', &mut line).unwrap();

@@ -1,5 +1,6 @@
-//! What the guest does to its line, as the host's serial device sees it. That is played by a pty, which
-//! keeps speed and stop bits; what it is told beyond that shows in a trace of the calls on it.
+//! What the guest does to its line, as the host's serial device sees it. That is played by a pty,
+//! which keeps speed and stop bits; what it is told beyond that shows in a trace of the calls on
+//! it.
 
 mod common;
 

@@ -1,10 +1,12 @@
-//! No change holds the guest for 10 ms. What is measured is what the library does to it: that it takes no
-//! output because of a transaction, and that the vCPU's thread waits for anything but a processor. How
-//! long a loaded machine runs somebody else instead is taken off, so the limit has no exceptions.
+//! No change holds the guest for 10 ms. What is measured is what the library does to it: that it
+//! takes no output because of a transaction, and that the vCPU's thread waits for anything but a
+//! processor. How long a loaded machine runs somebody else instead is taken off, so the limit has
+//! no exceptions.
 //!
-//! What a pty has buffered is moved by a worker of the kernel, for which whoever reads it waits. How long
-//! that worker waits for a processor cannot be known, so of a change from a pty only what we do is counted,
-//! and the vCPU's thread, which reads ptys as well, is watched while there is none.
+//! What a pty has buffered is moved by a worker of the kernel, for which whoever reads it waits.
+//! How long that worker waits for a processor cannot be known, so of a change from a pty only what
+//! we do is counted, and the vCPU's thread, which reads ptys as well, is watched while there is
+//! none.
 
 mod common;
 

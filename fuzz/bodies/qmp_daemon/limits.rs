@@ -11,8 +11,8 @@ use std::fs;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// How long one step may take: bytes given to the session, one turn of a command, one call of a front
-/// end, one answer of the I/O thread.
+/// How long one step may take: bytes given to the session, one turn of a command, one call of a
+/// front end, one answer of the I/O thread.
 const STEP: Duration = Duration::from_millis(100);
 /// How often a suspicion has to come true.
 const TIMES: usize = 5;
@@ -22,7 +22,8 @@ const HEAP: usize = 64 << 20;
 /// What may be allocated between two inputs beyond what was after the first of them.
 const LEFT: usize = 2 << 20;
 
-/// How to ask the allocator for the most that was ever allocated, and for what is; a fuzz target sets it.
+/// How to ask the allocator for the most that was ever allocated, and for what is; a fuzz target
+/// sets it.
 pub(crate) static PEAK_HEAP: OnceLock<fn() -> usize> = OnceLock::new();
 pub(crate) static HEAP_NOW: OnceLock<fn() -> usize> = OnceLock::new();
 

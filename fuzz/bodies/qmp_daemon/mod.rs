@@ -1,10 +1,10 @@
-//! What must hold for a whole monitor, from the bytes to chardevs that are really added, changed and
-//! removed: an answer to a probe in the end, no panic, no step that hangs, little memory, and nothing
-//! left over.
+//! What must hold for a whole monitor, from the bytes to chardevs that are really added, changed
+//! and removed: an answer to a probe in the end, no panic, no step that hangs, little memory, and
+//! nothing left over.
 //!
 //! Every command and every kind of back end is carried out for real, in a world of the test's own
-//! (`confine`, `world`); front ends and peers write, read and leave in between. `script` makes commands
-//! out of bytes, `limits` says how time and memory are measured.
+//! (`confine`, `world`); front ends and peers write, read and leave in between. `script` makes
+//! commands out of bytes, `limits` says how time and memory are measured.
 
 mod confine;
 pub(crate) mod limits;
@@ -21,14 +21,15 @@ use world::world;
 
 /// How many steps one input has at most.
 const STEPS: usize = 60;
-/// How long a piece of input becomes that is repeated, once in an input; each key of a person may cost
-/// as much as the line is long.
+/// How long a piece of input becomes that is repeated, once in an input; each key of a person may
+/// cost as much as the line is long.
 const REPEATED: usize = 16 << 10;
 const REPEATED_KEYS: usize = 2 << 10;
 /// After how many inputs everything must have come to rest.
 const ROUND: usize = 500;
 
-/// The first two bytes say what kind of monitor it is and how it is talked to; the rest is a script.
+/// The first two bytes say what kind of monitor it is and how it is talked to; the rest is a
+/// script.
 pub(crate) fn run(data: &[u8]) {
     let [head, cut, script @ ..] = data else {
         return;

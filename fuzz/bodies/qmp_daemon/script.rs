@@ -1,7 +1,7 @@
 //! From bytes to what a client may say, most of it well formed.
 //!
-//! Requests are made from `query-qmp-schema`, so every command and every member there is, is used; a
-//! byte chooses whether an optional member is there and which value it has.
+//! Requests are made from `query-qmp-schema`, so every command and every member there is, is used;
+//! a byte chooses whether an optional member is there and which value it has.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

@@ -1,5 +1,5 @@
-//! Where the server of this test lives: a directory, sockets of the loopback and a terminal of its own,
-//! and the far ends of its descriptors.
+//! Where the server of this test lives: a directory, sockets of the loopback and a terminal of its
+//! own, and the far ends of its descriptors.
 //!
 //! Nothing here blocks: what hangs is the server.
 
@@ -127,7 +127,8 @@ impl World {
     /// Takes away everything an input has made, and what was left unread.
     pub(super) fn clean(&self, limits: &Limits) {
         let chardevs = self.server.chardevs();
-        // A multiplexer or a hub goes before what it uses, and not before its output has gone there.
+        // A multiplexer or a hub goes before what it uses, and not before its output has gone
+        // there.
         let none_left = || {
             for info in chardevs.list() {
                 let _ = limits.step(|| chardevs.remove(&info.label));
@@ -165,8 +166,8 @@ impl World {
         self.furnish();
     }
 
-    /// Looks again and again until `done`, since neither the kernel nor a drain tells; in between the
-    /// I/O thread and its timers go on.
+    /// Looks again and again until `done`, since neither the kernel nor a drain tells; in between
+    /// the I/O thread and its timers go on.
     fn until(&self, done: impl Fn() -> bool, stuck: impl Fn() -> String) {
         let look = async {
             let mut looks = tokio::time::interval(LOOK);
@@ -275,7 +276,8 @@ pub(super) fn connect_tcp(port: u16) -> Option<OwnedFd> {
     }
 }
 
-/// A descriptor for a client to pass, of a sort that the name chooses, and its far end if it has one.
+/// A descriptor for a client to pass, of a sort that the name chooses, and its far end if it has
+/// one.
 pub(super) fn passable(name: &str, world: &World) -> (OwnedFd, Option<OwnedFd>) {
     let pair = || {
         let (ours, theirs) = UnixStream::pair().expect("two sockets");

@@ -1,5 +1,5 @@
-//! What a timed server stands on: a directory, a unix peer that takes whatever comes, and the command
-//! lines that put chardev `c0` on that peer.
+//! What a timed server stands on: a directory, a unix peer that takes whatever comes, and the
+//! command lines that put chardev `c0` on that peer.
 
 use std::io::Read;
 use std::os::unix::net::UnixListener;

@@ -305,8 +305,8 @@ impl Bed<'_> {
         Ok(())
     }
 
-    /// Everything a replaced back end's peer got. A file is complete only when the server has ended, so
-    /// for a file that is what it is told.
+    /// Everything a replaced back end's peer got. A file is complete only when the server has
+    /// ended, so for a file that is what it is told.
     fn finish(&mut self, mut peer: Peer, server: &mut Server) -> Result<Vec<u8>> {
         if peer.kind == Kind::File {
             self.client.execute("quit", json!({}))?;

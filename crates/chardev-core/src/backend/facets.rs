@@ -12,11 +12,12 @@ use crate::ringbuf::RingBuffer;
 
 /// A line that can be set up: a serial port, a terminal, or what passes that on.
 pub trait LineControl {
-    /// Sets the whole line up and says what came of each part. Called again after every change
-    /// of the line, so it must be idempotent. What takes a while is
-    /// [`Answer::Pending`](crate::Answer::Pending), and told as [`BackendEvent::Tell`](super::BackendEvent::Tell) of an
-    /// [`Event::LineAnswered`](crate::Event::LineAnswered) when it is known. Modem inputs that change are told in the same way,
-    /// as [`Event::Modem`](crate::Event::Modem).
+    /// Sets the whole line up and says what came of each part. Called again after every change of
+    /// the line, so it must be idempotent. What takes a while is
+    /// [`Answer::Pending`](crate::Answer::Pending), and told as
+    /// [`BackendEvent::Tell`](super::BackendEvent::Tell) of an
+    /// [`Event::LineAnswered`](crate::Event::LineAnswered) when it is known. Modem inputs that
+    /// change are told in the same way, as [`Event::Modem`](crate::Event::Modem).
     fn apply(&mut self, line: &Line) -> Answers;
 
     /// The modem inputs as they stand, where there are any.
@@ -121,7 +122,8 @@ pub trait Group {
     fn is_under_way(&self) -> bool;
 
     /// Asks for [`BackendEvent::Mark`](super::BackendEvent::Mark) behind all that is under way;
-    /// `false` if nothing is. From then on nothing else is handed out until that event has been taken.
+    /// `false` if nothing is. From then on nothing else is handed out until that event has been
+    /// taken.
     fn mark(&self, mark: u64) -> bool;
 
     /// Breaks that stood among what [`Backend::cut_input`] has handed out; told once.

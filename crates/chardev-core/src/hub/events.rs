@@ -43,7 +43,8 @@ impl Events {
         self.waiting.iter().any(is_mark)
     }
 
-    /// Whether somebody is there, of sizes, changes and answers the last count; all breaks are kept.
+    /// Whether somebody is there, of sizes, changes and answers the last count; all breaks are
+    /// kept.
     fn merge(&mut self) {
         let (mut open, mut resized, mut changed, mut answered) = (None, None, None, None);
         let mut marks = VecDeque::new();

@@ -1,4 +1,5 @@
-//! front → chardev → [hub] → chardevs → host: input of members under way when something above changes.
+//! front → chardev → [hub] → chardevs → host: input of members under way when something above
+//! changes.
 
 use std::collections::VecDeque;
 use std::io::IoSliceMut;

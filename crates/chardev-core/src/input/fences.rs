@@ -70,8 +70,8 @@ impl InputQueue {
         }
     }
 
-    /// The back end that fences and `marks` were under way through is replaced. Each stands where it
-    /// will have come to in what is still to settle at `marker`.
+    /// The back end that fences and `marks` were under way through is replaced. Each stands where
+    /// it will have come to in what is still to settle at `marker`.
     pub(crate) fn divide_settling(&mut self, marker: u64, marks: &[u64]) {
         let tails = std::mem::take(&mut self.later);
         let mut all: Vec<u64> = tails.iter().chain(marks).copied().collect();

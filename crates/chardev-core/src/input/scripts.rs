@@ -61,10 +61,10 @@ fn state(queue: &InputQueue, out: &mut String) {
     out.push(' ');
 }
 
-/// `+ab` bytes, `O C I M ~ !` events, `R8` a size, `(` a place that settles, `:ab` what settles there,
-/// `)` its end, `|7` a fence, `?7` one later, `^7` its coming, `x7` a tail given up, `m7` a mark, `d7`
-/// the settling divided there, `p7` its passing; `r` reads, `t7` reads a tail, `=` looks, `#` counts
-/// items.
+/// `+ab` bytes, `O C I M ~ !` events, `R8` a size, `(` a place that settles, `:ab` what settles
+/// there, `)` its end, `|7` a fence, `?7` one later, `^7` its coming, `x7` a tail given up, `m7` a
+/// mark, `d7` the settling divided there, `p7` its passing; `r` reads, `t7` reads a tail, `=`
+/// looks, `#` counts items.
 fn run(script: &str) -> String {
     let mut queue = InputQueue::default();
     let (mut marker, mut out) = (0, String::new());

@@ -17,8 +17,9 @@ const ANSWERS_LIMIT: usize = 2 * WIRE_LIMIT;
 
 /// Layers between a chardev and a byte stream.
 ///
-/// What a stack has taken from above and has not given to the transport waits in it: on the *wire*, or
-/// held by a layer. What has come up and nobody has read waits at the top, with events in their places.
+/// What a stack has taken from above and has not given to the transport waits in it: on the *wire*,
+/// or held by a layer. What has come up and nobody has read waits at the top, with events in their
+/// places.
 pub struct Stack {
     /// From the top to the bottom.
     layers: Vec<Box<dyn Layer>>,
@@ -179,8 +180,8 @@ impl Stack {
         taken
     }
 
-    /// Nothing more is sent: each layer may say so to its peer, except where nothing goes through any
-    /// more.
+    /// Nothing more is sent: each layer may say so to its peer, except where nothing goes through
+    /// any more.
     pub fn send_end(&mut self) {
         if std::mem::replace(&mut self.send_ended, true) {
             return;
@@ -276,8 +277,8 @@ impl Stack {
         }
     }
 
-    /// Passes `bytes` to the layer at `at`, or to the wire. What layers above a failed one have to say
-    /// to their peers cannot be said any more.
+    /// Passes `bytes` to the layer at `at`, or to the wire. What layers above a failed one have to
+    /// say to their peers cannot be said any more.
     fn sink(&mut self, at: usize, bytes: &[u8]) {
         if bytes.is_empty()
             || self

@@ -74,7 +74,8 @@ impl Backend for MuxSlot {
         let mut inner = self.mux.lock();
         if inner.focus == Some(self.tag) {
             match inner.read_straight(bufs) {
-                // Asked twice by each of a tower of multiplexers, the lowest would be asked 2^n times.
+                // Asked twice by each of a tower of multiplexers, the lowest would be asked 2^n
+                // times.
                 Straight::Nothing => {}
                 Straight::Read(count) if count > 0 => return count,
                 Straight::Read(_) => inner.pump(SLOT_BUFFER),
@@ -146,8 +147,8 @@ impl Backend for MuxSlot {
         }
     }
 
-    /// What the chardev below has for this front end by now. That one lives on; what was sent before
-    /// an earlier change of it and has not come yet is the tail's.
+    /// What the chardev below has for this front end by now. That one lives on; what was sent
+    /// before an earlier change of it and has not come yet is the tail's.
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
         let mut inner = self.mux.lock();
         let more = inner.leave(self.tag, CARRY_LIMIT);

@@ -1,7 +1,8 @@
-//! The options of all chardevs: one table, from which parsers, schema, help and `x-chardev-set` follow.
+//! The options of all chardevs: one table, from which parsers, schema, help and `x-chardev-set`
+//! follow.
 //!
-//! To add one, add a line here. One that says something about the policy also has a function that puts
-//! it into a [`PolicyChange`].
+//! To add one, add a line here. One that says something about the policy also has a function that
+//! puts it into a [`PolicyChange`].
 
 use std::time::Duration;
 

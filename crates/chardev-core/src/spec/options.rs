@@ -185,7 +185,8 @@ impl Options {
         Some(text::to_path(given, self.directory()))
     }
 
-    /// What those of [`COMMON_OPTIONS`](super::COMMON_OPTIONS) that were given say about the policy.
+    /// What those of [`COMMON_OPTIONS`](super::COMMON_OPTIONS) that were given say about the
+    /// policy.
     ///
     /// # Errors
     /// Names the option and what it takes.

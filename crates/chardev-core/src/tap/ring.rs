@@ -194,7 +194,8 @@ impl Ring {
         let oldest = end.saturating_sub(self.limit as u64);
         let low = self.marks.low.load(Relaxed);
         self.marks.low.store(low.max(oldest), Relaxed);
-        // Pairs with the fence in `read`: who sees a word stored after this also sees the new `low`.
+        // Pairs with the fence in `read`: who sees a word stored after this also sees the new
+        // `low`.
         fence(Release);
     }
 

@@ -108,7 +108,8 @@ fn comings_goings_and_changes_are_told_in_order() {
     assert_eq!(watched.all(), "");
 }
 
-/// A serial device has no name for its peer, so that it is there is told to nobody; that it is gone is.
+/// A serial device has no name for its peer, so that it is there is told to nobody; that it is gone
+/// is.
 #[test]
 fn that_a_nameless_peer_goes_is_told_though_it_was_there_from_the_start() {
     let mut watched = Watched::new();

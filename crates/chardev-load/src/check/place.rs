@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::lines::{Form, PADDED};
 
-/// Where the bytes begin and end in the stream of all padded lines; `None` without a whole line. Line
-/// ends may come as CR LF, as terminals write them.
+/// Where the bytes begin and end in the stream of all padded lines; `None` without a whole line.
+/// Line ends may come as CR LF, as terminals write them.
 pub fn place(bytes: &[u8]) -> Option<Range<u64>> {
     let bytes: Vec<u8> = bytes
         .iter()

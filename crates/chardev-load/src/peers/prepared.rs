@@ -75,8 +75,8 @@ impl Prepared {
         self
     }
 
-    /// Goes to work, the back end of the chardev `id` being there now. `pty` is the path that came in
-    /// the answer, and `monitor` is where a ring is read.
+    /// Goes to work, the back end of the chardev `id` being there now. `pty` is the path that came
+    /// in the answer, and `monitor` is where a ring is read.
     ///
     /// # Errors
     /// The back end cannot be reached.
@@ -112,8 +112,8 @@ impl Prepared {
                         writing,
                         number,
                         slow: load.slow,
-                        // A connection may still wait to be accepted, so its peer sends nothing before
-                        // it was sent something: only then it surely is the back end's peer.
+                        // A connection may still wait to be accepted, so its peer sends nothing
+                        // before it was sent something: only then it surely is the back end's peer.
                         waits: matches!(kind, Kind::UnixServer | Kind::TcpServer),
                         shared: &news,
                     };

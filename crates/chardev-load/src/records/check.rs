@@ -74,8 +74,8 @@ impl RecordCheck {
         }
     }
 
-    /// Takes in what goes on with the record expected; returns how many bytes that were. This is the
-    /// path of a healthy stream.
+    /// Takes in what goes on with the record expected; returns how many bytes that were. This is
+    /// the path of a healthy stream.
     fn push_expected(&mut self, bytes: &[u8]) -> usize {
         let regular = self.length == 0 && !self.cut && self.end.is_none();
         let Some(sender) = self.sender.as_mut().filter(|_| regular) else {
@@ -148,8 +148,9 @@ impl RecordCheck {
         }
     }
 
-    /// The record under way ended where a change cut its sender off. So far as it goes it must be the
-    /// sender's next one or, if that peer was cut off between two records, the first one of a later peer.
+    /// The record under way ended where a change cut its sender off. So far as it goes it must be
+    /// the sender's next one or, if that peer was cut off between two records, the first one of a
+    /// later peer.
     fn cut_off(&mut self, done: &mut dyn FnMut(Received)) {
         let (partial, length) = (self.partial, self.length);
         self.length = 0;

@@ -113,9 +113,9 @@ impl Rig {
         rigs.pop().ok_or_else(|| "there is no console".to_owned())
     }
 
-    /// Several consoles of one program, each with its own peers, monitors and report. Where a program
-    /// reads much slower than kernels buffer, the peers of a console can be kept from getting further
-    /// ahead of it than the number of bytes in its place of `ahead`.
+    /// Several consoles of one program, each with its own peers, monitors and report. Where a
+    /// program reads much slower than kernels buffer, the peers of a console can be kept from
+    /// getting further ahead of it than the number of bytes in its place of `ahead`.
     ///
     /// # Errors
     /// What does not work, and why.

@@ -119,7 +119,8 @@ impl Rig {
         String::from_utf8(text).map_err(|_| "the program's report is not text".to_owned())
     }
 
-    /// Counts what the daemon read, which is complete when the last of the old peers was parted from.
+    /// Counts what the daemon read, which is complete when the last of the old peers was parted
+    /// from.
     fn count_read(&mut self) {
         let began = Instant::now();
         loop {

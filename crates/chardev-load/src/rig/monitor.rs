@@ -36,7 +36,8 @@ pub(super) fn input_taken(monitor: &mut Monitor, id: &str) -> Option<u64> {
     Some(delivered + counter(monitor, id, "input-late")?)
 }
 
-/// The slave of the pty of chardev `id` that was there from the start, from its file name `pty:PATH`.
+/// The slave of the pty of chardev `id` that was there from the start, from its file name
+/// `pty:PATH`.
 pub(super) fn pty_path(monitor: &mut Monitor, id: &str) -> Result<Option<String>, String> {
     let list = monitor.execute("query-chardev", Object::new());
     let list = list.map_err(|error| format!("query-chardev: {error}"))?;

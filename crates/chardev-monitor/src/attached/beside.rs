@@ -15,8 +15,8 @@ const BUFFER: usize = 16 << 10;
 /// The first and the longest pause before input is offered again to a front end that is full.
 const PAUSE: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// Makes `fd` a viewer of chardev `id` that `may_type`. The future ends when it has left or the chardev
-/// is gone; dropping it ends the connection.
+/// Makes `fd` a viewer of chardev `id` that `may_type`. The future ends when it has left or the
+/// chardev is gone; dropping it ends the connection.
 ///
 /// # Errors
 /// It is no stream socket, there is no such chardev, or there are too many viewers.

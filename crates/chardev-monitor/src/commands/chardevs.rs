@@ -43,7 +43,8 @@ impl Caller {
         })
     }
 
-    /// `chardev-change` of the chardev the command came over; see [`chardev::Chardevs::change_answering`].
+    /// `chardev-change` of the chardev the command came over; see
+    /// [`chardev::Chardevs::change_answering`].
     pub(crate) async fn change_answering(
         self,
         id: String,

@@ -1,7 +1,7 @@
 //! Carries out the commands of a monitor's client, in QEMU's words.
 //!
-//! Each file has the commands that are its own, and gives back the others. `output.rs`, the last one
-//! that is asked, names those, so that the compiler finds a command that nobody has.
+//! Each file has the commands that are its own, and gives back the others. `output.rs`, the last
+//! one that is asked, names those, so that the compiler finds a command that nobody has.
 
 mod chardevs;
 mod descriptors;

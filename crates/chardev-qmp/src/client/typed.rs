@@ -33,8 +33,8 @@ impl<S: Read + Write> Client<S> {
         infos.ok_or_else(|| unexpected("query-chardev", &answer))
     }
 
-    /// Adds a chardev with a back end in its wire form (`chardev-add`); returns the slave's path of a
-    /// `pty`.
+    /// Adds a chardev with a back end in its wire form (`chardev-add`); returns the slave's path of
+    /// a `pty`.
     ///
     /// # Errors
     /// As [`Client::execute`], and [`ClientError::Protocol`] for an answer of another shape.
@@ -107,7 +107,8 @@ impl<S: Read + Write> Client<S> {
     /// What the human monitor prints (`human-monitor-command`).
     ///
     /// # Errors
-    /// As [`Client::execute`], and [`ClientError::Protocol`] for an answer of another shape. What goes wrong there is part of the text.
+    /// As [`Client::execute`], and [`ClientError::Protocol`] for an answer of another shape. What
+    /// goes wrong there is part of the text.
     pub fn human(&mut self, line: &str) -> Result<String, ClientError> {
         let arguments = Object::new().with("command-line", line);
         self.text("human-monitor-command", arguments)

@@ -60,7 +60,8 @@ impl<'a> Cursor<'a> {
         Ok(text)
     }
 
-    /// An expression of 64 bits: sums of `& | ^` of products of numbers, as QEMU's precedence has it.
+    /// An expression of 64 bits: sums of `& | ^` of products of numbers, as QEMU's precedence has
+    /// it.
     ///
     /// # Errors
     /// What is wrong with it.

@@ -121,8 +121,8 @@ impl Readline {
     }
 
     /// Puts what may follow into the line: one candidate wholly, of several what they begin with
-    /// alike, and if that is nothing a list of them. `stem` is how many characters before the cursor
-    /// they replace.
+    /// alike, and if that is nothing a list of them. `stem` is how many characters before the
+    /// cursor they replace.
     pub fn complete(&mut self, stem: usize, candidates: &[String]) {
         let Some(first) = candidates.first() else {
             return;

@@ -11,7 +11,8 @@ use crate::output::Output;
 use crate::session::{OUTPUT_HIGH_WATER, Request, SessionConfig, Token};
 
 const PROMPT: &str = "(qemu) ";
-/// How much is done for keys before others have their turn. A key may cost as much as the line is long.
+/// How much is done for keys before others have their turn. A key may cost as much as the line is
+/// long.
 const WORK_AT_ONCE: usize = 64 << 10;
 /// How many words are looked at to complete the next one; no command takes as many.
 const MAX_WORDS: usize = 16;

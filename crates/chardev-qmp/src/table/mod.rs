@@ -3,12 +3,12 @@
 //! To add a command:
 //!
 //! 1. a variant of [`Command`], with its arguments in the types the owner wants;
-//! 2. a row in `qemu.rs` or `ours.rs`: the name; what it returns, as a function that makes a [`Type`]; and a
-//!    function that asks its [`Reader`] for every argument, in schema order, and makes the variant.
-//!    The schema comes from running that very function on a reader that only notes what it is
-//!    asked for, so it must ask for the same arguments whatever their values are (a tag that decides
-//!    about others is read with [`Reader::tagged`], a list of objects with [`Reader::objects`], a
-//!    back end with [`Reader::backend`]);
+//! 2. a row in `qemu.rs` or `ours.rs`: the name; what it returns, as a function that makes a
+//!    [`Type`]; and a function that asks its [`Reader`] for every argument, in schema order, and
+//!    makes the variant. The schema comes from running that very function on a reader that only
+//!    notes what it is asked for, so it must ask for the same arguments whatever their values are
+//!    (a tag that decides about others is read with [`Reader::tagged`], a list of objects with
+//!    [`Reader::objects`], a back end with [`Reader::backend`]);
 //! 3. an arm where the owner carries commands out (`chardev-monitor`: `commands/`).
 //!
 //! Names of our own start with `x-`. Debug builds hold every answer against the declared type. An

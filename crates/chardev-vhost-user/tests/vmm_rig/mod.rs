@@ -152,7 +152,8 @@ impl Vmm {
         self.frontend.set_mem_table(&regions).map(drop)
     }
 
-    /// Cuts the file of the memory short, or makes it whole again. It is not to be touched meanwhile.
+    /// Cuts the file of the memory short, or makes it whole again. It is not to be touched
+    /// meanwhile.
     pub(crate) fn set_memory_size(&self, size: usize) {
         let region = self.memory.iter().next().unwrap();
         let file = region.file_offset().unwrap().file();

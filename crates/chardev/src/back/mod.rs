@@ -65,14 +65,15 @@ use crate::scene::Scene;
 
 /// A kind of back end: how it is described and how it is opened.
 ///
-/// A kind of your own is a `static`, given to [`Chardevs::with_kinds`](crate::Chardevs::with_kinds);
-/// the example `own_kind.rs` has a whole one.
+/// A kind of your own is a `static`, given to
+/// [`Chardevs::with_kinds`](crate::Chardevs::with_kinds); the example `own_kind.rs` has a whole
+/// one.
 pub struct Kind {
     /// Its name and options.
     pub spec: KindSpec,
     /// Opens one. Beside a running back end: nothing that one uses may be touched before
-    /// [`Sharing::activate`](chardev_core::Sharing::activate). The error is the cause in QEMU's words,
-    /// without a prefix.
+    /// [`Sharing::activate`](chardev_core::Sharing::activate). The error is the cause in QEMU's
+    /// words, without a prefix.
     pub open: for<'a> fn(&'a Options, &'a OpenContext) -> Opening<'a>,
 }
 

@@ -1,7 +1,7 @@
 //! front → chardev → [back] → host: a pseudoterminal; whoever opens its slave is the peer.
 //!
-//! That somebody comes or leaves is told by inotify on the slave, so an idle pty needs no timer; who
-//! is there, by the master, which is hung up while nobody is.
+//! That somebody comes or leaves is told by inotify on the slave, so an idle pty needs no timer;
+//! who is there, by the master, which is hung up while nobody is.
 
 mod link;
 mod renewal;

@@ -1,4 +1,5 @@
-//! QEMU's short spellings of addresses: `tcp:HOST:PORT,…`, `unix:PATH,…`, `udp:HOST:PORT@HOST:PORT`.
+//! QEMU's short spellings of addresses: `tcp:HOST:PORT,…`, `unix:PATH,…`,
+//! `udp:HOST:PORT@HOST:PORT`.
 
 /// The line for a `socket`, in the grammar of `-chardev`.
 #[cfg(feature = "socket")]

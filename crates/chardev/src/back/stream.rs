@@ -180,8 +180,8 @@ impl Input {
         }
     }
 
-    /// Gives the input up for good. Where the kernel can refuse those who write into it, it does from
-    /// here on. Returns what had been sent, and the number of bytes that came too late.
+    /// Gives the input up for good. Where the kernel can refuse those who write into it, it does
+    /// from here on. Returns what had been sent, and the number of bytes that came too late.
     pub(super) fn refuse(&mut self) -> (Vec<u8>, usize) {
         match std::mem::replace(self, Input::Ended) {
             Input::Direct(direct) if direct.file_type == FileType::Fifo => {
@@ -278,8 +278,9 @@ impl Direct {
         }
     }
 
-    /// Reads what is there now. A count taken first keeps this exact and bounded, however fast the peer goes on writing; a terminal
-    /// passes bytes on in portions, so there the first empty read ends it.
+    /// Reads what is there now. A count taken first keeps this exact and bounded, however fast the
+    /// peer goes on writing; a terminal passes bytes on in portions, so there the first empty read
+    /// ends it.
     fn take_all(&self) -> Vec<u8> {
         let limit = if self.file_type == FileType::CharacterDevice {
             TERMINAL_LIMIT

@@ -6,8 +6,8 @@ use chardev_core::{AddError, AttachError, ChangeError, FrontEnd};
 use super::{Chardevs, Info};
 
 impl Chardevs {
-    /// [`Chardevs::add`], waiting on this thread. Not for the I/O thread, where it panics instead of
-    /// waiting for itself.
+    /// [`Chardevs::add`], waiting on this thread. Not for the I/O thread, where it panics instead
+    /// of waiting for itself.
     ///
     /// # Errors
     /// As [`Chardevs::add`].
@@ -27,8 +27,8 @@ impl Chardevs {
         self.block_on(self.change(id, options))
     }
 
-    /// A front end of chardev `id` for a device that has nothing to say to a change of its back end;
-    /// otherwise [`Chardevs::front_end`].
+    /// A front end of chardev `id` for a device that has nothing to say to a change of its back
+    /// end; otherwise [`Chardevs::front_end`].
     ///
     /// # Errors
     /// There is no such chardev, or it has a front end.

@@ -112,7 +112,8 @@ impl MuxHost for Shared {
     }
 }
 
-/// Starts the thread that serves `reactor` and all tasks, until the other end of `stopped` is dropped.
+/// Starts the thread that serves `reactor` and all tasks, until the other end of `stopped` is
+/// dropped.
 fn serve(reactor: &Arc<Reactor>, stopped: oneshot::Receiver<()>) -> io::Result<Handle> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

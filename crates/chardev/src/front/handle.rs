@@ -15,8 +15,8 @@ use crate::wait::ReadyFd;
 /// How much output waits for a peer at most, if the VMM names nothing else: 1 MiB.
 pub const DEFAULT_LIMIT: usize = 1 << 20;
 
-/// Splits a front end into a reader and a writer for a device that knows `io::Read` and `io::Write`.
-/// Up to `limit` bytes of output wait for a peer that takes nothing; see [`Writer`].
+/// Splits a front end into a reader and a writer for a device that knows `io::Read` and
+/// `io::Write`. Up to `limit` bytes of output wait for a peer that takes nothing; see [`Writer`].
 ///
 /// # Errors
 /// The process is out of descriptors.
@@ -40,10 +40,10 @@ pub fn split(front: FrontEnd, limit: usize) -> io::Result<(Reader, Writer)> {
 
 /// The output half: `io::Write + Send`, to be put wherever a device wants its writer.
 ///
-/// A write never blocks and never fails, whatever becomes of the peer and whatever changes. What the
-/// chardev does not take now is kept, in order, and goes out by itself when it does, on the thread
-/// that noticed; what does not fit is dropped and counted in [`Writer::dropped`]. A device that can
-/// wait uses [`Writer::try_write`] instead and loses nothing. Clones are the same output.
+/// A write never blocks and never fails, whatever becomes of the peer and whatever changes. What
+/// the chardev does not take now is kept, in order, and goes out by itself when it does, on the
+/// thread that noticed; what does not fit is dropped and counted in [`Writer::dropped`]. A device
+/// that can wait uses [`Writer::try_write`] instead and loses nothing. Clones are the same output.
 #[derive(Clone, Debug)]
 pub struct Writer {
     queue: Arc<Queue>,
@@ -132,7 +132,8 @@ impl io::Write for Writer {
 }
 
 impl Queue {
-    /// Every look at the state goes through here, because a waker that comes meanwhile relies on it.
+    /// Every look at the state goes through here, because a waker that comes meanwhile relies on
+    /// it.
     fn with<R>(&self, action: impl FnOnce(&mut State, &Queue) -> R) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = action(&mut state, self);
@@ -191,8 +192,8 @@ impl Wake for Queue {
     }
 }
 
-/// The input half: `io::Read` that says `WouldBlock`, with a descriptor that is readable while there
-/// may be something. Not reading holds the peer back.
+/// The input half: `io::Read` that says `WouldBlock`, with a descriptor that is readable while
+/// there may be something. Not reading holds the peer back.
 #[derive(Debug)]
 pub struct Reader {
     front: Arc<FrontEnd>,

@@ -1,4 +1,5 @@
-//! guest → \[front\] → chardev → back → host: devices, and handles for devices that a VMM has already.
+//! guest → \[front\] → chardev → back → host: devices, and handles for devices that a VMM has
+//! already.
 //!
 //! Nothing here knows a back end: a front end sees a [`FrontEnd`](chardev_core::FrontEnd) only.
 

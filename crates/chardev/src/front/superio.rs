@@ -1,8 +1,8 @@
 //! guest → front → chardev → back → host: a chardev behind vm-superio's serial port.
 //!
-//! `vm_superio::Serial` takes an `io::Write` and has bytes put into it. Here are both: a
-//! [`Writer`] as its output, and [`SuperioInput`], which moves input into it as there is room. Its
-//! writer cannot say "not now", so output that a peer does not take waits in the [`Writer`], up to its
+//! `vm_superio::Serial` takes an `io::Write` and has bytes put into it. Here are both: a [`Writer`]
+//! as its output, and [`SuperioInput`], which moves input into it as there is room. Its writer
+//! cannot say "not now", so output that a peer does not take waits in the [`Writer`], up to its
 //! limit; [`Uart16550`](super::uart16550) makes the guest wait instead.
 
 use std::fmt;

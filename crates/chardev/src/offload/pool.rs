@@ -1,5 +1,5 @@
-//! Threads for what may wait, made as they are needed, in pools that do not know of each other: what
-//! hangs in one keeps nothing in another waiting.
+//! Threads for what may wait, made as they are needed, in pools that do not know of each other:
+//! what hangs in one keeps nothing in another waiting.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,8 +61,8 @@ impl Pool {
         }
     }
 
-    /// Has `work` done on a thread of its own or, where there are too many, once another has ended: its
-    /// number then.
+    /// Has `work` done on a thread of its own or, where there are too many, once another has ended:
+    /// its number then.
     pub(super) fn run(&'static self, work: Work) -> Option<u64> {
         let mut state = self.lock();
         state.last += 1;

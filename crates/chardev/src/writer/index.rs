@@ -1,9 +1,9 @@
 //! front → [chardev] → back → host: the index of a log (`x-logindex`).
 //!
-//! A line for each line of the log: its absolute offset, the time at which it was accepted, its place
-//! in the log file. After those three a line may say what is missing there: `hole N` are N bytes of
-//! output that the log does not have, `unindexed N` are N lines that are in the log and not here,
-//! because the index could not be written. A bounded number of lines waits for it; see
+//! A line for each line of the log: its absolute offset, the time at which it was accepted, its
+//! place in the log file. After those three a line may say what is missing there: `hole N` are N
+//! bytes of output that the log does not have, `unindexed N` are N lines that are in the log and
+//! not here, because the index could not be written. A bounded number of lines waits for it; see
 //! [`index_file`](super::index_file).
 
 use std::collections::VecDeque;

@@ -1,8 +1,9 @@
 //! front → chardev → back → [host]: the file of an index, written by a thread of its own.
 //!
 //! A write may never come back (a pipe that nobody reads, a server that is gone), and that must not
-//! be felt by the log. While the index takes lines, the log's thread waits for room as it would if it
-//! wrote them itself; one that fails, or has not taken anything for a moment, is waited for no more.
+//! be felt by the log. While the index takes lines, the log's thread waits for room as it would if
+//! it wrote them itself; one that fails, or has not taken anything for a moment, is waited for no
+//! more.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -22,8 +23,8 @@ use crate::threads::new_thread;
 
 /// How long an index that cannot be written is left alone.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How long a write may take before nobody waits for it. Output waits 50 ms for a log, so a log that
-/// waited as long for its index would have a hole.
+/// How long a write may take before nobody waits for it. Output waits 50 ms for a log, so a log
+/// that waited as long for its index would have a hole.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// An idle thread ends after this long.
 const IDLE: Duration = Duration::from_secs(2);
@@ -72,7 +73,8 @@ impl Part {
         }
     }
 
-    /// Whether there is something to be done with it, before others have their turn if `others` wait.
+    /// Whether there is something to be done with it, before others have their turn if `others`
+    /// wait.
     fn owes(&self, others: bool) -> bool {
         !self.waiting.is_empty() || (self.truncate && others)
     }

@@ -1,8 +1,8 @@
 //! front → chardev → back → [host]: what a process left beside a log because it was killed while it
 //! rotated that.
 //!
-//! A hidden file that is empty, or has another name as well, is removed. One whose content is nowhere
-//! else may be the oldest log, or the log itself, so it stays and is told of.
+//! A hidden file that is empty, or has another name as well, is removed. One whose content is
+//! nowhere else may be the oldest log, or the log itself, so it stays and is told of.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -19,8 +19,8 @@ use super::shift::HIDDEN;
 use crate::disk;
 use crate::offload::sometime;
 
-/// A rotation takes far less than this, so whoever looks like it may be another process with the same
-/// number: containers have numbers of their own.
+/// A rotation takes far less than this, so whoever looks like it may be another process with the
+/// same number: containers have numbers of their own.
 const OLD: Duration = Duration::from_secs(60);
 
 /// Directories that this process has looked through.

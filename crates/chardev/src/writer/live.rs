@@ -49,8 +49,8 @@ pub(super) fn next_id() -> Id {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// `shared` is live from here on. Returns those that write the same file, or a log of the same path,
-/// which may have been rotated meanwhile.
+/// `shared` is live from here on. Returns those that write the same file, or a log of the same
+/// path, which may have been rotated meanwhile.
 pub(super) fn add(shared: &Arc<Shared>) -> Vec<Arc<Shared>> {
     let (id, file) = (shared.id, shared.file());
     let path = shared.log.as_ref().map(|log| log.path.clone());

@@ -38,8 +38,8 @@ pub(super) struct Reopening {
 }
 
 impl Shared {
-    /// Opens the log's path anew; what is accepted from now on goes there. While an opening does not
-    /// come back there is no second one: it is followed by one for all who asked meanwhile.
+    /// Opens the log's path anew; what is accepted from now on goes there. While an opening does
+    /// not come back there is no second one: it is followed by one for all who asked meanwhile.
     ///
     /// # Errors
     /// The path could not be opened; that is tried again until it can.

@@ -1,4 +1,5 @@
-//! front → [chardev] → back → host: a log that is rotated, reopened and indexed while it is written.
+//! front → [chardev] → back → host: a log that is rotated, reopened and indexed while it is
+//! written.
 //!
 //! All of it happens on the writing thread, between two writes, so no byte is in two files or in
 //! none, and a log is never larger than its limit. Between the files it is cut at the end of a
@@ -136,8 +137,8 @@ impl Shared {
         self.lock().times.base = offset;
     }
 
-    /// Before a write: turns to the file that is due, and marks the holes that are. Returns how much
-    /// of `chunk` may go to it.
+    /// Before a write: turns to the file that is due, and marks the holes that are. Returns how
+    /// much of `chunk` may go to it.
     pub(super) fn prepare(&self, chunk: &VecDeque<u8>) -> usize {
         let mut most = chunk.len();
         let up_to = |at: u64, written: u64| usize::try_from(at - written).unwrap_or(usize::MAX);

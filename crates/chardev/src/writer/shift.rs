@@ -1,8 +1,8 @@
 //! front → chardev → back → [host]: a log that makes room for a new one at its path.
 //!
-//! There is a file at the path all the time: the new one is made under a hidden name, the old one gets
-//! its numbered name as a second one, and then the new one takes its place. Every step is noted, and
-//! taken back if a later one fails.
+//! There is a file at the path all the time: the new one is made under a hidden name, the old one
+//! gets its numbered name as a second one, and then the new one takes its place. Every step is
+//! noted, and taken back if a later one fails.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,7 +47,8 @@ impl Steps {
         let (hidden, target) = create_hidden(path)?;
         self.undo.push(Undo::Unlink(hidden.clone()));
         let first = numbered(path, 1);
-        // A process that was killed in the middle of this has left the log with both names: the number is free.
+        // A process that was killed in the middle of this has left the log with both names: the
+        // number is free.
         if disk::lstat(&first).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == current) {
             disk::unlink(&first)?;
         }

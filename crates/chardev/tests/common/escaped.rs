@@ -11,7 +11,8 @@ use crate::escape::Escape;
 /// A socket whose peers speak the toy protocol.
 pub(crate) static ESCAPED: LazyLock<Kind> = LazyLock::new(|| kind("escaped", open_escaped));
 
-/// As [`ESCAPED`], but it cannot take over that one's peers, and gives up soon on one that says nothing.
+/// As [`ESCAPED`], but it cannot take over that one's peers, and gives up soon on one that says
+/// nothing.
 pub(crate) static HASTY: LazyLock<Kind> = LazyLock::new(|| kind("hasty", open_hasty));
 
 fn open_escaped<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {

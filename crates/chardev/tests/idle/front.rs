@@ -1,4 +1,5 @@
-//! [front] → chardev → back → host: front ends that do one thing as long as they can, and then wait.
+//! [front] → chardev → back → host: front ends that do one thing as long as they can, and then
+//! wait.
 
 use std::future::poll_fn;
 use std::sync::Arc;

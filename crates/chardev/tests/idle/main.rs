@@ -114,8 +114,8 @@ fn switches() -> BTreeMap<String, u64> {
     all
 }
 
-/// The threads that ran in a window: those that are there before and after it. A thread of a pool that
-/// ends unused is gone at its end.
+/// The threads that ran in a window: those that are there before and after it. A thread of a pool
+/// that ends unused is gone at its end.
 fn ran(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> Vec<String> {
     let moved = |(name, count): (&String, &u64)| {
         let times = count - before.get(name)?;

@@ -1,5 +1,5 @@
-//! Every state a chardev can be in while nothing happens. A peer that stays does so for as long as the
-//! process lives.
+//! Every state a chardev can be in while nothing happens. A peer that stays does so for as long as
+//! the process lives.
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -50,8 +50,8 @@ pub(crate) fn check_escaped(state: State) {
     }
 }
 
-/// One row for each old kind: changes in a whole walk, and bytes of output and of input that were lost, doubled
-/// or out of order.
+/// One row for each old kind: changes in a whole walk, and bytes of output and of input that were
+/// lost, doubled or out of order.
 fn render(state: State, cells: &Cells) -> String {
     let mut table = "| old \\ new |".to_owned();
     let heads = Kind::ALL.map(|kind| format!(" {} |", kind.name()));

@@ -164,8 +164,8 @@ impl Ring {
         event == index
     }
 
-    /// Whether the device asks for a kick now that everything from chain number `since` on is new: by
-    /// avail_event if `event_idx`, otherwise by the used ring's flags.
+    /// Whether the device asks for a kick now that everything from chain number `since` on is new:
+    /// by avail_event if `event_idx`, otherwise by the used ring's flags.
     pub(crate) fn must_kick(&self, mem: &GuestMemoryMmap, since: u16, event_idx: bool) -> bool {
         fence(Ordering::SeqCst);
         if !event_idx {

@@ -35,7 +35,8 @@ use waiting::Patience;
 #[derive(Debug, Parser)]
 #[command(name = "chardevctl", version, max_term_width = 100, after_help = failure::STATUSES)]
 struct Args {
-    /// Unix socket of the daemon's monitor [default: chardevd/qmp.sock in the runtime directory; it must belong to you or root]
+    /// Unix socket of the daemon's monitor [default: chardevd/qmp.sock in the runtime directory; it
+    /// must belong to you or root]
     #[arg(
         long,
         global = true,

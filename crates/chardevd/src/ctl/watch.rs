@@ -29,7 +29,8 @@ pub(super) struct Args {
     /// Start at this absolute offset; if negative, that many bytes before the end [default: now]
     #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
     from: Option<i64>,
-    /// Print offsets too: "data OFFSET COUNT", a newline and COUNT bytes; "gap FROM TO"; "end REASON"
+    /// Print offsets too: "data OFFSET COUNT", a newline and COUNT bytes; "gap FROM TO"; "end
+    /// REASON"
     #[arg(long)]
     framed: bool,
     /// Exit when too slow to keep up, instead of skipping output
@@ -44,7 +45,8 @@ pub(super) struct Args {
 pub(super) struct HistoryArgs {
     /// The chardev
     id: String,
-    /// Start at this absolute offset; if negative, that many bytes before the end [default: the oldest byte kept]
+    /// Start at this absolute offset; if negative, that many bytes before the end [default: the
+    /// oldest byte kept]
     #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
     from: Option<i64>,
 }

@@ -323,7 +323,8 @@ enum Fill {
     End,
 }
 
-/// Reads as much as there is: a pty gives at most 4 KiB at a time, and one write of many is cheaper.
+/// Reads as much as there is: a pty gives at most 4 KiB at a time, and one write of many is
+/// cheaper.
 fn fill(master: &OwnedFd, buffer: &mut [u8]) -> (usize, Fill) {
     let mut count = 0;
     while count < buffer.len() {
@@ -392,9 +393,9 @@ fn poll_keys(
     Poll::Pending
 }
 
-/// Ends the program as a terminal does that is hung up, then as a service is ended, and by force if it
-/// takes neither hint: also what is left of it when the shell it was started by has ended, or there
-/// would be two of them after a restart.
+/// Ends the program as a terminal does that is hung up, then as a service is ended, and by force if
+/// it takes neither hint: also what is left of it when the shell it was started by has ended, or
+/// there would be two of them after a restart.
 async fn hang_up(
     screen: &mut Screen<'_>,
     ended: &mut JoinHandle<io::Result<ExitStatus>>,
@@ -436,8 +437,8 @@ async fn hang_up(
     }
 }
 
-/// Whether a process of the group is left that has not ended: one that has is still there for signals
-/// until somebody asks for its status, which in a container may be nobody.
+/// Whether a process of the group is left that has not ended: one that has is still there for
+/// signals until somebody asks for its status, which in a container may be nobody.
 #[expect(clippy::disallowed_methods, reason = "these files are on no disk")]
 fn is_alive(group: Pid) -> bool {
     if test_kill_process_group(group).is_err() {

@@ -58,8 +58,8 @@ pub(crate) trait Device: Debug + Send {
         None
     }
 
-    /// Attaches it to its chardevs and starts it. Its task ends when [`Start::stop`] asks for it, and
-    /// lets its chardevs go.
+    /// Attaches it to its chardevs and starts it. Its task ends when [`Start::stop`] asks for it,
+    /// and lets its chardevs go.
     ///
     /// # Errors
     /// A chardev is missing or in use, in QEMU's words.

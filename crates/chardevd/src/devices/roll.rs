@@ -55,8 +55,8 @@ struct State {
 }
 
 impl Roll {
-    /// No devices yet. What becomes of those that come is told to `events`; they end when `stop` asks
-    /// for it.
+    /// No devices yet. What becomes of those that come is told to `events`; they end when `stop`
+    /// asks for it.
     pub fn new(events: Events, stop: Stop) -> Self {
         Roll {
             entries: Arc::default(),
@@ -154,7 +154,8 @@ impl Roll {
         *entry.task() = Some(watched);
     }
 
-    /// The device has ended because it was to be deleted, and what was plugged into it is gone, too.
+    /// The device has ended because it was to be deleted, and what was plugged into it is gone,
+    /// too.
     fn delete(&self, entry: &Arc<Entry>, buses: &Mutex<Buses>) {
         let bus = |entry: &Entry| entry.bus.as_deref().map(bus_id).map(str::to_owned);
         let mut gone = Vec::new();

@@ -1,4 +1,5 @@
-//! guest → [front: vfio-user-serial] → chardev → back → host: serial ports of other programs' guests.
+//! guest → [front: vfio-user-serial] → chardev → back → host: serial ports of other programs'
+//! guests.
 
 use chardev_qapi::opts::Opts;
 use chardev_vfio_user::{Error, Server};

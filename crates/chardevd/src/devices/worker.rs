@@ -10,9 +10,9 @@ use tokio::task::JoinHandle;
 /// The stack of a device's thread, which only waits and hands on.
 const STACK: usize = 256 << 10;
 
-/// A thread beside the I/O thread of the chardevs. A terminal is read in small pieces, and a program
-/// that prints without end would make every step of a monitor's command wait for a turn of that, and
-/// for what the host's scheduler thinks of threads that never rest.
+/// A thread beside the I/O thread of the chardevs. A terminal is read in small pieces, and a
+/// program that prints without end would make every step of a monitor's command wait for a turn of
+/// that, and for what the host's scheduler thinks of threads that never rest.
 #[derive(Debug)]
 pub struct Worker {
     runtime: Handle,
@@ -52,8 +52,8 @@ impl Worker {
     }
 }
 
-/// Runs `serve`, which takes as long as a device lives, on a thread of its own called `name`: a pool
-/// of threads would be empty some day.
+/// Runs `serve`, which takes as long as a device lives, on a thread of its own called `name`: a
+/// pool of threads would be empty some day.
 ///
 /// # Errors
 /// The process is out of threads, or `serve` panicked.

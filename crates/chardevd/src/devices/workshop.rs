@@ -65,9 +65,9 @@ impl Workshop {
         &self.roll
     }
 
-    /// Starts the device that `line`, an argument of `--device`, asks for, with room for what `others`
-    /// are going to plug into it. Until `is_held` says otherwise it waits for the first client of a
-    /// chardev with `wait=on`. May wait for a disk.
+    /// Starts the device that `line`, an argument of `--device`, asks for, with room for what
+    /// `others` are going to plug into it. Until `is_held` says otherwise it waits for the first
+    /// client of a chardev with `wait=on`. May wait for a disk.
     ///
     /// # Errors
     /// A chardev is missing or in use, in QEMU's words; or the id is.

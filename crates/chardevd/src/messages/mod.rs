@@ -1,8 +1,9 @@
 //! What the daemon has to say: on standard error, into a file, or to the system's log.
 //!
-//! Messages are secondary. Whoever has one puts it into a bounded queue and goes on; a thread writes
-//! it, and may wait there for ever, for a pipe that nobody reads or a terminal that is stopped. What
-//! the queue has no room for is lost and counted. What repeats is said once and then summed up.
+//! Messages are secondary. Whoever has one puts it into a bounded queue and goes on; a thread
+//! writes it, and may wait there for ever, for a pipe that nobody reads or a terminal that is
+//! stopped. What the queue has no room for is lost and counted. What repeats is said once and then
+//! summed up.
 
 mod layer;
 mod limit;

@@ -153,7 +153,8 @@ impl Queue {
         matches!(self.lock().target.as_deref(), Some(Target::Standard))
     }
 
-    /// From here on messages go to `target`. Whoever is stuck in writing to the old one is left there.
+    /// From here on messages go to `target`. Whoever is stuck in writing to the old one is left
+    /// there.
     pub(super) fn turn_to(&'static self, target: Target) {
         let mut state = self.lock();
         state.colours &= matches!(target, Target::Standard);

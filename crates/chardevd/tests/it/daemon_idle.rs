@@ -33,8 +33,8 @@ fn switches(daemon: &Daemon) -> BTreeMap<String, u64> {
     all
 }
 
-/// Waits until the daemon sleeps, and sees it go on sleeping. A thread of a pool that ends unused is
-/// gone at its end.
+/// Waits until the daemon sleeps, and sees it go on sleeping. A thread of a pool that ends unused
+/// is gone at its end.
 fn assert_sleeps(daemon: &Daemon) {
     let (mut last, mut since) = (switches(daemon), Instant::now());
     until("the daemon to settle", || {

@@ -1,4 +1,5 @@
-//! Devices come and go while the daemon runs, and all that runs can be written out and started again.
+//! Devices come and go while the daemon runs, and all that runs can be written out and started
+//! again.
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;

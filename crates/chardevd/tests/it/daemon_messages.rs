@@ -1,4 +1,5 @@
-//! What the daemon says: in which form, where to, and that nobody waits for whoever does not read it.
+//! What the daemon says: in which form, where to, and that nobody waits for whoever does not read
+//! it.
 
 use crate::daemon_rig;
 use std::fs::{self, File};

@@ -1,5 +1,5 @@
-//! Paths of sockets and links between two daemons: of one that runs, of one that died, and what a client
-//! that locked its terminal leaves to the next one.
+//! Paths of sockets and links between two daemons: of one that runs, of one that died, and what a
+//! client that locked its terminal leaves to the next one.
 
 use std::fs::{File, OpenOptions, Permissions, read_link, set_permissions};
 use std::io::{Read, Write};

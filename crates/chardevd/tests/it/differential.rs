@@ -117,8 +117,8 @@ fn the_command_line() {
     );
 }
 
-/// Runs a program that must end by itself, and returns its exit status and what it said, without its
-/// name and the repeated name of the option.
+/// Runs a program that must end by itself, and returns its exit status and what it said, without
+/// its name and the repeated name of the option.
 fn refusal(mut command: Command, program: &str, words: &str) -> String {
     let program = format!("{program}: ");
     command.args(words.split_whitespace()).stdin(Stdio::null());
@@ -240,7 +240,8 @@ struct Server {
 
 impl Server {
     fn qemu() -> Self {
-        // Once in some hundred starts QEMU greets a client twice that comes while it sets its monitor up.
+        // Once in some hundred starts QEMU greets a client twice that comes while it sets its
+        // monitor up.
         Server::start(qemu10()).0
     }
 

@@ -1,5 +1,5 @@
-//! A real Linux with its virtio console over vhost-user: its own driver, its own login, and back ends
-//! that change under it all the time.
+//! A real Linux with its virtio console over vhost-user: its own driver, its own login, and back
+//! ends that change under it all the time.
 
 use crate::linux_rig;
 use std::collections::HashMap;
@@ -176,7 +176,8 @@ fn monitors_hear_who_opens_a_port_in_the_guest_from_us_as_from_qemu() {
     ]);
     let mut theirs = connect(&socket);
     assert_eq!(next_opening(&mut ours), ("v0".to_owned(), true));
-    // The driver says of a console that it is open as soon as there is one; this was before we asked.
+    // The driver says of a console that it is open as soon as there is one; this was before we
+    // asked.
     until("their port", || {
         guest.try_run("test -e /dev/vport1p1").1 == "0"
     });

@@ -1,8 +1,8 @@
 //! A real Linux with its virtio console over vhost-user, in Debian's own QEMU, while the device
 //! process ends, is killed and starts again under it.
 //!
-//! QEMU's generic vhost-user device does not survive that (11.1: an assertion of its own), so here the
-//! carrier is `vhost-user-blk`, which does, see `tests/guest/build`.
+//! QEMU's generic vhost-user device does not survive that (11.1: an assertion of its own), so here
+//! the carrier is `vhost-user-blk`, which does, see `tests/guest/build`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -211,8 +211,8 @@ fn a_device_process_that_stops_and_starts_loses_and_doubles_nothing() {
     drop(daemon);
 }
 
-/// What the guest has handed over and the process had not answered is done again by the next one, so
-/// output can be doubled, in one place and by one batch at most, and never lost.
+/// What the guest has handed over and the process had not answered is done again by the next one,
+/// so output can be doubled, in one place and by one batch at most, and never lost.
 #[test]
 fn a_device_process_that_is_killed_loses_nothing_and_doubles_a_batch_at_most() {
     let bed = Bed::new();

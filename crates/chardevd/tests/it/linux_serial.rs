@@ -1,5 +1,5 @@
-//! A real Linux with our 16550A as a PCI card over vfio-user: its own driver, its own login, and back
-//! ends that change under it all the time.
+//! A real Linux with our 16550A as a PCI card over vfio-user: its own driver, its own login, and
+//! back ends that change under it all the time.
 
 use crate::linux_rig;
 use std::io::{Read, Write};

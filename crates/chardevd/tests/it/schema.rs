@@ -1,7 +1,7 @@
 //! What `query-qmp-schema` says of the commands QEMU has, against what QEMU itself says.
 //!
-//! Types are compared by what they are made of, since their names are numbers without meaning. Every
-//! difference is named here with its reason, and one that does not occur is an error.
+//! Types are compared by what they are made of, since their names are numbers without meaning.
+//! Every difference is named here with its reason, and one that does not occur is an error.
 
 use crate::qemu_rig;
 use std::collections::BTreeMap;

@@ -4,8 +4,8 @@ use core::arch::{asm, global_asm};
 
 use chardev_load::decimal::parse;
 
-// Entered in 64-bit mode with interrupts off and the page of parameters in `rsi`. A machine that was
-// reset has the old `.bss`.
+// Entered in 64-bit mode with interrupts off and the page of parameters in `rsi`. A machine that
+// was reset has the old `.bss`.
 global_asm!(
     ".section .text.start, \"ax\"",
     ".global _start",

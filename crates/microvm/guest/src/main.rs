@@ -1,12 +1,13 @@
 //! A guest without an operating system that checks a serial port from the inside.
 //!
 //! COM1 is the console; COM2 takes a report of what was read. On the console it takes commands, a
-//! line each; see [`command`]. `lines` prints numbered lines and checks numbered records until
-//! the record that ends it; `lines=TICKS` on the kernel's command line does so at once, and says what
-//! is a long wait for the transmitter, in ticks of the time stamp counter. With `port=N` beside it the
-//! lines go over port N of the virtio console instead; with `all=1` lines of their own go over COM1 and
-//! ports 0 and 1 at the same time, and the report's lines begin with the channel's number; there the last
-//! record on COM1 can also ask for a reset, before which all channels end their lines.
+//! line each; see [`command`]. `lines` prints numbered lines and checks numbered records until the
+//! record that ends it; `lines=TICKS` on the kernel's command line does so at once, and says what
+//! is a long wait for the transmitter, in ticks of the time stamp counter. With `port=N` beside it
+//! the lines go over port N of the virtio console instead; with `all=1` lines of their own go over
+//! COM1 and ports 0 and 1 at the same time, and the report's lines begin with the channel's number;
+//! there the last record on COM1 can also ask for a reset, before which all channels end their
+//! lines.
 #![no_std]
 #![no_main]
 
@@ -139,8 +140,8 @@ fn echo(console: &Uart) {
     }
 }
 
-/// Prints `0`, `1`, `2` … at full speed and checks what comes; reports each sender on COM2, then the
-/// faults and the longest wait for the transmitter.
+/// Prints `0`, `1`, `2` … at full speed and checks what comes; reports each sender on COM2, then
+/// the faults and the longest wait for the transmitter.
 fn print_and_check<C: Channel>(channel: &mut C, report: &Uart, long: u64) {
     let mut session = Session::new(channel, Report::new(report, b""), long);
     while session.step() {}

@@ -60,8 +60,8 @@ impl Uart {
         inb(self.0 + 5)
     }
 
-    /// Reads what is known to be there after [`DATA_READY`]: a whole trigger level if that has come,
-    /// else one byte.
+    /// Reads what is known to be there after [`DATA_READY`]: a whole trigger level if that has
+    /// come, else one byte.
     fn read_ready(&self, buffer: &mut [u8; FIFO]) -> usize {
         let count = if inb(self.0 + 2) & 0x0f == 0x04 {
             TRIGGER

@@ -1,5 +1,5 @@
-//! A driver for a virtio console with many ports, on the queues and transport of `virtio-drivers`, whose
-//! own console driver knows port 0 only.
+//! A driver for a virtio console with many ports, on the queues and transport of `virtio-drivers`,
+//! whose own console driver knows port 0 only.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::mem::ManuallyDrop;

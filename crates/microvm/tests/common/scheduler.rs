@@ -1,4 +1,5 @@
-//! What the machine's scheduler kept from the threads of this process, to be taken off a measured time.
+//! What the machine's scheduler kept from the threads of this process, to be taken off a measured
+//! time.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -66,7 +67,8 @@ impl Scheduler {
 impl Moment {
     /// How much of the time since `earlier` is nobody's but ours. A thread that never gave its
     /// processor up was on its way all the time that it had one. Otherwise somebody waited for
-    /// somebody, and only waiting for a processor, which the threads do one for the other, is not ours.
+    /// somebody, and only waiting for a processor, which the threads do one for the other, is not
+    /// ours.
     pub(crate) fn own_time_since(&self, earlier: &Moment) -> Duration {
         if self.thread == earlier.thread && self.given_up == earlier.given_up {
             return self.ran - earlier.ran;

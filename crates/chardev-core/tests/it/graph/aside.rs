@@ -69,7 +69,8 @@ impl Graph {
         }
     }
 
-    /// A change that what is set aside does not come back from, alone or with one of another chardev.
+    /// A change that what is set aside does not come back from, alone or with one of another
+    /// chardev.
     fn replace_for_good(&mut self, at: usize) -> bool {
         let mut order = vec![at];
         let other = self.rng.below(NODES as u64) as usize;

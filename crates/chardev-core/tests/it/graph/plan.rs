@@ -427,8 +427,8 @@ impl Graph {
         }
     }
 
-    /// Whether a peer that stays comes to its console over another member of a hub than before: what
-    /// it had sent and what it will send are then two streams.
+    /// Whether a peer that stays comes to its console over another member of a hub than before:
+    /// what it had sent and what it will send are then two streams.
     fn moves_beside(&self, nexts: &[Next]) -> bool {
         let changed: Vec<usize> = nexts.iter().map(|next| next.node).collect();
         let after = |above: usize| {

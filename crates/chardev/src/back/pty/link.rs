@@ -1,8 +1,8 @@
 //! front → chardev → back → [host]: the symbolic link to a pty, and taking its path over.
 //!
-//! A path that is free gets the link at once. Where the link of the pty about to be replaced stands,
-//! or one that was left behind, the new one waits under a hidden name and changes places with it
-//! when the change is decided, which can be undone.
+//! A path that is free gets the link at once. Where the link of the pty about to be replaced
+//! stands, or one that was left behind, the new one waits under a hidden name and changes places
+//! with it when the change is decided, which can be undone.
 //!
 //! A link cannot be locked, so that it is in use is told by an abstract socket named after it: it
 //! goes with the process that has it, however that ends. A link is left behind if nobody has

@@ -1,7 +1,8 @@
-//! front → chardev → back → [host]: a client may lock its terminal (`TIOCEXCL`), and the lock outlives it.
+//! front → chardev → back → [host]: a client may lock its terminal (`TIOCEXCL`), and the lock
+//! outlives it.
 //!
-//! A daemon with privileges opens the slave all the same and lifts the lock. One without cannot, and
-//! nobody else can; where clients come by a link, that is pointed to a new pseudoterminal.
+//! A daemon with privileges opens the slave all the same and lifts the lock. One without cannot,
+//! and nobody else can; where clients come by a link, that is pointed to a new pseudoterminal.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -4,8 +4,8 @@
 //! Output is on its way in two kernel buffers: a queue, and the 4 KiB the terminal's line
 //! discipline holds, which a worker of the kernel fills from the queue. A read that empties the
 //! second one sets the worker off only at its end, so between the two nothing can be seen although
-//! there is more. `FIONREAD` waits for such a read to end, and `poll` for the worker: after both only
-//! another read that took a whole buffer can have hidden what is left, and there are not many
+//! there is more. `FIONREAD` waits for such a read to end, and `poll` for the worker: after both
+//! only another read that took a whole buffer can have hidden what is left, and there are not many
 //! buffers. So a pty that looks empty often enough in a row is empty.
 //!
 //! Either call may wait for the reader, who may be stopped in the middle, so a thread makes them.
@@ -25,8 +25,8 @@ use rustix::termios::{Action, tcflow};
 use crate::port::Port;
 use crate::reactor::FdWatch;
 
-/// How often a pty must look empty in a row: more often than all that the kernel buffers, 64 KiB and
-/// a little, can fill the smallest second buffer (a third of 4 KiB, where errors are marked).
+/// How often a pty must look empty in a row: more often than all that the kernel buffers, 64 KiB
+/// and a little, can fill the smallest second buffer (a third of 4 KiB, where errors are marked).
 const LOOKS: usize = 64;
 /// How long writers are held while the reader takes nothing: it may be the same program.
 const HELD_FOR: Duration = Duration::from_secs(1);
@@ -51,9 +51,9 @@ enum Look {
     Gone,
 }
 
-/// Our own descriptor of the slave: the only way to ask what is unread there. There is none where the
-/// peer has the terminal to itself (`TIOCEXCL`) and we are not privileged. Whoever looks has it for
-/// that time, so that nobody else waits.
+/// Our own descriptor of the slave: the only way to ask what is unread there. There is none where
+/// the peer has the terminal to itself (`TIOCEXCL`) and we are not privileged. Whoever looks has it
+/// for that time, so that nobody else waits.
 type ReaderEnd = Option<OwnedFd>;
 
 /// A replaced pty with a reader.

@@ -1,10 +1,10 @@
 //! front → chardev → back → [host]: setting up the line of a device, and looking at it.
 //!
-//! An adapter may take seconds to answer, so whoever wants something of the line only says so, and a
-//! thread does it. What is asked for last is what counts, and what the front end sees is what was
-//! known last. While the line is set up nothing is written to the device, so that no byte is sent with
-//! parameters that it was not meant for, and nothing is read: the kernel makes both wait until the
-//! driver has its new parameters, even of those who never wait.
+//! An adapter may take seconds to answer, so whoever wants something of the line only says so, and
+//! a thread does it. What is asked for last is what counts, and what the front end sees is what was
+//! known last. While the line is set up nothing is written to the device, so that no byte is sent
+//! with parameters that it was not meant for, and nothing is read: the kernel makes both wait until
+//! the driver has its new parameters, even of those who never wait.
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,8 @@
-//! front → chardev → back → [host]: a break on the line, which the kernel begins only when all that was
-//! written before it has been sent.
+//! front → chardev → back → [host]: a break on the line, which the kernel begins only when all that
+//! was written before it has been sent.
 //!
-//! That may take minutes on a slow line and for ever on one that is held back, so a thread waits for it.
+//! That may take minutes on a slow line and for ever on one that is held back, so a thread waits
+//! for it.
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,9 +1,9 @@
 //! front ← chardev ← back ← [host]: a thread that notices when modem lines change.
 //!
-//! The kernel tells of that only to whoever sits in `TIOCMIWAIT`, which nothing but a signal ends while
-//! the device lives, and which holds it open. So the lines are looked at, as QEMU does, but by their
-//! counters, which miss no pulse; off the I/O thread, since an adapter may take its time to answer; and
-//! only while a front end wants to know. The thread ends with the device.
+//! The kernel tells of that only to whoever sits in `TIOCMIWAIT`, which nothing but a signal ends
+//! while the device lives, and which holds it open. So the lines are looked at, as QEMU does, but
+//! by their counters, which miss no pulse; off the I/O thread, since an adapter may take its time
+//! to answer; and only while a front end wants to know. The thread ends with the device.
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
-//! front → chardev → back → [host]: the device of a replaced back end, until it has sent what it was
-//! given.
+//! front → chardev → back → [host]: the device of a replaced back end, until it has sent what it
+//! was given.
 //!
-//! A driver that is asked how much it has not sent yet may first have to end what it does for somebody
-//! else, such as setting up the line for the next back end, so a thread asks it.
+//! A driver that is asked how much it has not sent yet may first have to end what it does for
+//! somebody else, such as setting up the line for the next back end, so a thread asks it.
 
 use std::io::IoSliceMut;
 use std::os::fd::AsFd;
@@ -35,7 +35,8 @@ pub(super) struct RetiringSerial {
     unsent: u64,
     /// Something was sent since the driver was asked last.
     sent: bool,
-    /// Where input could not be read at the moment of the change, because the line was being set up.
+    /// Where input could not be read at the moment of the change, because the line was being set
+    /// up.
     unread: Option<Duplex>,
     is_busy: Box<dyn Fn() -> bool + Send>,
 }

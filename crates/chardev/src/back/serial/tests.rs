@@ -16,8 +16,8 @@ use crate::chardevs::Chardevs;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A back end around a terminal, what is at the other end of its cable, and what lets one setting up
-/// come to its end.
+/// A back end around a terminal, what is at the other end of its cable, and what lets one setting
+/// up come to its end.
 struct Rig {
     serial: Serial,
     cable: File,

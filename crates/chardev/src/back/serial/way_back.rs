@@ -1,8 +1,8 @@
 //! front → chardev → back → [host]: waiting for a device that is gone, or that has not come yet.
 //!
 //! The kernel tells when its name appears or is given to others, and when a directory or a symbolic
-//! link on the way there is replaced, as far as it exists. Only what it cannot tell is looked at from time to
-//! time: a device that is there and does not open, a file system that reports nothing.
+//! link on the way there is replaced, as far as it exists. Only what it cannot tell is looked at
+//! from time to time: a device that is there and does not open, a file system that reports nothing.
 //!
 //! The number of a pseudoterminal that has ended goes to whoever wants one next, be it somebody's
 //! login. So one is taken up again only where a link was made anew to it, or where the user said to
@@ -180,8 +180,8 @@ async fn search(port: &Port, place: &Place, former: Option<LinkMark>) -> Found {
     }
 }
 
-/// Opens the device, if what is there now is one. A pseudoterminal that happens to have the number of
-/// the former one is somebody else's (`ENOTUNIQ`), unless `any` will do.
+/// Opens the device, if what is there now is one. A pseudoterminal that happens to have the number
+/// of the former one is somebody else's (`ENOTUNIQ`), unless `any` will do.
 fn open(place: &Place, former: Option<LinkMark>, any: bool, port: &Port) -> Result<Found, Errno> {
     let path = &place.path;
     let link = mark(path);
@@ -232,8 +232,8 @@ impl Watches {
         watches
     }
 
-    /// Watches each part of `path`, over symbolic links, as far as it exists. A directory on the way is
-    /// asked for its own sake: what else comes and goes beside it is often much.
+    /// Watches each part of `path`, over symbolic links, as far as it exists. A directory on the
+    /// way is asked for its own sake: what else comes and goes beside it is often much.
     fn walk(&mut self, path: &Path, any: bool, port: &Port, task: &Arc<Notify>) {
         let mut at = PathBuf::from("/");
         let mut left = Vec::new();

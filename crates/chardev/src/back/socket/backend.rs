@@ -35,8 +35,8 @@ pub(super) struct SocketBackend {
     /// How many clients its front end may take at a time, if it takes them itself.
     clients: Option<usize>,
     front: Front,
-    /// What each peer is spoken to in, how long it may take to get there, and what its layers are to
-    /// set up.
+    /// What each peer is spoken to in, how long it may take to get there, and what its layers are
+    /// to set up.
     layers: Vec<LayerKind>,
     handshake: Duration,
     line: Line,
@@ -116,8 +116,9 @@ impl SocketBackend {
         self.keeps || self.front.answers
     }
 
-    /// Whether a peer that only ended its sending is kept. A front end that is still to come may answer
-    /// it; over TCP that peer cannot be told from one that has left, which must not be in the way.
+    /// Whether a peer that only ended its sending is kept. A front end that is still to come may
+    /// answer it; over TCP that peer cannot be told from one that has left, which must not be in
+    /// the way.
     fn keeps_half_closed(&self, peer: &Peer) -> bool {
         let may_be_answered = !self.front.attached && peer.transport().is_unix();
         self.half_close() || (may_be_answered && !peer.input_ended())

@@ -1,4 +1,5 @@
-//! front → chardev → [back] → host: what the options of a socket mean, and which do not go together.
+//! front → chardev → [back] → host: what the options of a socket mean, and which do not go
+//! together.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

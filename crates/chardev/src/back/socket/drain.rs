@@ -1,5 +1,5 @@
-//! front → chardev → back → [host]: what is left of a peer after its back end was replaced, or after
-//! it was told to go.
+//! front → chardev → back → [host]: what is left of a peer after its back end was replaced, or
+//! after it was told to go.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};

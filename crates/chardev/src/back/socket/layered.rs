@@ -78,7 +78,8 @@ impl Layered {
         Ok((!stack.is_open()).then_some(ask))
     }
 
-    /// Takes as much of `bufs` as there is room for. What was taken is accepted, whatever comes of it.
+    /// Takes as much of `bufs` as there is room for. What was taken is accepted, whatever comes of
+    /// it.
     ///
     /// # Errors
     /// [`Errno::AGAIN`] if nothing fits now; anything else means that the peer is gone.

@@ -1,10 +1,10 @@
 //! front → chardev → [back] → host: socket, a stream over a Unix or TCP socket.
 //!
-//! As a server it serves one client at a time; others wait in the kernel until that one leaves.
-//! As a client it connects when it is opened or, with `reconnect`, in the background, again and
-//! again. The parts: [`config`] reads the options; a [`source`] brings peers ([`listen`], [`connect`]);
-//! a [`peer`] is the one that is there, over a [`transport`] and perhaps [`layered`]; [`backend`] joins
-//! them, and [`drain`] is what is left of a peer afterwards.
+//! As a server it serves one client at a time; others wait in the kernel until that one leaves. As
+//! a client it connects when it is opened or, with `reconnect`, in the background, again and again.
+//! The parts: [`config`] reads the options; a [`source`] brings peers ([`listen`], [`connect`]); a
+//! [`peer`] is the one that is there, over a [`transport`] and perhaps [`layered`]; [`backend`]
+//! joins them, and [`drain`] is what is left of a peer afterwards.
 
 mod backend;
 mod config;
@@ -143,9 +143,9 @@ const OPTIONS: &[OptionSpec] = &[
     ),
 ];
 
-/// Opens a socket whose peers are spoken to in `layers`, the one next to the chardev first, and have
-/// `handshake` for opening them. No option names any yet; this is how tests put them in. Not for a
-/// monitor's socket that takes several clients: those are handed on as they come.
+/// Opens a socket whose peers are spoken to in `layers`, the one next to the chardev first, and
+/// have `handshake` for opening them. No option names any yet; this is how tests put them in. Not
+/// for a monitor's socket that takes several clients: those are handed on as they come.
 #[doc(hidden)]
 pub fn open_layered<'a>(
     options: &'a Options,

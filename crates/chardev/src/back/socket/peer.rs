@@ -51,8 +51,8 @@ enum Stage {
 pub(super) struct Gone;
 
 impl Peer {
-    /// The peer at the other end of `transport`. If it is spoken to over `layers`, it has `handshake` for
-    /// opening them.
+    /// The peer at the other end of `transport`. If it is spoken to over `layers`, it has
+    /// `handshake` for opening them.
     pub(super) fn new(
         port: &Port,
         transport: Transport,
@@ -161,8 +161,8 @@ impl Peer {
         }
     }
 
-    /// Reads what is there; 0 means that nothing is, now or, of a peer that is `kept` although it has
-    /// ended its sending, ever.
+    /// Reads what is there; 0 means that nothing is, now or, of a peer that is `kept` although it
+    /// has ended its sending, ever.
     ///
     /// # Errors
     /// It has left, and all of its input was read.
@@ -233,7 +233,8 @@ impl Peer {
         self.report(due.ready);
     }
 
-    /// Tells the chardev, once the present call is over, what is ready and the descriptor does not say.
+    /// Tells the chardev, once the present call is over, what is ready and the descriptor does not
+    /// say.
     fn report(&self, ready: Ready) {
         if !ready.is_empty() {
             let port = self.port.clone();
@@ -241,9 +242,9 @@ impl Peer {
         }
     }
 
-    /// A hang-up was reported. It stays armed while there is a peer, so that its end is noticed even
-    /// if the front end neither reads nor writes. It is told once and acted upon at once, so it cannot
-    /// spin. A peer that only ended its sending stays if it is `kept`.
+    /// A hang-up was reported. It stays armed while there is a peer, so that its end is noticed
+    /// even if the front end neither reads nor writes. It is told once and acted upon at once, so
+    /// it cannot spin. A peer that only ended its sending stays if it is `kept`.
     ///
     /// # Errors
     /// It has left.

@@ -192,8 +192,8 @@ impl Source {
         matches!(self.way, Way::Listener { .. })
     }
 
-    /// The next peer, if it has come by now, whether or not anything told of it yet. A client that has
-    /// not is told of when it comes.
+    /// The next peer, if it has come by now, whether or not anything told of it yet. A client that
+    /// has not is told of when it comes.
     pub(super) fn next(&mut self) -> Option<OwnedFd> {
         let found = match &mut self.way {
             Way::Listener { listener, pause } => {
@@ -231,8 +231,8 @@ impl Source {
         }
     }
 
-    /// The peer has left. Nothing of a next one is looked at here: the machine has to be told of this
-    /// one's end first, so that neither input nor output crosses over.
+    /// The peer has left. Nothing of a next one is looked at here: the machine has to be told of
+    /// this one's end first, so that neither input nor output crosses over.
     pub(super) fn peer_left(&mut self) {
         match &self.way {
             Way::Listener { .. } => {

@@ -1,5 +1,5 @@
-//! front → chardev → back → [host]: a connected stream socket, which carries plain bytes and, if it is
-//! a Unix socket, descriptors.
+//! front → chardev → back → [host]: a connected stream socket, which carries plain bytes and, if it
+//! is a Unix socket, descriptors.
 
 #[cfg(test)]
 mod calls;
@@ -67,8 +67,8 @@ impl Transport {
         })
     }
 
-    /// Finds out whether a silent peer's host is still there: who vanished must not be in the way of
-    /// the next one for ever. Of no use on a Unix socket, and does nothing there.
+    /// Finds out whether a silent peer's host is still there: who vanished must not be in the way
+    /// of the next one for ever. Of no use on a Unix socket, and does nothing there.
     pub(super) fn keep_alive(&self) {
         if self.unix {
             return;
@@ -322,8 +322,8 @@ fn touch(bufs: &[IoSlice<'_>]) {
     }
 }
 
-/// A kernel that is short of memory says "not now" in its own way, and so does one that finds a hole
-/// in ours.
+/// A kernel that is short of memory says "not now" in its own way, and so does one that finds a
+/// hole in ours.
 fn not_now<T>(result: Result<T, Errno>) -> Result<T, Errno> {
     match result {
         Err(Errno::NOBUFS | Errno::NOMEM | Errno::FAULT) => Err(Errno::AGAIN),

@@ -1,8 +1,8 @@
 //! front → chardev → back → [host]: names of Unix sockets, and taking one over without a gap.
 //!
-//! A path that is free is bound at once. Where the socket of somebody who has died is left, a hidden
-//! name beside it is bound, and [`BoundPath::activate`] lets the two change places: a client finds
-//! either the old socket or the new, never none. A socket that is alive stays where it is.
+//! A path that is free is bound at once. Where the socket of somebody who has died is left, a
+//! hidden name beside it is bound, and [`BoundPath::activate`] lets the two change places: a client
+//! finds either the old socket or the new, never none. A socket that is alive stays where it is.
 //!
 //! Whether it is alive is asked of the kernel: a datagram socket cannot connect to a stream socket,
 //! and the error tells one that exists from one that does not. Whoever serves it notices nothing,
@@ -31,7 +31,8 @@ use crate::sys::strerror;
 const PATH_LIMIT: usize = 108;
 const ABSTRACT_LIMIT: usize = 107;
 
-/// Refuses a path that is longer than the kernel takes, as it was given: what it means may be longer.
+/// Refuses a path that is longer than the kernel takes, as it was given: what it means may be
+/// longer.
 ///
 /// # Errors
 /// QEMU's text.

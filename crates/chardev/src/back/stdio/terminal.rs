@@ -57,8 +57,8 @@ pub fn restore_terminal() {
     restore(lock(), setting);
 }
 
-/// As [`restore_terminal`], for the handler of a signal: it never waits. Nothing is done in the rare
-/// moment in which the terminal is just being set.
+/// As [`restore_terminal`], for the handler of a signal: it never waits. Nothing is done in the
+/// rare moment in which the terminal is just being set.
 pub fn try_restore_terminal() {
     if let (Ok(setting), Ok(changed)) = (SETTING.try_lock(), CHANGED.try_lock()) {
         restore(changed, setting);

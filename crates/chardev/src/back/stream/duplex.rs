@@ -1,7 +1,7 @@
 //! front → chardev → [back] → host: input and output on plain descriptors, until the input ends.
 //!
-//! What `file`, `pipe`, `serial` and `stdio` have in common. What the end of the input means is up to
-//! them: a file goes on taking output, a terminal that hangs up does not.
+//! What `file`, `pipe`, `serial` and `stdio` have in common. What the end of the input means is up
+//! to them: a file goes on taking output, a terminal that hangs up does not.
 
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};

@@ -18,14 +18,15 @@ const ATTEMPTS: usize = 256;
 /// How often to look whether the reading end is closed: the reactor may hold it for a moment.
 const LOOKS: usize = 16;
 
-/// The other end of a FIFO that is read, to be opened while opening may still take its time: with it
-/// nothing has to be opened when its writers are refused. Whoever has it finds no end of the input.
+/// The other end of a FIFO that is read, to be opened while opening may still take its time: with
+/// it nothing has to be opened when its writers are refused. Whoever has it finds no end of the
+/// input.
 pub(super) fn keeper(reader: BorrowedFd<'_>) -> Option<OwnedFd> {
     reopen(reader, OFlags::WRONLY).ok()
 }
 
-/// Lets go of a reading end, so that the kernel refuses from here on whoever writes, and returns all
-/// that writers were told was taken, with the number of bytes that came too late.
+/// Lets go of a reading end, so that the kernel refuses from here on whoever writes, and returns
+/// all that writers were told was taken, with the number of bytes that came too late.
 ///
 /// A FIFO keeps its content without a reader as long as a writer, the `keeper`, has it open. What
 /// came between the last read and the end of reading is fetched by opening it again.

@@ -1,10 +1,10 @@
-//! front → chardev → back → [host]: where a udp back end sends and receives, and how it comes by a port
-//! that its predecessor has.
+//! front → chardev → back → [host]: where a udp back end sends and receives, and how it comes by a
+//! port that its predecessor has.
 //!
 //! The same address: both have one socket, and what it holds unread is read once, by whoever is in
-//! the slot. One that only overlaps (every interface, or one of them): the new socket is bound beside
-//! the old one when the change is decided. Nobody else is let in: without a share of the old socket
-//! the port is in use.
+//! the slot. One that only overlaps (every interface, or one of them): the new socket is bound
+//! beside the old one when the change is decided. Nobody else is let in: without a share of the old
+//! socket the port is in use.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

@@ -1,4 +1,5 @@
-//! guest → [front: uart16550] → chardev → back → host: the chip on a chardev, without lock or clock.
+//! guest → [front: uart16550] → chardev → back → host: the chip on a chardev, without lock or
+//! clock.
 
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -1,4 +1,5 @@
-//! guest → [front: virtio-console] → chardev → back → host: chains taken from a ring, up to a bound.
+//! guest → [front: virtio-console] → chardev → back → host: chains taken from a ring, up to a
+//! bound.
 
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{Queue, QueueT};
@@ -123,8 +124,8 @@ impl<'m, M: GuestMemory> Batch<'m, M> {
         true
     }
 
-    /// Adds a descriptor from `start` on, up to `room` bytes, and says how many that were. `None` if
-    /// it is not in guest memory or, where it is written to, lies over another of the batch.
+    /// Adds a descriptor from `start` on, up to `room` bytes, and says how many that were. `None`
+    /// if it is not in guest memory or, where it is written to, lies over another of the batch.
     fn add(
         &mut self,
         mem: &'m M,

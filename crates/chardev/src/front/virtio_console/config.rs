@@ -1,4 +1,5 @@
-//! guest → [front: virtio-console] → chardev → back → host: what a port is asked to be, and what it counts.
+//! guest → [front: virtio-console] → chardev → back → host: what a port is asked to be, and what it
+//! counts.
 
 use super::CONSOLE_BUFFER;
 
@@ -16,7 +17,8 @@ pub enum Role {
 /// What happens to output while the back end takes none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// It stays in the ring and the guest waits. On a console port that freezes a Linux guest's CPU.
+    /// It stays in the ring and the guest waits. On a console port that freezes a Linux guest's
+    /// CPU.
     Wait,
     /// Up to `buffer` bytes are kept, the newest beyond are dropped and counted.
     Drop {
@@ -34,7 +36,8 @@ pub struct PortConfig {
     pub name: String,
     /// What happens to output while the back end takes none.
     pub when_full: WhenFull,
-    /// What a monitor calls it, see [`VirtioConsole::watch`](super::VirtioConsole::watch); `None` for a port nobody is told of.
+    /// What a monitor calls it, see [`VirtioConsole::watch`](super::VirtioConsole::watch); `None`
+    /// for a port nobody is told of.
     pub id: Option<String>,
 }
 

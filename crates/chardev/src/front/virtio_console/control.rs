@@ -61,8 +61,9 @@ pub(super) fn size(size: TerminalSize) -> [u8; 4] {
 }
 
 bitflags! {
-    /// What the guest is still to be told of a port, in this order. A set of bits instead of a queue:
-    /// a guest that offers no room for messages makes nothing grow, and hears the latest later.
+    /// What the guest is still to be told of a port, in this order. A set of bits instead of a
+    /// queue: a guest that offers no room for messages makes nothing grow, and hears the latest
+    /// later.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub(super) struct Tell: u8 {
         const REMOVE = 1;

@@ -1,19 +1,20 @@
 //! guest → [front: virtio-console] → chardev → back → host: a virtio console with many ports.
 //!
-//! The device apart from its transport: virtio-mmio in a VMM, or vhost-user. It owns no queue and no
-//! guest memory, it borrows them through [`Rings`] for as long as one batch takes. Output goes from
-//! guest memory to the descriptor in one vectored write, input from the descriptor into the guest's
-//! buffers, with no copy in between.
+//! The device apart from its transport: virtio-mmio in a VMM, or vhost-user. It owns no queue and
+//! no guest memory, it borrows them through [`Rings`] for as long as one batch takes. Output goes
+//! from guest memory to the descriptor in one vectored write, input from the descriptor into the
+//! guest's buffers, with no copy in between.
 //!
-//! A guest that pours output into a [`Role::Generic`] port is not asked to kick: its ring is looked at
-//! every 40 to 320 µs until it falls silent. Kicks and interrupts cost it more than its bytes do.
+//! A guest that pours output into a [`Role::Generic`] port is not asked to kick: its ring is looked
+//! at every 40 to 320 µs until it falls silent. Kicks and interrupts cost it more than its bytes
+//! do.
 //!
 //! # What a full back end means
 //! A [`Role::Generic`] port waits: its buffers stay in the ring, the guest's writers sleep, nothing
-//! is lost. The driver of a [`Role::Console`] port (Linux's hvc) waits for each buffer in a loop with
-//! a lock held, so waiting would freeze the guest: by default such a port keeps [`CONSOLE_BUFFER`]
-//! bytes and drops the newest beyond, counted in [`PortStats::dropped`] and in the chardev's
-//! [`Stats::output_dropped`](chardev_core::Stats). [`WhenFull`] chooses otherwise.
+//! is lost. The driver of a [`Role::Console`] port (Linux's hvc) waits for each buffer in a loop
+//! with a lock held, so waiting would freeze the guest: by default such a port keeps
+//! [`CONSOLE_BUFFER`] bytes and drops the newest beyond, counted in [`PortStats::dropped`] and in
+//! the chardev's [`Stats::output_dropped`](chardev_core::Stats). [`WhenFull`] chooses otherwise.
 //!
 //! # Threads
 //! Every method returns at once. The device is called from one thread at a time (a mutex around it

@@ -1,19 +1,21 @@
-//! guest → [front: virtio-console] → chardev → back → host: a ring in full flow is looked at on a pace.
+//! guest → [front: virtio-console] → chardev → back → host: a ring in full flow is looked at on a
+//! pace.
 //!
-//! A kick is an exit of the vCPU and a wake-up of ours, an interrupt is several exits; for a guest that
-//! pours data into a port they cost more than the bytes. So while it does, we look at its ring on our
-//! own and it need not kick; and it is interrupted when it may be out of room or has fallen silent,
-//! instead of after each buffer. It finds out by itself what came back when it wants to write more.
+//! A kick is an exit of the vCPU and a wake-up of ours, an interrupt is several exits; for a guest
+//! that pours data into a port they cost more than the bytes. So while it does, we look at its ring
+//! on our own and it need not kick; and it is interrupted when it may be out of room or has fallen
+//! silent, instead of after each buffer. It finds out by itself what came back when it wants to
+//! write more.
 //!
-//! A driver that waits for each buffer before it offers the next gains nothing and would wait a pace
-//! each time. It shows: there is never more than one. Such a ring goes back to kicks, and is tried again
-//! ever more rarely.
+//! A driver that waits for each buffer before it offers the next gains nothing and would wait a
+//! pace each time. It shows: there is never more than one. Such a ring goes back to kicks, and is
+//! tried again ever more rarely.
 
 use std::time::Duration;
 
-/// From one look at a ring to the next, and so how long output waits in a flow: at least, at first and at
-/// most. Each look costs us and the peer a wake-up, so the faster the guest the shorter: a look finds an
-/// eighth to a quarter of what the ring can hold.
+/// From one look at a ring to the next, and so how long output waits in a flow: at least, at first
+/// and at most. Each look costs us and the peer a wake-up, so the faster the guest the shorter: a
+/// look finds an eighth to a quarter of what the ring can hold.
 const PACES: [Duration; 3] = [
     Duration::from_micros(40),
     Duration::from_micros(80),
@@ -89,8 +91,9 @@ impl Pace {
         self.flowing
     }
 
-    /// This look has found chains in a ring of `size`, of which the back end took so many bytes and the
-    /// guest has so many descriptors back. Whether to ask the guest at once if it wants an interrupt.
+    /// This look has found chains in a ring of `size`, of which the back end took so many bytes and
+    /// the guest has so many descriptors back. Whether to ask the guest at once if it wants an
+    /// interrupt.
     pub(super) fn found(&mut self, chains: usize, bytes: usize, freed: usize, size: u16) -> bool {
         self.chains += chains;
         self.bytes += bytes;

@@ -1,4 +1,5 @@
-//! guest → [front: virtio-console] → chardev → back → host: each port's output and input have their turn.
+//! guest → [front: virtio-console] → chardev → back → host: each port's output and input have their
+//! turn.
 
 use super::port::{Next, Port, Step};
 use super::{Rings, VirtioConsole};

@@ -1,4 +1,5 @@
-//! guest → [front: virtio-console]: who in the guest opens and closes ports, for a monitor that tells.
+//! guest → [front: virtio-console]: who in the guest opens and closes ports, for a monitor that
+//! tells.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 //! The monitor beside an attached terminal: commands without waiting, and news of the console.
 //!
-//! A monitor may take one client at a time, and an attached terminal must not keep it. So we have one
-//! of our own, over a socket pair that was handed to the daemon.
+//! A monitor may take one client at a time, and an attached terminal must not keep it. So we have
+//! one of our own, over a socket pair that was handed to the daemon.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};

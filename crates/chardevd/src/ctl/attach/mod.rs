@@ -1,9 +1,9 @@
 //! `chardevctl attach`: this terminal as a console's back end, until it leaves.
 //!
 //! One end of a socket pair goes to the daemon, which makes it the chardev's back end; when our end
-//! closes, the former back end comes back. On a terminal the keyboard is raw and an escape key gives
-//! commands. Without one, standard input is sent up to its end, and then output is copied until
-//! there was none for `--idle` milliseconds.
+//! closes, the former back end comes back. On a terminal the keyboard is raw and an escape key
+//! gives commands. Without one, standard input is sent up to its end, and then output is copied
+//! until there was none for `--idle` milliseconds.
 
 mod escape;
 mod join;

@@ -1,8 +1,8 @@
 //! What the console has switched on in our terminal, and how that is switched off again.
 //!
-//! A program that is left in the middle, such as an editor, has no chance to tidy up. What it did is
-//! followed in its output, so that a terminal gets to see no sequence of ours without need: what it
-//! does not know, it may print.
+//! A program that is left in the middle, such as an editor, has no chance to tidy up. What it did
+//! is followed in its output, so that a terminal gets to see no sequence of ours without need: what
+//! it does not know, it may print.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,7 @@
 //! Being attached may take as long as the daemon likes; meanwhile keys and signals end the wait.
 //!
-//! The work is a thread's. Here is what happens beside it: whoever gives up simply leaves it behind.
+//! The work is a thread's. Here is what happens beside it: whoever gives up simply leaves it
+//! behind.
 
 use std::io;
 use std::os::fd::AsFd;

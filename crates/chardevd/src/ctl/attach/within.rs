@@ -9,7 +9,8 @@ const DAEMON: &str = "CHARDEVD_PID";
 /// How far up the tree of processes we look.
 const DEPTH: usize = 64;
 
-/// Whether a program behind chardev `id` of the daemon `daemon` has started us, as far as can be seen.
+/// Whether a program behind chardev `id` of the daemon `daemon` has started us, as far as can be
+/// seen.
 pub(super) fn is_within(id: &str, daemon: u32) -> bool {
     let own = |name| std::env::var(name).ok();
     let marked = own(CHARDEV).as_deref() == Some(id)

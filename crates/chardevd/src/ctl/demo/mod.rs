@@ -51,8 +51,8 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Runs the demo until it has made its changes or a signal asks it to stop: 0 if everything arrived,
-/// 1 if not, 2 if it could not be set up or got stuck.
+/// Runs the demo until it has made its changes or a signal asks it to stop: 0 if everything
+/// arrived, 1 if not, 2 if it could not be set up or got stuck.
 pub fn run(args: &Args) -> ExitCode {
     let seed = args.seed.unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -77,8 +77,8 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// Runs the program behind the demo's console if `arguments` ask for it. It is no subcommand, because
-/// clap offers even hidden ones to whoever mistypes another.
+/// Runs the program behind the demo's console if `arguments` ask for it. It is no subcommand,
+/// because clap offers even hidden ones to whoever mistypes another.
 pub(super) fn run_program(
     mut arguments: impl Iterator<Item = OsString>,
 ) -> Option<Result<(), Failure>> {

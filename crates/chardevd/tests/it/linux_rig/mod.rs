@@ -1,4 +1,5 @@
-//! A real Linux in QEMU 11, a shell in it on a serial port of QEMU's own, and peers for the changes.
+//! A real Linux in QEMU 11, a shell in it on a serial port of QEMU's own, and peers for the
+//! changes.
 
 pub(crate) mod tour;
 

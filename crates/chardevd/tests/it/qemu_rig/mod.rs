@@ -1,4 +1,5 @@
-//! The QEMUs that `./setup` fetches: 10.0, which we follow, and 11 for guests whose devices are ours.
+//! The QEMUs that `./setup` fetches: 10.0, which we follow, and 11 for guests whose devices are
+//! ours.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,7 +31,8 @@ pub(crate) fn qemu11() -> Command {
     command
 }
 
-/// One of them by the loader and with the libraries of QEMU 11's tree, because the system's are older.
+/// One of them by the loader and with the libraries of QEMU 11's tree, because the system's are
+/// older.
 fn qemu(name: &str) -> Command {
     let files = files();
     let complete = files.join(name).join(".complete").exists();

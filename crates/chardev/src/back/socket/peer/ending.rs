@@ -1,5 +1,5 @@
-//! front → chardev → back → [host]: what becomes of a peer, and of what it had sent, when it leaves or
-//! its back end is replaced.
+//! front → chardev → back → [host]: what becomes of a peer, and of what it had sent, when it leaves
+//! or its back end is replaced.
 
 use std::os::fd::OwnedFd;
 
@@ -15,10 +15,10 @@ const LEFT_LIMIT: usize = 1 << 20;
 const CUT_AT_ONCE: usize = 1 << 20;
 
 impl Peer {
-    /// The peer is gone: whether a lot of what it had sent is unread. Then it stays until the front end
-    /// has read to its end, rather than all of it in memory; and so it does if there are events in it,
-    /// which keep their places only where all is read in turn. They are nothing to a front end that is
-    /// not `attached`.
+    /// The peer is gone: whether a lot of what it had sent is unread. Then it stays until the front
+    /// end has read to its end, rather than all of it in memory; and so it does if there are events
+    /// in it, which keep their places only where all is read in turn. They are nothing to a front
+    /// end that is not `attached`.
     pub(in crate::back::socket) fn reads_out(&mut self, attached: bool) -> bool {
         let mut much = self.transport.unread() > LEFT_LIMIT;
         if let Some(layers) = self.layers.as_ref().filter(|_| !much) {
@@ -51,8 +51,8 @@ impl Peer {
     }
 
     /// All input that is there by now, or of a refused peer's, which cannot become more, its
-    /// beginning; the others may go on sending meanwhile. And whether more may come: behind an event,
-    /// which only the drain can put in its place, there is more.
+    /// beginning; the others may go on sending meanwhile. And whether more may come: behind an
+    /// event, which only the drain can put in its place, there is more.
     pub(in crate::back::socket) fn cut_input(&mut self, fds: &mut Vec<OwnedFd>) -> (Vec<u8>, bool) {
         let limit = match self.transport.is_refused() {
             true => CUT_AT_ONCE,
@@ -82,7 +82,8 @@ impl Peer {
         layers.stack().take_input()
     }
 
-    /// It has left, or counts as having left: what its layers still have for it is sent, if it is there.
+    /// It has left, or counts as having left: what its layers still have for it is sent, if it is
+    /// there.
     pub(in crate::back::socket) fn part(self) {
         let Some(layers) = &self.layers else { return };
         if let Some(reason) = layers.stack().failure().filter(|_| self.is_shown()) {

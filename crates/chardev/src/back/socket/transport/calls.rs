@@ -1,5 +1,5 @@
-//! A test of what a write and a read of a socket cost: how often the kernel is called, and with whose
-//! buffers. Calls are noted for the thread that makes them, which is the front end's.
+//! A test of what a write and a read of a socket cost: how often the kernel is called, and with
+//! whose buffers. Calls are noted for the thread that makes them, which is the front end's.
 
 use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut, Write};
