@@ -33,7 +33,6 @@ pub mod stdio;
     feature = "stdio"
 ))]
 mod stream;
-#[cfg(any(feature = "pty", feature = "socket"))]
 mod swap;
 #[cfg(feature = "udp")]
 mod udp;
