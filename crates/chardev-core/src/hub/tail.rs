@@ -232,3 +232,22 @@ impl Drain for HubDrain {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::BackendEvent;
+    use crate::hub::Hub;
+
+    #[test]
+    fn a_mark_is_under_way_until_it_has_been_told() {
+        let hub = Hub::new(Vec::new(), Waker::noop().clone());
+        let mut inner = hub.lock();
+        assert!(!inner.is_under_way());
+        inner.tell(BackendEvent::Mark(7));
+        assert!(inner.is_under_way());
+        assert_eq!(inner.events.pop(), Some(BackendEvent::Mark(7)));
+        assert!(!inner.is_under_way());
+    }
+}

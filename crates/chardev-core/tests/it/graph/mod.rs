@@ -11,6 +11,7 @@ mod found;
 mod plan;
 mod returns;
 mod shrink;
+mod turns;
 mod wire;
 
 use std::fmt::Write as _;
