@@ -496,3 +496,6 @@ fn check_backlog(chardev: &Chardev) -> Result<(), ChangeError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
