@@ -7,7 +7,7 @@ use chardev_core::{
     FrontEndHooks, HoldWatch, Old, Policy, PolicyChange, Ready, Registry, Step, commit,
 };
 
-use crate::rig::{Peer, SmallLog, Woken, everything};
+use crate::rig::{Peer, Woken, everything};
 
 fn change(chardev: &ChardevRef, id: u64, new: &Peer, old: Old) -> Result<(), ChangeError> {
     let change = Change::begin(chardev)?;
@@ -141,17 +141,6 @@ fn a_writer_is_woken_when_a_full_peer_leaves() {
     kick(&chardev, 1);
     assert!(woken.take());
     assert_eq!(front.write(b"x"), 1);
-}
-
-#[test]
-fn a_writer_cut_short_by_the_log_is_reported_its_room() {
-    let peer = Peer::new(true, 99);
-    let log = SmallLog::default();
-    log.0.lock().unwrap().0 = 2;
-    let chardev = peer.chardev(Some(Box::new(log.clone())));
-    let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
-    assert_eq!(front.write(b"abc"), 2);
-    assert!(log.0.lock().unwrap().1);
 }
 
 #[test]

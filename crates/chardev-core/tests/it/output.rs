@@ -10,7 +10,7 @@ use chardev_core::{
     NothingToDrain, Old, PolicyChange, Ready, RingBuffer, RingControl, Sent,
 };
 
-use crate::rig::{NoClock, Peer, Woken, link};
+use crate::rig::{NoClock, Peer, SmallLog, Woken, link};
 
 /// A ring buffer that counts the bytes it was given to copy.
 struct Ring {
@@ -118,6 +118,39 @@ fn room_is_asked_for_where_there_was_too_little_and_only_there() {
         peer.world().watched = Ready::empty();
         assert_eq!(front.write(b"hello"), room.min(5));
         assert_eq!(peer.world().watched == Ready::WRITE, asked, "{room}");
+    }
+}
+
+#[test]
+fn a_log_is_asked_to_report_room_where_it_had_too_little_and_only_there() {
+    for (room, asked) in [(6, false), (5, false), (4, true), (0, true)] {
+        let (peer, log) = (Peer::new(true, 99), SmallLog::default());
+        log.0.lock().unwrap().0 = room;
+        let chardev = peer.chardev(Some(Box::new(log.clone())));
+        let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
+        assert_eq!(front.write(b"hello"), room.min(5));
+        assert_eq!(log.0.lock().unwrap().1, asked, "{room}");
+    }
+}
+
+#[test]
+fn behind_what_a_ring_held_as_much_is_kept_as_the_ring_had_room_for_or_as_history() {
+    for (closed, kept) in [(Closed::Discard, "cdef"), (Closed::History, "abcdef")] {
+        let (chardev, front) = on_ring(4);
+        assert_eq!(front.write(b"abcd"), 4);
+        let peer = Peer::new(false, 99);
+        change(&chardev, peer.as_new(2), Old::Retire);
+        chardev.with(|chardev| {
+            chardev.set_policy(PolicyChange {
+                closed: Some(closed),
+                history: Some(6),
+                ..PolicyChange::default()
+            });
+        });
+        assert_eq!(front.write(b"ef"), 2);
+        peer.open();
+        chardev.with(|chardev| chardev.handle_ready(BackendId(2), Ready::all()));
+        assert_eq!(peer.received(), kept, "{closed:?}");
     }
 }
 
