@@ -111,7 +111,7 @@ fn check_all(steps: &[Step], planned: &[Planned]) -> Result<(), Refused> {
     if let Some(step) = graph::first_too_deep(planned) {
         let (id, limit) = (label(step), graph::DEPTH_LIMIT);
         let cause = format!("chardev '{id}': more than {limit} chardevs would rest on each other");
-        let error = ChangeError::Open(cause);
+        let error = ChangeError::Open(cause.into());
         return Err(Refused { step, error });
     }
     if let Some((step, shared)) = first_sharing(steps, planned) {
@@ -190,16 +190,21 @@ impl Step {
         match self {
             Step::Change { change, offer, .. } => change.check(offer),
             Step::Add { .. } => Ok(()),
-            Step::Remove(removal) => removal.check().map_err(ChangeError::Open),
+            Step::Remove(removal) => removal
+                .check()
+                .map_err(|cause| ChangeError::Open(cause.into())),
         }
     }
 
     fn activate(&mut self) -> Result<(), ChangeError> {
         match self {
-            Step::Change { new, .. } => new.backend.activate().map_err(ChangeError::Open),
+            Step::Change { new, .. } => new
+                .backend
+                .activate()
+                .map_err(|cause| ChangeError::Open(cause.into())),
             Step::Add { chardev, .. } => chardev
                 .with_prepared(|backend| backend.activate())
-                .map_err(ChangeError::Open),
+                .map_err(|cause| ChangeError::Open(cause.into())),
             Step::Remove(_) => Ok(()),
         }
     }

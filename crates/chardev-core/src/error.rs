@@ -1,6 +1,96 @@
 //! One error per operation, each naming the object. The texts are QEMU's.
 
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
 use thiserror::Error;
+
+/// Why a back end did not open: what could not be done, to what, and what the host said.
+///
+/// Shown, it is the cause in QEMU's words, without a prefix. Its source is the host's
+/// `std::io::Error`, where the host refused something. Two are equal if they are shown the same.
+#[derive(Clone, Debug)]
+pub struct OpenError {
+    text: String,
+    object: Option<String>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl OpenError {
+    /// One that is shown as `text`, which names everything.
+    pub fn new(text: impl Into<String>) -> Self {
+        OpenError {
+            text: text.into(),
+            object: None,
+            source: None,
+        }
+    }
+
+    /// The same, about `object`: a path, an address.
+    #[must_use]
+    pub fn about(mut self, object: impl Into<String>) -> Self {
+        self.object = Some(object.into());
+        self
+    }
+
+    /// The same, because of `source`, which the text says already.
+    #[must_use]
+    pub fn because(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// What it is about, as it was given: a path, an address.
+    pub fn object(&self) -> Option<&str> {
+        self.object.as_deref()
+    }
+
+    /// The same, shown as `text`.
+    #[must_use]
+    pub fn shown_as(mut self, text: impl Into<String>) -> Self {
+        self.text = text.into();
+        self
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for OpenError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&**self.source.as_ref()?)
+    }
+}
+
+impl PartialEq for OpenError {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for OpenError {}
+
+impl From<OpenError> for String {
+    fn from(error: OpenError) -> Self {
+        error.text
+    }
+}
+
+impl From<String> for OpenError {
+    fn from(text: String) -> Self {
+        OpenError::new(text)
+    }
+}
+
+impl From<&str> for OpenError {
+    fn from(text: &str) -> Self {
+        OpenError::new(text)
+    }
+}
 
 /// Why a chardev could not be added.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -14,7 +104,8 @@ pub enum AddError {
         /// The id asked for.
         id: String,
         /// The cause.
-        cause: String,
+        #[source]
+        cause: OpenError,
     },
 }
 
@@ -29,8 +120,8 @@ pub enum ChangeError {
     NotSwappable,
     /// The new back end did not open; the text is the cause, after QEMU's `Failed to add chardev`
     /// where the chardev has no front end.
-    #[error("{0}")]
-    Open(String),
+    #[error(transparent)]
+    Open(OpenError),
     /// The front end was asked and refused.
     #[error("Chardev '{id}' change failed{}{reason}", if reason.is_empty() { "" } else { ": " })]
     Refused {

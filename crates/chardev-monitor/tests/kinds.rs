@@ -19,7 +19,9 @@ static OWN: Kind = Kind {
     .spelled(&[Short::Path])
     .derived_from("chardev-fd"),
     open: |options, _| {
-        Box::pin(async move { Err(format!("no {} left", options.str("color").unwrap_or("-"))) })
+        Box::pin(
+            async move { Err(format!("no {} left", options.str("color").unwrap_or("-")).into()) },
+        )
     },
 };
 
@@ -94,7 +96,7 @@ fn a_name_of_ours_is_taken() {
     const OWN_OPEN: for<'a> fn(
         &'a chardev::spec::Options,
         &'a chardev::back::OpenContext,
-    ) -> chardev::back::Opening<'a> = |_, _| Box::pin(async { Err(String::new()) });
+    ) -> chardev::back::Opening<'a> = |_, _| Box::pin(async { Err("".into()) });
     let error = Chardevs::with_kinds(&[&NULL]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
 }

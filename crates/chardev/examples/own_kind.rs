@@ -37,7 +37,7 @@ fn open<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {
     Box::pin(async move {
         let prefix = options.str("prefix").unwrap_or(context.port.label());
         if prefix.contains('\n') {
-            return Err("Parameter 'prefix' expects one line".to_owned());
+            return Err("Parameter 'prefix' expects one line".into());
         }
         Ok(Box::new(Lines {
             prefix: prefix.to_owned(),

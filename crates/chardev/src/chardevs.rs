@@ -125,13 +125,16 @@ impl Chardevs {
             self.discard(scene).await;
             return Err(AddError::Open {
                 id: id.to_owned(),
-                cause: refused.error.to_string(),
+                cause: match refused.error {
+                    ChangeError::Open(cause) => cause,
+                    error => error.to_string().into(),
+                },
             });
         }
         writer::emptied(self.shared.reactor(), id).await;
         self.info(id).ok_or_else(|| AddError::Open {
             id: id.to_owned(),
-            cause: "it was removed at once".to_owned(),
+            cause: "it was removed at once".into(),
         })
     }
 
@@ -196,8 +199,8 @@ impl Chardevs {
         };
         match error {
             ChangeError::Open(cause) if unused() == Some(true) => {
-                let id = id.to_owned();
-                ChangeError::Open(AddError::Open { id, cause }.to_string())
+                let shown = format!("Failed to add chardev '{id}': {cause}");
+                ChangeError::Open(cause.shown_as(shown))
             }
             error => error,
         }

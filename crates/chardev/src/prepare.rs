@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chardev_core::spec::{OptionValue, Options, SocketAddress};
 use chardev_core::{
-    AddError, Backend, Change, ChangeError, ChardevRef, Group, LogSink, NewBackend, Old,
+    AddError, Backend, Change, ChangeError, ChardevRef, Group, LogSink, NewBackend, Old, OpenError,
     PolicyChange, RemoveError, Step,
 };
 
@@ -206,7 +206,7 @@ async fn open(
     options: &Options,
     fds: Arc<dyn FdSource>,
     scene: &Scene,
-) -> Result<Opened, String> {
+) -> Result<Opened, OpenError> {
     let options = &with_directory(options);
     let kind = scene
         .shared

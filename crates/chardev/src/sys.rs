@@ -10,11 +10,31 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use tokio::io::unix::AsyncFd;
 
 #[cfg(feature = "serial")]
+use chardev_core::OpenError;
+
 use crate::offload::assert_may_wait;
 
 /// What the C library's `strerror` says: the cause as QEMU prints it, with no number behind it.
 pub(crate) fn strerror(error: impl Into<io::Error>) -> String {
-    let text = error.into().to_string();
+    text_of(&error.into())
+}
+
+/// `WHAT 'OBJECT': CAUSE`, QEMU's form for what the host refuses.
+pub(crate) fn refused(what: &str, object: &str, error: impl Into<io::Error>) -> OpenError {
+    let error = error.into();
+    let text = format!("{what} '{object}': {}", text_of(&error));
+    OpenError::new(text).about(object).because(error)
+}
+
+/// `WHAT: CAUSE`, where there is no name for what it is about.
+pub(crate) fn failed(what: &str, error: impl Into<io::Error>) -> OpenError {
+    let error = error.into();
+    let text = format!("{what}: {}", text_of(&error));
+    OpenError::new(text).because(error)
+}
+
+fn text_of(error: &io::Error) -> String {
+    let text = error.to_string();
     match text.find(" (os error ") {
         Some(end) => text[..end].to_owned(),
         None => text,

@@ -322,7 +322,7 @@ fn options_that_cannot_work_are_refused_by_name() {
         ),
     ] {
         let error = change(&chardevs, "con0", &options).unwrap_err();
-        assert_eq!(error, ChangeError::Open(expected.to_owned()));
+        assert_eq!(error, ChangeError::Open(expected.into()));
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

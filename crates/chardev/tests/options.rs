@@ -89,3 +89,69 @@ fn the_front_page_has_all_options() {
         "src/backends.md is not what the tables say:\n{table}"
     );
 }
+
+/// What a program can look at, beside the words for people.
+#[test]
+fn why_a_back_end_did_not_open_is_more_than_words() {
+    use std::error::Error as _;
+    use std::io::{self, ErrorKind};
+
+    use chardev::backends::{File, Pipe, Serial, Tcp, Unix};
+    use chardev::{AddError, OpenError};
+
+    let chardevs = Chardevs::new().unwrap();
+    let why = |backend: Options| -> OpenError {
+        match chardevs.blocking_add("c", backend).unwrap_err() {
+            AddError::Open { cause, .. } => cause,
+            error => panic!("{error}"),
+        }
+    };
+    let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = refused.local_addr().unwrap().port();
+    drop(refused);
+    let address = format!("127.0.0.1:{port}");
+    for (backend, object, kind) in [
+        (
+            File::create("/nowhere/f").into(),
+            "/nowhere/f",
+            ErrorKind::NotFound,
+        ),
+        (
+            Pipe::new("/nowhere/p").into(),
+            "/nowhere/p",
+            ErrorKind::NotFound,
+        ),
+        (
+            Serial::new("/nowhere/s").into(),
+            "/nowhere/s",
+            ErrorKind::NotFound,
+        ),
+        (
+            Unix::connect("/nowhere/u").into(),
+            "/nowhere/u",
+            ErrorKind::NotFound,
+        ),
+        (
+            Unix::listen("/nowhere/u").into(),
+            "/nowhere/u",
+            ErrorKind::NotFound,
+        ),
+        (
+            Tcp::connect("127.0.0.1", port).into(),
+            &*address,
+            ErrorKind::ConnectionRefused,
+        ),
+    ] {
+        let error = why(backend);
+        let host = error.source().and_then(|source| source.downcast_ref());
+        assert_eq!(host.map(io::Error::kind), Some(kind), "{error}");
+        assert_eq!(error.object(), Some(object), "{error}");
+        assert!(error.to_string().contains(object), "{error}");
+    }
+    // Where it is nothing of the host's there is nothing behind the words.
+    let error = why(Options::new("ringbuf").with("size", OptionValue::Int(3)));
+    assert!(
+        error.source().is_none() && error.object().is_none(),
+        "{error}"
+    );
+}

@@ -276,7 +276,7 @@ impl Daemon {
         });
         let added = added.ok_or("interrupted by a signal")?;
         let info = added.map_err(|error| match error {
-            chardev::AddError::Open { cause, .. } => cause,
+            chardev::AddError::Open { cause, .. } => cause.to_string(),
             chardev::AddError::Exists(id) => format!("Duplicate ID '{id}' for chardev"),
         })?;
         if let Some(pty) = info.pty {

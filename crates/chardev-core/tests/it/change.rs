@@ -64,7 +64,7 @@ fn a_change_that_fails_at_its_last_step_is_invisible() {
     let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
     old.send(b"input");
     let error = change(&chardev, 2, &new, Old::Retire).unwrap_err();
-    assert_eq!(error, ChangeError::Open("no".to_owned()));
+    assert_eq!(error, ChangeError::Open("no".into()));
     assert_eq!(everything(&front), "<Opened>input");
     assert!(!old.world().retired && front.stats().changes_failed == 1);
 }

@@ -73,7 +73,7 @@ fn a_chardev_that_was_to_be_added_is_undone_too() {
     };
     let steps = vec![add, part(&old.chardev(None), &new, false)];
     let refused = commit(steps).unwrap_err();
-    assert_eq!(refused.error, ChangeError::Open("no".to_owned()));
+    assert_eq!(refused.error, ChangeError::Open("no".into()));
     assert_eq!(added.world().activated, 1);
     assert_eq!(refused.step, 1);
     assert_eq!(added.world().active, 0);

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, Short};
-use chardev_core::{Backend, BackendEvent, BackendId, Drain, Ready, Sent, Sharing, WeakChardev};
+use chardev_core::{
+    Backend, BackendEvent, BackendId, Drain, OpenError, Ready, Sent, Sharing, WeakChardev,
+};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -18,7 +20,7 @@ use super::stream::{Duplex, Input, Output};
 use super::{Access, FdSource, Kind, OpenContext, open_set};
 use crate::disk;
 use crate::port::Port;
-use crate::sys::strerror;
+use crate::sys::refused;
 use crate::writer::{Created, Target, could_not, open_target};
 
 /// The kind `file` (QAPI `ChardevFile`).
@@ -43,7 +45,7 @@ pub(super) static KIND: Kind = Kind {
     open: |options, context| Box::pin(open(options, context)),
 };
 
-async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
+async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, OpenError> {
     let append = options.bool_or("append", false);
     let path = options.str("out").unwrap_or_default().to_owned();
     let place = options.path("out").unwrap_or_default();
@@ -58,13 +60,13 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
         let input = source
             .map(|(source, place)| open_input(&source, &place, &*fds, &port))
             .transpose()?;
-        let failed = |error| could_not("open", &path, error);
+        let failed = |error| refused("Could not open", &path, error);
         let (target, created) = match open_set(&path, Access::Write, append, &*fds) {
             Some(given) => (given.and_then(Target::of).map_err(failed)?, None),
             None => open_target(&place, append).map_err(failed)?,
         };
         let output = Output::new(target, &path, &port)
-            .map_err(|error| format!("Could not open '{path}': {}", strerror(error)))?;
+            .map_err(|error| refused("Could not open", &path, error))?;
         let input = input.unwrap_or(Input::Ended);
         Ok(File {
             duplex: Duplex::new(input, output),
@@ -74,14 +76,21 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
         })
     });
     let opened = opening.await;
-    let opened: Result<File, String> =
-        opened.map_err(|why| format!("Could not open '{name}': {why}"))?;
+    let opened: Result<File, OpenError> = opened.map_err(|why| {
+        let text = format!("Could not open '{name}': {why}");
+        OpenError::new(text).about(name)
+    })?;
     Ok(Box::new(opened?))
 }
 
-fn open_input(path: &str, place: &Path, fds: &dyn FdSource, port: &Port) -> Result<Input, String> {
+fn open_input(
+    path: &str,
+    place: &Path,
+    fds: &dyn FdSource,
+    port: &Port,
+) -> Result<Input, OpenError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let failed = |error: io::Error| format!("Could not open '{path}': {}", strerror(error));
+    let failed = |error: io::Error| refused("Could not open", path, error);
     let fd = match open_set(path, Access::Read, false, fds) {
         Some(given) => given,
         None => disk::open(place, flags, Mode::empty()),

@@ -25,12 +25,12 @@ fn open<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {
     Box::pin(async move {
         let members = options.list("chardevs");
         if members.is_empty() {
-            return Err("hub: 'chardevs' list is not defined".to_owned());
+            return Err("hub: 'chardevs' list is not defined".into());
         }
         let mut links = Vec::with_capacity(members.len());
         for (at, id) in members.iter().enumerate() {
             if members[..at].contains(id) {
-                return Err(format!("chardev '{id}' is already in use"));
+                return Err(format!("chardev '{id}' is already in use").into());
             }
             let missing = format!("hub: chardev can't be found by id '{id}'");
             links.push(context.scene.link(id, missing)?);

@@ -54,8 +54,8 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use chardev_core::Backend;
 use chardev_core::spec::{KindSpec, Options};
+use chardev_core::{Backend, OpenError};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
@@ -84,10 +84,11 @@ impl std::fmt::Debug for Kind {
 
 /// A back end being opened. May take long (DNS, connect, `wait`); dropping it gives up and
 /// leaves nothing behind. It is polled by whoever changes the chardev, on any executor.
-pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Backend>, String>> + Send + 'a>>;
+pub type Opening<'a> =
+    Pin<Box<dyn Future<Output = Result<Box<dyn Backend>, OpenError>> + Send + 'a>>;
 
 /// How a kind opens that only has to wait for disks and devices.
-pub(crate) type OpenNow = fn(&Options, &OpenContext) -> Result<Box<dyn Backend>, String>;
+pub(crate) type OpenNow = fn(&Options, &OpenContext) -> Result<Box<dyn Backend>, OpenError>;
 
 /// Opens with `open` on a thread where waiting for a disk or a device holds up nobody.
 pub(crate) fn opening_elsewhere<'a>(
@@ -101,7 +102,10 @@ pub(crate) fn opening_elsewhere<'a>(
     Box::pin(async move {
         let opening = context.port.offload_open(move || open(&options, &inside));
         let opened = opening.await;
-        opened.map_err(|why| format!("Could not open '{name}': {why}"))?
+        opened.map_err(|why| {
+            let text = format!("Could not open '{name}': {why}");
+            OpenError::new(text).about(name)
+        })?
     })
 }
 

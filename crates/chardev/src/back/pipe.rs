@@ -8,14 +8,14 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, Short};
-use chardev_core::{Backend, BackendEvent, BackendId, Drain, Ready, Sent, WeakChardev};
+use chardev_core::{Backend, BackendEvent, BackendId, Drain, OpenError, Ready, Sent, WeakChardev};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::stream::{Duplex, Input, Output};
 use super::{Access, Kind, OpenContext, open_set, opening_elsewhere};
 use crate::disk;
-use crate::sys::strerror;
+use crate::sys::refused;
 use crate::writer::Target;
 
 /// The kind `pipe` (QAPI `ChardevHostdev`).
@@ -36,10 +36,10 @@ pub(super) static KIND: Kind = Kind {
     open: |options, context| opening_elsewhere(options, context, open),
 };
 
-fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
+fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, OpenError> {
     let path = options.str("device").unwrap_or_default();
     let place = options.path("device").unwrap_or_default();
-    let failed = |error: io::Error| format!("Could not open '{path}': {}", strerror(error));
+    let failed = |error: io::Error| refused("Could not open", path, error);
     let pair = open_fifo(&with_suffix(&place, ".in"))
         .and_then(|input| Ok((input, open_fifo(&with_suffix(&place, ".out"))?)));
     let (input, output, both_ways) = match pair {

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, Short};
 use chardev_core::{
-    Backend, BackendEvent, BackendId, Drain, NothingToDrain, Peers, Ready, Sent, Sharing,
-    WeakChardev,
+    Backend, BackendEvent, BackendId, Drain, NothingToDrain, OpenError, Peers, Ready, Sent,
+    Sharing, WeakChardev,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -32,7 +32,7 @@ use super::{Kind, OpenContext, opening_elsewhere};
 use crate::port::Port;
 use crate::presence::PresenceWatch;
 use crate::reactor::FdWatch;
-use crate::sys::strerror;
+use crate::sys::failed;
 
 /// The most a pty can hold on its way to us: both kernel buffers, rounded up.
 const CUT_LIMIT: usize = 128 << 10;
@@ -58,7 +58,7 @@ struct WantPty;
 /// A wish for the link at this path, which points there; see [`Link`].
 struct WantLink(PathBuf, OsString);
 
-fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
+fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, OpenError> {
     let path = options.path("path");
     let path = path.as_deref();
     if context.handover {
@@ -90,8 +90,8 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     clippy::disallowed_methods,
     reason = "nobody else has a new pty, and no driver is behind it"
 )]
-fn make() -> Result<(OwnedFd, String), String> {
-    let failed = |error: Errno| format!("Failed to create PTY: {}", strerror(error));
+fn make() -> Result<(OwnedFd, String), OpenError> {
+    let failed = |error: Errno| failed("Failed to create PTY", error);
     let master =
         openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).map_err(failed)?;
     grantpt(&master).map_err(failed)?;
@@ -110,20 +110,20 @@ fn make() -> Result<(OwnedFd, String), String> {
     Ok((master, slave))
 }
 
-fn watch(fd: OwnedFd, port: &Port) -> Result<FdWatch, String> {
-    FdWatch::new(port, Arc::new(fd))
-        .map_err(|error| format!("Failed to create PTY: {}", strerror(error)))
+fn watch(fd: OwnedFd, port: &Port) -> Result<FdWatch, OpenError> {
+    FdWatch::new(port, Arc::new(fd)).map_err(|error| failed("Failed to create PTY", error))
 }
 
-fn watch_slave(slave: &str, port: &Port) -> Result<PresenceWatch, String> {
+fn watch_slave(slave: &str, port: &Port) -> Result<PresenceWatch, OpenError> {
     PresenceWatch::new(slave, port).map_err(|error| {
-        let cause = strerror(error);
         let remedy = match error {
             Errno::MFILE => "; raise fs.inotify.max_user_instances or the limit of open files",
             Errno::NOSPC => "; raise fs.inotify.max_user_watches",
             _ => "",
         };
-        format!("Failed to create PTY: {cause}{remedy}")
+        let failed = failed("Failed to create PTY", error);
+        let text = format!("{failed}{remedy}");
+        failed.shown_as(text)
     })
 }
 

@@ -40,7 +40,8 @@ fn open<'a>(kind: &'static str, options: &'a Options, _context: &'a OpenContext)
         if !memory::is_available(capacity) {
             return Err(format!(
                 "there is no memory for a ringbuf of {capacity} bytes; give a smaller 'size'"
-            ));
+            )
+            .into());
         }
         let ring = RingBuffer::new(capacity);
         let hold = options.str("x-closed") == Some("hold");

@@ -23,7 +23,7 @@ use std::time::Duration;
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, Short};
 use chardev_core::{
     Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, LineControl, ModemChange,
-    ModemLines, NothingToDrain, Ready, Sent, Sharing, WeakChardev,
+    ModemLines, NothingToDrain, OpenError, Ready, Sent, Sharing, WeakChardev,
 };
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -40,7 +40,7 @@ use crate::disk;
 use crate::offload::sometime;
 use crate::port::Port;
 use crate::slow_fd::SlowFd;
-use crate::sys::strerror;
+use crate::sys::refused;
 use crate::writer::Target;
 
 /// The kind `serial` (QAPI `ChardevHostdev`).
@@ -67,7 +67,7 @@ fn short(text: &str) -> Option<String> {
     (is_device || is_com).then(|| format!("serial,path={}", text.replace(',', ",,")))
 }
 
-fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
+fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, OpenError> {
     let path = options
         .str("device")
         .ok_or("Parameter 'device' is missing")?;
@@ -75,11 +75,11 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, St
     let reconnect = options.int("x-reconnect-ms");
     if reconnect.is_some_and(|ms| !(0..=i64::from(u32::MAX)).contains(&ms)) {
         let limit = u32::MAX;
-        return Err(format!(
-            "Parameter 'x-reconnect-ms' expects a number from 0 to {limit}"
-        ));
+        return Err(
+            format!("Parameter 'x-reconnect-ms' expects a number from 0 to {limit}").into(),
+        );
     }
-    let failed = |error: Errno| format!("Could not open '{path}': {}", strerror(error));
+    let failed = |error: Errno| refused("Could not open", path, error);
     let given = open_set(path, Access::Both, false, &*context.fds);
     let comes_back = given.is_none() && reconnect != Some(0);
     let found = given.unwrap_or_else(|| open_device(&place));
@@ -137,10 +137,13 @@ enum Unfit {
 }
 
 impl Unfit {
-    fn said_of(self, path: &str) -> String {
+    fn said_of(self, path: &str) -> OpenError {
         match self {
-            Unfit::NoDevice => format!("Could not open '{path}': it is not a character device"),
-            Unfit::Failed(error) => format!("Could not open '{path}': {}", strerror(error)),
+            Unfit::NoDevice => {
+                let text = format!("Could not open '{path}': it is not a character device");
+                OpenError::new(text).about(path)
+            }
+            Unfit::Failed(error) => refused("Could not open", path, error),
         }
     }
 }

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, Short};
 use chardev_core::{
-    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, Peers, Ready,
-    Sent, Sharing, TerminalSize, WeakChardev,
+    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, OpenError, Peers,
+    Ready, Sent, Sharing, TerminalSize, WeakChardev,
 };
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl};
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +25,7 @@ use super::{Kind, OpenContext, opening_elsewhere};
 use crate::disk;
 use crate::offload::sometime;
 use crate::port::{OwnedTask, Port};
-use crate::sys::strerror;
+use crate::sys::failed;
 use crate::writer::Target;
 
 use terminal::{Found, NonBlocking, RawTerminal};
@@ -52,12 +52,12 @@ static IN_USE: AtomicBool = AtomicBool::new(false);
 /// A wish for a share in the right to use standard input and output.
 struct WantStdio;
 
-fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
+fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, OpenError> {
     let claim = match context.borrow::<WantStdio, Arc<Claim>>(&WantStdio) {
         Some(claim) => claim,
         None => Arc::new(Claim::new()?),
     };
-    let failed = |error: io::Error| format!("Failed to open stdio: {}", strerror(error));
+    let failed = |error: io::Error| failed("Failed to open stdio", error);
     let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
     // Both may be one and the same description, so both flags are read before either is set.
     let flags = |fd| fcntl_getfl(fd).map_err(|error| failed(error.into()));

@@ -14,7 +14,9 @@ use std::sync::{Arc, Weak};
 use chardev_core::spec::{
     InetAddress, KindSpec, OptionSpec, OptionType, Options, Short, SocketAddress,
 };
-use chardev_core::{Backend, BackendId, Drain, NothingToDrain, Ready, Sent, Sharing, WeakChardev};
+use chardev_core::{
+    Backend, BackendId, Drain, NothingToDrain, OpenError, Ready, Sent, Sharing, WeakChardev,
+};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_recv_buffer_size;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
@@ -61,10 +63,10 @@ pub(super) static KIND: Kind = Kind {
     open: |options, context| Box::pin(open(options, context)),
 };
 
-async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
+async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, OpenError> {
     let remote = inet(options.address("remote"))?.ok_or("remote port not specified")?;
     if remote.port.is_empty() {
-        return Err("remote port not specified".to_owned());
+        return Err("remote port not specified".into());
     }
     let local = inet(options.address("local"))?;
     // Looking up needs the I/O thread, whatever executor the caller is on.
@@ -75,7 +77,8 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
         .await
         .map_err(|error| error.to_string())??;
     let (socket, way) = sockets::open(&addresses, context)?;
-    let watch = FdWatch::new(&context.port, Arc::new(socket)).map_err(strerror)?;
+    let watch = FdWatch::new(&context.port, Arc::new(socket))
+        .map_err(|error| OpenError::new(strerror(error)))?;
     Ok(Box::new(Udp {
         socket: watch,
         addresses,

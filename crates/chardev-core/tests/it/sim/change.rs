@@ -204,7 +204,7 @@ pub(super) fn commit_change(sim: &mut Sim) {
     sim.failures += 1;
     let told = match (replaced, fails) {
         (true, _) => error == ChangeError::Busy("con0".to_owned()),
-        (false, true) => error == ChangeError::Open("no".to_owned()),
+        (false, true) => error == ChangeError::Open("no".into()),
         (false, false) => {
             sim.failed_handovers += 1;
             let slot = sim.slot.number;

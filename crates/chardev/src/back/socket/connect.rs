@@ -16,7 +16,8 @@ use tokio::runtime::Handle;
 use super::unix;
 use crate::back::resolve::{Purpose, resolve};
 use crate::offload::offload_open;
-use crate::sys::{async_fd, strerror};
+use crate::sys::{async_fd, refused, strerror};
+use chardev_core::OpenError;
 
 /// The pause between two attempts at a Unix server whose backlog is full.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(10);
@@ -66,7 +67,7 @@ impl Target {
     ///
     /// # Errors
     /// The cause in QEMU's words.
-    pub(super) async fn connect(self) -> Result<OwnedFd, String> {
+    pub(super) async fn connect(self) -> Result<OwnedFd, OpenError> {
         match self {
             Target::Inet(inet) => connect_inet(&inet).await,
             Target::Unix { given, place } => connect_unix(&given, place).await,
@@ -118,7 +119,7 @@ pub(super) fn check_stream(fd: impl AsFd, name: &str) -> Result<(), String> {
     }
 }
 
-async fn connect_inet(inet: &InetAddress) -> Result<OwnedFd, String> {
+async fn connect_inet(inet: &InetAddress) -> Result<OwnedFd, OpenError> {
     let mut last = Errno::CONNREFUSED;
     for address in resolve(inet, Purpose::Connect).await? {
         match connect_address(address).await {
@@ -132,12 +133,8 @@ async fn connect_inet(inet: &InetAddress) -> Result<OwnedFd, String> {
             Err(error) => last = error,
         }
     }
-    Err(format!(
-        "Failed to connect to '{}:{}': {}",
-        inet.host,
-        inet.port,
-        strerror(last)
-    ))
+    let address = format!("{}:{}", inet.host, inet.port);
+    Err(refused("Failed to connect to", &address, last))
 }
 
 async fn connect_address(address: SocketAddr) -> Result<OwnedFd, Errno> {
@@ -168,7 +165,7 @@ async fn finish_connecting(socket: &OwnedFd) -> Result<(), Errno> {
     sockopt::socket_error(socket)?
 }
 
-async fn connect_unix(given: &str, place: Place) -> Result<OwnedFd, String> {
+async fn connect_unix(given: &str, place: Place) -> Result<OwnedFd, OpenError> {
     let mut socket = unix::stream()?;
     loop {
         // The path may be on a file system that does not answer.
@@ -183,10 +180,7 @@ async fn connect_unix(given: &str, place: Place) -> Result<OwnedFd, String> {
             Err(Errno::AGAIN) => tokio::time::sleep(BACKLOG_PAUSE).await,
             Err(Errno::INTR) => {}
             Err(error) => {
-                return Err(format!(
-                    "Failed to connect to '{given}': {}",
-                    strerror(error)
-                ));
+                return Err(refused("Failed to connect to", given, error));
             }
         }
     }

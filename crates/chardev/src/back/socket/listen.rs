@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
-use chardev_core::Ready;
 use chardev_core::spec::{InetAddress, SocketAddress};
 use chardev_core::text::{from_bytes, to_path};
+use chardev_core::{OpenError, Ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -25,7 +25,7 @@ use crate::back::resolve::{Purpose, resolve};
 use crate::port::Port;
 use crate::reactor::FdWatch;
 use crate::shortage::is_shortage;
-use crate::sys::{async_fd, strerror};
+use crate::sys::{async_fd, failed, strerror};
 
 /// Clients that may wait in the kernel while one is served.
 const BACKLOG: i32 = 16;
@@ -61,7 +61,7 @@ impl Listener {
     ///
     /// # Errors
     /// The cause in QEMU's words; nothing is left behind.
-    pub(super) async fn bind(config: &Config, context: &OpenContext) -> Result<Self, String> {
+    pub(super) async fn bind(config: &Config, context: &OpenContext) -> Result<Self, OpenError> {
         let borrow = |wanted| context.borrow::<WantListener, Listener>(&wanted);
         match &config.address {
             SocketAddress::Unix {
@@ -90,7 +90,7 @@ impl Listener {
                 }
             }
             SocketAddress::Vsock { .. } | SocketAddress::Fd(_) => {
-                Err("address type is not supported for a server of this build".to_owned())
+                Err("address type is not supported for a server of this build".into())
             }
         }
     }
@@ -287,11 +287,10 @@ fn is_anybody_there(socket: impl AsFd) -> bool {
     poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
-fn bind_abstract(name: &str, tight: bool) -> Result<Listener, String> {
+fn bind_abstract(name: &str, tight: bool) -> Result<Listener, OpenError> {
     let address = unix::abstract_address(name, tight)?;
     let socket = unix::stream()?;
-    rustix::net::bind(&socket, &address)
-        .map_err(|error| format!("Failed to bind socket to {name}: {}", strerror(error)))?;
+    rustix::net::bind(&socket, &address).map_err(|error| unix::bind_error(name, error))?;
     listen(&socket)?;
     let place = unix::show(name, true, tight);
     Ok(Listener::new(vec![Arc::new(socket)], None, place, true))
@@ -304,7 +303,7 @@ fn bind_path(
     directory: Option<&Path>,
     wait: bool,
     context: &OpenContext,
-) -> Result<Listener, String> {
+) -> Result<Listener, OpenError> {
     if given.is_empty() {
         given = unix::free_path();
     }
@@ -328,12 +327,12 @@ fn bind_path(
     ))
 }
 
-fn listen(socket: &OwnedFd) -> Result<(), String> {
+fn listen(socket: &OwnedFd) -> Result<(), OpenError> {
     rustix::net::listen(socket, BACKLOG)
-        .map_err(|error| format!("Failed to listen on socket: {}", strerror(error)))
+        .map_err(|error| failed("Failed to listen on socket", error))
 }
 
-fn bind_inet(inet: &InetAddress, addresses: &[SocketAddr]) -> Result<Listener, String> {
+fn bind_inet(inet: &InetAddress, addresses: &[SocketAddr]) -> Result<Listener, OpenError> {
     let first = addresses.first().map_or(0, SocketAddr::port);
     let last = inet.to.unwrap_or(first);
     let mut failure = BindFailure::Port(Errno::INVAL);
@@ -350,10 +349,10 @@ fn bind_inet(inet: &InetAddress, addresses: &[SocketAddr]) -> Result<Listener, S
                 return Ok(Listener::new(sockets, None, place, false));
             }
             Err(error @ BindFailure::Port(_)) => failure = error,
-            Err(error) => return Err(error.text()),
+            Err(error) => return Err(error.into_error()),
         }
     }
-    Err(failure.text())
+    Err(failure.into_error())
 }
 
 /// Why a port was not bound.
@@ -366,14 +365,14 @@ enum BindFailure {
 }
 
 impl BindFailure {
-    fn text(&self) -> String {
+    fn into_error(self) -> OpenError {
         let (what, error) = match self {
             BindFailure::Port(error) => ("Failed to find an available port", error),
             BindFailure::Create(error) => ("Failed to create a socket", error),
             BindFailure::Bind(error) => ("Failed to bind socket", error),
             BindFailure::Listen(error) => ("Failed to listen on socket", error),
         };
-        format!("{what}: {}", strerror(*error))
+        failed(what, error)
     }
 }
 

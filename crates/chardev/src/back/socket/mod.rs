@@ -24,10 +24,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chardev_core::Backend;
 use chardev_core::spec::{
     KindSpec, LineRule, OptionSpec, OptionType, Options, Short, SocketAddress,
 };
+use chardev_core::{Backend, OpenError};
 use rustix::net::{AddressFamily, sockopt};
 
 use crate::back::short;
@@ -160,7 +160,7 @@ pub fn open_layered<'a>(
     Box::pin(async move { open(&read?, context).await })
 }
 
-async fn open(config: &Config, context: &OpenContext) -> Result<Box<dyn Backend>, String> {
+async fn open(config: &Config, context: &OpenContext) -> Result<Box<dyn Backend>, OpenError> {
     let port = &context.port;
     let backend = match &config.address {
         SocketAddress::Fd(name) => open_fd(config, name, context).await?,
@@ -173,7 +173,7 @@ async fn open(config: &Config, context: &OpenContext) -> Result<Box<dyn Backend>
     Ok(Box::new(backend))
 }
 
-async fn open_client(config: &Config, context: &OpenContext) -> Result<SocketBackend, String> {
+async fn open_client(config: &Config, context: &OpenContext) -> Result<SocketBackend, OpenError> {
     let port = &context.port;
     let target = Target::new(&config.address, config.directory.as_deref())?;
     let unix = target.is_unix();
@@ -188,14 +188,15 @@ async fn open_client(config: &Config, context: &OpenContext) -> Result<SocketBac
     }
     let fd = on_io_thread(port, target.connect()).await?;
     let source = Source::server(port, config);
-    SocketBackend::new(port, config, source, unix).with_peer(Arc::new(fd))
+    let backend = SocketBackend::new(port, config, source, unix);
+    Ok(backend.with_peer(Arc::new(fd))?)
 }
 
 async fn open_server(
     config: &Config,
     listener: Listener,
     port: &Port,
-) -> Result<SocketBackend, String> {
+) -> Result<SocketBackend, OpenError> {
     let first = if config.wait {
         let name = listener.filename();
         tracing::info!(label = port.label(), "waiting for connection on: {name}");
@@ -207,8 +208,8 @@ async fn open_server(
     let source = Source::listener(port, listener);
     let backend = SocketBackend::new(port, config, source, unix);
     match first {
-        Some(fd) => backend.with_peer(Arc::new(fd)),
-        None => backend.waiting(),
+        Some(fd) => Ok(backend.with_peer(Arc::new(fd))?),
+        None => Ok(backend.waiting()?),
     }
 }
 
@@ -217,7 +218,7 @@ async fn open_fd(
     config: &Config,
     name: &str,
     context: &OpenContext,
-) -> Result<SocketBackend, String> {
+) -> Result<SocketBackend, OpenError> {
     let fd = context.fds.take(name)?;
     let lent = lent::Lent::new(context, name, fd);
     let port = &context.port;
@@ -244,16 +245,17 @@ fn given(
     config: &Config,
     name: &str,
     fd: Arc<OwnedFd>,
-) -> Result<SocketBackend, String> {
+) -> Result<SocketBackend, OpenError> {
     let unix = sockopt::socket_domain(&fd) == Ok(AddressFamily::UNIX);
-    SocketBackend::new(port, config, Source::given(port, name), unix).with_peer(fd)
+    let backend = SocketBackend::new(port, config, Source::given(port, name), unix);
+    Ok(backend.with_peer(fd)?)
 }
 
 /// Runs `work` on the I/O thread, whatever executor the caller is on; giving up stops it.
-async fn on_io_thread<T: Send + 'static>(
+async fn on_io_thread<T: Send + 'static, E: Into<OpenError> + Send + 'static>(
     port: &Port,
-    work: impl Future<Output = Result<T, String>> + Send + 'static,
-) -> Result<T, String> {
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, OpenError> {
     struct Stop<T>(tokio::task::JoinHandle<T>);
     impl<T> Drop for Stop<T> {
         fn drop(&mut self) {
@@ -262,7 +264,7 @@ async fn on_io_thread<T: Send + 'static>(
     }
     let mut running = Stop(port.spawn(work));
     match (&mut running.0).await {
-        Ok(result) => result,
-        Err(_) => Err("the I/O thread has ended".to_owned()),
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => Err("the I/O thread has ended".into()),
     }
 }

@@ -25,7 +25,8 @@ use super::directories;
 use crate::back::swap::exchange;
 use crate::disk;
 use crate::offload::elsewhere;
-use crate::sys::strerror;
+use crate::sys::{failed, strerror};
+use chardev_core::OpenError;
 
 /// The longest path the kernel takes, and the longest abstract name.
 const PATH_LIMIT: usize = 108;
@@ -96,10 +97,10 @@ pub(super) fn free_path() -> String {
 ///
 /// # Errors
 /// The cause in QEMU's words.
-pub(super) fn stream() -> Result<OwnedFd, String> {
+pub(super) fn stream() -> Result<OwnedFd, OpenError> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-        .map_err(|error| format!("Failed to create Unix socket: {}", strerror(error)))
+        .map_err(|error| failed("Failed to create Unix socket", error))
 }
 
 /// A path this process bound a socket to. Dropping it unlinks the path if it still is that
@@ -146,8 +147,8 @@ impl BoundPath {
     ///
     /// # Errors
     /// The cause in QEMU's words, also where somebody serves the path. What is there is untouched.
-    pub(super) fn bind(socket: &OwnedFd, given: &str, path: &Path) -> Result<Self, String> {
-        let failed = |error: Errno| bind_error(given, &strerror(error));
+    pub(super) fn bind(socket: &OwnedFd, given: &str, path: &Path) -> Result<Self, OpenError> {
+        let failed = |error: Errno| bind_error(given, error);
         check_length(given)?;
         let (parent, name) = split(path);
         let directory = directories::hold(&parent).map_err(failed)?;
@@ -191,20 +192,20 @@ impl BoundPath {
             return Ok(());
         };
         self.check_replaceable(&self.name)?;
-        let failed = |error: Errno| bind_error(&self.shown, &strerror(error));
+        let unbound = |error: Errno| bind_error(&self.shown, error);
         match exchange(&self.directory, Path::new(hidden), Path::new(&self.name)) {
             Ok(()) => self.displaced = self.hidden.take(),
             // What was there has gone meanwhile.
             Err(Errno::NOENT) => {
-                disk::rename_in(&self.directory, hidden, &self.name).map_err(failed)?;
+                disk::rename_in(&self.directory, hidden, &self.name).map_err(unbound)?;
                 self.hidden = None;
             }
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(unbound(error).into()),
         }
         // Somebody else may have come between the look and the exchange.
         let displaced = self.displaced.clone();
         let checked = displaced.map_or(Ok(()), |displaced| self.check_replaceable(&displaced));
-        checked.inspect_err(|_| self.deactivate())
+        Ok(checked.inspect_err(|_| self.deactivate())?)
     }
 
     /// Undoes [`BoundPath::activate`]: the socket that was there is there again.
@@ -232,20 +233,25 @@ impl BoundPath {
 
     /// A socket that nobody serves, or nothing, may be replaced; a file that holds something may
     /// not. `name` is where to look.
-    fn check_replaceable(&self, name: &OsStr) -> Result<(), String> {
+    fn check_replaceable(&self, name: &OsStr) -> Result<(), OpenError> {
         match self.look(name) {
             None => Ok(()),
             Some((_, FileType::Socket)) if self.is_stale(name) => Ok(()),
             Some((_, FileType::Socket)) => {
-                let cause = strerror(Errno::ADDRINUSE);
+                let refused = bind_error(&self.shown, Errno::ADDRINUSE);
                 let remedy = "somebody serves it; stop that, or give another path";
-                Err(bind_error(&self.shown, &format!("{cause} ({remedy})")))
+                let text = format!("{refused} ({remedy})");
+                Err(refused.shown_as(text))
             }
-            Some((_, FileType::Directory)) => Err(format!(
-                "Failed to unlink socket {}: Is a directory",
-                self.shown
-            )),
-            Some(_) => Err(bind_error(&self.shown, "File exists and is not a socket")),
+            Some((_, FileType::Directory)) => {
+                let text = format!("Failed to unlink socket {}: Is a directory", self.shown);
+                Err(OpenError::new(text).about(&*self.shown))
+            }
+            Some(_) => {
+                let cause = "File exists and is not a socket";
+                let text = format!("Failed to bind socket to {}: {cause}", self.shown);
+                Err(OpenError::new(text).about(&*self.shown))
+            }
         }
     }
 
@@ -325,8 +331,13 @@ fn in_directory(directory: &OwnedFd, name: &OsStr) -> Result<SocketAddrUnix, Err
     SocketAddrUnix::new(path.join(name))
 }
 
-fn bind_error(path: &str, cause: &str) -> String {
-    format!("Failed to bind socket to {path}: {cause}")
+/// QEMU has the path without quotes here.
+pub(super) fn bind_error(path: &str, error: Errno) -> OpenError {
+    let cause = strerror(error);
+    let text = format!("Failed to bind socket to {path}: {cause}");
+    OpenError::new(text)
+        .about(path)
+        .because(std::io::Error::from(error))
 }
 
 /// The directory of `path` and the name in it. Unlike [`Path::file_name`] it keeps `..` and a
