@@ -99,6 +99,7 @@ fn a_name_of_ours_is_taken() {
     ) -> chardev::back::Opening<'a> = |_, _| Box::pin(async { Err("".into()) });
     let error = Chardevs::with_kinds(&[&NULL]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("'null'"), "{error}");
 }
 
 #[test]

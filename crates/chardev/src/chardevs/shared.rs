@@ -39,9 +39,10 @@ impl Shared {
     /// The process is out of threads or descriptors; or two kinds have the same name.
     pub(super) fn start(own: &[&'static Kind]) -> io::Result<Self> {
         let kinds = [KINDS, own].concat();
-        let names: HashSet<_> = kinds.iter().map(|kind| kind.spec.name).collect();
-        if names.len() < kinds.len() {
-            let why = "two kinds of back ends have the same name";
+        let mut names = HashSet::new();
+        if let Some(kind) = kinds.iter().find(|kind| !names.insert(kind.spec.name)) {
+            let name = kind.spec.name;
+            let why = format!("there is a kind of back end called '{name}' already; rename yours");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         crate::disposal::start()?;
