@@ -7,10 +7,8 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use tokio::io::unix::AsyncFd;
-
-#[cfg(feature = "serial")]
 use chardev_core::OpenError;
+use tokio::io::unix::AsyncFd;
 
 use crate::offload::assert_may_wait;
 
