@@ -109,7 +109,7 @@ impl KindSpec {
 }
 
 /// One option of a kind.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct OptionSpec {
     /// The QMP member name inside `backend.data`.
     pub name: &'static str,

@@ -1,8 +1,21 @@
 //! front → chardev → [back] → host: what a peer is spoken to in, above plain bytes.
+//!
+//! A layer is a file below this one, with its [`LayerSpec`], and a line in [`LAYERS`].
 
 use std::sync::Arc;
 
-use chardev_core::Layer;
+use chardev_core::spec::{OptionSpec, Options};
+use chardev_core::{Layer, OpenError};
+
+use super::OpenContext;
+
+/// What a layer is called for by, and how it is made.
+pub(crate) struct LayerSpec {
+    /// The options of a socket that are about it.
+    pub(crate) options: &'static [OptionSpec],
+    /// The layer that the options ask for, if they do.
+    pub(crate) wanted: fn(&Options, &OpenContext) -> Result<Option<LayerKind>, OpenError>,
+}
 
 /// A kind of layer, of which each connection gets its own.
 #[derive(Clone)]
@@ -37,4 +50,61 @@ impl std::fmt::Debug for LayerKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("LayerKind").field(&self.name).finish()
     }
+}
+
+/// All layers, the one next to the chardev first.
+pub(crate) const LAYERS: &[LayerSpec] = &[];
+
+/// The layers that `options` ask for, the one next to the chardev first.
+///
+/// # Errors
+/// What a layer needs is missing.
+pub(crate) fn wanted(
+    options: &Options,
+    context: &OpenContext,
+) -> Result<Vec<LayerKind>, OpenError> {
+    let mut kinds = Vec::new();
+    for layer in LAYERS {
+        kinds.extend((layer.wanted)(options, context)?);
+    }
+    Ok(kinds)
+}
+
+/// How many options [`with_layers`] makes of `before` and `after`.
+pub(crate) const fn count_with_layers(before: &[OptionSpec], after: &[OptionSpec]) -> usize {
+    let mut count = before.len() + after.len();
+    let mut layer = 0;
+    while layer < LAYERS.len() {
+        count += LAYERS[layer].options.len();
+        layer += 1;
+    }
+    count
+}
+
+/// The options of all layers between those in `before` and `after`.
+pub(crate) const fn with_layers<const N: usize>(
+    before: &[OptionSpec],
+    after: &[OptionSpec],
+) -> [OptionSpec; N] {
+    let (mut all, mut end) = join([before[0]; N], 0, before);
+    let mut layer = 0;
+    while layer < LAYERS.len() {
+        (all, end) = join(all, end, LAYERS[layer].options);
+        layer += 1;
+    }
+    join(all, end, after).0
+}
+
+/// Puts `part` into `all` from `end` on.
+const fn join<const N: usize>(
+    mut all: [OptionSpec; N],
+    end: usize,
+    part: &[OptionSpec],
+) -> ([OptionSpec; N], usize) {
+    let mut at = 0;
+    while at < part.len() {
+        all[end + at] = part[at];
+        at += 1;
+    }
+    (all, end + at)
 }

@@ -417,12 +417,12 @@ impl<'a> Walk<'a> {
         let mut wrong = Wrong::default();
         let end = stream::follow(self.cursor, &rest, &mut wrong);
         assert_eq!((end, wrong), (accepted, Wrong::default()));
-        let least: usize = self.said.iter().map(|said| said.before).sum();
+        // How much is enough of one peer's input only shows in what follows.
         let deadline = Instant::now() + DEADLINE;
-        while self.device.received() < least && Instant::now() < deadline {
+        while let Err(wrong) = self.check_input(&self.device.input()) {
+            assert!(Instant::now() < deadline, "{wrong}");
             std::thread::park_timeout(LOOK_AGAIN);
         }
-        self.check_input(&self.device.input());
         assert_eq!(self.device.unpaired(), 0, "events that do not pair");
         let stats = self.device.front().stats();
         let dropped = [
@@ -437,7 +437,7 @@ impl<'a> Walk<'a> {
 
     /// Each peer's input follows the former's, from its first byte to at least the last that was
     /// sent before the change.
-    fn check_input(&self, mut input: &[u8]) {
+    fn check_input(&self, mut input: &[u8]) -> Result<(), String> {
         let mut said = self.said.iter().filter(|said| said.in_all > 0).peekable();
         while let Some(this) = said.next() {
             let most = &input[..input.len().min(this.in_all)];
@@ -447,14 +447,22 @@ impl<'a> Walk<'a> {
             let count =
                 counts.find(|count| next.is_none_or(|next| stream::begins(next, &input[*count..])));
             let Some(count) = count else {
-                panic!(
-                    "{:?}, {:?} {:?}: of {} to {} bytes of input {same} came",
-                    self.state, this.kind, this.cell, this.before, this.in_all
-                );
+                return Err(format!(
+                    "{:?}, {:?} {:?}: of {} to {} bytes of input {same} came, {} are left",
+                    self.state,
+                    this.kind,
+                    this.cell,
+                    this.before,
+                    this.in_all,
+                    input.len()
+                ));
             };
             input = &input[count..];
         }
-        assert!(input.is_empty(), "{} bytes of input too many", input.len());
+        match input.len() {
+            0 => Ok(()),
+            more => Err(format!("{more} bytes of input too many")),
+        }
     }
 }
 

@@ -76,6 +76,22 @@ impl Config {
             handshake: HANDSHAKE_LIMIT,
         })
     }
+
+    /// With peers that are spoken to in `layers` and have `handshake` for opening them.
+    ///
+    /// # Errors
+    /// Several clients at a time are handed to a monitor as they come, in plain bytes.
+    pub(super) fn over(self, layers: Vec<LayerKind>, handshake: Duration) -> Result<Self, String> {
+        if let (Some(_), Some(layer)) = (self.clients, layers.first()) {
+            let name = layer.name();
+            return Err(format!("'x-clients' option is incompatible with '{name}'"));
+        }
+        Ok(Config {
+            layers,
+            handshake,
+            ..self
+        })
+    }
 }
 
 /// `x-clients`; 1 is what QEMU does.

@@ -30,6 +30,7 @@ use chardev_core::spec::{
 use chardev_core::{Backend, OpenError};
 use rustix::net::{AddressFamily, sockopt};
 
+use crate::back::layers::{self, count_with_layers, with_layers};
 use crate::back::short;
 use crate::back::{Kind, LayerKind, OpenContext, Opening};
 use crate::port::Port;
@@ -52,7 +53,13 @@ pub(super) static KIND: Kind = Kind {
             OPTIONS,
         )
     },
-    open: |options, context| open_layered(options, context, (Vec::new(), HANDSHAKE_LIMIT)),
+    open: |options, context| {
+        Box::pin(async move {
+            let config = Config::read(options)?;
+            let layers = layers::wanted(options, context)?;
+            open(&config.over(layers, HANDSHAKE_LIMIT)?, context).await
+        })
+    },
 };
 
 /// On the command line a socket is a client unless it says otherwise, and a server waits.
@@ -73,7 +80,11 @@ const LINE_RULES: &[LineRule] = &[
     },
 ];
 
-const OPTIONS: &[OptionSpec] = &[
+/// Those of the layers stand in the middle.
+const OPTIONS: &[OptionSpec] =
+    &with_layers::<{ count_with_layers(PLAIN_OPTIONS, MORE_OPTIONS) }>(PLAIN_OPTIONS, MORE_OPTIONS);
+
+const PLAIN_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "addr",
         OptionType::Address,
@@ -121,6 +132,9 @@ const OPTIONS: &[OptionSpec] = &[
         OptionType::Bool,
         "speak websocket (not in this build)",
     ),
+];
+
+const MORE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "reconnect",
         OptionType::Int,
@@ -143,21 +157,18 @@ const OPTIONS: &[OptionSpec] = &[
     ),
 ];
 
-/// Opens a socket whose peers are spoken to in `layers`, the one next to the chardev first, and
-/// have `handshake` for opening them. No option names any yet; this is how tests put them in. Not
-/// for a monitor's socket that takes several clients: those are handed on as they come.
+/// As the kind `socket`, but its peers are spoken to in `layers`, the one next to the chardev
+/// first, and have `handshake` for opening them. This is how tests bring a layer of their own.
 #[doc(hidden)]
 pub fn open_layered<'a>(
     options: &'a Options,
     context: &'a OpenContext,
     (layers, handshake): (Vec<LayerKind>, Duration),
 ) -> Opening<'a> {
-    let read = Config::read(options).map(|config| Config {
-        layers,
-        handshake,
-        ..config
-    });
-    Box::pin(async move { open(&read?, context).await })
+    Box::pin(async move {
+        let config = Config::read(options)?.over(layers, handshake)?;
+        open(&config, context).await
+    })
 }
 
 async fn open(config: &Config, context: &OpenContext) -> Result<Box<dyn Backend>, OpenError> {
