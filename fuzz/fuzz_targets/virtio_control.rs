@@ -6,7 +6,7 @@
 mod body;
 #[path = "../bodies/host.rs"]
 mod host;
-#[path = "../../crates/chardev/tests/virtio_driver/mod.rs"]
+#[path = "../../crates/chardev/tests/it/virtio_driver/mod.rs"]
 mod virtio_driver;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| body::run_control(data));

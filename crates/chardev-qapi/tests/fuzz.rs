@@ -4,6 +4,7 @@
 mod body;
 #[path = "../../../fuzz/bodies/corpus.rs"]
 mod corpus;
+#[path = "it/kinds/mod.rs"]
 mod kinds;
 
 #[rustfmt::skip]

@@ -4,7 +4,7 @@
 mod body;
 #[path = "../../../fuzz/bodies/corpus.rs"]
 mod corpus;
-#[path = "../../chardev-qapi/tests/kinds/mod.rs"]
+#[path = "../../chardev-qapi/tests/it/kinds/mod.rs"]
 mod kinds;
 
 #[rustfmt::skip]

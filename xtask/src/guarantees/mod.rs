@@ -27,8 +27,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result {
     if !args.only_qemu {
-        let mut walk = sh::cargo(&["test", "--package", "chardev", "--test", "states"]);
-        walk.args(["--", "--test-threads=1"]);
+        let mut walk = sh::cargo(&["test", "--package", "chardev", "--test", "it"]);
+        walk.args(["states::", "--", "--test-threads=1"]);
         walk.env("CHARDEV_ROUNDS", "80");
         if args.write {
             walk.env("CHARDEV_WRITE_TABLES", "1");

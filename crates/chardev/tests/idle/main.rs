@@ -1,7 +1,8 @@
 //! Nothing that waits wakes anybody: each kind of back end in each state, with each policy and each
 //! kind of front end, is left alone for two seconds, and the wake-ups are counted.
 
-#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+#[path = "../it/common/mod.rs"]
 mod common;
 mod front;
 mod states;

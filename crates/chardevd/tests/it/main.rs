@@ -1,4 +1,4 @@
-//! The tests of chardevd, in one program: each file is a subject, the folders are what they share.
+//! The tests of chardevd, in one program: a file a subject, and folders that they share.
 
 mod ctl;
 mod ctl_attached;

@@ -1,0 +1,99 @@
+//! What the tests of all back ends share.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use chardev::spec::{OptionValue, Options};
+use chardev::{ChangeError, Chardevs, FrontEnd, Info, Ready, ReadyFd};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+/// How long anything may take before a test fails.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+/// How soon a condition is looked at again: a test that waits must not take the CPU from what it
+/// waits for.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// A terminal device of the host as new, played by a pty: the other end of its cable, and its name.
+pub(crate) fn terminal() -> (File, String) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    (master.into(), name.into_string().unwrap())
+}
+
+/// Adds a chardev that must open.
+pub(crate) fn add(chardevs: &Chardevs, id: &str, options: &Options) -> Info {
+    chardevs.block_on(chardevs.add(id, options)).unwrap()
+}
+
+/// Changes a chardev.
+pub(crate) fn change(
+    chardevs: &Chardevs,
+    id: &str,
+    options: &Options,
+) -> Result<Info, ChangeError> {
+    chardevs.block_on(chardevs.change(id, options))
+}
+
+/// Options of `kind` with `x-closed=hold`.
+pub(crate) fn hold(kind: &'static str) -> Options {
+    Options::new(kind).with("x-closed", OptionValue::Str("hold".to_owned()))
+}
+
+/// Options of a ring buffer.
+pub(crate) fn ring(size: i64) -> Options {
+    Options::new("ringbuf").with("size", OptionValue::Int(size))
+}
+
+/// Text as an option's value.
+pub(crate) fn text(value: impl AsRef<std::path::Path>) -> OptionValue {
+    OptionValue::Str(value.as_ref().to_str().unwrap().to_owned())
+}
+
+/// Looks until `look` finds something.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(
+            Instant::now() < end,
+            "{what} did not come within {DEADLINE:?}"
+        );
+        std::thread::park_timeout(LOOK_AGAIN);
+    }
+}
+
+/// Reads exactly `count` bytes of input, woken by the chardev; events between are taken too.
+pub(crate) fn read_until(front: &FrontEnd, count: usize) -> Vec<u8> {
+    let ready = ReadyFd::new(front, Ready::READ).unwrap();
+    let mut all = Vec::new();
+    let mut buf = [0; 4096];
+    let end = Instant::now() + DEADLINE;
+    while all.len() < count {
+        ready.clear();
+        let room = (count - all.len()).min(buf.len());
+        let got = front.read(&mut buf[..room]);
+        all.extend_from_slice(&buf[..got]);
+        if got == 0 && front.next_event().is_none() {
+            assert!(
+                Instant::now() < end,
+                "only {} of {count} bytes came",
+                all.len()
+            );
+            let mut fds = [rustix::event::PollFd::new(
+                &ready,
+                rustix::event::PollFlags::IN,
+            )];
+            let pause = rustix::event::Timespec {
+                tv_sec: 1,
+                tv_nsec: 0,
+            };
+            let _ = rustix::event::poll(&mut fds, Some(&pause));
+        }
+    }
+    all
+}

@@ -1,0 +1,126 @@
+//! A terminal device of the host, played by the slave of a pty.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use crate::common::{add, change, hold, read_until, ring, terminal, text, wait_for};
+use chardev::spec::Options;
+use chardev::{Answer, Chardevs, Event, FrontEnd, Parity, SerialParams};
+use rustix::termios::{ControlModes, LocalModes, tcgetattr};
+
+fn serial(device: &str) -> Options {
+    hold("serial").with("device", text(device))
+}
+
+fn hear(from: &mut File, text: &str) {
+    let mut heard = vec![0; text.len()];
+    from.read_exact(&mut heard).unwrap();
+    assert_eq!(heard, text.as_bytes());
+}
+
+/// Written as soon as the device takes it.
+fn said(front: &FrontEnd, text: &str) {
+    let count = wait_for("room", || match front.write(text.as_bytes()) {
+        0 => None,
+        count => Some(count),
+    });
+    assert_eq!(count, text.len());
+}
+
+#[test]
+fn parameters_reach_the_device_and_bytes_pass_both_ways() {
+    let (mut cable, device) = terminal();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &serial(&device));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(front.next_event(), Some(Event::Opened));
+    let params = SerialParams {
+        speed: 9600,
+        parity: Parity::Even,
+        data_bits: 7,
+        stop_bits: 2,
+    };
+    assert_eq!(front.set_serial(params), Answer::Done);
+    // A pty has the settings but no lines.
+    assert_eq!(front.modem_inputs(), None);
+    // It is set up elsewhere, and takes what comes after that.
+    said(&front, "to the device");
+    let settings = tcgetattr(&cable).unwrap();
+    assert_eq!(settings.output_speed(), 9600);
+    // A pty's kernel driver keeps to 8 bits without parity, whatever it is told.
+    let modes = ControlModes::CSTOPB | ControlModes::CLOCAL;
+    assert!(settings.control_modes.contains(modes));
+    assert!(!settings.local_modes.contains(LocalModes::ICANON));
+    hear(&mut cable, "to the device");
+    cable.write_all(b"from it").unwrap();
+    assert_eq!(read_until(&front, 7), b"from it");
+
+    // What was set up is set up again on the next device.
+    let (other, device) = self::terminal();
+    change(&chardevs, "con0", &serial(&device)).unwrap();
+    assert_eq!(tcgetattr(&other).unwrap().output_speed(), 9600);
+}
+
+#[test]
+fn the_same_device_may_be_wanted_again() {
+    let (mut cable, device) = terminal();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &serial(&device));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    for round in 0..100 {
+        let line = format!("round {round:03} ");
+        cable.write_all(line.as_bytes()).unwrap();
+        assert_eq!(front.write(line.as_bytes()), line.len());
+        change(&chardevs, "con0", &serial(&device)).unwrap();
+        assert_eq!(read_until(&front, line.len()), line.as_bytes());
+        hear(&mut cable, &line);
+    }
+}
+
+#[test]
+fn a_device_that_vanishes_is_a_peer_that_left() {
+    let (mut cable, device) = terminal();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &serial(&device));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(front.next_event(), Some(Event::Opened));
+    cable.write_all(b"last words").unwrap();
+    drop(cable);
+    wait_for("the end", || (!front.is_open()).then_some(()));
+    assert_eq!(front.write(b"nobody there"), 0);
+    // Bytes that its kernel had when the device vanished are gone with it, or are all there.
+    change(&chardevs, "con0", &ring(64)).unwrap();
+    assert_eq!(front.write(b"goes on"), 7);
+    assert_eq!(chardevs.ring_read("con0", 99).unwrap(), b"goes on");
+}
+
+#[test]
+fn a_change_to_a_device_that_is_none_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &ring(64));
+    for (device, cause) in [
+        ("/nonexistent".to_owned(), "No such file or directory"),
+        (
+            file.to_str().unwrap().to_owned(),
+            "it is not a character device",
+        ),
+    ] {
+        let error = change(&chardevs, "con0", &serial(&device)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("Failed to add chardev 'con0': Could not open '{device}': {cause}")
+        );
+    }
+    // With a front end nothing would be added, so the cause stands alone, as in QEMU.
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let error = change(&chardevs, "con0", &serial("/nonexistent")).unwrap_err();
+    let cause = "Could not open '/nonexistent': No such file or directory";
+    assert_eq!(error.to_string(), cause);
+    drop(front);
+    // Anything that is one will do, as in QEMU.
+    change(&chardevs, "con0", &serial("/dev/null")).unwrap();
+}
