@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::IoSliceMut;
 
 use crate::backend::BackendEvent;
+use crate::event::Event;
 
 /// A sequence of bytes and events, with its end once that has come.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub(super) struct Rising {
 pub(super) enum Piece {
     Bytes(Vec<u8>),
     Event(BackendEvent),
+    /// This many, which a peer can send more of than anybody wants to keep apart.
+    Breaks(u64),
     End,
 }
 
@@ -25,13 +28,18 @@ impl Rising {
         matches!(self.pieces.back(), Some(Piece::End))
     }
 
+    /// How many pieces are events; breaks in a row are one.
+    pub(super) fn events(&self) -> usize {
+        let events = self.pieces.iter().filter(|piece| piece.is_event());
+        events.count()
+    }
+
     pub(super) fn has_events(&self) -> bool {
-        let mut pieces = self.pieces.iter();
-        pieces.any(|piece| matches!(piece, Piece::Event(_)))
+        self.pieces.iter().any(Piece::is_event)
     }
 
     pub(super) fn has_event_next(&self) -> bool {
-        matches!(self.pieces.front(), Some(Piece::Event(_)))
+        self.pieces.front().is_some_and(Piece::is_event)
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -43,9 +51,21 @@ impl Rising {
         }
     }
 
+    /// Events of which only the last counts are one.
     pub(super) fn push_event(&mut self, event: BackendEvent) {
-        if !self.has_end() {
-            self.pieces.push_back(Piece::Event(event));
+        match (self.pieces.back_mut(), event) {
+            (Some(Piece::End), _) => {}
+            (Some(Piece::Breaks(count)), BackendEvent::Break) => *count += 1,
+            (_, BackendEvent::Break) => self.pieces.push_back(Piece::Breaks(1)),
+            (
+                Some(Piece::Event(last @ BackendEvent::Resized(_))),
+                event @ BackendEvent::Resized(_),
+            ) => *last = event,
+            (
+                Some(Piece::Event(BackendEvent::Tell(Event::Modem(last)))),
+                BackendEvent::Tell(Event::Modem(later)),
+            ) => *last = last.and(later),
+            (_, event) => self.pieces.push_back(Piece::Event(event)),
         }
     }
 
@@ -59,6 +79,11 @@ impl Rising {
         match piece {
             Piece::Bytes(bytes) => self.push(&bytes),
             Piece::Event(event) => self.push_event(event),
+            Piece::Breaks(count) => match self.pieces.back_mut() {
+                Some(Piece::End) => {}
+                Some(Piece::Breaks(before)) => *before += count,
+                _ => self.pieces.push_back(Piece::Breaks(count)),
+            },
             Piece::End => self.push_end(),
         }
     }
@@ -100,6 +125,12 @@ impl Rising {
     pub(super) fn take_event(&mut self) -> Option<BackendEvent> {
         match self.pieces.pop_front()? {
             Piece::Event(event) => Some(event),
+            Piece::Breaks(count) => {
+                if count > 1 {
+                    self.pieces.push_front(Piece::Breaks(count - 1));
+                }
+                Some(BackendEvent::Break)
+            }
             other => {
                 self.pieces.push_front(other);
                 None
@@ -129,7 +160,11 @@ impl Piece {
     fn len(&self) -> usize {
         match self {
             Piece::Bytes(bytes) => bytes.len(),
-            Piece::Event(_) | Piece::End => 0,
+            Piece::Event(_) | Piece::Breaks(_) | Piece::End => 0,
         }
+    }
+
+    fn is_event(&self) -> bool {
+        matches!(self, Piece::Event(_) | Piece::Breaks(_))
     }
 }

@@ -138,6 +138,11 @@ impl Stack {
         self.top.has_events()
     }
 
+    /// How many events are among what waits; breaks in a row are one.
+    pub fn events(&self) -> usize {
+        self.top.events()
+    }
+
     /// Whether an event is next, before any further input.
     pub fn has_event_next(&self) -> bool {
         self.top.has_event_next()
@@ -303,7 +308,7 @@ impl Stack {
         };
         match piece {
             Piece::Bytes(bytes) => self.call(above, |layer, flow| layer.receive(&bytes, flow)),
-            Piece::Event(event) => self.rise(above, Piece::Event(event)),
+            event @ (Piece::Event(_) | Piece::Breaks(_)) => self.rise(above, event),
             Piece::End => self.call(above, |layer, flow| layer.receive_end(flow)),
         }
     }

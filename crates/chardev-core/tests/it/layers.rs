@@ -69,6 +69,23 @@ fn what_comes_with_the_greeting_is_not_lost() {
 }
 
 #[test]
+fn breaks_in_a_row_take_no_more_than_one() {
+    let mut stack = opened();
+    for _ in 0..1000 {
+        stack.receive(BREAK);
+    }
+    stack.receive(&[b"x", BREAK].concat());
+    assert_eq!(stack.events(), 2);
+    for _ in 0..1000 {
+        assert_eq!(stack.poll_event(), Some(BackendEvent::Break));
+    }
+    assert_eq!(stack.poll_event(), None);
+    assert_eq!(read(&mut stack), b"x");
+    assert_eq!(stack.poll_event(), Some(BackendEvent::Break));
+    assert!(!stack.has_input());
+}
+
+#[test]
 fn events_and_the_end_keep_their_places() {
     let mut stack = opened();
     stack.receive(&[b"before", BREAK, b"after", BREAK, END, b"never"].concat());

@@ -2,6 +2,9 @@
 //!
 //! A layer is a file below this one, with its [`LayerSpec`], and a line in [`LAYERS`].
 
+mod telnet;
+mod tn3270;
+
 use std::sync::Arc;
 
 use chardev_core::spec::{OptionSpec, Options};

@@ -18,6 +18,8 @@ const PIECE: usize = 4 << 10;
 const TURNS: usize = 16;
 /// The most that is read ahead in a handshake, or while a layer waits for its peer.
 const AHEAD: usize = 16 << 10;
+/// The same of events.
+const EVENTS_AHEAD: usize = 256;
 
 /// The layers of one connection. Clones are of the same one: where a peer is handed over, both back
 /// ends have it until it is decided whose it is.
@@ -240,7 +242,8 @@ impl Layered {
 
 /// Whether input may be fetched that nobody has asked for.
 fn reads_ahead(stack: &Stack) -> bool {
-    stack.unread() < AHEAD && !stack.has_end() && stack.takes_input()
+    let ahead = stack.unread() < AHEAD && stack.events() < EVENTS_AHEAD;
+    ahead && !stack.has_end() && stack.takes_input()
 }
 
 /// Sends the wire as far as it fits.
