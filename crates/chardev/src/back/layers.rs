@@ -12,6 +12,10 @@ use chardev_core::{Layer, OpenError};
 
 use super::OpenContext;
 
+/// What `options` of a socket want of telnet: for tests of the protocol alone.
+#[doc(hidden)]
+pub use telnet::wanted as telnet;
+
 /// What a layer is called for by, and how it is made.
 pub(crate) struct LayerSpec {
     /// The options of a socket that are about it.
@@ -24,6 +28,7 @@ pub(crate) struct LayerSpec {
 #[derive(Clone)]
 pub struct LayerKind {
     name: String,
+    scheme: Option<&'static str>,
     make: Arc<dyn Fn() -> Box<dyn Layer> + Send + Sync>,
 }
 
@@ -36,15 +41,29 @@ impl LayerKind {
     ) -> Self {
         LayerKind {
             name: name.into(),
+            scheme: None,
             make: Arc::new(make),
         }
+    }
+
+    /// With addresses of TCP that begin with `scheme`.
+    pub(crate) fn shown_as(self, scheme: &'static str) -> Self {
+        LayerKind {
+            scheme: Some(scheme),
+            ..self
+        }
+    }
+
+    pub(crate) fn scheme(&self) -> Option<&'static str> {
+        self.scheme
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(crate) fn make(&self) -> Box<dyn Layer> {
+    /// One for a new connection.
+    pub fn make(&self) -> Box<dyn Layer> {
         (self.make)()
     }
 }
@@ -56,7 +75,7 @@ impl std::fmt::Debug for LayerKind {
 }
 
 /// All layers, the one next to the chardev first.
-pub(crate) const LAYERS: &[LayerSpec] = &[];
+pub(crate) const LAYERS: &[LayerSpec] = &[telnet::SPEC];
 
 /// The layers that `options` ask for, the one next to the chardev first.
 ///

@@ -39,7 +39,7 @@ mod udp;
 
 #[cfg(feature = "socket")]
 #[doc(hidden)]
-pub use layers::LayerKind;
+pub use layers::{LayerKind, telnet};
 #[cfg(feature = "socket")]
 #[doc(hidden)]
 pub use socket::open_layered;

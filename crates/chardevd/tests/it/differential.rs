@@ -361,6 +361,7 @@ fn name_what_must_differ(said: &str, dir: &str) -> String {
         ("\"microseconds\": ", "TIME"),
         ("\"fd\": ", "FD"),
         ("tcp:127.0.0.1:", "PORT"),
+        ("telnet:127.0.0.1:", "PORT"),
     ] {
         text = name_numbers(&text, before, name);
     }

@@ -44,3 +44,5 @@ mod load;
 mod matrix;
 mod qemu_rig;
 mod schema;
+mod telnet;
+mod telnet_rig;

@@ -9,13 +9,52 @@ mod options;
 mod tests;
 mod wire;
 
+use chardev_core::spec::{OptionSpec, OptionType, Options};
 use chardev_core::{Answer, Answers, BackendEvent, Flow, Layer, Line, TerminalSize};
+
+use super::tn3270::Tn3270;
+use super::{LayerKind, LayerSpec};
 
 pub(in crate::back) use self::engine::{Engine, Offer, Said};
 pub(in crate::back) use self::options::{
     BINARY, ECHO, END_OF_RECORD, SUPPRESS_GO_AHEAD, TERMINAL_TYPE, WINDOW_SIZE, Whose,
 };
 pub(in crate::back) use self::wire::{BREAK, EOR, IAC, SB, SE, doubled, subnegotiate};
+
+/// Telnet and its relatives, of which a socket speaks one.
+pub(super) const SPEC: LayerSpec = LayerSpec {
+    options: &[
+        OptionSpec::new(
+            "telnet",
+            OptionType::Bool,
+            "speak telnet; BREAK and the window's size are passed on (default off)",
+        ),
+        OptionSpec::new(
+            "tn3270",
+            OptionType::Bool,
+            "speak the telnet of 3270 terminals (default off)",
+        ),
+    ],
+    wanted: |options, _| Ok(wanted(options)),
+};
+
+/// The one that `options` ask for, if they do.
+pub fn wanted(options: &Options) -> Option<LayerKind> {
+    let on = |name| options.bool_or(name, false);
+    let server = options.bool_or("server", true);
+    let telnet = on("telnet");
+    let kind = match (on("tn3270"), server) {
+        (true, true) => LayerKind::new("tn3270", || Box::new(Tn3270::server())),
+        (true, false) => LayerKind::new("tn3270 client", || Box::new(Tn3270::client())),
+        _ if !telnet => return None,
+        (false, true) => LayerKind::new("telnet", || Box::new(Telnet::server())),
+        (false, false) => LayerKind::new("telnet client", || Box::new(Telnet::client())),
+    };
+    Some(match telnet {
+        true => kind.shown_as("telnet"),
+        false => kind,
+    })
+}
 
 const SERVER: Offer = Offer {
     ours: &[ECHO, SUPPRESS_GO_AHEAD, BINARY],

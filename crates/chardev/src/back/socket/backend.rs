@@ -236,13 +236,15 @@ impl Backend for SocketBackend {
     }
 
     fn filename(&self) -> String {
-        let name = self.source.name();
+        let scheme = self.layers.iter().find_map(LayerKind::scheme);
+        let name = with_scheme(self.source.name(), scheme);
         match self.shown() {
             None if self.front.accepts && self.front.serving > 0 => name,
             None => format!("disconnected:{name}"),
             Some(peer) => {
                 let server = self.source.is_listener();
-                peer.transport().tcp_name(server).unwrap_or(name)
+                let live = peer.transport().tcp_name(server);
+                live.map_or(name, |live| with_scheme(live, scheme))
             }
         }
     }
@@ -339,6 +341,14 @@ impl Backend for SocketBackend {
 
     fn sharing(&mut self) -> Option<&mut dyn Sharing> {
         Some(self)
+    }
+}
+
+/// An address of TCP begins with what is spoken there.
+fn with_scheme(name: String, scheme: Option<&str>) -> String {
+    match (name.strip_prefix("tcp:"), scheme) {
+        (Some(address), Some(scheme)) => format!("{scheme}:{address}"),
+        _ => name,
     }
 }
 

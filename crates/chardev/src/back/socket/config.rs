@@ -165,10 +165,8 @@ fn check_supported(options: &Options, address: &SocketAddress) -> Result<(), Str
     if let Some(id) = options.str("tls-creds") {
         return Err(format!("No TLS credentials with id '{id}'"));
     }
-    for name in ["telnet", "tn3270", "websocket"] {
-        if options.bool_or(name, false) {
-            return Err(format!("'{name}' option is not supported by this build"));
-        }
+    if options.bool_or("websocket", false) {
+        return Err("'websocket' option is not supported by this build".to_owned());
     }
     match address {
         SocketAddress::Vsock { .. } => {

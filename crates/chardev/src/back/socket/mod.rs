@@ -117,24 +117,14 @@ const PLAIN_OPTIONS: &[OptionSpec] = &[
         OptionType::Bool,
         "TCP: send without waiting for more (default off)",
     ),
-    OptionSpec::new(
-        "telnet",
-        OptionType::Bool,
-        "speak telnet (not in this build)",
-    ),
-    OptionSpec::new(
-        "tn3270",
-        OptionType::Bool,
-        "speak tn3270 (not in this build)",
-    ),
+];
+
+const MORE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "websocket",
         OptionType::Bool,
         "speak websocket (not in this build)",
     ),
-];
-
-const MORE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "reconnect",
         OptionType::Int,

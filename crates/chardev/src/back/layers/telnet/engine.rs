@@ -59,11 +59,6 @@ impl Engine {
         }
     }
 
-    /// Whether both have agreed on an option.
-    pub(in crate::back) fn is_on(&self, whose: Whose, option: u8) -> bool {
-        self.options.is_on(whose, option)
-    }
-
     /// Takes what came, and tells `tell` what was said.
     pub(in crate::back) fn receive(
         &mut self,

@@ -1,0 +1,52 @@
+//! Replays the fuzz body of telnet with seeded input.
+
+#[path = "../../../fuzz/bodies/telnet.rs"]
+mod body;
+#[path = "../../../fuzz/bodies/corpus.rs"]
+#[allow(dead_code, reason = "what is said is bytes, not pieces of a text")]
+mod corpus;
+
+/// What means something, in bytes.
+const PIECES: &[&[u8]] = &[
+    b"\xff",
+    b"\xff\xff",
+    b"\xff\xfb",
+    b"\xff\xfd",
+    b"\xff\xfe\x00",
+    b"\xff\xfc\x00",
+    b"\xff\xfd\x00",
+    b"\xff\xfb\x00",
+    b"\xff\xfb\x1f",
+    b"\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0",
+    b"\xff\xfa\x18\x01\xff\xf0",
+    b"\xff\xfb\x18",
+    b"\xff\xfd\x18",
+    b"\xff\xfa",
+    b"\xff\xf0",
+    b"\xff\xf3",
+    b"\xff\xef",
+    b"\r",
+    b"\0",
+    b"\r\n",
+    b"text",
+];
+
+#[test]
+fn fuzz_telnet() {
+    let mut random = corpus::Random(0x7e1_7e7);
+    for _ in 0..20_000 {
+        let mut data = vec![random.below(256) as u8, random.below(20) as u8];
+        for _ in 0..random.below(30) {
+            match random.below(6) {
+                0 => data.push(random.below(256) as u8),
+                1 => {
+                    let more = data.len() * random.below(3);
+                    data.resize(data.len() + more, 0);
+                }
+                _ => data.extend_from_slice(PIECES[random.below(PIECES.len())]),
+            }
+            data.truncate(4096);
+        }
+        body::run(&data);
+    }
+}
