@@ -15,6 +15,7 @@ use std::task::Waker;
 
 use crate::backend::{Backend, BackendId, Ready};
 use crate::books::Books;
+use crate::error::OpenError;
 use crate::event::Event;
 use crate::frontend::FrontEndHooks;
 use crate::held::Inside;
@@ -78,7 +79,7 @@ pub trait LogControl: Send + Sync {
     ///
     /// # Errors
     /// The cause; the log then goes on in the old file.
-    fn reopen(&self) -> Result<(), String>;
+    fn reopen(&self) -> Result<(), OpenError>;
 }
 
 /// The front end's side of a chardev while one is attached.

@@ -16,7 +16,7 @@
 use crate::change::{Change, NewBackend, Offer, Old};
 use crate::chardev::ChardevRef;
 use crate::drain::Drainer;
-use crate::error::{AttachError, ChangeError};
+use crate::error::{AttachError, ChangeError, OpenError};
 use crate::graph::{self, Planned};
 use crate::hold::Hold;
 use crate::mux::Mux;
@@ -190,21 +190,19 @@ impl Step {
         match self {
             Step::Change { change, offer, .. } => change.check(offer),
             Step::Add { .. } => Ok(()),
-            Step::Remove(removal) => removal
-                .check()
-                .map_err(|cause| ChangeError::Open(cause.into())),
+            Step::Remove(removal) => removal.check().map_err(|busy| {
+                let cause = OpenError::new(busy.to_string()).because(busy);
+                ChangeError::Open(cause)
+            }),
         }
     }
 
     fn activate(&mut self) -> Result<(), ChangeError> {
         match self {
-            Step::Change { new, .. } => new
-                .backend
-                .activate()
-                .map_err(|cause| ChangeError::Open(cause.into())),
+            Step::Change { new, .. } => new.backend.activate().map_err(ChangeError::Open),
             Step::Add { chardev, .. } => chardev
                 .with_prepared(|backend| backend.activate())
-                .map_err(|cause| ChangeError::Open(cause.into())),
+                .map_err(ChangeError::Open),
             Step::Remove(_) => Ok(()),
         }
     }

@@ -1,4 +1,13 @@
 //! One error per operation, each naming the object. The texts are QEMU's.
+//!
+//! Two are shared by all operations, here and in the crates above: [`ParameterError`] is what is
+//! wrong with an option, a key of a command line or an argument of a command, and [`OpenError`] is
+//! what could not be done. Whoever has to know more than the words asks their parts and sources;
+//! nobody looks for words in a text. QEMU's words are made where an error is shown, and `shown_as`
+//! has those that QEMU spells in another way for the same thing.
+//!
+//! Texts are left where nobody can act on more: a front end's reason to refuse a change, and what
+//! the human monitor prints about a line that it cannot read.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,10 +15,14 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::spec::ParameterError;
+
 /// Why a back end did not open: what could not be done, to what, and what the host said.
 ///
-/// Shown, it is the cause in QEMU's words, without a prefix. Its source is the host's
-/// `std::io::Error`, where the host refused something. Two are equal if they are shown the same.
+/// Shown, it is the cause in QEMU's words, without a prefix. Its source is what a program can look
+/// at: the host's `std::io::Error`, where the host refused something; a [`ParameterError`], where
+/// an option is wrong; an [`AttachError`], where a chardev below is missing or in use. Two are
+/// equal if they are shown the same.
 #[derive(Clone, Debug)]
 pub struct OpenError {
     text: String,
@@ -92,8 +105,20 @@ impl From<&str> for OpenError {
     }
 }
 
+impl From<ParameterError> for OpenError {
+    fn from(error: ParameterError) -> Self {
+        OpenError::new(error.to_string()).because(error)
+    }
+}
+
+impl From<AttachError> for OpenError {
+    fn from(error: AttachError) -> Self {
+        OpenError::new(error.to_string()).because(error)
+    }
+}
+
 /// Why a chardev could not be added.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AddError {
     /// The id is taken.
     #[error("Chardev with id '{0}' already exists")]
@@ -110,7 +135,7 @@ pub enum AddError {
 }
 
 /// Why a change did not happen. Whichever it was, the old back end is as it was.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ChangeError {
     /// There is no such chardev.
     #[error("Chardev '{0}' does not exist")]
@@ -148,7 +173,7 @@ pub enum ChangeError {
 }
 
 /// Why a chardev could not be removed.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum RemoveError {
     /// There is no such chardev.
     #[error("Chardev '{0}' not found")]
@@ -159,7 +184,7 @@ pub enum RemoveError {
 }
 
 /// Why a front end could not be attached.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AttachError {
     /// There is no such chardev.
     #[error("chardev \"{0}\" not found")]
@@ -167,4 +192,39 @@ pub enum AttachError {
     /// Another front end has it.
     #[error("chardev '{0}' is already in use")]
     InUse(String),
+}
+
+/// Why a hub's members are as they were.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum HubError {
+    /// There is no such chardev.
+    #[error("Chardev '{0}' does not exist")]
+    NotFound(String),
+    /// It is none.
+    #[error("Chardev '{0}' is not a hub")]
+    NotAHub(String),
+    /// What is to leave is not in it.
+    #[error("Chardev '{member}' is not a member of hub '{id}'")]
+    NotAMember {
+        /// The hub.
+        id: String,
+        /// What was to leave.
+        member: String,
+    },
+    /// What is to join is missing or in use.
+    #[error(transparent)]
+    Member(#[from] OpenError),
+    /// It would come to rest on itself.
+    #[error("chardev '{0}' cannot be a member: it would create a cycle")]
+    Cycle(String),
+    /// Too many chardevs would rest on each other.
+    #[error(
+        "chardev '{member}' cannot be a member: more than {limit} chardevs would rest on each other"
+    )]
+    TooDeep {
+        /// What was to join.
+        member: String,
+        /// How many may.
+        limit: usize,
+    },
 }

@@ -22,6 +22,7 @@ use crate::backend::{
 };
 use crate::chardev::{ChardevRef, WeakChardev};
 use crate::drain::{Drain, NothingToDrain};
+use crate::error::HubError;
 use crate::event::Event;
 use crate::graph;
 use crate::line::{Answers, Line, ModemLines};
@@ -110,8 +111,8 @@ impl Hub {
     /// Adds a member: it gets all output from here on.
     ///
     /// # Errors
-    /// The hub would come to rest on itself.
-    pub fn add(&self, link: Link) -> Result<(), String> {
+    /// [`HubError::Cycle`] and [`HubError::TooDeep`].
+    pub fn add(&self, link: Link) -> Result<(), HubError> {
         let _graph = graph::hold();
         let planned: Vec<_> = self
             .users()
@@ -120,17 +121,13 @@ impl Hub {
             .map(|hub| (hub, vec![link.front().chardev().clone()]))
             .collect();
         if graph::first_cycle(&planned).is_some() {
-            return Err(format!(
-                "chardev '{}' cannot be a member: it would create a cycle",
-                link.label()
-            ));
+            return Err(HubError::Cycle(link.label().to_owned()));
         }
         if graph::first_too_deep(&planned).is_some() {
-            return Err(format!(
-                "chardev '{}' cannot be a member: more than {} chardevs would rest on each other",
-                link.label(),
-                graph::DEPTH_LIMIT
-            ));
+            return Err(HubError::TooDeep {
+                member: link.label().to_owned(),
+                limit: graph::DEPTH_LIMIT,
+            });
         }
         let mut inner = self.lock();
         let mut member = Member::new(link);

@@ -65,7 +65,7 @@ pub use change::{Change, NewBackend, Offer, Old};
 pub use chardev::{Chardev, ChardevRef, LogControl, LogSink, WeakChardev};
 pub use commit::{Refused, Step, commit};
 pub use drain::{DRAIN_LIMIT, Drain, DrainStep, Drainer, Late, NothingToDrain};
-pub use error::{AddError, AttachError, ChangeError, OpenError, RemoveError};
+pub use error::{AddError, AttachError, ChangeError, HubError, OpenError, RemoveError};
 pub use event::Event;
 pub use frontend::{FrontEnd, FrontEndHooks, Input};
 pub use graph::attach_further;

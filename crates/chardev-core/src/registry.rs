@@ -142,12 +142,12 @@ impl Removal {
     }
 
     /// Whether nobody has begun to use it since.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), RemoveError> {
         let busy = self
             .chardev
             .with(|machine| machine.is_used() || machine.removed);
         match busy {
-            true => Err(RemoveError::Busy(self.id.clone()).to_string()),
+            true => Err(RemoveError::Busy(self.id.clone())),
             false => Ok(()),
         }
     }

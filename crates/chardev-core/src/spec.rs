@@ -5,11 +5,13 @@
 //! exactly once. Parsed values travel as [`Options`].
 
 mod common;
+mod error;
 mod options;
 
 use crate::policy::PolicyChange;
 
 pub use common::COMMON_OPTIONS;
+pub use error::{Expected, ParameterError, Problem};
 pub use options::{InetAddress, OptionValue, Options, SocketAddress};
 
 /// One kind of back end: `file`, `pty`, `socket` …
@@ -130,8 +132,8 @@ pub struct OptionSpec {
 /// Puts an option's value into a change of a policy.
 ///
 /// # Errors
-/// What the value has to be, in QEMU's words.
-pub type SetPolicy = fn(&OptionValue, &mut PolicyChange) -> Result<(), String>;
+/// What the value has to be.
+pub type SetPolicy = fn(&OptionValue, &mut PolicyChange) -> Result<(), ParameterError>;
 
 impl OptionSpec {
     /// An option that is spelled the same everywhere and need not be given.

@@ -84,7 +84,7 @@ pub use builder::Builder;
 pub use caller::Caller;
 pub use devices::{Devices, Doing};
 pub use events::{Events, Subscription};
-pub use fds::{FdSets, MAX_IN_SETS};
+pub use fds::{FdError, FdSets, MAX_IN_SETS};
 pub use monitor::Mode;
 pub use options::CommandLineOption;
 pub use own::{Answer, OwnCommand};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev::text::from_os;
-use chardev::{AddError, AttachError};
+use chardev::{AddError, AttachError, OpenError};
 
 use crate::monitor::{Answering, Mode, Monitor};
 use crate::server::Server;
@@ -36,8 +36,10 @@ pub enum ServeError {
     Socket(AddError),
     /// The chardev is not there, or has a front end already.
     Chardev(AttachError),
-    /// The descriptor is no connected stream socket, or there are too many clients.
-    Descriptor(String),
+    /// The descriptor is no connected stream socket.
+    Descriptor(OpenError),
+    /// There are too many clients.
+    TooMany,
 }
 
 impl fmt::Display for ServeError {
@@ -47,7 +49,10 @@ impl fmt::Display for ServeError {
             ServeError::Duplicate(name) => write!(f, "there is a command '{name}' already"),
             ServeError::Socket(error) => error.fmt(f),
             ServeError::Chardev(error) => error.fmt(f),
-            ServeError::Descriptor(error) => f.write_str(error),
+            ServeError::Descriptor(error) => error.fmt(f),
+            ServeError::TooMany => {
+                f.write_str("There are too many clients of monitors; end some first")
+            }
         }
     }
 }
@@ -58,7 +63,8 @@ impl std::error::Error for ServeError {
             ServeError::Start(error) => Some(error),
             ServeError::Socket(error) => Some(error),
             ServeError::Chardev(error) => Some(error),
-            ServeError::Duplicate(_) | ServeError::Descriptor(_) => None,
+            ServeError::Descriptor(error) => Some(error),
+            ServeError::Duplicate(_) | ServeError::TooMany => None,
         }
     }
 }
@@ -127,6 +133,6 @@ impl Server {
     /// # Errors
     /// It is none, or there are too many clients.
     pub fn serve_fd(&self, fd: OwnedFd) -> Result<(), ServeError> {
-        Monitor::serve(fd, self.service.clone()).map_err(ServeError::Descriptor)
+        Monitor::serve(fd, self.service.clone())
     }
 }

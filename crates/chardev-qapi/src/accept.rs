@@ -2,7 +2,7 @@
 
 use crate::json::{Json, Object};
 use crate::schema::{ObjectType, Type};
-use crate::visit::{not_accepted, wrong_type};
+use crate::spec::{ParameterError, Problem};
 
 /// Checks the arguments of a command: nothing missing, nothing of another type, nothing unexpected.
 ///
@@ -13,16 +13,17 @@ use crate::visit::{not_accepted, wrong_type};
 /// let ty = ObjectType::new([required("vector", Type::Int)]);
 /// assert_eq!(check_arguments(&Object::new().with("vector", 3u32), &ty), Ok(()));
 /// let error = check_arguments(&Object::new(), &ty).unwrap_err();
-/// assert_eq!(error, "Parameter 'vector' is missing");
+/// assert_eq!(error.to_string(), "Parameter 'vector' is missing");
+/// assert_eq!(error.name(), "vector");
 /// ```
 ///
 /// # Errors
 /// What [`Reader`](crate::visit::Reader) says of the first member that is wrong.
-pub fn check_arguments(arguments: &Object, ty: &ObjectType) -> Result<(), String> {
+pub fn check_arguments(arguments: &Object, ty: &ObjectType) -> Result<(), ParameterError> {
     check_object(arguments, ty, "")
 }
 
-fn check_object(object: &Object, ty: &ObjectType, path: &str) -> Result<(), String> {
+fn check_object(object: &Object, ty: &ObjectType, path: &str) -> Result<(), ParameterError> {
     let full = |name: &str| match path {
         "" => name.to_owned(),
         path => format!("{path}.{name}"),
@@ -32,18 +33,18 @@ fn check_object(object: &Object, ty: &ObjectType, path: &str) -> Result<(), Stri
         match object.get(member.name) {
             Some(value) => check_value(value, &member.ty, &full(member.name), member.name)?,
             None if member.optional => {}
-            None => return Err(format!("Parameter '{}' is missing", full(member.name))),
+            None => return Err(ParameterError::missing(full(member.name))),
         }
     }
     let is_known = |name: &str| members.iter().any(|member| member.name == name);
     match object.iter().find(|(name, _)| !is_known(name)) {
-        Some((name, _)) => Err(format!("Parameter '{}' is unexpected", full(name))),
+        Some((name, _)) => Err(ParameterError::new(full(name), Problem::Unexpected)),
         None => Ok(()),
     }
 }
 
 /// `path` leads to the value, `name` is its last part.
-fn check_value(value: &Json, ty: &Type, path: &str, name: &str) -> Result<(), String> {
+fn check_value(value: &Json, ty: &Type, path: &str, name: &str) -> Result<(), ParameterError> {
     let expected = match (ty, value) {
         (Type::Any, _)
         | (Type::Str, Json::Str(_))
@@ -53,7 +54,7 @@ fn check_value(value: &Json, ty: &Type, path: &str, name: &str) -> Result<(), St
         (Type::Enum(words), Json::Str(text)) => {
             return match words.iter().any(|word| word.name == text) {
                 true => Ok(()),
-                false => Err(not_accepted(name, text)),
+                false => Err(ParameterError::not_accepted(name, text)),
             };
         }
         (Type::List(element), Json::Array(items)) => {
@@ -70,7 +71,7 @@ fn check_value(value: &Json, ty: &Type, path: &str, name: &str) -> Result<(), St
         (Type::List(_), _) => "array",
         (Type::Object(_), _) => "object",
     };
-    Err(wrong_type(path, expected))
+    Err(ParameterError::new(path, Problem::WrongType(expected)))
 }
 
 #[cfg(test)]
@@ -127,7 +128,8 @@ mod tests {
         ] {
             let arguments = Json::parse(text).unwrap();
             let checked = check_arguments(arguments.as_object().unwrap(), &ty);
-            assert_eq!(checked.err().as_deref(), error, "{text}");
+            let said = checked.err().map(|error| error.to_string());
+            assert_eq!(said.as_deref(), error, "{text}");
         }
     }
 }

@@ -3,7 +3,8 @@
 use crate::json::{Json, Object};
 use crate::schema::Word;
 use crate::spec::{
-    InetAddress, KindSpec, OptionSpec, OptionType, OptionValue, Options, SocketAddress,
+    InetAddress, KindSpec, OptionSpec, OptionType, OptionValue, Options, ParameterError,
+    SocketAddress,
 };
 use crate::visit::Reader;
 
@@ -18,7 +19,7 @@ pub fn parse_backend(
     value: &Json,
     path: &str,
     kinds: &[&'static KindSpec],
-) -> Result<Options, String> {
+) -> Result<Options, ParameterError> {
     let mut backend = Reader::from_value(value, path)?;
     let options = read_backend(&mut backend, kinds)?;
     backend.finish()?;
@@ -32,7 +33,7 @@ const DEPRECATED: [&str; 2] = ["memory", "reconnect"];
 pub(crate) fn read_backend(
     backend: &mut Reader<'_>,
     kinds: &[&'static KindSpec],
-) -> Result<Options, String> {
+) -> Result<Options, ParameterError> {
     let word = |spec: &&'static KindSpec| Word {
         name: spec.name,
         deprecated: DEPRECATED.contains(&spec.name),
@@ -79,7 +80,7 @@ pub fn find_kind<'a>(kinds: &[&'a KindSpec], name: &str) -> Option<&'a KindSpec>
 fn read_option(
     data: &mut Reader<'_>,
     option: &'static OptionSpec,
-) -> Result<Option<OptionValue>, String> {
+) -> Result<Option<OptionValue>, ParameterError> {
     let name = option.name;
     let value = match option.ty {
         OptionType::Bool => data.optional(name)?.map(OptionValue::Bool),
@@ -106,7 +107,7 @@ fn read_option(
 }
 
 /// Reads QAPI `SocketAddressLegacy`.
-fn read_address(address: &mut Reader<'_>) -> Result<SocketAddress, String> {
+fn read_address(address: &mut Reader<'_>) -> Result<SocketAddress, ParameterError> {
     let kinds = ["inet", "unix", "vsock", "fd"].map(Word::new);
     address.tagged("type", &kinds, |address, kind| {
         address.object("data", |data| {
@@ -127,7 +128,7 @@ fn read_address(address: &mut Reader<'_>) -> Result<SocketAddress, String> {
     })
 }
 
-fn read_inet(data: &mut Reader<'_>) -> Result<InetAddress, String> {
+fn read_inet(data: &mut Reader<'_>) -> Result<InetAddress, ParameterError> {
     Ok(InetAddress {
         host: data.required("host")?,
         port: data.required("port")?,

@@ -5,7 +5,8 @@ pub use crate::keys::parameters;
 use crate::keys::{LIST_KEYS, check_keys};
 use crate::opts::{Opts, is_identifier, parse_bool, parse_number, parse_opts, parse_size};
 use crate::spec::{
-    InetAddress, KindSpec, LineRule, OptionSpec, OptionType, OptionValue, Options, SocketAddress,
+    Expected, InetAddress, KindSpec, LineRule, OptionSpec, OptionType, OptionValue, Options,
+    ParameterError, Problem, SocketAddress,
 };
 use crate::visit::pick_word;
 
@@ -44,26 +45,29 @@ pub fn wants_help(text: &str) -> bool {
 /// their values.
 ///
 /// # Errors
-/// QEMU's texts for people, warnings first: `Invalid parameter 'foo'`, perhaps over several lines.
-pub fn check_syntax(text: &str, kinds: &[&KindSpec]) -> Result<(), String> {
+/// Shown for people, warnings first and the [`hint`] last: `Invalid parameter 'foo'`.
+pub fn check_syntax(text: &str, kinds: &[&KindSpec]) -> Result<(), ParameterError> {
     let opts = parse_opts(text, "backend");
     let checked = check_id(&opts).and_then(|()| check_keys(&opts, kinds));
     checked.map_err(|error| {
         let warnings = opts.warnings.iter();
         let warnings: String = warnings.map(|text| format!("warning: {text}\n")).collect();
-        format!("{warnings}{error}{}", hint(&error))
+        let words = format!("{warnings}{error}{}", hint(&error));
+        error.shown_as(words)
     })
 }
 
 /// What QEMU adds to an error for people, beginning with a new line; nothing to most.
-pub fn hint(error: &str) -> &'static str {
-    if error.ends_with("expects an identifier") {
-        "\nIdentifiers consist of letters, digits, '-', '.', '_', starting with a letter."
-    } else if error.ends_with("number below 2^64") {
-        "\nOptional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
-         and exabytes, respectively."
-    } else {
-        ""
+pub fn hint(error: &ParameterError) -> &'static str {
+    match error.problem() {
+        Problem::Expects(Expected::Identifier) => {
+            "\nIdentifiers consist of letters, digits, '-', '.', '_', starting with a letter."
+        }
+        Problem::Expects(Expected::Size) => {
+            "\nOptional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
+             and exabytes, respectively."
+        }
+        _ => "",
     }
 }
 
@@ -75,9 +79,9 @@ fn first_id(opts: &Opts) -> Option<&str> {
         .map(|(_, id)| id.as_str())
 }
 
-fn check_id(opts: &Opts) -> Result<(), String> {
+fn check_id(opts: &Opts) -> Result<(), ParameterError> {
     match first_id(opts) {
-        Some(id) if !is_identifier(id) => Err("Parameter 'id' expects an identifier".to_owned()),
+        Some(id) if !is_identifier(id) => Err(ParameterError::expects("id", Expected::Identifier)),
         _ => Ok(()),
     }
 }
@@ -89,15 +93,16 @@ fn check_id(opts: &Opts) -> Result<(), String> {
 ///
 /// # Errors
 /// QEMU's texts, for example `'nosuch' is not a valid char driver name`.
-pub fn parse_chardev(text: &str, kinds: &[&KindSpec]) -> Result<ChardevLine, String> {
+pub fn parse_chardev(text: &str, kinds: &[&KindSpec]) -> Result<ChardevLine, ParameterError> {
     let opts = parse_opts(text, "backend");
     check_id(&opts)?;
     check_keys(&opts, kinds)?;
     let id = first_id(&opts).map(str::to_owned);
-    let id = id.ok_or("chardev: no id specified")?;
-    let kind = opts
-        .get("backend")
-        .ok_or_else(|| format!("chardev: \"{id}\" missing backend"))?;
+    let missing = |name: &str, words| ParameterError::missing(name).shown_as(words);
+    let id = id.ok_or_else(|| missing("id", "chardev: no id specified".to_owned()))?;
+    let kind = opts.get("backend");
+    let no_kind = || missing("backend", format!("chardev: \"{id}\" missing backend"));
+    let kind = kind.ok_or_else(no_kind)?;
     let (options, mux) = build(&opts, kind, kinds)?;
     Ok(ChardevLine {
         id,
@@ -111,15 +116,15 @@ pub fn parse_chardev(text: &str, kinds: &[&KindSpec]) -> Result<ChardevLine, Str
 ///
 /// # Errors
 /// As for [`parse_chardev`]; `Unexpected 'id' parameter`.
-pub fn parse_backend_line(text: &str, kinds: &[&KindSpec]) -> Result<BackendLine, String> {
+pub fn parse_backend_line(text: &str, kinds: &[&KindSpec]) -> Result<BackendLine, ParameterError> {
     let opts = parse_opts(text, "backend");
     if opts.get("id").is_some() {
-        return Err("Unexpected 'id' parameter".to_owned());
+        let unexpected = ParameterError::new("id", Problem::Unexpected);
+        return Err(unexpected.shown_as("Unexpected 'id' parameter"));
     }
     check_keys(&opts, kinds)?;
-    let kind = opts
-        .get("backend")
-        .ok_or("Parameter 'backend' is missing")?;
+    let kind = opts.get("backend");
+    let kind = kind.ok_or_else(|| ParameterError::missing("backend"))?;
     let (options, mux) = build(&opts, kind, kinds)?;
     Ok(BackendLine {
         options,
@@ -128,10 +133,9 @@ pub fn parse_backend_line(text: &str, kinds: &[&KindSpec]) -> Result<BackendLine
     })
 }
 
-fn build(opts: &Opts, kind: &str, kinds: &[&KindSpec]) -> Result<(Options, bool), String> {
+fn build(opts: &Opts, kind: &str, kinds: &[&KindSpec]) -> Result<(Options, bool), ParameterError> {
     let mux = switch(opts, "mux")?.unwrap_or(false);
-    let not_valid = || format!("'{kind}' is not a valid char driver name");
-    let spec = find_kind(kinds, kind).ok_or_else(not_valid)?;
+    let spec = find_kind(kinds, kind).ok_or_else(|| ParameterError::no_kind(kind))?;
     let mut options = Options::new(spec.name);
     for option in spec.all_options() {
         match read_option(opts, option, kind)? {
@@ -146,11 +150,11 @@ fn build(opts: &Opts, kind: &str, kinds: &[&KindSpec]) -> Result<(Options, bool)
     Ok((options, mux))
 }
 
-fn missing(option: &OptionSpec) -> String {
+fn missing(option: &OptionSpec) -> ParameterError {
     match (option.missing, option.cli) {
-        ("", "") => format!("Parameter '{}' is missing", option.name),
-        ("", cli) => format!("Parameter '{cli}' is missing"),
-        (words, _) => words.to_owned(),
+        ("", "") => ParameterError::missing(option.name),
+        ("", cli) => ParameterError::missing(cli),
+        (words, _) => ParameterError::missing(option.name).shown_as(words),
     }
 }
 
@@ -158,7 +162,7 @@ fn read_option(
     opts: &Opts,
     option: &'static OptionSpec,
     kind: &str,
-) -> Result<Option<OptionValue>, String> {
+) -> Result<Option<OptionValue>, ParameterError> {
     match (option.ty, option.name) {
         (OptionType::Address, "remote") => return remote_address(opts, kind).map(wrap_address),
         (OptionType::Address, "local") => return local_address(opts).map(wrap_address),
@@ -212,7 +216,7 @@ fn names_an_address(opts: &Opts) -> bool {
 }
 
 /// The address of a `socket`: one of `path`, `host` and `fd`.
-fn stream_address(opts: &Opts, kind: &str) -> Result<Option<SocketAddress>, String> {
+fn stream_address(opts: &Opts, kind: &str) -> Result<Option<SocketAddress>, ParameterError> {
     match (opts.get("path"), opts.get("host"), opts.get("fd")) {
         (Some(path), None, None) => Ok(Some(SocketAddress::Unix {
             path: path.to_owned(),
@@ -220,26 +224,30 @@ fn stream_address(opts: &Opts, kind: &str) -> Result<Option<SocketAddress>, Stri
             tight: switch(opts, "tight")?.unwrap_or(true),
         })),
         (None, Some(host), None) => {
-            let port = opts
-                .get("port")
-                .ok_or_else(|| format!("chardev: {kind}: no port given"))?;
+            let words = format!("chardev: {kind}: no port given");
+            let missing = || ParameterError::missing("port").shown_as(words);
+            let port = opts.get("port").ok_or_else(missing)?;
             Ok(Some(SocketAddress::Inet(inet(opts, host, port)?)))
         }
         (None, None, Some(fd)) => Ok(Some(SocketAddress::Fd(fd.to_owned()))),
         // No descriptor has this name, and whoever is asked for it has the words for that.
         (None, None, None) => Ok(Some(SocketAddress::Fd(String::new()))),
-        _ => Err("None or one of 'path', 'fd' or 'host' option required.".to_owned()),
+        _ => {
+            let words = "None or one of 'path', 'fd' or 'host' option required.";
+            Err(ParameterError::new("path", Problem::Conflict).shown_as(words))
+        }
     }
 }
 
 /// Where a `udp` sends to.
-fn remote_address(opts: &Opts, kind: &str) -> Result<Option<SocketAddress>, String> {
+fn remote_address(opts: &Opts, kind: &str) -> Result<Option<SocketAddress>, ParameterError> {
     let host = opts
         .get("host")
         .filter(|host| !host.is_empty())
         .unwrap_or("localhost");
     let port = opts.get("port").filter(|port| !port.is_empty());
-    let port = port.ok_or_else(|| format!("chardev: {kind}: remote port not specified"))?;
+    let words = || format!("chardev: {kind}: remote port not specified");
+    let port = port.ok_or_else(|| ParameterError::missing("port").shown_as(words()))?;
     let address = InetAddress {
         to: None,
         keep_alive: false,
@@ -249,7 +257,7 @@ fn remote_address(opts: &Opts, kind: &str) -> Result<Option<SocketAddress>, Stri
 }
 
 /// Where a `udp` receives; nothing if neither address nor port was given.
-fn local_address(opts: &Opts) -> Result<Option<SocketAddress>, String> {
+fn local_address(opts: &Opts) -> Result<Option<SocketAddress>, ParameterError> {
     let (host, port) = (opts.get("localaddr"), opts.get("localport"));
     if host.is_none() && port.is_none() {
         return Ok(None);
@@ -264,12 +272,12 @@ fn local_address(opts: &Opts) -> Result<Option<SocketAddress>, String> {
     })))
 }
 
-fn inet(opts: &Opts, host: &str, port: &str) -> Result<InetAddress, String> {
+fn inet(opts: &Opts, host: &str, port: &str) -> Result<InetAddress, ParameterError> {
     let to = opts
         .get("to")
         .map(|text| parse_number("to", text))
         .transpose()?;
-    let too_large = |_| "Parameter 'to' expects uint16_t".to_owned();
+    let too_large = |_| ParameterError::expects("to", Expected::Other("uint16_t"));
     Ok(InetAddress {
         host: host.to_owned(),
         port: port.to_owned(),
@@ -282,7 +290,7 @@ fn inet(opts: &Opts, host: &str, port: &str) -> Result<InetAddress, String> {
 }
 
 /// Spells out what the command line means where QMP would mean something else.
-fn apply_rule(opts: &Opts, rule: &LineRule, options: &mut Options) -> Result<(), String> {
+fn apply_rule(opts: &Opts, rule: &LineRule, options: &mut Options) -> Result<(), ParameterError> {
     match *rule {
         LineRule::Implied {
             option,
@@ -299,7 +307,8 @@ fn apply_rule(opts: &Opts, rule: &LineRule, options: &mut Options) -> Result<(),
                 return Ok(());
             };
             if opts.get(option).is_some() {
-                return Err(format!("'{key}' and '{option}' are mutually exclusive"));
+                let words = format!("'{key}' and '{option}' are mutually exclusive");
+                return Err(ParameterError::new(key, Problem::Conflict).shown_as(words));
             }
             options.set(option, OptionValue::Bool(!value));
         }
@@ -307,6 +316,6 @@ fn apply_rule(opts: &Opts, rule: &LineRule, options: &mut Options) -> Result<(),
     Ok(())
 }
 
-fn switch(opts: &Opts, key: &str) -> Result<Option<bool>, String> {
+fn switch(opts: &Opts, key: &str) -> Result<Option<bool>, ParameterError> {
     opts.get(key).map(|text| parse_bool(key, text)).transpose()
 }

@@ -1,6 +1,12 @@
 //! The error half of a QMP answer.
 
+use std::borrow::Cow;
+use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
+
+use chardev_core::spec::ParameterError;
+use chardev_core::{AddError, OpenError};
 
 use crate::json::{Json, Object};
 
@@ -39,38 +45,86 @@ impl ErrorClass {
     }
 }
 
-/// Why a command failed, in the words the client gets.
+/// Why a text is no JSON in QEMU's dialect, or is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JsonError {
+    /// It is none, for this reason.
+    Syntax(Cow<'static, str>),
+    /// It goes over this limit.
+    Limit(&'static str),
+    /// There is no memory for it, or for the answer.
+    NoMemory,
+}
+
+impl JsonError {
+    pub(crate) fn syntax(why: impl Into<Cow<'static, str>>) -> Self {
+        JsonError::Syntax(why.into())
+    }
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JsonError::Syntax(why) => write!(f, "JSON parse error, {why}"),
+            JsonError::Limit(what) => write!(f, "JSON {what} limit exceeded"),
+            JsonError::NoMemory => f.write_str("There is no memory for this message"),
+        }
+    }
+}
+
+impl StdError for JsonError {}
+
+impl From<JsonError> for QmpError {
+    fn from(error: JsonError) -> Self {
+        QmpError::because(error)
+    }
+}
+
+/// Why a command failed, in the words the client gets.
+///
+/// Its source, where it has one, is the error of this process that the words were made of; nothing
+/// of that is on the wire, and two are equal without it.
+#[derive(Clone, Debug)]
 pub struct QmpError {
     /// The wire class.
     pub class: ErrorClass,
     /// The text, without a trailing full stop.
     pub desc: String,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl QmpError {
+    /// One of this class with this text.
+    pub fn new(class: ErrorClass, desc: impl Into<String>) -> Self {
+        QmpError {
+            class,
+            desc: desc.into(),
+            source: None,
+        }
+    }
+
     /// A [`ErrorClass::GenericError`] with this text.
     pub fn generic(desc: impl Into<String>) -> Self {
+        QmpError::new(ErrorClass::GenericError, desc)
+    }
+
+    /// A [`ErrorClass::GenericError`] in the words of `source`.
+    pub fn because(source: impl StdError + Send + Sync + 'static) -> Self {
+        let desc = source.to_string();
         QmpError {
-            class: ErrorClass::GenericError,
-            desc: desc.into(),
+            source: Some(Arc::new(source)),
+            ..QmpError::generic(desc)
         }
     }
 
     /// A [`ErrorClass::CommandNotFound`] with this text.
     pub fn command_not_found(desc: impl Into<String>) -> Self {
-        QmpError {
-            class: ErrorClass::CommandNotFound,
-            desc: desc.into(),
-        }
+        QmpError::new(ErrorClass::CommandNotFound, desc)
     }
 
     /// A [`ErrorClass::DeviceNotFound`] with this text.
     pub fn device_not_found(desc: impl Into<String>) -> Self {
-        QmpError {
-            class: ErrorClass::DeviceNotFound,
-            desc: desc.into(),
-        }
+        QmpError::new(ErrorClass::DeviceNotFound, desc)
     }
 
     /// The value of the answer's `error` member.
@@ -94,10 +148,40 @@ impl From<&str> for QmpError {
     }
 }
 
+impl From<ParameterError> for QmpError {
+    fn from(error: ParameterError) -> Self {
+        QmpError::because(error)
+    }
+}
+
+impl From<OpenError> for QmpError {
+    fn from(error: OpenError) -> Self {
+        QmpError::because(error)
+    }
+}
+
+impl From<AddError> for QmpError {
+    fn from(error: AddError) -> Self {
+        QmpError::because(error)
+    }
+}
+
 impl fmt::Display for QmpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.desc)
     }
 }
 
-impl std::error::Error for QmpError {}
+impl StdError for QmpError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&**self.source.as_ref()?)
+    }
+}
+
+impl PartialEq for QmpError {
+    fn eq(&self, other: &Self) -> bool {
+        (self.class, &self.desc) == (other.class, &other.desc)
+    }
+}
+
+impl Eq for QmpError {}

@@ -1,5 +1,6 @@
 //! A JSON value that keeps what QMP needs: member order, and integers apart from floats.
 
+use crate::error::JsonError;
 use crate::lazy::LazyText;
 use crate::write::{Written, to_pretty_string, to_string};
 
@@ -102,8 +103,8 @@ impl Json {
     /// Parses exactly one value; white space around it is allowed.
     ///
     /// # Errors
-    /// QEMU's `JSON parse error, …` text. An incomplete or repeated value is an error too.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// An incomplete or repeated value is an error too.
+    pub fn parse(text: &str) -> Result<Self, JsonError> {
         crate::parser::parse_one(text.as_bytes())
     }
 

@@ -1,16 +1,16 @@
 //! The flat table of keys that `-chardev` accepts, whatever the kind.
 
 use crate::opts::{Opts, parse_bool, parse_number, parse_size};
-use crate::spec::{COMMON_OPTIONS, KindSpec, OptionType};
+use crate::spec::{COMMON_OPTIONS, KindSpec, OptionType, ParameterError};
 
 /// How many elements a list can have on the command line.
 pub(crate) const LIST_KEYS: usize = 4;
 
 /// Checks every key against one flat table: an option of another kind is ignored, as in QEMU.
-pub(crate) fn check_keys(opts: &Opts, kinds: &[&KindSpec]) -> Result<(), String> {
+pub(crate) fn check_keys(opts: &Opts, kinds: &[&KindSpec]) -> Result<(), ParameterError> {
     for (key, value) in &opts.pairs {
         match spelling(key, kinds) {
-            None => return Err(format!("Invalid parameter '{key}'")),
+            None => return Err(ParameterError::invalid(key)),
             Some(Spelling::Text) => {}
             Some(Spelling::Switch) => _ = parse_bool(key, value)?,
             Some(Spelling::Number) => _ = parse_number(key, value)?,

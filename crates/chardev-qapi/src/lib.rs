@@ -30,8 +30,12 @@
 //!
 //! let wrong = Json::parse("{'type': 'pty', 'data': {'path': 7}}")?;
 //! let error = parse_backend(&wrong, "backend", &[&PTY]).unwrap_err();
-//! assert_eq!(error, "Invalid parameter type for 'backend.data.path', expected: string");
-//! # Ok::<(), String>(())
+//! assert_eq!(error.name(), "backend.data.path");
+//! assert_eq!(
+//!     error.to_string(),
+//!     "Invalid parameter type for 'backend.data.path', expected: string"
+//! );
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! What this crate does not do:
@@ -65,10 +69,11 @@ pub use chardev_core::{memory, spec, text};
 
 pub use accept::check_arguments;
 pub use backend::{backend_to_json, parse_backend};
+pub use chardev_core::spec::ParameterError;
 pub use cmdline::{BackendLine, ChardevLine, parse_backend_line, parse_chardev};
-pub use error::{ErrorClass, QmpError};
+pub use error::{ErrorClass, JsonError, QmpError};
 pub use json::{Json, Object};
 pub use lazy::{LazyText, TextSource};
 pub use line::{chardev_line, explicit};
-pub use short::{Device, parse_device};
+pub use short::{Device, UnknownDevice, parse_device};
 pub use write::{Written, push_escaped};

@@ -2,7 +2,8 @@
 
 use crate::backend::find_kind;
 use crate::spec::{
-    InetAddress, KindSpec, LineRule, OptionSpec, OptionType, OptionValue, Options, SocketAddress,
+    InetAddress, KindSpec, LineRule, OptionSpec, OptionType, OptionValue, Options, ParameterError,
+    Problem, SocketAddress,
 };
 
 /// The argument of `-chardev` that makes chardev `id` with these options: [`parse_chardev`] reads
@@ -12,10 +13,13 @@ use crate::spec::{
 ///
 /// # Errors
 /// What cannot be said on the command line, such as an address of a virtio socket.
-pub fn chardev_line(id: &str, options: &Options, kinds: &[&KindSpec]) -> Result<String, String> {
+pub fn chardev_line(
+    id: &str,
+    options: &Options,
+    kinds: &[&KindSpec],
+) -> Result<String, ParameterError> {
     let name = options.kind();
-    let kind = find_kind(kinds, name)
-        .ok_or_else(|| format!("'{name}' is not a valid char driver name"))?;
+    let kind = find_kind(kinds, name).ok_or_else(|| ParameterError::no_kind(name))?;
     let options = explicit(options, kinds);
     let mut line = Line(format!("{name},id={}", doubled(id)));
     for option in kind.all_options() {
@@ -59,7 +63,7 @@ impl Line {
         self.text(key, if value { "on" } else { "off" });
     }
 
-    fn add(&mut self, option: &OptionSpec, value: &OptionValue) -> Result<(), String> {
+    fn add(&mut self, option: &OptionSpec, value: &OptionValue) -> Result<(), ParameterError> {
         match value {
             OptionValue::Bool(value) => self.switch(option.cli, *value),
             // Here the size 0 stands for the default, which it is over QMP where 0 is allowed.
@@ -70,10 +74,11 @@ impl Line {
                 let stem = option.cli.split('.').next().unwrap_or(option.cli);
                 if items.len() > crate::keys::LIST_KEYS {
                     let (count, limit) = (items.len(), crate::keys::LIST_KEYS);
-                    return Err(format!(
-                        "'{}' has {count} elements, and the command line takes {limit}",
-                        option.name
-                    ));
+                    let name = option.name;
+                    let words = format!(
+                        "'{name}' has {count} elements, and the command line takes {limit}"
+                    );
+                    return Err(unspeakable(name, words));
                 }
                 for (at, item) in items.iter().enumerate() {
                     self.text(&format!("{stem}.{at}"), item);
@@ -85,7 +90,7 @@ impl Line {
         Ok(())
     }
 
-    fn address(&mut self, address: &SocketAddress) -> Result<(), String> {
+    fn address(&mut self, address: &SocketAddress) -> Result<(), ParameterError> {
         match address {
             SocketAddress::Unix {
                 path,
@@ -100,16 +105,18 @@ impl Line {
             }
             SocketAddress::Fd(fd) => self.text("fd", fd),
             SocketAddress::Vsock { .. } => {
-                return Err("a virtio socket's address cannot be said on the command line".into());
+                let words = "a virtio socket's address cannot be said on the command line";
+                return Err(unspeakable("addr", words));
             }
             SocketAddress::Inet(inet) => self.inet(inet)?,
         }
         Ok(())
     }
 
-    fn inet(&mut self, inet: &InetAddress) -> Result<(), String> {
+    fn inet(&mut self, inet: &InetAddress) -> Result<(), ParameterError> {
         if inet.numeric || inet.mptcp {
-            return Err("'numeric' and 'mptcp' cannot be said on the command line".to_owned());
+            let words = "'numeric' and 'mptcp' cannot be said on the command line";
+            return Err(unspeakable("addr", words));
         }
         self.text("host", &inet.host);
         self.text("port", &inet.port);
@@ -127,14 +134,22 @@ impl Line {
         Ok(())
     }
 
-    fn local(&mut self, address: &SocketAddress) -> Result<(), String> {
+    fn local(&mut self, address: &SocketAddress) -> Result<(), ParameterError> {
         let SocketAddress::Inet(inet) = address else {
-            return Err("'local' is no address of the Internet".to_owned());
+            return Err(unspeakable(
+                "local",
+                "'local' is no address of the Internet",
+            ));
         };
         self.text("localaddr", &inet.host);
         self.text("localport", &inet.port);
         Ok(())
     }
+}
+
+/// Option `name` has a value that the command line has no spelling for.
+fn unspeakable(name: &str, words: impl Into<String>) -> ParameterError {
+    ParameterError::new(name, Problem::Unsupported).shown_as(words)
 }
 
 /// A comma in a value is written twice.

@@ -1,5 +1,6 @@
 //! What the text of a JSON token means.
 
+use crate::error::JsonError;
 use crate::json::Json;
 use crate::unicode::{decode_lossy, decode_strict, valid_char};
 
@@ -18,17 +19,20 @@ pub(crate) fn number(token: &[u8], float: bool) -> Json {
 }
 
 /// The value of a keyword token.
-pub(crate) fn keyword(token: &[u8]) -> Result<Json, String> {
+pub(crate) fn keyword(token: &[u8]) -> Result<Json, JsonError> {
     match token {
         b"true" => Ok(Json::Bool(true)),
         b"false" => Ok(Json::Bool(false)),
         b"null" => Ok(Json::Null),
-        _ => Err(format!("invalid keyword '{}'", decode_lossy(token))),
+        _ => {
+            let why = format!("invalid keyword '{}'", decode_lossy(token));
+            Err(JsonError::syntax(why))
+        }
     }
 }
 
 /// The value of a text token, quotes included.
-pub(crate) fn text(token: &[u8]) -> Result<String, String> {
+pub(crate) fn text(token: &[u8]) -> Result<String, JsonError> {
     let inner = token
         .get(1..token.len().saturating_sub(1))
         .unwrap_or_default();
@@ -38,7 +42,8 @@ pub(crate) fn text(token: &[u8]) -> Result<String, String> {
         let rest = &inner[at..];
         let run = rest.iter().position(|&b| b == b'\\').unwrap_or(rest.len());
         if run > 0 {
-            let plain = decode_strict(&rest[..run]).ok_or("invalid UTF-8 sequence in string")?;
+            let invalid = || JsonError::syntax("invalid UTF-8 sequence in string");
+            let plain = decode_strict(&rest[..run]).ok_or_else(invalid)?;
             if text.is_empty() {
                 text = plain;
             } else {
@@ -56,7 +61,7 @@ pub(crate) fn text(token: &[u8]) -> Result<String, String> {
 }
 
 /// Decodes the escape sequence at the start of `bytes`.
-fn escape(bytes: &[u8]) -> Result<(usize, char), String> {
+fn escape(bytes: &[u8]) -> Result<(usize, char), JsonError> {
     let c = match bytes.get(1) {
         Some(b'"') => '"',
         Some(b'\'') => '\'',
@@ -68,12 +73,12 @@ fn escape(bytes: &[u8]) -> Result<(usize, char), String> {
         Some(b'r') => '\r',
         Some(b't') => '\t',
         Some(b'u') => return unicode_escape(bytes),
-        _ => return Err("invalid escape sequence in string".to_owned()),
+        _ => return Err(JsonError::syntax("invalid escape sequence in string")),
     };
     Ok((2, c))
 }
 
-fn unicode_escape(bytes: &[u8]) -> Result<(usize, char), String> {
+fn unicode_escape(bytes: &[u8]) -> Result<(usize, char), JsonError> {
     let mut used = 6;
     let mut code = hex4(bytes);
     if let Some(high @ 0xd800..=0xdbff) = code {
@@ -86,9 +91,10 @@ fn unicode_escape(bytes: &[u8]) -> Result<(usize, char), String> {
         }
     }
     let shown = &bytes[..used.min(bytes.len())];
+    let invalid = || format!("{} is not a valid Unicode character", decode_lossy(shown));
     code.and_then(valid_char)
         .map(|c| (used, c))
-        .ok_or_else(|| format!("{} is not a valid Unicode character", decode_lossy(shown)))
+        .ok_or_else(|| JsonError::syntax(invalid()))
 }
 
 /// The number in the four hexadecimal digits after the `\u` at the start of `bytes`.

@@ -1,5 +1,6 @@
 //! The grammar of QEMU's `key=value,…` options, and the scalars in them.
 
+use chardev_core::spec::{Expected, ParameterError, Problem};
 use chardev_core::text::shown;
 
 /// Options as they were typed.
@@ -53,11 +54,11 @@ pub fn parse_opts(text: &str, first: &str) -> Opts {
 ///
 /// # Errors
 /// `Parameter '…' expects 'on' or 'off'`
-pub fn parse_bool(key: &str, text: &str) -> Result<bool, String> {
+pub fn parse_bool(key: &str, text: &str) -> Result<bool, ParameterError> {
     match text {
         "on" | "yes" | "true" | "y" => Ok(true),
         "off" | "no" | "false" | "n" => Ok(false),
-        _ => Err(format!("Parameter '{key}' expects 'on' or 'off'")),
+        _ => Err(ParameterError::expects(key, Expected::Switch)),
     }
 }
 
@@ -65,7 +66,7 @@ pub fn parse_bool(key: &str, text: &str) -> Result<bool, String> {
 ///
 /// # Errors
 /// `Parameter '…' expects a number`; `Value '…' is too large for parameter '…'`
-pub fn parse_number(key: &str, text: &str) -> Result<i64, String> {
+pub fn parse_number(key: &str, text: &str) -> Result<i64, ParameterError> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -79,11 +80,13 @@ pub fn parse_number(key: &str, text: &str) -> Result<i64, String> {
         None => (digits, 10),
     };
     if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
-        return Err(format!("Parameter '{key}' expects a number"));
+        return Err(ParameterError::expects(key, Expected::Number));
     }
     let number = i64::from_str_radix(digits, radix);
-    let number =
-        number.map_err(|_| format!("Value '{text}' is too large for parameter '{key}'"))?;
+    let number = number.map_err(|_| {
+        let words = format!("Value '{text}' is too large for parameter '{key}'");
+        ParameterError::new(key, Problem::OutOfRange(text.to_owned())).shown_as(words)
+    })?;
     Ok(if negative { -number } else { number })
 }
 
@@ -92,9 +95,9 @@ pub fn parse_number(key: &str, text: &str) -> Result<i64, String> {
 /// # Errors
 /// `Parameter '…' expects a non-negative number below 2^64`; `Value '…' is out of range for
 /// parameter '…'`
-pub fn parse_size(key: &str, text: &str) -> Result<i64, String> {
-    let bad = || format!("Parameter '{key}' expects a non-negative number below 2^64");
-    let range = || format!("Value '{text}' is out of range for parameter '{key}'");
+pub fn parse_size(key: &str, text: &str) -> Result<i64, ParameterError> {
+    let bad = || ParameterError::expects(key, Expected::Size);
+    let range = || ParameterError::new(key, Problem::OutOfRange(text.to_owned()));
     let all_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     if text
         .strip_prefix('-')

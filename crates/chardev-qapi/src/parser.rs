@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use chardev_core::memory;
 
+use crate::error::JsonError;
 use crate::json::{Json, Object};
 use crate::lexer::{Lexer, Token};
 use crate::literal;
@@ -26,8 +27,6 @@ const STEP: usize = 256 << 10;
 const TOKEN_MEMORY: usize = 64;
 /// Tokens up to this size are read also where there is no memory for the message: its brackets.
 const SMALL: usize = 4 << 10;
-/// What a message is answered with that there is no memory for, or none for the answer.
-pub const NO_MEMORY: &str = "There is no memory for this message";
 
 /// An object with more members than this gets an index of its names while it is read.
 const INDEX_FROM: usize = 16;
@@ -35,8 +34,8 @@ const INDEX_FROM: usize = 16;
 /// One message, or why there is none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// The value, or QEMU's text for what was wrong with it.
-    pub value: Result<Json, String>,
+    /// The value, or what was wrong with it.
+    pub value: Result<Json, JsonError>,
     /// How many bytes of token text it had; a measure of the memory it takes.
     pub size: usize,
     /// How many tokens it had.
@@ -58,7 +57,7 @@ pub struct Parser {
     lexer: Lexer,
     stack: Vec<Frame>,
     value: Option<Json>,
-    error: Option<String>,
+    error: Option<JsonError>,
     braces: isize,
     brackets: isize,
     size: usize,
@@ -154,11 +153,11 @@ impl Parser {
     /// Gives the message up; like one with an error, it is read to its end.
     fn starve(&mut self) -> Option<Message> {
         if self.braces > 0 || self.brackets > 0 {
-            self.error.get_or_insert_with(|| NO_MEMORY.to_owned());
+            self.error.get_or_insert(JsonError::NoMemory);
             self.stack = Vec::new();
             return None;
         }
-        Some(self.limit(NO_MEMORY))
+        Some(self.finish(Err(JsonError::NoMemory)))
     }
 
     fn token(&mut self, token: Token) -> Option<Message> {
@@ -169,16 +168,17 @@ impl Parser {
             Token::CloseBracket => self.brackets -= 1,
             Token::Stray => {
                 let text = decode_lossy(self.lexer.text());
-                return Some(self.finish(Err(syntax(&format!("stray '{text}'")))));
+                let why = JsonError::syntax(format!("stray '{text}'"));
+                return Some(self.finish(Err(why)));
             }
-            Token::TooBig => return Some(self.limit("JSON token size limit exceeded")),
+            Token::TooBig => return Some(self.limit("token size")),
             _ => {}
         }
         if self.tokens + 1 > MAX_TOKENS {
-            return Some(self.limit("JSON token count limit exceeded"));
+            return Some(self.limit("token count"));
         }
         if self.braces + self.brackets > MAX_NESTING as isize {
-            return Some(self.limit("JSON nesting depth limit exceeded"));
+            return Some(self.limit("nesting depth"));
         }
         self.size += self.lexer.text().len();
         self.tokens += 1;
@@ -187,7 +187,7 @@ impl Parser {
         }
         if self.error.is_none() {
             if let Err(error) = self.accept(token) {
-                self.error = Some(syntax(&error));
+                self.error = Some(error);
                 // What was built is of no use any more; only the brackets are still counted.
                 self.stack = Vec::new();
             }
@@ -199,16 +199,16 @@ impl Parser {
         let value = match (self.error.take(), self.value.take()) {
             (None, Some(value)) => Ok(value),
             (Some(error), _) => Err(error),
-            (None, None) => Err(syntax("expecting value")),
+            (None, None) => Err(JsonError::syntax("expecting value")),
         };
         Some(self.finish(value))
     }
 
-    fn limit(&mut self, text: &str) -> Message {
-        self.finish(Err(text.to_owned()))
+    fn limit(&mut self, what: &'static str) -> Message {
+        self.finish(Err(JsonError::Limit(what)))
     }
 
-    fn finish(&mut self, value: Result<Json, String>) -> Message {
+    fn finish(&mut self, value: Result<Json, JsonError>) -> Message {
         let (size, tokens) = (self.size, self.tokens);
         self.stack = Vec::new();
         self.value = None;
@@ -223,7 +223,7 @@ impl Parser {
     }
 
     /// Puts one token where it belongs.
-    fn accept(&mut self, token: Token) -> Result<(), String> {
+    fn accept(&mut self, token: Token) -> Result<(), JsonError> {
         let Some(frame) = self.stack.last_mut() else {
             return self.begin_value(token);
         };
@@ -234,7 +234,7 @@ impl Parser {
                     *expect = Expect::Next;
                     Ok(())
                 }
-                (Expect::Separator, _) => Err("expected separator in list".to_owned()),
+                (Expect::Separator, _) => Err(JsonError::syntax("expected separator in list")),
                 _ => self.begin_value(token),
             },
             Frame::Members { expect, .. } => match (*expect, token) {
@@ -243,18 +243,18 @@ impl Parser {
                     *expect = Expect::Next;
                     Ok(())
                 }
-                (Expect::Separator, _) => Err("expected separator in dict".to_owned()),
+                (Expect::Separator, _) => Err(JsonError::syntax("expected separator in dict")),
                 (Expect::Colon, Token::Colon) => {
                     *expect = Expect::MemberValue;
                     Ok(())
                 }
-                (Expect::Colon, _) => Err("missing : in object pair".to_owned()),
+                (Expect::Colon, _) => Err(JsonError::syntax("missing : in object pair")),
                 _ => self.begin_value(token),
             },
         }
     }
 
-    fn begin_value(&mut self, token: Token) -> Result<(), String> {
+    fn begin_value(&mut self, token: Token) -> Result<(), JsonError> {
         let text = self.lexer.text();
         let value = match token {
             Token::OpenBracket => {
@@ -276,22 +276,22 @@ impl Parser {
             Token::Integer | Token::Float => literal::number(text, token == Token::Float),
             Token::Keyword => literal::keyword(text)?,
             Token::Text => Json::Str(literal::text(text)?),
-            _ => return Err("expecting value".to_owned()),
+            _ => return Err(JsonError::syntax("expecting value")),
         };
         self.complete(value)
     }
 
-    fn close(&mut self) -> Result<(), String> {
+    fn close(&mut self) -> Result<(), JsonError> {
         let value = match self.stack.pop() {
             Some(Frame::List { items, .. }) => Json::Array(items),
             Some(Frame::Members { object, .. }) => Json::Object(object),
-            None => return Err("expecting value".to_owned()),
+            None => return Err(JsonError::syntax("expecting value")),
         };
         self.complete(value)
     }
 
     /// Hands a complete value to the list or object it is in.
-    fn complete(&mut self, value: Json) -> Result<(), String> {
+    fn complete(&mut self, value: Json) -> Result<(), JsonError> {
         match self.stack.last_mut() {
             None => self.value = Some(value),
             Some(Frame::List { items, expect }) => {
@@ -306,14 +306,14 @@ impl Parser {
             }) => match name.take() {
                 None => {
                     let Json::Str(text) = value else {
-                        return Err("key is not a string in object".to_owned());
+                        return Err(JsonError::syntax("key is not a string in object"));
                     };
                     *name = Some(text);
                     *expect = Expect::Colon;
                 }
                 Some(text) => {
                     if !is_new(object, names, &text) {
-                        return Err("duplicate key".to_owned());
+                        return Err(JsonError::syntax("duplicate key"));
                     }
                     object.push_new(text, value);
                     *expect = Expect::Separator;
@@ -325,23 +325,19 @@ impl Parser {
 }
 
 /// Parses all of `bytes` as exactly one value.
-pub(crate) fn parse_one(bytes: &[u8]) -> Result<Json, String> {
+pub(crate) fn parse_one(bytes: &[u8]) -> Result<Json, JsonError> {
     let mut parser = Parser::new();
     let (used, first) = parser.feed(bytes);
     // A newline completes a number or keyword at the end.
     let first = first.or_else(|| parser.feed(b"\n").1);
     let value = first
-        .ok_or_else(|| syntax("premature end of input"))?
+        .ok_or_else(|| JsonError::syntax("premature end of input"))?
         .value?;
     let rest = &bytes[used..];
     match rest.iter().all(u8::is_ascii_whitespace) {
         true => Ok(value),
-        false => Err(syntax("expecting end of input")),
+        false => Err(JsonError::syntax("expecting end of input")),
     }
-}
-
-fn syntax(text: &str) -> String {
-    format!("JSON parse error, {text}")
 }
 
 /// Whether `object` has no member `name` yet; large objects are looked up in `names`.

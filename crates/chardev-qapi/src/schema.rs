@@ -1,6 +1,8 @@
 //! Types of the wire as data: what `query-qmp-schema` is made of, and what answers are held
 //! against.
 
+use std::fmt;
+
 use crate::json::{Json, Object};
 
 /// A type.
@@ -73,6 +75,40 @@ pub fn optional(name: &'static str, ty: Type) -> Member {
     }
 }
 
+/// What is wrong with a value, and where in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The way there, as in `.list[0].name`; empty for the value itself.
+    pub path: String,
+    /// What is wrong there.
+    pub what: String,
+}
+
+impl Mismatch {
+    /// Something wrong with the value itself.
+    pub fn new(what: impl Into<String>) -> Self {
+        Mismatch {
+            path: String::new(),
+            what: what.into(),
+        }
+    }
+
+    /// The same, seen from further outside.
+    #[must_use]
+    pub fn within(mut self, outer: &str) -> Self {
+        self.path.insert_str(0, outer);
+        self
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.path, self.what)
+    }
+}
+
+impl std::error::Error for Mismatch {}
+
 impl Type {
     /// An enumeration without deprecated words.
     pub fn words(names: &[&'static str]) -> Self {
@@ -93,7 +129,7 @@ impl Type {
     ///
     /// # Errors
     /// What is wrong, with the path to it.
-    pub fn check(&self, value: &Json) -> Result<(), String> {
+    pub fn check(&self, value: &Json) -> Result<(), Mismatch> {
         let right = match (self, value) {
             (Type::Any, _)
             | (Type::Str, Json::Str(_) | Json::Lazy(_))
@@ -104,7 +140,7 @@ impl Type {
             (Type::List(element), Json::Array(items)) => {
                 return items.iter().enumerate().try_for_each(|(at, item)| {
                     let checked = element.check(item);
-                    checked.map_err(|error| format!("[{at}]{error}"))
+                    checked.map_err(|wrong| wrong.within(&format!("[{at}]")))
                 });
             }
             (Type::Object(object), Json::Object(members)) => return object.check(members),
@@ -112,7 +148,7 @@ impl Type {
         };
         match right {
             true => Ok(()),
-            false => Err(format!(": {value} is not of type {self:?}")),
+            false => Err(Mismatch::new(format!(": {value} is not of type {self:?}"))),
         }
     }
 }
@@ -151,23 +187,22 @@ impl ObjectType {
     ///
     /// # Errors
     /// What is wrong, with the path to it.
-    pub fn check(&self, value: &Object) -> Result<(), String> {
+    pub fn check(&self, value: &Object) -> Result<(), Mismatch> {
         let members = self.members_for(value);
+        let at = |name: &str, wrong: Mismatch| wrong.within(&format!(".{name}"));
         for member in &members {
-            match value.get(member.name) {
-                Some(found) => member
-                    .ty
-                    .check(found)
-                    .map_err(|error| format!(".{}{error}", member.name))?,
-                None if member.optional => {}
-                None => return Err(format!(".{} is missing", member.name)),
-            }
+            let checked = match value.get(member.name) {
+                Some(found) => member.ty.check(found),
+                None if member.optional => Ok(()),
+                None => Err(Mismatch::new(" is missing")),
+            };
+            checked.map_err(|wrong| at(member.name, wrong))?;
         }
         let unexpected = value
             .iter()
             .find(|(name, _)| members.iter().all(|member| member.name != *name));
         match unexpected {
-            Some((name, _)) => Err(format!(".{name} is unexpected")),
+            Some((name, _)) => Err(at(name, Mismatch::new(" is unexpected"))),
             None => Ok(()),
         }
     }
@@ -370,7 +405,9 @@ mod tests {
             ("{}", Type::object([optional("y", Type::Any)]), ""),
         ] {
             let value = Json::parse(text).unwrap();
-            assert_eq!(ty.check(&value).err().unwrap_or_default(), error, "{text}");
+            let wrong = ty.check(&value).err();
+            let said = wrong.map_or_else(String::new, |wrong| wrong.to_string());
+            assert_eq!(said, error, "{text}");
         }
     }
 

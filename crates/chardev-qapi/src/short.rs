@@ -1,6 +1,8 @@
 //! QEMU's short device strings, as `-serial`, `-qmp` and `-monitor` take them: `unix:PATH,…`,
 //! `stdio` and so on. How a kind is spelled is in its table ([`KindSpec::short`]).
 
+use std::fmt;
+
 use crate::spec::{KindSpec, Short};
 
 /// What a device string names.
@@ -13,6 +15,18 @@ pub enum Device {
     New(String),
 }
 
+/// A device string that names nothing there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownDevice(pub String);
+
+impl fmt::Display for UnknownDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'{}' is not a valid char driver", self.0)
+    }
+}
+
+impl std::error::Error for UnknownDevice {}
+
 /// Kinds of QEMU's that are asked for by their name alone and that nobody here need have: whether
 /// there is such a kind is for the grammar to say.
 const FOREIGN: [&str; 5] = ["msmouse", "wctablet", "braille", "testdev", "vc"];
@@ -20,8 +34,8 @@ const FOREIGN: [&str; 5] = ["msmouse", "wctablet", "braille", "testdev", "vc"];
 /// Reads a device string.
 ///
 /// # Errors
-/// QEMU's text for one that it does not know.
-pub fn parse_device(text: &str, kinds: &[&KindSpec]) -> Result<Device, String> {
+/// It is none that QEMU knows.
+pub fn parse_device(text: &str, kinds: &[&KindSpec]) -> Result<Device, UnknownDevice> {
     if let Some(id) = text.strip_prefix("chardev:").filter(|id| !id.is_empty()) {
         return Ok(Device::Existing(id.to_owned()));
     }
@@ -29,7 +43,7 @@ pub fn parse_device(text: &str, kinds: &[&KindSpec]) -> Result<Device, String> {
         Some(inner) => line(inner, kinds).map(|line| shared(inner, &line, kinds)),
         None => line(text, kinds),
     };
-    let line = line.ok_or_else(|| format!("'{text}' is not a valid char driver"))?;
+    let line = line.ok_or_else(|| UnknownDevice(text.to_owned()))?;
     Ok(Device::New(line))
 }
 

@@ -5,7 +5,7 @@
 
 use crate::json::{Json, Object};
 use crate::schema::{Member as MemberType, ObjectType, Type, Word, optional, required};
-use crate::spec::{KindSpec, Options};
+use crate::spec::{Expected, KindSpec, Options, ParameterError, Problem};
 
 /// Reads the members of one object, with QEMU's words for what is wrong.
 ///
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// `Invalid parameter type for '…', expected: object`
-    pub fn from_value(value: &'a Json, path: impl Into<String>) -> Result<Self, String> {
+    pub fn from_value(value: &'a Json, path: impl Into<String>) -> Result<Self, ParameterError> {
         let path = path.into();
         match value.as_object() {
             Some(object) => Ok(Reader::new(object, path)),
@@ -129,7 +129,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// `Invalid parameter type for '…', expected: …`
-    pub fn optional<T: Member<'a>>(&mut self, name: &'static str) -> Result<Option<T>, String> {
+    pub fn optional<T: Member<'a>>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<T>, ParameterError> {
         match self.take(|| optional(name, T::TYPE), name) {
             None => Ok(None),
             Some(value) => match T::from_json(value) {
@@ -143,7 +146,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// `Parameter '…' is missing`, or as for [`optional`](Reader::optional).
-    pub fn required<T: Member<'a>>(&mut self, name: &'static str) -> Result<T, String> {
+    pub fn required<T: Member<'a>>(&mut self, name: &'static str) -> Result<T, ParameterError> {
         let value = self.optional(name)?;
         self.or_missing(name, value, T::PLACEHOLDER)
     }
@@ -155,8 +158,8 @@ impl<'a> Reader<'a> {
     pub fn object<T>(
         &mut self,
         name: &'static str,
-        read: impl FnOnce(&mut Reader<'a>) -> Result<T, String>,
-    ) -> Result<T, String> {
+        read: impl FnOnce(&mut Reader<'a>) -> Result<T, ParameterError>,
+    ) -> Result<T, ParameterError> {
         match self.optional_object(name, read)? {
             Some(value) => {
                 self.mark_required();
@@ -173,8 +176,8 @@ impl<'a> Reader<'a> {
     pub fn optional_object<T>(
         &mut self,
         name: &'static str,
-        read: impl FnOnce(&mut Reader<'a>) -> Result<T, String>,
-    ) -> Result<Option<T>, String> {
+        read: impl FnOnce(&mut Reader<'a>) -> Result<T, ParameterError>,
+    ) -> Result<Option<T>, ParameterError> {
         if let Some(described) = &mut self.described {
             let mut inner = Reader::describing();
             let value = read(&mut inner)?;
@@ -199,8 +202,8 @@ impl<'a> Reader<'a> {
     pub fn objects<T>(
         &mut self,
         name: &'static str,
-        mut read: impl FnMut(&mut Reader<'a>) -> Result<T, String>,
-    ) -> Result<Vec<T>, String> {
+        mut read: impl FnMut(&mut Reader<'a>) -> Result<T, ParameterError>,
+    ) -> Result<Vec<T>, ParameterError> {
         if let Some(described) = &mut self.described {
             let mut inner = Reader::describing();
             let value = read(&mut inner)?;
@@ -230,8 +233,8 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &'static str,
         words: &[Word],
-        mut read: impl FnMut(&mut Reader<'a>, &'static str) -> Result<T, String>,
-    ) -> Result<T, String> {
+        mut read: impl FnMut(&mut Reader<'a>, &'static str) -> Result<T, ParameterError>,
+    ) -> Result<T, ParameterError> {
         if let Some(described) = &mut self.described {
             described
                 .members
@@ -249,7 +252,7 @@ impl<'a> Reader<'a> {
         }
         let text: &str = self.required(name)?;
         let word = words.iter().find(|word| word.name == text);
-        let word = word.ok_or_else(|| not_accepted(name, text))?;
+        let word = word.ok_or_else(|| ParameterError::not_accepted(name, text))?;
         read(self, word.name)
     }
 
@@ -261,7 +264,7 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &'static str,
         kinds: &[&'static KindSpec],
-    ) -> Result<Options, String> {
+    ) -> Result<Options, ParameterError> {
         self.object(name, |backend| crate::backend::read_backend(backend, kinds))
     }
 
@@ -269,15 +272,15 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// `Parameter '…' expects uint64`; `Parameter '…' expects uint16_t`
-    pub fn optional_u16(&mut self, name: &'static str) -> Result<Option<u16>, String> {
-        let too_big = || format!("Parameter '{name}' expects uint16_t");
+    pub fn optional_u16(&mut self, name: &'static str) -> Result<Option<u16>, ParameterError> {
+        let too_big = || ParameterError::expects(name, Expected::Other("uint16_t"));
         match self.take(|| optional(name, Type::Int), name) {
             None => Ok(None),
             Some(Json::Int(number)) => u16::try_from(*number).map(Some).map_err(|_| too_big()),
             Some(Json::UInt(_)) => Err(too_big()),
-            Some(_) => Err(format!(
-                "Parameter '{}' expects uint64",
-                self.full_name(name)
+            Some(_) => Err(ParameterError::expects(
+                self.full_name(name),
+                Expected::Other("uint64"),
             )),
         }
     }
@@ -286,7 +289,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// `Parameter '…' is missing`, or as for [`optional_u16`](Reader::optional_u16).
-    pub fn required_u16(&mut self, name: &'static str) -> Result<u16, String> {
+    pub fn required_u16(&mut self, name: &'static str) -> Result<u16, ParameterError> {
         let value = self.optional_u16(name)?;
         self.or_missing(name, value, 0)
     }
@@ -299,7 +302,7 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &'static str,
         words: &[&'static str],
-    ) -> Result<Option<&'static str>, String> {
+    ) -> Result<Option<&'static str>, ParameterError> {
         match self.take(|| optional(name, Type::words(words)), name) {
             None => Ok(None),
             Some(Json::Str(text)) => pick_word(name, text, words).map(Some),
@@ -315,7 +318,7 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &'static str,
         words: &[&'static str],
-    ) -> Result<Option<Vec<&'static str>>, String> {
+    ) -> Result<Option<Vec<&'static str>>, ParameterError> {
         let ty = || optional(name, Type::list(Type::words(words)));
         let texts = self.read_strings(name, ty)?;
         texts
@@ -330,7 +333,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As for [`optional`](Reader::optional); an element is named `list[0]`.
-    pub fn optional_strings(&mut self, name: &'static str) -> Result<Option<Vec<String>>, String> {
+    pub fn optional_strings(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<Vec<String>>, ParameterError> {
         self.read_strings(name, || optional(name, Type::list(Type::Str)))
     }
 
@@ -379,7 +385,7 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &'static str,
         member: impl FnOnce() -> MemberType,
-    ) -> Result<Option<Vec<String>>, String> {
+    ) -> Result<Option<Vec<String>>, ParameterError> {
         let Some(value) = self.take(member, name) else {
             return Ok(None);
         };
@@ -398,7 +404,7 @@ impl<'a> Reader<'a> {
         name: &'static str,
         value: Option<T>,
         placeholder: T,
-    ) -> Result<T, String> {
+    ) -> Result<T, ParameterError> {
         match value {
             Some(value) => Ok(value),
             None if self.describes() => {
@@ -423,23 +429,23 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// `Parameter '…' is unexpected` for the first member that was not asked for.
-    pub fn finish(self) -> Result<(), String> {
+    pub fn finish(self) -> Result<(), ParameterError> {
         match self
             .object
             .iter()
             .find(|(name, _)| !self.known.contains(name))
         {
-            Some((name, _)) => Err(format!(
-                "Parameter '{}' is unexpected",
-                self.full_name(name)
+            Some((name, _)) => Err(ParameterError::new(
+                self.full_name(name),
+                Problem::Unexpected,
             )),
             None => Ok(()),
         }
     }
 
-    /// QEMU's words for a member that is not there.
-    pub fn missing(&self, name: &str) -> String {
-        format!("Parameter '{}' is missing", self.full_name(name))
+    /// The error for a member that is not there.
+    pub fn missing(&self, name: &str) -> ParameterError {
+        ParameterError::missing(self.full_name(name))
     }
 }
 
@@ -447,16 +453,15 @@ impl<'a> Reader<'a> {
 ///
 /// # Errors
 /// `Parameter '…' does not accept value '…'`
-pub fn pick_word(name: &str, text: &str, words: &[&'static str]) -> Result<&'static str, String> {
+pub fn pick_word(
+    name: &str,
+    text: &str,
+    words: &[&'static str],
+) -> Result<&'static str, ParameterError> {
     let found = words.iter().copied().find(|word| *word == text);
-    found.ok_or_else(|| not_accepted(name, text))
+    found.ok_or_else(|| ParameterError::not_accepted(name, text))
 }
 
-/// QEMU's words for a value outside of an enumeration; `name` is the last part of the path.
-pub fn not_accepted(name: &str, text: &str) -> String {
-    format!("Parameter '{name}' does not accept value '{text}'")
-}
-
-pub(crate) fn wrong_type(name: &str, expected: &str) -> String {
-    format!("Invalid parameter type for '{name}', expected: {expected}")
+fn wrong_type(name: &str, expected: &'static str) -> ParameterError {
+    ParameterError::new(name, Problem::WrongType(expected))
 }

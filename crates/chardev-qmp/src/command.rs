@@ -1,7 +1,7 @@
 //! What a client can ask the owner of a session for.
 
-use chardev_qapi::spec::Options;
-use chardev_qapi::{Object, QmpError};
+use chardev_qapi::Object;
+use chardev_qapi::spec::{Expected, Options, ParameterError};
 
 use crate::ringbuf::Format;
 
@@ -300,9 +300,10 @@ pub enum YankInstance {
 ///
 /// # Errors
 /// `Parameter 'fdname' expects a name not starting with a digit`
-pub fn check_fdname(fdname: &str) -> Result<(), QmpError> {
+pub fn check_fdname(fdname: &str) -> Result<(), ParameterError> {
     if fdname.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err("Parameter 'fdname' expects a name not starting with a digit".into());
+        let expected = Expected::Other("a name not starting with a digit");
+        return Err(ParameterError::expects("fdname", expected));
     }
     Ok(())
 }

@@ -30,28 +30,28 @@ impl Envelope {
         let id = members.remove("id");
         Envelope {
             id,
-            request: read_call(members, allow_oob).map_err(QmpError::from),
+            request: read_call(members, allow_oob),
         }
     }
 }
 
-fn read_call(mut members: Object, allow_oob: bool) -> Result<Call, String> {
+fn read_call(mut members: Object, allow_oob: bool) -> Result<Call, QmpError> {
     for (name, value) in members.iter() {
         match name {
             "execute" => check_name(name, value)?,
             "exec-oob" if allow_oob => check_name(name, value)?,
             "arguments" if value.as_object().is_some() => {}
-            "arguments" => return Err("QMP input member 'arguments' must be an object".to_owned()),
-            _ => return Err(format!("QMP input member '{name}' is unexpected")),
+            "arguments" => return Err("QMP input member 'arguments' must be an object".into()),
+            _ => return Err(format!("QMP input member '{name}' is unexpected").into()),
         }
     }
     let (name, oob) = match (members.remove("execute"), members.remove("exec-oob")) {
         (Some(_), Some(_)) => {
-            return Err("QMP input member 'execute' clashes with 'exec-oob'".to_owned());
+            return Err("QMP input member 'execute' clashes with 'exec-oob'".into());
         }
         (Some(Json::Str(name)), None) => (name, false),
         (None, Some(Json::Str(name))) => (name, true),
-        _ => return Err("QMP input lacks member 'execute'".to_owned()),
+        _ => return Err("QMP input lacks member 'execute'".into()),
     };
     let arguments = match members.remove("arguments") {
         Some(Json::Object(arguments)) => arguments,
@@ -64,9 +64,9 @@ fn read_call(mut members: Object, allow_oob: bool) -> Result<Call, String> {
     })
 }
 
-fn check_name(member: &str, value: &Json) -> Result<(), String> {
+fn check_name(member: &str, value: &Json) -> Result<(), QmpError> {
     match value {
         Json::Str(_) => Ok(()),
-        _ => Err(format!("QMP input member '{member}' must be a string")),
+        _ => Err(format!("QMP input member '{member}' must be a string").into()),
     }
 }

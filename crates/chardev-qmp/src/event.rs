@@ -8,7 +8,7 @@ use std::time::Duration;
 use chardev_core::DropReason;
 
 use chardev_qapi::Json;
-use chardev_qapi::schema::{Member, ObjectType, Type, optional, required};
+use chardev_qapi::schema::{Member, Mismatch, ObjectType, Type, optional, required};
 
 /// What is known of an event beforehand.
 #[derive(Debug)]
@@ -236,12 +236,13 @@ impl Throttle {
 }
 
 /// What is wrong with an event, if anything.
-fn check(name: &str, data: Option<&Json>) -> Result<(), String> {
+fn check(name: &str, data: Option<&Json>) -> Result<(), Mismatch> {
     let spec = EVENTS.iter().find(|spec| spec.name == name);
-    let spec = spec.ok_or_else(|| format!("{name} is not in the table of events"))?;
+    let unknown = || Mismatch::new(" is not in the table of events").within(name);
+    let spec = spec.ok_or_else(unknown)?;
     let ty = Type::Object((spec.data)());
     let checked = ty.check(data.unwrap_or(&Json::empty()));
-    checked.map_err(|error| format!("{name}{error}"))
+    checked.map_err(|wrong| wrong.within(name))
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use chardev_qapi::schema::{Entry, ObjectType, Type};
+use chardev_qapi::schema::{Entry, Mismatch, ObjectType, Type};
 use chardev_qapi::spec::KindSpec;
-use chardev_qapi::{Json, Object, QmpError, check_arguments};
+use chardev_qapi::{Json, Object, ParameterError, QmpError, check_arguments};
 
 use crate::command::Command;
 use crate::table::{Action, CommandSpec};
@@ -107,7 +107,7 @@ impl Known {
         &self,
         arguments: Object,
         kinds: &[&'static KindSpec],
-    ) -> Result<Action, String> {
+    ) -> Result<Action, ParameterError> {
         match self {
             Known::Ours(spec) => spec.read(&arguments, kinds),
             Known::Own(own) => {
@@ -121,7 +121,7 @@ impl Known {
     }
 
     /// What is wrong with an answer, if anything.
-    pub(crate) fn check_answer(&self, result: &Result<Json, QmpError>) -> Result<(), String> {
+    pub(crate) fn check_answer(&self, result: &Result<Json, QmpError>) -> Result<(), Mismatch> {
         let (name, returns) = match self {
             Known::Ours(spec) => (spec.name, spec.returns()),
             Known::Own(own) => match &own.schema {
@@ -131,6 +131,6 @@ impl Known {
         };
         let Ok(value) = result else { return Ok(()) };
         let checked = returns.check(value);
-        checked.map_err(|error| format!("the answer of {name}{error}"))
+        checked.map_err(|wrong| wrong.within(&format!("the answer of {name}")))
     }
 }

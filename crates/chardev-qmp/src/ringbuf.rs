@@ -1,6 +1,7 @@
 //! How `ringbuf-read` and `ringbuf-write` put bytes into text.
 
 use chardev_core::RingBuffer;
+use chardev_core::spec::{Expected, ParameterError};
 use chardev_qapi::{Json, LazyText, TextSource, unicode};
 
 /// QAPI `DataFormat`.
@@ -20,7 +21,7 @@ pub enum Format {
 ///
 /// # Errors
 /// `Base64 data contains invalid characters`
-pub fn decode(text: &str, format: Format) -> Result<Vec<u8>, String> {
+pub fn decode(text: &str, format: Format) -> Result<Vec<u8>, ParameterError> {
     match format {
         Format::Utf8 => Ok(unicode::encode(text)),
         Format::Base64 => decode_base64(text),
@@ -116,13 +117,15 @@ impl TextSource for Pieces {
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-fn decode_base64(text: &str) -> Result<Vec<u8>, String> {
+fn decode_base64(text: &str) -> Result<Vec<u8>, ParameterError> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let mut group = [0; 4];
     let mut filled = 0;
     for c in text.bytes().filter(|&c| c != b'\n') {
         if sextet(c).is_none() {
-            return Err("Base64 data contains invalid characters".to_owned());
+            let words = "Base64 data contains invalid characters";
+            let expected = Expected::Other("base64");
+            return Err(ParameterError::expects("data", expected).shown_as(words));
         }
         group[filled] = c;
         filled += 1;

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use chardev_qapi::memory;
-use chardev_qapi::parser::{Message, NO_MEMORY, Parser};
+use chardev_qapi::parser::{Message, Parser};
 use chardev_qapi::spec::KindSpec;
-use chardev_qapi::{Json, Object, QmpError};
+use chardev_qapi::{Json, JsonError, Object, QmpError};
 
 use crate::command::Command;
 use crate::envelope::Envelope;
@@ -279,7 +279,7 @@ impl Session {
                 true => self.answer(id, result),
                 false => {
                     drop(id);
-                    self.answer(None, Err(NO_MEMORY.into()));
+                    self.answer(None, Err(JsonError::NoMemory.into()));
                 }
             }
             self.run();
@@ -380,7 +380,7 @@ impl Session {
         let echo = message.echo_memory();
         if !memory::allows(echo) {
             drop(message);
-            self.answer(None, Err(NO_MEMORY.into()));
+            self.answer(None, Err(JsonError::NoMemory.into()));
             return None;
         }
         let envelope = match message.value {

@@ -14,9 +14,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
-use chardev::Chardevs;
-use chardev::back::FdSource;
+use chardev::back::{FdSource, no_descriptor};
 use chardev::spec::{OptionValue, Options, SocketAddress};
+use chardev::{Chardevs, OpenError};
 
 /// The descriptors that the VMM has, by name; each is handed out once.
 #[derive(Default)]
@@ -31,10 +31,9 @@ impl Prepared {
 }
 
 impl FdSource for Prepared {
-    fn take(&self, name: &str) -> Result<OwnedFd, String> {
-        let mut fds = self.0.lock().map_err(|_| "poisoned".to_owned())?;
-        fds.remove(name)
-            .ok_or_else(|| format!("File descriptor named '{name}' has not been found"))
+    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
+        let mut fds = self.0.lock().map_err(|_| "poisoned")?;
+        fds.remove(name).ok_or_else(|| no_descriptor(name))
     }
 
     fn give_back(&self, name: &str, fd: OwnedFd) {

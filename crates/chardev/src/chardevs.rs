@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use chardev_core::spec::{KindSpec, Options};
 use chardev_core::{
     AddError, AttachError, BackendId, ChangeError, Chardev, ChardevRef, DrainStep, Drainer,
-    FrontEnd, FrontEndHooks, History, HoldWatch, Hub, Observer, PolicyChange, Refused, Registry,
-    RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
+    FrontEnd, FrontEndHooks, History, HoldWatch, Hub, HubError, Observer, OpenError, PolicyChange,
+    Refused, Registry, RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
 };
 use tokio::runtime::Handle;
 
@@ -294,8 +294,8 @@ impl Chardevs {
     /// Makes chardev `member` a member of the hub `id`: it gets all output from here on.
     ///
     /// # Errors
-    /// Names what is missing or in use.
-    pub fn hub_add(&self, id: &str, member: &str) -> Result<(), String> {
+    /// One of the two is missing, the member is in use, or would rest on itself.
+    pub fn hub_add(&self, id: &str, member: &str) -> Result<(), HubError> {
         let (chardev, hub) = self.hub(id)?;
         let mut scene = self.scene(Vec::new());
         scene.target = Some(chardev);
@@ -306,19 +306,23 @@ impl Chardevs {
     /// Takes chardev `member` out of the hub `id`; it lives on, unattached.
     ///
     /// # Errors
-    /// Names what is missing.
-    pub fn hub_remove(&self, id: &str, member: &str) -> Result<(), String> {
+    /// One of the two is missing.
+    pub fn hub_remove(&self, id: &str, member: &str) -> Result<(), HubError> {
         let (_, hub) = self.hub(id)?;
         match hub.remove(member) {
             true => Ok(()),
-            false => Err(format!("Chardev '{member}' is not a member of hub '{id}'")),
+            false => Err(HubError::NotAMember {
+                id: id.to_owned(),
+                member: member.to_owned(),
+            }),
         }
     }
 
-    fn hub(&self, id: &str) -> Result<(ChardevRef, Hub), String> {
-        let chardev = self.chardev(id).map_err(|error| error.to_string())?;
+    fn hub(&self, id: &str) -> Result<(ChardevRef, Hub), HubError> {
+        let chardev = self.registry.get(id);
+        let chardev = chardev.ok_or_else(|| HubError::NotFound(id.to_owned()))?;
         let hub = chardev.with(|chardev| chardev.hub().cloned());
-        let hub = hub.ok_or_else(|| format!("Chardev '{id}' is not a hub"))?;
+        let hub = hub.ok_or_else(|| HubError::NotAHub(id.to_owned()))?;
         Ok((chardev, hub))
     }
 
@@ -375,13 +379,13 @@ impl Chardevs {
         label: &str,
         fd: OwnedFd,
         hooks: Arc<dyn FrontEndHooks>,
-    ) -> Result<FrontEnd, String> {
+    ) -> Result<FrontEnd, OpenError> {
         let port = Port::of(&self.shared, label);
         let backend = crate::back::taken(&port, fd)?;
         let policy = chardev_core::Policy::default();
         let chardev = ChardevRef::new(label, port.id(), backend, policy, None);
         port.connect(&chardev);
-        FrontEnd::attach(&chardev, hooks).map_err(|error| error.to_string())
+        Ok(FrontEnd::attach(&chardev, hooks)?)
     }
 
     /// Sends a break to the front end of chardev `id` (`chardev-send-break`).

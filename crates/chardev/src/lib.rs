@@ -112,6 +112,6 @@ pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError
 pub use port::Port;
 pub use slow_fd::close_elsewhere;
 pub use threads::new_thread;
-pub use transaction::{Action, TransactionError};
+pub use transaction::{Action, ActionError, TransactionError};
 pub use viewers::{MAX_VIEWERS, Watch, WatchError};
 pub use wait::{BlockingFrontEnd, ReadyFd};

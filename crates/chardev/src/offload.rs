@@ -13,7 +13,7 @@ use std::fmt;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use chardev_core::is_locked_here;
+use chardev_core::{OpenError, is_locked_here};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -61,6 +61,12 @@ pub(crate) struct TooMany(usize);
 impl fmt::Display for TooMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "too many opens hang, and it waits for {} others", self.0)
+    }
+}
+
+impl From<TooMany> for OpenError {
+    fn from(why: TooMany) -> Self {
+        OpenError::new(why.to_string())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chardev_core::spec::{OptionValue, Options, SocketAddress};
+use chardev_core::spec::{OptionValue, Options, ParameterError, SocketAddress};
 use chardev_core::{
     AddError, Backend, Change, ChangeError, ChardevRef, Group, LogSink, NewBackend, Old, OpenError,
     PolicyChange, RemoveError, Step,
@@ -211,7 +211,7 @@ async fn open(
     let kind = scene
         .shared
         .kind(options.kind())
-        .ok_or_else(|| format!("'{}' is not a valid char driver name", options.kind()))?;
+        .ok_or_else(|| ParameterError::no_kind(options.kind()))?;
     options.check(&kind.spec)?;
     let policy = options.policy()?;
     let log = open_log(port, options, &fds).await?;
@@ -244,7 +244,7 @@ async fn open_log(
     port: &Port,
     options: &Options,
     fds: &Arc<dyn FdSource>,
-) -> Result<Option<Box<dyn LogSink>>, String> {
+) -> Result<Option<Box<dyn LogSink>>, OpenError> {
     let log_port = port.for_log();
     let Some(path) = options.str("logfile").map(str::to_owned) else {
         return writer::open_log(options, &**fds, &log_port);

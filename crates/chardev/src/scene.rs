@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use chardev_core::{
-    AttachError, ChardevRef, FrontEnd, FrontEndHooks, Link, LinkHooks, Registry, WantLink,
-    attach_further,
+    AttachError, ChardevRef, FrontEnd, FrontEndHooks, Link, LinkHooks, OpenError, Registry,
+    WantLink, attach_further,
 };
 
 use crate::chardevs::Shared;
@@ -36,8 +36,9 @@ impl Scene {
     /// A link to the chardev `id`, shared with the back end that is replaced if it has one.
     ///
     /// # Errors
-    /// `missing` if there is no such chardev; or it is in use, or rests on the target itself.
-    pub(crate) fn link(&self, id: &str, missing: String) -> Result<Link, String> {
+    /// There is no such chardev, which is shown as `missing`; or it is in use, or rests on the
+    /// target itself.
+    pub(crate) fn link(&self, id: &str, missing: String) -> Result<Link, OpenError> {
         let wanted = WantLink(id.to_owned());
         for chardev in &self.leaving {
             let lent = chardev.with(|chardev| chardev.lend(&wanted));
@@ -45,15 +46,17 @@ impl Scene {
                 return Ok(*link);
             }
         }
-        let chardev = self.find(id).ok_or(missing)?;
+        let not_found = || OpenError::from(AttachError::NotFound(id.to_owned())).shown_as(missing);
+        let chardev = self.find(id).ok_or_else(not_found)?;
         if let Some(target) = self.target.as_ref().filter(|it| chardev.rests_on(it)) {
             let target = target.with(|target| target.label().to_owned());
-            return Err(format!(
+            let text = format!(
                 "chardev '{id}' cannot be under '{target}': it is that chardev or rests on it"
-            ));
+            );
+            return Err(OpenError::new(text).about(id));
         }
         let hooks = Arc::new(LinkHooks::default());
-        let front = attach(&self.shared, &chardev, hooks.clone()).map_err(|e| e.to_string())?;
+        let front = attach(&self.shared, &chardev, hooks.clone())?;
         Ok(Link::new(front, hooks))
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use chardev_core::Step;
 use chardev_core::spec::Options;
+use chardev_core::{AddError, ChangeError, RemoveError, Step};
 
 use crate::back::{FdSource, NoFds};
 use crate::chardevs::{Chardevs, Info};
@@ -49,17 +49,52 @@ impl Action {
 pub struct TransactionError {
     /// The action to blame, counted from 0.
     pub action: usize,
-    /// The cause, in the words of the single operation.
-    pub cause: String,
+    /// The cause.
+    pub cause: ActionError,
+}
+
+/// Why one part of a transaction was not possible, shown in the words of the single operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActionError {
+    /// Of an [`Action::Add`].
+    Add(AddError),
+    /// Of an [`Action::Change`]; or of any, where the parts do not go together.
+    Change(ChangeError),
+    /// Of an [`Action::Remove`].
+    Remove(RemoveError),
 }
 
 impl std::fmt::Display for TransactionError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.cause)
+        self.cause.fmt(f)
     }
 }
 
-impl std::error::Error for TransactionError {}
+impl std::error::Error for TransactionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+impl std::fmt::Display for ActionError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ActionError::Add(error) => error.fmt(f),
+            ActionError::Change(error) => error.fmt(f),
+            ActionError::Remove(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ActionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ActionError::Add(error) => error.source(),
+            ActionError::Change(error) => error.source(),
+            ActionError::Remove(error) => error.source(),
+        }
+    }
+}
 
 impl Chardevs {
     /// Carries out all of `actions` at one moment, or none of them (`x-chardev-transaction`).
@@ -110,7 +145,7 @@ impl Chardevs {
             self.discard(scene).await;
             return Err(TransactionError {
                 action: owners[refused.step],
-                cause: refused.error.to_string(),
+                cause: ActionError::Change(refused.error),
             });
         }
         for action in actions {
@@ -133,19 +168,19 @@ impl Chardevs {
         action: &Action,
         fds: Arc<dyn FdSource>,
         scene: &mut Scene,
-    ) -> Result<Vec<Step>, String> {
+    ) -> Result<Vec<Step>, ActionError> {
         match action {
             Action::Add { id, options } => {
                 let step = self.prepare_add(id, options, fds, scene).await;
-                step.map(|step| vec![step]).map_err(|e| e.to_string())
+                step.map(|step| vec![step]).map_err(ActionError::Add)
             }
             Action::Change { id, options } => self
                 .prepare_change(id, options, fds, scene, |_| Vec::new())
                 .await
-                .map_err(|error| error.to_string()),
+                .map_err(ActionError::Change),
             Action::Remove { id } => {
                 let step = self.prepare_removal(id);
-                step.map(|step| vec![step]).map_err(|e| e.to_string())
+                step.map(|step| vec![step]).map_err(ActionError::Remove)
             }
         }
     }

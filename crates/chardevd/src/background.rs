@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::pipe;
 
+use crate::DaemonError;
 use crate::edge::{self, Inherited};
 use crate::messages;
 
@@ -54,12 +55,12 @@ impl Background {
     ///
     /// # Errors
     /// The daemon was not set up, and has said why.
-    pub fn begin() -> Result<Option<Self>, String> {
+    pub fn begin() -> Result<Option<Self>, DaemonError> {
         if let Some(number) = told_by_parent() {
             rustix::process::umask(Mode::from_raw_mode(UMASK));
             return Ok(Some(Background { number }));
         }
-        let failed = |error: io::Error| format!("-daemonize: {error}");
+        let failed = |error: io::Error| DaemonError::of("-daemonize", error);
         let (told, ready) = pipe().map_err(|error| failed(error.into()))?;
         // The end that we read must not be open in the daemon, or nobody notices its end.
         fcntl_setfd(&told, FdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
@@ -82,9 +83,10 @@ impl Background {
                 let status = child.wait().map_err(failed)?;
                 match status.code() {
                     Some(code) => std::process::exit(code.max(1)),
-                    None => Err(format!(
-                        "-daemonize: the daemon ended while it started: {status}"
-                    )),
+                    None => {
+                        let what = "-daemonize: the daemon ended while it started";
+                        Err(format!("{what}: {status}").into())
+                    }
                 }
             }
         }
@@ -94,9 +96,10 @@ impl Background {
     ///
     /// # Errors
     /// It is not there.
-    pub fn ready(self, inherited: &Inherited) -> Result<Waiting, String> {
+    pub fn ready(self, inherited: &Inherited) -> Result<Waiting, DaemonError> {
         let ready = inherited.take(&self.number);
-        let ready = ready.map_err(|error| format!("-daemonize: {VARIABLE}: {error}"))?;
+        let ready = ready
+            .map_err(|error| DaemonError::of(format_args!("-daemonize: {VARIABLE}"), error))?;
         Ok(Waiting { ready })
     }
 }
@@ -113,8 +116,8 @@ impl Waiting {
     ///
     /// # Errors
     /// `/dev/null` cannot be opened.
-    pub fn detach(self) -> Result<(), String> {
-        let failed = |error: rustix::io::Errno| format!("-daemonize: {error}");
+    pub fn detach(self) -> Result<(), DaemonError> {
+        let failed = |error: rustix::io::Errno| DaemonError::of("-daemonize", error);
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
         let null = null.map_err(failed)?;
         // What was said so far belongs to whoever started us.

@@ -1,21 +1,23 @@
 //! From the arguments to the end: chardevs, devices, monitors, and a clean stop.
 
 use std::collections::HashSet;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chardev::back::FdSource;
 use chardev::front::virtio_console::PortWatch;
-use chardev::spec::{OptionValue, Options};
+use chardev::spec::{OptionValue, Options, ParameterError, Problem};
 use chardev::text::{from_os, shown};
-use chardev::{AttachError, Chardevs};
+use chardev::{AddError, AttachError, Chardevs};
 use chardev_monitor::{Builder, Mode, Reason, ServeError, Server, Stop};
 use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
-use chardev_qapi::parse_device;
+use chardev_qapi::{UnknownDevice, parse_device};
 use rustix::fs::Mode as FileMode;
 use tracing::Level;
 
+use crate::DaemonError;
 use crate::background::{self, Background};
 use crate::cli::Args;
 use crate::devices::virtio::watch_ports;
@@ -37,7 +39,7 @@ const DEFAULT_RING: i64 = 1 << 20;
 ///
 /// # Errors
 /// What could not be started, naming the argument.
-pub fn run(args: &Args) -> Result<(), String> {
+pub fn run(args: &Args) -> Result<(), DaemonError> {
     run_started(
         args,
         |server| server,
@@ -61,8 +63,8 @@ pub fn run(args: &Args) -> Result<(), String> {
 pub fn run_around(
     args: &Args,
     own: impl FnOnce(Builder) -> Builder,
-    machine: impl FnOnce(&mut Daemon) -> Result<(), String>,
-) -> Result<(), String> {
+    machine: impl FnOnce(&mut Daemon) -> Result<(), DaemonError>,
+) -> Result<(), DaemonError> {
     run_started(args, own, |daemon| {
         daemon.start(args)?;
         machine(daemon)
@@ -72,8 +74,8 @@ pub fn run_around(
 fn run_started(
     args: &Args,
     own: impl FnOnce(Builder) -> Builder,
-    start: impl FnOnce(&mut Daemon) -> Result<(), String>,
-) -> Result<(), String> {
+    start: impl FnOnce(&mut Daemon) -> Result<(), DaemonError>,
+) -> Result<(), DaemonError> {
     if let Some(text) = wanted_help(args) {
         print!("{text}");
         return Ok(());
@@ -100,16 +102,16 @@ fn run_started(
         messages::to_file(&directory.join(file))?;
     }
     let stop = Stop::default();
-    let chardevs = Chardevs::new().map_err(|error| format!("cannot start: {error}"))?;
+    let chardevs = Chardevs::new().map_err(|error| DaemonError::of("cannot start", error))?;
     if let Some(escape) = args.echr {
         chardevs.set_escape(escape);
     }
     signals::listen(stop.clone(), chardevs.clone())
-        .map_err(|error| format!("cannot listen for signals: {error}"))?;
+        .map_err(|error| DaemonError::of("cannot listen for signals", error))?;
     let pidfile = args.pidfile.as_deref();
     let pidfile = pidfile.map(|path| PidFile::create(path, &directory));
     let pidfile = pidfile.transpose()?;
-    let worker = Worker::new("devices").map_err(|error| format!("cannot start: {error}"))?;
+    let worker = Worker::new("devices").map_err(|error| DaemonError::of("cannot start", error))?;
     let mut server = Server::builder(&chardevs)
         .package(concat!("chardevd ", env!("CARGO_PKG_VERSION")))
         .command_line(OPTIONS)
@@ -119,7 +121,7 @@ fn run_started(
     }
     let roll = Roll::new(server.events().clone(), stop);
     let server = own(server.devices(Arc::new(roll.clone())));
-    let server = server.start().map_err(|error| error.to_string())?;
+    let server = server.start()?;
     let mut daemon = Daemon {
         fds: Arc::new(StartupFds::new(inherited, server.fd_sets().clone())),
         shop: Workshop::new(server, roll, worker, directory.into()),
@@ -176,7 +178,7 @@ impl Daemon {
     ///
     /// # Errors
     /// It is no device string, or does not open.
-    pub fn chardev_for(&mut self, dev: &str, new_id: &str) -> Result<String, String> {
+    pub fn chardev_for(&mut self, dev: &str, new_id: &str) -> Result<String, DaemonError> {
         let kinds = self.server().chardevs().kinds();
         match parse_device(dev, &kinds)? {
             chardev_qapi::Device::Existing(id) => Ok(id),
@@ -189,27 +191,32 @@ impl Daemon {
         }
     }
 
-    fn start(&mut self, args: &Args) -> Result<(), String> {
+    fn start(&mut self, args: &Args) -> Result<(), DaemonError> {
         for line in &args.add_fd {
             self.fds
                 .add_to_set(line)
-                .map_err(|error| about("-add-fd", line, &error))?;
+                .map_err(|error| about("-add-fd", line, error))?;
         }
         for line in &args.chardev {
             let kinds = self.server().chardevs().kinds();
             let parsed = parse_chardev(line, &kinds);
-            let parsed = parsed.map_err(|error| about("-chardev", line, &error) + hint(&error))?;
+            let parsed = parsed.map_err(|error| {
+                let hint = hint(&error);
+                let said = about("-chardev", line, error.into());
+                let text = format!("{said}{hint}");
+                said.shown_as(text)
+            })?;
             warn_all(&parsed.warnings);
             self.add_maybe_muxed(&parsed.id, parsed.options, parsed.mux)
-                .map_err(|error| about("-chardev", line, &error))?;
+                .map_err(|error| about("-chardev", line, error))?;
         }
         for line in &args.device {
             self.start_device(line, &args.device)
-                .map_err(|error| about("-device", line, &error))?;
+                .map_err(|error| about("-device", line, error))?;
         }
         for line in &args.mon {
             self.start_mon(line)
-                .map_err(|error| about("-mon", line, &error))?;
+                .map_err(|error| about("-mon", line, error))?;
         }
         let control = |pretty| Mode::Control { pretty };
         let people = args.monitor.iter().filter(|dev| !dev.starts_with("none"));
@@ -219,12 +226,12 @@ impl Daemon {
         let pretty = pretty.map(|dev| ("-qmp-pretty", dev, control(true)));
         for (number, (option, dev, mode)) in people.chain(plain).chain(pretty).enumerate() {
             self.start_compat(dev, number, mode)
-                .map_err(|error| format!("{option} {}: {error}", shown(dev)))?;
+                .map_err(|error| error.within(format_args!("{option} {}", shown(dev))))?;
         }
         Ok(())
     }
 
-    fn start_default(&mut self) -> Result<(), String> {
+    fn start_default(&mut self) -> Result<(), DaemonError> {
         let socket = default::default_socket();
         default::prepare(&socket)?;
         let ring = Options::new("ringbuf").with("size", OptionValue::Int(DEFAULT_RING));
@@ -245,7 +252,12 @@ impl Daemon {
     }
 
     /// With `mux=on` the back end is called `ID-base`, and `ID` is a multiplexer over it.
-    fn add_maybe_muxed(&mut self, id: &str, options: Options, mux: bool) -> Result<(), String> {
+    fn add_maybe_muxed(
+        &mut self,
+        id: &str,
+        options: Options,
+        mux: bool,
+    ) -> Result<(), DaemonError> {
         if !mux {
             return self.add(id, options);
         }
@@ -257,9 +269,9 @@ impl Daemon {
         )
     }
 
-    fn add(&mut self, id: &str, mut options: Options) -> Result<(), String> {
+    fn add(&mut self, id: &str, mut options: Options) -> Result<(), DaemonError> {
         if self.daemonized && options.kind() == "stdio" {
-            return Err("cannot use stdio with -daemonize".to_owned());
+            return Err("cannot use stdio with -daemonize".into());
         }
         let waits = options.bool_or("server", false) && options.bool_or("wait", false);
         if waits {
@@ -276,8 +288,11 @@ impl Daemon {
         });
         let added = added.ok_or("interrupted by a signal")?;
         let info = added.map_err(|error| match error {
-            chardev::AddError::Open { cause, .. } => cause.to_string(),
-            chardev::AddError::Exists(id) => format!("Duplicate ID '{id}' for chardev"),
+            AddError::Open { cause, .. } => DaemonError::from(cause),
+            AddError::Exists(ref id) => {
+                let text = format!("Duplicate ID '{id}' for chardev");
+                DaemonError::from(error).shown_as(text)
+            }
         })?;
         if let Some(pty) = info.pty {
             let id = shown(id);
@@ -291,15 +306,15 @@ impl Daemon {
         Ok(())
     }
 
-    fn start_device(&mut self, line: &str, all: &[String]) -> Result<(), String> {
+    fn start_device(&mut self, line: &str, all: &[String]) -> Result<(), DaemonError> {
         self.shop.start(line, all, |id| self.held.contains(id))
     }
 
-    fn start_mon(&mut self, line: &str) -> Result<(), String> {
+    fn start_mon(&mut self, line: &str) -> Result<(), DaemonError> {
         let opts = parse_opts(line, "chardev");
         for (key, _) in &opts.pairs {
             if !["chardev", "mode", "pretty", "id"].contains(&key.as_str()) {
-                return Err(format!("Invalid parameter '{key}'"));
+                return Err(ParameterError::invalid(key).into());
             }
         }
         let pretty = opts.get("pretty").map(|text| parse_bool("pretty", text));
@@ -310,34 +325,45 @@ impl Daemon {
             },
             ("readline", None | Some(false)) => Mode::Readline,
             ("readline", Some(true)) => {
-                return Err("'pretty' is not compatible with HMP monitors".to_owned());
+                let words = "'pretty' is not compatible with HMP monitors";
+                let error = ParameterError::new("pretty", Problem::Conflict);
+                return Err(error.shown_as(words).into());
             }
-            (mode, _) => return Err(format!("Parameter 'mode' does not accept value '{mode}'")),
+            (mode, _) => return Err(ParameterError::not_accepted("mode", mode).into()),
         };
-        let id = opts
-            .get("chardev")
-            .ok_or("Parameter 'chardev' is missing")?;
+        let id = opts.get("chardev");
+        let id = id.ok_or_else(|| ParameterError::missing("chardev"))?;
         self.start_monitor(id, mode)
     }
 
-    fn start_compat(&mut self, dev: &str, number: usize, mode: Mode) -> Result<(), String> {
+    fn start_compat(&mut self, dev: &str, number: usize, mode: Mode) -> Result<(), DaemonError> {
         let id = self.chardev_for(dev, &format!("compat_monitor{number}"));
         let id = id.map_err(|error| {
-            let more = match error.ends_with("is not a valid char driver") {
+            let more = match error
+                .source()
+                .is_some_and(|source| source.is::<UnknownDevice>())
+            {
                 true => format!("\nparse error: {}", shown(dev)),
                 false => String::new(),
             };
-            format!("{}{more}", shown(error))
+            let text = format!("{}{more}", shown(&error));
+            error.shown_as(text)
         })?;
         let started = self.start_monitor(&id, mode);
-        started.map_err(|error| shown(error).to_string())
+        started.map_err(|error| {
+            let text = shown(&error).to_string();
+            error.shown_as(text)
+        })
     }
 
-    fn start_monitor(&mut self, id: &str, mode: Mode) -> Result<(), String> {
+    fn start_monitor(&mut self, id: &str, mode: Mode) -> Result<(), DaemonError> {
         let served = self.server().serve(id, mode);
         served.map_err(|error| match error {
-            ServeError::Chardev(AttachError::NotFound(id)) => format!("chardev \"{id}\" not found"),
-            error => error.to_string(),
+            ServeError::Chardev(AttachError::NotFound(ref id)) => {
+                let text = format!("chardev \"{id}\" not found");
+                DaemonError::from(error).shown_as(text)
+            }
+            error => error.into(),
         })
     }
 
@@ -371,19 +397,20 @@ fn wanted_help(args: &Args) -> Option<String> {
 }
 
 /// `NAME`, or `guest=NAME`; what else QEMU takes there concerns its process.
-fn guest_name(text: &str) -> Result<Option<String>, String> {
+fn guest_name(text: &str) -> Result<Option<String>, DaemonError> {
     let opts = parse_opts(text, "guest");
     for (key, _) in &opts.pairs {
         if !["guest", "process", "debug-threads"].contains(&key.as_str()) {
-            return Err(about("-name", text, &format!("Invalid parameter '{key}'")));
+            return Err(about("-name", text, ParameterError::invalid(key).into()));
         }
     }
     Ok(opts.get("guest").map(str::to_owned))
 }
 
 /// `-OPTION ARGUMENT: ERROR`, as it is shown.
-fn about(option: &str, argument: &str, error: &str) -> String {
-    format!("{option} {}: {}", shown(argument), shown(error))
+fn about(option: &str, argument: &str, error: DaemonError) -> DaemonError {
+    let text = format!("{option} {}: {}", shown(argument), shown(&error));
+    error.shown_as(text)
 }
 
 fn warn_all(warnings: &[String]) {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use chardev::text::{from_os, shown, shown_path};
 
+use crate::DaemonError;
+
 /// The QMP socket of a daemon started without arguments, and where `chardevctl` looks for one:
 /// `chardevd/qmp.sock` in the user's runtime directory, or in `/tmp/chardevd-UID` without one.
 pub fn default_socket() -> PathBuf {
@@ -29,37 +31,38 @@ pub fn default_socket() -> PathBuf {
 ///
 /// # Errors
 /// The directory belongs to somebody else, or another daemon is there.
-pub(crate) fn prepare(socket: &Path) -> Result<(), String> {
+pub(crate) fn prepare(socket: &Path) -> Result<(), DaemonError> {
     let place = shown_path(socket);
     let dir = socket.parent().unwrap_or(Path::new("/"));
     let mut builder = std::fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(dir);
-    made.map_err(|error| format!("cannot create {}: {error}", shown_path(dir)))?;
+    made.map_err(|error| {
+        DaemonError::of(format_args!("cannot create {}", shown_path(dir)), error)
+    })?;
     // A symbolic link, or what somebody else put there, must not decide who talks to us.
     let found = std::fs::symlink_metadata(dir);
-    let found = found.map_err(|error| format!("{}: {error}", shown_path(dir)))?;
+    let found = found.map_err(|error| DaemonError::of(shown_path(dir), error))?;
     if !found.is_dir() || found.uid() != rustix::process::getuid().as_raw() {
         return Err(format!(
             "{} is not a directory of yours; remove it, or set XDG_RUNTIME_DIR",
             shown_path(dir)
-        ));
+        )
+        .into());
     }
     if found.mode() & 0o077 != 0 {
-        return Err(format!(
-            "{} is open to others; run chmod 700 on it",
-            shown_path(dir)
-        ));
+        return Err(format!("{} is open to others; run chmod 700 on it", shown_path(dir)).into());
     }
     match UnixStream::connect(socket) {
         Ok(_) => Err(format!(
             "a daemon is serving {place} already: use it (chardevctl list), stop it, or give this one another socket with --qmp"
-        )),
+        )
+        .into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(socket)
-                .map_err(|error| format!("cannot remove stale {place}: {error}"))
+                .map_err(|error| DaemonError::of(format_args!("cannot remove stale {place}"), error))
         }
-        Err(error) => Err(format!("cannot use {place}: {error}")),
+        Err(error) => Err(DaemonError::of(format_args!("cannot use {place}"), error)),
     }
 }
 

@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use chardev::OpenError;
 use chardev::back::FdSource;
 use rustix::fs::Mode;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
@@ -64,15 +65,14 @@ impl Inherited {
 }
 
 impl FdSource for Inherited {
-    fn take(&self, name: &str) -> Result<OwnedFd, String> {
+    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         let number = name
             .parse()
             .map_err(|_| format!("Unable to parse FD number {name}"))?;
         if !numbers.remove(&number) {
-            return Err(format!(
-                "File descriptor '{number}' is not open or in use already"
-            ));
+            let text = format!("File descriptor '{number}' is not open or in use already");
+            return Err(OpenError::new(text).about(name));
         }
         // SAFETY: it was open before we opened anything, and its number leaves the set, so nobody
         // else in this process owns it now or later.

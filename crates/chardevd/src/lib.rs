@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod default;
 pub mod devices;
 mod edge;
+mod error;
 pub mod help;
 pub mod messages;
 mod options;
@@ -27,3 +28,4 @@ mod startup_fds;
 
 pub use default::default_socket;
 pub use edge::Inherited;
+pub use error::DaemonError;

@@ -16,6 +16,8 @@ use std::sync::{Mutex, PoisonError};
 use chardev::text::shown_path;
 use rustix::fs::{FlockOperation, fcntl_lock};
 
+use crate::DaemonError;
+
 /// The file of this process, also for a way out that passes by its owner.
 static OURS: Mutex<Option<Locked>> = Mutex::new(None);
 
@@ -35,12 +37,12 @@ impl PidFile {
     ///
     /// # Errors
     /// QEMU's text with the cause.
-    pub(crate) fn create(given: &Path, directory: &Path) -> Result<Self, String> {
+    pub(crate) fn create(given: &Path, directory: &Path) -> Result<Self, DaemonError> {
         let path = directory.join(given);
-        let failed = |error: String| format!("cannot create PID file: {error}");
+        let failed = |error: DaemonError| error.within("cannot create PID file");
         let file = lock(given, &path).map_err(failed)?;
-        write(&file)
-            .map_err(|error| failed(format!("Failed to write pid file: {}", cause(&error))))?;
+        let written = write(&file);
+        written.map_err(|error| failed(refused("Failed to write pid file", error)))?;
         *OURS.lock().unwrap_or_else(PoisonError::into_inner) = Some(Locked { path, file });
         Ok(PidFile(()))
     }
@@ -64,19 +66,16 @@ pub(crate) fn remove() {
 
 /// Opens and locks the file. Between the two its owner may have ended and removed it; a lock on a
 /// file without a name keeps nobody out, so then there is another one.
-fn lock(given: &Path, path: &Path) -> Result<File, String> {
+fn lock(given: &Path, path: &Path) -> Result<File, DaemonError> {
     loop {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.mode(0o600).open(path).map_err(|error| {
-            format!(
-                "Could not create '{}': {}",
-                shown_path(given),
-                cause(&error)
-            )
+            let what = format!("Could not create '{}'", shown_path(given));
+            refused(&what, error)
         })?;
         fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| format!("Cannot lock pid file: {}", cause(&error.into())))?;
+            .map_err(|error| refused("Cannot lock pid file", error.into()))?;
         if is_at(path, &file) {
             return Ok(file);
         }
@@ -97,11 +96,9 @@ fn is_at(path: &Path, file: &File) -> bool {
     }
 }
 
-/// The cause in the words of the C library.
-fn cause(error: &io::Error) -> String {
+/// `WHAT: CAUSE`, the cause in the words of the C library.
+fn refused(what: &str, error: io::Error) -> DaemonError {
     let text = error.to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    let cause = text.split(" (os error").next().unwrap_or_default();
+    DaemonError::new(format!("{what}: {cause}")).because(error)
 }

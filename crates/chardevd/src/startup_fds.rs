@@ -3,10 +3,13 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use chardev::OpenError;
 use chardev::back::{Access, FdSource};
+use chardev::spec::ParameterError;
 use chardev_monitor::FdSets;
 use chardev_qapi::opts::{parse_number, parse_opts};
 
+use crate::DaemonError;
 use crate::edge::Inherited;
 
 /// What was inherited, and the sets it can be put into.
@@ -32,11 +35,11 @@ impl StartupFds {
     ///
     /// # Errors
     /// QEMU's texts.
-    pub(crate) fn add_to_set(&self, line: &str) -> Result<(), String> {
+    pub(crate) fn add_to_set(&self, line: &str) -> Result<(), DaemonError> {
         let opts = parse_opts(line, "fd");
         let known = |key: &str| ["fd", "set", "opaque"].contains(&key);
         if let Some((key, _)) = opts.pairs.iter().find(|(key, _)| !known(key)) {
-            return Err(format!("Invalid parameter '{key}'"));
+            return Err(ParameterError::invalid(key).into());
         }
         let number = |key| {
             opts.get(key)
@@ -47,19 +50,20 @@ impl StartupFds {
         let fd = fd.filter(|fd| *fd >= 0);
         let fd = fd.ok_or("fd option is required and must be non-negative")?;
         if fd <= 2 {
-            return Err("fd cannot be a standard I/O stream".to_owned());
+            return Err("fd cannot be a standard I/O stream".into());
         }
         let fd = self.inherited.take(&fd.to_string());
         let fd = fd.map_err(|_| "fd is not valid or already in use")?;
         let set = set.filter(|set| *set >= 0);
         let set = set.ok_or("set option is required and must be non-negative")?;
         let opaque = opts.get("opaque").map(str::to_owned);
-        self.sets.add(Some(set), opaque, fd).map(drop)
+        self.sets.add(Some(set), opaque, fd)?;
+        Ok(())
     }
 }
 
 impl FdSource for StartupFds {
-    fn take(&self, name: &str) -> Result<OwnedFd, String> {
+    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
         self.inherited.take(name)
     }
 

@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use chardev::text::{shown_path, to_bytes};
+use chardevd::DaemonError;
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::VcpuFd;
 use linux_loader::loader::bootparam::boot_params;
@@ -40,7 +41,7 @@ pub struct Entry {
 ///
 /// # Errors
 /// A file cannot be read or does not fit; the text names it.
-pub fn load(config: &Config, memory: &GuestMemoryMmap) -> Result<Entry, String> {
+pub fn load(config: &Config, memory: &GuestMemoryMmap) -> Result<Entry, DaemonError> {
     let kernel = load_kernel(&config.kernel, memory)?;
     let end = memory.last_addr().0 + 1;
     let initrd = match &config.initrd {
@@ -53,9 +54,10 @@ pub fn load(config: &Config, memory: &GuestMemoryMmap) -> Result<Entry, String> 
         return Err(format!(
             "-append: at most {} bytes, none of them 0",
             COMMAND_LINE_LIMIT - 1
-        ));
+        )
+        .into());
     }
-    let failed = |error: vm_memory::GuestMemoryError| format!("guest memory: {error}");
+    let failed = |error: vm_memory::GuestMemoryError| DaemonError::of("guest memory", error);
     memory
         .write_slice(&[line, &[0]].concat(), GuestAddress(COMMAND_LINE))
         .map_err(failed)?;
@@ -74,8 +76,10 @@ pub fn load(config: &Config, memory: &GuestMemoryMmap) -> Result<Entry, String> 
     })
 }
 
-fn load_kernel(path: &Path, memory: &GuestMemoryMmap) -> Result<KernelLoaderResult, String> {
-    let failed = |cause: &dyn std::fmt::Display| format!("-kernel {}: {cause}", shown_path(path));
+fn load_kernel(path: &Path, memory: &GuestMemoryMmap) -> Result<KernelLoaderResult, DaemonError> {
+    let failed = |cause: &dyn std::fmt::Display| -> DaemonError {
+        format!("-kernel {}: {cause}", shown_path(path)).into()
+    };
     let mut file = File::open(path).map_err(|error| failed(&error))?;
     let high = Some(GuestAddress(HIGH));
     let mut magic = [0; 4];
@@ -95,8 +99,10 @@ fn load_initrd(
     memory: &GuestMemoryMmap,
     kernel_end: u64,
     end: u64,
-) -> Result<(u32, u32), String> {
-    let failed = |cause: &dyn std::fmt::Display| format!("-initrd {}: {cause}", shown_path(path));
+) -> Result<(u32, u32), DaemonError> {
+    let failed = |cause: &dyn std::fmt::Display| -> DaemonError {
+        format!("-initrd {}: {cause}", shown_path(path)).into()
+    };
     let mut content = Vec::new();
     let mut file = File::open(path).map_err(|error| failed(&error))?;
     file.read_to_end(&mut content)
@@ -174,8 +180,8 @@ const GDT_ENTRIES: [u64; 4] = [0, 0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_fff
 ///
 /// # Errors
 /// KVM refuses the state.
-pub fn enter(vcpu: &VcpuFd, entry: Entry) -> Result<(), String> {
-    let failed = |error: kvm_ioctls::Error| format!("the vCPU's registers: {error}");
+pub fn enter(vcpu: &VcpuFd, entry: Entry) -> Result<(), DaemonError> {
+    let failed = |error: kvm_ioctls::Error| DaemonError::of("the vCPU's registers", error);
     let mut special = vcpu.get_sregs().map_err(failed)?;
     set_long_mode(&mut special);
     vcpu.set_sregs(&special).map_err(failed)?;

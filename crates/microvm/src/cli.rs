@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use chardev::front::virtio_console::{CONSOLE_BUFFER, PortConfig, WhenFull};
+use chardev::spec::ParameterError;
 use chardev_qapi::opts::parse_opts;
+use chardevd::DaemonError;
 use chardevd::daemon::{self, Daemon};
 use chardevd::messages;
 use clap::Parser;
@@ -70,7 +72,7 @@ pub fn run() -> ExitCode {
     let ended = ended.lock().ok().and_then(|mut ended| ended.take());
     let status = match (ran, ended) {
         (Err(error), _) | (_, Some(Err(error))) => {
-            messages::say_last(&error);
+            messages::say_last(&error.to_string());
             return ExitCode::FAILURE;
         }
         (Ok(()), Some(Ok(Ended::PoweredOff(status)))) => ExitCode::from(status),
@@ -80,9 +82,9 @@ pub fn run() -> ExitCode {
     status
 }
 
-type Outcome = Arc<Mutex<Option<Result<Ended, String>>>>;
+type Outcome = Arc<Mutex<Option<Result<Ended, DaemonError>>>>;
 
-fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), String> {
+fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), DaemonError> {
     let default = ["stdio".to_owned()];
     let devices = match args.serial.as_slice() {
         [] if !args.virtio.is_empty() => &[],
@@ -94,16 +96,18 @@ fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), 
             "-serial {}: there are {} serial ports at most",
             devices[SERIAL_PORTS.len()],
             SERIAL_PORTS.len()
-        ));
+        )
+        .into());
     }
     let mut serial = Vec::new();
     for (number, dev) in devices.iter().enumerate() {
         let id = daemon.chardev_for(dev, &format!("serial{number}"));
-        serial.push(id.map_err(|error| format!("-serial {dev}: {error}"))?);
+        serial.push(id.map_err(|error| error.within(format_args!("-serial {dev}")))?);
     }
     let mut virtio = Vec::new();
     for line in &args.virtio {
-        virtio.push(port(line).map_err(|error| format!("-virtio {line}: {error}"))?);
+        let port = port(line);
+        virtio.push(port.map_err(|error| DaemonError::of(format_args!("-virtio {line}"), error))?);
     }
     let config = Config {
         kernel: absolute(&args.kernel),
@@ -131,7 +135,7 @@ fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), 
             }
             stop.request(chardev_monitor::Reason::Guest);
         })
-        .map_err(|error| format!("the vCPU's thread: {error}"))?;
+        .map_err(|error| DaemonError::of("the vCPU's thread", error))?;
     Ok(())
 }
 
@@ -141,16 +145,15 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// A port of the virtio console, and its chardev.
-fn port(line: &str) -> Result<(String, PortConfig), String> {
+fn port(line: &str) -> Result<(String, PortConfig), ParameterError> {
     let opts = parse_opts(line, "chardev");
     for (key, _) in &opts.pairs {
         if !["chardev", "name", "id", "x-full"].contains(&key.as_str()) {
-            return Err(format!("Invalid parameter '{key}'"));
+            return Err(ParameterError::invalid(key));
         }
     }
-    let id = opts
-        .get("chardev")
-        .ok_or("Parameter 'chardev' is missing")?;
+    let id = opts.get("chardev");
+    let id = id.ok_or_else(|| ParameterError::missing("chardev"))?;
     let mut config = match opts.get("name") {
         Some(name) => PortConfig::generic(name),
         None => PortConfig::console(),
@@ -165,9 +168,9 @@ fn port(line: &str) -> Result<(String, PortConfig), String> {
             };
         }
         Some(other) => {
-            return Err(format!(
-                "Parameter 'x-full' does not accept value '{other}'; choose wait or drop"
-            ));
+            let error = ParameterError::not_accepted("x-full", other);
+            let words = format!("{error}; choose wait or drop");
+            return Err(error.shown_as(words));
         }
     }
     Ok((id.to_owned(), config))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chardev::Chardevs;
 use chardev::front::uart16550::SharedUart;
 use chardev::front::virtio_console::{PortConfig, PortWatch};
+use chardevd::DaemonError;
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, kvm_mp_state, kvm_pit_config,
 };
@@ -84,12 +85,15 @@ impl Machine {
         config: &Config,
         chardevs: &Chardevs,
         stopped: impl Fn() -> bool + Send + 'static,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, DaemonError> {
         let kvm = Kvm::new().map_err(|error| {
-            format!("/dev/kvm: {error}; microvm needs KVM and the right to open /dev/kvm")
+            let text =
+                format!("/dev/kvm: {error}; microvm needs KVM and the right to open /dev/kvm");
+            DaemonError::new(text).because(error)
         })?;
-        let failed =
-            |what: &'static str| move |error: kvm_ioctls::Error| format!("KVM {what}: {error}");
+        let failed = |what: &'static str| {
+            move |error: kvm_ioctls::Error| DaemonError::of(format_args!("KVM {what}"), error)
+        };
         let vm = kvm.create_vm().map_err(failed("cannot make a VM"))?;
         let memory = memory::create(&vm, config.memory)?;
         vm.set_tss_address(TSS).map_err(failed("TSS address"))?;
@@ -132,7 +136,7 @@ impl Machine {
     ///
     /// # Errors
     /// The vCPU cannot go on.
-    pub fn run(&mut self) -> Result<Ended, String> {
+    pub fn run(&mut self) -> Result<Ended, DaemonError> {
         loop {
             if (self.stopped)() {
                 return Ok(Ended::Stopped);
@@ -172,18 +176,18 @@ impl Machine {
         }
     }
 
-    fn load(&self) -> Result<(), String> {
+    fn load(&self) -> Result<(), DaemonError> {
         let entry = boot::load(&self.config, &self.memory)?;
         boot::enter(&self.vcpu, entry)?;
         let running = kvm_mp_state { mp_state: 0 };
         self.vcpu
             .set_mp_state(running)
-            .map_err(|error| format!("the vCPU's state: {error}"))
+            .map_err(|error| DaemonError::of("the vCPU's state", error))
     }
 
-    fn explain(&self, what: &str) -> String {
+    fn explain(&self, what: &str) -> DaemonError {
         let at = self.vcpu.get_regs().map_or(0, |registers| registers.rip);
-        format!("the guest stopped at {at:#x}: {what}")
+        format!("the guest stopped at {at:#x}: {what}").into()
     }
 }
 
@@ -193,7 +197,7 @@ fn connect(
     chardevs: &Chardevs,
     vm: &Arc<VmFd>,
     memory: &GuestMemoryMmap,
-) -> Result<Bus, String> {
+) -> Result<Bus, DaemonError> {
     // A line that cannot be set is a guest that polls; there is nobody to tell.
     let interrupt = |irq: u32| {
         let line = Arc::clone(vm);
@@ -204,7 +208,7 @@ fn connect(
     let mut bus = Bus::default();
     for (id, (base, irq)) in config.serial.iter().zip(SERIAL_PORTS) {
         let uart = SharedUart::start(chardevs, id, interrupt(irq))
-            .map_err(|error| format!("-serial chardev:{id}: {error}"))?;
+            .map_err(|error| DaemonError::of(format_args!("-serial chardev:{id}"), error))?;
         bus.add_serial(base, uart);
     }
     if !config.virtio.is_empty() {
@@ -212,7 +216,7 @@ fn connect(
         for (id, port) in &config.virtio {
             let front = chardevs
                 .front_end(id, Arc::new(()))
-                .map_err(|error| format!("-virtio {id}: {error}"))?;
+                .map_err(|error| DaemonError::of(format_args!("-virtio {id}"), error))?;
             ports.push((front, port.clone()));
         }
         let virtio = VirtioMmio::new(ports, memory.clone(), interrupt(virtio::IRQ))?;

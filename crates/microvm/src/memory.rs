@@ -1,6 +1,7 @@
 //! The guest's RAM: one piece from address 0, below the devices' addresses.
 #![allow(unsafe_code, reason = "RAM is handed to the kernel by address")]
 
+use chardevd::DaemonError;
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
@@ -14,14 +15,15 @@ const LEAST: u64 = 8 << 20;
 ///
 /// # Errors
 /// The size is out of range, or the host has not that much.
-pub fn create(vm: &VmFd, size: u64) -> Result<GuestMemoryMmap, String> {
+pub fn create(vm: &VmFd, size: u64) -> Result<GuestMemoryMmap, DaemonError> {
     if !(LEAST..=LIMIT).contains(&size) {
         return Err(format!(
             "-m {}: choose from {} to {} MiB",
             size >> 20,
             LEAST >> 20,
             LIMIT >> 20
-        ));
+        )
+        .into());
     }
     let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), size as usize)])
         .map_err(|error| format!("{} MiB of memory: {error}", size >> 20))?;

@@ -11,6 +11,7 @@ use chardev::FrontEnd;
 use chardev::front::virtio_console::{
     DEVICE_ID, FEATURES, PortConfig, PortError, PortWatch, Rings, VirtioConsole,
 };
+use chardevd::DaemonError;
 use rustix::event::{PollFd, PollFlags, poll};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemoryMmap;
@@ -88,17 +89,17 @@ impl VirtioMmio {
         ports: Vec<(FrontEnd, PortConfig)>,
         memory: GuestMemoryMmap,
         interrupt: impl Fn(bool) + Send + 'static,
-    ) -> Result<Self, String> {
-        let failed = |error: std::io::Error| format!("the virtio console: {error}");
+    ) -> Result<Self, DaemonError> {
+        let failed = |error: std::io::Error| DaemonError::of("the virtio console", error);
         let mut device = VirtioConsole::new(ports.len() as u16 + 1).map_err(failed)?;
         for (front, config) in ports {
             device
                 .add_port(None, front, config)
-                .map_err(|error: PortError| error.to_string())?;
+                .map_err(|error: PortError| DaemonError::from(error))?;
         }
         let queues = (0..device.queue_count()).map(|_| Queue::new(QUEUE_SIZE));
         let queues: Result<Vec<_>, _> = queues.collect();
-        let queues = queues.map_err(|error| format!("the virtio console: {error}"))?;
+        let queues = queues.map_err(|error| DaemonError::of("the virtio console", error))?;
         let news = device.as_fd().try_clone_to_owned().map_err(failed)?;
         let shared = Arc::new(Mutex::new(Transport {
             device,

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use super::{Backend, Group, Presence};
 use crate::chardev::ChardevRef;
+use crate::error::OpenError;
 use crate::hub::Hub;
 use crate::line::{Answers, Line, ModemLines};
 use crate::mux::Mux;
@@ -111,7 +112,7 @@ impl dyn Backend + '_ {
         self.group().map_or(0, Group::take_cut_breaks)
     }
 
-    pub(crate) fn activate(&mut self) -> Result<(), String> {
+    pub(crate) fn activate(&mut self) -> Result<(), OpenError> {
         self.sharing().map_or(Ok(()), |sharing| sharing.activate())
     }
 

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::{Backend, Presence};
 use crate::chardev::ChardevRef;
+use crate::error::OpenError;
 use crate::hub::Hub;
 use crate::line::{Answers, Line, ModemLines};
 use crate::mux::Mux;
@@ -140,7 +141,7 @@ pub trait Sharing {
     ///
     /// # Errors
     /// The cause in QEMU's words; the change is then refused and nothing has been touched.
-    fn activate(&mut self) -> Result<(), String> {
+    fn activate(&mut self) -> Result<(), OpenError> {
         Ok(())
     }
 

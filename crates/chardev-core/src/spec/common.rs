@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{OptionSpec, OptionType, OptionValue};
+use super::{Expected, OptionSpec, OptionType, OptionValue, ParameterError, Problem};
 use crate::memory;
 use crate::policy::{Closed, LogFull, PolicyChange};
 
@@ -92,37 +92,38 @@ pub(super) fn of_policy(change: PolicyChange) -> impl Iterator<Item = (&'static 
         .filter_map(|(name, value)| Some((name, value?)))
 }
 
-fn set_closed(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), String> {
+fn set_closed(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), ParameterError> {
     policy.closed = Some(match word(value) {
         "discard" => Closed::Discard,
         "hold" => Closed::Hold,
         "history" => Closed::History,
-        other => return Err(not_accepted("x-closed", other)),
+        other => return Err(ParameterError::not_accepted("x-closed", other)),
     });
     Ok(())
 }
 
-fn set_log_full(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), String> {
+fn set_log_full(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), ParameterError> {
     policy.log_full = Some(match word(value) {
         "hole" => LogFull::Hole,
         "hold" => LogFull::Hold,
-        other => return Err(not_accepted("x-log-full", other)),
+        other => return Err(ParameterError::not_accepted("x-log-full", other)),
     });
     Ok(())
 }
 
-fn set_history(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), String> {
+fn set_history(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), ParameterError> {
     let bytes = number("x-history", value, MAX_HISTORY)?;
     if !memory::is_available(bytes as usize) {
-        return Err(format!(
+        let problem = Problem::OutOfRange(bytes.to_string());
+        return Err(ParameterError::new("x-history", problem).shown_as(format!(
             "there is no memory for 'x-history' of {bytes} bytes; give a smaller one"
-        ));
+        )));
     }
     policy.history = Some(bytes as usize);
     Ok(())
 }
 
-fn set_drain(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), String> {
+fn set_drain(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), ParameterError> {
     let ms = number("x-drain-ms", value, i64::from(u32::MAX))?;
     policy.drain = Some(Duration::from_millis(ms as u64));
     Ok(())
@@ -135,15 +136,9 @@ fn word(value: &OptionValue) -> &str {
     }
 }
 
-fn not_accepted(name: &str, word: &str) -> String {
-    format!("Parameter '{name}' does not accept value '{word}'")
-}
-
-fn number(name: &str, value: &OptionValue, limit: i64) -> Result<i64, String> {
+fn number(name: &str, value: &OptionValue, limit: i64) -> Result<i64, ParameterError> {
     match value {
         OptionValue::Int(value) if (0..=limit).contains(value) => Ok(*value),
-        _ => Err(format!(
-            "Parameter '{name}' expects a number from 0 to {limit}"
-        )),
+        _ => Err(ParameterError::expects(name, Expected::Range(0, limit))),
     }
 }

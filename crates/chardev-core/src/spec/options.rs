@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{COMMON_OPTIONS, KindSpec, OptionType, common};
+use super::{COMMON_OPTIONS, KindSpec, OptionType, ParameterError, Problem, common};
 use crate::policy::PolicyChange;
 use crate::text;
 
@@ -120,11 +120,12 @@ impl Options {
     /// Checks that `kind` has these options, and that each has a value of its type.
     ///
     /// # Errors
-    /// QEMU's words for the first that is wrong.
-    pub fn check(&self, kind: &KindSpec) -> Result<(), String> {
+    /// The first that is wrong.
+    pub fn check(&self, kind: &KindSpec) -> Result<(), ParameterError> {
         for (name, value) in &self.values {
             let option = kind.option(name);
-            let option = option.ok_or_else(|| format!("Parameter '{name}' is unexpected"))?;
+            let unexpected = || ParameterError::new(*name, Problem::Unexpected);
+            let option = option.ok_or_else(unexpected)?;
             let wanted = match (option.ty, value) {
                 (OptionType::Bool, OptionValue::Bool(_))
                 | (OptionType::Int | OptionType::Size, OptionValue::Int(_))
@@ -135,7 +136,7 @@ impl Options {
                     if words.contains(&word.as_str()) {
                         continue;
                     }
-                    return Err(format!("Parameter '{name}' does not accept value '{word}'"));
+                    return Err(ParameterError::not_accepted(*name, word));
                 }
                 (OptionType::Bool, _) => "boolean",
                 (OptionType::Int | OptionType::Size, _) => "integer",
@@ -143,9 +144,7 @@ impl Options {
                 (OptionType::Address, _) => "object",
                 (OptionType::StrList, _) => "array",
             };
-            return Err(format!(
-                "Invalid parameter type for '{name}', expected: {wanted}"
-            ));
+            return Err(ParameterError::new(*name, Problem::WrongType(wanted)));
         }
         Ok(())
     }
@@ -189,8 +188,8 @@ impl Options {
     /// policy.
     ///
     /// # Errors
-    /// Names the option and what it takes.
-    pub fn policy(&self) -> Result<PolicyChange, String> {
+    /// An option's value is out of its range.
+    pub fn policy(&self) -> Result<PolicyChange, ParameterError> {
         let mut policy = PolicyChange::default();
         for option in COMMON_OPTIONS {
             if let (Some(set), Some(value)) = (option.policy, self.get(option.name)) {

@@ -13,7 +13,7 @@ use crate::drain::Afterlife;
 use chardev_core::{
     Answer, Answers, Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Event, FrontEnd,
     Line, LineControl, Link, LinkHooks, LogSink, ModemLines, MuxHost, NewBackend, NothingToDrain,
-    Peers, Ready, Sent, Sharing,
+    OpenError, Peers, Ready, Sent, Sharing,
 };
 
 /// What the peer and the back end share.
@@ -243,10 +243,10 @@ impl Peers for SimBackend {
 }
 
 impl Sharing for SimBackend {
-    fn activate(&mut self) -> Result<(), String> {
+    fn activate(&mut self) -> Result<(), OpenError> {
         let mut world = self.0.world();
         if world.fail_activate {
-            return Err("no".to_owned());
+            return Err("no".into());
         }
         world.active += 1;
         world.activated += 1;

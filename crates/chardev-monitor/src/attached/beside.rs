@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::time::Duration;
 
 use chardev::{Chardevs, Slow, ViewFrom, Watch};
+use chardev_qapi::QmpError;
 use rustix::net::{SocketType, sockopt};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
@@ -26,9 +27,9 @@ pub(super) fn begin(
     id: &str,
     fd: OwnedFd,
     may_type: bool,
-) -> Result<impl Future<Output = ()> + Send + use<>, String> {
+) -> Result<impl Future<Output = ()> + Send + use<>, QmpError> {
     if sockopt::socket_type(&fd) != Ok(SocketType::STREAM) {
-        return Err("what is attached must be a connected stream socket".to_owned());
+        return Err("what is attached must be a connected stream socket".into());
     }
     let failed = |error: std::io::Error| format!("Failed to attach to '{id}': {error}");
     let (seen, theirs) = StdStream::pair().map_err(failed)?;
@@ -47,7 +48,7 @@ pub(super) fn begin(
         framed: false,
     };
     let viewer = chardevs.watch(id, theirs.into(), &watch);
-    viewer.map_err(|error| error.to_string())?;
+    viewer.map_err(QmpError::because)?;
     let (chardevs, id) = (chardevs.clone(), id.to_owned());
     Ok(async move {
         tokio::select! {

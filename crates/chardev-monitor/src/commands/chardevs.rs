@@ -17,7 +17,7 @@ impl Caller {
         Ok(match command {
             Command::ChardevAdd { id, options } => {
                 let added = chardevs.add_with(&id, &options, self.source()).await;
-                added.map(|info| chardev_return(&info)).map_err(generic)
+                added.map(|info| chardev_return(&info)).map_err(Into::into)
             }
             Command::ChardevChange { id, options } => {
                 let changed = chardevs.change_with(&id, &options, self.source()).await;

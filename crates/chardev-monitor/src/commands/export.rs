@@ -36,7 +36,7 @@ fn export(service: &Service) -> Json {
         entry.insert("backend", backend_to_json(&options, &kinds));
         match chardev_line(&id, &options, &kinds) {
             Ok(line) => entry.insert("line", line),
-            Err(why) => entry.insert("why", why),
+            Err(why) => entry.insert("why", why.to_string()),
         }
         chardevs.push(entry);
     }

@@ -4,18 +4,52 @@ mod sets;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use chardev::back::{Access, FdSource};
-use chardev::close_elsewhere;
+use chardev::back::{Access, FdSource, no_descriptor};
+use chardev::{OpenError, close_elsewhere};
+use chardev_qapi::ParameterError;
 use chardev_qmp::check_fdname;
 
 pub use sets::{FdSets, MAX_IN_SETS};
 
 /// How many names one monitor can hold; a client that wants more has forgotten to close some.
 pub(crate) const MAX_NAMES: usize = 256;
+
+/// Why a descriptor was not kept, or not let go of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FdError {
+    /// There is none of this name, or none at this place of a set.
+    NotFound(String),
+    /// Its name or its number cannot be one.
+    Parameter(ParameterError),
+    /// A client has too many names to have this one as well.
+    TooManyNames(String),
+    /// The sets hold [`MAX_IN_SETS`] already.
+    SetsFull,
+}
+
+impl fmt::Display for FdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FdError::NotFound(name) => write!(f, "File descriptor named '{name}' not found"),
+            FdError::Parameter(error) => error.fmt(f),
+            FdError::TooManyNames(name) => write!(
+                f,
+                "Cannot name file descriptor '{name}': {MAX_NAMES} names are in use, close some"
+            ),
+            FdError::SetsFull => write!(
+                f,
+                "Cannot add file descriptor: the sets hold {MAX_IN_SETS}, remove some"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for FdError {}
 
 /// One monitor's descriptors by name. They outlive the client that sent them, as in QEMU.
 #[derive(Debug, Default)]
@@ -37,17 +71,15 @@ impl NamedFds {
     ///
     /// # Errors
     /// The name starts with a digit, or there are [`MAX_NAMES`] already.
-    pub(crate) fn name(&self, name: String, fd: OwnedFd) -> Result<(), String> {
+    pub(crate) fn name(&self, name: String, fd: OwnedFd) -> Result<(), FdError> {
         if let Err(error) = check_fdname(&name) {
             close_elsewhere(fd);
-            return Err(error.desc);
+            return Err(FdError::Parameter(error));
         }
         let mut names = self.lock();
         if names.len() >= MAX_NAMES && !names.contains_key(&name) {
             close_elsewhere(fd);
-            return Err(format!(
-                "Cannot name file descriptor '{name}': {MAX_NAMES} names are in use, close some"
-            ));
+            return Err(FdError::TooManyNames(name));
         }
         if let Some(former) = names.insert(name, fd) {
             close_elsewhere(former);
@@ -59,10 +91,10 @@ impl NamedFds {
     ///
     /// # Errors
     /// There is none.
-    pub(crate) fn close(&self, name: &str) -> Result<(), String> {
+    pub(crate) fn close(&self, name: &str) -> Result<(), FdError> {
         let fd = self.lock().remove(name);
         fd.map(close_elsewhere)
-            .ok_or_else(|| format!("File descriptor named '{name}' not found"))
+            .ok_or_else(|| FdError::NotFound(name.to_owned()))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, OwnedFd>> {
@@ -71,9 +103,9 @@ impl NamedFds {
 }
 
 impl FdSource for NamedFds {
-    fn take(&self, name: &str) -> Result<OwnedFd, String> {
+    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
         let fd = self.lock().remove(name);
-        fd.ok_or_else(|| format!("File descriptor named '{name}' has not been found"))
+        fd.ok_or_else(|| no_descriptor(name))
     }
 
     fn open_set(&self, set: i64, access: Access) -> io::Result<OwnedFd> {

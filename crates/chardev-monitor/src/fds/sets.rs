@@ -9,8 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chardev::back::Access;
 use chardev::close_elsewhere;
-use chardev_qapi::{Json, Object};
+use chardev_qapi::spec::Expected;
+use chardev_qapi::{Json, Object, ParameterError};
 use rustix::fs::{OFlags, fcntl_getfl};
+
+use super::FdError;
 
 /// How many descriptors all sets together hold.
 pub const MAX_IN_SETS: usize = 256;
@@ -37,17 +40,18 @@ impl FdSets {
         set: Option<i64>,
         opaque: Option<String>,
         fd: OwnedFd,
-    ) -> Result<Json, String> {
+    ) -> Result<Json, FdError> {
         if set.is_some_and(|set| set < 0) {
             close_elsewhere(fd);
-            return Err("Parameter 'fdset-id' expects a non-negative value".to_owned());
+            let expected = Expected::Other("a non-negative value");
+            return Err(FdError::Parameter(ParameterError::expects(
+                "fdset-id", expected,
+            )));
         }
         let mut sets = self.lock();
         if sets.values().map(Vec::len).sum::<usize>() >= MAX_IN_SETS {
             close_elsewhere(fd);
-            return Err(format!(
-                "Cannot add file descriptor: the sets hold {MAX_IN_SETS}, remove some"
-            ));
+            return Err(FdError::SetsFull);
         }
         let free = || (0..).find(|id| !sets.contains_key(id)).unwrap_or(0);
         let set = set.unwrap_or_else(free);
@@ -61,12 +65,12 @@ impl FdSets {
     ///
     /// # Errors
     /// There is no such set, or no such descriptor in it.
-    pub fn remove(&self, set: i64, fd: Option<i64>) -> Result<(), String> {
+    pub fn remove(&self, set: i64, fd: Option<i64>) -> Result<(), FdError> {
         let named = match fd {
             Some(fd) => format!("fdset-id:{set}, fd:{fd}"),
             None => format!("fdset-id:{set}"),
         };
-        let missing = || format!("File descriptor named '{named}' not found");
+        let missing = || FdError::NotFound(named.clone());
         let mut sets = self.lock();
         let entries = sets.get_mut(&set).ok_or_else(missing)?;
         if let Some(fd) = fd {
@@ -151,10 +155,10 @@ mod tests {
 
         assert_eq!(sets.remove(0, Some(fd)), Ok(()));
         let text = format!("File descriptor named 'fdset-id:0, fd:{fd}' not found");
-        assert_eq!(sets.remove(0, Some(fd)), Err(text));
+        assert_eq!(sets.remove(0, Some(fd)).unwrap_err().to_string(), text);
         assert_eq!(sets.remove(0, None), Ok(()));
-        let text = "File descriptor named 'fdset-id:0' not found".to_owned();
-        assert_eq!(sets.remove(0, None), Err(text));
+        let text = "File descriptor named 'fdset-id:0' not found";
+        assert_eq!(sets.remove(0, None).unwrap_err().to_string(), text);
         assert_eq!(sets.query(), Json::Array(Vec::new()));
     }
 
@@ -165,8 +169,8 @@ mod tests {
             sets.add(Some(7), None, null(OFlags::RDONLY)).unwrap();
         }
         let over = sets.add(Some(8), None, null(OFlags::RDONLY));
-        assert!(over.unwrap_err().contains("remove some"));
+        assert_eq!(over, Err(FdError::SetsFull));
         let negative = sets.add(Some(-1), None, null(OFlags::RDONLY));
-        assert!(negative.unwrap_err().contains("non-negative"));
+        assert!(negative.unwrap_err().to_string().contains("non-negative"));
     }
 }

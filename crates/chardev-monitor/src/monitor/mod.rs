@@ -33,6 +33,7 @@ use crate::events::{Subscription, events_lost, now};
 use crate::fds::NamedFds;
 use crate::monitors::{PASSED, Place, Post};
 use crate::patience::Patience;
+use crate::serve::ServeError;
 use crate::service::Service;
 use crate::stop::Reason;
 
@@ -111,13 +112,14 @@ impl Monitor {
     ///
     /// # Errors
     /// There is no room for more clients, or `fd` is no connected stream socket.
-    pub(crate) fn serve(fd: OwnedFd, service: Service) -> Result<(), String> {
+    pub(crate) fn serve(fd: OwnedFd, service: Service) -> Result<(), ServeError> {
         let post = service.monitors.passed();
         let place = service.monitors.place(&post);
-        let place = place.ok_or("There are too many clients of monitors; end some first")?;
+        let place = place.ok_or(ServeError::TooMany)?;
         let front = service
             .chardevs
-            .front_end_of(PASSED, fd, Arc::new(Answering))?;
+            .front_end_of(PASSED, fd, Arc::new(Answering));
+        let front = front.map_err(ServeError::Descriptor)?;
         let runtime = service.monitors.runtime().clone();
         let mode = post.mode();
         runtime.spawn(Monitor::at(post, Some(place.used()), front, mode, service).run());

@@ -5,7 +5,8 @@ use chardev_qapi::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev_qapi::{Json, backend_to_json, parse_backend};
 
 fn parse(text: &str) -> Result<Options, String> {
-    parse_backend(&Json::parse(text).expect("JSON"), "backend", KINDS)
+    let parsed = parse_backend(&Json::parse(text).expect("JSON"), "backend", KINDS);
+    parsed.map_err(|error| error.to_string())
 }
 
 #[test]

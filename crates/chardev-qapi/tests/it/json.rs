@@ -1,6 +1,6 @@
 //! The JSON dialect: errors where QEMU has them, limits, cuts anywhere, round trips.
 
-use chardev_qapi::parser::{MAX_MESSAGE_SIZE, MAX_NESTING, MAX_TOKENS, Parser};
+use chardev_qapi::parser::{MAX_MESSAGE_SIZE, MAX_NESTING, MAX_TOKENS, Message, Parser};
 use chardev_qapi::{Json, Object};
 use proptest::prelude::*;
 
@@ -12,7 +12,8 @@ fn feed(parser: &mut Parser, bytes: &[u8], size: usize) -> Vec<Result<Json, Stri
             let (used, message) = parser.feed(chunk);
             assert!(used > 0 || message.is_some(), "no progress");
             chunk = &chunk[used..];
-            messages.extend(message.map(|message| message.value));
+            let value = |message: Message| message.value.map_err(|error| error.to_string());
+            messages.extend(message.map(value));
         }
     }
     messages

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use chardev_qapi::parser::Parser;
-use chardev_qapi::{ErrorClass, Json, Object, QmpError};
+use chardev_qapi::{ErrorClass, Json, JsonError, Object, QmpError};
 
 pub use typed::ChardevInfo;
 
@@ -224,7 +224,8 @@ impl<S: Read + Write> Client<S> {
             let (used, message) = self.parser.feed(self.unread.make_contiguous());
             self.unread.drain(..used);
             if let Some(message) = message {
-                return message.value.map_err(ClientError::Protocol);
+                let wrong = |error: JsonError| ClientError::Protocol(error.to_string());
+                return message.value.map_err(wrong);
             }
             let mut buffer = [0; 4096];
             match self.stream.read(&mut buffer) {
@@ -258,8 +259,5 @@ fn read_event(message: &Json) -> Option<Event> {
 
 fn read_error(error: &Json) -> QmpError {
     let text = |name| error.get(name).and_then(Json::as_str).unwrap_or_default();
-    QmpError {
-        class: ErrorClass::from_wire(text("class")),
-        desc: text("desc").to_owned(),
-    }
+    QmpError::new(ErrorClass::from_wire(text("class")), text("desc"))
 }

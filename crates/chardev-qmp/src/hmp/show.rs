@@ -1,7 +1,9 @@
 //! What the answer of a command reads like for people.
 
+use std::error::Error;
 use std::fmt::Write;
 
+use chardev_core::AddError;
 use chardev_qapi::{Json, QmpError};
 
 /// How to put an answer into words.
@@ -53,7 +55,7 @@ impl Show {
         let member = |name| result.as_ref().ok().and_then(|value| value.get(name));
         match (self, result) {
             (Show::Added { id, .. }, Err(error)) => {
-                _ = writeln!(text, "Error: {}", cause_of_adding(id, &error.desc));
+                _ = writeln!(text, "Error: {}", cause_of_adding(id, error));
             }
             (_, Err(error)) => _ = writeln!(text, "Error: {}", error.desc),
             (Show::Chardevs, Ok(value)) => {
@@ -98,12 +100,14 @@ fn redirected(id: &str, value: &Json) -> String {
 }
 
 /// QEMU adds a chardev here by another way than over QMP, which has other words for the same.
-fn cause_of_adding(id: &str, desc: &str) -> String {
-    if desc == format!("Chardev with id '{id}' already exists") {
-        return format!("attempt to add duplicate property '{id}' to object (type 'container')");
+fn cause_of_adding(id: &str, error: &QmpError) -> String {
+    match error.source().and_then(|source| source.downcast_ref()) {
+        Some(AddError::Exists(_)) => {
+            format!("attempt to add duplicate property '{id}' to object (type 'container')")
+        }
+        Some(AddError::Open { cause, .. }) => cause.to_string(),
+        None => error.desc.clone(),
     }
-    let prefix = format!("Failed to add chardev '{id}': ");
-    desc.strip_prefix(&prefix).unwrap_or(desc).to_owned()
 }
 
 fn escaped(text: &str) -> String {

@@ -1,20 +1,21 @@
 //! Arguments that several commands have, or that have more to them than a type.
 
 use chardev_qapi::schema::Word;
+use chardev_qapi::spec::{ParameterError, Problem};
 use chardev_qapi::visit::Reader;
 
 use super::Kinds;
 use crate::command::{ChardevAction, Join, YankInstance};
 use crate::ringbuf::Format;
 
-pub(super) fn read_format(args: &mut Reader<'_>) -> Result<Format, String> {
+pub(super) fn read_format(args: &mut Reader<'_>) -> Result<Format, ParameterError> {
     Ok(match args.optional_enum("format", &["utf8", "base64"])? {
         Some("base64") => Format::Base64,
         _ => Format::Utf8,
     })
 }
 
-pub(super) fn read_join(args: &mut Reader<'_>) -> Result<Join, String> {
+pub(super) fn read_join(args: &mut Reader<'_>) -> Result<Join, ParameterError> {
     let wanted = [
         (args.optional("force")?, Join::Force),
         (args.optional("share")?, Join::Share),
@@ -22,7 +23,10 @@ pub(super) fn read_join(args: &mut Reader<'_>) -> Result<Join, String> {
     ];
     let mut wanted = wanted.iter().filter(|(given, _)| *given == Some(true));
     match (wanted.next(), wanted.next()) {
-        (_, Some(_)) => Err("'force', 'share' and 'read-only' are mutually exclusive".to_owned()),
+        (_, Some(_)) => {
+            let words = "'force', 'share' and 'read-only' are mutually exclusive";
+            Err(ParameterError::new("force", Problem::Conflict).shown_as(words))
+        }
         (Some((_, join)), None) => Ok(*join),
         (None, None) => Ok(Join::Alone),
     }
@@ -34,7 +38,7 @@ pub(super) fn read_device(
     driver: &str,
     named: &[(&str, Option<String>)],
     args: &mut Reader<'_>,
-) -> Result<String, String> {
+) -> Result<String, ParameterError> {
     let doubled = |text: &str| text.replace(',', ",,");
     let mut line = doubled(driver);
     for (name, value) in named {
@@ -47,15 +51,12 @@ pub(super) fn read_device(
             (Some(text), ..) => doubled(text),
             (_, Some(on), _) => if on { "on" } else { "off" }.to_owned(),
             (_, _, Some(number)) => number.to_string(),
-            _ => {
-                return Err(format!(
-                    "Invalid parameter type for '{name}', expected: string"
-                ));
-            }
+            _ => return Err(ParameterError::new(name, Problem::WrongType("string"))),
         };
         // A name with a comma or an equals sign in it would be two.
         if name.contains([',', '=']) {
-            return Err(format!("Property '{driver}.{name}' not found"));
+            let words = format!("Property '{driver}.{name}' not found");
+            return Err(ParameterError::new(name, Problem::Unexpected).shown_as(words));
         }
         line.push_str(&format!(",{name}={value}"));
     }
@@ -72,7 +73,7 @@ const ACTIONS: [Word; 3] = [
 pub(super) fn read_action(
     action: &mut Reader<'_>,
     kinds: Kinds<'_>,
-) -> Result<ChardevAction, String> {
+) -> Result<ChardevAction, ParameterError> {
     action.tagged("type", &ACTIONS, |action, word| {
         action.object("data", |data| {
             let id = data.required("id")?;
@@ -97,7 +98,7 @@ const YANK_TYPES: [Word; 3] = [
     Word::new("migration"),
 ];
 
-pub(crate) fn read_yank_instance(args: &mut Reader<'_>) -> Result<YankInstance, String> {
+pub(crate) fn read_yank_instance(args: &mut Reader<'_>) -> Result<YankInstance, ParameterError> {
     args.tagged("type", &YANK_TYPES, |args, word| {
         Ok(match word {
             "block-node" => YankInstance::BlockNode(args.required("node-name")?),

@@ -21,7 +21,7 @@ mod qemu;
 use chardev_qapi::schema::{Entry, ObjectType, Type, introspect};
 use chardev_qapi::spec::KindSpec;
 use chardev_qapi::visit::Reader;
-use chardev_qapi::{Json, Object};
+use chardev_qapi::{Json, Object, ParameterError};
 
 use crate::command::Command;
 use crate::event::EVENTS;
@@ -52,7 +52,7 @@ pub(crate) struct CommandSpec {
     pub(crate) allow_oob: bool,
     features: &'static [&'static str],
     returns: fn() -> Type,
-    read: fn(&mut Reader<'_>, Kinds<'_>) -> Result<Action, String>,
+    read: fn(&mut Reader<'_>, Kinds<'_>) -> Result<Action, ParameterError>,
 }
 
 /// All commands, QEMU's first.
@@ -104,7 +104,11 @@ impl CommandSpec {
     }
 
     /// Checks the arguments; anything that is not in the schema is an error.
-    pub(crate) fn read(&self, arguments: &Object, kinds: Kinds<'_>) -> Result<Action, String> {
+    pub(crate) fn read(
+        &self,
+        arguments: &Object,
+        kinds: Kinds<'_>,
+    ) -> Result<Action, ParameterError> {
         let mut reader = Reader::new(arguments, "");
         let action = (self.read)(&mut reader, kinds)?;
         reader.finish().map(|()| action)
@@ -126,7 +130,7 @@ impl CommandSpec {
 const fn plain(
     name: &'static str,
     returns: fn() -> Type,
-    read: fn(&mut Reader<'_>, Kinds<'_>) -> Result<Action, String>,
+    read: fn(&mut Reader<'_>, Kinds<'_>) -> Result<Action, ParameterError>,
 ) -> CommandSpec {
     CommandSpec {
         name,
@@ -137,7 +141,7 @@ const fn plain(
     }
 }
 
-fn external(command: Command) -> Result<Action, String> {
+fn external(command: Command) -> Result<Action, ParameterError> {
     Ok(Action::External(command))
 }
 
@@ -151,7 +155,8 @@ mod tests {
             let mut reader = Reader::describing();
             let read = (spec.read)(&mut reader, &[]);
             // Only a back end needs kinds to choose from.
-            let needs_kinds = matches!(&read, Err(error) if error == "Parameter 'type' is missing");
+            let needs_kinds =
+                matches!(&read, Err(error) if *error == ParameterError::missing("type"));
             assert!(read.is_ok() || needs_kinds, "{}: {read:?}", spec.name);
         }
     }

@@ -86,10 +86,7 @@ fn owner_answer(line: &str) -> Result<Json, QmpError> {
             .and_then(Json::as_str)
     };
     let class = ErrorClass::from_wire(text("class").expect("a class"));
-    Err(QmpError {
-        class,
-        desc: text("desc").expect("a description").to_owned(),
-    })
+    Err(QmpError::new(class, text("desc").expect("a description")))
 }
 
 fn steps() -> Vec<Step> {

@@ -165,7 +165,7 @@ impl Backend for File {
 }
 
 impl Sharing for File {
-    fn activate(&mut self) -> Result<(), String> {
+    fn activate(&mut self) -> Result<(), OpenError> {
         match self.truncate && self.duplex.output().is_append_only() {
             true => Err(could_not("truncate", &self.path, Errno::PERM)),
             false => Ok(()),

@@ -1,10 +1,13 @@
 //! front → chardev → [back] → chardevs → host: hub, one front end on several chardevs.
 
-use chardev_core::Hub;
-use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
+use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, ParameterError};
+use chardev_core::{AttachError, Hub};
 
 use super::{Kind, OpenContext, Opening};
 use crate::notify::Notifier;
+
+/// QEMU's words where there is no member.
+const NO_MEMBERS: &str = "hub: 'chardevs' list is not defined";
 
 /// The kind `hub` (QAPI `ChardevHub`).
 pub(super) static KIND: Kind = Kind {
@@ -16,7 +19,7 @@ pub(super) static KIND: Kind = Kind {
             OptionType::StrList,
             "the members: chardevs.0=…, chardevs.1=… and so on",
         )
-        .required_or("hub: 'chardevs' list is not defined")],
+        .required_or(NO_MEMBERS)],
     ),
     open,
 };
@@ -25,12 +28,14 @@ fn open<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {
     Box::pin(async move {
         let members = options.list("chardevs");
         if members.is_empty() {
-            return Err("hub: 'chardevs' list is not defined".into());
+            return Err(ParameterError::missing("chardevs")
+                .shown_as(NO_MEMBERS)
+                .into());
         }
         let mut links = Vec::with_capacity(members.len());
         for (at, id) in members.iter().enumerate() {
             if members[..at].contains(id) {
-                return Err(format!("chardev '{id}' is already in use").into());
+                return Err(AttachError::InUse(id.clone()).into());
             }
             let missing = format!("hub: chardev can't be found by id '{id}'");
             links.push(context.scene.link(id, missing)?);

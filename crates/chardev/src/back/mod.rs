@@ -141,7 +141,7 @@ pub trait FdSource: Send + Sync {
     ///
     /// # Errors
     /// The cause in QEMU's words.
-    fn take(&self, name: &str) -> Result<OwnedFd, String>;
+    fn take(&self, name: &str) -> Result<OwnedFd, OpenError>;
 
     /// A copy of a descriptor from the set `set` that allows `access`, for the path
     /// `/dev/fdset/SET`.
@@ -198,13 +198,19 @@ pub(crate) fn open_set(
     }))
 }
 
+/// What a source says that has no descriptor called `name`, in QEMU's words.
+pub fn no_descriptor(name: &str) -> OpenError {
+    let text = format!("File descriptor named '{name}' has not been found");
+    OpenError::new(text).about(name)
+}
+
 /// A source with no descriptors.
 #[derive(Debug)]
 pub struct NoFds;
 
 impl FdSource for NoFds {
-    fn take(&self, name: &str) -> Result<OwnedFd, String> {
-        Err(format!("File descriptor named '{name}' has not been found"))
+    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
+        Err(no_descriptor(name))
     }
 }
 
@@ -220,13 +226,12 @@ impl OneFd {
 }
 
 impl FdSource for OneFd {
-    fn take(&self, name: &str) -> Result<OwnedFd, String> {
+    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
         let mut fd = self
             .0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        fd.take()
-            .ok_or_else(|| format!("File descriptor named '{name}' has not been found"))
+        fd.take().ok_or_else(|| no_descriptor(name))
     }
 }
 

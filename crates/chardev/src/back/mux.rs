@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use chardev_core::Mux;
-use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
+use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, ParameterError};
 
 use super::{Kind, OpenContext, Opening};
 use crate::notify::Notifier;
+
+/// QEMU's words where there is no base.
+const NO_BASE: &str = "chardev: mux: no chardev given";
 
 /// The kind `mux` (QAPI `ChardevMux`).
 pub(super) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "mux",
         "several front ends on one other chardev, one of them with the focus",
-        &[
-            OptionSpec::new("chardev", OptionType::Str, "the chardev below")
-                .required_or("chardev: mux: no chardev given"),
-        ],
+        &[OptionSpec::new("chardev", OptionType::Str, "the chardev below").required_or(NO_BASE)],
     ),
     open,
 };
@@ -25,7 +25,7 @@ fn open<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {
     Box::pin(async move {
         let below = options
             .str("chardev")
-            .ok_or("chardev: mux: no chardev given")?;
+            .ok_or_else(|| ParameterError::missing("chardev").shown_as(NO_BASE))?;
         let missing = format!("mux: base chardev {below} not found");
         let link = context.scene.link(below, missing)?;
         let shared = &context.scene.shared;

@@ -158,7 +158,11 @@ struct Pty {
 
 impl Pty {
     /// The same pseudoterminal under another link.
-    fn succeed(lent: LentPty, path: Option<&Path>, context: &OpenContext) -> Result<Self, String> {
+    fn succeed(
+        lent: LentPty,
+        path: Option<&Path>,
+        context: &OpenContext,
+    ) -> Result<Self, OpenError> {
         let link = match (path, lent.link) {
             (Some(path), Some(link)) if link.is_at(path) => Some(link),
             (Some(path), _) => Some(Link::create(path, &lent.slave, context)?),
@@ -320,7 +324,7 @@ impl Peers for Pty {
 }
 
 impl Sharing for Pty {
-    fn activate(&mut self) -> Result<(), String> {
+    fn activate(&mut self) -> Result<(), OpenError> {
         self.link.as_ref().map_or(Ok(()), Link::activate)
     }
 

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use chardev_core::OpenError;
 use chardev_core::spec::InetAddress;
 use tokio::runtime::Handle;
 
@@ -26,13 +27,12 @@ pub(crate) enum Purpose {
 pub(crate) async fn resolve(
     inet: &InetAddress,
     purpose: Purpose,
-) -> Result<Vec<SocketAddr>, String> {
+) -> Result<Vec<SocketAddr>, OpenError> {
     let family = Family::of(inet)?;
     let failed = |cause: &str| {
-        format!(
-            "address resolution failed for {}:{}: {cause}",
-            inet.host, inet.port
-        )
+        let address = format!("{}:{}", inet.host, inet.port);
+        let text = format!("address resolution failed for {address}: {cause}");
+        OpenError::new(text).about(address)
     };
     let port = match parse_port(&inet.port) {
         Some(port) => port,
@@ -56,7 +56,7 @@ pub(crate) async fn resolve(
     }
     let found = tokio::net::lookup_host((inet.host.as_str(), port))
         .await
-        .map_err(|error| failed(&lookup_error(&error)))?;
+        .map_err(|error| failed(&lookup_error(&error)).because(error))?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found {
         if family.takes(&address.ip()) && !addresses.contains(&address) {
@@ -78,10 +78,10 @@ enum Family {
 }
 
 impl Family {
-    fn of(inet: &InetAddress) -> Result<Self, String> {
+    fn of(inet: &InetAddress) -> Result<Self, OpenError> {
         Ok(match (inet.ipv4, inet.ipv6) {
             (Some(false), Some(false)) => {
-                return Err("Cannot disable IPv4 and IPv6 at same time".to_owned());
+                return Err("Cannot disable IPv4 and IPv6 at same time".into());
             }
             (None, None) | (Some(true), Some(true)) => Family::Any,
             (_, Some(true)) | (Some(false), None) => Family::V6,
@@ -144,7 +144,7 @@ fn lookup_error(error: &std::io::Error) -> String {
 mod tests {
     use super::*;
 
-    fn resolve_now(inet: &InetAddress, purpose: Purpose) -> Result<Vec<SocketAddr>, String> {
+    fn resolve_now(inet: &InetAddress, purpose: Purpose) -> Result<Vec<SocketAddr>, OpenError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -189,7 +189,7 @@ mod tests {
         );
         assert_eq!(
             resolve_now(&choose(Some(false), Some(false)), Purpose::Bind),
-            Err("Cannot disable IPv4 and IPv6 at same time".to_owned())
+            Err("Cannot disable IPv4 and IPv6 at same time".into())
         );
     }
 
@@ -200,7 +200,7 @@ mod tests {
                 "address resolution failed for {}:{}: {cause}",
                 inet.host, inet.port
             );
-            assert_eq!(resolve_now(&inet, Purpose::Connect), Err(text));
+            assert_eq!(resolve_now(&inet, Purpose::Connect), Err(text.into()));
         };
         fails(inet("nosuch.invalid", "1"), "Name or service not known");
         fails(inet("", "1"), "Name or service not known");

@@ -3,7 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
-use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options};
+use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, ParameterError, Problem};
 use chardev_core::{Backend, Drain, NothingToDrain, Ready, RingBuffer, RingControl, Sent, memory};
 
 use crate::back::{Kind, OpenContext, Opening};
@@ -38,10 +38,10 @@ fn open<'a>(kind: &'static str, options: &'a Options, _context: &'a OpenContext)
     Box::pin(async move {
         let capacity = check_size(options.int("size").unwrap_or(DEFAULT_SIZE))?;
         if !memory::is_available(capacity) {
-            return Err(format!(
+            let words = format!(
                 "there is no memory for a ringbuf of {capacity} bytes; give a smaller 'size'"
-            )
-            .into());
+            );
+            return Err(out_of_range(capacity).shown_as(words).into());
         }
         let ring = RingBuffer::new(capacity);
         let hold = options.str("x-closed") == Some("hold");
@@ -128,18 +128,21 @@ impl RingControl for Ring {
 }
 
 /// A ring's capacity, or QEMU's words for why `size` cannot be one.
-fn check_size(size: i64) -> Result<usize, String> {
-    let not_power = || "size of ringbuf chardev must be power of two".to_owned();
+fn check_size(size: i64) -> Result<usize, ParameterError> {
+    let not_power = || out_of_range(size).shown_as("size of ringbuf chardev must be power of two");
     let size_bytes = usize::try_from(size).map_err(|_| not_power())?;
     if !size_bytes.is_power_of_two() {
         return Err(not_power());
     }
     if size > MAX_SIZE {
-        return Err(format!(
-            "size of ringbuf chardev must be at most {MAX_SIZE}, not {size}"
-        ));
+        let words = format!("size of ringbuf chardev must be at most {MAX_SIZE}, not {size}");
+        return Err(out_of_range(size).shown_as(words));
     }
     Ok(size_bytes)
+}
+
+fn out_of_range(size: impl ToString) -> ParameterError {
+    ParameterError::new("size", Problem::OutOfRange(size.to_string()))
 }
 
 #[cfg(test)]
@@ -166,7 +169,8 @@ mod tests {
                 Err("size of ringbuf chardev must be at most 1073741824, not 4611686018427387904"),
             ),
         ] {
-            assert_eq!(check_size(size), answer.map_err(str::to_owned), "{size}");
+            let checked = check_size(size).map_err(|error| error.to_string());
+            assert_eq!(checked, answer.map_err(str::to_owned), "{size}");
         }
     }
 

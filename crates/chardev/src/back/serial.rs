@@ -20,7 +20,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, Short};
+use chardev_core::spec::{
+    Expected, KindSpec, OptionSpec, OptionType, Options, ParameterError, Short,
+};
 use chardev_core::{
     Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, LineControl, ModemChange,
     ModemLines, NothingToDrain, OpenError, Ready, Sent, Sharing, WeakChardev,
@@ -70,14 +72,12 @@ fn short(text: &str) -> Option<String> {
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, OpenError> {
     let path = options
         .str("device")
-        .ok_or("Parameter 'device' is missing")?;
+        .ok_or_else(|| ParameterError::missing("device"))?;
     let place = options.path("device").unwrap_or_default();
     let reconnect = options.int("x-reconnect-ms");
     if reconnect.is_some_and(|ms| !(0..=i64::from(u32::MAX)).contains(&ms)) {
-        let limit = u32::MAX;
-        return Err(
-            format!("Parameter 'x-reconnect-ms' expects a number from 0 to {limit}").into(),
-        );
+        let range = Expected::Range(0, u32::MAX.into());
+        return Err(ParameterError::expects("x-reconnect-ms", range).into());
     }
     let failed = |error: Errno| refused("Could not open", path, error);
     let given = open_set(path, Access::Both, false, &*context.fds);
@@ -448,7 +448,7 @@ impl LineControl for Serial {
 
 impl Sharing for Serial {
     /// Whoever uses the device already has given it the same line, or is about to lose it.
-    fn activate(&mut self) -> Result<(), String> {
+    fn activate(&mut self) -> Result<(), OpenError> {
         let device = self.device.as_ref().filter(|device| device.is_terminal);
         self.former = device.and_then(|device| device.control.set_here(&self.line));
         Ok(())

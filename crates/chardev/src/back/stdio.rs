@@ -240,9 +240,9 @@ impl Sharing for Stdio {
 struct Claim(());
 
 impl Claim {
-    fn new() -> Result<Self, String> {
+    fn new() -> Result<Self, OpenError> {
         if IN_USE.swap(true, Ordering::SeqCst) {
-            return Err("cannot use stdio by multiple character devices".to_owned());
+            return Err("cannot use stdio by multiple character devices".into());
         }
         Ok(Claim(()))
     }

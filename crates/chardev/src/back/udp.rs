@@ -89,11 +89,11 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
     }))
 }
 
-fn inet(address: Option<&SocketAddress>) -> Result<Option<InetAddress>, String> {
+fn inet(address: Option<&SocketAddress>) -> Result<Option<InetAddress>, OpenError> {
     match address {
         None => Ok(None),
         Some(SocketAddress::Inet(inet)) => Ok(Some(inet.clone())),
-        Some(_) => Err("socket type unsupported for datagram".to_owned()),
+        Some(_) => Err("socket type unsupported for datagram".into()),
     }
 }
 
@@ -242,7 +242,7 @@ impl Backend for Udp {
 }
 
 impl Sharing for Udp {
-    fn activate(&mut self) -> Result<(), String> {
+    fn activate(&mut self) -> Result<(), OpenError> {
         self.way.activate(self.socket.fd(), &self.addresses)
     }
 

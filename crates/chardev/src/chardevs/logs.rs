@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chardev_core::LogControl;
+use chardev_core::{LogControl, OpenError};
 use tokio::task::JoinHandle;
 
 use super::Chardevs;
@@ -18,8 +18,8 @@ pub enum ReopenError {
     NotFound(String),
     /// The chardev has no log, or one that was given open and has no name.
     NoLog(String),
-    /// The text says which log, and why.
-    Failed(String),
+    /// These logs could not be opened.
+    Failed(Vec<OpenError>),
 }
 
 impl std::fmt::Display for ReopenError {
@@ -31,7 +31,10 @@ impl std::fmt::Display for ReopenError {
                 "Chardev '{id}' has no log file with a name; give it one with 'logfile' in a \
                  chardev-change"
             ),
-            ReopenError::Failed(text) => f.write_str(text),
+            ReopenError::Failed(errors) => {
+                let texts: Vec<String> = errors.iter().map(OpenError::to_string).collect();
+                f.write_str(&texts.join("; "))
+            }
         }
     }
 }
@@ -71,13 +74,16 @@ impl Chardevs {
         }
         match failed.is_empty() {
             true => Ok(()),
-            false => Err(ReopenError::Failed(failed.join("; "))),
+            false => Err(ReopenError::Failed(failed)),
         }
     }
 
     /// A log on a disk that does not answer must not keep the others from being reopened, and a
     /// great many logs must not take a great many threads.
-    fn reopen_side_by_side(&self, logs: Vec<Arc<dyn LogControl>>) -> Vec<JoinHandle<Vec<String>>> {
+    fn reopen_side_by_side(
+        &self,
+        logs: Vec<Arc<dyn LogControl>>,
+    ) -> Vec<JoinHandle<Vec<OpenError>>> {
         let workers = logs.len().min(WORKERS);
         let queue = Arc::new(Mutex::new(logs.into_iter()));
         let work = |_| {
@@ -89,7 +95,7 @@ impl Chardevs {
                     each.filter_map(|log| log.reopen().err()).collect()
                 };
                 let reopened = offload_open(&runtime, reopen).await;
-                reopened.unwrap_or_else(|why| vec![why.to_string()])
+                reopened.unwrap_or_else(|why| vec![why.into()])
             })
         };
         (0..workers).map(work).collect()

@@ -4,8 +4,8 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
-use chardev_core::spec::{OptionValue, Options};
-use chardev_core::{LogControl, LogSink};
+use chardev_core::spec::{Expected, OptionValue, Options, ParameterError, Problem};
+use chardev_core::{LogControl, LogSink, OpenError};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -33,13 +33,16 @@ pub(crate) fn open_log(
     options: &Options,
     fds: &dyn FdSource,
     port: &Port,
-) -> Result<Option<Box<dyn LogSink>>, String> {
+) -> Result<Option<Box<dyn LogSink>>, OpenError> {
     let limit = limit(options)?;
     let Some(path) = options.str("logfile") else {
-        let needs = ["x-logsize", "x-logcount", "x-logindex"];
-        return match needs.into_iter().find(|name| options.get(name).is_some()) {
+        let of_no_use = ["x-logsize", "x-logcount", "x-logindex"];
+        return match of_no_use
+            .into_iter()
+            .find(|name| options.get(name).is_some())
+        {
             None => Ok(None),
-            Some(name) => Err(format!("Parameter '{name}' needs a log; add 'logfile'")),
+            Some(name) => Err(needs(name, "a log", "logfile").into()),
         };
     };
     let append = options.bool_or("logappend", false);
@@ -49,10 +52,11 @@ pub(crate) fn open_log(
         .flatten()
         .find(|path| renames && path.starts_with(FDSET))
     {
-        return Err(format!(
+        let text = format!(
             "Log file '{path}' has no name that could be changed; add 'x-logcount=0' to empty it \
              at its limit"
-        ));
+        );
+        return Err(OpenError::new(text).about(path));
     }
     let open = |path: &str, place: &Path| match open_set(path, Access::Write, true, fds) {
         Some(given) => match given.and_then(Target::of) {
@@ -89,37 +93,43 @@ pub(crate) fn open_log(
 }
 
 /// Why a set has no descriptor for a log, in QEMU's words.
-fn no_descriptor(path: &str, append: bool, error: Errno) -> String {
+fn no_descriptor(path: &str, append: bool, error: Errno) -> OpenError {
     let mode = if append {
         OFlags::APPEND
     } else {
         OFlags::TRUNC
     };
     let flags = OFlags::WRONLY | OFlags::CREATE | mode;
-    match error {
+    let text = match error {
         Errno::INVAL => format!("Could not parse fdset {path}"),
         Errno::NOENT => format!("Failed to find fdset {path}"),
         Errno::ACCESS => format!(
             "Failed to find file descriptor with matching flags={:#x}",
             flags.bits()
         ),
-        other => could_not("create", path, other),
-    }
+        other => return could_not("create", path, other),
+    };
+    let error = std::io::Error::from(error);
+    OpenError::new(text).about(path).because(error)
 }
 
-fn limit(options: &Options) -> Result<Option<RotationLimit>, String> {
+/// Option `name` is of no use without `what`, which the option `other` brings.
+fn needs(name: &str, what: &str, other: &str) -> ParameterError {
+    let words = format!("Parameter '{name}' needs {what}; add '{other}'");
+    ParameterError::new(name, Problem::Conflict).shown_as(words)
+}
+
+fn limit(options: &Options) -> Result<Option<RotationLimit>, ParameterError> {
     let within = |name: &str, least: i64, most: i64| match options.get(name) {
         Some(OptionValue::Int(value)) if (least..=most).contains(value) => Ok(Some(*value)),
         None => Ok(None),
-        Some(_) => Err(format!(
-            "Parameter '{name}' expects a number from {least} to {most}"
-        )),
+        Some(_) => Err(ParameterError::expects(name, Expected::Range(least, most))),
     };
     let size = within("x-logsize", MIN_SIZE, i64::MAX)?;
     let count = within("x-logcount", 0, MAX_COUNT)?;
     match (size, count) {
         (None, None) => Ok(None),
-        (None, Some(_)) => Err("Parameter 'x-logcount' needs a size; add 'x-logsize'".to_owned()),
+        (None, Some(_)) => Err(needs("x-logcount", "a size", "x-logsize")),
         (Some(size), count) => Ok(Some(RotationLimit {
             size: size.unsigned_abs(),
             count: count.unwrap_or(1).unsigned_abs() as u32,
@@ -186,7 +196,7 @@ impl LogSink for FileLog {
 struct Control(Arc<Shared>);
 
 impl LogControl for Control {
-    fn reopen(&self) -> Result<(), String> {
+    fn reopen(&self) -> Result<(), OpenError> {
         self.0.reopen()
     }
 }

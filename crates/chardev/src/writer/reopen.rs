@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chardev_core::OpenError;
 use chardev_core::text::{from_os, shown_path};
 
 use super::rotation::{LogFile, open_both};
@@ -43,7 +44,7 @@ impl Shared {
     ///
     /// # Errors
     /// The path could not be opened; that is tried again until it can.
-    pub(super) fn reopen(self: &Arc<Self>) -> Result<(), String> {
+    pub(super) fn reopen(self: &Arc<Self>) -> Result<(), OpenError> {
         let Some(log) = &self.log else { return Ok(()) };
         if self.lock().reopening.running.replace(true).is_some() {
             return Ok(());
@@ -59,13 +60,15 @@ impl Shared {
                     self.reopen_later(&mut state);
                 }
                 return result.map_err(|error| {
-                    format!("{error}; it goes on in the old file, and it is tried again")
+                    let text =
+                        format!("{error}; it goes on in the old file, and it is tried again");
+                    error.shown_as(text)
                 });
             }
         }
     }
 
-    fn reopen_once(self: &Arc<Self>, log: &LogFile) -> Result<(), String> {
+    fn reopen_once(self: &Arc<Self>, log: &LogFile) -> Result<(), OpenError> {
         let failed =
             |path: &Path, error| could_not("reopen log file", from_os(path.as_os_str()), error);
         let (target, index) = open_both(log, failed)?;
@@ -75,10 +78,10 @@ impl Shared {
         // at one place are one.
         state.reopened.retain(|earlier| earlier.at < at);
         if state.reopened.len() >= MAX_REOPENED {
-            return Err(format!(
-                "Could not reopen log file '{}': {MAX_REOPENED} reopenings wait for the disk",
-                from_os(log.path.as_os_str())
-            ));
+            let path = from_os(log.path.as_os_str());
+            let why = format!("{MAX_REOPENED} reopenings wait for the disk");
+            let text = format!("Could not reopen log file '{path}': {why}");
+            return Err(OpenError::new(text).about(path));
         }
         state.reopened.push_back(Reopened { at, target, index });
         self.rouse(&mut state);

@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use chardev_core::OpenError;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -15,7 +16,7 @@ use super::in_use;
 use crate::disk;
 use crate::offload::elsewhere;
 use crate::slow_fd::SlowFd;
-use crate::sys::strerror;
+use crate::sys::refused;
 
 /// A descriptor for output and what it refers to.
 #[derive(Debug)]
@@ -134,8 +135,8 @@ pub(crate) fn open_target(path: &Path, append: bool) -> Result<(Target, Option<C
 }
 
 /// `<what> '<path>': <cause>`, QEMU's form for a file that cannot be opened or created.
-pub(crate) fn could_not(action: &str, path: impl Display, error: Errno) -> String {
-    format!("Could not {action} '{path}': {}", strerror(error))
+pub(crate) fn could_not(action: &str, path: impl Display, error: Errno) -> OpenError {
+    refused(&format!("Could not {action}"), &path.to_string(), error)
 }
 
 fn open_or_create(path: &Path, flags: OFlags) -> Result<(Target, bool), Errno> {

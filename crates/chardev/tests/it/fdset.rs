@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::common::{DEADLINE, read_until, terminal, text, wait_for};
 use chardev::back::{Access, FdSource};
 use chardev::spec::{OptionValue, Options};
-use chardev::{BlockingFrontEnd, Chardevs, FrontEnd};
+use chardev::{BlockingFrontEnd, Chardevs, FrontEnd, OpenError};
 
 /// Set 4 can be written, set 7 is a terminal, and there is no other.
 struct Sets {
@@ -30,8 +30,8 @@ impl Sets {
 }
 
 impl FdSource for Sets {
-    fn take(&self, name: &str) -> Result<OwnedFd, String> {
-        Err(format!("no descriptor is called {name}"))
+    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
+        Err(format!("no descriptor is called {name}").into())
     }
 
     fn open_set(&self, set: i64, access: Access) -> io::Result<OwnedFd> {

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use crate::common::{DEADLINE, text, wait_for};
 use chardev::back::{Access, FdSource, NoFds};
 use chardev::spec::{OptionValue, Options};
-use chardev::{BlockingFrontEnd, Chardevs, FrontEnd, LogFull, Notice, Observed, PolicyChange};
+use chardev::{
+    BlockingFrontEnd, Chardevs, FrontEnd, LogFull, Notice, Observed, OpenError, PolicyChange,
+};
 
 /// More than a log's queue and any pipe hold.
 const MUCH: u32 = 60_000;
@@ -101,8 +103,8 @@ fn mend(path: &Path) {
 struct OneSet(File);
 
 impl FdSource for OneSet {
-    fn take(&self, name: &str) -> Result<OwnedFd, String> {
-        Err(format!("no descriptor is called {name}"))
+    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
+        Err(format!("no descriptor is called {name}").into())
     }
 
     fn open_set(&self, _set: i64, _access: Access) -> io::Result<OwnedFd> {

@@ -10,15 +10,15 @@ use std::time::Instant;
 use crate::common::{DEADLINE, text, wait_for};
 use chardev::back::{Access, FdSource};
 use chardev::spec::{OptionValue, Options};
-use chardev::{BlockingFrontEnd, Chardevs, FrontEnd};
+use chardev::{BlockingFrontEnd, Chardevs, FrontEnd, OpenError};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 /// A set with one descriptor.
 struct OneSet(File);
 
 impl FdSource for OneSet {
-    fn take(&self, name: &str) -> Result<OwnedFd, String> {
-        Err(format!("no descriptor is called {name}"))
+    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
+        Err(format!("no descriptor is called {name}").into())
     }
 
     fn open_set(&self, _set: i64, _access: Access) -> io::Result<OwnedFd> {

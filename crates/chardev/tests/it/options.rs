@@ -97,7 +97,8 @@ fn why_a_back_end_did_not_open_is_more_than_words() {
     use std::io::{self, ErrorKind};
 
     use chardev::backends::{File, Pipe, Serial, Tcp, Unix};
-    use chardev::{AddError, OpenError};
+    use chardev::spec::{Expected, ParameterError, Problem};
+    use chardev::{AddError, AttachError, OpenError};
 
     let chardevs = Chardevs::new().unwrap();
     let why = |backend: Options| -> OpenError {
@@ -148,10 +149,57 @@ fn why_a_back_end_did_not_open_is_more_than_words() {
         assert_eq!(error.object(), Some(object), "{error}");
         assert!(error.to_string().contains(object), "{error}");
     }
-    // Where it is nothing of the host's there is nothing behind the words.
-    let error = why(Options::new("ringbuf").with("size", OptionValue::Int(3)));
-    assert!(
-        error.source().is_none() && error.object().is_none(),
-        "{error}"
-    );
+    // An option that is wrong is named, with what is wrong with it.
+    let text = |text: &str| OptionValue::Str(text.to_owned());
+    let ringbuf = || Options::new("ringbuf");
+    for (backend, name, problem) in [
+        (
+            ringbuf().with("size", OptionValue::Int(3)),
+            "size",
+            Problem::OutOfRange("3".to_owned()),
+        ),
+        (
+            ringbuf().with("size", text("3")),
+            "size",
+            Problem::WrongType("integer"),
+        ),
+        (
+            ringbuf().with("pth", text("/p")),
+            "pth",
+            Problem::Unexpected,
+        ),
+        (
+            ringbuf().with("x-closed", text("never")),
+            "x-closed",
+            Problem::NotAccepted("never".to_owned()),
+        ),
+        (
+            ringbuf().with("x-drain-ms", OptionValue::Int(-1)),
+            "x-drain-ms",
+            Problem::Expects(Expected::Range(0, u32::MAX.into())),
+        ),
+        (
+            ringbuf().with("x-logcount", OptionValue::Int(1)),
+            "x-logcount",
+            Problem::Conflict,
+        ),
+        (Options::new("mux"), "chardev", Problem::Missing),
+        (Options::new("socket"), "addr", Problem::Missing),
+        (
+            Options::from(Unix::listen("/nowhere/u")).with("reconnect", OptionValue::Int(1)),
+            "reconnect",
+            Problem::Conflict,
+        ),
+    ] {
+        let error = why(backend);
+        let wrong = error.source().and_then(|source| source.downcast_ref());
+        let wrong = wrong.map(|wrong: &ParameterError| (wrong.name(), wrong.problem()));
+        assert_eq!(wrong, Some((name, &problem)), "{error}");
+        assert_eq!(error.object(), None, "{error}");
+    }
+    // So is a chardev below that is not there.
+    let error = why(Options::new("mux").with("chardev", text("base")));
+    let below = error.source().and_then(|source| source.downcast_ref());
+    let missing = AttachError::NotFound("base".to_owned());
+    assert_eq!(below, Some(&missing), "{error}");
 }

@@ -274,7 +274,7 @@ fn a_transaction_that_fails_at_its_end_undoes_what_it_had_begun() {
         .block_on(chardevs.transaction(&actions))
         .unwrap_err();
     assert_eq!(error.action, 2);
-    assert!(error.cause.contains("PTY symlink"), "{error}");
+    assert!(error.to_string().contains("PTY symlink"), "{error}");
     assert_eq!(chardevs.list().len(), 2);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
     assert_eq!(front.next_event(), None);

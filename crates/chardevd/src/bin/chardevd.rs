@@ -20,7 +20,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            messages::say_last(&error);
+            messages::say_last(&error.to_string());
             ExitCode::FAILURE
         }
     }

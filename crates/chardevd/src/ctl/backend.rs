@@ -5,11 +5,13 @@ use std::io::Write as _;
 use chardev::text::shown_lines;
 use chardev_qapi::{Json, backend_to_json, parse_backend_line, parse_chardev};
 
+use super::failure::Failure;
+
 /// A back end without an id, as the member `backend` of a command.
 ///
 /// # Errors
 /// What is wrong with the line, in QEMU's words.
-pub(super) fn backend_json(line: &str) -> Result<Json, String> {
+pub(super) fn backend_json(line: &str) -> Result<Json, Failure> {
     let kinds = chardev::back::specs();
     let parsed = parse_backend_line(line, &kinds)?;
     warn(&parsed.warnings);
@@ -21,7 +23,7 @@ pub(super) fn backend_json(line: &str) -> Result<Json, String> {
 ///
 /// # Errors
 /// What is wrong with the line, in QEMU's words.
-pub(super) fn chardev_json(line: &str) -> Result<(String, Json), String> {
+pub(super) fn chardev_json(line: &str) -> Result<(String, Json), Failure> {
     let kinds = chardev::back::specs();
     let parsed = parse_chardev(line, &kinds)?;
     warn(&parsed.warnings);
@@ -40,9 +42,9 @@ fn warn(warnings: &[String]) {
     }
 }
 
-fn refuse_mux(mux: bool) -> Result<(), String> {
+fn refuse_mux(mux: bool) -> Result<(), Failure> {
     match mux {
-        true => Err("'mux=on' works only on the daemon's command line; leave it out".to_owned()),
+        true => Err("'mux=on' works only on the daemon's command line; leave it out".into()),
         false => Ok(()),
     }
 }

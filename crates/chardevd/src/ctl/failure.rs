@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use chardev::spec::ParameterError;
 use chardev::text::shown;
 use chardev_qmp::client::ClientError;
 
@@ -126,6 +127,12 @@ impl fmt::Display for Failure {
 impl From<String> for Failure {
     fn from(text: String) -> Self {
         Failure::new(Status::Failed, text)
+    }
+}
+
+impl From<ParameterError> for Failure {
+    fn from(error: ParameterError) -> Self {
+        error.to_string().into()
     }
 }
 

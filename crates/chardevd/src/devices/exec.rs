@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use chardev::spec::ParameterError;
 use chardev::text::{to_os, to_path};
 use chardev::{Event, FrontEnd, Input, TerminalSize};
 use chardev_monitor::{RunState, Stop};
@@ -26,6 +27,7 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::DaemonError;
 use crate::background::user_umask;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
 use crate::devices::roll::{Entry, in_words};
@@ -62,7 +64,7 @@ pub(super) static KIND: DeviceKind = DeviceKind {
     read,
 };
 
-fn read(opts: &Opts) -> Result<Box<dyn Device>, String> {
+fn read(opts: &Opts) -> Result<Box<dyn Device>, ParameterError> {
     Ok(Box::new(Exec {
         chardev: required(opts, "chardev")?,
         command: required(opts, "command")?,
@@ -96,7 +98,7 @@ impl Device for Exec {
         Some(self.restart)
     }
 
-    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, String> {
+    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, DaemonError> {
         let front = start.attach("chardev", &self.chardev)?;
         let held = start.is_held(&self.chardev);
         let exec = self.starting_at(start.directory());

@@ -16,9 +16,12 @@ mod workshop;
 
 use std::fmt::Debug;
 
+use chardev::spec::{ParameterError, Problem};
 use chardev::{Event, FrontEnd};
 use chardev_qapi::opts::{Opts, parse_bool, parse_opts};
 use tokio::task::JoinHandle;
+
+use crate::DaemonError;
 
 pub use roll::Roll;
 pub use worker::Worker;
@@ -35,7 +38,7 @@ pub struct DeviceKind {
     /// The options, each with one line.
     pub options: &'static [(&'static str, &'static str)],
     /// Reads the options, whose names have been checked.
-    pub(crate) read: fn(&Opts) -> Result<Box<dyn Device>, String>,
+    pub(crate) read: fn(&Opts) -> Result<Box<dyn Device>, ParameterError>,
 }
 
 /// A device as it was asked for, before it is started.
@@ -63,7 +66,7 @@ pub(crate) trait Device: Debug + Send {
     ///
     /// # Errors
     /// A chardev is missing or in use, in QEMU's words.
-    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, String>;
+    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, DaemonError>;
 }
 
 /// Every kind of device.
@@ -88,15 +91,21 @@ pub(crate) struct Asked {
 ///
 /// # Errors
 /// QEMU's texts, for example `'nosuch' is not a valid device model name`.
-pub(crate) fn read(text: &str) -> Result<Asked, String> {
+pub(crate) fn read(text: &str) -> Result<Asked, ParameterError> {
     let opts = parse_opts(text, "driver");
-    let driver = opts.get("driver").ok_or("Parameter 'driver' is missing")?;
+    let driver = opts.get("driver");
+    let driver = driver.ok_or_else(|| ParameterError::missing("driver"))?;
+    let unknown = || {
+        let words = format!("'{driver}' is not a valid device model name");
+        ParameterError::not_accepted("driver", driver).shown_as(words)
+    };
     let kind = DEVICES.iter().find(|kind| kind.name == driver);
-    let kind = kind.ok_or_else(|| format!("'{driver}' is not a valid device model name"))?;
+    let kind = kind.ok_or_else(unknown)?;
     for (key, _) in &opts.pairs {
         let known = kind.options.iter().any(|(name, _)| name == key);
         if !known && !["driver", "id"].contains(&key.as_str()) {
-            return Err(format!("Property '{driver}.{key}' not found"));
+            let words = format!("Property '{driver}.{key}' not found");
+            return Err(ParameterError::new(key, Problem::Unexpected).shown_as(words));
         }
     }
     Ok(Asked {
@@ -111,14 +120,14 @@ pub(crate) async fn first_client(front: &FrontEnd) {
     while std::future::poll_fn(|cx| front.poll_event(cx)).await != Event::Opened {}
 }
 
-pub(crate) fn required(opts: &Opts, key: &str) -> Result<String, String> {
+pub(crate) fn required(opts: &Opts, key: &str) -> Result<String, ParameterError> {
     opts.get(key)
         .map(str::to_owned)
-        .ok_or_else(|| format!("Parameter '{key}' is missing"))
+        .ok_or_else(|| ParameterError::missing(key))
 }
 
 /// A switch, or `default` where it is not given.
-pub(crate) fn switch(opts: &Opts, key: &str, default: bool) -> Result<bool, String> {
+pub(crate) fn switch(opts: &Opts, key: &str, default: bool) -> Result<bool, ParameterError> {
     opts.get(key)
         .map_or(Ok(default), |value| parse_bool(key, value))
 }
@@ -171,7 +180,7 @@ mod tests {
                 "Parameter 'socket' is missing",
             ),
         ] {
-            assert_eq!(read(text).unwrap_err(), error, "{text}");
+            assert_eq!(read(text).unwrap_err().to_string(), error, "{text}");
         }
     }
 }

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use chardev::spec::ParameterError;
 use chardev::{Event, FrontEnd, Input, ModemLines};
 use chardev_monitor::{RunState, Stop};
 use chardev_qapi::opts::Opts;
 use tokio::task::JoinHandle;
 
+use crate::DaemonError;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
 use crate::devices::{Device, DeviceKind, Start, first_client, required};
 
@@ -27,7 +29,7 @@ pub(super) static KIND: DeviceKind = DeviceKind {
     read,
 };
 
-fn read(opts: &Opts) -> Result<Box<dyn Device>, String> {
+fn read(opts: &Opts) -> Result<Box<dyn Device>, ParameterError> {
     Ok(Box::new(NullModem {
         chardev: required(opts, "chardev")?,
         peer: required(opts, "peer")?,
@@ -39,7 +41,7 @@ impl Device for NullModem {
         &self.chardev
     }
 
-    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, String> {
+    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, DaemonError> {
         let front = start.attach("chardev", &self.chardev)?;
         let peer = start.attach("peer", &self.peer)?;
         let held = [start.is_held(&self.chardev), start.is_held(&self.peer)];

@@ -15,6 +15,8 @@ use super::virtio::Buses;
 use super::worker::on_own_thread;
 use super::{Device, Worker, Workshop};
 
+use crate::DaemonError;
+
 /// All devices. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Roll {
@@ -93,12 +95,14 @@ impl Roll {
         line: &str,
         driver: &'static str,
         device: &dyn Device,
-    ) -> Result<Arc<Entry>, String> {
+    ) -> Result<Arc<Entry>, DaemonError> {
         let chardev = device.chardev();
         let mut entries = self.lock();
         let is_taken = |id: &str| entries.iter().any(|entry| entry.id == id);
         let id = match id {
-            Some(id) if is_taken(&id) => return Err(format!("Duplicate device ID '{id}'")),
+            Some(id) if is_taken(&id) => {
+                return Err(format!("Duplicate device ID '{id}'").into());
+            }
             Some(id) => id,
             None if !is_taken(chardev) => chardev.to_owned(),
             None => {

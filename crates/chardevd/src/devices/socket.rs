@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, statat, unlinkat};
 
+use crate::DaemonError;
 use crate::devices::worker::on_own_thread;
 
 /// The longest path that an address takes everywhere.
@@ -40,8 +41,9 @@ impl Bound {
     ///
     /// # Errors
     /// QEMU's text with the path and the cause.
-    pub(crate) fn new(given: &str, path: &Path) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("Failed to bind socket to {given}: {error}");
+    pub(crate) fn new(given: &str, path: &Path) -> Result<Self, DaemonError> {
+        let what = format_args!("Failed to bind socket to {given}");
+        let failed = |error: io::Error| DaemonError::of(what, error);
         let place = Place::of(path).map_err(failed)?;
         let bound = UnixListener::bind(place.path()).or_else(|error| {
             if error.kind() == ErrorKind::AddrInUse && place.is_left_over() {

@@ -1,10 +1,12 @@
 //! guest → [front: vfio-user-serial] → chardev → back → host: serial ports of other programs'
 //! guests.
 
+use chardev::spec::ParameterError;
 use chardev_qapi::opts::Opts;
 use chardev_vfio_user::{Error, Server};
 use tokio::task::JoinHandle;
 
+use crate::DaemonError;
 use crate::devices::socket::Bound;
 use crate::devices::worker::on_own_thread;
 use crate::devices::{Device, DeviceKind, Start, first_client, required};
@@ -23,7 +25,7 @@ pub(super) static KIND: DeviceKind = DeviceKind {
     read,
 };
 
-fn read(opts: &Opts) -> Result<Box<dyn Device>, String> {
+fn read(opts: &Opts) -> Result<Box<dyn Device>, ParameterError> {
     Ok(Box::new(Serial {
         chardev: required(opts, "chardev")?,
         socket: required(opts, "socket")?,
@@ -45,7 +47,7 @@ impl Device for Serial {
     }
 
     /// Listens, and serves one VMM after the other until it is to end.
-    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, String> {
+    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, DaemonError> {
         let Serial { chardev, socket } = *self;
         let bound = Bound::new(&socket, &start.place(&socket))?;
         let make = {
@@ -54,7 +56,7 @@ impl Device for Serial {
         };
         let refused = |error| match error {
             Error::Attach(error) => start.attach_error("chardev", error),
-            error => error.to_string(),
+            error => DaemonError::new(error.to_string()).because(error),
         };
         // A port takes all events, so who waits for a client must do so before there is a port.
         let (server, waiting) = if start.is_held(&chardev) {

@@ -9,12 +9,14 @@ use chardev::FrontEnd;
 use chardev::front::virtio_console::{
     CONSOLE_BUFFER, MAX_PORTS, PortConfig, PortWatch, Role, VirtioConsole, WhenFull,
 };
+use chardev::spec::{Expected, ParameterError, Problem};
 use chardev_monitor::{Events, Stop};
 use chardev_qapi::Object;
 use chardev_qapi::opts::Opts;
 use chardev_vhost_user::Server;
 use tokio::task::JoinHandle;
 
+use crate::DaemonError;
 use crate::devices::roll::bus_id;
 use crate::devices::socket::Bound;
 use crate::devices::worker::on_own_thread;
@@ -99,7 +101,7 @@ pub struct Port {
 }
 
 impl Port {
-    pub(crate) fn parse(opts: &Opts, role: Role) -> Result<Self, String> {
+    pub(crate) fn parse(opts: &Opts, role: Role) -> Result<Self, ParameterError> {
         let mut config = match role {
             Role::Console => PortConfig::console(),
             Role::Generic => PortConfig::generic(""),
@@ -110,16 +112,15 @@ impl Port {
         config.when_full = match (opts.get("x-when-full"), buffer) {
             (Some("wait"), None) => WhenFull::Wait,
             (Some("wait"), Some(_)) => {
-                return Err("'x-buffer' and 'x-when-full=wait' are mutually exclusive".to_owned());
+                let words = "'x-buffer' and 'x-when-full=wait' are mutually exclusive";
+                return Err(ParameterError::new("x-buffer", Problem::Conflict).shown_as(words));
             }
             (None, None) => config.when_full,
             (Some("drop") | None, buffer) => WhenFull::Drop {
                 buffer: buffer.map_or(CONSOLE_BUFFER, |buffer| buffer as usize),
             },
             (Some(other), _) => {
-                return Err(format!(
-                    "Parameter 'x-when-full' does not accept value '{other}'"
-                ));
+                return Err(ParameterError::not_accepted("x-when-full", other));
             }
         };
         Ok(Port {
@@ -129,10 +130,10 @@ impl Port {
         })
     }
 
-    fn add(self, console: &Mutex<VirtioConsole>, front: FrontEnd) -> Result<(), String> {
+    fn add(self, console: &Mutex<VirtioConsole>, front: FrontEnd) -> Result<(), DaemonError> {
         let mut console = console.lock().unwrap_or_else(PoisonError::into_inner);
         let added = console.add_port(self.number, front, self.config);
-        added.map(drop).map_err(|error| error.to_string())
+        added.map(drop).map_err(DaemonError::from)
     }
 }
 
@@ -146,7 +147,7 @@ pub struct BusPort {
 }
 
 impl BusPort {
-    fn read(opts: &Opts, role: Role) -> Result<Box<dyn Device>, String> {
+    fn read(opts: &Opts, role: Role) -> Result<Box<dyn Device>, ParameterError> {
         Ok(Box::new(BusPort {
             bus: required(opts, "bus")?,
             port: Port::parse(opts, role)?,
@@ -168,7 +169,7 @@ impl Device for BusPort {
     }
 
     /// Adds the port, a held one with its chardev's first client.
-    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, String> {
+    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, DaemonError> {
         let BusPort { bus, port } = *self;
         let front = start.attach("chardev", &port.chardev)?;
         let held = start.is_held(&port.chardev);
@@ -203,7 +204,7 @@ pub struct Console {
 }
 
 impl Console {
-    fn read(opts: &Opts) -> Result<Box<dyn Device>, String> {
+    fn read(opts: &Opts) -> Result<Box<dyn Device>, ParameterError> {
         let max_ports = number(opts, "max-ports", MAX_PORTS.into())?;
         let mut port = Port::parse(opts, Role::Console)?;
         port.number = Some(0);
@@ -223,15 +224,19 @@ impl Device for Console {
     }
 
     /// Listens, or connects, and serves one VMM after the other until it is to end.
-    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, String> {
+    fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, DaemonError> {
         let (port, worker) = (self.port, start.worker());
         let front = start.attach("chardev", &port.chardev)?;
         let configured = start.ports.min(MAX_PORTS.into()) as u16;
         let max_ports = self.max_ports.unwrap_or(configured);
-        let console = VirtioConsole::new(max_ports).map_err(|error| error.to_string())?;
+        let console = VirtioConsole::new(max_ports);
+        let console =
+            console.map_err(|error| DaemonError::new(error.to_string()).because(error))?;
         worker.spawn(watch_ports(console.watch(), start.events()));
         let console = Arc::new(Mutex::new(console));
-        let server = Arc::new(Server::new(Arc::clone(&console)).map_err(|e| e.to_string())?);
+        let server = Server::new(Arc::clone(&console));
+        let server = server.map_err(|error| DaemonError::new(error.to_string()).because(error))?;
+        let server = Arc::new(server);
         let place = start.place(&self.socket);
         let socket = match self.server {
             true => Some(Bound::new(&self.socket, &place)?),
@@ -293,14 +298,14 @@ async fn serve(
 }
 
 /// A number of an option, at most `max`.
-pub(crate) fn number(opts: &Opts, key: &str, max: u64) -> Result<Option<u64>, String> {
+pub(crate) fn number(opts: &Opts, key: &str, max: u64) -> Result<Option<u64>, ParameterError> {
     let Some(text) = opts.get(key) else {
         return Ok(None);
     };
     match text.parse::<u64>() {
         Ok(number) if number <= max => Ok(Some(number)),
-        Ok(_) => Err(format!("Parameter '{key}' expects a number up to {max}")),
-        Err(_) => Err(format!("Parameter '{key}' expects a number")),
+        Ok(_) => Err(ParameterError::expects(key, Expected::UpTo(max))),
+        Err(_) => Err(ParameterError::expects(key, Expected::Number)),
     }
 }
 

@@ -7,6 +7,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::DaemonError;
+
 /// The stack of a device's thread, which only waits and hands on.
 const STACK: usize = 256 << 10;
 
@@ -60,13 +62,13 @@ impl Worker {
 pub(crate) async fn on_own_thread<T: Send + 'static>(
     name: &str,
     serve: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, String> {
+) -> Result<T, DaemonError> {
     let (done, result) = oneshot::channel();
     let serve = move || {
         let _ = done.send(serve());
     };
     chardev::new_thread(name)
         .and_then(|thread| thread.stack_size(STACK).spawn(serve))
-        .map_err(|error| format!("no thread: {error}"))?;
-    result.await.map_err(|_| "its thread panicked".to_owned())
+        .map_err(|error| DaemonError::of("no thread", error))?;
+    result.await.map_err(|_| "its thread panicked".into())
 }

@@ -12,6 +12,8 @@ use super::roll::{Entry, Roll, bus_id};
 use super::virtio::Buses;
 use super::{Asked, Worker};
 
+use crate::DaemonError;
+
 /// What all devices are started with. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Workshop {
@@ -76,7 +78,7 @@ impl Workshop {
         line: &str,
         others: &[String],
         is_held: impl Fn(&str) -> bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), DaemonError> {
         let Asked { id, driver, device } = super::read(line)?;
         let ports = ports_needed(id.as_deref(), others);
         let entry = self.roll.enter(id, line, driver, &*device)?;
@@ -125,19 +127,20 @@ fn ports_needed(id: Option<&str>, others: &[String]) -> u32 {
 
 impl Start<'_> {
     /// The front end of chardev `id`, which the option `property` names.
-    pub(crate) fn attach(&self, property: &str, id: &str) -> Result<FrontEnd, String> {
+    pub(crate) fn attach(&self, property: &str, id: &str) -> Result<FrontEnd, DaemonError> {
         let front = self.chardevs().front_end(id, Arc::new(()));
         front.map_err(|error| self.attach_error(property, error))
     }
 
     /// Why that cannot be had, in QEMU's words.
-    pub(crate) fn attach_error(&self, property: &str, error: AttachError) -> String {
+    pub(crate) fn attach_error(&self, property: &str, error: AttachError) -> DaemonError {
         match error {
-            AttachError::NotFound(id) => {
+            AttachError::NotFound(ref id) => {
                 let driver = self.driver;
-                format!("Property '{driver}.{property}' can't find value '{id}'")
+                let text = format!("Property '{driver}.{property}' can't find value '{id}'");
+                DaemonError::from(error).shown_as(text)
             }
-            error => error.to_string(),
+            error => error.into(),
         }
     }
 

@@ -24,6 +24,8 @@ use layer::Messages;
 use queue::{Message, Queue};
 use target::Target;
 
+use crate::DaemonError;
+
 /// How long an end waits for a message that is not taken.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -78,7 +80,7 @@ pub fn print(text: &str) {
 ///
 /// # Errors
 /// It cannot be opened.
-pub fn to_file(path: &Path) -> Result<(), String> {
+pub fn to_file(path: &Path) -> Result<(), DaemonError> {
     ERRORS.turn_to(Target::file(path)?);
     Ok(())
 }

@@ -171,7 +171,7 @@ impl Queue {
         let target = self.lock().target.clone();
         match target.and_then(|target| target.reopened()) {
             Some(Ok(target)) => self.turn_to(target),
-            Some(Err(error)) => self.push(Message::new(Some(Level::WARN), &error)),
+            Some(Err(error)) => self.push(Message::new(Some(Level::WARN), &error.to_string())),
             None => {}
         }
     }

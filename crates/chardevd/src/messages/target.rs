@@ -16,6 +16,8 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use super::queue::{Message, word};
 
+use crate::DaemonError;
+
 /// Where the system's log takes messages; journald and every syslog daemon listen there.
 const SYSTEM_LOG: &str = "/dev/log";
 /// Who speaks: a daemon of the system.
@@ -36,7 +38,7 @@ impl Target {
         clippy::disallowed_methods,
         reason = "the start and a hang-up's own thread may wait"
     )]
-    pub(super) fn file(path: &Path) -> Result<Self, String> {
+    pub(super) fn file(path: &Path) -> Result<Self, DaemonError> {
         let file = File::options()
             .append(true)
             .create(true)
@@ -50,7 +52,8 @@ impl Target {
                 .next()
                 .unwrap_or_default()
                 .to_owned();
-            format!("Could not open log file '{}': {cause}", shown_path(path))
+            let text = format!("Could not open log file '{}': {cause}", shown_path(path));
+            DaemonError::new(text).because(error)
         })?;
         Ok(Target::File(path.to_owned(), file))
     }
@@ -60,7 +63,7 @@ impl Target {
     }
 
     /// The same file, opened anew.
-    pub(super) fn reopened(&self) -> Option<Result<Self, String>> {
+    pub(super) fn reopened(&self) -> Option<Result<Self, DaemonError>> {
         match self {
             Target::File(path, _) => Some(Target::file(path)),
             _ => None,

@@ -281,7 +281,7 @@ fn no_change_holds_the_guest_for_10_ms() {
         }
     }
     watch.stopped.store(true, Ordering::Release);
-    assert_eq!(vcpu.join().unwrap(), Ok(Ended::Stopped));
+    assert_eq!(vcpu.join().unwrap().unwrap(), Ended::Stopped);
     let mut holds = holds.lock().unwrap().clone();
     holds.sort();
     let vcpu = *watch.longest.lock().unwrap();

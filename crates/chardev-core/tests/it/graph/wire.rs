@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use chardev_core::{Backend, BackendEvent, Drain, Late, Ready, Sent, Sharing};
+use chardev_core::{Backend, BackendEvent, Drain, Late, OpenError, Ready, Sent, Sharing};
 
 /// How long input is on its way where there is latency.
 const LATENCY: Duration = Duration::from_millis(40);
@@ -205,9 +205,9 @@ impl Backend for Stream {
 }
 
 impl Sharing for Stream {
-    fn activate(&mut self) -> Result<(), String> {
+    fn activate(&mut self) -> Result<(), OpenError> {
         match self.0.wire().fail_activate {
-            true => Err("no".to_owned()),
+            true => Err("no".into()),
             false => Ok(()),
         }
     }

@@ -10,8 +10,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use chardev_core::{
-    Answer, Answers, Backend, BackendEvent, Drain, Late, Line, LineControl, NothingToDrain, Peers,
-    Ready, RingBuffer, RingControl, Sent, Sharing,
+    Answer, Answers, Backend, BackendEvent, Drain, Late, Line, LineControl, NothingToDrain,
+    OpenError, Peers, Ready, RingBuffer, RingControl, Sent, Sharing,
 };
 
 use super::peer::{Kind, Peer, SharedConn};
@@ -323,10 +323,10 @@ impl RingControl for SimBackend {
 }
 
 impl Sharing for SimBackend {
-    fn activate(&mut self) -> Result<(), String> {
+    fn activate(&mut self) -> Result<(), OpenError> {
         let mut world = self.peer.world();
         if world.fail_activate {
-            return Err("no".to_owned());
+            return Err("no".into());
         }
         world.touched.activated += 1;
         world.live = true;

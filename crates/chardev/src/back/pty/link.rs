@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chardev_core::OpenError;
 use rustix::fs::{CWD, Stat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -24,7 +25,7 @@ use crate::back::OpenContext;
 use crate::back::swap::exchange;
 use crate::disk;
 use crate::offload::elsewhere;
-use crate::sys::strerror;
+use crate::sys::{failed, strerror};
 
 /// A link to a slave. It is removed with the last clone, if it still is ours.
 #[derive(Clone, Debug)]
@@ -59,8 +60,12 @@ impl Link {
     ///
     /// # Errors
     /// The cause in QEMU's words.
-    pub(super) fn create(path: &Path, slave: &str, context: &OpenContext) -> Result<Self, String> {
-        let failed = |error: Errno| format!("Failed to create PTY symlink: {}", strerror(error));
+    pub(super) fn create(
+        path: &Path,
+        slave: &str,
+        context: &OpenContext,
+    ) -> Result<Self, OpenError> {
+        let failed = |error: Errno| failed("Failed to create PTY symlink", error);
         let hidden = || create_hidden(path, slave).map(Place::Hidden);
         let (place, mark) = match disk::symlink(slave, path) {
             Ok(()) => (Place::There, mark(path).ok().map(Arc::new)),
@@ -103,7 +108,7 @@ impl Link {
     ///
     /// # Errors
     /// The cause in QEMU's words; nothing has changed then.
-    pub(super) fn activate(&self) -> Result<(), String> {
+    pub(super) fn activate(&self) -> Result<(), OpenError> {
         self.step(|place| match place {
             Place::Hidden(hidden) => match exchange(CWD, hidden, &self.0.path) {
                 Ok(()) => Ok(Some(Place::Exchanged(hidden.clone()))),
@@ -115,7 +120,7 @@ impl Link {
             },
             _ => Ok(None),
         })
-        .map_err(|error| format!("Failed to create PTY symlink: {}", strerror(error)))
+        .map_err(|error| failed("Failed to create PTY symlink", error))
     }
 
     /// Undoes [`Link::activate`].
@@ -144,10 +149,10 @@ impl Link {
     ///
     /// # Errors
     /// The cause; it points where it did then.
-    pub(super) fn point_to(&self, slave: &str) -> Result<(), String> {
+    pub(super) fn point_to(&self, slave: &str) -> Result<(), OpenError> {
         let mut state = self.0.lock();
         if state.place != Place::There || !points_to(&self.0.path, &state.slave) {
-            return Err("the link is not there any more".to_owned());
+            return Err("the link is not there any more".into());
         }
         let hidden = create_hidden(&self.0.path, slave).map_err(strerror)?;
         disk::rename(&hidden, &self.0.path).map_err(|error| {

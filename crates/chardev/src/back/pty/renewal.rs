@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chardev_core::Ready;
+use chardev_core::{OpenError, Ready};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use rustix::termios::ioctl_tiocnxcl;
@@ -19,7 +19,7 @@ use crate::reactor::FdWatch;
 
 /// A new pseudoterminal on its way.
 pub(super) struct Renewal {
-    made: Arc<Mutex<Option<Result<Fresh, String>>>>,
+    made: Arc<Mutex<Option<Result<Fresh, OpenError>>>>,
     _task: OwnedTask,
 }
 
@@ -31,7 +31,7 @@ struct Fresh {
 }
 
 impl Fresh {
-    fn make(port: &Port, link: &Link) -> Result<Self, String> {
+    fn make(port: &Port, link: &Link) -> Result<Self, OpenError> {
         let (master, slave) = make()?;
         let fresh = Fresh {
             master: watch(master, port)?,
@@ -77,7 +77,7 @@ impl Pty {
         let task = OwnedTask::spawn(&self.port, async move {
             let inside = port.clone();
             let made = port.offload_open(move || Fresh::make(&inside, &link));
-            let fresh = made.await.unwrap_or_else(|why| Err(why.to_string()));
+            let fresh = made.await.unwrap_or_else(|why| Err(why.into()));
             *hand_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
             port.kick(Ready::empty());
         });

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chardev_core::{
-    Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, NothingToDrain, Peers,
-    Presence, Ready, Sent, Sharing, WeakChardev,
+    Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, NothingToDrain, OpenError,
+    Peers, Presence, Ready, Sent, Sharing, WeakChardev,
 };
 
 use super::config::Config;
@@ -86,7 +86,7 @@ impl SocketBackend {
     ///
     /// # Errors
     /// The descriptor cannot be made ready for use.
-    pub(super) fn with_peer(mut self, fd: Arc<OwnedFd>) -> Result<Self, String> {
+    pub(super) fn with_peer(mut self, fd: Arc<OwnedFd>) -> Result<Self, OpenError> {
         self.establish(fd)?;
         Ok(self)
     }
@@ -95,7 +95,7 @@ impl SocketBackend {
     ///
     /// # Errors
     /// The host is out of watches.
-    pub(super) fn waiting(mut self) -> Result<Self, String> {
+    pub(super) fn waiting(mut self) -> Result<Self, OpenError> {
         self.source.watch()?;
         Ok(self)
     }
@@ -124,11 +124,11 @@ impl SocketBackend {
         self.half_close() || (may_be_answered && !peer.input_ended())
     }
 
-    fn establish(&mut self, fd: Arc<OwnedFd>) -> Result<(), String> {
+    fn establish(&mut self, fd: Arc<OwnedFd>) -> Result<(), OpenError> {
         self.connect(fd, Layered::new(&self.layers))
     }
 
-    fn connect(&mut self, fd: Arc<OwnedFd>, layers: Option<Layered>) -> Result<(), String> {
+    fn connect(&mut self, fd: Arc<OwnedFd>, layers: Option<Layered>) -> Result<(), OpenError> {
         let transport = Transport::new(&self.port, fd, self.nodelay)?;
         let peer = Peer::new(&self.port, transport, layers, self.handshake);
         if self.half_close() {
@@ -439,7 +439,7 @@ impl Peers for SocketBackend {
 }
 
 impl Sharing for SocketBackend {
-    fn activate(&mut self) -> Result<(), String> {
+    fn activate(&mut self) -> Result<(), OpenError> {
         self.source.activate()
     }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chardev_core::spec::{Options, SocketAddress};
+use chardev_core::spec::{Expected, Options, ParameterError, Problem, SocketAddress};
 
 use crate::back::LayerKind;
 
@@ -55,10 +55,9 @@ impl Config {
     ///
     /// # Errors
     /// What does not go together, in QEMU's words and order; then what this build has not.
-    pub(super) fn read(options: &Options) -> Result<Self, String> {
-        let address = options
-            .address("addr")
-            .ok_or("Parameter 'addr' is missing")?;
+    pub(super) fn read(options: &Options) -> Result<Self, ParameterError> {
+        let address = options.address("addr");
+        let address = address.ok_or_else(|| ParameterError::missing("addr"))?;
         let server = options.bool_or("server", true);
         check_combinations(options, address, server)?;
         let reconnect = reconnect_interval(options)?;
@@ -81,10 +80,14 @@ impl Config {
     ///
     /// # Errors
     /// Several clients at a time are handed to a monitor as they come, in plain bytes.
-    pub(super) fn over(self, layers: Vec<LayerKind>, handshake: Duration) -> Result<Self, String> {
+    pub(super) fn over(
+        self,
+        layers: Vec<LayerKind>,
+        handshake: Duration,
+    ) -> Result<Self, ParameterError> {
         if let (Some(_), Some(layer)) = (self.clients, layers.first()) {
             let name = layer.name();
-            return Err(format!("'x-clients' option is incompatible with '{name}'"));
+            return incompatible("x-clients", &format!("'{name}'"));
         }
         Ok(Config {
             layers,
@@ -95,30 +98,40 @@ impl Config {
 }
 
 /// `x-clients`; 1 is what QEMU does.
-fn clients(options: &Options, server: bool) -> Result<Option<usize>, String> {
+fn clients(options: &Options, server: bool) -> Result<Option<usize>, ParameterError> {
     let Some(clients) = options.int("x-clients") else {
         return Ok(None);
     };
     if !server {
-        return Err(
-            "'x-clients' option is incompatible with socket in client connect mode".to_owned(),
-        );
+        return incompatible("x-clients", "socket in client connect mode");
     }
     let clients = usize::try_from(clients).ok();
     let clients = clients.filter(|clients| *clients <= MAX_CLIENTS);
-    let clients = clients
-        .ok_or_else(|| format!("Parameter 'x-clients' expects a number from 0 to {MAX_CLIENTS}"))?;
+    let clients = clients.ok_or_else(|| {
+        ParameterError::expects("x-clients", Expected::Range(0, MAX_CLIENTS as i64))
+    })?;
     Ok((clients != 1).then_some(clients))
+}
+
+fn conflict(option: &str, words: impl Into<String>) -> ParameterError {
+    ParameterError::new(option, Problem::Conflict).shown_as(words)
+}
+
+fn incompatible<T>(option: &str, with: &str) -> Result<T, ParameterError> {
+    let words = format!("'{option}' option is incompatible with {with}");
+    Err(conflict(&option.replace('_', "-"), words))
+}
+
+fn unsupported(option: &str) -> ParameterError {
+    ParameterError::new(option, Problem::Unsupported)
 }
 
 fn check_combinations(
     options: &Options,
     address: &SocketAddress,
     server: bool,
-) -> Result<(), String> {
+) -> Result<(), ParameterError> {
     let given = |name: &str| options.get(name).is_some();
-    let incompatible =
-        |option: &str, with: &str| Err(format!("'{option}' option is incompatible with {with}"));
     let milliseconds = options
         .int("reconnect-ms")
         .is_some_and(|interval| interval != 0);
@@ -141,7 +154,10 @@ fn check_combinations(
         _ => {}
     }
     if given("tls-authz") && !given("tls-creds") {
-        return Err("'tls_authz' option requires 'tls_creds' option".to_owned());
+        return Err(conflict(
+            "tls-authz",
+            "'tls_authz' option requires 'tls_creds' option",
+        ));
     }
     if server && given("reconnect") {
         return incompatible("reconnect", "socket in server listen mode");
@@ -150,43 +166,44 @@ fn check_combinations(
         return incompatible("reconnect-ms", "socket in server listen mode");
     }
     if !server && options.bool_or("websocket", false) {
-        return Err("Websocket client is not implemented".to_owned());
+        return Err(conflict("websocket", "Websocket client is not implemented"));
     }
     if !server && given("wait") {
         return incompatible("wait", "socket in client connect mode");
     }
     if given("reconnect") && given("reconnect-ms") {
-        return Err("'reconnect' and 'reconnect-ms' are mutually exclusive".to_owned());
+        let words = "'reconnect' and 'reconnect-ms' are mutually exclusive";
+        return Err(conflict("reconnect", words));
     }
     Ok(())
 }
 
-fn check_supported(options: &Options, address: &SocketAddress) -> Result<(), String> {
+fn check_supported(options: &Options, address: &SocketAddress) -> Result<(), ParameterError> {
     if let Some(id) = options.str("tls-creds") {
-        return Err(format!("No TLS credentials with id '{id}'"));
+        let error = ParameterError::not_accepted("tls-creds", id);
+        return Err(error.shown_as(format!("No TLS credentials with id '{id}'")));
     }
     if options.bool_or("websocket", false) {
-        return Err("'websocket' option is not supported by this build".to_owned());
+        return Err(unsupported("websocket"));
     }
     match address {
         SocketAddress::Vsock { .. } => {
-            Err("'vsock' address type is not supported by this build".to_owned())
+            let words = "'vsock' address type is not supported by this build";
+            Err(unsupported("addr").shown_as(words))
         }
-        SocketAddress::Inet(inet) if inet.mptcp => {
-            Err("'mptcp' option is not supported by this build".to_owned())
-        }
+        SocketAddress::Inet(inet) if inet.mptcp => Err(unsupported("mptcp")),
         _ => Ok(()),
     }
 }
 
 /// `reconnect` in seconds or `reconnect-ms`; 0 means never.
-fn reconnect_interval(options: &Options) -> Result<Option<Duration>, String> {
+fn reconnect_interval(options: &Options) -> Result<Option<Duration>, ParameterError> {
     for (name, unit) in [("reconnect", 1000), ("reconnect-ms", 1)] {
         let Some(interval) = options.int(name) else {
             continue;
         };
         let interval = u64::try_from(interval)
-            .map_err(|_| format!("Parameter '{name}' expects a non-negative number"))?;
+            .map_err(|_| ParameterError::expects(name, Expected::Other("a non-negative number")))?;
         let interval = Duration::from_millis(interval.saturating_mul(unit));
         return Ok((!interval.is_zero()).then_some(interval));
     }

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use super::unix;
 use crate::back::resolve::{Purpose, resolve};
 use crate::offload::offload_open;
-use crate::sys::{async_fd, refused, strerror};
+use crate::sys::{async_fd, failed, refused};
 use chardev_core::OpenError;
 
 /// The pause between two attempts at a Unix server whose backlog is full.
@@ -36,7 +36,10 @@ impl Target {
     ///
     /// # Errors
     /// The cause in QEMU's words.
-    pub(super) fn new(address: &SocketAddress, directory: Option<&Path>) -> Result<Self, String> {
+    pub(super) fn new(
+        address: &SocketAddress,
+        directory: Option<&Path>,
+    ) -> Result<Self, OpenError> {
         match address {
             SocketAddress::Inet(inet) => Ok(Target::Inet(inet.clone())),
             SocketAddress::Unix {
@@ -53,7 +56,7 @@ impl Target {
                 },
             }),
             SocketAddress::Vsock { .. } | SocketAddress::Fd(_) => {
-                Err("address type is not supported for a client of this build".to_owned())
+                Err("address type is not supported for a client of this build".into())
             }
         }
     }
@@ -97,13 +100,11 @@ impl Place {
 ///
 /// # Errors
 /// Names the descriptor and says what it is not.
-pub(super) fn check_connected(fd: impl AsFd, name: &str) -> Result<(), String> {
+pub(super) fn check_connected(fd: impl AsFd, name: &str) -> Result<(), OpenError> {
     check_stream(&fd, name)?;
     match getpeername(&fd) {
         Ok(_) => Ok(()),
-        Err(_) => Err(format!(
-            "File descriptor '{name}' is not a connected socket"
-        )),
+        Err(_) => Err(is_not(name, "a connected socket")),
     }
 }
 
@@ -111,12 +112,17 @@ pub(super) fn check_connected(fd: impl AsFd, name: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// Names the descriptor and says what it is not.
-pub(super) fn check_stream(fd: impl AsFd, name: &str) -> Result<(), String> {
+pub(super) fn check_stream(fd: impl AsFd, name: &str) -> Result<(), OpenError> {
     match sockopt::socket_type(&fd) {
         Ok(SocketType::STREAM) => Ok(()),
-        Ok(_) => Err(format!("File descriptor '{name}' is not a stream socket")),
-        Err(_) => Err(format!("File descriptor '{name}' is not a socket")),
+        Ok(_) => Err(is_not(name, "a stream socket")),
+        Err(_) => Err(is_not(name, "a socket")),
     }
+}
+
+/// The descriptor called `name` is not `what` it should be.
+pub(super) fn is_not(name: &str, what: &str) -> OpenError {
+    OpenError::new(format!("File descriptor '{name}' is not {what}")).about(name)
 }
 
 async fn connect_inet(inet: &InetAddress) -> Result<OwnedFd, OpenError> {
@@ -126,7 +132,7 @@ async fn connect_inet(inet: &InetAddress) -> Result<OwnedFd, OpenError> {
             Ok(fd) => {
                 if inet.keep_alive {
                     sockopt::set_socket_keepalive(&fd, true)
-                        .map_err(|error| format!("Unable to set KEEPALIVE: {}", strerror(error)))?;
+                        .map_err(|error| failed("Unable to set KEEPALIVE", error))?;
                 }
                 return Ok(fd);
             }

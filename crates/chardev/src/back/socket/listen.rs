@@ -25,7 +25,7 @@ use crate::back::resolve::{Purpose, resolve};
 use crate::port::Port;
 use crate::reactor::FdWatch;
 use crate::shortage::is_shortage;
-use crate::sys::{async_fd, failed, strerror};
+use crate::sys::{async_fd, failed};
 
 /// Clients that may wait in the kernel while one is served.
 const BACKLOG: i32 = 16;
@@ -99,15 +99,13 @@ impl Listener {
     ///
     /// # Errors
     /// Names the descriptor and says what it is not.
-    pub(super) fn given(fd: &Arc<OwnedFd>, name: &str) -> Result<Self, String> {
+    pub(super) fn given(fd: &Arc<OwnedFd>, name: &str) -> Result<Self, OpenError> {
         connect::check_stream(fd, name)?;
         if !sockopt::socket_acceptconn(fd).unwrap_or(false) {
-            return Err(format!(
-                "File descriptor '{name}' is not a listening socket"
-            ));
+            return Err(connect::is_not(name, "a listening socket"));
         }
         rustix::io::ioctl_fionbio(fd, true)
-            .map_err(|error| format!("Failed to set FD nonblocking: {}", strerror(error)))?;
+            .map_err(|error| failed("Failed to set FD nonblocking", error))?;
         let unix = sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX);
         let place = place(fd).unwrap_or_else(|| format!("fd:{name}"));
         Ok(Listener::new(vec![Arc::clone(fd)], None, place, unix))
@@ -137,15 +135,14 @@ impl Listener {
     ///
     /// # Errors
     /// The host is out of watches.
-    pub(super) fn watch(&mut self, port: &Port) -> Result<(), String> {
+    pub(super) fn watch(&mut self, port: &Port) -> Result<(), OpenError> {
         if self.watches.is_empty() {
             let watches: std::io::Result<Vec<_>> = self
                 .sockets
                 .iter()
                 .map(|fd| FdWatch::new(port, Arc::clone(fd)))
                 .collect();
-            self.watches =
-                watches.map_err(|error| format!("Failed to watch socket: {}", strerror(error)))?;
+            self.watches = watches.map_err(|error| failed("Failed to watch socket", error))?;
         }
         for watch in &self.watches {
             watch.arm(Ready::READ);
@@ -169,7 +166,7 @@ impl Listener {
     /// Waits for the first client. Runs on the I/O thread and keeps nothing borrowed.
     pub(super) fn first_client(
         &self,
-    ) -> impl Future<Output = Result<OwnedFd, String>> + Send + use<> {
+    ) -> impl Future<Output = Result<OwnedFd, OpenError>> + Send + use<> {
         let sockets = self.sockets.clone();
         async move { first_client(&sockets).await }
     }
@@ -178,7 +175,7 @@ impl Listener {
     ///
     /// # Errors
     /// The cause in QEMU's words.
-    pub(super) fn activate(&mut self) -> Result<(), String> {
+    pub(super) fn activate(&mut self) -> Result<(), OpenError> {
         self.with_path(BoundPath::activate).unwrap_or(Ok(()))
     }
 
@@ -246,8 +243,8 @@ fn place(socket: impl AsFd) -> Option<String> {
     Some(format!("unix:{},abstract=on,tight=on", from_bytes(name)))
 }
 
-async fn first_client(sockets: &[Arc<OwnedFd>]) -> Result<OwnedFd, String> {
-    let failed = |error: std::io::Error| format!("Unable to accept: {}", strerror(error));
+async fn first_client(sockets: &[Arc<OwnedFd>]) -> Result<OwnedFd, OpenError> {
+    let failed = |error: std::io::Error| failed("Unable to accept", error);
     let mut watched = Vec::with_capacity(sockets.len());
     for socket in sockets {
         watched.push(socket.try_clone().and_then(async_fd).map_err(failed)?);

@@ -190,7 +190,7 @@ async fn open_client(config: &Config, context: &OpenContext) -> Result<SocketBac
     let fd = on_io_thread(port, target.connect()).await?;
     let source = Source::server(port, config);
     let backend = SocketBackend::new(port, config, source, unix);
-    Ok(backend.with_peer(Arc::new(fd))?)
+    backend.with_peer(Arc::new(fd))
 }
 
 async fn open_server(
@@ -209,8 +209,8 @@ async fn open_server(
     let source = Source::listener(port, listener);
     let backend = SocketBackend::new(port, config, source, unix);
     match first {
-        Some(fd) => Ok(backend.with_peer(Arc::new(fd))?),
-        None => Ok(backend.waiting()?),
+        Some(fd) => backend.with_peer(Arc::new(fd)),
+        None => backend.waiting(),
     }
 }
 
@@ -235,7 +235,7 @@ async fn open_fd(
 }
 
 /// A back end around a peer that was taken from another one ([`chardev_core::Peers::accept`]).
-pub(crate) fn taken(port: &Port, fd: OwnedFd) -> Result<Box<dyn Backend>, String> {
+pub(crate) fn taken(port: &Port, fd: OwnedFd) -> Result<Box<dyn Backend>, OpenError> {
     let backend = given(port, &Config::given(), "client", Arc::new(fd))?;
     Ok(Box::new(backend))
 }
@@ -249,7 +249,7 @@ fn given(
 ) -> Result<SocketBackend, OpenError> {
     let unix = sockopt::socket_domain(&fd) == Ok(AddressFamily::UNIX);
     let backend = SocketBackend::new(port, config, Source::given(port, name), unix);
-    Ok(backend.with_peer(fd)?)
+    backend.with_peer(fd)
 }
 
 /// Runs `work` on the I/O thread, whatever executor the caller is on; giving up stops it.

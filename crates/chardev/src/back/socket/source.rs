@@ -8,8 +8,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chardev_core::Ready;
 use chardev_core::spec::SocketAddress;
+use chardev_core::{OpenError, Ready};
 use rustix::io::Errno;
 
 use super::config::Config;
@@ -212,7 +212,7 @@ impl Source {
         let outcome = match found {
             Ok(Some(fd)) => return Some(fd),
             Ok(None) => self.watch(),
-            Err(cause) => Err(cause),
+            Err(cause) => Err(cause.into()),
         };
         if let Err(cause) = outcome {
             self.pause_accepting(&cause);
@@ -224,7 +224,7 @@ impl Source {
     ///
     /// # Errors
     /// The host is out of watches.
-    pub(super) fn watch(&mut self) -> Result<(), String> {
+    pub(super) fn watch(&mut self) -> Result<(), OpenError> {
         match &mut self.way {
             Way::Listener { listener, .. } => listener.watch(&self.port),
             Way::Client { .. } | Way::Given { .. } => Ok(()),
@@ -248,7 +248,7 @@ impl Source {
     }
 
     /// A peer that came could not be used.
-    pub(super) fn retry_later(&mut self, cause: &str) {
+    pub(super) fn retry_later(&mut self, cause: &OpenError) {
         match &self.way {
             Way::Listener { .. } => self.pause_accepting(cause),
             Way::Client {
@@ -263,7 +263,7 @@ impl Source {
     }
 
     /// Out of something: looking for a client at once would keep the I/O thread spinning.
-    fn pause_accepting(&mut self, cause: &str) {
+    fn pause_accepting(&mut self, cause: &OpenError) {
         tracing::warn!(
             label = self.port.label(),
             "cannot serve a client for now: {cause}"
@@ -319,7 +319,7 @@ impl Source {
     ///
     /// # Errors
     /// The cause in QEMU's words.
-    pub(super) fn activate(&mut self) -> Result<(), String> {
+    pub(super) fn activate(&mut self) -> Result<(), OpenError> {
         match &mut self.way {
             Way::Listener { listener, .. } => listener.activate(),
             Way::Client { .. } | Way::Given { .. } => Ok(()),

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chardev_core::Ready;
+use chardev_core::{OpenError, Ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
@@ -21,7 +21,7 @@ use rustix::net::{
 
 use crate::port::Port;
 use crate::reactor::FdWatch;
-use crate::sys::strerror;
+use crate::sys::failed;
 
 /// The most descriptors that go with one message, as in QEMU.
 const FDS_LIMIT: usize = 16;
@@ -48,16 +48,16 @@ impl Transport {
     ///
     /// # Errors
     /// The descriptor cannot be made ready for use.
-    pub(super) fn new(port: &Port, fd: Arc<OwnedFd>, nodelay: bool) -> Result<Self, String> {
+    pub(super) fn new(port: &Port, fd: Arc<OwnedFd>, nodelay: bool) -> Result<Self, OpenError> {
         rustix::io::ioctl_fionbio(&fd, true)
-            .map_err(|error| format!("Failed to set FD nonblocking: {}", strerror(error)))?;
+            .map_err(|error| failed("Failed to set FD nonblocking", error))?;
         let unix = sockopt::socket_domain(&fd) == Ok(AddressFamily::UNIX);
         if nodelay && !unix {
             // A peer that has left already makes this fail; that is noticed soon enough.
             let _ = sockopt::set_tcp_nodelay(&fd, true);
         }
         let watch = FdWatch::new(port, Arc::clone(&fd))
-            .map_err(|error| format!("Failed to watch socket: {}", strerror(error)))?;
+            .map_err(|error| failed("Failed to watch socket", error))?;
         watch.arm(Ready::HANGUP);
         Ok(Transport {
             fd,

@@ -37,7 +37,7 @@ const ABSTRACT_LIMIT: usize = 107;
 ///
 /// # Errors
 /// QEMU's text.
-pub(super) fn check_length(path: &str) -> Result<(), String> {
+pub(super) fn check_length(path: &str) -> Result<(), OpenError> {
     match to_bytes(path).len() > PATH_LIMIT {
         true => Err(too_long(path)),
         false => Ok(()),
@@ -64,7 +64,7 @@ pub(super) fn at_path<R>(
 ///
 /// # Errors
 /// QEMU's text for a name that is too long.
-pub(super) fn abstract_address(name: &str, tight: bool) -> Result<SocketAddrUnix, String> {
+pub(super) fn abstract_address(name: &str, tight: bool) -> Result<SocketAddrUnix, OpenError> {
     let mut bytes = to_bytes(name).into_owned();
     if bytes.len() > ABSTRACT_LIMIT {
         return Err(too_long(name));
@@ -187,7 +187,7 @@ impl BoundPath {
     ///
     /// # Errors
     /// The cause in QEMU's words; the path is as it was.
-    pub(super) fn activate(&mut self) -> Result<(), String> {
+    pub(super) fn activate(&mut self) -> Result<(), OpenError> {
         let Some(hidden) = &self.hidden else {
             return Ok(());
         };
@@ -200,12 +200,12 @@ impl BoundPath {
                 disk::rename_in(&self.directory, hidden, &self.name).map_err(unbound)?;
                 self.hidden = None;
             }
-            Err(error) => return Err(unbound(error).into()),
+            Err(error) => return Err(unbound(error)),
         }
         // Somebody else may have come between the look and the exchange.
         let displaced = self.displaced.clone();
         let checked = displaced.map_or(Ok(()), |displaced| self.check_replaceable(&displaced));
-        Ok(checked.inspect_err(|_| self.deactivate())?)
+        checked.inspect_err(|_| self.deactivate())
     }
 
     /// Undoes [`BoundPath::activate`]: the socket that was there is there again.
@@ -321,8 +321,8 @@ impl Drop for BoundPath {
     }
 }
 
-fn too_long(name: &str) -> String {
-    format!("UNIX socket path '{name}' is too long")
+fn too_long(name: &str) -> OpenError {
+    OpenError::new(format!("UNIX socket path '{name}' is too long")).about(name)
 }
 
 /// The address of `name` in an open directory: short, wherever that is.
@@ -400,7 +400,10 @@ mod tests {
             let quicker = UnixListener::bind(&path).unwrap();
             let theirs = Identity::at(&path);
             let error = bound.activate().unwrap_err();
-            assert!(error.contains("Address already in use"), "{error}");
+            assert!(
+                error.to_string().contains("Address already in use"),
+                "{error}"
+            );
             drop(bound);
             assert_eq!(Identity::at(&path), theirs);
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -442,6 +445,6 @@ mod tests {
         assert!(check_length(&"a".repeat(108)).is_ok());
         let path = "a".repeat(109);
         let too_long = format!("UNIX socket path '{path}' is too long");
-        assert_eq!(check_length(&path).unwrap_err(), too_long);
+        assert_eq!(check_length(&path).unwrap_err().to_string(), too_long);
     }
 }

@@ -11,6 +11,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
+use chardev_core::OpenError;
 use chardev_core::spec::InetAddress;
 use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{
@@ -19,7 +20,7 @@ use rustix::net::{
 
 use crate::back::OpenContext;
 use crate::back::resolve::{Purpose, resolve};
-use crate::sys::strerror;
+use crate::sys::{failed, refused};
 
 /// Both ends of the traffic.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ impl Addresses {
     pub(super) async fn resolve(
         mut remote: InetAddress,
         local: Option<&InetAddress>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, OpenError> {
         if remote.host.is_empty() {
             "localhost".clone_into(&mut remote.host);
         }
@@ -81,9 +82,9 @@ impl Addresses {
         Ok(Addresses { own, peer, shown })
     }
 
-    fn connect(&self, socket: BorrowedFd<'_>) -> Result<(), String> {
+    fn connect(&self, socket: BorrowedFd<'_>) -> Result<(), OpenError> {
         connect(socket, &self.peer)
-            .map_err(|error| format!("Failed to connect to '{}': {}", self.shown, strerror(error)))
+            .map_err(|error| refused("Failed to connect to", &self.shown, error))
     }
 }
 
@@ -115,7 +116,7 @@ impl Way {
         &mut self,
         socket: BorrowedFd<'_>,
         addresses: &Addresses,
-    ) -> Result<(), String> {
+    ) -> Result<(), OpenError> {
         let Way::Beside(old) = self else {
             return Ok(());
         };
@@ -150,7 +151,10 @@ impl Way {
 }
 
 /// A socket for `addresses`, opened beside those of the back ends that are to be replaced.
-pub(super) fn open(addresses: &Addresses, context: &OpenContext) -> Result<(OwnedFd, Way), String> {
+pub(super) fn open(
+    addresses: &Addresses,
+    context: &OpenContext,
+) -> Result<(OwnedFd, Way), OpenError> {
     let lent = match addresses.own.port() {
         0 => None,
         _ => context.borrow::<WantPort, LentPort>(&WantPort(addresses.own)),
@@ -177,12 +181,12 @@ pub(super) fn open(addresses: &Addresses, context: &OpenContext) -> Result<(Owne
 fn connected(
     socket: io::Result<UdpSocket>,
     addresses: &Addresses,
-) -> Result<(OwnedFd, Way), String> {
+) -> Result<(OwnedFd, Way), OpenError> {
     let socket = socket.map_err(not_bound)?;
     addresses.connect(socket.as_fd())?;
     socket
         .set_nonblocking(true)
-        .map_err(|error| format!("Failed to set FD nonblocking: {}", strerror(error)))?;
+        .map_err(|error| failed("Failed to set FD nonblocking", error))?;
     Ok((socket.into(), Way::Open))
 }
 
@@ -190,18 +194,18 @@ fn bound(addresses: &Addresses) -> io::Result<UdpSocket> {
     UdpSocket::bind(addresses.own)
 }
 
-fn unbound(addresses: &Addresses) -> Result<OwnedFd, String> {
+fn unbound(addresses: &Addresses) -> Result<OwnedFd, OpenError> {
     let family = match addresses.own {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     socket_with(family, SocketType::DGRAM, flags, None)
-        .map_err(|error| format!("Failed to create socket: {}", strerror(error)))
+        .map_err(|error| failed("Failed to create socket", error))
 }
 
-fn not_bound(error: impl Into<io::Error>) -> String {
-    format!("Failed to bind socket: {}", strerror(error))
+fn not_bound(error: impl Into<io::Error>) -> OpenError {
+    failed("Failed to bind socket", error)
 }
 
 /// Every interface, and any port, in the family of `peer`.
