@@ -217,6 +217,17 @@ impl Drainer {
         self.limit = limit;
     }
 
+    /// The chardev it reports to.
+    pub fn chardev(&self) -> &ChardevRef {
+        &self.chardev
+    }
+
+    /// How many accepted bytes the old peer had not taken at the last look; `None` before the
+    /// first one.
+    pub fn undelivered(&self) -> Option<u64> {
+        (self.pending != u64::MAX).then_some(self.pending)
+    }
+
     /// Takes the next step; never blocks.
     pub fn poll(&mut self, now: Duration) -> DrainStep {
         loop {

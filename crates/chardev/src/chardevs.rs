@@ -24,6 +24,7 @@ use crate::back::{FdSource, Kind, NoFds, OneFd};
 use crate::offload;
 #[cfg(feature = "socket")]
 use crate::port::Port;
+use crate::tasks::TaskKind;
 use crate::viewers::{Watch, WatchError};
 use crate::{scene, writer};
 
@@ -543,9 +544,14 @@ impl Chardevs {
 
     /// Lets a retired back end deliver what it accepted, in the background.
     pub(crate) fn drain(&self, mut drainer: Drainer) -> tokio::task::JoinHandle<()> {
+        let label = drainer.chardev().with(|chardev| chardev.label().to_owned());
+        let listed = self.shared.tasks().begin(&label, TaskKind::Drain);
         self.shared.runtime().spawn(async move {
             let began = Instant::now();
             while let DrainStep::Again(pause) = drainer.poll(began.elapsed()) {
+                if let Some(bytes) = drainer.undelivered() {
+                    listed.set_undelivered(bytes);
+                }
                 tokio::time::sleep(pause).await;
             }
         })

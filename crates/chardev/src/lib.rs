@@ -93,6 +93,7 @@ mod shortage;
 mod slow_fd;
 #[allow(unsafe_code, reason = "the one edge where a descriptor is vouched for")]
 mod sys;
+mod tasks;
 mod threads;
 mod transaction;
 mod viewers;
@@ -111,6 +112,7 @@ pub use chardev_core::{
 pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
 pub use port::Port;
 pub use slow_fd::close_elsewhere;
+pub use tasks::{Task, TaskKind};
 pub use threads::new_thread;
 pub use transaction::{Action, ActionError, TransactionError};
 pub use viewers::{MAX_VIEWERS, Watch, WatchError};

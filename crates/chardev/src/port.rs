@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::chardevs::Shared;
 use crate::reactor::Reactor;
+use crate::tasks::{Listed, TaskKind, Tasks};
 
 /// A back end's line to the chardev it serves. Cheap to clone; holds nothing alive.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ struct Inner {
     chardev: OnceLock<WeakChardev>,
     reactor: Arc<Reactor>,
     runtime: tokio::runtime::Handle,
+    tasks: Arc<Tasks>,
 }
 
 impl Port {
@@ -34,6 +36,7 @@ impl Port {
                 chardev: OnceLock::new(),
                 reactor: Arc::clone(shared.reactor()),
                 runtime: shared.runtime().clone(),
+                tasks: Arc::clone(shared.tasks()),
             }),
         }
     }
@@ -93,6 +96,24 @@ impl Port {
         self.inner.runtime.spawn(task)
     }
 
+    /// As [`Port::spawn`], for what is listed as long as it goes on.
+    pub(crate) fn spawn_listed<F>(&self, kind: TaskKind, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let listed = self.listed(kind);
+        self.spawn(async move {
+            let _listed = listed;
+            task.await
+        })
+    }
+
+    /// A place in the list of what goes on in the background.
+    pub(crate) fn listed(&self, kind: TaskKind) -> Listed {
+        self.inner.tasks.begin(self.label(), kind)
+    }
+
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
         &self.inner.runtime
     }
@@ -119,6 +140,15 @@ pub(crate) struct OwnedTask(tokio::task::JoinHandle<()>);
 impl OwnedTask {
     pub(crate) fn spawn(port: &Port, task: impl Future<Output = ()> + Send + 'static) -> Self {
         OwnedTask(port.spawn(task))
+    }
+
+    /// As [`OwnedTask::spawn`], for what is listed as long as it goes on.
+    pub(crate) fn spawn_listed(
+        port: &Port,
+        kind: TaskKind,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        OwnedTask(port.spawn_listed(kind, task))
     }
 }
 

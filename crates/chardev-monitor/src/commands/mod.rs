@@ -8,6 +8,7 @@ mod descriptors;
 mod export;
 mod output;
 mod program;
+mod tasks;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::own::{Answer, OwnCommand};
 /// Commands of ours that are made like a program's own: types and work in one file. To add one,
 /// write its file and name it here.
 pub(crate) fn ours() -> Vec<OwnCommand> {
-    vec![export::command()]
+    vec![export::command(), tasks::command()]
 }
 
 /// What a command comes to; or the command, for the next file to try.

@@ -26,6 +26,7 @@ use super::short;
 use super::{Kind, OpenContext};
 use crate::reactor::FdWatch;
 use crate::sys::strerror;
+use crate::tasks::TaskKind;
 
 /// The largest payload of a datagram.
 const DATAGRAM_LIMIT: usize = 65507;
@@ -73,7 +74,7 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
     let looking_up = async move { Addresses::resolve(remote, local.as_ref()).await };
     let addresses = context
         .port
-        .spawn(looking_up)
+        .spawn_listed(TaskKind::Connect, looking_up)
         .await
         .map_err(|error| error.to_string())??;
     let (socket, way) = sockets::open(&addresses, context)?;

@@ -6,6 +6,7 @@ use chardev_core::spec::{OptionValue, Options};
 use chardev_core::{Backend, ChangeTimes, Chardev, Stats};
 
 use super::Chardevs;
+use crate::tasks::Task;
 
 /// What `query-chardev` tells of a chardev, and a little more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,12 @@ impl Chardevs {
             .iter()
             .map(|chardev| chardev.with(Info::of))
             .collect()
+    }
+
+    /// What goes on in the background, the oldest first: drains of what was replaced, timers,
+    /// connects. Does not wait.
+    pub fn tasks(&self) -> Vec<Task> {
+        self.shared.tasks().all()
     }
 
     /// Whether there is a chardev `id`.

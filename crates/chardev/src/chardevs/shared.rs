@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::back::{KINDS, Kind};
 use crate::offload;
 use crate::reactor::Reactor;
+use crate::tasks::Tasks;
 use crate::threads::new_thread;
 use crate::viewers::Viewers;
 
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     quit: Notify,
     kinds: Vec<&'static Kind>,
     viewers: Viewers,
+    tasks: Arc<Tasks>,
     /// Dropped with the last `Chardevs`, which ends the I/O thread.
     _stop: oneshot::Sender<()>,
 }
@@ -57,6 +59,7 @@ impl Shared {
             quit: Notify::new(),
             kinds,
             viewers: Viewers::new()?,
+            tasks: Arc::default(),
             _stop: stop,
         })
     }
@@ -83,6 +86,10 @@ impl Shared {
 
     pub(super) fn viewers(&self) -> &Viewers {
         &self.viewers
+    }
+
+    pub(crate) fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
     }
 
     /// Told when somebody quits over a multiplexer.

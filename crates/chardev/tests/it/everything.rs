@@ -1,7 +1,6 @@
 //! Every chardev can be changed under full load: the one under a multiplexer, a multiplexer with
 //! several front ends, a member of a hub, a plain one into either and back.
 
-use crate::common;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::common::{DEADLINE, add, change, hold, text, wait_for};
+use crate::common::{self, DEADLINE, add, change, hold, text, wait_for};
 use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev::{Action, BlockingFrontEnd, Chardevs, FrontEnd, Ready, ReadyFd};
 

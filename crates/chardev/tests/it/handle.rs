@@ -1,11 +1,10 @@
 //! The chardev as `io::Write` and `io::Read`, and behind vm-superio's serial port.
 
-use crate::common;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use crate::common::{change, ring, wait_for};
+use crate::common::{self, change, ring, wait_for};
 use chardev::back::OneFd;
 use chardev::front::handle::{DEFAULT_LIMIT, split};
 use chardev::spec::{OptionValue, Options, SocketAddress};

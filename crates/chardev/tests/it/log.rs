@@ -1,13 +1,12 @@
 //! The log: rotated, renamed, truncated, reopened and indexed while it is written.
 
-use crate::common;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::common::{DEADLINE, add, change, text, wait_for};
+use crate::common::{self, DEADLINE, add, change, text, wait_for};
 use chardev::spec::{OptionValue, Options};
 use chardev::{BlockingFrontEnd, ChangeError, Chardevs, FrontEnd, ReopenError};
 

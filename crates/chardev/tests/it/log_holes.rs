@@ -1,6 +1,5 @@
 //! A log that cannot be written: its console goes on, and what the log misses is counted exactly.
 
-use crate::common;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -10,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::common::{DEADLINE, text, wait_for};
+use crate::common::{self, DEADLINE, text, wait_for};
 use chardev::back::{Access, FdSource, NoFds};
 use chardev::spec::{OptionValue, Options};
 use chardev::{

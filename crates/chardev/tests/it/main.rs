@@ -31,6 +31,7 @@ mod serial_replug;
 mod socket;
 mod states;
 mod stdio;
+mod tasks;
 mod toy;
 mod uart_device;
 mod uart_registers;

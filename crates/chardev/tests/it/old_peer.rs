@@ -1,13 +1,12 @@
 //! Whatever state the old peer is in, the front end's output goes on at once after a change, and
 //! what the old peer is owed still reaches it.
 
-use crate::common;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{DEADLINE, add, change, hold, ring, wait_for};
+use crate::common::{self, DEADLINE, add, change, hold, ring, wait_for};
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{BlockingFrontEnd, Chardevs, Event, FrontEnd};
 

@@ -1,9 +1,8 @@
 //! The back ends `ringbuf` and `memory`.
 
-use crate::common;
 use std::sync::Arc;
 
-use crate::common::{add, change, ring};
+use crate::common::{self, add, change, ring};
 use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev::{Chardevs, Ready, ReadyFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

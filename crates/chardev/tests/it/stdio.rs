@@ -2,7 +2,6 @@
 //!
 //! The process is this very test binary, asked to run [`child`] alone.
 
-use crate::common;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use crate::common::{DEADLINE, add, change, ring, wait_for};
+use crate::common::{self, DEADLINE, add, change, ring, wait_for};
 use chardev::spec::{OptionValue, Options};
 use chardev::{BlockingFrontEnd, Chardevs, Event, FrontEnd, Ready, ReadyFd};
 use rustix::event::{PollFd, PollFlags, poll};

@@ -3,11 +3,11 @@
 
 #![cfg(feature = "virtio-console")]
 
-use crate::common;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::LazyLock;
 
+use crate::common;
 use crate::virtio_rig::{DATA, Rig, output_queue, readable};
 use chardev::front::virtio_console::{FEATURES, PortConfig};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -1,6 +1,5 @@
 //! The real daemon: how it starts, what it refuses, how it ends, and what runs on its consoles.
 
-use crate::daemon_rig;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::daemon_rig::{DEADLINE, Daemon, chardevd, console, read_until, until};
+use crate::daemon_rig::{self, DEADLINE, Daemon, chardevd, console, read_until, until};
 use chardev_qapi::{Json, Object};
 
 #[test]

@@ -1,6 +1,5 @@
 //! Arguments and paths are bytes, and what is shown of them is no more than text.
 
-use crate::daemon_rig;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
@@ -9,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::daemon_rig::{Daemon, until};
+use crate::daemon_rig::{self, Daemon, until};
 use chardev_qapi::{Json, Object};
 
 /// No text in any reading of UTF-8.

@@ -1,12 +1,11 @@
 //! A monitor with several clients at a time: `x-clients`, and `x-query-monitors`.
 
-use crate::daemon_rig;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::daemon_rig::{Daemon, connect, console, read_until, until};
+use crate::daemon_rig::{self, Daemon, connect, console, read_until, until};
 use chardev_qapi::{Json, Object};
 use chardev_qmp::client::Client;
 

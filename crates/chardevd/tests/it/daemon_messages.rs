@@ -1,13 +1,12 @@
 //! What the daemon says: in which form, where to, and that nobody waits for whoever does not read
 //! it.
 
-use crate::daemon_rig;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::daemon_rig::{chardevd, connect, console, until};
+use crate::daemon_rig::{self, chardevd, connect, console, until};
 use chardev_qapi::Object;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};

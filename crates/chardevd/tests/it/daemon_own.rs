@@ -1,12 +1,11 @@
 //! A monitor changes the very chardev it talks over: the answer arrives whole on the old
 //! connection, and whoever is at the new one is greeted.
 
-use crate::daemon_rig;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::daemon_rig::{Daemon, connect, console, read_until};
+use crate::daemon_rig::{self, Daemon, connect, console, read_until};
 use chardev_qapi::Json;
 
 /// A connection on which lines are read one by one.

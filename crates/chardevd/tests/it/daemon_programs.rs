@@ -1,10 +1,9 @@
 //! A program that has ended is told of, to whoever asks and whoever is attached, and started again.
 
-use crate::daemon_rig;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::daemon_rig::{Daemon, console, read_until, until};
+use crate::daemon_rig::{self, Daemon, console, read_until, until};
 use chardev_qapi::{Json, Object};
 use chardev_qmp::client::Client;
 

@@ -164,6 +164,18 @@ fn what_is_missing_is_named_and_stats_are_counted() {
     assert_eq!(stats.get("changes"), Some(&Json::Int(1)), "{stats}");
 }
 
+#[test]
+fn what_goes_on_in_the_background_is_listed() {
+    let daemon = Daemon::start(&["-chardev", "socket,id=con0,path=never,reconnect-ms=50"]);
+    let mut raw = Raw::negotiated(daemon.monitor());
+    let answer = raw
+        .ask(r#"{"execute": "x-query-chardev-tasks"}"#)
+        .to_string();
+    let begin = r#"{"return": [{"label": "con0", "kind": "connect", "age-ms": "#;
+    assert!(answer.starts_with(begin), "{answer}");
+    assert!(answer.ends_with("}]}"), "{answer}");
+}
+
 /// A daemon with a second monitor, and where that one listens.
 fn with_second_monitor(arguments: &[&str]) -> (Daemon, std::path::PathBuf, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,6 @@
 //! A real Linux with its virtio console over vhost-user: its own driver, its own login, and back
 //! ends that change under it all the time.
 
-use crate::linux_rig;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::daemon_rig::{Daemon, change, connect, console, read_until, until};
 use crate::linux_rig::tour::Tour;
-use crate::linux_rig::{Guest, assert_same, lines};
+use crate::linux_rig::{self, Guest, assert_same, lines};
 use chardev_load::lines::PADDED;
 use chardev_qapi::{Json, Object};
 use chardev_qmp::client::Client;

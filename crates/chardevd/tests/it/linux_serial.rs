@@ -1,14 +1,13 @@
 //! A real Linux with our 16550A as a PCI card over vfio-user: its own driver, its own login, and
 //! back ends that change under it all the time.
 
-use crate::linux_rig;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
 use crate::daemon_rig::{Daemon, change, console, read_until, until};
 use crate::linux_rig::tour::Tour;
-use crate::linux_rig::{Guest, assert_same, lines};
+use crate::linux_rig::{self, Guest, assert_same, lines};
 use chardev_qapi::{Json, Object};
 use tempfile::TempDir;
 

@@ -3,13 +3,13 @@
 //! Types are compared by what they are made of, since their names are numbers without meaning.
 //! Every difference is named here with its reason, and one that does not occur is an error.
 
-use crate::qemu_rig;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::qemu_rig;
 use chardev_qapi::Json;
 
 /// Where the two differ: a line that only one of them has, and why.

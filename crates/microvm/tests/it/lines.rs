@@ -1,13 +1,13 @@
 //! The bare-metal guest prints and reads numbered lines at full speed on all its ports at once,
 //! while the consoles behind them are changed.
 
-use crate::common;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common;
 use chardev_load::peers::{Kind, Load};
 use chardev_load::random::Random;
 use chardev_load::records::STOP;

@@ -1,11 +1,11 @@
 //! The machine from outside: a guest that does as it is told, resets, stalled peers, and what is
 //! said when something cannot be.
 
-use crate::common;
 use std::io::Read;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::common;
 use crate::common::vm::{DEADLINE, Vm, retry};
 use chardev_qapi::Json;
 

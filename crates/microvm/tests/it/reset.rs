@@ -1,11 +1,11 @@
 //! A reset of the machine: every port keeps its peer, and nothing that was printed before it is
 //! lost.
 
-use crate::common;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use crate::common;
 use crate::common::vm::{DEADLINE, Vm, listening, retry};
 use chardev_load::check::{Segment, Tally};
 

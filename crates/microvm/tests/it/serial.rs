@@ -2,12 +2,12 @@
 //! which keeps speed and stop bits; what it is told beyond that shows in a trace of the calls on
 //! it.
 
-use crate::common;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
+use crate::common;
 use crate::common::vm::{DEADLINE, Vm, retry};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};

@@ -8,12 +8,12 @@
 //! we do is counted, and the vCPU's thread, which reads ptys as well, is watched while there is
 //! none.
 
-use crate::common;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use crate::common;
 use crate::common::scheduler::{Moment, Scheduler, processor_time};
 use chardev::front::virtio_console::{PortConfig, WhenFull};
 use chardev::spec::Options;

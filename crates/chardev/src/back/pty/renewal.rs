@@ -16,6 +16,7 @@ use super::{Pty, make, watch, watch_slave};
 use crate::port::{OwnedTask, Port};
 use crate::presence::PresenceWatch;
 use crate::reactor::FdWatch;
+use crate::tasks::TaskKind;
 
 /// A new pseudoterminal on its way.
 pub(super) struct Renewal {
@@ -74,7 +75,7 @@ impl Pty {
         );
         let made = Arc::new(Mutex::new(None));
         let (hand_over, port) = (Arc::clone(&made), self.port.clone());
-        let task = OwnedTask::spawn(&self.port, async move {
+        let task = OwnedTask::spawn_listed(&self.port, TaskKind::Connect, async move {
             let inside = port.clone();
             let made = port.offload_open(move || Fresh::make(&inside, &link));
             let fresh = made.await.unwrap_or_else(|why| Err(why.into()));

@@ -23,6 +23,7 @@ use crate::disk;
 use crate::port::{OwnedTask, Port};
 use crate::presence::PresenceWatch;
 use crate::sys::strerror;
+use crate::tasks::TaskKind;
 
 /// How often a device that is there and does not open is tried.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -118,7 +119,7 @@ impl WayBack {
         let former = self.link;
         let found = Arc::new(Mutex::new(None));
         let (hand_over, kicked) = (Arc::clone(&found), port.clone());
-        let task = OwnedTask::spawn(port, async move {
+        let task = OwnedTask::spawn_listed(port, TaskKind::Connect, async move {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }

@@ -15,6 +15,7 @@ use super::layered::Layered;
 use super::transport::{Transport, acknowledge, poll_now, receive_plain, send_plain};
 use crate::port::Port;
 use crate::sys::{async_fd, unsent};
+use crate::tasks::TaskKind;
 
 /// How long a peer that was told to go may take to close its side.
 const LINGER: Duration = Duration::from_secs(2);
@@ -51,7 +52,7 @@ impl SocketDrain {
     pub(super) fn dismiss(mut self, port: &Port) {
         self.settles = false;
         self.half_close();
-        port.spawn(async move {
+        port.spawn_listed(TaskKind::Drain, async move {
             let _ = tokio::time::timeout(DRAIN_LIMIT, self.flushed()).await;
             let _ = tokio::time::timeout(LINGER, self.wait_for_end()).await;
         });

@@ -34,6 +34,7 @@ use crate::back::layers::{self, count_with_layers, with_layers};
 use crate::back::short;
 use crate::back::{Kind, LayerKind, OpenContext, Opening};
 use crate::port::Port;
+use crate::tasks::TaskKind;
 
 use self::backend::{LentPeer, SocketBackend};
 use self::config::{Config, HANDSHAKE_LIMIT};
@@ -263,7 +264,7 @@ async fn on_io_thread<T: Send + 'static, E: Into<OpenError> + Send + 'static>(
             self.0.abort();
         }
     }
-    let mut running = Stop(port.spawn(work));
+    let mut running = Stop(port.spawn_listed(TaskKind::Connect, work));
     match (&mut running.0).await {
         Ok(result) => result.map_err(Into::into),
         Err(_) => Err("the I/O thread has ended".into()),

@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use super::layered::{Due, Layered};
 use super::transport::Transport;
 use crate::port::{OwnedTask, Port};
+use crate::tasks::TaskKind;
 
 /// A connected peer.
 pub(super) struct Peer {
@@ -283,7 +284,7 @@ impl Stage {
         let reminded = port.clone();
         Stage::Handshaking {
             deadline: Instant::now() + limit,
-            _reminder: OwnedTask::spawn(port, async move {
+            _reminder: OwnedTask::spawn_listed(port, TaskKind::Timer, async move {
                 tokio::time::sleep(limit).await;
                 reminded.kick(Ready::empty());
             }),

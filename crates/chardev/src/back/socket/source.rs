@@ -21,6 +21,7 @@ use crate::back::LayerKind;
 use crate::port::{OwnedTask, Port};
 use crate::shortage::{self, Turn, is_shortage};
 use crate::sys::strerror;
+use crate::tasks::TaskKind;
 
 /// The pause before the next attempt to accept when the host is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -272,11 +273,15 @@ impl Source {
             return;
         };
         let port = self.port.clone();
-        *pause = Some(Pause::Task(OwnedTask::spawn(&self.port, async move {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            // A front end that takes its clients itself is to try again.
-            port.kick(Ready::READ);
-        })));
+        *pause = Some(Pause::Task(OwnedTask::spawn_listed(
+            &self.port,
+            TaskKind::Timer,
+            async move {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                // A front end that takes its clients itself is to try again.
+                port.kick(Ready::READ);
+            },
+        )));
     }
 
     fn wait_for_descriptor(&mut self, error: Errno) {
@@ -296,7 +301,7 @@ impl Source {
         let reached = Arc::new(Mutex::new(None));
         let hand_over = Arc::clone(&reached);
         let (port, target, interval) = (self.port.clone(), again.target.clone(), again.interval);
-        let task = OwnedTask::spawn(&self.port, async move {
+        let task = OwnedTask::spawn_listed(&self.port, TaskKind::Connect, async move {
             tokio::time::sleep(delay).await;
             let fd = reach(port.label(), &target, interval).await;
             *hand_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(fd);
