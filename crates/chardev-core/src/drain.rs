@@ -402,9 +402,7 @@ impl Drainer {
                 break false;
             }
         };
-        if total > 0 {
-            self.chardev.with(|chardev| chardev.count_late_input(total));
-        }
+        self.chardev.with(|chardev| chardev.count_late_input(total));
         (total, gone)
     }
 }

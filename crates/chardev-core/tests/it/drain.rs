@@ -28,6 +28,8 @@ pub(crate) struct Rest {
     /// The kernel refuses what it sends.
     refused: bool,
     rests_on_others: bool,
+    /// What it has come to when there is nothing to read.
+    breaks: u64,
     room: usize,
     received: Vec<u8>,
     told_to_refuse: bool,
@@ -89,6 +91,10 @@ impl Drain for Afterlife {
 
     fn half_close(&mut self) {
         self.rest().half_closed = true;
+    }
+
+    fn take_breaks(&mut self) -> u64 {
+        std::mem::take(&mut self.rest().breaks)
     }
 
     fn rests_on_others(&self) -> bool {
@@ -245,6 +251,16 @@ fn a_refused_peers_input_is_fetched_as_the_front_end_takes_it() {
         (one.stats().input_late, one.stats().input_overflowed),
         (1, 0)
     );
+}
+
+#[test]
+fn a_break_in_a_refused_peers_input_keeps_its_place() {
+    let mut one = Replaced::new(true, b"", Rest::default());
+    one.rest().refused = true;
+    one.rest().breaks = 1;
+    one.old.sends(&[Late::Data(2), Late::Quiet, Late::Data(3)]);
+    assert_eq!(one.look(0), Some(1));
+    assert_eq!(everything(&one.front), "<Opened>..<Break>...");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! how many steps the test takes, and `GRAPH_FIRST=0x…` with which script it begins.
 
 mod aside;
+mod awaited;
 mod found;
 mod plan;
 mod returns;

@@ -13,18 +13,19 @@ use super::found::{change, change_from, chardev, drain, link, over, read_from, t
 use super::wire::Peer;
 
 /// A multiplexer or hub `mid` over a base whose former peer's input is still on its way.
-struct Under {
-    mid: ChardevRef,
-    front: FrontEnd,
-    peer: Peer,
-    new_base: Peer,
-    drainers: Vec<Drainer>,
-    temporary: Peer,
+pub(super) struct Under {
+    pub(super) mid: ChardevRef,
+    pub(super) front: FrontEnd,
+    pub(super) peer: Peer,
+    pub(super) new_base: Peer,
+    /// That of the base is the first, that of what is set aside the last.
+    pub(super) drainers: Vec<Drainer>,
+    pub(super) temporary: Peer,
 }
 
 /// Who reads what comes through `mid`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Reader {
+pub(super) enum Reader {
     Itself,
     /// Something above that has been replaced since.
     Former,
@@ -49,7 +50,7 @@ const ALL: [Then; 4] = [
     Then::Replaced,
 ];
 
-fn set_aside(mid: &ChardevRef, number: u64, temporary: &Peer) -> Vec<Drainer> {
+pub(super) fn set_aside(mid: &ChardevRef, number: u64, temporary: &Peer) -> Vec<Drainer> {
     commit(vec![change_from(
         mid,
         number,
@@ -59,14 +60,14 @@ fn set_aside(mid: &ChardevRef, number: u64, temporary: &Peer) -> Vec<Drainer> {
     .unwrap()
 }
 
-fn leave(mid: &ChardevRef, temporary: &Peer) {
+pub(super) fn leave(mid: &ChardevRef, temporary: &Peer) {
     temporary.come_or_go();
     temporary.wire().retired = true;
     let id = mid.with(|mid| mid.backend_id());
     mid.with(|mid| mid.handle_ready(id, Ready::READ));
 }
 
-fn under_way(kind: &str, reader: Reader, sent: &[u8]) -> Under {
+pub(super) fn under_way(kind: &str, reader: Reader, sent: &[u8]) -> Under {
     let peer = Peer::new(1, true);
     let base = chardev("base", peer.backend());
     let mid = chardev("mid", over(kind, &base));
