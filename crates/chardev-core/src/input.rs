@@ -66,6 +66,11 @@ impl InputQueue {
         self.bytes
     }
 
+    /// How many more bytes a back end may be asked for, so that its cut has its own room.
+    pub(crate) fn room(&self) -> usize {
+        CARRY_LIMIT.saturating_sub(self.bytes)
+    }
+
     /// Neither input nor events nor anything else is here.
     pub(crate) fn has_no_items(&self) -> bool {
         self.items.is_empty()

@@ -176,11 +176,14 @@ impl Chardev {
         parked.update(Ready::all());
         // What rests on others hands out by itself only what is held or under way.
         let draws = !parked.members().is_empty() && self.awaited.is_none();
-        let mut piece = vec![0; if draws { PIECE } else { 0 }];
+        let mut piece = vec![0; PIECE];
         loop {
-            let room = self.input.bytes() < CARRY_LIMIT;
-            let count = match room {
-                true => parked.read(&mut [IoSliceMut::new(&mut piece)]),
+            let room = match draws {
+                true => self.input.room().min(PIECE),
+                false => 0,
+            };
+            let count = match room > 0 {
+                true => parked.read(&mut [IoSliceMut::new(&mut piece[..room])]),
                 false => 0,
             };
             self.push_remaining_input(piece[..count].to_vec());

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use crate::backend::Ready;
 use crate::chardev::Chardev;
-use crate::input::{CARRY_LIMIT, TailRead};
+use crate::input::TailRead;
 use crate::link::Below;
 
 /// Input is taken from a back end in pieces of this size.
@@ -128,8 +128,14 @@ impl Chardev {
     pub(crate) fn draw(&mut self) {
         self.collect_events();
         let mut piece = vec![0; PIECE];
-        while !self.hold.is_cut() && self.input.bytes() < CARRY_LIMIT && !self.brings_awaited() {
-            let count = self.backend.read(&mut [IoSliceMut::new(&mut piece)]);
+        while !self.hold.is_cut() && !self.brings_awaited() {
+            let room = self.input.room().min(PIECE);
+            if room == 0 {
+                break;
+            }
+            let count = self
+                .backend
+                .read(&mut [IoSliceMut::new(&mut piece[..room])]);
             if count > 0 {
                 self.push_input(piece[..count].to_vec());
             }

@@ -1,15 +1,17 @@
-//! When what is on its way through a back end that was set aside is fetched.
+//! When what is on its way through a back end that was set aside is fetched, and how much of it.
 
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use chardev_core::{DrainStep, FrontEnd, Notice, Observed, Ready, Registry, commit};
+use chardev_core::{
+    BackendEvent, CARRY_LIMIT, DrainStep, FrontEnd, Notice, Observed, Ready, Registry, commit,
+};
 
 use super::found::{change, chardev, drain, over, read_from, text};
 use super::returns::{Reader, leave, set_aside, under_way};
 use super::wire::Peer;
-use crate::rig::Woken;
+use crate::rig::{self, Woken};
 
 #[test]
 fn who_waits_for_it_is_woken_only_when_it_comes() {
@@ -106,4 +108,52 @@ fn what_is_set_aside_is_not_told_as_drained() {
     let step = change(&under.mid, 5, Peer::new(7, false).backend());
     drain(commit(vec![step]).unwrap(), &under.peer);
     assert!(drained());
+}
+
+#[test]
+fn a_peer_that_is_set_aside_for_good_is_refused_before_it_is_read() {
+    let peer = rig::Peer::new(true, 0);
+    let con0 = peer.chardev(None);
+    let front = FrontEnd::attach(&con0, Arc::new(())).unwrap();
+    set_aside(&con0, 2, &Peer::new(2, false));
+    peer.send(b"meanwhile");
+    let asked = peer.world().asked;
+    commit(vec![change(&con0, 3, Peer::new(3, false).backend())]).unwrap();
+    // One that never stops sending would be read for as long as there is room.
+    assert_eq!(peer.world().asked, asked);
+    assert!(peer.world().refused);
+    assert_eq!(text(&front), "meanwhile");
+}
+
+#[test]
+fn no_more_is_cut_off_than_the_queue_has_room_for() {
+    // A multiplexer hands over as much again by itself.
+    for (kind, aside, expected) in [
+        ("hub", false, CARRY_LIMIT),
+        ("hub", true, CARRY_LIMIT),
+        ("mux", false, 2 * CARRY_LIMIT),
+        ("mux", true, CARRY_LIMIT + 1),
+    ] {
+        let peer = rig::Peer::new(true, 0);
+        let base = peer.chardev(None);
+        let mid = chardev("mid", over(kind, &base));
+        let front = FrontEnd::attach(&mid, Arc::new(())).unwrap();
+        if aside {
+            set_aside(&mid, 2, &Peer::new(2, false));
+        }
+        let sent = 2 * CARRY_LIMIT;
+        let unread = vec![b'.'; sent];
+        peer.world()
+            .events
+            .push_back(BackendEvent::Closed { unread });
+        // What is read in pieces does not end where the room does.
+        assert_eq!(mid.with(|mid| mid.type_in(b"x")), 1);
+        commit(vec![change(&mid, 3, Peer::new(3, false).backend())]).unwrap();
+        let pending = mid.with(|mid| mid.input_pending());
+        assert_eq!(pending, expected, "{kind} {aside}");
+        // The rest is for whoever comes next.
+        let left = base.with(|base| base.input_pending());
+        assert_eq!(pending + left, 1 + sent, "{kind} {aside}");
+        assert_eq!(front.stats().input_overflowed, 0, "{kind} {aside}");
+    }
 }
