@@ -66,7 +66,15 @@ pub trait Layer: Send {
 pub struct Flow<'a> {
     up: &'a mut Rising,
     down: &'a mut Vec<u8>,
-    failure: &'a mut Option<String>,
+    failure: &'a mut Option<Ending>,
+}
+
+/// Why nothing goes through any more.
+#[derive(Debug)]
+enum Ending {
+    /// The peer has said, in the protocol, that it is over both ways.
+    Closed,
+    Failed(String),
 }
 
 impl Flow<'_> {
@@ -102,6 +110,13 @@ impl Flow<'_> {
     /// The peer does not keep to the protocol, or is not who it should be. What went down so far is
     /// still sent, what went up is still read, and that is all.
     pub fn fail(&mut self, reason: impl Into<String>) {
-        self.failure.get_or_insert_with(|| reason.into());
+        self.failure
+            .get_or_insert_with(|| Ending::Failed(reason.into()));
+    }
+
+    /// The peer has said, in the protocol, that it neither sends nor takes anything more. As
+    /// [`Flow::fail`], but nothing is wrong.
+    pub fn close(&mut self) {
+        self.failure.get_or_insert(Ending::Closed);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 
 use super::rising::{Piece, Rising};
-use super::{Flow, Layer};
+use super::{Ending, Flow, Layer};
 use crate::backend::BackendEvent;
 use crate::line::{Answers, Line};
 
@@ -36,7 +36,7 @@ pub struct Stack {
 /// The layer that can let nothing through any more, and why.
 struct Failure {
     at: usize,
-    reason: String,
+    ending: Ending,
 }
 
 impl std::fmt::Debug for Stack {
@@ -75,7 +75,16 @@ impl Stack {
 
     /// Why nothing can go through any more.
     pub fn failure(&self) -> Option<&str> {
-        self.failure.as_ref().map(|failure| failure.reason.as_str())
+        self.failure.as_ref().map(|failure| match &failure.ending {
+            Ending::Closed => "the peer has closed it",
+            Ending::Failed(reason) => reason.as_str(),
+        })
+    }
+
+    /// Whether nothing can go through because the peer has said so, as it should.
+    pub fn is_closed(&self) -> bool {
+        let ending = self.failure.as_ref().map(|failure| &failure.ending);
+        matches!(ending, Some(Ending::Closed))
     }
 
     /// Whether input is to be fetched for [`Stack::receive`].
@@ -271,8 +280,8 @@ impl Stack {
             failure: &mut failure,
         };
         action(&mut *self.layers[at], &mut flow);
-        if let Some(reason) = failure {
-            self.failure.get_or_insert(Failure { at, reason });
+        if let Some(ending) = failure {
+            self.failure.get_or_insert(Failure { at, ending });
         }
         self.sink(at + 1, &down);
         // What rises from a layer that has just opened finds the next one started.

@@ -4,6 +4,7 @@
 
 mod telnet;
 mod tn3270;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ use super::OpenContext;
 /// What `options` of a socket want of telnet: for tests of the protocol alone.
 #[doc(hidden)]
 pub use telnet::wanted as telnet;
+/// The same of websocket.
+#[doc(hidden)]
+pub use websocket::wanted as websocket;
 
 /// What a layer is called for by, and how it is made.
 pub(crate) struct LayerSpec {
@@ -75,7 +79,7 @@ impl std::fmt::Debug for LayerKind {
 }
 
 /// All layers, the one next to the chardev first.
-pub(crate) const LAYERS: &[LayerSpec] = &[telnet::SPEC];
+pub(crate) const LAYERS: &[LayerSpec] = &[telnet::SPEC, websocket::SPEC];
 
 /// The layers that `options` ask for, the one next to the chardev first.
 ///

@@ -39,7 +39,7 @@ mod udp;
 
 #[cfg(feature = "socket")]
 #[doc(hidden)]
-pub use layers::{LayerKind, telnet};
+pub use layers::{LayerKind, telnet, websocket};
 #[cfg(feature = "socket")]
 #[doc(hidden)]
 pub use socket::open_layered;

@@ -11,3 +11,4 @@ mod virtio;
 #[path = "../it/virtio_driver/mod.rs"]
 #[allow(dead_code, reason = "the tests of the virtio console use the rest")]
 mod virtio_driver;
+mod websocket;

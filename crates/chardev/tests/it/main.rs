@@ -42,3 +42,4 @@ mod virtio_driver;
 mod virtio_pace;
 mod virtio_rig;
 mod virtio_unsound;
+mod websocket;

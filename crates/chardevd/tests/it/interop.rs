@@ -5,7 +5,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-const PEERS: [&str; 7] = [
+const PEERS: [&str; 8] = [
     "commands",
     "descriptors",
     "errors",
@@ -13,6 +13,7 @@ const PEERS: [&str; 7] = [
     "incus",
     "shell",
     "shutdown",
+    "websocket",
 ];
 
 #[test]
@@ -48,6 +49,11 @@ fn qmp_shell_runs_every_command() {
 #[test]
 fn qemu_qmp_reads_events_until_quit() {
     check("shutdown");
+}
+
+#[test]
+fn python_websockets_talks_to_a_monitor() {
+    check("websocket");
 }
 
 #[test]

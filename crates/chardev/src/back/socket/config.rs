@@ -14,6 +14,9 @@ const MAX_CLIENTS: usize = 65_535;
 /// How long a peer may take for the handshake of its layers, while others wait.
 pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
+/// The most that may be made of that, in milliseconds.
+const MAX_HANDSHAKE: u64 = 3_600_000;
+
 /// The options of a socket, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
@@ -72,7 +75,7 @@ impl Config {
             clients: clients(options, server)?,
             reconnect,
             layers: Vec::new(),
-            handshake: HANDSHAKE_LIMIT,
+            handshake: handshake(options)?,
         })
     }
 
@@ -94,6 +97,20 @@ impl Config {
             handshake,
             ..self
         })
+    }
+}
+
+/// `x-handshake-ms`.
+fn handshake(options: &Options) -> Result<Duration, ParameterError> {
+    let Some(limit) = options.int("x-handshake-ms") else {
+        return Ok(HANDSHAKE_LIMIT);
+    };
+    match u64::try_from(limit) {
+        Ok(limit @ 1..=MAX_HANDSHAKE) => Ok(Duration::from_millis(limit)),
+        _ => {
+            let range = Expected::Range(1, MAX_HANDSHAKE as i64);
+            Err(ParameterError::expects("x-handshake-ms", range))
+        }
     }
 }
 
@@ -182,9 +199,6 @@ fn check_supported(options: &Options, address: &SocketAddress) -> Result<(), Par
     if let Some(id) = options.str("tls-creds") {
         let error = ParameterError::not_accepted("tls-creds", id);
         return Err(error.shown_as(format!("No TLS credentials with id '{id}'")));
-    }
-    if options.bool_or("websocket", false) {
-        return Err(unsupported("websocket"));
     }
     match address {
         SocketAddress::Vsock { .. } => {

@@ -37,7 +37,7 @@ use crate::port::Port;
 use crate::tasks::TaskKind;
 
 use self::backend::{LentPeer, SocketBackend};
-use self::config::{Config, HANDSHAKE_LIMIT};
+use self::config::Config;
 use self::connect::Target;
 use self::listen::Listener;
 use self::source::{Source, WantPeer};
@@ -58,7 +58,8 @@ pub(super) static KIND: Kind = Kind {
         Box::pin(async move {
             let config = Config::read(options)?;
             let layers = layers::wanted(options, context)?;
-            open(&config.over(layers, HANDSHAKE_LIMIT)?, context).await
+            let handshake = config.handshake;
+            open(&config.over(layers, handshake)?, context).await
         })
     },
 };
@@ -122,11 +123,6 @@ const PLAIN_OPTIONS: &[OptionSpec] = &[
 
 const MORE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
-        "websocket",
-        OptionType::Bool,
-        "speak websocket (not in this build)",
-    ),
-    OptionSpec::new(
         "reconnect",
         OptionType::Int,
         "client: connect again after this many seconds",
@@ -135,6 +131,11 @@ const MORE_OPTIONS: &[OptionSpec] = &[
         "reconnect-ms",
         OptionType::Int,
         "client: connect again after this many milliseconds",
+    ),
+    OptionSpec::new(
+        "x-handshake-ms",
+        OptionType::Int,
+        "websocket, telnet: how long a peer may take to get ready, while others wait (default 10000)",
     ),
     OptionSpec::new(
         "x-half-close",

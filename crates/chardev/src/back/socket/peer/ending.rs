@@ -86,9 +86,13 @@ impl Peer {
     /// there.
     pub(in crate::back::socket) fn part(self) {
         let Some(layers) = &self.layers else { return };
-        if let Some(reason) = layers.stack().failure().filter(|_| self.is_shown()) {
-            tracing::warn!(label = self.port.label(), "a peer is let go: {reason}");
+        let stack = layers.stack();
+        if let Some(reason) = stack.failure().filter(|_| self.is_shown()) {
+            if !stack.is_closed() {
+                tracing::warn!(label = self.port.label(), "a peer is let go: {reason}");
+            }
         }
+        drop(stack);
         if !self.transport.is_gone() {
             let port = self.port.clone();
             self.into_drain().dismiss(&port);

@@ -1,0 +1,203 @@
+//! Sockets that speak websocket, over TCP.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use crate::common::{DEADLINE, add, change, hold, read_until, ring, wait_for};
+use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
+use chardev::{Chardevs, Event, FrontEnd};
+
+const REQUEST: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const ACCEPTED: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+const CLOSE: &[u8] = &[0x88, 2, 0x03, 0xe8];
+
+fn socket(port: &str, server: bool) -> Options {
+    let address = InetAddress {
+        host: "127.0.0.1".to_owned(),
+        port: port.to_owned(),
+        ..InetAddress::default()
+    };
+    hold("socket")
+        .with("addr", OptionValue::Address(SocketAddress::Inet(address)))
+        .with("server", OptionValue::Bool(server))
+}
+
+fn server() -> Options {
+    socket("0", true).with("websocket", OptionValue::Bool(true))
+}
+
+fn filename(chardevs: &Chardevs, id: &str) -> String {
+    let all = chardevs.list();
+    let info = all.into_iter().find(|info| info.label == id);
+    info.unwrap().filename
+}
+
+/// The port of a server without a client.
+fn port(chardevs: &Chardevs, id: &str) -> String {
+    let name = filename(chardevs, id);
+    let name = name.strip_suffix(",server=on").unwrap();
+    name.strip_prefix("disconnected:websocket:127.0.0.1:")
+        .unwrap()
+        .to_owned()
+}
+
+fn connect(port: &str) -> TcpStream {
+    let peer = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    peer.set_read_timeout(Some(DEADLINE)).unwrap();
+    peer
+}
+
+fn hear(peer: &mut TcpStream, expected: &[u8]) {
+    let mut buf = vec![0; expected.len()];
+    peer.read_exact(&mut buf).unwrap();
+    assert_eq!(buf, expected);
+}
+
+fn has_input(peer: &TcpStream) -> bool {
+    peer.set_nonblocking(true).unwrap();
+    let found = peer.peek(&mut [0]).is_ok();
+    peer.set_nonblocking(false).unwrap();
+    found
+}
+
+fn expect(front: &FrontEnd, event: Event) {
+    assert_eq!(wait_for("an event", || front.next_event()), event);
+}
+
+/// `bytes` as a client sends them, masked with nothing.
+fn frame(bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+    [&[0x82, 0xfe][..], &length, &[0; 4], bytes].concat()
+}
+
+#[test]
+fn a_client_is_shown_once_it_has_shaken_hands_and_every_byte_passes() {
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &server());
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let mut peer = connect(&port(&chardevs, "con0"));
+    let (begin, rest) = REQUEST.split_at(REQUEST.len() - 1);
+    peer.write_all(begin).unwrap();
+    assert_eq!(front.write(b"early"), 0);
+    let all: Vec<u8> = (0..=255).collect();
+    peer.write_all(&[rest, &frame(&all)].concat()).unwrap();
+    hear(&mut peer, ACCEPTED);
+    expect(&front, Event::Opened);
+    assert_eq!(read_until(&front, 256), all);
+    let name = filename(&chardevs, "con0");
+    assert!(name.starts_with("websocket:127.0.0.1:"), "{name}");
+    assert!(name.contains(",server=on <-> 127.0.0.1:"), "{name}");
+    assert_eq!(front.write(&all), 256);
+    hear(&mut peer, &[&[0x82, 126, 1, 0][..], &all].concat());
+
+    peer.write_all(&[0x89, 0x80, 0, 0, 0, 0]).unwrap();
+    // Nothing is fetched unless somebody reads.
+    wait_for("a look at the ping", || {
+        assert_eq!(front.read(&mut [0]), 0);
+        has_input(&peer).then_some(())
+    });
+    hear(&mut peer, &[0x8a, 0]);
+    peer.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8])
+        .unwrap();
+    wait_for("the end", || {
+        assert_eq!(front.read(&mut [0]), 0);
+        (front.next_event()? == Event::Closed).then_some(())
+    });
+    hear(&mut peer, CLOSE);
+    assert_eq!(
+        peer.read(&mut [0]).unwrap(),
+        0,
+        "we close once that was answered"
+    );
+}
+
+#[test]
+fn one_that_does_not_finish_its_handshake_makes_room() {
+    let chardevs = Chardevs::new().unwrap();
+    let options = server().with("x-handshake-ms", OptionValue::Int(50));
+    add(&chardevs, "con0", &options);
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let port = port(&chardevs, "con0");
+    let mut slow = connect(&port);
+    slow.write_all(b"GET / HT").unwrap();
+    let mut next = connect(&port);
+    next.write_all(REQUEST).unwrap();
+    hear(&mut next, ACCEPTED);
+    expect(&front, Event::Opened);
+    assert_eq!(slow.read(&mut [0]).unwrap_or(0), 0);
+    for (limit, right) in [
+        (0, false),
+        (-1, false),
+        (3_600_000, true),
+        (3_600_001, false),
+    ] {
+        let options = server().with("x-handshake-ms", OptionValue::Int(limit));
+        let added = chardevs.block_on(chardevs.add(&format!("c{limit}"), &options));
+        assert_eq!(added.is_ok(), right, "{limit}");
+    }
+}
+
+#[test]
+fn a_client_of_ours_speaks_to_a_server_of_ours_and_both_ends_are_told() {
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "server", &server());
+    let client = socket(&port(&chardevs, "server"), false)
+        .with("x-websocket-client", OptionValue::Bool(true))
+        .with("reconnect-ms", OptionValue::Int(20));
+    add(&chardevs, "client", &client);
+    let ends = ["server", "client"].map(|id| chardevs.front_end(id, Arc::new(())).unwrap());
+    for end in &ends {
+        expect(end, Event::Opened);
+    }
+    let bytes: Vec<u8> = (0..100_000u32).map(|number| (number * 7) as u8).collect();
+    std::thread::scope(|scope| {
+        for (from, to) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
+            scope.spawn(|| {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let count = wait_for("room", || Some(from.write(rest)).filter(|it| *it > 0));
+                    rest = &rest[count..];
+                }
+            });
+            scope.spawn(|| assert_eq!(read_until(to, bytes.len()), bytes));
+        }
+    });
+    assert_eq!(ends[0].write(b"last"), 4);
+    change(&chardevs, "server", &ring(64)).unwrap();
+    assert_eq!(read_until(&ends[1], 4), b"last");
+    expect(&ends[1], Event::Closed);
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    let chardevs = Chardevs::new().unwrap();
+    let on = || OptionValue::Bool(true);
+    for (options, expected) in [
+        (
+            socket("1", false).with("websocket", on()),
+            "Websocket client is not implemented",
+        ),
+        (
+            socket("0", true).with("x-websocket-client", on()),
+            "'x-websocket-client' option is incompatible with socket in server listen mode; use \
+             'websocket'",
+        ),
+        (
+            server().with("x-clients", OptionValue::Int(0)),
+            "'x-clients' option is incompatible with 'websocket'",
+        ),
+    ] {
+        let error = chardevs
+            .block_on(chardevs.add("con0", &options))
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("Failed to add chardev 'con0': {expected}")
+        );
+    }
+}
