@@ -18,7 +18,6 @@ use chardev_core::{
     FrontEnd, FrontEndHooks, History, HoldWatch, Hub, HubError, Observer, OpenError, PolicyChange,
     Refused, Registry, RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
 };
-use tokio::runtime::Handle;
 
 use crate::back::{FdSource, Kind, NoFds, OneFd};
 use crate::offload;
@@ -484,12 +483,6 @@ impl Chardevs {
     /// Nothing is lost by dropping the future: the next one sees what was asked for.
     pub async fn quit_requested(&self) {
         self.shared.quit_requested().await;
-    }
-
-    /// The I/O thread, for the front ends of this project that are tasks.
-    #[doc(hidden)]
-    pub fn runtime(&self) -> &Handle {
-        self.shared.runtime()
     }
 
     /// Runs `future` to its end from a thread that may wait; never from the I/O thread, where it

@@ -76,6 +76,7 @@
 
 pub mod back;
 pub mod backends;
+mod background;
 mod chardevs;
 mod disk;
 mod disposal;
@@ -100,6 +101,7 @@ mod viewers;
 mod wait;
 mod writer;
 
+pub use background::Background;
 pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
     ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Drain, DropReason, Event, Flow,

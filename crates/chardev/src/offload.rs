@@ -268,7 +268,7 @@ mod tests {
         static FEW: Pool = Pool::new("few", 2, Duration::from_millis(10));
         OPENS.set(Some(&FEW));
         let chardevs = crate::Chardevs::new().unwrap();
-        let handle = chardevs.runtime().clone();
+        let handle = chardevs.shared().runtime().clone();
         let mut hung = Vec::new();
         for _ in 0..FEW.most {
             let (begin, begun) = channel();
@@ -321,7 +321,9 @@ mod tests {
         let (go, gone) = channel::<()>();
         ONE.run(Box::new(move || gone.recv().unwrap()));
         let (tell, told) = channel::<()>();
-        let mut open = Box::pin(offload_open(chardevs.runtime(), move || tell.send(())));
+        let mut open = Box::pin(offload_open(chardevs.shared().runtime(), move || {
+            tell.send(())
+        }));
         let waker = &mut std::task::Context::from_waker(std::task::Waker::noop());
         assert!(open.as_mut().poll(waker).is_pending());
         drop(open);

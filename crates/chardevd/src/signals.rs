@@ -79,10 +79,9 @@ fn hang_up(stop: &Stop, chardevs: &Chardevs, had_terminal: bool) {
         end(stop, SIGHUP);
         return;
     }
-    let chardevs = chardevs.clone();
-    let runtime = chardevs.runtime().clone();
-    runtime.spawn(async move {
-        if let Err(error) = chardevs.reopen_logs(None).await {
+    let reopened = chardevs.clone();
+    chardevs.spawn(async move {
+        if let Err(error) = reopened.reopen_logs(None).await {
             tracing::warn!("{error}");
         }
     });

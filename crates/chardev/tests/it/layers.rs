@@ -79,7 +79,7 @@ impl Bed {
     fn hold_io_thread(&self) -> mpsc::Sender<()> {
         let (held, hold) = mpsc::channel();
         let (tell, told) = mpsc::channel();
-        self.chardevs.runtime().spawn(async move {
+        self.chardevs.spawn(async move {
             tell.send(()).unwrap();
             hold.recv().unwrap_err();
         });

@@ -352,7 +352,6 @@ fn a_change_that_is_given_up_while_it_waits_never_happened() {
     let chardevs = rig.chardevs.clone();
     let task = rig
         .chardevs
-        .runtime()
         .spawn(async move { chardevs.change("con0", &options).await });
     wait_for("the listener", || waiting.exists().then_some(()));
     let busy = change(&rig.chardevs, "con0", &ring(64)).unwrap_err();
@@ -360,7 +359,7 @@ fn a_change_that_is_given_up_while_it_waits_never_happened() {
         busy.to_string().contains("is being changed already"),
         "{busy}"
     );
-    task.abort();
+    task.give_up();
     wait_for("the listener's end", || (!waiting.exists()).then_some(()));
     rig.check_untouched("given up");
     // The chardev is free only once everything the change had taken is let go, its path among it.

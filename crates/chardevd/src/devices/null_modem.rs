@@ -48,7 +48,10 @@ impl Device for NullModem {
         // It waits so often that waking another thread each time would cost it a third
         // of its CPU; its turns are short enough for the monitors beside it.
         let relay = run([front, peer], held, start.stop.clone(), start.run_state());
-        Ok(start.chardevs().runtime().spawn(relay))
+        let relay = start.chardevs().spawn(relay);
+        Ok(start.worker().spawn(async move {
+            relay.await;
+        }))
     }
 }
 

@@ -216,7 +216,7 @@ fn options(line: &str) -> Options {
 fn change(chardevs: &Chardevs, id: &'static str, options: Options) -> Info {
     let (done, answer) = mpsc::channel();
     let changing = chardevs.clone();
-    chardevs.runtime().spawn(async move {
+    chardevs.spawn(async move {
         let _ = done.send(changing.change(id, &options).await);
     });
     answer.recv_timeout(STUCK).unwrap().unwrap()

@@ -7,13 +7,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chardev_core::{AttachError, FrontEnd, Stats};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
 use super::device::{Interrupt, Uart16550};
 use super::registers::Counters;
 use super::state::{StateError, UartState};
-use crate::Chardevs;
+use crate::{Background, Chardevs};
 
 type Boxed = Uart16550<Box<dyn Interrupt>>;
 
@@ -40,11 +39,11 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct EndWithPort(JoinHandle<()>);
+struct EndWithPort(Background<()>);
 
 impl Drop for EndWithPort {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.give_up();
     }
 }
 
@@ -93,7 +92,7 @@ impl SharedUart {
         let task = serve(Arc::downgrade(&shared));
         SharedUart {
             shared,
-            _task: Arc::new(EndWithPort(chardevs.runtime().spawn(task))),
+            _task: Arc::new(EndWithPort(chardevs.spawn(task))),
         }
     }
 

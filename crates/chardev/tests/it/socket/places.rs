@@ -269,12 +269,12 @@ fn a_change_given_up_while_waiting_leaves_nothing() {
     add(&chardevs, "con0", &ring(4096));
     let waiting = socket(unix(&path), true).with("wait", OptionValue::Bool(true));
     let mover = chardevs.clone();
-    let task = chardevs.runtime().spawn(async move {
+    let task = chardevs.spawn(async move {
         let none = Arc::new(chardev::back::NoFds);
         mover.change_with("con0", &waiting, none).await.map(|_| ())
     });
     wait_for("the listener", || path.exists().then_some(()));
-    task.abort();
+    task.give_up();
     wait_for("its end", || (!path.exists()).then_some(()));
     // The listener goes first, then the change it was for.
     wait_for("a change", || change(&chardevs, "con0", &ring(4096)).ok());
