@@ -20,6 +20,7 @@ use rustix::net::{
 use super::failure::{Failure, Status};
 use super::trust;
 use super::waiting::{Patience, Stage, Wait};
+use crate::DaemonError;
 
 /// Where the daemon's monitor is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,12 +258,13 @@ impl Stream {
 ///
 /// # Errors
 /// As for every connection: why there is none, and what to do about it.
-pub fn connect(address: &Address) -> Result<Monitor, String> {
+pub fn connect(address: &Address) -> Result<Monitor, DaemonError> {
     let target = Target {
         address: address.clone(),
         patience: Patience::default(),
     };
-    target.connect().map_err(|failure| failure.to_string())
+    let connected = target.connect();
+    connected.map_err(|failure| DaemonError::new(failure.to_string()))
 }
 
 impl AsFd for Stream {

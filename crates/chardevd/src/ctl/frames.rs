@@ -1,5 +1,7 @@
 //! What a viewer is sent with frames: output with its offset, what is missing, and why it ends.
 
+use super::failure::Failure;
+
 /// The longest line that is no data.
 const MAX_LINE: usize = 128;
 
@@ -29,7 +31,7 @@ impl Frames {
     ///
     /// # Errors
     /// This is not what a viewer is sent.
-    pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Frame<'a>>, String> {
+    pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Failure> {
         while !bytes.is_empty() {
             if self.data > 0 {
                 let most = usize::try_from(self.data).unwrap_or(usize::MAX);
@@ -68,11 +70,9 @@ impl Frames {
     }
 }
 
-fn unknown(line: &[u8]) -> String {
-    format!(
-        "not what a viewer is sent: {:?}",
-        String::from_utf8_lossy(line)
-    )
+fn unknown(line: &[u8]) -> Failure {
+    let line = String::from_utf8_lossy(line);
+    format!("not what a viewer is sent: {line:?}").into()
 }
 
 #[cfg(test)]

@@ -13,18 +13,20 @@ use std::path::Path;
 use chardev::text::shown_path;
 use rustix::net::sockopt::socket_peercred;
 
+use super::failure::Failure;
+
 /// Refuses the default socket where somebody else than user `me` could have made it. What is not
 /// there is fine.
 ///
 /// # Errors
 /// Whose it is, and what to do about it.
-pub(super) fn check_place(socket: &Path, me: u32) -> Result<(), String> {
+pub(super) fn check_place(socket: &Path, me: u32) -> Result<(), Failure> {
     let directory = socket.parent().unwrap_or(Path::new("/"));
     for (path, is_directory) in [(directory, true), (socket, false)] {
         let found = match symlink_metadata(path) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(format!("{}: {error}", shown_path(path))),
+            Err(error) => return Err(format!("{}: {error}", shown_path(path)).into()),
         };
         let as_expected = match is_directory {
             true => found.is_dir(),
@@ -48,7 +50,7 @@ pub(super) fn check_place(socket: &Path, me: u32) -> Result<(), String> {
 ///
 /// # Errors
 /// Whose it is, and what to do about it.
-pub(super) fn check_peer(stream: impl AsFd, socket: &Path, me: u32) -> Result<(), String> {
+pub(super) fn check_peer(stream: impl AsFd, socket: &Path, me: u32) -> Result<(), Failure> {
     let peer =
         socket_peercred(stream).map_err(|error| format!("{}: {error}", shown_path(socket)))?;
     match trusts(me, peer.uid.as_raw()) {
@@ -64,12 +66,13 @@ fn trusts(me: u32, owner: u32) -> bool {
     owner == 0 || owner == me
 }
 
-fn refused(path: &Path, why: &str) -> String {
-    format!(
+fn refused(path: &Path, why: &str) -> Failure {
+    let text = format!(
         "{} {why}, so it is not spoken to\n\
          remove it, or name the monitor with --socket PATH if you trust it",
         shown_path(path)
-    )
+    );
+    text.into()
 }
 
 #[cfg(test)]
@@ -95,7 +98,10 @@ mod tests {
         let me = rustix::process::geteuid().as_raw();
         let dir = tempfile::tempdir().unwrap();
         let (own, socket) = (dir.path().join("own"), dir.path().join("own/qmp.sock"));
-        let said = |socket: &Path, me| check_place(socket, me).err().unwrap_or_default();
+        let said = |socket: &Path, me| {
+            let refused = check_place(socket, me).err();
+            refused.map_or_else(String::new, |refused| refused.to_string())
+        };
         assert_eq!(said(&socket, me), "", "nothing is there");
         create_dir(&own).unwrap();
         assert_eq!(said(&socket, me), "");

@@ -172,8 +172,8 @@ fn private_monitor(target: &Target, id: &str) -> Result<Monitor, Failure> {
     target.connect_over(ours)
 }
 
-fn pair() -> Result<(UnixStream, UnixStream), String> {
-    UnixStream::pair().map_err(|error| format!("socket pair: {error}"))
+fn pair() -> Result<(UnixStream, UnixStream), Failure> {
+    UnixStream::pair().map_err(|error| format!("socket pair: {error}").into())
 }
 
 /// Hands a descriptor to the daemon under a name.

@@ -20,6 +20,7 @@ use super::reason::{Reason, how_it_ended, restarts};
 use super::screen::Screen;
 use super::terminal::RawTerminal;
 use super::wait::{Waiting, resume, suspend};
+use crate::ctl::failure::Failure;
 use crate::ctl::waiting::timespec;
 
 /// The most bytes that are typed and not yet taken.
@@ -111,7 +112,7 @@ impl<'a> Pump<'a> {
     }
 
     /// Runs to the end, and says why that has come.
-    pub(super) fn run(mut self) -> Result<Reason, String> {
+    pub(super) fn run(mut self) -> Result<Reason, Failure> {
         resume(self.terminal.as_ref(), RawTerminal::make_raw)?;
         while !self.is_over() {
             let ready = self.wait()?;
@@ -170,7 +171,7 @@ impl<'a> Pump<'a> {
         (self.console_ended && !self.screen.is_waiting()) || late
     }
 
-    fn wait(&self) -> Result<Readiness, String> {
+    fn wait(&self) -> Result<Readiness, Failure> {
         let stdin = io::stdin();
         let mut want: Vec<Want<'_>> =
             vec![(self.signals.get_read().as_fd(), PollFlags::IN, |ready| {
@@ -206,7 +207,7 @@ impl<'a> Pump<'a> {
         match poll(&mut fds, self.timeout().map(timespec).as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Readiness::default()),
-            Err(error) => return Err(format!("poll: {error}")),
+            Err(error) => return Err(format!("poll: {error}").into()),
         }
         let mut ready = Readiness::default();
         for (fd, (_, _, mark)) in fds.iter().zip(&want) {
@@ -258,14 +259,14 @@ impl<'a> Pump<'a> {
         }
     }
 
-    fn read_typed(&mut self) -> Result<(), String> {
+    fn read_typed(&mut self) -> Result<(), Failure> {
         let mut buffer = [0; 4096];
         let count = match read(io::stdin(), &mut buffer) {
             Ok(count) => count,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
             // The terminal hung up.
             Err(Errno::IO) => 0,
-            Err(error) => return Err(format!("standard input: {error}")),
+            Err(error) => return Err(format!("standard input: {error}").into()),
         };
         self.active = Instant::now();
         if count == 0 {

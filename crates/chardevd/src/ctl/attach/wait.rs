@@ -15,6 +15,7 @@ use signal_hook::consts::signal::{SIGCONT, SIGTSTP, SIGWINCH};
 use super::Signals;
 use super::escape::{Escape, Step};
 use super::terminal::RawTerminal;
+use crate::ctl::failure::Failure;
 
 /// The most that is typed ahead.
 const BUFFER: usize = 64 << 10;
@@ -55,7 +56,7 @@ impl Waiting {
     pub(super) fn run<T: Send + 'static>(
         mut self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<Waited<T>, String> {
+    ) -> Result<Waited<T>, Failure> {
         let failed = |error: io::Error| format!("cannot begin: {error}");
         let (done, working) = UnixStream::pair().map_err(failed)?;
         let (give, result) = channel();
@@ -95,7 +96,7 @@ impl Waiting {
         match poll(&mut fds, None) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok([false; 3]),
-            Err(error) => return Err(format!("poll: {error}")),
+            Err(error) => return Err(format!("poll: {error}").into()),
         }
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok([ready(0), ready(1), ready(2)])
@@ -122,13 +123,13 @@ impl Waiting {
     }
 
     /// Keeps what was typed for the console; whether it says that the user leaves.
-    fn read_typed(&mut self) -> Result<bool, String> {
+    fn read_typed(&mut self) -> Result<bool, Failure> {
         let mut buffer = [0; 4096];
         let count = match read(io::stdin(), &mut buffer) {
             Ok(count) => count,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
             Err(Errno::IO) => 0,
-            Err(error) => return Err(format!("standard input: {error}")),
+            Err(error) => return Err(format!("standard input: {error}").into()),
         };
         let typed = &buffer[..count];
         self.typed.extend_from_slice(typed);
@@ -154,7 +155,7 @@ pub(super) fn suspend(terminal: Option<&RawTerminal>) {
 pub(super) fn resume(
     terminal: Option<&RawTerminal>,
     take: impl FnOnce(&RawTerminal) -> io::Result<()>,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let taken = terminal.map_or(Ok(()), take);
-    taken.map_err(|error| format!("the terminal: {error}"))
+    taken.map_err(|error| format!("the terminal: {error}").into())
 }

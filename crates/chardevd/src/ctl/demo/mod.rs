@@ -90,7 +90,7 @@ pub(super) fn run_program(
     Some(done.map_err(|error| Failure::from(error.to_string())))
 }
 
-fn programs(args: &Args) -> Result<Programs, String> {
+fn programs(args: &Args) -> Result<Programs, Failure> {
     let client = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
     let daemon = match &args.daemon {
         Some(path) => path.clone(),
@@ -99,7 +99,7 @@ fn programs(args: &Args) -> Result<Programs, String> {
     Ok(Programs { daemon, client })
 }
 
-fn drive(args: &Args, programs: &Programs, seed: u64) -> Result<Report, String> {
+fn drive(args: &Args, programs: &Programs, seed: u64) -> Result<Report, Failure> {
     let mut random = Random::new(seed);
     let changes = args.changes.unwrap_or(if args.seconds.is_some() {
         u64::MAX
@@ -142,7 +142,7 @@ fn drive(args: &Args, programs: &Programs, seed: u64) -> Result<Report, String> 
         })?;
         if !args.keep_going && !rig.so_far().refused.is_empty() {
             let refused = rig.so_far().refused.join("\n");
-            return Err(format!("a change was refused: {refused}"));
+            return Err(format!("a change was refused: {refused}").into());
         }
         made += 1;
         progress.show(made, before, kind, &rig);
@@ -152,7 +152,7 @@ fn drive(args: &Args, programs: &Programs, seed: u64) -> Result<Report, String> 
     }
     rig.wait_for_load()?;
     progress.end("waiting for the last bytes");
-    rig.finish()
+    Ok(rig.finish()?)
 }
 
 /// Set once a signal has asked for the end, unless whoever started us wants it ignored.
