@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use chardev::back::FdSource;
 use chardev::{AttachedPeer, Chardevs, PeerPlace};
-use chardev_qapi::{Object, QmpError};
+use chardev_qapi::{ErrorKind, Object, QmpError};
 use chardev_qmp::{Event, Join};
 use tokio::task::AbortHandle;
 
@@ -210,7 +210,7 @@ impl Caller {
         mode: &'static str,
     ) -> Result<(), QmpError> {
         let peer = self.service.chardevs.attach_peer(id, fd).await;
-        let peer = peer.map_err(|error| QmpError::generic(error.to_string()))?;
+        let peer = peer.map_err(QmpError::because)?;
         self.note(id, mode, Hold::BackEnd(peer));
         Ok(())
     }
@@ -253,7 +253,8 @@ fn refuse_if_taken(id: &str, others: &[Arc<Entry>], peer: Option<String>) -> Res
             format!("is attached to {}", names.join(", "))
         }
     };
-    Err(QmpError::generic(format!(
+    let desc = format!(
         "Chardev '{id}' {who}; use 'share' or 'read-only' to join, or 'force' to take over"
-    )))
+    );
+    Err(QmpError::generic(desc).of_kind(ErrorKind::Attached))
 }

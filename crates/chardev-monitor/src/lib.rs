@@ -62,6 +62,7 @@ mod devices;
 mod event_forwarder;
 mod events;
 mod fds;
+mod kinds;
 mod monitor;
 mod monitors;
 mod options;

@@ -24,7 +24,7 @@ impl Caller {
             Ok(offset) => Ok(Object::new().with("offset", offset).into()),
             Err(error) => {
                 self.fds.give_back(fdname, fd);
-                Err(QmpError::generic(error.to_string()))
+                Err(QmpError::because(error))
             }
         }
     }
@@ -43,7 +43,7 @@ impl Caller {
             Some(_) => return Err("size must be greater than zero".into()),
         };
         let history = self.service.chardevs.history(id, from, size);
-        let history = history.map_err(|error| QmpError::generic(error.to_string()))?;
+        let history = history.map_err(QmpError::because)?;
         let bytes = match format {
             Format::Base64 => &history.bytes[..],
             Format::Utf8 => whole_characters(&history.bytes),

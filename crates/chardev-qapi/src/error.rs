@@ -45,6 +45,65 @@ impl ErrorClass {
     }
 }
 
+/// What kind of failure a command came to, for a program that does something about it: finer than
+/// [`ErrorClass`]. It is on the wire, as `x-kind`, for clients that ask (`x-error-kinds`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// There is no such chardev, or none that another one is to rest on.
+    NotFound,
+    /// The id is taken.
+    Exists,
+    /// A front end uses it.
+    Busy,
+    /// It is being changed by somebody else.
+    Changing,
+    /// Its front end cannot have its back end changed.
+    NotSwappable,
+    /// Somebody is attached already.
+    Attached,
+    /// The host has the address in use.
+    AddressInUse,
+    /// The host has no such file.
+    NoFile,
+    /// The host does not let the daemon.
+    Denied,
+    /// The host has a file there already.
+    FileExists,
+    /// The host has a directory there.
+    IsDirectory,
+    /// Nobody listens there.
+    Refused,
+}
+
+impl ErrorKind {
+    const ALL: [(ErrorKind, &'static str); 12] = [
+        (ErrorKind::NotFound, "not-found"),
+        (ErrorKind::Exists, "exists"),
+        (ErrorKind::Busy, "busy"),
+        (ErrorKind::Changing, "changing"),
+        (ErrorKind::NotSwappable, "not-swappable"),
+        (ErrorKind::Attached, "attached"),
+        (ErrorKind::AddressInUse, "address-in-use"),
+        (ErrorKind::NoFile, "no-file"),
+        (ErrorKind::Denied, "denied"),
+        (ErrorKind::FileExists, "file-exists"),
+        (ErrorKind::IsDirectory, "is-directory"),
+        (ErrorKind::Refused, "refused"),
+    ];
+
+    /// The wire spelling.
+    pub fn as_str(self) -> &'static str {
+        let found = ErrorKind::ALL.iter().find(|(kind, _)| *kind == self);
+        found.map_or("", |(_, word)| word)
+    }
+
+    /// The kind with this wire spelling.
+    pub fn from_wire(text: &str) -> Option<Self> {
+        let found = ErrorKind::ALL.iter().find(|(_, word)| *word == text);
+        found.map(|(kind, _)| *kind)
+    }
+}
+
 /// Why a text is no JSON in QEMU's dialect, or is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JsonError {
@@ -91,6 +150,7 @@ pub struct QmpError {
     /// The text, without a trailing full stop.
     pub desc: String,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    kind: Option<ErrorKind>,
 }
 
 impl QmpError {
@@ -100,6 +160,7 @@ impl QmpError {
             class,
             desc: desc.into(),
             source: None,
+            kind: None,
         }
     }
 
@@ -125,6 +186,25 @@ impl QmpError {
     /// A [`ErrorClass::DeviceNotFound`] with this text.
     pub fn device_not_found(desc: impl Into<String>) -> Self {
         QmpError::new(ErrorClass::DeviceNotFound, desc)
+    }
+
+    /// The same, shown as `desc`.
+    #[must_use]
+    pub fn shown_as(mut self, desc: impl Into<String>) -> Self {
+        self.desc = desc.into();
+        self
+    }
+
+    /// The same, of this kind.
+    #[must_use]
+    pub fn of_kind(mut self, kind: impl Into<Option<ErrorKind>>) -> Self {
+        self.kind = kind.into();
+        self
+    }
+
+    /// What kind of failure it was, where that is known.
+    pub fn kind(&self) -> Option<ErrorKind> {
+        self.kind
     }
 
     /// The value of the answer's `error` member.

@@ -71,7 +71,7 @@ pub use accept::check_arguments;
 pub use backend::{backend_to_json, parse_backend};
 pub use chardev_core::spec::ParameterError;
 pub use cmdline::{BackendLine, ChardevLine, parse_backend_line, parse_chardev};
-pub use error::{ErrorClass, JsonError, QmpError};
+pub use error::{ErrorClass, ErrorKind, JsonError, QmpError};
 pub use json::{Json, Object};
 pub use lazy::{LazyText, TextSource};
 pub use line::{chardev_line, explicit};

@@ -126,6 +126,8 @@ pub struct Session {
     connected: bool,
     negotiated: bool,
     oob: bool,
+    /// The client wants to know of which kind an error is.
+    tells_kinds: bool,
     queue: VecDeque<Message>,
     queued_size: usize,
     /// Checked and not polled yet.
@@ -151,6 +153,7 @@ impl Session {
             connected: false,
             negotiated: false,
             oob: false,
+            tells_kinds: false,
             queue: VecDeque::new(),
             queued_size: 0,
             ready: None,
@@ -194,6 +197,7 @@ impl Session {
         self.negotiated = false;
         self.untold_events = 0;
         self.oob = false;
+        self.tells_kinds = false;
         self.queue.clear();
         self.queued_size = 0;
         self.ready = None;
@@ -410,6 +414,10 @@ impl Session {
                 });
             }
             Ok((_, Action::Negotiate(enable))) => self.negotiate(&enable),
+            Ok((_, Action::TellKinds(enable))) => {
+                self.tells_kinds = enable;
+                Ok(Json::empty())
+            }
             Ok((_, Action::QueryCommands)) => Ok(query_commands(&self.own)),
             Ok((_, Action::QueryVersion)) => Ok(self.config.version.to_json()),
             Ok((_, Action::QueryQmpSchema)) => Ok(schema_with(&self.config.kinds, &self.own)),
@@ -455,10 +463,20 @@ impl Session {
                 if let Some(id) = id {
                     answer.insert("id", id);
                 }
-                answer.insert("error", error.to_json());
+                answer.insert("error", self.shown(&error));
             }
         }
         self.send(&answer.into());
+    }
+
+    fn shown(&self, error: &QmpError) -> Json {
+        let mut shown = error.to_json();
+        if let (true, Some(kind), Json::Object(members)) =
+            (self.tells_kinds, error.kind(), &mut shown)
+        {
+            members.insert("x-kind", kind.as_str());
+        }
+        shown
     }
 
     fn send(&mut self, value: &Json) {

@@ -105,11 +105,11 @@ pub use background::Background;
 pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
     ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Drain, DropReason, Event, Flow,
-    FrontEnd, FrontEndHooks, Group, History, HoldWatch, Input, Late, Layer, Line, LineControl,
-    LogFull, LogSink, ModemChange, ModemLines, NothingToDrain, Notice, Observed, Observer,
-    OpenError, Parity, Peers, Policy, PolicyChange, Presence, Ready, RemoveError, RingBuffer,
-    RingControl, Sent, SerialParams, Sharing, Slow, Stats, TerminalSize, ViewError, ViewFrom, spec,
-    text,
+    FrontEnd, FrontEndHooks, Group, History, HoldWatch, HubError, Input, Late, Layer, Line,
+    LineControl, LogFull, LogSink, ModemChange, ModemLines, NothingToDrain, Notice, Observed,
+    Observer, OpenError, Parity, Peers, Policy, PolicyChange, Presence, Ready, RemoveError,
+    RingBuffer, RingControl, Sent, SerialParams, Sharing, Slow, Stats, TerminalSize, ViewError,
+    ViewFrom, spec, text,
 };
 pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
 pub use port::Port;

@@ -72,7 +72,11 @@ impl std::fmt::Display for TransactionError {
 
 impl std::error::Error for TransactionError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.cause)
+        Some(match &self.cause {
+            ActionError::Add(error) => error,
+            ActionError::Change(error) => error,
+            ActionError::Remove(error) => error,
+        })
     }
 }
 

@@ -117,7 +117,8 @@ impl Caller {
             .chardevs
             .transaction_with(&actions, self.source());
         let infos = done.await.map_err(|error| {
-            QmpError::generic(format!("action {}: {}", error.action, error.cause))
+            let desc = format!("action {}: {}", error.action, error.cause);
+            QmpError::because(error).shown_as(desc)
         })?;
         let returns = infos
             .iter()

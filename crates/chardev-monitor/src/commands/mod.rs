@@ -10,12 +10,13 @@ mod output;
 mod program;
 mod tasks;
 
+use std::error::Error;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use chardev::Info;
 use chardev::back::FdSource;
-use chardev_qapi::{Json, Object, QmpError};
+use chardev_qapi::{ErrorKind, Json, Object, QmpError};
 use chardev_qmp::Command;
 
 use crate::caller::Caller;
@@ -68,14 +69,14 @@ fn chardev_return(info: &Info) -> Json {
 }
 
 fn not_found(id: &str) -> QmpError {
-    format!("Chardev '{id}' not found").into()
+    QmpError::generic(format!("Chardev '{id}' not found")).of_kind(ErrorKind::NotFound)
 }
 
-fn generic(error: impl ToString) -> QmpError {
-    QmpError::generic(error.to_string())
+fn generic(error: impl Error + Send + Sync + 'static) -> QmpError {
+    QmpError::because(error)
 }
 
 /// The answer to a command that returns nothing.
-fn done<E: ToString>(result: Result<(), E>) -> Answer {
+fn done<E: Error + Send + Sync + 'static>(result: Result<(), E>) -> Answer {
     result.map(|()| Json::empty()).map_err(generic)
 }

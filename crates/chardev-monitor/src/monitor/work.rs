@@ -9,6 +9,7 @@ use chardev_qapi::{Json, QmpError};
 use chardev_qmp::{Command, Request, Token};
 
 use super::Monitor;
+use crate::kinds::with_kind;
 use crate::patience::Patience;
 use crate::stop::Reason;
 
@@ -74,7 +75,7 @@ impl Monitor {
             self.caller.service.stop.request(Reason::Quit);
             self.poll_stop(cx);
         }
-        self.session.respond(done.token, result);
+        self.session.respond(done.token, result.map_err(with_kind));
         true
     }
 

@@ -9,6 +9,7 @@ use chardev::Chardevs;
 use chardev_monitor::{
     Builder, Clients, Command, Json, Mode, Object, OwnCommand, QmpError, Reason, ServeError, Server,
 };
+use chardev_qapi::ErrorKind;
 use chardev_qmp::client::{Client, ClientError};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -162,4 +163,114 @@ fn the_program_may_ask_for_commands_itself_and_end_with_a_word_to_everybody() {
     drop(server);
     // Nobody is at the other end any more.
     assert_eq!(client.stream_mut().read(&mut [0; 1]).unwrap(), 0);
+}
+
+/// The kind of the error that `command` comes to.
+fn kind(client: &mut Client<UnixStream>, command: &str, arguments: &str) -> Option<ErrorKind> {
+    let Ok(Json::Object(arguments)) = Json::parse(arguments) else {
+        panic!("{arguments}");
+    };
+    match client.execute(command, arguments) {
+        Err(ClientError::Command(error)) => error.kind(),
+        other => panic!("{command}: {other:?}"),
+    }
+}
+
+#[test]
+fn errors_say_of_which_kind_they_are_to_who_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let chardevs = Chardevs::new().unwrap();
+    let (server, mut client) = served(Server::builder(&chardevs));
+    let path = folder.path().join("served");
+    let _served = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let socket = |path: &std::path::Path, server: bool| {
+        let path = path.display();
+        let address = format!("{{'type': 'unix', 'data': {{'path': '{path}'}}}}");
+        let data = format!("{{'addr': {address}, 'server': {server}}}");
+        format!("{{'id': 'new', 'backend': {{'type': 'socket', 'data': {data}}}}}")
+    };
+    let file = |path: &str| {
+        let data = format!("{{'out': '{path}'}}");
+        format!("{{'id': 'new', 'backend': {{'type': 'file', 'data': {data}}}}}")
+    };
+    let null = |id: &str| format!("{{'id': '{id}', 'backend': {{'type': 'null', 'data': {{}}}}}}");
+    let ring = chardev::spec::Options::new("ringbuf");
+    chardevs.blocking_add("ring", ring.clone()).unwrap();
+    chardevs.blocking_add("used", ring).unwrap();
+    let _front = chardevs.front_end("used", std::sync::Arc::new(()));
+    let taken = |id: &str| {
+        format!(
+            "{{'actions': [{{'type': 'chardev-add', 'data': {}}}]}}",
+            null(id)
+        )
+    };
+    let mux = "{'id': 'm', 'backend': {'type': 'mux', 'data': {'chardev': 'none'}}}";
+    let cases = [
+        (
+            "chardev-remove",
+            "{'id': 'none'}".to_owned(),
+            ErrorKind::NotFound,
+        ),
+        ("chardev-change", null("none"), ErrorKind::NotFound),
+        (
+            "chardev-send-break",
+            "{'id': 'none'}".to_owned(),
+            ErrorKind::NotFound,
+        ),
+        (
+            "x-chardev-reopen-log",
+            "{'id': 'none'}".to_owned(),
+            ErrorKind::NotFound,
+        ),
+        (
+            "x-query-chardev-stats",
+            "{'id': 'none'}".to_owned(),
+            ErrorKind::NotFound,
+        ),
+        (
+            "ringbuf-read",
+            "{'device': 'none', 'size': 1}".to_owned(),
+            ErrorKind::NotFound,
+        ),
+        (
+            "x-chardev-hub-add",
+            "{'id': 'none', 'chardev': 'ring'}".to_owned(),
+            ErrorKind::NotFound,
+        ),
+        ("chardev-add", mux.to_owned(), ErrorKind::NotFound),
+        ("chardev-add", null("ring"), ErrorKind::Exists),
+        ("x-chardev-transaction", taken("ring"), ErrorKind::Exists),
+        (
+            "chardev-remove",
+            "{'id': 'used'}".to_owned(),
+            ErrorKind::Busy,
+        ),
+        ("chardev-add", file("/nowhere/f"), ErrorKind::NoFile),
+        ("chardev-add", file("/"), ErrorKind::IsDirectory),
+        ("chardev-add", socket(&path, true), ErrorKind::AddressInUse),
+        (
+            "chardev-add",
+            socket(folder.path(), true),
+            ErrorKind::IsDirectory,
+        ),
+        (
+            "chardev-add",
+            socket(folder.path(), false),
+            ErrorKind::Refused,
+        ),
+    ];
+    for (command, arguments, _) in &cases {
+        let found = kind(&mut client, command, arguments);
+        assert_eq!(found, None, "{command} {arguments}");
+    }
+    client.ask_for_error_kinds().unwrap();
+    for (command, arguments, expected) in &cases {
+        let found = kind(&mut client, command, arguments);
+        assert_eq!(found, Some(*expected), "{command} {arguments}");
+    }
+    // What no program can do anything about has none.
+    assert_eq!(kind(&mut client, "qom-list", "{'path': '/nowhere'}"), None);
+    // It is this client's wish alone.
+    let mut other = another(&server);
+    assert_eq!(kind(&mut other, "chardev-remove", "{'id': 'none'}"), None);
 }

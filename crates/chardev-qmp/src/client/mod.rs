@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use chardev_qapi::parser::Parser;
-use chardev_qapi::{ErrorClass, Json, JsonError, Object, QmpError};
+use chardev_qapi::{ErrorClass, ErrorKind, Json, JsonError, Object, QmpError};
 
 pub use typed::ChardevInfo;
 
@@ -260,4 +260,5 @@ fn read_event(message: &Json) -> Option<Event> {
 fn read_error(error: &Json) -> QmpError {
     let text = |name| error.get(name).and_then(Json::as_str).unwrap_or_default();
     QmpError::new(ErrorClass::from_wire(text("class")), text("desc"))
+        .of_kind(ErrorKind::from_wire(text("x-kind")))
 }

@@ -114,6 +114,20 @@ impl<S: Read + Write> Client<S> {
         self.text("human-monitor-command", arguments)
     }
 
+    /// Has errors say of which kind they are ([`QmpError::kind`]), where the server can
+    /// (`x-error-kinds`); QEMU cannot.
+    ///
+    /// # Errors
+    /// As [`Client::execute`], but for a server that does not know the command.
+    ///
+    /// [`QmpError::kind`]: chardev_qapi::QmpError::kind
+    pub fn ask_for_error_kinds(&mut self) -> Result<(), ClientError> {
+        match self.execute("x-error-kinds", Object::new().with("enable", true)) {
+            Ok(_) | Err(ClientError::Command(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn with_backend(
         &mut self,
         command: &str,

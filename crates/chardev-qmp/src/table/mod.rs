@@ -39,6 +39,8 @@ pub(crate) enum Action {
     QueryCommands,
     QueryVersion,
     QueryQmpSchema,
+    /// `x-error-kinds`: whether errors say of which kind they are.
+    TellKinds(bool),
 }
 
 /// The kinds of back end there are.

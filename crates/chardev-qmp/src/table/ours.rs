@@ -3,7 +3,7 @@
 use chardev_qapi::spec::{COMMON_OPTIONS, OptionType, OptionValue, Options};
 
 use super::arguments::{read_action, read_device, read_format, read_join};
-use super::{CommandSpec, external, plain};
+use super::{Action, CommandSpec, external, plain};
 use crate::answers;
 use crate::answers::qapi::{chardev_returns, nothing};
 use crate::command::Command;
@@ -84,6 +84,9 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         external(Command::XChardevEvents {
             enable: args.required("enable")?,
         })
+    }),
+    plain("x-error-kinds", nothing, |args, _| {
+        Ok(Action::TellKinds(args.required("enable")?))
     }),
     plain("x-monitor-add", nothing, |args, _| {
         external(Command::XMonitorAdd {

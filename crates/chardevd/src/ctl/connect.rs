@@ -76,8 +76,7 @@ impl Target {
     /// # Errors
     /// As for [`Target::open`], or what is wrong with the server.
     pub(super) fn connect(&self) -> Result<Monitor, Failure> {
-        let connected = Client::connect(self.open()?);
-        connected.map_err(|error| self.failed(&error))
+        self.negotiate(self.open()?)
     }
 
     /// Negotiates over a socket that this monitor was given to serve.
@@ -86,7 +85,15 @@ impl Target {
     /// As for every connection: why there is none, and what to do about it.
     pub(super) fn connect_over(&self, socket: UnixStream) -> Result<Monitor, Failure> {
         let stream = Stream::new(self, Socket::Unix(socket), Wait::new(self.patience.clone()));
-        Client::connect(stream).map_err(|error| self.failed(&error))
+        self.negotiate(stream)
+    }
+
+    fn negotiate(&self, stream: Stream) -> Result<Monitor, Failure> {
+        let connected = Client::connect(stream).and_then(|mut monitor| {
+            monitor.ask_for_error_kinds()?;
+            Ok(monitor)
+        });
+        connected.map_err(|error| self.failed(&error))
     }
 
     /// Connects without negotiating.

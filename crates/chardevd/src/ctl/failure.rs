@@ -4,8 +4,9 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use chardev::spec::ParameterError;
+use chardev::spec::{ParameterError, Problem};
 use chardev::text::shown;
+use chardev_qapi::{ErrorClass, ErrorKind, QmpError};
 use chardev_qmp::client::ClientError;
 
 use super::connect::Address;
@@ -93,7 +94,7 @@ impl Failure {
             ),
             ClientError::Command(error) => {
                 let text = shown(error).to_string();
-                match remedy(&text) {
+                match remedy(error) {
                     Some(remedy) => format!("{text}\n{remedy}").into(),
                     None => text.into(),
                 }
@@ -132,7 +133,14 @@ impl From<String> for Failure {
 
 impl From<ParameterError> for Failure {
     fn from(error: ParameterError) -> Self {
-        error.to_string().into()
+        let remedy = match error.problem() {
+            Problem::NotAccepted(_) if error.name() == "backend" => {
+                "'chardevd --chardev help' lists the kinds"
+            }
+            Problem::Unexpected => "'chardevd --chardev KIND,help' lists the options of a kind",
+            _ => return error.to_string().into(),
+        };
+        format!("{error}\n{remedy}").into()
     }
 }
 
@@ -142,77 +150,37 @@ impl From<&str> for Failure {
     }
 }
 
-/// What to do about an error, by the words it contains.
-fn remedy(text: &str) -> Option<&'static str> {
-    const REMEDIES: &[(&str, &str)] = &[
-        (
-            "does not support chardev hotswap",
-            "its user, such as a monitor, needs its back end; add another chardev instead",
-        ),
-        (
-            "does not exist",
-            "'chardevctl list' shows the chardevs there are",
-        ),
-        (
-            "not found",
-            "'chardevctl list' shows the chardevs there are",
-        ),
-        (
-            "already exists",
-            "choose another id, or give it another back end with 'chardevctl change'",
-        ),
-        (
-            "is busy",
-            "a front end uses it: give it another back end with 'chardevctl change', or null",
-        ),
-        (
-            "is being changed already",
-            "the old back end stays until one of the changes has succeeded",
-        ),
-        (
-            "not a valid char driver name",
-            "'chardevd --chardev help' lists the kinds",
-        ),
-        (
-            "Invalid parameter '",
-            "'chardevd --chardev KIND,help' lists the options of a kind",
-        ),
-        (
-            "Address already in use",
-            "somebody listens there: choose another port or path, or end the other one",
-        ),
-        (
-            "No such file or directory",
-            "paths are the daemon's; create the directory, or start the peer, first",
-        ),
-        (
-            "Connection refused",
-            "nobody listens there: start the peer first, or add reconnect-ms=1000",
-        ),
-        ("Permission denied", "the daemon's user may not use it"),
-        ("Is a directory", "name a file inside it"),
-        ("File exists", "remove it, or choose another path"),
-    ];
-    REMEDIES
-        .iter()
-        .find(|(words, _)| text.contains(words))
-        .map(|(_, remedy)| *remedy)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::remedy;
-
-    #[test]
-    fn the_common_mistakes_have_a_remedy() {
-        for text in [
-            "Chardev 'x' does not exist",
-            "Could not open '/nosuch/x': No such file or directory",
-            "Failed to find an available port: Address already in use",
-            "Chardev user does not support chardev hotswap",
-            "'nosuch' is not a valid char driver name",
-        ] {
-            assert!(remedy(text).is_some(), "{text}");
-        }
+/// What to do about an error that a command came to.
+fn remedy(error: &QmpError) -> Option<&'static str> {
+    if error.class == ErrorClass::DeviceNotFound {
+        return Some(LIST);
     }
+    Some(match error.kind()? {
+        ErrorKind::NotFound => LIST,
+        ErrorKind::Exists => {
+            "choose another id, or give it another back end with 'chardevctl change'"
+        }
+        ErrorKind::Busy => {
+            "a front end uses it: give it another back end with 'chardevctl change', or null"
+        }
+        ErrorKind::Changing => "the old back end stays until one of the changes has succeeded",
+        ErrorKind::NotSwappable => {
+            "its user, such as a monitor, needs its back end; add another chardev instead"
+        }
+        ErrorKind::AddressInUse => {
+            "somebody listens there: choose another port or path, or end the other one"
+        }
+        ErrorKind::NoFile => {
+            "paths are the daemon's; create the directory, or start the peer, first"
+        }
+        ErrorKind::Denied => "the daemon's user may not use it",
+        ErrorKind::FileExists => "remove it, or choose another path",
+        ErrorKind::IsDirectory => "name a file inside it",
+        ErrorKind::Refused => {
+            "nobody listens there: start the peer first, or add reconnect-ms=1000"
+        }
+        ErrorKind::Attached => return None,
+    })
 }
+
+const LIST: &str = "'chardevctl list' shows the chardevs there are";

@@ -1,7 +1,7 @@
 //! "Did you mean": an id that does not exist, and the one that looks most like it.
 
 use chardev::text::shown;
-use chardev_qapi::{Json, Object};
+use chardev_qapi::{ErrorClass, ErrorKind, Json, Object};
 use chardev_qmp::client::ClientError;
 
 use super::connect::{Monitor, Target};
@@ -23,9 +23,8 @@ pub(super) fn failed(
     let ClientError::Command(refusal) = error else {
         return failure;
     };
-    let missing = ["not found", "does not exist"];
-    let is_missing = missing.iter().any(|words| refusal.desc.contains(words))
-        && refusal.desc.contains(&format!("'{id}'"));
+    let is_missing =
+        refusal.kind() == Some(ErrorKind::NotFound) || refusal.class == ErrorClass::DeviceNotFound;
     let Some(list) = is_missing
         .then(|| monitor.execute("query-chardev", Object::new()).ok())
         .flatten()
@@ -33,8 +32,14 @@ pub(super) fn failed(
         return failure;
     };
     let labels = list.as_array().unwrap_or_default().iter();
-    let labels = labels.filter_map(|entry| entry.get("label")?.as_str());
-    match nearest(id, labels) {
+    let labels: Vec<_> = labels
+        .filter_map(|entry| entry.get("label")?.as_str())
+        .collect();
+    // Another one may be missing, which this one is to rest on.
+    if labels.contains(&id) {
+        return failure;
+    }
+    match nearest(id, labels.into_iter()) {
         Some(meant) => format!("{}\ndid you mean '{}'?", shown(refusal), shown(meant)).into(),
         None => failure,
     }

@@ -30,6 +30,13 @@ fn commands_print_what_they_did_and_what_to_do_about_errors() {
         ),
         (&["change", "nobody", "null"], "'chardevctl list' shows"),
         (&["add", "null,id=con0"], "choose another id"),
+        (&["add", "nosuch,id=c"], "'chardevd --chardev help' lists"),
+        (
+            &["change", "con0", "null,foo=1"],
+            "'chardevd --chardev KIND,help' lists",
+        ),
+        (&["remove", "con0"], "a front end uses it"),
+        (&["remove", "con"], "did you mean 'con0'?"),
         (&["attach", "nobody"], "does not exist"),
     ] {
         let output = daemon.ctl(arguments);

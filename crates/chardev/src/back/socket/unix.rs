@@ -245,12 +245,14 @@ impl BoundPath {
             }
             Some((_, FileType::Directory)) => {
                 let text = format!("Failed to unlink socket {}: Is a directory", self.shown);
-                Err(OpenError::new(text).about(&*self.shown))
+                let error = OpenError::new(text).about(&*self.shown);
+                Err(error.because(std::io::Error::from(Errno::ISDIR)))
             }
             Some(_) => {
                 let cause = "File exists and is not a socket";
                 let text = format!("Failed to bind socket to {}: {cause}", self.shown);
-                Err(OpenError::new(text).about(&*self.shown))
+                let error = OpenError::new(text).about(&*self.shown);
+                Err(error.because(std::io::Error::from(Errno::EXIST)))
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixStream;
 
 use chardev::text::shown;
-use chardev_qapi::{Json, Object};
+use chardev_qapi::{ErrorKind, Json, Object};
 use chardev_qmp::client::ClientError;
 
 use super::link::Link;
@@ -74,7 +74,7 @@ pub(super) fn join(target: &Target, id: &str, manner: Manner) -> Result<Joined, 
     }
     match monitor.execute("x-chardev-attach", arguments) {
         Ok(_) => {}
-        Err(ClientError::Command(error)) if error.desc.contains("use 'share' or") => {
+        Err(ClientError::Command(error)) if error.kind() == Some(ErrorKind::Attached) => {
             return Err(refused(id, &error.desc));
         }
         Err(error) => return Err(suggest::failed(target, &mut monitor, id, &error)),

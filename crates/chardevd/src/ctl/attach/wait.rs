@@ -83,7 +83,7 @@ impl Waiting {
     }
 
     /// Waits until the work is done, a signal has come or something was typed.
-    fn wait(&self, done: &UnixStream) -> Result<[bool; 3], String> {
+    fn wait(&self, done: &UnixStream) -> Result<[bool; 3], Failure> {
         let stdin = io::stdin();
         let stdin = stdin.as_fd();
         let mut fds = vec![
