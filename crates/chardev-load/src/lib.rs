@@ -57,6 +57,8 @@
 #[cfg(feature = "std")]
 pub mod check;
 pub mod decimal;
+#[cfg(feature = "std")]
+mod error;
 pub mod lines;
 #[cfg(feature = "rig")]
 pub mod peers;
@@ -68,6 +70,9 @@ pub mod records;
 pub mod report;
 #[cfg(feature = "rig")]
 pub mod rig;
+
+#[cfg(feature = "std")]
+pub use error::LoadError;
 
 /// How long anything may take before it counts as stuck.
 #[cfg(feature = "rig")]

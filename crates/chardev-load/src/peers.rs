@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
+use crate::LoadError;
 use crate::check::Segment;
 
 /// What a peer is to do.
@@ -82,7 +83,7 @@ pub struct Peer {
 }
 
 enum Work {
-    Thread(JoinHandle<Result<Segment, String>>),
+    Thread(JoinHandle<Result<Segment, LoadError>>),
     /// A file is read when the daemon has ended, because only then it is known to be complete.
     File(PathBuf),
 }
@@ -108,7 +109,7 @@ impl Peer {
     ///
     /// # Errors
     /// Something other than the end of the stream ended it.
-    pub fn finish(self) -> Result<Segment, String> {
+    pub fn finish(self) -> Result<Segment, LoadError> {
         match self.work {
             Work::Thread(thread) => thread
                 .join()

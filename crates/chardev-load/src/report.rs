@@ -96,7 +96,7 @@ impl ProgramReport {
     ///
     /// # Errors
     /// The text is not a whole report.
-    pub fn parse(text: &str) -> Result<ProgramReport, String> {
+    pub fn parse(text: &str) -> Result<ProgramReport, crate::LoadError> {
         let mut report = ProgramReport::default();
         let mut whole = false;
         for line in text.lines() {
@@ -104,7 +104,7 @@ impl ProgramReport {
                 Some(Fact::Peer(received)) => report.peers.push(received),
                 Some(Fact::Waits(waits)) => report.waits = Some(waits),
                 Some(Fact::Faults(faults)) => (report.faults, whole) = (faults, true),
-                None => return Err(format!("the program reported '{line}'")),
+                None => return Err(format!("the program reported '{line}'").into()),
             }
         }
         match whole {

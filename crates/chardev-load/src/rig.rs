@@ -17,9 +17,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use chardev_qapi::{Json, Object};
+use chardev_qapi::{ErrorKind, Json, Object};
 use chardev_qmp::client::ClientError;
 
+use crate::LoadError;
 use crate::STUCK;
 use crate::peers::{Flow, Kind, Load, Peer, Prepared, pause};
 use monitor::input_taken;
@@ -27,8 +28,6 @@ use process::Daemon;
 
 /// After so long without a byte of input nothing is under way any more.
 const UNREAD: Duration = Duration::from_secs(1);
-/// Part of the error when the front end lags too far behind with its input.
-const BACKLOG: &str = "bytes of input wait to be read";
 /// How much a peer must have moved in each direction before it may be replaced.
 const ENOUGH: u64 = 32 << 10;
 
@@ -99,9 +98,9 @@ impl Rig {
     ///
     /// # Errors
     /// What the monitor says.
-    pub fn execute(&mut self, command: &str, arguments: Object) -> Result<Json, String> {
+    pub fn execute(&mut self, command: &str, arguments: Object) -> Result<Json, LoadError> {
         let answer = self.monitor.execute(command, arguments);
-        answer.map_err(|error| format!("{command}: {error}"))
+        answer.map_err(|error| format!("{command}: {error}").into())
     }
 
     /// The kind of the present back end.
@@ -132,7 +131,7 @@ impl Rig {
     ///
     /// # Errors
     /// Nothing moves.
-    pub fn wait_for_load(&mut self) -> Result<(), String> {
+    pub fn wait_for_load(&mut self) -> Result<(), LoadError> {
         let Some(peer) = &self.current else {
             return Ok(());
         };
@@ -156,15 +155,15 @@ impl Rig {
             };
             if began.elapsed() > STUCK {
                 let about = about();
-                return Err(format!("{about}{}", self.explain()));
+                return Err(format!("{about}{}", self.explain()).into());
             }
             if peer.is_done() && peer.load.kind != Kind::File {
                 let about = about();
                 let current = self.current.take().map(Peer::finish);
                 let cause = current
                     .and_then(Result::err)
-                    .unwrap_or("end of file".to_owned());
-                return Err(format!("{about}, then {cause}{}", self.explain()));
+                    .unwrap_or("end of file".into());
+                return Err(format!("{about}, then {cause}{}", self.explain()).into());
             }
             pause(Duration::from_millis(1));
         }
@@ -174,7 +173,7 @@ impl Rig {
     ///
     /// # Errors
     /// Setting the peers up failed. A change that is refused is counted, and nothing else.
-    pub fn change(&mut self, load: Load) -> Result<(), String> {
+    pub fn change(&mut self, load: Load) -> Result<(), LoadError> {
         let number = self.next;
         let prepared = Prepared::new(load, self.dir.path(), number)?;
         let prepared = prepared.with_flow(&self.flow);
@@ -182,7 +181,7 @@ impl Rig {
             .with("id", self.id.as_str())
             .with("backend", prepared.backend.json.clone());
         let Some(old) = self.current.take() else {
-            return Err("the console has no peer".to_owned());
+            return Err("the console has no peer".into());
         };
         if old.load.kind == Kind::Ringbuf {
             // Read under the same name, the next ring's output would be taken for this one's.
@@ -202,7 +201,7 @@ impl Rig {
                 Ok(answer) => break (answer, accepted, time),
                 // The program has not read yet what earlier peers sent; nothing is lost by waiting.
                 Err(ClientError::Command(error))
-                    if error.desc.contains(BACKLOG) && first.elapsed() < STUCK =>
+                    if error.kind() == Some(ErrorKind::Backlog) && first.elapsed() < STUCK =>
                 {
                     self.result.deferred += 1;
                     pause(Duration::from_millis(10));
@@ -213,7 +212,9 @@ impl Rig {
                     self.current = Some(old);
                     return Ok(());
                 }
-                Err(error) => return Err(format!("chardev-change: {error}{}", self.explain())),
+                Err(error) => {
+                    return Err(format!("chardev-change: {error}{}", self.explain()).into());
+                }
             }
         };
         self.result.changes.push(time);
@@ -245,11 +246,11 @@ impl Rig {
 fn wait_until(
     mut condition: impl FnMut() -> bool,
     about: impl Fn() -> String,
-) -> Result<(), String> {
+) -> Result<(), LoadError> {
     let began = Instant::now();
     while !condition() {
         if began.elapsed() > STUCK {
-            return Err(about());
+            return Err(about().into());
         }
         pause(Duration::from_millis(1));
     }

@@ -32,7 +32,8 @@ fn kind_of(cause: &(dyn Error + 'static)) -> Option<ErrorKind> {
             ChangeError::NotFound(_) => Some(ErrorKind::NotFound),
             ChangeError::NotSwappable => Some(ErrorKind::NotSwappable),
             ChangeError::Busy(_) => Some(ErrorKind::Changing),
-            _ => None,
+            ChangeError::Backlog { .. } => Some(ErrorKind::Backlog),
+            ChangeError::Open(_) | ChangeError::Refused { .. } => None,
         };
     }
     match cause.downcast_ref() {

@@ -59,6 +59,8 @@ pub enum ErrorKind {
     Changing,
     /// Its front end cannot have its back end changed.
     NotSwappable,
+    /// Its front end has not read yet what earlier peers have sent.
+    Backlog,
     /// Somebody is attached already.
     Attached,
     /// The host has the address in use.
@@ -76,12 +78,13 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    const ALL: [(ErrorKind, &'static str); 12] = [
+    const ALL: [(ErrorKind, &'static str); 13] = [
         (ErrorKind::NotFound, "not-found"),
         (ErrorKind::Exists, "exists"),
         (ErrorKind::Busy, "busy"),
         (ErrorKind::Changing, "changing"),
         (ErrorKind::NotSwappable, "not-swappable"),
+        (ErrorKind::Backlog, "backlog"),
         (ErrorKind::Attached, "attached"),
         (ErrorKind::AddressInUse, "address-in-use"),
         (ErrorKind::NoFile, "no-file"),

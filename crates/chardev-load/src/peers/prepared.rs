@@ -11,6 +11,8 @@ use rustix::fs::{Mode, OFlags, mknodat, open};
 
 use super::{Backend, Flow, Kind, Load, Peer, Shared, Work, pump};
 
+use crate::LoadError;
+
 /// A peer whose back end does not exist yet.
 pub struct Prepared {
     load: Load,
@@ -34,7 +36,7 @@ impl Prepared {
     ///
     /// # Errors
     /// What could not be made, and why.
-    pub fn new(load: Load, dir: &Path, number: u64) -> Result<Prepared, String> {
+    pub fn new(load: Load, dir: &Path, number: u64) -> Result<Prepared, LoadError> {
         let path = dir.join(format!("{number}"));
         let failed = |error: io::Error| format!("{}: {error}", path.display());
         let (backend, means) = match load.kind {
@@ -86,7 +88,7 @@ impl Prepared {
         id: &str,
         pty: Option<&str>,
         monitor: &Path,
-    ) -> Result<Peer, String> {
+    ) -> Result<Peer, LoadError> {
         let load = self.load;
         let kind = load.kind;
         let shared = Arc::new(Shared {
@@ -117,7 +119,8 @@ impl Prepared {
                         waits: matches!(kind, Kind::UnixServer | Kind::TcpServer),
                         shared: &news,
                     };
-                    pump.run().map_err(|error| format!("{about}: {error}"))
+                    pump.run()
+                        .map_err(|error| format!("{about}: {error}").into())
                 }))
             }
         };
@@ -170,11 +173,11 @@ fn newest<S>(mut accept: impl FnMut() -> io::Result<S>) -> io::Result<S> {
 }
 
 /// A port nobody uses just now.
-fn free_port() -> Result<u16, String> {
+fn free_port() -> Result<u16, LoadError> {
     let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     listener
         .map(|address| address.port())
-        .map_err(|error| format!("no free TCP port: {error}"))
+        .map_err(|error| format!("no free TCP port: {error}").into())
 }
 
 /// Creates the two FIFOs of a `pipe` and opens the one for output before there is a writer, so

@@ -12,6 +12,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, read, write};
 
 use super::Shared;
+use crate::LoadError;
 use crate::check::Segment;
 use crate::records::Feed;
 use crate::rig::connect;
@@ -36,7 +37,7 @@ pub(super) struct Pump<'a> {
 
 impl Pump<'_> {
     /// Works until the end of file, or until the program's last line for the last peer.
-    pub(super) fn run(self) -> Result<Segment, String> {
+    pub(super) fn run(self) -> Result<Segment, LoadError> {
         let writing = self.writing.as_ref().unwrap_or(&self.reading);
         for fd in [&self.reading, writing] {
             let flags = fcntl_getfl(fd).map_err(|error| error.to_string())?;
@@ -79,7 +80,7 @@ impl Pump<'_> {
                             .store(segment.bytes(), Ordering::Release);
                     }
                     Err(Errno::AGAIN | Errno::INTR) => {}
-                    Err(error) => return Err(format!("read: {error}")),
+                    Err(error) => return Err(format!("read: {error}").into()),
                 }
                 if segment.has_end() {
                     return Ok(segment);
@@ -91,7 +92,7 @@ impl Pump<'_> {
         }
     }
 
-    fn wait(&self, writing: &OwnedFd, may_write: bool) -> Result<(bool, bool), String> {
+    fn wait(&self, writing: &OwnedFd, may_write: bool) -> Result<(bool, bool), LoadError> {
         let interest = if may_write {
             PollFlags::OUT
         } else {
@@ -105,7 +106,7 @@ impl Pump<'_> {
         let watched = if may_write { 2 } else { 1 };
         match poll(&mut fds[..watched], Some(&timespec(LOOK))) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(format!("poll: {error}")),
+            Err(error) => return Err(format!("poll: {error}").into()),
         }
         Ok((
             !fds[0].revents().is_empty(),
@@ -119,7 +120,7 @@ impl Pump<'_> {
         writing: &OwnedFd,
         feed: &mut Option<Feed>,
         stopping: bool,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, LoadError> {
         let Some(feed) = feed else {
             return Ok(false);
         };
@@ -148,13 +149,13 @@ impl Pump<'_> {
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(true),
             Err(Errno::PIPE | Errno::IO | Errno::CONNRESET) => Ok(false),
-            Err(error) => Err(format!("write: {error}")),
+            Err(error) => Err(format!("write: {error}").into()),
         }
     }
 }
 
 /// Reads a ring over a monitor of its own until the ring is replaced.
-pub(super) fn read_ring(monitor: &Path, id: &str, shared: &Shared) -> Result<Segment, String> {
+pub(super) fn read_ring(monitor: &Path, id: &str, shared: &Shared) -> Result<Segment, LoadError> {
     let mut monitor = connect(monitor)?;
     let mut segment = Segment::default();
     while !shared.replaced.load(Ordering::Acquire) {
@@ -168,8 +169,10 @@ pub(super) fn read_ring(monitor: &Path, id: &str, shared: &Shared) -> Result<Seg
                 segment.push(text.as_bytes());
                 shared.received.store(segment.bytes(), Ordering::Release);
             }
-            Err(ClientError::Command(error)) => return Err(format!("ringbuf-read: {error}")),
-            Err(error) => return Err(format!("the monitor for ringbuf-read: {error}")),
+            Err(ClientError::Command(error)) => {
+                return Err(format!("ringbuf-read: {error}").into());
+            }
+            Err(error) => return Err(format!("the monitor for ringbuf-read: {error}").into()),
         }
         if segment.has_end() {
             break;

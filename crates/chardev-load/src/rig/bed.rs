@@ -11,6 +11,7 @@ use super::monitor::pty_path;
 use super::process::{self, Daemon, Programs, Setup};
 use super::report::Report;
 use super::{ENOUGH, InputRead, Rig, lock, wait_until};
+use crate::LoadError;
 use crate::peers::{Flow, Kind, Load, Prepared};
 
 /// What a console needs before its program is there.
@@ -24,7 +25,7 @@ struct Bed {
 }
 
 impl Bed {
-    fn new(id: &str, first: Load, ahead: Option<u64>) -> Result<Self, String> {
+    fn new(id: &str, first: Load, ahead: Option<u64>) -> Result<Self, LoadError> {
         let dir = tempfile::Builder::new()
             .prefix("chardev-load-")
             .tempdir()
@@ -54,7 +55,7 @@ impl Bed {
     }
 
     /// The console of the running program.
-    fn connect(self, daemon: &Arc<Mutex<Daemon>>, began: Instant) -> Result<Rig, String> {
+    fn connect(self, daemon: &Arc<Mutex<Daemon>>, began: Instant) -> Result<Rig, LoadError> {
         let monitor = self.dir.path().join("qmp");
         let ring_monitor = self.dir.path().join("qmp-ring");
         let mut monitor = process::wait_for_monitor(&monitor, &mut lock(daemon), began)?;
@@ -99,7 +100,7 @@ impl Rig {
     ///
     /// # Errors
     /// What does not work, and why.
-    pub fn start(programs: &Programs, first: Load) -> Result<Rig, String> {
+    pub fn start(programs: &Programs, first: Load) -> Result<Rig, LoadError> {
         Rig::start_with(first, |setup| programs.command(setup))
     }
 
@@ -108,9 +109,12 @@ impl Rig {
     ///
     /// # Errors
     /// What does not work, and why.
-    pub fn start_with(first: Load, command: impl FnOnce(&Setup) -> Command) -> Result<Rig, String> {
+    pub fn start_with(
+        first: Load,
+        command: impl FnOnce(&Setup) -> Command,
+    ) -> Result<Rig, LoadError> {
         let mut rigs = Rig::start_many(&[None], first, |setups| command(&setups[0]))?;
-        rigs.pop().ok_or_else(|| "there is no console".to_owned())
+        rigs.pop().ok_or_else(|| "there is no console".into())
     }
 
     /// Several consoles of one program, each with its own peers, monitors and report. Where a
@@ -123,7 +127,7 @@ impl Rig {
         ahead: &[Option<u64>],
         first: Load,
         command: impl FnOnce(&[Setup]) -> Command,
-    ) -> Result<Vec<Rig>, String> {
+    ) -> Result<Vec<Rig>, LoadError> {
         let mut beds = Vec::new();
         for (number, ahead) in ahead.iter().enumerate() {
             beds.push(Bed::new(&format!("con{number}"), first, *ahead)?);

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::monitor::counter;
 use super::report::{Report, judge_input};
 use super::{Replaced, Rig, lock, wait_until};
+use crate::LoadError;
 use crate::STUCK;
 use crate::check::Tally;
 use crate::peers::pause;
@@ -23,7 +24,7 @@ impl Rig {
     ///
     /// # Errors
     /// Something does not end.
-    pub fn finish(mut self) -> Result<Report, String> {
+    pub fn finish(mut self) -> Result<Report, LoadError> {
         self.stop()?;
         self.quit()?;
         self.count()
@@ -33,14 +34,14 @@ impl Rig {
     ///
     /// # Errors
     /// It does not end.
-    pub fn stop(&mut self) -> Result<(), String> {
+    pub fn stop(&mut self) -> Result<(), LoadError> {
         let Some(last) = self.current.take() else {
-            return Err("the console has no peer".to_owned());
+            return Err("the console has no peer".into());
         };
         last.shared.stop.store(true, Ordering::Release);
         let text = match self.read_report() {
             Ok(text) => text,
-            Err(error) => return Err(format!("{error}{}", self.explain())),
+            Err(error) => return Err(format!("{error}{}", self.explain()).into()),
         };
         wait_until(
             || last.is_done(),
@@ -75,7 +76,7 @@ impl Rig {
     ///
     /// # Errors
     /// A peer failed.
-    pub fn count(mut self) -> Result<Report, String> {
+    pub fn count(mut self) -> Result<Report, LoadError> {
         let mut tally = Tally::default();
         for replaced in self.replaced.drain(..) {
             let about = format!(
@@ -95,7 +96,7 @@ impl Rig {
     }
 
     /// Reads the FIFO up to the end of the report.
-    fn read_report(&self) -> Result<String, String> {
+    fn read_report(&self) -> Result<String, LoadError> {
         let mut text = Vec::new();
         let began = Instant::now();
         while !text.ends_with(b"\n") || !String::from_utf8_lossy(&text).contains("faults") {
@@ -116,7 +117,7 @@ impl Rig {
                 text.extend_from_slice(&buffer[..count]);
             }
         }
-        String::from_utf8(text).map_err(|_| "the program's report is not text".to_owned())
+        String::from_utf8(text).map_err(|_| "the program's report is not text".into())
     }
 
     /// Counts what the daemon read, which is complete when the last of the old peers was parted
@@ -139,7 +140,7 @@ impl Rig {
     ///
     /// # Errors
     /// It does not end.
-    pub fn quit(&mut self) -> Result<(), String> {
+    pub fn quit(&mut self) -> Result<(), LoadError> {
         let _ = self.monitor.execute("quit", Object::new());
         let child = &mut lock(&self.daemon).child;
         wait_until(

@@ -6,6 +6,7 @@ use std::path::Path;
 use chardev_qapi::{Json, Object};
 use chardev_qmp::client::Client;
 
+use crate::LoadError;
 use crate::STUCK;
 
 /// A negotiated connection.
@@ -15,12 +16,15 @@ pub type Monitor = Client<UnixStream>;
 ///
 /// # Errors
 /// Nobody listens there, or does not speak QMP.
-pub fn connect(path: &Path) -> Result<Monitor, String> {
+pub fn connect(path: &Path) -> Result<Monitor, LoadError> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let stream = UnixStream::connect(path).map_err(|error| failed(&error))?;
     let limited = stream.set_read_timeout(Some(STUCK));
     limited.map_err(|error| failed(&error))?;
-    Client::connect(stream).map_err(|error| failed(&error))
+    let mut monitor = Client::connect(stream).map_err(|error| failed(&error))?;
+    let asked = monitor.ask_for_error_kinds();
+    asked.map_err(|error| failed(&error))?;
+    Ok(monitor)
 }
 
 /// The counter `name` of chardev `id`.
@@ -38,7 +42,7 @@ pub(super) fn input_taken(monitor: &mut Monitor, id: &str) -> Option<u64> {
 
 /// The slave of the pty of chardev `id` that was there from the start, from its file name
 /// `pty:PATH`.
-pub(super) fn pty_path(monitor: &mut Monitor, id: &str) -> Result<Option<String>, String> {
+pub(super) fn pty_path(monitor: &mut Monitor, id: &str) -> Result<Option<String>, LoadError> {
     let list = monitor.execute("query-chardev", Object::new());
     let list = list.map_err(|error| format!("query-chardev: {error}"))?;
     let mut entries = list.as_array().unwrap_or_default().iter();

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::monitor::{Monitor, connect};
+use crate::LoadError;
 use crate::STUCK;
 use crate::peers::pause;
 use crate::program::COMMAND;
@@ -98,7 +99,7 @@ impl Programs {
 }
 
 /// Starts the program; what it says is kept in `dir`.
-pub(super) fn start(dir: &Path, mut command: Command) -> Result<Daemon, String> {
+pub(super) fn start(dir: &Path, mut command: Command) -> Result<Daemon, LoadError> {
     let messages = tempfile::tempfile_in(dir).map_err(|error| error.to_string())?;
     let both = || messages.try_clone().map_err(|error| error.to_string());
     let child = command
@@ -119,18 +120,15 @@ pub(super) fn wait_for_monitor(
     path: &Path,
     daemon: &mut Daemon,
     began: Instant,
-) -> Result<Monitor, String> {
+) -> Result<Monitor, LoadError> {
     loop {
         match connect(path) {
             Ok(monitor) => return Ok(monitor),
             Err(_) if began.elapsed() < STUCK => {}
-            Err(error) => return Err(format!("{error}{}", daemon.said())),
+            Err(error) => return Err(format!("{error}{}", daemon.said()).into()),
         }
         if let Ok(Some(status)) = daemon.child.try_wait() {
-            return Err(format!(
-                "the daemon ended at once, {status}{}",
-                daemon.said()
-            ));
+            return Err(format!("the daemon ended at once, {status}{}", daemon.said()).into());
         }
         pause(Duration::from_millis(5));
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use chardev::spec::{ParameterError, Problem};
 use chardev::text::shown;
+use chardev_load::LoadError;
 use chardev_qapi::{ErrorClass, ErrorKind, QmpError};
 use chardev_qmp::client::ClientError;
 
@@ -131,6 +132,12 @@ impl From<String> for Failure {
     }
 }
 
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        error.to_string().into()
+    }
+}
+
 impl From<ParameterError> for Failure {
     fn from(error: ParameterError) -> Self {
         let remedy = match error.problem() {
@@ -179,7 +186,7 @@ fn remedy(error: &QmpError) -> Option<&'static str> {
         ErrorKind::Refused => {
             "nobody listens there: start the peer first, or add reconnect-ms=1000"
         }
-        ErrorKind::Attached => return None,
+        ErrorKind::Attached | ErrorKind::Backlog => return None,
     })
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use chardev_load::LoadError;
 use chardev_load::peers::{Kind, Load};
 use chardev_load::random::Random;
 use chardev_load::rig::{Programs, Rig};
@@ -53,7 +54,7 @@ fn change_between_all_pairs(seed: u64) {
     };
     let mut random = Random::new(seed);
     let load = |kind| Load { kind, slow: false };
-    let failed = |error: String| -> String { panic!("seed {seed}: {error}") };
+    let failed = |error: LoadError| -> String { panic!("seed {seed}: {error}") };
     let mut rig = Rig::start(&programs, load(Kind::UnixServer))
         .map_err(failed)
         .unwrap();

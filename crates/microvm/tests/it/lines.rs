@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::common;
+use chardev_load::LoadError;
 use chardev_load::peers::{Kind, Load};
 use chardev_load::random::Random;
 use chardev_load::records::STOP;
@@ -76,7 +77,7 @@ fn sort_report(listener: &UnixListener, reports: Vec<PathBuf>) {
 /// Changes one console `changes` times, and then until its peer is one that can be the last.
 fn change_many(rig: &mut Rig, seed: u64, changes: usize, kinds: &[Kind], slow_ones: usize) {
     let mut random = Random::new(seed);
-    let failed = |error: String| -> String { panic!("seed {seed}: {error}") };
+    let failed = |error: LoadError| -> String { panic!("seed {seed}: {error}") };
     for _ in 0..changes {
         rig.wait_for_load().map_err(failed).unwrap();
         let kind = random.pick(kinds);
