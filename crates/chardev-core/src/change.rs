@@ -17,8 +17,8 @@ use crate::commit::{Step, commit};
 use crate::drain::Drainer;
 use crate::error::ChangeError;
 use crate::event::Event;
+use crate::freeze::Freeze;
 use crate::frontend::FrontEndHooks;
-use crate::hold::Hold;
 use crate::input::CARRY_LIMIT;
 use crate::line::Answers;
 use crate::policy::PolicyChange;
@@ -386,7 +386,7 @@ impl Chardev {
             Old::Retire if !peer_stays => self.cut_parked(),
             Old::Retire | Old::Park => None,
         };
-        self.hold = Hold::Cut;
+        self.freeze = Freeze::Cut;
         Cut { old: place, parked }
     }
 

@@ -5,8 +5,8 @@
 //! end directly, so with nothing queued a write goes from the caller's buffers to the
 //! descriptor with no copy in between.
 
+mod events;
 mod facts;
-mod news;
 
 use std::any::Any;
 use std::os::fd::OwnedFd;
@@ -17,9 +17,9 @@ use crate::backend::{Backend, BackendId, Ready};
 use crate::books::Books;
 use crate::error::OpenError;
 use crate::event::Event;
+use crate::freeze::{Freeze, Freezes};
 use crate::frontend::FrontEndHooks;
 use crate::held::Inside;
-use crate::hold::{Hold, Holds};
 use crate::input::InputQueue;
 use crate::line::{Answers, Line, TerminalSize};
 use crate::log::Hole;
@@ -127,8 +127,8 @@ pub struct Chardev {
     pub(crate) times: Times,
     pub(crate) changing: bool,
     pub(crate) removed: bool,
-    pub(crate) hold: Hold,
-    pub(crate) holds: Holds,
+    pub(crate) freeze: Freeze,
+    pub(crate) freezes: Freezes,
     /// It is in use, not only being prepared.
     pub(crate) live: bool,
     /// What was reported or tried meanwhile, to be looked at afterwards.
@@ -213,10 +213,10 @@ impl ChardevRef {
             times: Times::default(),
             changing: false,
             removed: false,
-            hold: Hold::Free,
+            freeze: Freeze::Free,
             tails: Vec::new(),
             marks_later: Vec::new(),
-            holds: Holds::default(),
+            freezes: Freezes::default(),
             live: false,
             missed: None,
             wakes: Vec::new(),
@@ -370,7 +370,7 @@ impl Chardev {
     }
 
     fn is_still(&self) -> bool {
-        self.hold != Hold::Free || !self.live
+        self.freeze != Freeze::Free || !self.live
     }
 
     /// Whether it is still; then `ready` is looked at once it is not any more.
@@ -388,11 +388,11 @@ impl Chardev {
 
     /// The transaction has been decided: life goes on.
     pub(crate) fn thaw(&mut self) {
-        self.hold = Hold::Free;
+        self.freeze = Freeze::Free;
         if let Some(ready) = self.missed.take().filter(|_| self.live) {
             self.handle_ready(self.id, ready);
         }
-        self.holds.thaw();
+        self.freezes.thaw();
     }
 
     pub(crate) fn set_line(&mut self, change: impl FnOnce(&mut Line)) -> Answers {

@@ -17,8 +17,8 @@ use crate::change::{Change, NewBackend, Offer, Old};
 use crate::chardev::ChardevRef;
 use crate::drain::Drainer;
 use crate::error::{AttachError, ChangeError, OpenError};
+use crate::freeze::Freeze;
 use crate::graph::{self, Planned};
-use crate::hold::Hold;
 use crate::mux::Mux;
 use crate::registry::{Removal, Reservation};
 
@@ -266,8 +266,8 @@ impl Frozen {
         let chardevs: Vec<_> = steps.iter().map(|step| step.chardev().clone()).collect();
         for chardev in &chardevs {
             chardev.with(|chardev| {
-                chardev.hold = Hold::Frozen;
-                chardev.holds.begin();
+                chardev.freeze = Freeze::Frozen;
+                chardev.freezes.begin();
             });
         }
         Frozen(chardevs)

@@ -9,7 +9,7 @@ use crate::backend::{Presence, Ready};
 use crate::chardev::{Chardev, ChardevRef, Front};
 use crate::error::AttachError;
 use crate::event::Event;
-use crate::hold::Hold;
+use crate::freeze::Freeze;
 use crate::line::{Answer, Answers, Line, ModemLines, SerialParams, TerminalSize};
 use crate::stats::Stats;
 
@@ -95,7 +95,7 @@ impl FrontEnd {
                 return Err(AttachError::NotFound(chardev.label.clone()));
             }
             // While a transaction is being decided nobody new can be asked.
-            if chardev.front.is_some() || chardev.hold != Hold::Free {
+            if chardev.front.is_some() || chardev.freeze != Freeze::Free {
                 return Err(AttachError::InUse(chardev.label.clone()));
             }
             chardev.collect_events();
@@ -416,7 +416,7 @@ impl Drop for FrontEnd {
             });
             chardev.front = None;
             chardev.rest_if_unused();
-            chardev.holds.go_on();
+            chardev.freezes.go_on();
             chardev.fds.clear();
             chardev.input_fds.clear();
             chardev.stats.breaks_dropped += chardev.input.clear_events();

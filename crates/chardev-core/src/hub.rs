@@ -34,7 +34,7 @@ const MEMBER_BUFFER: usize = 256 << 10;
 
 /// A hub. Clones share it.
 #[derive(Clone)]
-pub struct Hub(Arc<Mutex<Inner>>);
+pub struct Hub(Arc<Mutex<HubParts>>);
 
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Hub {
     }
 }
 
-struct Inner {
+struct HubParts {
     members: Vec<Member>,
     /// Whose turn it is to be read first.
     turn: usize,
@@ -74,7 +74,7 @@ impl Hub {
     /// A hub over `links`. `notify` is woken when [`Users::kick`] of [`Hub::users`] is to be
     /// called, later and with no lock held.
     pub fn new(links: Vec<Link>, notify: Waker) -> Self {
-        Hub(Arc::new(Mutex::new(Inner {
+        Hub(Arc::new(Mutex::new(HubParts {
             members: links.into_iter().map(Member::new).collect(),
             turn: 0,
             line: Line::default(),
@@ -168,7 +168,7 @@ impl Hub {
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, HubParts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -193,7 +193,7 @@ impl Member {
     }
 }
 
-impl Inner {
+impl HubParts {
     /// A member that has left is there until its input has been read.
     fn is_open(&self) -> bool {
         !self.left.is_empty() || self.members.iter().any(|member| member.open)

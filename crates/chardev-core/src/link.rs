@@ -21,10 +21,10 @@ use crate::line::Answers;
 
 /// The front end of a chardev that a multiplexer or a hub rests on. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Link(Arc<Inner>);
+pub struct Link(Arc<Joint>);
 
 #[derive(Debug)]
-struct Inner {
+struct Joint {
     label: String,
     front: FrontEnd,
     hooks: Arc<LinkHooks>,
@@ -58,7 +58,7 @@ pub(crate) enum Below {
 impl Link {
     /// A link over `front`, which was attached with `hooks`.
     pub fn new(front: FrontEnd, hooks: Arc<LinkHooks>) -> Self {
-        Link(Arc::new(Inner {
+        Link(Arc::new(Joint {
             label: front.label(),
             front,
             hooks,

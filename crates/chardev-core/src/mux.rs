@@ -40,7 +40,7 @@ pub trait MuxHost: Send + Sync {
 /// A multiplexer over one chardev. Clones share it.
 #[derive(Clone)]
 pub struct Mux {
-    inner: Arc<Mutex<Inner>>,
+    inner: Arc<Mutex<Multiplexer>>,
     users: Users,
 }
 
@@ -50,7 +50,7 @@ impl std::fmt::Debug for Mux {
     }
 }
 
-struct Inner {
+struct Multiplexer {
     /// `None` once every front end has gone on to something else.
     link: Option<Link>,
     /// What those read still that have gone on.
@@ -100,7 +100,7 @@ impl Mux {
     pub fn new(link: Link, escape: u8, host: Arc<dyn MuxHost>, notify: Waker) -> Self {
         let users = Users::default();
         let open = link.front().is_open();
-        let inner = Inner {
+        let inner = Multiplexer {
             link: Some(link),
             tail: None,
             marks: Vec::new(),
@@ -160,12 +160,12 @@ impl Mux {
         self.lock().slots.iter().any(|slot| slot.line.open)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Multiplexer> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl Multiplexer {
     fn slot(&mut self, tag: u64) -> Option<&mut Slot> {
         self.slots.iter_mut().find(|slot| slot.tag == tag)
     }

@@ -8,7 +8,7 @@ use std::io::IoSlice;
 
 use crate::backend::{Ready, Sent};
 use crate::chardev::Chardev;
-use crate::hold::Hold;
+use crate::freeze::Freeze;
 use crate::policy::Closed;
 use crate::ringbuf::RingBuffer;
 
@@ -24,12 +24,12 @@ impl Chardev {
             return 0;
         }
         if self.misses(Ready::WRITE) {
-            if self.hold != Hold::Free {
-                self.holds.refuse();
+            if self.freeze != Freeze::Free {
+                self.freezes.refuse();
             }
             return 0;
         }
-        self.holds.go_on();
+        self.freezes.go_on();
         let room = self.log_room();
         if room == 0 {
             return 0;

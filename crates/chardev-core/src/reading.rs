@@ -33,7 +33,7 @@ impl Chardev {
             if !self.input.is_empty() {
                 return self.read_carried(bufs);
             }
-            if self.hold.is_cut() {
+            if self.freeze.is_cut() {
                 return 0;
             }
             if self.brings_awaited() {

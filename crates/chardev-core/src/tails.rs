@@ -23,7 +23,7 @@ pub(crate) struct TailWaker {
 impl Chardev {
     /// What comes next for a multiplexer or hub above.
     pub(crate) fn read_below(&mut self, bufs: &mut [IoSliceMut<'_>]) -> Below {
-        if !self.hold.is_cut() && self.misses(Ready::READ) {
+        if !self.freeze.is_cut() && self.misses(Ready::READ) {
             return Below::Nothing;
         }
         let count = self.read_held(bufs);
@@ -57,7 +57,7 @@ impl Chardev {
     pub(crate) fn mark_input(&mut self) -> u64 {
         self.draw();
         let mark = self.input.new_number();
-        if !self.hold.is_cut() && self.backend.mark(mark) {
+        if !self.freeze.is_cut() && self.backend.mark(mark) {
             self.marks_later.push(mark);
         } else {
             self.input.push_mark(mark);
@@ -69,7 +69,7 @@ impl Chardev {
     pub(crate) fn begin_tail(&mut self, waker: Option<Waker>) -> u64 {
         self.draw();
         let number = self.input.new_number();
-        if !self.hold.is_cut() && self.backend.mark(number) {
+        if !self.freeze.is_cut() && self.backend.mark(number) {
             self.input.fence_later(number);
         } else {
             self.input.push_fence(number);
@@ -118,7 +118,7 @@ impl Chardev {
     /// Tells the back end if nobody reads it any more.
     pub(crate) fn rest_if_unused(&mut self) {
         // One that has been cut off is about to be replaced, and is read by tails alone.
-        let in_slot = !self.hold.is_cut() && (self.awaited.is_none() || self.parked.is_some());
+        let in_slot = !self.freeze.is_cut() && (self.awaited.is_none() || self.parked.is_some());
         if in_slot && self.front.is_none() && !self.input.has_fence_later() {
             self.backend.set_attached(false);
         }
@@ -128,7 +128,7 @@ impl Chardev {
     pub(crate) fn draw(&mut self) {
         self.collect_events();
         let mut piece = vec![0; PIECE];
-        while !self.hold.is_cut() && !self.brings_awaited() {
+        while !self.freeze.is_cut() && !self.brings_awaited() {
             let room = self.input.room().min(PIECE);
             if room == 0 {
                 break;

@@ -132,21 +132,21 @@ pub(crate) struct Tap {
 struct Kept {
     /// The same ring as in `shared`, which the writer uses without a lock.
     ring: Arc<Ring>,
-    shared: Arc<Shared>,
+    shared: Arc<Audience>,
     /// How large the ring is to be; it is smaller where there is no memory.
     target: usize,
 }
 
 /// What the viewers of one chardev share with it.
 #[derive(Debug)]
-struct Shared {
+struct Audience {
     ring: Mutex<Arc<Ring>>,
     waiters: Waiters,
     viewers: AtomicUsize,
     ended: AtomicBool,
 }
 
-impl Shared {
+impl Audience {
     fn ring(&self) -> Arc<Ring> {
         Arc::clone(&self.ring.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -211,7 +211,7 @@ impl Tap {
         };
         let kept = self.kept.get_or_insert_with(|| {
             let ring = Arc::new(Ring::new(target, at));
-            let shared = Shared {
+            let shared = Audience {
                 ring: Mutex::new(Arc::clone(&ring)),
                 waiters: Waiters::default(),
                 viewers: AtomicUsize::new(0),
@@ -376,7 +376,7 @@ impl ChardevRef {
 #[derive(Debug)]
 pub struct Viewer {
     chardev: WeakChardev,
-    shared: Arc<Shared>,
+    shared: Arc<Audience>,
     at: u64,
     slow: Slow,
     /// It was where the scrollback is: a gap now is one it was too slow for.

@@ -34,14 +34,14 @@ struct Entry {
     since: u64,
     /// The monitor's client that made the attachment, while it is there.
     client: Weak<Client>,
-    hold: Hold,
+    hold: Tie,
     /// An end has one reason, the first that was told.
     told: AtomicBool,
 }
 
 /// What keeps somebody attached.
 #[derive(Debug)]
-enum Hold {
+enum Tie {
     BackEnd(AttachedPeer),
     Beside(AbortHandle),
 }
@@ -121,10 +121,10 @@ impl Attached {
 impl Entry {
     fn place(&self, chardevs: &Chardevs) -> PeerPlace {
         match &self.hold {
-            Hold::BackEnd(peer) => chardevs.attached_peer(peer),
-            Hold::Beside(_) if !chardevs.contains(&self.id) => PeerPlace::Removed,
-            Hold::Beside(task) if task.is_finished() => PeerPlace::Left,
-            Hold::Beside(_) => PeerPlace::There,
+            Tie::BackEnd(peer) => chardevs.attached_peer(peer),
+            Tie::Beside(_) if !chardevs.contains(&self.id) => PeerPlace::Removed,
+            Tie::Beside(task) if task.is_finished() => PeerPlace::Left,
+            Tie::Beside(_) => PeerPlace::There,
         }
     }
 
@@ -188,7 +188,7 @@ impl Caller {
                 for entry in &others {
                     attached.remove(entry);
                     entry.tell("taken", Object::new().with("by", by.as_str()));
-                    if let Hold::Beside(task) = &entry.hold {
+                    if let Tie::Beside(task) = &entry.hold {
                         task.abort();
                     }
                 }
@@ -211,7 +211,7 @@ impl Caller {
     ) -> Result<(), QmpError> {
         let peer = self.service.chardevs.attach_peer(id, fd).await;
         let peer = peer.map_err(QmpError::because)?;
-        self.note(id, mode, Hold::BackEnd(peer));
+        self.note(id, mode, Tie::BackEnd(peer));
         Ok(())
     }
 
@@ -227,11 +227,11 @@ impl Caller {
             let runtime = ended.monitors.runtime().clone();
             runtime.spawn(async move { ended.attached.look(&ended.chardevs, &attached) });
         });
-        self.note(id, mode, Hold::Beside(task.abort_handle()));
+        self.note(id, mode, Tie::Beside(task.abort_handle()));
         Ok(())
     }
 
-    fn note(&self, id: &str, mode: &'static str, hold: Hold) {
+    fn note(&self, id: &str, mode: &'static str, hold: Tie) {
         self.service.attached.insert(Entry {
             id: id.to_owned(),
             mode,

@@ -20,20 +20,20 @@ pub(crate) const MAX_WAITING: usize = 1024;
 /// Where events are told, and heard of. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Events {
-    shared: Arc<Shared>,
+    shared: Arc<Board>,
     attached: Attached,
 }
 
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
+struct Board {
+    state: Mutex<Listeners>,
     began: Instant,
     /// An event was held back, so there is a time to wait for.
     held_back: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Listeners {
     throttle: Throttle,
     queues: Vec<Weak<Mutex<Queue>>>,
 }
@@ -55,7 +55,7 @@ pub struct Subscription {
 impl Events {
     /// Nobody hears of them yet.
     pub(crate) fn new(attached: Attached) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Board {
             state: Mutex::default(),
             began: Instant::now(),
             held_back: Notify::new(),
@@ -119,7 +119,7 @@ impl Subscription {
     }
 }
 
-impl State {
+impl Listeners {
     fn tell(&mut self, event: &Event) -> Vec<Waker> {
         let mut wakers = Vec::new();
         for queue in self.queues.iter().filter_map(Weak::upgrade) {
@@ -160,7 +160,7 @@ pub(crate) fn now() -> Duration {
 }
 
 /// Tells of events that were held back once their interval is over. Ends with the runtime.
-async fn release(shared: Arc<Shared>) {
+async fn release(shared: Arc<Board>) {
     loop {
         let due = lock(&shared.state).throttle.next_due();
         let over = async {

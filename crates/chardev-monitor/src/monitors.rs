@@ -23,11 +23,11 @@ pub(crate) const PASSED: &str = "x-monitor-add";
 /// All monitors of a server. Clones share everything.
 #[derive(Clone, Debug)]
 pub(crate) struct Monitors {
-    shared: Arc<Shared>,
+    shared: Arc<Posts>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Posts {
     /// The thread that monitors run on.
     runtime: Handle,
     /// How many clients may be taken altogether: the other half of the descriptors is for consoles.
@@ -42,11 +42,11 @@ struct Shared {
 pub(crate) struct Post {
     label: String,
     mode: Mode,
-    state: Mutex<State>,
+    state: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Taken {
     limit: usize,
     /// Clients that were taken, and not served over the monitor's own chardev.
     taken: usize,
@@ -69,7 +69,7 @@ impl Monitors {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
         Monitors {
-            shared: Arc::new(Shared {
+            shared: Arc::new(Posts {
                 runtime,
                 room: half.max(MIN_ROOM),
                 taken: AtomicUsize::new(0),

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, Waker};
 /// The state of all devices. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct RunState {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Stopped>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Stopped {
     stopped: bool,
     waiting: Vec<Waker>,
 }
@@ -51,7 +51,7 @@ impl RunState {
         Poll::Pending
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Stopped> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

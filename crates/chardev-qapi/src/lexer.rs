@@ -21,7 +21,7 @@ pub(crate) enum Token {
 
 /// Where in a token the lexer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Within {
     Start,
     /// After a stray token: skipping.
     Recovery,
@@ -41,7 +41,7 @@ enum State {
 /// What to do with the next byte.
 enum Move {
     /// It is part of the token, or is skipped.
-    Take(State),
+    Take(Within),
     /// It ends the token and is part of it.
     End(Token),
     /// It is not part of the token, which ends before it.
@@ -53,7 +53,7 @@ enum Move {
 /// Cuts bytes into tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct Lexer {
-    state: State,
+    state: Within,
     text: Vec<u8>,
     /// The token went over the budget: its remaining bytes are looked at but not stored.
     skipping: bool,
@@ -65,7 +65,7 @@ const KEEP_CAPACITY: usize = 4096;
 impl Lexer {
     pub(crate) fn new() -> Self {
         Lexer {
-            state: State::Start,
+            state: Within::Start,
             text: Vec::new(),
             skipping: false,
         }
@@ -81,7 +81,7 @@ impl Lexer {
     /// No token means that all of `bytes` was taken. A token longer than `budget` comes out as
     /// [`Token::TooBig`] as soon as that is known.
     pub(crate) fn next(&mut self, bytes: &[u8], budget: usize) -> (usize, Option<Token>) {
-        if self.state == State::Start || self.state == State::Recovery {
+        if self.state == Within::Start || self.state == Within::Recovery {
             self.clear();
         }
         let mut at = 0;
@@ -96,9 +96,9 @@ impl Lexer {
                 continue;
             }
             match self.step(bytes[at]) {
-                Move::Restart => self.state = State::Start,
+                Move::Restart => self.state = Within::Start,
                 Move::EndBefore(token) => {
-                    self.state = State::Start;
+                    self.state = Within::Start;
                     if !std::mem::take(&mut self.skipping) {
                         return (at, Some(token));
                     }
@@ -106,7 +106,7 @@ impl Lexer {
                 Move::Take(state) => {
                     at += 1;
                     self.state = state;
-                    let stored = !matches!(state, State::Start | State::Recovery);
+                    let stored = !matches!(state, Within::Start | Within::Recovery);
                     if stored && self.store(&bytes[at - 1..at], budget) {
                         return (at, Some(Token::TooBig));
                     }
@@ -126,9 +126,9 @@ impl Lexer {
     /// Ends a token with its last byte.
     fn end(&mut self, byte: u8, token: Token, budget: usize) -> Option<Token> {
         self.state = if token == Token::Stray {
-            State::Recovery
+            Within::Recovery
         } else {
-            State::Start
+            Within::Start
         };
         if std::mem::take(&mut self.skipping) {
             // The caller knows already; only what ended it badly is news.
@@ -150,7 +150,7 @@ impl Lexer {
 
     /// How many bytes at the start of `bytes` are ordinary content of the text being read.
     fn plain_run(&self, bytes: &[u8]) -> usize {
-        let State::Text(quote) = self.state else {
+        let Within::Text(quote) = self.state else {
             return 0;
         };
         bytes
@@ -183,32 +183,34 @@ impl Lexer {
     fn step(&self, byte: u8) -> Move {
         use Move::{End, EndBefore, Take};
         match (self.state, byte) {
-            (State::Start, _) => start(byte),
-            (State::Recovery, 0x00..=0x1f | 0xfe.. | b'{' | b'}' | b'[' | b']' | b':' | b',') => {
+            (Within::Start, _) => start(byte),
+            (Within::Recovery, 0x00..=0x1f | 0xfe.. | b'{' | b'}' | b'[' | b']' | b':' | b',') => {
                 Move::Restart
             }
-            (State::Recovery, _) => Take(State::Recovery),
+            (Within::Recovery, _) => Take(Within::Recovery),
 
-            (State::Text(quote), b) if b == quote => End(Token::Text),
-            (State::Text(quote), b'\\') => Take(State::Escape(quote)),
-            (State::Text(quote) | State::Escape(quote), 0x20..=0xfd) => Take(State::Text(quote)),
+            (Within::Text(quote), b) if b == quote => End(Token::Text),
+            (Within::Text(quote), b'\\') => Take(Within::Escape(quote)),
+            (Within::Text(quote) | Within::Escape(quote), 0x20..=0xfd) => Take(Within::Text(quote)),
 
-            (State::Sign, b'0') => Take(State::Zero),
-            (State::Sign, b'1'..=b'9') => Take(State::Digits),
-            (State::Digits, b'0'..=b'9') => Take(State::Digits),
-            (State::Zero | State::Digits, b'.') => Take(State::Point),
-            (State::Zero | State::Digits | State::Fraction, b'e' | b'E') => Take(State::Exponent),
-            (State::Zero, b'0'..=b'9') => End(Token::Stray),
-            (State::Zero | State::Digits, _) => EndBefore(Token::Integer),
-            (State::Point | State::Fraction, b'0'..=b'9') => Take(State::Fraction),
-            (State::Exponent, b'+' | b'-') => Take(State::ExponentSign),
-            (State::Exponent | State::ExponentSign | State::ExponentDigits, b'0'..=b'9') => {
-                Take(State::ExponentDigits)
+            (Within::Sign, b'0') => Take(Within::Zero),
+            (Within::Sign, b'1'..=b'9') => Take(Within::Digits),
+            (Within::Digits, b'0'..=b'9') => Take(Within::Digits),
+            (Within::Zero | Within::Digits, b'.') => Take(Within::Point),
+            (Within::Zero | Within::Digits | Within::Fraction, b'e' | b'E') => {
+                Take(Within::Exponent)
             }
-            (State::Fraction | State::ExponentDigits, _) => EndBefore(Token::Float),
+            (Within::Zero, b'0'..=b'9') => End(Token::Stray),
+            (Within::Zero | Within::Digits, _) => EndBefore(Token::Integer),
+            (Within::Point | Within::Fraction, b'0'..=b'9') => Take(Within::Fraction),
+            (Within::Exponent, b'+' | b'-') => Take(Within::ExponentSign),
+            (Within::Exponent | Within::ExponentSign | Within::ExponentDigits, b'0'..=b'9') => {
+                Take(Within::ExponentDigits)
+            }
+            (Within::Fraction | Within::ExponentDigits, _) => EndBefore(Token::Float),
 
-            (State::Keyword, b'a'..=b'z') => Take(State::Keyword),
-            (State::Keyword, _) => EndBefore(Token::Keyword),
+            (Within::Keyword, b'a'..=b'z') => Take(Within::Keyword),
+            (Within::Keyword, _) => EndBefore(Token::Keyword),
             _ => End(Token::Stray),
         }
     }
@@ -217,12 +219,12 @@ impl Lexer {
 /// The first byte of a token.
 fn start(byte: u8) -> Move {
     match byte {
-        b' ' | b'\t' | b'\r' | b'\n' => Move::Take(State::Start),
-        b'"' | b'\'' => Move::Take(State::Text(byte)),
-        b'0' => Move::Take(State::Zero),
-        b'1'..=b'9' => Move::Take(State::Digits),
-        b'-' => Move::Take(State::Sign),
-        b'a'..=b'z' => Move::Take(State::Keyword),
+        b' ' | b'\t' | b'\r' | b'\n' => Move::Take(Within::Start),
+        b'"' | b'\'' => Move::Take(Within::Text(byte)),
+        b'0' => Move::Take(Within::Zero),
+        b'1'..=b'9' => Move::Take(Within::Digits),
+        b'-' => Move::Take(Within::Sign),
+        b'a'..=b'z' => Move::Take(Within::Keyword),
         b'{' => Move::End(Token::OpenBrace),
         b'}' => Move::End(Token::CloseBrace),
         b'[' => Move::End(Token::OpenBracket),

@@ -9,10 +9,10 @@ use chardev::front::event_counter;
 /// The pin of a PCI card. VFIO's rule: a high level is told once, and again after the VMM has
 /// unmasked it, if it is still high then.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pin(Arc<Mutex<State>>);
+pub(crate) struct Pin(Arc<Mutex<Level>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Level {
     high: bool,
     masked: bool,
     event: Option<File>,
@@ -40,12 +40,12 @@ impl Pin {
         state.tell();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Level> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Level {
     fn tell(&mut self) {
         if !self.high || self.masked {
             return;

@@ -57,8 +57,8 @@ impl Connection {
         }
     }
 
-    /// The event that the console has news.
-    pub(crate) fn news(&self) -> u64 {
+    /// The event that something of the console is pending.
+    pub(crate) fn pending(&self) -> u64 {
         self.queues as u64 + 1
     }
 
@@ -239,15 +239,15 @@ impl Connection {
         if self.finished.load(Ordering::SeqCst) {
             return;
         }
-        let news = u64::from(event) == self.news();
+        let pending = u64::from(event) == self.pending();
         if self.fresh.load(Ordering::Relaxed) && !self.meet_driver(&mut console, &mut rings) {
-            if news {
+            if pending {
                 // They would come again and again; meeting the driver is a look at everything.
                 console.handle_news(&mut NoRings);
             }
             return;
         }
-        if news {
+        if pending {
             console.handle_news(&mut rings);
         } else {
             console.queue_kicked(event.into(), &mut rings);

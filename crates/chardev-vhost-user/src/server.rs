@@ -170,12 +170,12 @@ impl Server {
     /// Waits for a connection or for the pause; `false` to stop. Meanwhile consoles deliver what
     /// they still have.
     fn wait(&self, listener: Option<BorrowedFd<'_>>, pause: Option<Timespec>) -> io::Result<bool> {
-        let news = lock(&self.console).as_fd().try_clone_to_owned()?;
+        let pending = lock(&self.console).as_fd().try_clone_to_owned()?;
         loop {
             if self.stopping.load(Ordering::SeqCst) {
                 return Ok(false);
             }
-            let fds = [Some(news.as_fd()), Some(self.wake.as_fd()), listener];
+            let fds = [Some(pending.as_fd()), Some(self.wake.as_fd()), listener];
             let fds = fds.into_iter().flatten();
             let mut fds: Vec<_> = fds
                 .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
@@ -216,9 +216,9 @@ impl Server {
         };
         // Dropped before the daemon, which waits for the thread.
         let ending = Ending(&exit);
-        let news = lock(&self.console).as_fd().as_raw_fd();
+        let pending = lock(&self.console).as_fd().as_raw_fd();
         for handler in daemon.get_epoll_handlers() {
-            handler.register_listener(news, EventSet::IN, connection.news())?;
+            handler.register_listener(pending, EventSet::IN, connection.pending())?;
         }
         start(&mut daemon).map_err(serve)?;
         if let Some(handle) = daemon.shutdown_handle() {
@@ -253,7 +253,7 @@ impl Server {
             if console.backlog() == 0 || left.is_zero() {
                 break;
             }
-            let Ok(news) = console.as_fd().try_clone_to_owned() else {
+            let Ok(pending) = console.as_fd().try_clone_to_owned() else {
                 break;
             };
             console.handle_news(&mut NoRings);
@@ -262,7 +262,7 @@ impl Server {
                 tv_sec: 0,
                 tv_nsec: left.min(Duration::from_millis(20)).subsec_nanos().into(),
             };
-            let _ = poll(&mut [PollFd::new(&news, PollFlags::IN)], Some(&pause));
+            let _ = poll(&mut [PollFd::new(&pending, PollFlags::IN)], Some(&pause));
         }
         let lost = lock(&self.console).backlog();
         if lost > 0 {

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use chardev_core::spec::{KindSpec, Options};
 use chardev_core::{
     AddError, AttachError, BackendId, ChangeError, Chardev, ChardevRef, DrainStep, Drainer,
-    FrontEnd, FrontEndHooks, History, HoldWatch, Hub, HubError, Observer, OpenError, PolicyChange,
-    Refused, Registry, RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
+    FreezeWatch, FrontEnd, FrontEndHooks, History, Hub, HubError, Observer, OpenError,
+    PolicyChange, Refused, Registry, RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
 };
 
 use crate::back::{FdSource, Kind, NoFds, OneFd};
@@ -458,10 +458,10 @@ impl Chardevs {
 
     /// From now on `watch` is told when transactions hold the front end of chardev `id` still, for
     /// a measurement; `false` if there is no such chardev.
-    pub fn watch_holds(&self, id: &str, watch: Box<dyn HoldWatch>) -> bool {
+    pub fn watch_freezes(&self, id: &str, watch: Box<dyn FreezeWatch>) -> bool {
         let chardev = self.registry.get(id);
         chardev.is_some_and(|chardev| {
-            chardev.with(|chardev| chardev.watch_holds(watch));
+            chardev.with(|chardev| chardev.watch_freezes(watch));
             true
         })
     }

@@ -105,7 +105,7 @@ pub use background::Background;
 pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
     ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Drain, DropReason, Event, Flow,
-    FrontEnd, FrontEndHooks, Group, History, HoldWatch, HubError, Input, Late, Layer, Line,
+    FreezeWatch, FrontEnd, FrontEndHooks, Group, History, HubError, Input, Late, Layer, Line,
     LineControl, LogFull, LogSink, ModemChange, ModemLines, NothingToDrain, Notice, Observed,
     Observer, OpenError, Parity, Peers, Policy, PolicyChange, Presence, Ready, RemoveError,
     RingBuffer, RingControl, Sent, SerialParams, Sharing, Slow, Stats, TerminalSize, ViewError,

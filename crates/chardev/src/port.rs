@@ -14,11 +14,11 @@ use crate::tasks::{Listed, TaskKind, Tasks};
 #[derive(Clone, Debug)]
 pub struct Port {
     id: BackendId,
-    inner: Arc<Inner>,
+    inner: Arc<Ends>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct Ends {
     label: String,
     chardev: OnceLock<WeakChardev>,
     reactor: Arc<Reactor>,
@@ -31,7 +31,7 @@ impl Port {
     pub(crate) fn of(shared: &Shared, label: &str) -> Self {
         Port {
             id: shared.next_backend(),
-            inner: Arc::new(Inner {
+            inner: Arc::new(Ends {
                 label: label.to_owned(),
                 chardev: OnceLock::new(),
                 reactor: Arc::clone(shared.reactor()),

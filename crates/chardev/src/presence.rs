@@ -27,18 +27,18 @@ use crate::sys::async_fd;
 /// last watch, which ends under a chardev's lock: closing it waits for the kernel to clear up after
 /// all watches, and on a busy machine that was seen to take seconds.
 #[derive(Debug, Default)]
-pub(crate) struct Presences(Mutex<Option<Arc<Shared>>>);
+pub(crate) struct Presences(Mutex<Option<Arc<Watchers>>>);
 
 /// One file under watch; dropping it ends the watch.
 #[derive(Debug)]
 pub(crate) struct PresenceWatch {
     wd: i32,
     id: u64,
-    shared: Arc<Shared>,
+    shared: Arc<Watchers>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Watchers {
     inotify: OwnedFd,
     next_id: AtomicU64,
     /// By watch descriptor. One file can be watched by two: by a back end and its successor.
@@ -151,7 +151,7 @@ impl Watcher {
 }
 
 impl Presences {
-    fn shared(&self, port: &Port) -> Result<Arc<Shared>, Errno> {
+    fn shared(&self, port: &Port) -> Result<Arc<Watchers>, Errno> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shared) = &*known {
             return Ok(Arc::clone(shared));
@@ -159,7 +159,7 @@ impl Presences {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let inotify = inotify::init(flags)?;
         let copy = rustix::io::fcntl_dupfd_cloexec(&inotify, 0)?;
-        let shared = Arc::new_cyclic(|shared: &Weak<Shared>| Shared {
+        let shared = Arc::new_cyclic(|shared: &Weak<Watchers>| Watchers {
             inotify,
             next_id: AtomicU64::new(0),
             watchers: Mutex::default(),
@@ -170,7 +170,7 @@ impl Presences {
     }
 }
 
-impl Shared {
+impl Watchers {
     fn lock(&self) -> MutexGuard<'_, HashMap<i32, Vec<Watcher>>> {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -207,7 +207,7 @@ impl Shared {
     }
 }
 
-async fn report(inotify: OwnedFd, shared: Weak<Shared>) {
+async fn report(inotify: OwnedFd, shared: Weak<Watchers>) {
     let inotify: AsyncFd<OwnedFd> = match async_fd(inotify) {
         Ok(inotify) => inotify,
         Err(error) => {

@@ -125,11 +125,11 @@ struct Watched {
     token: u64,
     fd: Arc<dyn Descriptor>,
     port: Port,
-    state: Mutex<State>,
+    state: Mutex<Arming>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Arming {
     armed: Ready,
     /// A hang-up was reported: the kernel would go on reporting it with whatever is armed.
     hung_up: bool,
@@ -151,7 +151,7 @@ impl FdWatch {
             token,
             fd,
             port: port.clone(),
-            state: Mutex::new(State {
+            state: Mutex::new(Arming {
                 armed: Ready::empty(),
                 hung_up: false,
             }),
@@ -202,7 +202,7 @@ impl Drop for FdWatch {
 }
 
 impl Watched {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Arming> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -20,10 +20,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Who waits for a descriptor.
 #[derive(Debug, Default)]
-pub(crate) struct Shortage(Mutex<State>);
+pub(crate) struct Shortage(Mutex<Queue>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Queue {
     waiting: VecDeque<Weak<Port>>,
     looking: bool,
 }
@@ -95,7 +95,7 @@ impl Shortage {
         None
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -62,11 +62,11 @@ static WRITTEN: Notify = Notify::const_new();
 /// what is queued, for as long as the disk takes it.
 #[derive(Debug)]
 pub(crate) struct FileWriter {
-    shared: Arc<Shared>,
+    shared: Arc<Writing>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Writing {
     id: u64,
     /// Where the bytes go now.
     target: Mutex<Arc<Target>>,
@@ -106,7 +106,7 @@ struct State {
     /// The handle is gone: finish, and give up at the first failure.
     closed: bool,
     /// Writers whose bytes, up to a count, come before ours.
-    after: Vec<(Arc<Shared>, u64)>,
+    after: Vec<(Arc<Writing>, u64)>,
     truncate: bool,
     /// It is to be emptied and waits for nobody else to be done with it.
     empties_first: bool,
@@ -131,7 +131,7 @@ impl FileWriter {
     }
 
     fn with(target: Target, name: &str, log: Option<LogFile>, port: &Port) -> Self {
-        let shared = Shared {
+        let shared = Writing {
             id: live::next_id(),
             target: Mutex::new(Arc::new(target)),
             name: shown(name).to_string(),
@@ -211,7 +211,7 @@ impl FileWriter {
 
     /// Registers among the live writers; returns those of the same file with bytes on their way,
     /// and whether there are any at all.
-    fn register(&self) -> (Vec<(Arc<Shared>, u64)>, bool) {
+    fn register(&self) -> (Vec<(Arc<Writing>, u64)>, bool) {
         let same = live::add(&self.shared);
         let shared = !same.is_empty();
         let before = same.into_iter().filter_map(|other| {
@@ -229,7 +229,7 @@ impl Drop for FileWriter {
     }
 }
 
-impl Drop for Shared {
+impl Drop for Writing {
     fn drop(&mut self) {
         live::remove(self);
     }
@@ -258,7 +258,7 @@ pub(crate) async fn all_written() {
         written.await;
     }
     // An index that takes its lines has few left, and one that does not is busy for a moment only.
-    let is_busy = |writer: &Arc<Shared>| {
+    let is_busy = |writer: &Arc<Writing>| {
         let index = writer.log.as_ref().and_then(|log| log.index.as_ref());
         index.is_some_and(|index| index.is_busy())
     };
@@ -321,7 +321,7 @@ impl State {
     }
 }
 
-impl Shared {
+impl Writing {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Chardev, LogControl};
 use crate::backend::BackendId;
-use crate::hold::HoldWatch;
+use crate::freeze::FreezeWatch;
 use crate::hub::Hub;
 
 use crate::mux::Mux;
@@ -108,8 +108,8 @@ impl Chardev {
     }
 
     /// From now on `watch` is told when transactions hold the front end still.
-    pub fn watch_holds(&mut self, watch: Box<dyn HoldWatch>) {
-        self.holds.set_watch(watch);
+    pub fn watch_freezes(&mut self, watch: Box<dyn FreezeWatch>) {
+        self.freezes.set_watch(watch);
     }
 
     /// How long the last changes took; `None` before the first.

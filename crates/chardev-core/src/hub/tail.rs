@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
 
-use super::Inner;
+use super::HubParts;
 use crate::backend::BackendEvent;
 use crate::drain::{Drain, Late};
 use crate::input::TailRead;
@@ -27,7 +27,7 @@ impl Marks {
     }
 }
 
-impl Inner {
+impl HubParts {
     pub(super) fn is_under_way(&self) -> bool {
         let late = |member: &super::Member| member.link.is_under_way();
         let marked = !self.marks.waiting.is_empty() || self.events.has_mark();

@@ -2,7 +2,7 @@
 //! something else, and marks on the way up.
 
 use super::slot::MuxSlot;
-use super::{Inner, SLOT_BUFFER};
+use super::{Multiplexer, SLOT_BUFFER};
 use crate::drain::{Drain, Late};
 use crate::event::Event;
 use crate::input::TailRead;
@@ -16,7 +16,7 @@ pub(super) struct SlotMark {
     mark: u64,
 }
 
-impl Inner {
+impl Multiplexer {
     pub(super) fn is_leaving(&self) -> bool {
         self.slots.iter().any(|slot| slot.leaving)
     }

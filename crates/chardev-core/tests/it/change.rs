@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use chardev_core::{
-    BackendEvent, BackendId, CARRY_LIMIT, Change, ChangeError, ChardevRef, Closed, FrontEnd,
-    FrontEndHooks, HoldWatch, Old, Policy, PolicyChange, Ready, Registry, Step, commit,
+    BackendEvent, BackendId, CARRY_LIMIT, Change, ChangeError, ChardevRef, Closed, FreezeWatch,
+    FrontEnd, FrontEndHooks, Old, Policy, PolicyChange, Ready, Registry, Step, commit,
 };
 
 use crate::rig::{Peer, Woken, everything};
@@ -173,7 +173,7 @@ fn events_nobody_takes_do_not_pile_up() {
 #[derive(Clone, Default)]
 struct Holds(Arc<Mutex<String>>);
 
-impl HoldWatch for Holds {
+impl FreezeWatch for Holds {
     fn begin(&mut self) {
         *self.0.lock().unwrap() += "<";
     }
@@ -194,7 +194,7 @@ fn a_hold_lasts_until_what_it_refused_is_tried_again() {
     let (old, new) = (Peer::new(true, 99), Peer::new(true, 99));
     let chardev = old.chardev(None);
     let holds = Holds::default();
-    chardev.with(|chardev| chardev.watch_holds(Box::new(holds.clone())));
+    chardev.with(|chardev| chardev.watch_freezes(Box::new(holds.clone())));
     let front = FrontEnd::attach(&chardev, Arc::new(())).unwrap();
     front.write(b"a");
     change(&chardev, 2, &new, Old::Retire).unwrap();

@@ -52,14 +52,14 @@ pub struct Writer {
 #[derive(Debug)]
 struct Queue {
     front: Arc<FrontEnd>,
-    state: Mutex<State>,
+    state: Mutex<Backlog>,
     /// Somebody was woken while another thread had the state; that one looks again.
     again: AtomicBool,
     limit: usize,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Backlog {
     waiting: VecDeque<u8>,
     dropped: u64,
     /// Whom to wake when [`Writer::try_write`] may succeed.
@@ -134,7 +134,7 @@ impl io::Write for Writer {
 impl Queue {
     /// Every look at the state goes through here, because a waker that comes meanwhile relies on
     /// it.
-    fn with<R>(&self, action: impl FnOnce(&mut State, &Queue) -> R) -> R {
+    fn with<R>(&self, action: impl FnOnce(&mut Backlog, &Queue) -> R) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = action(&mut state, self);
         drop(state);
@@ -142,7 +142,7 @@ impl Queue {
         result
     }
 
-    fn send_waiting(&self, state: &mut State) {
+    fn send_waiting(&self, state: &mut Backlog) {
         while !state.waiting.is_empty() {
             let (first, second) = state.waiting.as_slices();
             let bufs = [io::IoSlice::new(first), io::IoSlice::new(second)];

@@ -27,11 +27,11 @@ pub(super) struct Pool {
     pub(super) most: usize,
     /// How long something waits for the others before it is given up.
     pub(super) patience: Duration,
-    state: Mutex<State>,
+    state: Mutex<Crew>,
     more: Condvar,
 }
 
-struct State {
+struct Crew {
     queue: VecDeque<(u64, Work)>,
     last: u64,
     idle: usize,
@@ -46,7 +46,7 @@ pub(super) struct Waiting {
 
 impl Pool {
     pub(super) const fn new(name: &'static str, most: usize, patience: Duration) -> Self {
-        let state = State {
+        let state = Crew {
             queue: VecDeque::new(),
             last: 0,
             idle: 0,
@@ -111,7 +111,7 @@ impl Pool {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Crew> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

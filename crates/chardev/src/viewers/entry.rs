@@ -18,7 +18,7 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// What a viewer waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum Wait {
     /// Its next turn.
     Ready,
     /// Nothing yet: it has everything, and has to ask to be told of more.
@@ -42,7 +42,7 @@ pub(super) struct Entry {
     pending: Vec<u8>,
     /// No more than `pending` follows, and not for longer than this.
     until: Option<Instant>,
-    pub(super) state: State,
+    pub(super) state: Wait,
 }
 
 impl Entry {
@@ -54,7 +54,7 @@ impl Entry {
             framed,
             pending: Vec::new(),
             until: None,
-            state: State::Ready,
+            state: Wait::Ready,
         }
     }
 
@@ -75,12 +75,12 @@ impl Entry {
     /// Sends what the socket takes, for one turn. `buf` is scratch space.
     pub(super) fn serve(&mut self, buf: &mut [u8]) {
         self.state = self.send_turn(buf).unwrap_or_else(|error| match error {
-            Errno::AGAIN => State::Blocked,
-            _ => State::Gone,
+            Errno::AGAIN => Wait::Blocked,
+            _ => Wait::Gone,
         });
     }
 
-    fn send_turn(&mut self, buf: &mut [u8]) -> Result<State, Errno> {
+    fn send_turn(&mut self, buf: &mut [u8]) -> Result<Wait, Errno> {
         let mut left = TURN;
         while left > 0 {
             while !self.pending.is_empty() {
@@ -90,19 +90,19 @@ impl Entry {
             }
             self.pending = Vec::new();
             if self.until.is_some() {
-                return Ok(State::Gone);
+                return Ok(Wait::Gone);
             }
             let size = if self.framed { FRAME } else { left };
             let size = size.min(buf.len());
             match self.viewer.peek(&mut buf[..size]) {
-                None => return Ok(State::CaughtUp),
+                None => return Ok(Wait::CaughtUp),
                 Some(Viewed::Data { offset, count }) => {
                     left = left.saturating_sub(self.send_data(offset, &buf[..count])?);
                 }
                 Some(other) => self.note(other),
             }
         }
-        Ok(State::Ready)
+        Ok(Wait::Ready)
     }
 
     fn send_data(&mut self, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 use tokio::sync::Notify;
 
-use super::entry::{Entry, State};
+use super::entry::{Entry, Wait};
 use super::{MAX_VIEWERS, WatchError};
 use crate::threads::new_thread;
 use crate::wait::Signal;
@@ -40,13 +40,13 @@ const WAKE: u64 = 0;
 pub(super) struct Server {
     epoll: OwnedFd,
     signal: Arc<Signal>,
-    state: Mutex<Shared>,
+    state: Mutex<Intake>,
     /// Told when the last viewer has gone.
     ended: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Intake {
     incoming: Vec<Entry>,
     /// All viewers, those in `incoming` too.
     count: usize,
@@ -107,7 +107,7 @@ impl Server {
         self.signal.notify();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
+    fn lock(&self) -> MutexGuard<'_, Intake> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -192,8 +192,8 @@ impl Loop {
         if token == WAKE {
             self.server.signal.clear();
             let armed = self.entries.values_mut();
-            for entry in armed.filter(|entry| entry.state == State::Armed) {
-                entry.state = State::Ready;
+            for entry in armed.filter(|entry| entry.state == Wait::Armed) {
+                entry.state = Wait::Ready;
             }
             return;
         }
@@ -201,9 +201,9 @@ impl Loop {
             return;
         };
         if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
-            entry.state = State::Gone;
-        } else if entry.state == State::Blocked {
-            entry.state = State::Ready;
+            entry.state = Wait::Gone;
+        } else if entry.state == Wait::Blocked {
+            entry.state = Wait::Ready;
             watch(&self.server.epoll, token, entry, epoll::EventFlags::empty());
         }
     }
@@ -214,15 +214,15 @@ impl Loop {
         let rested = began >= self.rest_until;
         let mut served = false;
         for (token, entry) in &mut self.entries {
-            let asks = rested && entry.state == State::CaughtUp;
+            let asks = rested && entry.state == Wait::CaughtUp;
             if asks {
                 entry.arm(&self.waker);
             }
-            if asks || (rested && entry.state == State::Ready) {
+            if asks || (rested && entry.state == Wait::Ready) {
                 entry.serve(&mut self.buf);
                 match entry.state {
-                    State::CaughtUp if asks => entry.state = State::Armed,
-                    State::Blocked => {
+                    Wait::CaughtUp if asks => entry.state = Wait::Armed,
+                    Wait::Blocked => {
                         watch(&self.server.epoll, *token, entry, epoll::EventFlags::OUT);
                     }
                     _ => {}
@@ -230,14 +230,14 @@ impl Loop {
                 served = true;
             }
             if entry.until().is_some_and(|until| began >= until) {
-                entry.state = State::Gone;
+                entry.state = Wait::Gone;
             }
         }
         if served {
             self.rest_until = Instant::now() + REST.max(began.elapsed() * REST_FACTOR);
         }
         // Closing a descriptor takes it out of the epoll.
-        self.entries.retain(|_, entry| entry.state != State::Gone);
+        self.entries.retain(|_, entry| entry.state != Wait::Gone);
     }
 
     /// How long to wait for news.
@@ -246,9 +246,9 @@ impl Loop {
         let mut wait: Option<Duration> = None;
         for entry in self.entries.values() {
             let due = match entry.state {
-                State::Gone => now,
-                State::Ready | State::CaughtUp => self.rest_until,
-                State::Armed | State::Blocked => match entry.until() {
+                Wait::Gone => now,
+                Wait::Ready | Wait::CaughtUp => self.rest_until,
+                Wait::Armed | Wait::Blocked => match entry.until() {
                     Some(until) => until,
                     None => continue,
                 },

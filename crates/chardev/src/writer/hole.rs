@@ -11,7 +11,7 @@ use chardev_core::Ready;
 
 use super::rotation::now_in_micros;
 use super::trouble::is_broken;
-use super::{CAPACITY, ROOM_WORTH_REPORTING, Shared, State};
+use super::{CAPACITY, ROOM_WORTH_REPORTING, State, Writing};
 use crate::offload::sometime;
 use crate::sys::strerror;
 
@@ -99,7 +99,7 @@ impl State {
     }
 }
 
-impl Shared {
+impl Writing {
     /// Bytes that a log takes now. One that was given up is looked at again from time to time.
     pub(super) fn log_room(&self) -> usize {
         let mut state = self.lock();

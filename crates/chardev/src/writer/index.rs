@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-use super::Shared;
+use super::Writing;
 
 /// The most bytes of lines that wait for an index that cannot be written.
 const MAX_WAITING: usize = 1 << 16;
@@ -88,7 +88,7 @@ impl Waiting {
     }
 }
 
-impl Shared {
+impl Writing {
     /// Whether the log has an index.
     pub(super) fn indexes(&self) -> bool {
         self.log.as_ref().is_some_and(|log| log.index.is_some())

@@ -36,13 +36,13 @@ pub(super) struct IndexFile {
     pub(super) path: PathBuf,
     /// It can be opened anew.
     named: bool,
-    state: Mutex<State>,
+    state: Mutex<Parts>,
     /// There is work, room, or an end.
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct Parts {
     now: Part,
     /// Files that are written once the one before has all its lines.
     later: VecDeque<Part>,
@@ -80,7 +80,7 @@ impl Part {
     }
 }
 
-impl State {
+impl Parts {
     fn last(&mut self) -> &mut Part {
         self.later.back_mut().unwrap_or(&mut self.now)
     }
@@ -112,7 +112,7 @@ impl IndexFile {
         Arc::new(IndexFile {
             path,
             named,
-            state: Mutex::new(State {
+            state: Mutex::new(Parts {
                 now: Part::new(Arc::new(fd), truncate),
                 later: VecDeque::new(),
                 since: None,
@@ -124,11 +124,11 @@ impl IndexFile {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Parts> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+    fn wait<'a>(&self, state: MutexGuard<'a, Parts>, limit: Duration) -> MutexGuard<'a, Parts> {
         let waited = self.changed.wait_timeout(state, limit);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
@@ -136,9 +136,9 @@ impl IndexFile {
     /// Waits while `holds` does, for as long as that is worth it.
     fn wait_while<'a>(
         &self,
-        mut state: MutexGuard<'a, State>,
-        holds: impl Fn(&mut State) -> bool,
-    ) -> MutexGuard<'a, State> {
+        mut state: MutexGuard<'a, Parts>,
+        holds: impl Fn(&mut Parts) -> bool,
+    ) -> MutexGuard<'a, Parts> {
         while holds(&mut state) {
             let Some(patience) = state.patience() else {
                 break;
@@ -209,7 +209,7 @@ impl IndexFile {
         self.changed.notify_all();
     }
 
-    fn rouse(self: &Arc<Self>, state: &mut State) {
+    fn rouse(self: &Arc<Self>, state: &mut Parts) {
         let index = Arc::clone(self);
         let thread = new_thread("chardev-index");
         let started = thread.and_then(|thread| thread.spawn(move || index.run()));
@@ -245,7 +245,7 @@ impl IndexFile {
     }
 
     /// Writes some of the lines that wait, with the lock released meanwhile.
-    fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn write<'a>(&'a self, mut state: MutexGuard<'a, Parts>) -> MutexGuard<'a, Parts> {
         let text = state.now.waiting.first();
         let (fd, truncate) = (Arc::clone(&state.now.fd), state.now.truncate);
         state.since = Some(Instant::now());

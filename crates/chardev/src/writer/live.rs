@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::{Shared, Target};
+use super::{Target, Writing};
 use crate::reactor::Reactor;
 
 /// A number that each writer has for itself.
@@ -24,7 +24,7 @@ static LIVE: Mutex<Live> = Mutex::new(Live {
 
 /// The lock comes after every chardev's and before every writer's.
 struct Live {
-    all: BTreeMap<Id, Weak<Shared>>,
+    all: BTreeMap<Id, Weak<Writing>>,
     /// By device and inode.
     by_file: Ids<(u64, u64)>,
     /// Logs, by a path that may be another file by now.
@@ -38,7 +38,7 @@ impl Live {
     }
 
     /// Those with `ids`. To be let go of without the lock: the last to do so needs it.
-    fn get<'a>(&self, ids: impl IntoIterator<Item = &'a Id>) -> Vec<Arc<Shared>> {
+    fn get<'a>(&self, ids: impl IntoIterator<Item = &'a Id>) -> Vec<Arc<Writing>> {
         let found = ids.into_iter().filter_map(|id| self.all.get(id));
         found.filter_map(Weak::upgrade).collect()
     }
@@ -51,7 +51,7 @@ pub(super) fn next_id() -> Id {
 
 /// `shared` is live from here on. Returns those that write the same file, or a log of the same
 /// path, which may have been rotated meanwhile.
-pub(super) fn add(shared: &Arc<Shared>) -> Vec<Arc<Shared>> {
+pub(super) fn add(shared: &Arc<Writing>) -> Vec<Arc<Writing>> {
     let (id, file) = (shared.id, shared.file());
     let path = shared.log.as_ref().map(|log| log.path.clone());
     let mut live = Live::lock();
@@ -73,7 +73,7 @@ pub(super) fn add(shared: &Arc<Shared>) -> Vec<Arc<Shared>> {
 }
 
 /// `shared` writes `target` from here on. Returns what it wrote until now.
-pub(super) fn turn(shared: &Shared, target: Target) -> Arc<Target> {
+pub(super) fn turn(shared: &Writing, target: Target) -> Arc<Target> {
     let mut live = Live::lock();
     let mut current = shared.target.lock().unwrap_or_else(PoisonError::into_inner);
     let old = std::mem::replace(&mut *current, Arc::new(target));
@@ -87,7 +87,7 @@ pub(super) fn turn(shared: &Shared, target: Target) -> Arc<Target> {
 }
 
 /// `shared` is no more.
-pub(super) fn remove(shared: &Shared) {
+pub(super) fn remove(shared: &Writing) {
     let (id, file) = (shared.id, shared.file());
     let mut live = Live::lock();
     if live.all.remove(&id).is_some() {
@@ -110,19 +110,19 @@ fn forget<K: Ord>(ids: &mut Ids<K>, key: Option<&K>, id: Id) {
 }
 
 /// All of them, for the end of the process.
-pub(super) fn all() -> Vec<Arc<Shared>> {
+pub(super) fn all() -> Vec<Arc<Writing>> {
     let live = Live::lock();
     live.get(live.all.keys())
 }
 
 /// Those that write the file with this device and inode.
-pub(super) fn of_file(file: (u64, u64)) -> Vec<Arc<Shared>> {
+pub(super) fn of_file(file: (u64, u64)) -> Vec<Arc<Writing>> {
     let live = Live::lock();
     live.get(live.by_file.get(&file).into_iter().flatten())
 }
 
 /// Those that write for the chardev `label` of `reactor`.
-pub(super) fn of_chardev(reactor: &Arc<Reactor>, label: &str) -> Vec<Arc<Shared>> {
+pub(super) fn of_chardev(reactor: &Arc<Reactor>, label: &str) -> Vec<Arc<Writing>> {
     let mut found = {
         let live = Live::lock();
         live.get(live.by_label.get(label).into_iter().flatten())

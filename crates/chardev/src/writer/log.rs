@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::leftover::clear_beside;
 use super::rotation::{LogFile, RotationLimit};
-use super::{Created, FileWriter, Shared, Target, could_not, open_target};
+use super::{Created, FileWriter, Target, Writing, could_not, open_target};
 use crate::back::{Access, FDSET, FdSource, open_set};
 use crate::port::Port;
 
@@ -193,7 +193,7 @@ impl LogSink for FileLog {
     }
 }
 
-struct Control(Arc<Shared>);
+struct Control(Arc<Writing>);
 
 impl LogControl for Control {
     fn reopen(&self) -> Result<(), OpenError> {

@@ -11,7 +11,7 @@ use chardev_core::OpenError;
 use chardev_core::text::{from_os, shown_path};
 
 use super::rotation::{LogFile, open_both};
-use super::{Shared, State, Target, could_not};
+use super::{State, Target, Writing, could_not};
 use crate::slow_fd::SlowFd;
 
 /// The most reopenings that wait for the disk.
@@ -38,7 +38,7 @@ pub(super) struct Reopening {
     timed: bool,
 }
 
-impl Shared {
+impl Writing {
     /// Opens the log's path anew; what is accepted from now on goes there. While an opening does
     /// not come back there is no second one: it is followed by one for all who asked meanwhile.
     ///

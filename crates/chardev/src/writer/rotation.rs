@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::index_file::IndexFile;
 use super::shift::{Steps, Turn};
-use super::{Shared, Target, live, open_target};
+use super::{Target, Writing, live, open_target};
 use crate::back::FDSET;
 use crate::disk;
 use crate::slow_fd::SlowFd;
@@ -131,7 +131,7 @@ impl Times {
     }
 }
 
-impl Shared {
+impl Writing {
     /// The log's first byte will be the one at the absolute offset `offset`.
     pub(super) fn begin_at(&self, offset: u64) {
         self.lock().times.base = offset;

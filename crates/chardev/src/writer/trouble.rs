@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::rotation::LogFile;
-use super::{Shared, State};
+use super::{State, Writing};
 use crate::sys::strerror;
 
 /// How long to wait before trying again what the disk refused.
@@ -30,7 +30,7 @@ pub(super) enum Stopped {
     Dead,
 }
 
-impl Shared {
+impl Writing {
     /// Does `attempt` until it succeeds.
     pub(super) fn persist(
         &self,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use chardev::front::uart16550::{HOLD, Uart16550};
+use chardev::front::uart16550::{BURST_DELAY, Uart16550};
 use chardev::{
     Answer, Answers, Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, FrontEnd, Line,
     ModemLines, Parity, Ready, Sent, SerialParams,
@@ -324,18 +324,18 @@ fn the_end_of_a_burst_goes_out_when_its_time_has_come() {
     assert_eq!(peer.received(), "a");
     // The owner knew of no deadline, so it is woken once, and not for every byte.
     assert_eq!(bench.wakes(), 1);
-    assert_eq!(bench.uart.deadline(), Some(HOLD));
-    bench.now += HOLD;
+    assert_eq!(bench.uart.deadline(), Some(BURST_DELAY));
+    bench.now += BURST_DELAY;
     let next = bench.serve();
     assert_eq!(peer.received(), "bc");
     // The clock ticks on while bursts keep coming, and they wake nobody.
-    assert_eq!(next, Some(bench.now + HOLD));
+    assert_eq!(next, Some(bench.now + BURST_DELAY));
     bench.send("def");
     assert_eq!(bench.wakes(), 0);
-    bench.now += HOLD;
+    bench.now += BURST_DELAY;
     assert!(bench.serve().is_some());
     assert_eq!(peer.received(), "def");
-    bench.now += HOLD;
+    bench.now += BURST_DELAY;
     assert_eq!(bench.serve(), None, "an idle port needs no clock");
 }
 

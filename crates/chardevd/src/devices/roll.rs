@@ -43,13 +43,13 @@ pub(crate) struct Entry {
     stop: Stop,
     /// Runs until it has ended, and lists it no more once it was to.
     task: Mutex<Option<JoinHandle<()>>>,
-    state: Mutex<State>,
+    state: Mutex<Phase>,
     again: Notify,
     events: Events,
 }
 
 #[derive(Debug)]
-struct State {
+struct Phase {
     name: &'static str,
     since: u64,
     /// The program, and how it ended.
@@ -121,7 +121,7 @@ impl Roll {
             restart: device.restart(),
             stop: self.stop.child(),
             task: Mutex::default(),
-            state: Mutex::new(State {
+            state: Mutex::new(Phase {
                 name: "running",
                 since: now(),
                 program: Object::new(),
@@ -338,14 +338,14 @@ impl Entry {
         self.events.emit_about(&self.chardev, name, Some(data));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Phase> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Phase {
     fn turn(&mut self, name: &'static str, program: Object) {
-        *self = State {
+        *self = Phase {
             name,
             since: now(),
             program,

@@ -33,13 +33,13 @@ pub(super) struct Message {
 #[derive(Debug)]
 pub(super) struct Queue {
     name: &'static str,
-    state: Mutex<State>,
+    state: Mutex<Backlog>,
     work: Condvar,
     done: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct Backlog {
     program: &'static str,
     waiting: VecDeque<Message>,
     bytes: usize,
@@ -97,7 +97,7 @@ impl Queue {
     pub(super) const fn new(name: &'static str) -> Self {
         Queue {
             name,
-            state: Mutex::new(State {
+            state: Mutex::new(Backlog {
                 program: "chardevd",
                 waiting: VecDeque::new(),
                 bytes: 0,
@@ -200,7 +200,7 @@ impl Queue {
         }
     }
 
-    fn rouse(&'static self, state: &mut State) {
+    fn rouse(&'static self, state: &mut Backlog) {
         self.work.notify_all();
         if state.running {
             return;
@@ -242,7 +242,7 @@ impl Queue {
         }
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait<'a>(&self, state: MutexGuard<'a, Backlog>) -> MutexGuard<'a, Backlog> {
         self.done.notify_all();
         match state.limiter.due() {
             None => self
@@ -257,12 +257,12 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Backlog> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Backlog {
     fn has_work(&self) -> bool {
         !self.waiting.is_empty() || (self.tell_lost && self.lost > 0)
     }

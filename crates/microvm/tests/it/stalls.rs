@@ -17,7 +17,7 @@ use crate::common;
 use crate::common::scheduler::{Moment, Scheduler, processor_time};
 use chardev::front::virtio_console::{PortConfig, WhenFull};
 use chardev::spec::Options;
-use chardev::{Chardevs, HoldWatch, Info};
+use chardev::{Chardevs, FreezeWatch, Info};
 use chardev_load::peers::{Flow, Kind, Load, Peer, Prepared};
 use chardev_load::random::Random;
 use chardev_qapi::cmdline::parse_backend_line;
@@ -55,7 +55,7 @@ struct Stopwatch {
     holds: Arc<Mutex<Vec<Duration>>>,
 }
 
-impl HoldWatch for Stopwatch {
+impl FreezeWatch for Stopwatch {
     fn begin(&mut self) {
         self.began = Some(self.scheduler.now());
     }
@@ -270,7 +270,7 @@ fn no_change_holds_the_guest_for_10_ms() {
             from_pty: Arc::clone(&port.from_pty),
             holds: Arc::clone(&holds),
         };
-        assert!(chardevs.watch_holds(port.id, Box::new(stopwatch)));
+        assert!(chardevs.watch_freezes(port.id, Box::new(stopwatch)));
     }
     let mut random = Random::new(1);
     for _ in 0..CHANGES {

@@ -29,17 +29,17 @@ use crate::sys::{failed, strerror};
 
 /// A link to a slave. It is removed with the last clone, if it still is ours.
 #[derive(Clone, Debug)]
-pub(super) struct Link(Arc<Inner>);
+pub(super) struct Link(Arc<Symlink>);
 
 #[derive(Debug)]
-struct Inner {
+struct Symlink {
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<Target>,
     mark: Option<Arc<OwnedFd>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Target {
     slave: String,
     place: Place,
 }
@@ -78,9 +78,9 @@ impl Link {
             },
             Err(error) => return Err(failed(error)),
         };
-        Ok(Link(Arc::new(Inner {
+        Ok(Link(Arc::new(Symlink {
             path: path.into(),
-            state: Mutex::new(State {
+            state: Mutex::new(Target {
                 slave: slave.to_owned(),
                 place,
             }),
@@ -172,13 +172,13 @@ impl Link {
     }
 }
 
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl Symlink {
+    fn lock(&self) -> MutexGuard<'_, Target> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Target {
     /// Puts what was displaced back to `path`, unless somebody else has taken that over meanwhile.
     /// Returns the hidden name.
     fn take_back(&self, path: &Path) -> Option<PathBuf> {
@@ -203,11 +203,11 @@ impl State {
     }
 }
 
-impl Drop for Inner {
+impl Drop for Symlink {
     fn drop(&mut self) {
         let path = std::mem::take(&mut self.path);
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let state = State {
+        let state = Target {
             slave: std::mem::take(&mut state.slave),
             place: std::mem::replace(&mut state.place, Place::There),
         };

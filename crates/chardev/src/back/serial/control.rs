@@ -36,17 +36,17 @@ pub(super) struct Outcome {
 }
 
 /// The line of one device. Dropping it gives up what has not begun.
-pub(super) struct Control(Arc<Shared>);
+pub(super) struct Control(Arc<Controlled>);
 
-struct Shared {
+struct Controlled {
     device: Arc<SlowFd>,
     line_break: LineBreak,
     port: Port,
-    state: Mutex<State>,
+    state: Mutex<Orders>,
 }
 
 #[derive(Default)]
-struct State {
+struct Orders {
     wanted: Option<Setup>,
     /// The inputs are to be looked at.
     look: bool,
@@ -68,13 +68,13 @@ struct State {
 impl Control {
     /// Of `device`, which is looked at: this may wait.
     pub(super) fn new(device: &Arc<SlowFd>, port: &Port) -> Self {
-        Control(Arc::new(Shared {
+        Control(Arc::new(Controlled {
             device: Arc::clone(device),
             line_break: LineBreak::default(),
             port: port.clone(),
-            state: Mutex::new(State {
+            state: Mutex::new(Orders {
                 inputs: look(device),
-                ..State::default()
+                ..Orders::default()
             }),
         }))
     }
@@ -188,14 +188,14 @@ enum Step {
     Look,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl Controlled {
+    fn lock(&self) -> MutexGuard<'_, Orders> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start(
         self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, Orders>,
         carry_out: impl Fn(Setup, &SlowFd) -> Outcome + Send + 'static,
     ) {
         if std::mem::replace(&mut state.running, true) {
@@ -245,7 +245,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl Orders {
     fn note(&mut self, setup: Setup, outcome: Outcome) {
         self.set = Some((setup, outcome));
         self.see(outcome.inputs);

@@ -13,10 +13,10 @@ use crate::sys;
 
 /// The break of one device.
 #[derive(Default)]
-pub(super) struct LineBreak(Arc<Mutex<State>>);
+pub(super) struct LineBreak(Arc<Mutex<Breaking>>);
 
 #[derive(Default)]
-struct State {
+struct Breaking {
     wanted: bool,
     /// Wanted since the last one began: it is sent even if it was to end meanwhile.
     owed: bool,
@@ -89,7 +89,7 @@ fn apply(device: &SlowFd, on: bool) {
     let _ = sys::set_break(device.as_fd(), on);
 }
 
-impl State {
+impl Breaking {
     /// What is to be done to the line next.
     fn next(&self) -> Option<bool> {
         match self.is_on {
@@ -100,7 +100,7 @@ impl State {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<Breaking>) -> MutexGuard<'_, Breaking> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

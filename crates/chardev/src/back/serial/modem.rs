@@ -27,16 +27,16 @@ const COUNTED: [ModemLines; 4] = [
 ];
 
 /// The thread; dropping this ends it.
-pub(super) struct ModemWatch(Arc<Shared>);
+pub(super) struct ModemWatch(Arc<Watched>);
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct Watched {
+    state: Mutex<Seen>,
     stop: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct Seen {
     change: Option<ModemChange>,
     stopped: bool,
 }
@@ -52,7 +52,7 @@ struct Look {
 impl ModemWatch {
     /// Watches `device`, whose inputs were `known` last, and kicks `port` when something changed.
     pub(super) fn start(device: &Arc<SlowFd>, known: ModemLines, port: &Port) -> Option<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Watched::default());
         let (inside, device, told) = (Arc::clone(&shared), Arc::clone(device), port.clone());
         let first = Look {
             inputs: known,
@@ -83,8 +83,8 @@ impl Drop for ModemWatch {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl Watched {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn it_tells_each_change_and_ends_with_the_device() {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Watched::default());
         let watch = ModemWatch(Arc::clone(&shared));
         let first = at(ModemLines::empty(), None);
         let script = Mutex::new(vec![

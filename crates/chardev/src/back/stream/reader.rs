@@ -35,18 +35,18 @@ pub(in crate::back) enum Found {
 
 /// Input from a descriptor that may block. Dropping it ends the thread.
 pub(in crate::back) struct FileReader {
-    shared: Arc<Shared>,
+    shared: Arc<ReaderParts>,
 }
 
-struct Shared {
+struct ReaderParts {
     fd: SlowFd,
     port: Port,
-    state: Mutex<State>,
+    state: Mutex<Fetched>,
     work: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct Fetched {
     bytes: VecDeque<u8>,
     wanted: bool,
     ended: bool,
@@ -57,7 +57,7 @@ struct State {
 impl FileReader {
     /// A reader of `fd` that reports to `port`.
     pub(super) fn new(fd: SlowFd, port: &Port) -> Self {
-        let shared = Shared {
+        let shared = ReaderParts {
             fd,
             port: port.clone(),
             state: Mutex::default(),
@@ -108,13 +108,13 @@ impl Drop for FileReader {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl ReaderParts {
+    fn lock(&self) -> MutexGuard<'_, Fetched> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes the thread, starting it if there is none.
-    fn rouse(self: &Arc<Self>, state: &mut State) {
+    fn rouse(self: &Arc<Self>, state: &mut Fetched) {
         if state.running {
             self.work.notify_all();
             return;

@@ -13,7 +13,7 @@ use super::registers::{Counters, FIFO_SIZE, Registers, reg};
 use super::state::{StateError, UartState};
 
 /// How long the bytes of a burst may wait for more in the FIFO.
-pub const HOLD: Duration = Duration::from_millis(1);
+pub const BURST_DELAY: Duration = Duration::from_millis(1);
 /// How often modem inputs are looked at while the guest wants to be told.
 const MODEM_PERIOD: Duration = Duration::from_millis(10);
 
@@ -44,7 +44,7 @@ pub struct Uart16550<I: Interrupt> {
     interrupt: I,
     /// The level the interrupt line has.
     level: bool,
-    news: Arc<News>,
+    pending: Arc<Pending>,
     /// The back end takes nothing; the waker tells when it does.
     tx_waits: bool,
     /// The back end had nothing; the waker tells when it does.
@@ -64,7 +64,7 @@ struct Burst {
     length: usize,
     former: usize,
     /// Until when the bytes in the FIFO may wait for more.
-    hold_until: Option<Duration>,
+    delayed_until: Option<Duration>,
     /// Bytes were held since the owner last looked at the clock.
     recent: bool,
 }
@@ -96,10 +96,10 @@ impl<I: Interrupt> Uart16550<I> {
     }
 
     fn with_registers(registers: Registers, front: FrontEnd, interrupt: I) -> Self {
-        let news = Arc::new(News::default());
+        let pending = Arc::new(Pending::default());
         for (which, direction) in [(Ready::READ, false), (Ready::WRITE, true)] {
-            let news = Arc::clone(&news);
-            let waker = Waker::from(Arc::new(DirectionWaker { news, direction }));
+            let pending = Arc::clone(&pending);
+            let waker = Waker::from(Arc::new(DirectionWaker { pending, direction }));
             front.set_waker(which, &waker);
         }
         front.set_open(true);
@@ -108,7 +108,7 @@ impl<I: Interrupt> Uart16550<I> {
             front,
             interrupt,
             level: false,
-            news,
+            pending,
             tx_waits: false,
             rx_waits: false,
             burst: Burst::default(),
@@ -123,7 +123,7 @@ impl<I: Interrupt> Uart16550<I> {
 
     /// Sets whom to wake when [`Uart16550::handle_ready`] is to be called.
     pub fn set_waker(&self, waker: &Waker) {
-        self.news.set_waker(waker);
+        self.pending.set_waker(waker);
     }
 
     /// The guest reads the register at `offset`.
@@ -164,18 +164,18 @@ impl<I: Interrupt> Uart16550<I> {
     /// Does whatever can be done now: moves bytes both ways, takes events, looks at the clock.
     /// Returns when to call again at the latest; `None` if there is no such time.
     pub fn handle_ready(&mut self, now: Duration) -> Option<Duration> {
-        let news = self.news.take();
-        if news & News::WRITE != 0 {
+        let pending = self.pending.take();
+        if pending & Pending::WRITE != 0 {
             self.tx_waits = false;
             // The back end may be another one, which the event tells only when the guest has read
             // the input before it.
             self.look_at_modem();
         }
-        if news & News::READ != 0 {
+        if pending & Pending::READ != 0 {
             self.rx_waits = false;
         }
-        let was_held = std::mem::take(&mut self.burst.recent);
-        self.burst.hold_until = None;
+        let was_delayed = std::mem::take(&mut self.burst.recent);
+        self.burst.delayed_until = None;
         self.transmit();
         if !self.rx_waits {
             self.receive(now);
@@ -188,14 +188,14 @@ impl<I: Interrupt> Uart16550<I> {
         self.told = None;
         self.settle_quietly(now);
         // While bursts keep coming the clock keeps ticking, so that none of them has to wake us.
-        let tick = was_held.then_some(now + HOLD);
+        let tick = was_delayed.then_some(now + BURST_DELAY);
         self.told = earlier(self.deadline(), tick);
         self.told
     }
 
     /// When [`Uart16550::handle_ready`] has to be called at the latest.
     pub fn deadline(&self) -> Option<Duration> {
-        let line = earlier(self.burst.hold_until, self.next_modem_look);
+        let line = earlier(self.burst.delayed_until, self.next_modem_look);
         earlier(self.registers.deadline(), line)
     }
 
@@ -237,11 +237,11 @@ impl<I: Interrupt> Uart16550<I> {
         }
         let alone = self.burst.length == 1 && self.burst.former < 2;
         if alone || !self.registers.fifo_on() || self.registers.tx_len() >= FIFO_SIZE {
-            self.burst.hold_until = None;
+            self.burst.delayed_until = None;
             self.transmit();
         } else if self.registers.tx_len() > 0 {
             self.burst.recent = true;
-            self.burst.hold_until.get_or_insert(now + HOLD);
+            self.burst.delayed_until.get_or_insert(now + BURST_DELAY);
         }
     }
 
@@ -252,7 +252,7 @@ impl<I: Interrupt> Uart16550<I> {
             self.burst.former = self.burst.length;
             self.burst.length = 0;
         }
-        self.burst.hold_until = None;
+        self.burst.delayed_until = None;
         if !self.tx_waits {
             self.transmit();
         }
@@ -360,8 +360,8 @@ impl<I: Interrupt> Uart16550<I> {
         // A tick that comes soon enough needs no call now.
         let slack = self
             .burst
-            .hold_until
-            .map_or(Duration::ZERO, |_| HOLD + HOLD);
+            .delayed_until
+            .map_or(Duration::ZERO, |_| BURST_DELAY + BURST_DELAY);
         let late = match (self.deadline(), self.told) {
             (Some(wanted), Some(told)) => wanted + slack < told,
             (Some(_), None) => true,
@@ -369,7 +369,7 @@ impl<I: Interrupt> Uart16550<I> {
         };
         if late {
             self.told = self.deadline();
-            self.news.wake();
+            self.pending.wake();
         }
     }
 
@@ -401,12 +401,12 @@ fn earlier(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 /// What became possible since the owner last looked. Woken from any thread, even from inside a call
 /// of the chardev while the device's lock is held, so it only notes and passes on.
 #[derive(Debug, Default)]
-struct News {
+struct Pending {
     bits: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
 
-impl News {
+impl Pending {
     const READ: u8 = 1;
     const WRITE: u8 = 2;
 
@@ -437,7 +437,7 @@ impl News {
 
 #[derive(Debug)]
 struct DirectionWaker {
-    news: Arc<News>,
+    pending: Arc<Pending>,
     /// Whether it is the one for writing.
     direction: bool,
 }
@@ -445,11 +445,11 @@ struct DirectionWaker {
 impl Wake for DirectionWaker {
     fn wake(self: Arc<Self>) {
         let bit = if self.direction {
-            News::WRITE
+            Pending::WRITE
         } else {
-            News::READ
+            Pending::READ
         };
-        self.news.bits.fetch_or(bit, Ordering::AcqRel);
-        self.news.wake();
+        self.pending.bits.fetch_or(bit, Ordering::AcqRel);
+        self.pending.wake();
     }
 }

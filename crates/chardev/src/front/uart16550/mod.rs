@@ -20,15 +20,15 @@
 //! # Output in batches
 //! A guest writes one byte an exit. A byte on its own goes to the back end at once. In a burst
 //! (several writes with no other register access between) the bytes gather in the FIFO until it is
-//! full, the guest looks at any register, or [`HOLD`] has passed: one system call for up to 16
-//! bytes, while `THRE` truthfully says that they are not gone yet.
+//! full, the guest looks at any register, or [`BURST_DELAY`] has passed: one system call for up to
+//! 16 bytes, while `THRE` truthfully says that they are not gone yet.
 
 mod device;
 mod registers;
 mod shared;
 mod state;
 
-pub use device::{HOLD, Interrupt, Uart16550};
+pub use device::{BURST_DELAY, Interrupt, Uart16550};
 pub use registers::{Counters, FIFO_SIZE, Registers};
 pub use shared::SharedUart;
 pub use state::{StateError, UartState};

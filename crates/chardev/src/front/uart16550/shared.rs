@@ -28,12 +28,12 @@ impl Interrupt for Box<dyn Interrupt> {
 /// No method blocks beyond the port's own lock, which is held for a system call at most.
 #[derive(Clone, Debug)]
 pub struct SharedUart {
-    shared: Arc<Shared>,
+    shared: Arc<Clocked>,
     _task: Arc<EndWithPort>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Clocked {
     uart: Mutex<Boxed>,
     began: Instant,
 }
@@ -85,7 +85,7 @@ impl SharedUart {
     }
 
     fn run(chardevs: &Chardevs, uart: Boxed) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Clocked {
             uart: Mutex::new(uart),
             began: Instant::now(),
         });
@@ -142,7 +142,7 @@ impl SharedUart {
     }
 }
 
-impl Shared {
+impl Clocked {
     fn uart(&self) -> MutexGuard<'_, Boxed> {
         self.uart.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -153,7 +153,7 @@ impl Shared {
 }
 
 /// Looks after the port until it is gone.
-async fn serve(shared: Weak<Shared>) {
+async fn serve(shared: Weak<Clocked>) {
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         let Some(shared) = shared.upgrade() else {
@@ -165,7 +165,7 @@ async fn serve(shared: Weak<Shared>) {
     .await;
 }
 
-fn poll_port(cx: &mut Context<'_>, shared: &Shared, timer: &mut Option<Pin<Box<Sleep>>>) {
+fn poll_port(cx: &mut Context<'_>, shared: &Clocked, timer: &mut Option<Pin<Box<Sleep>>>) {
     // Until the timer is set for a time that has not come yet.
     loop {
         let deadline = {

@@ -23,7 +23,7 @@ impl VirtioConsole {
             Event::Resized(_) if port.is_console() => {
                 slot.tell.set(Tell::SIZE, port.guest_ready);
             }
-            Event::Changed(_) => self.news.output_again(index),
+            Event::Changed(_) => self.pending.output_again(index),
             // A virtio console has no break, and a console port is always open.
             _ => {}
         }

@@ -34,9 +34,9 @@ mod chains;
 mod config;
 mod control;
 mod dialogue;
-mod news;
 mod output;
 mod pace;
+mod pending;
 mod port;
 mod ports;
 mod space;
@@ -52,7 +52,7 @@ use vm_memory::GuestMemory;
 
 pub use self::config::{PortConfig, PortStats, Role, WhenFull};
 use self::control::Tell;
-use self::news::{Clock, News};
+use self::pending::{Clock, Pending};
 use self::port::Port;
 pub use self::ports::PortError;
 pub use self::watch::{PortChange, PortWatch};
@@ -112,7 +112,7 @@ struct Slot {
 #[doc(alias = "virtio-serial")]
 pub struct VirtioConsole {
     slots: Vec<Slot>,
-    news: Arc<News>,
+    pending: Arc<Pending>,
     clock: Clock,
     watch: PortWatch,
     /// The driver takes control messages at all.
@@ -128,11 +128,11 @@ impl VirtioConsole {
     /// The process is out of descriptors.
     pub fn new(max_ports: u16) -> io::Result<Self> {
         let count = max_ports.clamp(1, MAX_PORTS);
-        let news = News::new()?;
+        let pending = Pending::new()?;
         Ok(VirtioConsole {
             slots: (0..count).map(|_| Slot::default()).collect(),
-            clock: Clock::new(&news)?,
-            news,
+            clock: Clock::new(&pending)?,
+            pending,
             watch: PortWatch::new(),
             multiport: false,
             ready: false,
@@ -169,7 +169,7 @@ impl VirtioConsole {
 
     /// Works off what happened to the chardevs; called when [`AsFd`]'s descriptor is readable.
     pub fn handle_news(&mut self, rings: &mut impl Rings) {
-        let (input, output) = self.news.take();
+        let (input, output) = self.pending.take();
         let output = output | self.clock.take();
         for port in 0..self.slots.len() {
             if output & 1 << port != 0 {
@@ -206,8 +206,8 @@ impl VirtioConsole {
                 port.guest_ready = true;
                 port.set_guest_open(true);
                 slot.tell = Tell::OPEN;
-                self.news.input_again(index);
-                self.news.output_again(index);
+                self.pending.input_again(index);
+                self.pending.output_again(index);
             }
         }
     }
@@ -241,6 +241,6 @@ impl VirtioConsole {
 impl AsFd for VirtioConsole {
     /// Readable while [`VirtioConsole::handle_news`] has something to do.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.news.as_fd()
+        self.pending.as_fd()
     }
 }

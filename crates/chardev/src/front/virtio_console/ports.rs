@@ -52,12 +52,12 @@ impl VirtioConsole {
         let mut port = Port::new(front, config, self.watch.clone());
         // Without control messages nobody says that the one port is open.
         port.guest_open = !self.multiport && number == 0;
-        self.news.watch(number, &port.front);
+        self.pending.watch(number, &port.front);
         slot.port = Some(port);
         slot.tell |= Tell::ADD;
-        self.news.input_again(number);
+        self.pending.input_again(number);
         // A port that was here before may have left a ring that asks for no kicks.
-        self.news.output_again(number);
+        self.pending.output_again(number);
         Ok(number as u32)
     }
 
@@ -72,7 +72,7 @@ impl VirtioConsole {
         } else {
             Tell::REMOVE
         };
-        self.news.input_again(index);
+        self.pending.input_again(index);
         Some(port.front)
     }
 

@@ -22,7 +22,7 @@ impl VirtioConsole {
                 _ => return,
             }
         }
-        self.news.output_again(index);
+        self.pending.output_again(index);
     }
 
     /// Input and events of one port, as much as is one turn.
@@ -39,7 +39,7 @@ impl VirtioConsole {
                 Some(Next::Rest | Next::Later(_)) | None => return,
             }
         }
-        self.news.input_again(index);
+        self.pending.input_again(index);
     }
 
     pub(super) fn port(&mut self, index: usize) -> Option<&mut Port> {

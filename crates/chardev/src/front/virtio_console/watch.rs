@@ -24,11 +24,11 @@ pub struct PortChange {
 /// of each port the oldest change it has not read, and the latest.
 #[derive(Clone, Debug)]
 pub struct PortWatch {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<Changes>>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Changes {
     waiting: VecDeque<PortChange>,
     waker: Option<Waker>,
 }
@@ -70,7 +70,7 @@ impl PortWatch {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
+    fn lock(&self) -> MutexGuard<'_, Changes> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

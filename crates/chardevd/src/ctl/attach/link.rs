@@ -22,7 +22,7 @@ pub(super) struct Link {
 
 /// What came from the monitor.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum Heard {
     /// An event.
     Event(Event),
     /// A command failed.
@@ -67,7 +67,7 @@ impl Link {
     }
 
     /// What has come.
-    pub(super) fn take_news(&mut self) -> Vec<News> {
+    pub(super) fn take_news(&mut self) -> Vec<Heard> {
         let mut news = Vec::new();
         while !self.gone {
             let result = match self.asked {
@@ -75,18 +75,18 @@ impl Link {
                 None => self
                     .monitor
                     .next_event()
-                    .map(|event| news.push(News::Event(event))),
+                    .map(|event| news.push(Heard::Event(event))),
             };
-            news.extend(self.monitor.take_events().into_iter().map(News::Event));
+            news.extend(self.monitor.take_events().into_iter().map(Heard::Event));
             match (result, self.asked) {
                 (Err(ClientError::Io(error)), _) if error.kind() == ErrorKind::WouldBlock => break,
                 (Err(ClientError::Command(error)), Some(what)) => {
-                    news.push(News::Failed(format!("{what} failed: {error}")));
+                    news.push(Heard::Failed(format!("{what} failed: {error}")));
                     self.asked = None;
                 }
                 (Err(_), _) => {
                     self.gone = true;
-                    news.push(News::Gone);
+                    news.push(Heard::Gone);
                 }
                 (Ok(()), _) => self.asked = None,
             }

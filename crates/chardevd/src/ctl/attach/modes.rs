@@ -52,7 +52,7 @@ const COLOURS: [(&[u8], &str); 4] = [
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Modes {
-    state: State,
+    state: Within,
     /// The sequence that is being read.
     sequence: Vec<u8>,
     /// Private modes that are not as at rest.
@@ -72,7 +72,7 @@ pub(super) struct Modes {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum Within {
     #[default]
     Text,
     Escape,
@@ -97,7 +97,7 @@ impl Modes {
     /// What puts the terminal to rest; nothing if it is.
     pub(super) fn rest(&self) -> Vec<u8> {
         let mut out = String::new();
-        if self.state != State::Text {
+        if self.state != Within::Text {
             // Whatever was begun is cancelled; the end of a string is harmless outside of one.
             out += "\x18\x1b\\";
         }
@@ -155,39 +155,39 @@ impl Modes {
     fn step(&mut self, byte: u8) {
         // These end or begin a sequence wherever they come.
         match (byte, self.state) {
-            (0x18 | 0x1a, _) => return self.enter(State::Text),
-            (ESC, State::String) => return self.enter(State::StringEscape),
-            (ESC, _) => return self.enter(State::Escape),
+            (0x18 | 0x1a, _) => return self.enter(Within::Text),
+            (ESC, Within::String) => return self.enter(Within::StringEscape),
+            (ESC, _) => return self.enter(Within::Escape),
             _ => {}
         }
         match self.state {
-            State::Text => match byte {
+            Within::Text => match byte {
                 0x0e => self.shifted = true,
                 0x0f => self.shifted = false,
                 // The C1 controls in UTF-8.
-                0xc2 => self.enter(State::Wide),
+                0xc2 => self.enter(Within::Wide),
                 _ => {}
             },
-            State::Wide => {
-                self.enter(State::Text);
+            Within::Wide => {
+                self.enter(Within::Text);
                 if (0x80..0xa0).contains(&byte) {
                     self.escape(byte - 0x40);
                 }
             }
-            State::Escape => self.escape(byte),
-            State::Control => self.control(byte),
-            State::String if byte == 0x07 => self.string(),
-            State::String => self.keep(byte),
-            State::StringEscape if byte == b'\\' => self.string(),
-            State::StringEscape => {
-                self.enter(State::Escape);
+            Within::Escape => self.escape(byte),
+            Within::Control => self.control(byte),
+            Within::String if byte == 0x07 => self.string(),
+            Within::String => self.keep(byte),
+            Within::StringEscape if byte == b'\\' => self.string(),
+            Within::StringEscape => {
+                self.enter(Within::Escape);
                 self.escape(byte);
             }
         }
     }
 
-    fn enter(&mut self, state: State) {
-        if state != State::StringEscape {
+    fn enter(&mut self, state: Within) {
+        if state != Within::StringEscape {
             self.sequence.clear();
         }
         self.state = state;
@@ -202,10 +202,10 @@ impl Modes {
     /// What follows an ESC.
     fn escape(&mut self, byte: u8) {
         match (self.sequence.first(), byte) {
-            (None, b'[') => self.enter(State::Control),
-            (None, b']' | b'P' | b'X' | b'^' | b'_') => self.enter(State::String),
+            (None, b'[') => self.enter(Within::Control),
+            (None, b']' | b'P' | b'X' | b'^' | b'_') => self.enter(Within::String),
             (_, 0x20..0x30) => {
-                self.state = State::Escape;
+                self.state = Within::Escape;
                 self.keep(byte);
             }
             // Controls are carried out where they stand.
@@ -219,7 +219,7 @@ impl Modes {
                     (None, b'c') => *self = Modes::default(),
                     _ => {}
                 }
-                self.enter(State::Text);
+                self.enter(Within::Text);
             }
         }
     }
@@ -232,7 +232,7 @@ impl Modes {
                 if self.sequence.len() < MAX_SEQUENCE {
                     self.carry_out(byte);
                 }
-                self.enter(State::Text);
+                self.enter(Within::Text);
             }
             _ => {}
         }
@@ -296,7 +296,7 @@ impl Modes {
                 self.colours.remove(reset);
             }
         }
-        self.enter(State::Text);
+        self.enter(Within::Text);
     }
 }
 

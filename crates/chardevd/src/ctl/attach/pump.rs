@@ -15,7 +15,7 @@ use signal_hook::consts::signal::{SIGCONT, SIGTSTP, SIGWINCH};
 use super::Signals;
 use super::escape::{Escape, Step, key_name};
 use super::join::{Joined, Mode};
-use super::link::{Link, News};
+use super::link::{Heard, Link};
 use super::reason::{Reason, how_it_ended, restarts};
 use super::screen::Screen;
 use super::terminal::RawTerminal;
@@ -369,9 +369,9 @@ impl<'a> Pump<'a> {
     fn take_news(&mut self) {
         for news in self.link.take_news() {
             match news {
-                News::Failed(text) => self.say(&text),
-                News::Gone => {}
-                News::Event(event) => {
+                Heard::Failed(text) => self.say(&text),
+                Heard::Gone => {}
+                Heard::Event(event) => {
                     let about = event.data.get("chardev").and_then(|it| it.as_str());
                     if let Some(reason) = Reason::of_event(&event, self.id) {
                         self.reason.get_or_insert(reason);

@@ -1,10 +1,10 @@
-//! front → [chardev] → back → host: for how long transactions hold a front end still.
+//! front → [chardev] → back → host: for how long transactions keep a front end still.
 
-/// Told when a transaction holds a chardev's front end still, and when that is over, for a
+/// Told when a transaction freezes a chardev's front end, and when that is over, for a
 /// measurement: the core has no clock.
 ///
 /// Called under the chardev's lock, so it should take the time and nothing else.
-pub trait HoldWatch: Send {
+pub trait FreezeWatch: Send {
     /// A transaction is being decided: nothing is taken or given until it has been.
     fn begin(&mut self);
     /// The front end goes on: the transaction is over, and output that was refused because of it
@@ -12,9 +12,9 @@ pub trait HoldWatch: Send {
     fn end(&mut self);
 }
 
-/// Whether a transaction holds a chardev still: for a moment nothing is taken and nothing given.
+/// Whether a transaction has frozen a chardev: for a moment nothing is taken and nothing given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hold {
+pub(crate) enum Freeze {
     Free,
     /// The transaction is being decided.
     Frozen,
@@ -23,22 +23,22 @@ pub(crate) enum Hold {
     Cut,
 }
 
-impl Hold {
+impl Freeze {
     pub(crate) fn is_cut(self) -> bool {
-        self == Hold::Cut
+        self == Freeze::Cut
     }
 }
 
 /// Who watches, and what there is to see.
 #[derive(Default)]
-pub(crate) struct Holds {
-    watch: Option<Box<dyn HoldWatch>>,
+pub(crate) struct Freezes {
+    watch: Option<Box<dyn FreezeWatch>>,
     /// Output was refused because of a transaction and has not been tried again.
     refused: bool,
 }
 
-impl Holds {
-    pub(crate) fn set_watch(&mut self, watch: Box<dyn HoldWatch>) {
+impl Freezes {
+    pub(crate) fn set_watch(&mut self, watch: Box<dyn FreezeWatch>) {
         self.watch = Some(watch);
     }
 

@@ -18,7 +18,7 @@ use rustix::time::{
 /// What became possible since the last look, one bit a port. The descriptor is readable while
 /// there is something.
 #[derive(Debug)]
-pub(super) struct News {
+pub(super) struct Pending {
     /// Readable if one of the others is.
     all: OwnedFd,
     fd: OwnedFd,
@@ -26,7 +26,7 @@ pub(super) struct News {
     output: AtomicU64,
 }
 
-impl News {
+impl Pending {
     pub(super) fn new() -> io::Result<Arc<Self>> {
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -36,7 +36,7 @@ impl News {
             epoll::EventData::new_u64(0),
             epoll::EventFlags::IN,
         )?;
-        Ok(Arc::new(News {
+        Ok(Arc::new(Pending {
             all,
             fd,
             input: AtomicU64::new(0),
@@ -48,7 +48,7 @@ impl News {
     pub(super) fn watch(self: &Arc<Self>, port: usize, front: &FrontEnd) {
         for which in [Ready::READ, Ready::WRITE] {
             let waker = PortWaker {
-                news: Arc::clone(self),
+                pending: Arc::clone(self),
                 port,
                 which,
             };
@@ -85,7 +85,7 @@ impl News {
     }
 }
 
-impl AsFd for News {
+impl AsFd for Pending {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.all.as_fd()
     }
@@ -102,7 +102,7 @@ pub(super) struct Clock {
 
 impl Clock {
     /// A clock that makes the descriptor of `news` readable.
-    pub(super) fn new(news: &News) -> io::Result<Self> {
+    pub(super) fn new(news: &Pending) -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         let data = epoll::EventData::new_u64(1);
@@ -149,7 +149,7 @@ impl Clock {
 }
 
 struct PortWaker {
-    news: Arc<News>,
+    pending: Arc<Pending>,
     port: usize,
     which: Ready,
 }
@@ -161,9 +161,9 @@ impl Wake for PortWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if self.which == Ready::READ {
-            self.news.input_again(self.port);
+            self.pending.input_again(self.port);
         } else {
-            self.news.output_again(self.port);
+            self.pending.output_again(self.port);
         }
     }
 }
