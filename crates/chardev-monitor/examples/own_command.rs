@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
 use chardev::Chardevs;
+use chardev::spec::{Expected, ParameterError};
 use chardev_monitor::schema::{Type, required};
 use chardev_monitor::{Clients, Object, OwnCommand, Server};
 
@@ -46,7 +47,8 @@ fn set(heater: &Heater) -> OwnCommand {
     OwnCommand::new("set-heater", move |arguments, caller| {
         let wanted = arguments.get("degrees").and_then(|wanted| wanted.as_i64());
         let wanted = wanted.filter(|wanted| (5..=90).contains(wanted));
-        let wanted = wanted.ok_or("Parameter 'degrees' expects a number from 5 to 90")?;
+        let range = Expected::Range(5, 90);
+        let wanted = wanted.ok_or_else(|| ParameterError::expects("degrees", range))?;
         heater.set(wanted);
         let data = degrees(wanted).into();
         caller.events().emit("HEATER_CHANGE", Some(data));

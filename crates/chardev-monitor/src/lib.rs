@@ -78,7 +78,7 @@ mod stop;
 mod thread;
 mod viewing;
 
-pub use chardev_qapi::{Json, Object, QmpError, schema};
+pub use chardev_qapi::{ErrorKind, Json, Object, QmpError, schema};
 pub use chardev_qmp::{Command, Event, Version};
 
 pub use builder::Builder;

@@ -13,7 +13,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use chardev::back::{Kind, OpenContext, Opening};
-use chardev::spec::{KindSpec, OptionSpec, OptionType, OptionValue, Options};
+use chardev::spec::{
+    Expected, KindSpec, OptionSpec, OptionType, OptionValue, Options, ParameterError,
+};
 use chardev::{Backend, Chardevs, Drain, NothingToDrain, Ready, Sent};
 
 /// The longest line that is kept until its end comes.
@@ -37,7 +39,8 @@ fn open<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {
     Box::pin(async move {
         let prefix = options.str("prefix").unwrap_or(context.port.label());
         if prefix.contains('\n') {
-            return Err("Parameter 'prefix' expects one line".into());
+            let expected = Expected::Other("one line");
+            return Err(ParameterError::expects("prefix", expected).into());
         }
         Ok(Box::new(Lines {
             prefix: prefix.to_owned(),

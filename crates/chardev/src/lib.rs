@@ -39,6 +39,32 @@
 //! # Back ends
 #![doc = include_str!("backends.md")]
 //!
+//! # Errors
+//! Each operation has its own, such as [`AddError`], and is shown in QEMU's words. Behind them is
+//! what a program can look at, as [`source`](std::error::Error::source): the host's
+//! [`io::Error`](std::io::Error), or the [`ParameterError`](spec::ParameterError) of an option.
+//!
+//! ```
+//! use std::error::Error;
+//!
+//! use chardev::spec::{OptionValue, Options, ParameterError, Problem};
+//! use chardev::{AddError, Chardevs};
+//!
+//! let mistyped = Options::new("pty").with("pth", OptionValue::Str("/run/con0".to_owned()));
+//! let refused = Chardevs::new()?.blocking_add("con0", mistyped).unwrap_err();
+//! assert_eq!(
+//!     refused.to_string(),
+//!     "Failed to add chardev 'con0': Parameter 'pth' is unexpected"
+//! );
+//! let AddError::Open { cause, .. } = refused else {
+//!     panic!("the id is free");
+//! };
+//! let wrong = cause.source().and_then(|source| source.downcast_ref::<ParameterError>());
+//! let wrong = wrong.map(|wrong| (wrong.name(), wrong.problem()));
+//! assert_eq!(wrong, Some(("pth", &Problem::Unexpected)));
+//! # Ok::<(), Box<dyn Error>>(())
+//! ```
+//!
 //! # Threads
 //! Every method of [`FrontEnd`] returns at once and may be called from any thread. One I/O thread
 //! serves all chardevs of a [`Chardevs`]. The futures of this crate run on any executor, and what

@@ -1,5 +1,6 @@
 //! The command line of the daemon.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -122,7 +123,7 @@ pub fn parse<P: Parser>(arguments: impl Iterator<Item = OsString>) -> P {
 ///
 /// # Errors
 /// None.
-pub fn path(text: &str) -> Result<PathBuf, String> {
+pub fn path(text: &str) -> Result<PathBuf, Infallible> {
     Ok(to_path(text, None))
 }
 

@@ -1,5 +1,6 @@
 //! What the program is and does as a whole: its state, its name, its monitors, its own commands.
 
+use chardev_qapi::spec::{Expected, ParameterError};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::Command;
 use chardev_qmp::hmp::{Hmp, Step};
@@ -37,7 +38,8 @@ impl Caller {
             }
             // Clients such as qmp-shell always name the first processor, which every machine has.
             Command::HumanMonitorCommand { cpu_index, .. } if cpu_index.unwrap_or(0) != 0 => {
-                Err("Parameter 'cpu-index' expects a CPU number".into())
+                let expected = Expected::Other("a CPU number");
+                Err(ParameterError::expects("cpu-index", expected).into())
             }
             Command::HumanMonitorCommand { command_line, .. } => {
                 Ok(self.human(&command_line).await)
