@@ -73,6 +73,13 @@ impl OwnCommand {
         self
     }
 
+    /// The arguments as a type that may have variants.
+    #[cfg(feature = "tls")]
+    pub(crate) fn takes_type(mut self, arguments: ObjectType) -> Self {
+        self.types().0 = arguments;
+        self
+    }
+
     /// The type of the answer; without this it is `{}`. Debug builds check it.
     #[must_use]
     pub fn returns(mut self, ty: Type) -> Self {

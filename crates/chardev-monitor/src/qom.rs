@@ -54,13 +54,22 @@ pub(crate) fn list(chardevs: &Chardevs, path: &str) -> Result<Json, QmpError> {
         return Err(format!("Path '{path}' is ambiguous").into());
     }
     // A path that does not begin at the root may begin anywhere.
-    if !path.starts_with('/') && parts.first() != Some(&"chardevs") {
+    if !path.starts_with('/') && !["chardevs", "objects"].contains(parts.first().unwrap_or(&"")) {
         parts.insert(0, "chardevs");
     }
     let all = chardevs.list();
     let mut properties = vec![property("type", "string")];
     match parts.as_slice() {
-        [] => properties.push(property("chardevs", "child<container>")),
+        [] => {
+            #[cfg(feature = "tls")]
+            properties.push(property("objects", "child<container>"));
+            properties.push(property("chardevs", "child<container>"));
+        }
+        #[cfg(feature = "tls")]
+        ["objects", rest @ ..] => {
+            let found = objects_at(chardevs, rest);
+            properties.extend(found.ok_or_else(not_found)?);
+        }
         ["chardevs"] => properties.extend(all.iter().map(|info| {
             let child = format!("child<{}>", type_name(info.kind));
             property(&info.label, &child)
@@ -79,6 +88,28 @@ fn own_properties(chardevs: &Chardevs, info: &Info) -> Vec<Object> {
     let kind = kinds.iter().find(|kind| kind.name == info.kind);
     let properties = kind.map_or(&[] as &[_], |kind| kind.properties).iter();
     properties.map(|(name, ty)| property(name, ty)).collect()
+}
+
+/// The properties of the object that `path` names below all objects, or of their container.
+#[cfg(feature = "tls")]
+fn objects_at(chardevs: &Chardevs, path: &[&str]) -> Option<Vec<Object>> {
+    let all = chardevs.objects().list();
+    match path {
+        [] => {
+            let child = |kind| format!("child<{kind}>");
+            let all = all.iter();
+            Some(
+                all.map(|(id, object)| property(id, &child(object.kind())))
+                    .collect(),
+            )
+        }
+        [id] => {
+            let (_, object) = all.iter().find(|(known, _)| known == id)?;
+            let properties = crate::commands::objects::properties(object).iter();
+            Some(properties.map(|(name, ty)| property(name, ty)).collect())
+        }
+        _ => None,
+    }
 }
 
 fn property(name: &str, ty: &str) -> Object {

@@ -20,6 +20,8 @@ use chardev_core::{
 };
 
 use crate::back::{FdSource, Kind, NoFds, OneFd};
+#[cfg(feature = "tls")]
+use crate::objects::Objects;
 use crate::offload;
 #[cfg(feature = "socket")]
 use crate::port::Port;
@@ -89,6 +91,12 @@ impl Chardevs {
     /// The tables of all kinds that [`Chardevs::add`] knows, for parsers.
     pub fn kinds(&self) -> Vec<&'static KindSpec> {
         self.shared.specs()
+    }
+
+    /// The objects that back ends name, such as TLS credentials.
+    #[cfg(feature = "tls")]
+    pub fn objects(&self) -> &Objects {
+        self.shared.objects()
     }
 
     /// How often the I/O thread has been woken so far. Chardevs that nobody uses do not wake it.

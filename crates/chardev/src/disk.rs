@@ -9,6 +9,8 @@
 )]
 
 use std::ffi::{OsStr, OsString};
+#[cfg(feature = "tls")]
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -137,6 +139,23 @@ pub(crate) fn names(directory: impl AsRef<Path>) -> std::io::Result<Vec<OsString
 pub(crate) fn read_text(path: impl AsRef<Path>) -> std::io::Result<String> {
     assert_may_wait();
     std::fs::read_to_string(path)
+}
+
+/// What a file says that has at most `limit` bytes.
+///
+/// # Errors
+/// As from opening and reading it, or it is longer.
+#[cfg(feature = "tls")]
+#[track_caller]
+pub(crate) fn read_small(path: impl AsRef<Path>, limit: u64) -> std::io::Result<Vec<u8>> {
+    assert_may_wait();
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path)?;
+    file.take(limit + 1).read_to_end(&mut content)?;
+    match content.len() as u64 > limit {
+        true => Err(std::io::ErrorKind::FileTooLarge.into()),
+        false => Ok(content),
+    }
 }
 
 /// Gives a socket a path (`bind`).

@@ -73,13 +73,14 @@
 //!
 //! # Features
 //! One per kind of back end: `file`, `pipe`, `pty`, `serial`, `socket`, `stdio`, `udp`;
-//! `null`, `ringbuf`, `mux` and `hub` are always there. Front ends: `uart16550`; not by default
+//! `null`, `ringbuf`, `mux` and `hub` are always there. `tls`, not by default, lets sockets speak
+//! TLS with the keys in its module `objects`. Front ends: `uart16550`; not by default
 //! `virtio-console`, which brings `vm-memory` and `virtio-queue`. `serde` makes device state
 //! serializable.
 //!
 //! # What this crate does not do
 //! - It parses neither QMP nor command lines: see `chardev-qapi` and `chardev-qmp`.
-//! - Telnet, TLS and websockets are not in this version.
+//! - Of QEMU's kinds some are not in this version: `vc`, `parallel`, `dbus` and a few more.
 
 #![deny(unsafe_code)]
 #![warn(clippy::disallowed_methods)]
@@ -108,6 +109,8 @@ mod disk;
 mod disposal;
 pub mod front;
 mod notify;
+#[cfg(feature = "tls")]
+pub mod objects;
 mod offload;
 mod port;
 mod prepare;

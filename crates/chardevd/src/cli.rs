@@ -16,6 +16,7 @@ const SINGLE_DASH: &[&str] = &[
     "kernel",
     "serial",
     "mon",
+    "object",
     "qmp",
     "qmp-pretty",
     "monitor",
@@ -41,6 +42,10 @@ pub struct Args {
     /// options.
     #[arg(long, value_name = "LINE")]
     pub chardev: Vec<String>,
+    /// Add TLS credentials or a list of who may come: tls-creds-x509,id=ID,dir=DIR,endpoint=server,
+    /// authz-simple, authz-list or authz-listfile; JSON is taken too.
+    #[arg(long, value_name = "LINE")]
+    pub object: Vec<String>,
     /// Add a device: exec,chardev=ID,command=… or null-modem,chardev=A,peer=B. `help` lists them.
     #[arg(long, value_name = "LINE")]
     pub device: Vec<String>,
@@ -90,6 +95,7 @@ impl Args {
     /// Whether nothing was asked for, so the default console is wanted.
     pub fn is_default(&self) -> bool {
         self.chardev.is_empty()
+            && self.object.is_empty()
             && self.device.is_empty()
             && self.mon.is_empty()
             && self.qmp.is_empty()

@@ -1,7 +1,7 @@
 //! From the arguments to the end: chardevs, devices, monitors, and a clean stop.
 
 use std::collections::HashSet;
-use std::error::Error as _;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,6 +196,19 @@ impl Daemon {
             self.fds
                 .add_to_set(line)
                 .map_err(|error| about("-add-fd", line, error))?;
+        }
+        let directory = std::env::current_dir().unwrap_or_default();
+        for line in &args.object {
+            let server = self.server();
+            let adding = server.add_object(line, &directory);
+            let added = server.chardevs().block_on(adding);
+            added.map_err(|error| {
+                let parameter = error.source().and_then(|source| source.downcast_ref());
+                let hint = parameter.map_or("", hint);
+                let said = about("-object", line, error.desc.into());
+                let text = format!("{said}{hint}");
+                said.shown_as(text)
+            })?;
         }
         for line in &args.chardev {
             let kinds = self.server().chardevs().kinds();

@@ -19,13 +19,26 @@ pub(super) fn command() -> OwnCommand {
         .takes([])
         .returns(Type::object([
             optional("directory", Type::Str),
+            required("objects", Type::list(Type::Str)),
             required("chardevs", Type::list(Type::object(chardev))),
             required("devices", Type::list(Type::Str)),
             required("monitors", Type::list(Type::Str)),
         ]))
 }
 
-/// Chardevs, those that others rest on first, devices and monitors.
+#[cfg(feature = "tls")]
+fn objects(service: &Service) -> Vec<String> {
+    let all = service.chardevs.objects().list();
+    let line = |(id, object): &(String, _)| super::objects::line(id, object);
+    all.iter().map(line).collect()
+}
+
+#[cfg(not(feature = "tls"))]
+fn objects(_service: &Service) -> Vec<String> {
+    Vec::new()
+}
+
+/// Objects, chardevs, those that others rest on first, devices and monitors.
 fn export(service: &Service) -> Json {
     let kinds = service.chardevs.kinds();
     let (mut chardevs, mut directory) = (Vec::new(), None);
@@ -45,6 +58,7 @@ fn export(service: &Service) -> Json {
     if let Some(directory) = directory {
         all.insert("directory", directory.to_string());
     }
+    all.insert("objects", texts(objects(service)));
     all.insert("chardevs", chardevs);
     all.insert("devices", texts(service.devices.lines()));
     all.insert("monitors", texts(service.monitors.lines()));

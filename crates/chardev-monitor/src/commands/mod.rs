@@ -6,6 +6,8 @@
 mod chardevs;
 mod descriptors;
 mod export;
+#[cfg(feature = "tls")]
+pub(crate) mod objects;
 mod output;
 mod program;
 mod tasks;
@@ -25,7 +27,10 @@ use crate::own::{Answer, OwnCommand};
 /// Commands of ours that are made like a program's own: types and work in one file. To add one,
 /// write its file and name it here.
 pub(crate) fn ours() -> Vec<OwnCommand> {
-    vec![export::command(), tasks::command()]
+    let ours = vec![export::command(), tasks::command()];
+    #[cfg(feature = "tls")]
+    let ours = [ours, objects::commands().into()].concat();
+    ours
 }
 
 /// What a command comes to; or the command, for the next file to try.

@@ -3,6 +3,11 @@
 //! A layer is a file below this one, with its [`LayerSpec`], and a line in [`LAYERS`].
 
 mod telnet;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "layers/no_tls.rs"]
+mod tls;
 mod tn3270;
 mod websocket;
 
@@ -79,7 +84,7 @@ impl std::fmt::Debug for LayerKind {
 }
 
 /// All layers, the one next to the chardev first.
-pub(crate) const LAYERS: &[LayerSpec] = &[telnet::SPEC, websocket::SPEC];
+pub(crate) const LAYERS: &[LayerSpec] = &[telnet::SPEC, websocket::SPEC, tls::SPEC];
 
 /// The layers that `options` ask for, the one next to the chardev first.
 ///

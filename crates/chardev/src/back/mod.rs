@@ -123,6 +123,12 @@ pub struct OpenContext {
 }
 
 impl OpenContext {
+    /// The objects that options may name.
+    #[cfg(feature = "tls")]
+    pub(crate) fn objects(&self) -> &crate::objects::Objects {
+        self.scene.shared.objects()
+    }
+
     /// A share in something of a back end that is about to be replaced or removed; the first one
     /// that has it gives it. See [`chardev_core::Sharing::lend`].
     pub(crate) fn borrow<W: Any, T: Any>(&self, wanted: &W) -> Option<T> {

@@ -12,6 +12,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::back::{KINDS, Kind};
+#[cfg(feature = "tls")]
+use crate::objects::Objects;
 use crate::offload;
 use crate::reactor::Reactor;
 use crate::tasks::Tasks;
@@ -29,6 +31,8 @@ pub(crate) struct Shared {
     quit: Notify,
     kinds: Vec<&'static Kind>,
     viewers: Viewers,
+    #[cfg(feature = "tls")]
+    objects: Objects,
     tasks: Arc<Tasks>,
     /// Dropped with the last `Chardevs`, which ends the I/O thread.
     _stop: oneshot::Sender<()>,
@@ -50,8 +54,11 @@ impl Shared {
         crate::disposal::start()?;
         let reactor = Reactor::new()?;
         let (stop, stopped) = oneshot::channel();
+        let runtime = serve(&reactor, stopped)?;
         Ok(Shared {
-            runtime: serve(&reactor, stopped)?,
+            #[cfg(feature = "tls")]
+            objects: Objects::new(runtime.clone()),
+            runtime,
             reactor,
             next_backend: AtomicU64::new(1),
             began: Instant::now(),
@@ -90,6 +97,11 @@ impl Shared {
 
     pub(crate) fn tasks(&self) -> &Arc<Tasks> {
         &self.tasks
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// Told when somebody quits over a multiplexer.

@@ -32,6 +32,8 @@ mod socket;
 mod states;
 mod stdio;
 mod tasks;
+mod tls;
+mod tls_rig;
 mod toy;
 mod uart_device;
 mod uart_registers;

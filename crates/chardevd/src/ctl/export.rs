@@ -19,7 +19,12 @@ pub(super) fn export(target: &Target, json: bool) -> Result<(), Failure> {
         let arguments = Json::from(Object::new().with("actions", actions));
         return print(&format!("{}\n", arguments.to_pretty_string()));
     }
-    let (text, unsaid) = lines(list("chardevs"), list("devices"), list("monitors"));
+    let (chardevs, unsaid) = lines(list("chardevs"), list("devices"), list("monitors"));
+    let objects = list("objects").iter().filter_map(Json::as_str);
+    let objects: String = objects
+        .map(|line| format!("-object {}\n", quoted(line)))
+        .collect();
+    let text = objects + &chardevs;
     print(&text)?;
     match unsaid.is_empty() {
         true => Ok(()),

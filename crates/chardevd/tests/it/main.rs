@@ -46,3 +46,7 @@ mod qemu_rig;
 mod schema;
 mod telnet;
 mod telnet_rig;
+mod tls;
+// By rcgen, which is the library's tests' too.
+#[path = "../../../chardev/tests/it/tls_rig/mod.rs"]
+mod tls_rig;

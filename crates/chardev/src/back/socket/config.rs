@@ -64,7 +64,7 @@ impl Config {
         let server = options.bool_or("server", true);
         check_combinations(options, address, server)?;
         let reconnect = reconnect_interval(options)?;
-        check_supported(options, address)?;
+        check_supported(address)?;
         Ok(Config {
             address: address.clone(),
             directory: options.directory().map(Path::to_owned),
@@ -195,11 +195,7 @@ fn check_combinations(
     Ok(())
 }
 
-fn check_supported(options: &Options, address: &SocketAddress) -> Result<(), ParameterError> {
-    if let Some(id) = options.str("tls-creds") {
-        let error = ParameterError::not_accepted("tls-creds", id);
-        return Err(error.shown_as(format!("No TLS credentials with id '{id}'")));
-    }
+fn check_supported(address: &SocketAddress) -> Result<(), ParameterError> {
     match address {
         SocketAddress::Vsock { .. } => {
             let words = "'vsock' address type is not supported by this build";

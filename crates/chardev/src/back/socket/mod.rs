@@ -86,6 +86,18 @@ const LINE_RULES: &[LineRule] = &[
 const OPTIONS: &[OptionSpec] =
     &with_layers::<{ count_with_layers(PLAIN_OPTIONS, MORE_OPTIONS) }>(PLAIN_OPTIONS, MORE_OPTIONS);
 
+/// What `tls-creds` and `tls-authz` are for.
+#[cfg(feature = "tls")]
+const TLS_HELP: (&str, &str) = (
+    "TCP: speak TLS with the credentials of this id (object tls-creds-x509)",
+    "TLS server: id of an object that says whose certificates may come (authz-simple, authz-list, authz-listfile)",
+);
+#[cfg(not(feature = "tls"))]
+const TLS_HELP: (&str, &str) = (
+    "id of TLS credentials (not in this build)",
+    "id of a TLS authorization object (not in this build)",
+);
+
 const PLAIN_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "addr",
@@ -94,16 +106,8 @@ const PLAIN_OPTIONS: &[OptionSpec] = &[
     )
     .key("")
     .required_or("None or one of 'path', 'fd' or 'host' option required."),
-    OptionSpec::new(
-        "tls-creds",
-        OptionType::Str,
-        "id of TLS credentials (not in this build)",
-    ),
-    OptionSpec::new(
-        "tls-authz",
-        OptionType::Str,
-        "id of a TLS authorization object (not in this build)",
-    ),
+    OptionSpec::new("tls-creds", OptionType::Str, TLS_HELP.0),
+    OptionSpec::new("tls-authz", OptionType::Str, TLS_HELP.1),
     OptionSpec::new(
         "server",
         OptionType::Bool,
@@ -135,7 +139,7 @@ const MORE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "x-handshake-ms",
         OptionType::Int,
-        "websocket, telnet: how long a peer may take to get ready, while others wait (default 10000)",
+        "TLS, websocket, telnet: how long a peer may take to get ready, while others wait (default 10000)",
     ),
     OptionSpec::new(
         "x-half-close",

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -104,12 +104,18 @@ impl Program {
 
     /// Waits for its end, which must be a success.
     pub(crate) fn finish(mut self) {
+        let status = self.status();
+        assert!(status.success(), "{status:?}");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn status(&mut self) -> ExitStatus {
         let mut status = None;
         until("the program ends", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        assert!(status.unwrap().success(), "{status:?}");
+        status.unwrap()
     }
 }
 

@@ -1,0 +1,173 @@
+//! front → chardev → [back] → host: the name in a certificate, spelled as GnuTLS spells it, because
+//! that is what lists of who may come are written for.
+
+use std::fmt::Write;
+
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const OBJECT: u8 = 0x06;
+/// The tag of a certificate's version.
+const VERSION: u8 = 0xa0;
+
+/// Attributes by their object identifiers, in DER.
+const NAMES: &[(&[u8], &str)] = &[
+    (b"\x55\x04\x03", "CN"),
+    (b"\x55\x04\x04", "surName"),
+    (b"\x55\x04\x05", "serialNumber"),
+    (b"\x55\x04\x06", "C"),
+    (b"\x55\x04\x07", "L"),
+    (b"\x55\x04\x08", "ST"),
+    (b"\x55\x04\x09", "street"),
+    (b"\x55\x04\x0a", "O"),
+    (b"\x55\x04\x0b", "OU"),
+    (b"\x55\x04\x0c", "title"),
+    (b"\x55\x04\x11", "postalCode"),
+    (b"\x55\x04\x29", "name"),
+    (b"\x55\x04\x2a", "givenName"),
+    (b"\x55\x04\x2b", "initials"),
+    (b"\x55\x04\x2c", "generationQualifier"),
+    (b"\x55\x04\x2e", "dnQualifier"),
+    (b"\x55\x04\x41", "pseudonym"),
+    (b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x01", "UID"),
+    (b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x19", "DC"),
+    (b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x01", "EMAIL"),
+];
+
+/// The subject of `certificate`, in the order it has there; `None` if it is no certificate.
+pub(crate) fn subject(certificate: &[u8]) -> Option<String> {
+    let (SEQUENCE, certificate, _) = element(certificate)? else {
+        return None;
+    };
+    let (SEQUENCE, mut rest, _) = element(certificate)? else {
+        return None;
+    };
+    if rest.first() == Some(&VERSION) {
+        rest = element(rest)?.2;
+    }
+    // Serial number, signature, issuer, validity.
+    for _ in 0..4 {
+        rest = element(rest)?.2;
+    }
+    let (SEQUENCE, name, _) = element(rest)? else {
+        return None;
+    };
+    spell(name)
+}
+
+fn spell(mut name: &[u8]) -> Option<String> {
+    let mut text = String::new();
+    while !name.is_empty() {
+        let (SET, mut parts, rest) = element(name)? else {
+            return None;
+        };
+        name = rest;
+        if !text.is_empty() {
+            text.push(',');
+        }
+        let mut first = true;
+        while !parts.is_empty() {
+            let (SEQUENCE, part, rest) = element(parts)? else {
+                return None;
+            };
+            parts = rest;
+            if !std::mem::take(&mut first) {
+                text.push('+');
+            }
+            spell_part(part, &mut text)?;
+        }
+    }
+    Some(text)
+}
+
+fn spell_part(part: &[u8], text: &mut String) -> Option<()> {
+    let (OBJECT, oid, value) = element(part)? else {
+        return None;
+    };
+    let (tag, content, _) = element(value)?;
+    let known = NAMES.iter().find(|(known, _)| *known == oid);
+    match known {
+        Some((_, name)) => text.push_str(name),
+        None => dotted(oid, text)?,
+    }
+    text.push('=');
+    match known.and_then(|_| decode(tag, content)) {
+        Some(plain) => escape(&plain, text),
+        None => {
+            text.push('#');
+            for byte in value {
+                let _ = write!(text, "{byte:02x}");
+            }
+        }
+    }
+    Some(())
+}
+
+/// A string of one of the types that X.509 has.
+fn decode(tag: u8, content: &[u8]) -> Option<String> {
+    match tag {
+        // UTF8String, NumericString, PrintableString, TeletexString, IA5String, VisibleString.
+        0x0c | 0x12 | 0x13 | 0x14 | 0x16 | 0x1a => String::from_utf8(content.to_vec()).ok(),
+        // BMPString.
+        0x1e if content.len() % 2 == 0 => {
+            let units = content.chunks_exact(2);
+            let units = units.map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+            char::decode_utf16(units).collect::<Result<_, _>>().ok()
+        }
+        _ => None,
+    }
+}
+
+fn escape(plain: &str, text: &mut String) {
+    let last = plain.chars().count().saturating_sub(1);
+    for (at, c) in plain.chars().enumerate() {
+        let special = matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '\0');
+        let at_an_end = (at == 0 && matches!(c, ' ' | '#')) || (at == last && c == ' ');
+        if special || at_an_end {
+            text.push('\\');
+        }
+        match c {
+            '\0' => text.push_str("00"),
+            c => text.push(c),
+        }
+    }
+}
+
+/// An object identifier in numbers.
+fn dotted(oid: &[u8], text: &mut String) -> Option<()> {
+    let mut numbers = Vec::new();
+    let mut number = 0u64;
+    for byte in oid {
+        number = number
+            .checked_mul(128)?
+            .checked_add(u64::from(byte & 0x7f))?;
+        if byte & 0x80 == 0 {
+            numbers.push(std::mem::take(&mut number));
+        }
+    }
+    let (first, others) = numbers.split_first()?;
+    let top = (first / 40).min(2);
+    let _ = write!(text, "{top}.{}", first - 40 * top);
+    for number in others {
+        let _ = write!(text, ".{number}");
+    }
+    Some(())
+}
+
+/// The element that `bytes` begin with: its tag, its content, and what follows.
+fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (tag, rest) = bytes.split_first()?;
+    let (first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(*first), rest),
+        0x81..=0x84 => {
+            let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            let length = length
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+            (length, rest)
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((*tag, content, rest))
+}
