@@ -1,5 +1,5 @@
-//! What rests on what: no chardev may ever come to rest on itself, since calls go downwards under
-//! the locks of those above.
+//! Which chardev rests on which. None may ever come to rest on itself, because calls go downwards
+//! under the locks of those above.
 //!
 //! A look when a back end is opened gives an early answer; the one that counts is taken here, when
 //! nobody else can change the graph and all steps of a transaction are known.

@@ -1,4 +1,4 @@
-//! front → [chardev] → back → host: what of the output goes to the log, and what is left out there.
+//! front → [chardev] → back → host: which output goes to the log, and which is left out.
 //!
 //! A log is secondary. Output waits for one that is written, but not for one that cannot be written
 //! or takes too long ([`LogSink::is_prompt`]), unless the policy says [`LogFull::Hold`]: what finds

@@ -1,5 +1,5 @@
-//! Memory that is asked for as it is needed, and may not be there; and memory that takes long to
-//! give back.
+//! Memory that is asked for as it is needed and may not be available, and memory that takes long to
+//! free.
 //!
 //! A ring may be as large as half the machine. It takes its memory in segments, so that nothing
 //! large is ever copied or cleared at once, and it asks before it takes: a console must go on with

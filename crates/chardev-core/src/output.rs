@@ -1,4 +1,4 @@
-//! front → [chardev] → back → host: the way of the output, from the front end's buffers to the back
+//! front → [chardev] → back → host: the path of output, from the front end's buffers to the back
 //! end.
 //!
 //! With nothing queued a write goes straight through. What a back end does not take, the policy

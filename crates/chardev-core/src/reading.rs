@@ -1,4 +1,4 @@
-//! front ← [chardev] ← back: the way of the input, from the back end to the front end's buffers.
+//! front ← [chardev] ← back: the path of input, from the back end to the front end's buffers.
 
 use std::io::IoSliceMut;
 

@@ -1,4 +1,5 @@
-//! front ← [chardev] ← back: what replaced multiplexers and hubs above still read of a chardev.
+//! front ← [chardev] ← back: what replaced multiplexers and hubs above have yet to read of a
+//! chardev.
 //!
 //! See `input/fences.rs` for what belongs to whom.
 

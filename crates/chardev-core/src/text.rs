@@ -1,4 +1,4 @@
-//! Text and the bytes of Unix: arguments and paths that are no UTF-8, and text as it is shown.
+//! Text and the bytes of Unix: arguments and paths that are not UTF-8, and text made safe to show.
 //!
 //! Options hold text. An argument or a path of Unix is bytes, and those that are no UTF-8 travel in
 //! that text as two noncharacters each, which Unicode keeps for such a use and which QMP neither

@@ -1,4 +1,4 @@
-//! What a program that prints and reads tells of itself: one fact a line.
+//! The report of a program that prints and reads: one fact a line.
 
 use crate::decimal::Decimal;
 use crate::records::{Faults, Received};

@@ -1,4 +1,4 @@
-//! Who is attached to which chardev (`x-chardev-attach`), and how those who are put out are told.
+//! Who is attached to which chardev (`x-chardev-attach`), and how those who are displaced are told.
 //!
 //! Alone, somebody is the chardev's back end until they leave. Beside others they are a viewer
 //! whose input, if they may type, goes to the front end as well; so a slow one holds nobody up.

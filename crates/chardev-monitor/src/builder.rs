@@ -1,4 +1,4 @@
-//! What a server is made of.
+//! The parts a server is made from.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Who asks for a command, and with what.
+//! The client a command is carried out for, and what came with the command.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The devices of a program, as far as monitors deal with them.
+//! A program's devices, as far as monitors are concerned with them.
 
 use std::fmt::Debug;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! What happens, told to every monitor.
+//! Events, told to every monitor.
 //!
 //! [`Events::emit`] may be called from any thread and never waits. Each monitor has a queue of its
 //! own with a bound; how often an event is told is decided once, for all of them.

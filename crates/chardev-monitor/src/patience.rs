@@ -1,4 +1,4 @@
-//! How long a command is worth going on with once its client may have left.
+//! How long a command goes on once its client may have left.
 
 use std::pin::Pin;
 use std::task::Context;

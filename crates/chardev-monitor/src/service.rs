@@ -1,4 +1,4 @@
-//! What all monitors of a server serve from.
+//! What all monitors of a server share.
 
 use std::sync::Arc;
 

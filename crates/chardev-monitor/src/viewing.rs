@@ -1,4 +1,4 @@
-//! The commands about output that is kept, and who looks at it.
+//! The commands about stored output and its viewers.
 
 use chardev::back::FdSource;
 use chardev::{ViewFrom, Watch};

@@ -1,4 +1,4 @@
-//! Arguments held against a type that is data, with QEMU's words for what is wrong.
+//! Checks arguments against a type given as data, with QEMU's words for what is wrong.
 
 use crate::json::{Json, Object};
 use crate::schema::{ObjectType, Type};

@@ -1,4 +1,4 @@
-//! Text too long to be held in one piece, made as it is sent.
+//! Text too long to be held in one piece, generated as it is sent.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! What the text of a JSON token means.
+//! What the text of a JSON token stands for.
 
 use crate::error::JsonError;
 use crate::json::Json;

@@ -1,4 +1,4 @@
-//! Types of the wire as data: what `query-qmp-schema` is made of, and what answers are held
+//! Types of the wire as data: the source of `query-qmp-schema`, and what answers are checked
 //! against.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What answers look like, for the table of commands; those of our own are here.
+//! The types of answers, for the table of commands; those of our own commands are here.
 
 pub(crate) mod qapi;
 

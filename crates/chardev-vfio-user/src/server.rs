@@ -1,4 +1,5 @@
-//! guest → [front: 16550A over vfio-user] → chardev → back → host: VMMs come and go.
+//! guest → [front: 16550A over vfio-user] → chardev → back → host: the server, and the VMMs it
+//! serves one after another.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,4 +1,5 @@
-//! guest → [front: virtio-console over vhost-user] → chardev: memory that a VMM takes away again.
+//! guest → [front: virtio-console over vhost-user] → chardev: surviving memory that a VMM takes
+//! away.
 //!
 //! The VMM shares guest memory as a file and may cut that file short at any time; whoever touches
 //! what is gone gets SIGBUS, which ends a process. Here a handler puts empty memory in the place of

@@ -1,4 +1,5 @@
-//! guest → [front: virtio-console over vhost-user] → chardev → back → host: VMMs come and go.
+//! guest → [front: virtio-console over vhost-user] → chardev → back → host: the server, and the
+//! VMMs it serves one after another.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

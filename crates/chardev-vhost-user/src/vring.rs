@@ -1,5 +1,5 @@
-//! guest → [front: virtio-console over vhost-user] → chardev → back → host: a ring whose interrupts
-//! get over another descriptor for them.
+//! guest → [front: virtio-console over vhost-user] → chardev → back → host: a ring whose interrupt
+//! descriptor may be replaced.
 
 use std::fs::File;
 use std::io;

@@ -1,5 +1,5 @@
-//! front → chardev → back → \[host\]: the calls that may wait for a disk, in the one file that may
-//! make them.
+//! front → chardev → back → \[host\]: calls that may wait for a disk, in the one file that may make
+//! them.
 //!
 //! Each finds out whether it is called where nothing may wait. Whoever comes from such a place uses
 //! [`offload`](crate::offload) first.

@@ -1,5 +1,5 @@
-//! A thread that gives large memory back to the system, which takes too long to do under a lock. It
-//! also does what others would, where no thread can be had any more.
+//! A thread that frees large memory, which takes too long under a lock. It also stands in where no
+//! further thread can be started.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Sender, channel};

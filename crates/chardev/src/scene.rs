@@ -1,4 +1,4 @@
-//! What stands around a back end while it is opened: the other chardevs, and who is about to leave.
+//! The surroundings in which a back end is opened: the other chardevs, and who is about to leave.
 
 use std::sync::Arc;
 

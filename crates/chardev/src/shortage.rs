@@ -1,4 +1,4 @@
-//! front → chardev → back → [host]: listeners that wait because there are no descriptors left.
+//! front → chardev → back → [host]: listeners that wait because the process is out of descriptors.
 //!
 //! Their clients stay in the kernel's queue, where nothing that they send is lost, and are served
 //! in turn as soon as something is closed. One task looks for that, for all of them, ten times a

@@ -1,4 +1,4 @@
-//! front → chardev → back → [host]: a descriptor whose closing may wait.
+//! front → chardev → back → [host]: a descriptor that may take long to close.
 //!
 //! The last close of a terminal waits until what is in it has been sent (30 s on a line that is
 //! held back), that of a large file without a name until its blocks are free. So neither is closed

@@ -1,4 +1,4 @@
-//! The few system calls and texts that no crate below has in the shape we need.
+//! The few system calls and texts that no crate provides in the form we need.
 #![allow(
     clippy::disallowed_methods,
     reason = "each request that may wait stands behind what finds out whether it may"

@@ -1,4 +1,4 @@
-//! What is under way for chardevs in the background, all in one list: drains, timers, connects.
+//! Background work for chardevs, all in one list: drains, timers, connects.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

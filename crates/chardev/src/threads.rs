@@ -1,4 +1,4 @@
-//! How every thread of a process with chardevs is made.
+//! How every thread of a process with chardevs is started.
 
 use std::io;
 use std::thread::Builder;

@@ -1,4 +1,4 @@
-//! `--daemonize`: the daemon in a session of its own, and a parent that waits until it is set up.
+//! `--daemonize`: the daemon in a session of its own, and a parent that waits until it is ready.
 //!
 //! The program starts itself again instead of splitting in two, since no thread survives that.
 #![allow(clippy::disallowed_methods, reason = "only the start waits for it")]

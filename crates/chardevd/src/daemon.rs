@@ -1,4 +1,4 @@
-//! From the arguments to the end: chardevs, devices, monitors, and a clean stop.
+//! The life of the daemon, from its arguments to a clean stop: chardevs, devices, monitors.
 
 use std::collections::HashSet;
 use std::error::Error;

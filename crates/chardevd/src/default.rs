@@ -1,4 +1,4 @@
-//! Where the daemon listens when nobody says, and what it runs then.
+//! Where the daemon listens, and what it runs, when nothing is said.
 #![allow(clippy::disallowed_methods, reason = "only the start waits for it")]
 
 use std::io;

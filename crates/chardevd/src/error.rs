@@ -1,4 +1,4 @@
-//! Why something of the daemon did not start.
+//! Why some part of the daemon did not start.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The options of the command line that `query-command-line-options` tells of beside `chardev`.
+//! The command-line options that `query-command-line-options` lists besides `chardev`.
 
 use chardev_monitor::CommandLineOption;
 

@@ -1,4 +1,4 @@
-//! `--pidfile`: one instance for one file, which goes with it.
+//! `--pidfile`: one instance for each file, which is removed at the end.
 //!
 //! The file is locked for as long as the daemon runs, as QEMU locks it, so a second instance is
 //! refused whatever the file says, and one left behind by a daemon that was killed is taken over.

@@ -1,4 +1,4 @@
-//! What QMP clients may ask of the machine, beside what `chardev-monitor` answers.
+//! What QMP clients may ask of the machine, besides what `chardev-monitor` answers.
 
 use chardev_monitor::schema::{Type, optional, required};
 use chardev_monitor::{Builder, Object, OwnCommand};

@@ -1,4 +1,5 @@
-//! What one chardev's big or slow affairs cost an unrelated relay: its worst round trip meanwhile.
+//! What an unrelated relay feels of another chardev's big or slow work: its worst round trip
+//! meanwhile.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

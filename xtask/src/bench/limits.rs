@@ -1,4 +1,4 @@
-//! What the machine itself can do, so that a relay's number can be read against it.
+//! What the machine itself can do, for comparison with a relay.
 
 use std::hint::black_box;
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What the numbers were measured on and with.
+//! The machine and versions that the numbers were measured with.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,4 @@
-//! What the machine asks of any back end, and what it takes for the answer of a kind without that
-//! facet.
+//! What the machine asks of any back end, and the answer it assumes where a kind lacks that facet.
 
 use std::any::Any;
 use std::os::fd::OwnedFd;

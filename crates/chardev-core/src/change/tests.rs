@@ -1,4 +1,4 @@
-//! What a ring buffer held, and what the peer is still to get, where there is no memory for it.
+//! A ring buffer's content, and what a peer is still owed, when there is no memory to carry them.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;

@@ -1,4 +1,4 @@
-//! front → chardev → [hub] → chardevs → host: what a hub has to tell and nobody has asked for yet.
+//! front → chardev → [hub] → chardevs → host: events a hub has collected and nobody has read yet.
 
 use std::collections::VecDeque;
 

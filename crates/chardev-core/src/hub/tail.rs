@@ -1,4 +1,4 @@
-//! front → chardev → [hub] → chardevs → host: input of members under way when something above
+//! front → chardev → [hub] → chardevs → host: members' input that is in flight when something above
 //! changes.
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! front ← [chardev] ← back: input that belongs to somebody who was above until a while ago.
+//! front ← [chardev] ← back: input that belongs to a former reader above.
 //!
 //! A multiplexer or hub may be replaced while what a base chardev's former peer sent is still
 //! settling. A fence is put behind all that is to come of it; the replaced one's *tail* reads up to

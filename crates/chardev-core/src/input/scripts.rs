@@ -1,4 +1,4 @@
-//! What the queue does, as scripts: each word is a step, and what comes out is compared.
+//! Tests of the queue as scripts: each word is a step, and what comes out is compared.
 
 use super::fences::TailRead;
 use super::{CARRY_LIMIT, ITEMS_LIMIT, InputQueue, Item};

@@ -1,4 +1,5 @@
-//! front ← [chardev] ← back: what is left out of events that nobody takes, oldest first.
+//! front ← [chardev] ← back: which unread events are dropped, oldest first, when there are too
+//! many.
 
 use super::{ITEMS_LIMIT, InputQueue, Item};
 use crate::event::Event;

@@ -1,4 +1,5 @@
-//! front → chardev → [back end] → host: layers on each other, and what waits at both ends of them.
+//! front → chardev → [back end] → host: layers stacked on each other, and what waits above and
+//! below them.
 
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};

@@ -1,5 +1,5 @@
-//! front ends → chardev → [mux] → chardev → host: what comes to those that have gone on to
-//! something else, and marks on the way up.
+//! front ends → chardev → [mux] → chardev → host: input for front ends that have moved on, and
+//! marks on the way up.
 
 use super::slot::MuxSlot;
 use super::{Multiplexer, SLOT_BUFFER};

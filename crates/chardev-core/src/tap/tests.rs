@@ -1,4 +1,4 @@
-//! What becomes of the scrollback where there is no memory for it.
+//! What happens to the scrollback when there is no memory for it.
 
 use std::cell::Cell;
 use std::io::IoSlice;

@@ -1,4 +1,4 @@
-//! Where pieces of a stream are from, and where two streams differ.
+//! Where a piece of a stream belongs, and where two streams differ.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What came of all the changes.
+//! The result of all the changes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Descriptors, by name and in sets, and the connections they are.
+//! Descriptors, by name and in sets, and connections made from them.
 
 use std::os::fd::OwnedFd;
 

@@ -1,4 +1,4 @@
-//! All that runs, as it could be started again (`x-export`).
+//! Everything that runs, in a form that starts it again (`x-export`).
 
 use chardev::text::from_os;
 use chardev_qapi::schema::{Type, optional, required};

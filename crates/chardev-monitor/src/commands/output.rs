@@ -1,4 +1,4 @@
-//! The output of chardevs: what a ring or a history keeps, viewers, and how large a terminal is.
+//! Output: the contents of rings and histories, viewers, and the size of a terminal.
 
 use chardev::{RingBuffer, Slow, TerminalSize, ViewFrom, Watch};
 use chardev_qapi::{Json, QmpError};

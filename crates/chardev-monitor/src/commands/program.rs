@@ -1,4 +1,4 @@
-//! What the program is and does as a whole: its state, its name, its monitors, its own commands.
+//! The program as a whole: its state, its name, its monitors, its own commands.
 
 use chardev_qapi::spec::{Expected, ParameterError};
 use chardev_qapi::{Json, Object, QmpError};

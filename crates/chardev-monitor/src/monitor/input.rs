@@ -1,4 +1,4 @@
-//! What comes from the client, and what becomes of one that sends nothing more.
+//! Input from the client, and what happens when it sends no more.
 
 use std::task::{Context, Poll};
 

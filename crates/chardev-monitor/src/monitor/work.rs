@@ -1,4 +1,4 @@
-//! The commands in work: futures beside the reading, and the patience with who asked for them.
+//! Commands being carried out: futures beside the reading, given up when their client is gone.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,4 +1,4 @@
-//! What the answer of a command reads like for people.
+//! How the answer to a command is shown to people.
 
 use std::error::Error;
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! Arguments that several commands have, or that have more to them than a type.
+//! Arguments that several commands share, or that are more than a type.
 
 use chardev_qapi::schema::Word;
 use chardev_qapi::spec::{ParameterError, Problem};

@@ -1,4 +1,4 @@
-//! The commands of our own.
+//! Our own commands.
 
 use chardev_qapi::spec::{COMMON_OPTIONS, OptionType, OptionValue, Options};
 

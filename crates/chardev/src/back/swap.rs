@@ -1,5 +1,5 @@
-//! front → chardev → back → [host]: two names in a directory that change places, so that what was
-//! at a path can be put back.
+//! front → chardev → back → [host]: two names in a directory swapped, so that what was at a path
+//! can be put back.
 #![allow(
     clippy::disallowed_methods,
     reason = "each call stands behind one that finds out whether it may wait"

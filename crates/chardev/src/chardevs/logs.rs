@@ -1,4 +1,4 @@
-//! front → [chardev] → back → host: logs that are opened anew.
+//! front → [chardev] → back → host: reopening logs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

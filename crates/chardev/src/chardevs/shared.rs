@@ -1,4 +1,4 @@
-//! What all chardevs of a process have in common: the I/O thread, the reactor, the kinds.
+//! What all chardevs of a process share: the I/O thread, the reactor, the kinds.
 
 use std::collections::HashSet;
 use std::io;

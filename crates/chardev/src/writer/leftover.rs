@@ -1,5 +1,5 @@
-//! front → chardev → back → [host]: what a process left beside a log because it was killed while it
-//! rotated that.
+//! front → chardev → back → [host]: files left beside a log by a process that was killed while it
+//! rotated that log.
 //!
 //! A hidden file that is empty, or has another name as well, is removed. One whose content is
 //! nowhere else may be the oldest log, or the log itself, so it stays and is told of.

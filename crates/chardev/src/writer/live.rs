@@ -1,4 +1,4 @@
-//! front → chardev → back → [host]: the writers there are, found by what they write.
+//! front → chardev → back → [host]: the active writers, found by the file they write.
 //!
 //! Thousands of logs may be opened, rotated and emptied at once, so nobody who looks for one writer
 //! passes by all.

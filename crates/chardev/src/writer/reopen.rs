@@ -1,4 +1,5 @@
-//! front → chardev → back → [host]: a log whose path is opened anew, after somebody has renamed it.
+//! front → chardev → back → [host]: reopening a log at its path after somebody has renamed the
+//! file.
 //!
 //! What was accepted before that goes to the old file. One that does not open is tried again, and
 //! the old file goes on meanwhile.

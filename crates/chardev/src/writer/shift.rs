@@ -1,4 +1,4 @@
-//! front → chardev → back → [host]: a log that makes room for a new one at its path.
+//! front → chardev → back → [host]: moving a log aside to make room for a new one at its path.
 //!
 //! There is a file at the path all the time: the new one is made under a hidden name, the old one
 //! gets its numbered name as a second one, and then the new one takes its place. Every step is

@@ -1,4 +1,4 @@
-//! front → chardev → back → [host]: what becomes of a file that cannot be written.
+//! front → chardev → back → [host]: what happens when a file cannot be written.
 //!
 //! The bytes of a back end stay queued and are tried again: the queue fills up and the front end
 //! waits, as it would for any slow peer. A log is secondary: its path is opened anew where the

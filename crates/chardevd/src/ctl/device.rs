@@ -1,4 +1,4 @@
-//! `chardevctl device`: the devices behind the consoles, and their coming and going.
+//! `chardevctl device`: lists, adds and removes the devices behind consoles.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! `chardevctl export`: all that runs, as arguments of chardevd or as JSON.
+//! `chardevctl export`: everything that runs, as arguments of chardevd or as JSON.
 
 use std::fmt::Write as _;
 

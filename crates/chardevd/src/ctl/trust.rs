@@ -1,4 +1,4 @@
-//! Whom `chardevctl` speaks to without being told: the user's own daemon, or the system's.
+//! Which daemons `chardevctl` talks to by default: the user's own, or the system's.
 //!
 //! The default socket may be in `/tmp`, where anybody can be first to make its directory, and who
 //! serves it sees what is typed on a console. A socket that was named, by `--socket` or the

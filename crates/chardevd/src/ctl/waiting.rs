@@ -1,4 +1,5 @@
-//! Waiting for the daemon: after a second it is said, once, for what and for whom.
+//! Waiting for the daemon: after a second it says, once, what it is waiting for and who is in the
+//! way.
 
 use std::cell::Cell;
 use std::io::{self, Write as _};

@@ -1,4 +1,4 @@
-//! The devices there are, how their programs fare, and how one is started again.
+//! The list of devices, the state of their programs, and restarting them.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;

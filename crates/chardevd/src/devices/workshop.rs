@@ -1,4 +1,4 @@
-//! Where devices are started and ended, on the command line's behalf and a monitor's.
+//! Starting and ending devices, for the command line and for monitors.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! From events of `tracing` to messages.
+//! Turns events of `tracing` into messages.
 
 use std::fmt::{Debug, Write as _};
 

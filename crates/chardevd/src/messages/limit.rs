@@ -1,4 +1,4 @@
-//! What repeats is said once and then summed up.
+//! What is repeated is said once and then summed up.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What the daemon has to say: on standard error, into a file, or to the system's log.
+//! The daemon's messages: to standard error, to a file, or to the system's log.
 //!
 //! Messages are secondary. Whoever has one puts it into a bounded queue and goes on; a thread
 //! writes it, and may wait there for ever, for a pipe that nobody reads or a terminal that is

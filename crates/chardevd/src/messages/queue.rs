@@ -1,4 +1,4 @@
-//! The queue between who has something to say and the thread that writes it.
+//! The queue between those who have a message and the thread that writes it.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,4 @@
-//! What the guest tells of itself: lines on COM2.
+//! The guest's report about itself: lines on COM2.
 
 use chardev_load::report::Fact;
 

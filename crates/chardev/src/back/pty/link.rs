@@ -1,4 +1,4 @@
-//! front → chardev → back → [host]: the symbolic link to a pty, and taking its path over.
+//! front → chardev → back → [host]: the symbolic link to a pty, and how its path is taken over.
 //!
 //! A path that is free gets the link at once. Where the link of the pty about to be replaced
 //! stands, or one that was left behind, the new one waits under a hidden name and changes places

@@ -1,4 +1,4 @@
-//! front → chardev → back → [host]: setting up the line of a device, and looking at it.
+//! front → chardev → back → [host]: setting and reading the state of a serial line.
 //!
 //! An adapter may take seconds to answer, so whoever wants something of the line only says so, and
 //! a thread does it. What is asked for last is what counts, and what the front end sees is what was

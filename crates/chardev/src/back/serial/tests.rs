@@ -1,4 +1,4 @@
-//! A device that takes its time to be set up: nobody waits for it, and nothing changes its order.
+//! A device that is slow to set up: nobody waits for it, and the order of its settings is kept.
 
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Read, Write};

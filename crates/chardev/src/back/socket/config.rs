@@ -1,5 +1,4 @@
-//! front → chardev → [back] → host: what the options of a socket mean, and which do not go
-//! together.
+//! front → chardev → [back] → host: what a socket's options mean, and which exclude each other.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! front → chardev → back → [host]: reaching a server, or taking a descriptor that has reached one.
+//! front → chardev → back → [host]: connecting to a server, or taking over a descriptor that is
+//! connected.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,4 +1,4 @@
-//! front → chardev → back → [host]: the directories that bound sockets lie in.
+//! front → chardev → back → [host]: the directories in which sockets are bound.
 //!
 //! One is held open for as long as a socket in it is bound, so that its name is removed where it
 //! is, wherever that has been moved to. All sockets in a directory share one descriptor: with one

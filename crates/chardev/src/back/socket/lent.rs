@@ -1,4 +1,5 @@
-//! front → chardev → [back] → host: a descriptor that came by name, until the back end is live.
+//! front → chardev → [back] → host: a descriptor passed by name, given back unless the back end
+//! goes live.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

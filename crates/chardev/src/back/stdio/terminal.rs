@@ -1,4 +1,4 @@
-//! front → chardev → back → [host]: the terminal on standard input, set to raw and always back.
+//! front → chardev → back → [host]: the terminal on standard input: made raw, and always restored.
 //!
 //! What has to be undone is kept in one place for the whole process, so that every way out of
 //! it, a panic included, can undo it.

@@ -1,5 +1,5 @@
-//! front → chardev → back → [host]: where a udp back end sends and receives, and how it comes by a
-//! port that its predecessor has.
+//! front → chardev → back → [host]: where a UDP back end sends and receives, and how it takes over
+//! its predecessor's port.
 //!
 //! The same address: both have one socket, and what it holds unread is read once, by whoever is in
 //! the slot. One that only overlaps (every interface, or one of them): the new socket is bound

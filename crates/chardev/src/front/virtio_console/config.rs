@@ -1,5 +1,4 @@
-//! guest → [front: virtio-console] → chardev → back → host: what a port is asked to be, and what it
-//! counts.
+//! guest → [front: virtio-console] → chardev → back → host: a port's configuration and counters.
 
 use super::CONSOLE_BUFFER;
 

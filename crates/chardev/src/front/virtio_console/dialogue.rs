@@ -1,4 +1,4 @@
-//! guest ↔ [front: virtio-console]: what is said over the control queues, and what follows from it.
+//! guest ↔ [front: virtio-console]: the conversation over the control queues, and its effects.
 
 use chardev_core::Event;
 use virtio_queue::{Queue, QueueT};

@@ -1,5 +1,5 @@
-//! guest → [front: virtio-console] → chardev → back → host: a ring in full flow is looked at on a
-//! pace.
+//! guest → [front: virtio-console] → chardev → back → host: a busy ring is polled at intervals
+//! instead of being kicked.
 //!
 //! A kick is an exit of the vCPU and a wake-up of ours, an interrupt is several exits; for a guest
 //! that pours data into a port they cost more than the bytes. So while it does, we look at its ring

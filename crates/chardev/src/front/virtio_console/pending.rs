@@ -1,5 +1,5 @@
-//! guest → [front: virtio-console] → chardev → back → host: which ports have news, as one
-//! descriptor.
+//! guest → [front: virtio-console] → chardev → back → host: which ports have something pending, as
+//! one descriptor.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,4 +1,4 @@
-//! guest → [front: virtio-console] → chardev → back → host: ports come and go.
+//! guest → [front: virtio-console] → chardev → back → host: adding and removing ports.
 
 use chardev_core::FrontEnd;
 

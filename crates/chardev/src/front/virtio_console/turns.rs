@@ -1,5 +1,4 @@
-//! guest → [front: virtio-console] → chardev → back → host: each port's output and input have their
-//! turn.
+//! guest → [front: virtio-console] → chardev → back → host: output and input of each port in turn.
 
 use super::port::{Next, Port, Step};
 use super::{Rings, VirtioConsole};

@@ -1,5 +1,4 @@
-//! guest → [front: virtio-console]: who in the guest opens and closes ports, for a monitor that
-//! tells.
+//! guest → [front: virtio-console]: which ports the guest opens and closes, for monitors.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

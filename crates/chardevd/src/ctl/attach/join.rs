@@ -1,4 +1,4 @@
-//! Becoming a console's back end, or joining those who are there.
+//! Becoming a console's back end, or joining those who are attached to it.
 
 use std::os::unix::net::UnixStream;
 

@@ -1,4 +1,5 @@
-//! The monitor beside an attached terminal: commands without waiting, and news of the console.
+//! The monitor connection beside an attached terminal: commands without waiting, and events of the
+//! console.
 //!
 //! A monitor may take one client at a time, and an attached terminal must not keep it. So we have
 //! one of our own, over a socket pair that was handed to the daemon.

@@ -1,4 +1,4 @@
-//! What the console has switched on in our terminal, and how that is switched off again.
+//! Which modes the console has switched on in our terminal, and how to switch them off again.
 //!
 //! A program that is left in the middle, such as an editor, has no chance to tidy up. What it did
 //! is followed in its output, so that a terminal gets to see no sequence of ours without need: what

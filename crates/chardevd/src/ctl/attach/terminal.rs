@@ -1,4 +1,4 @@
-//! The terminal while attached: raw, and whatever happens as it was before.
+//! The terminal while attached: raw, and restored whatever happens.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -1,5 +1,5 @@
-//! Whether we run inside the very console that is to be attached: what it shows would be shown to
-//! itself, for ever.
+//! Whether we run inside the console that is to be attached, which would show its own output for
+//! ever.
 
 use std::fs;
 

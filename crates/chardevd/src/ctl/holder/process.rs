@@ -1,4 +1,4 @@
-//! Which process holds a socket, by `/proc`.
+//! Which process holds a socket, from `/proc`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
