@@ -23,9 +23,8 @@ impl Multiplexer {
 
     /// Whether something that was sent before a change further down has not come yet.
     pub(super) fn is_under_way(&self, tag: u64) -> bool {
-        let marked = self.marks.iter().any(|mark| mark.tag == tag);
-        let focused = self.focus == Some(tag);
-        marked || (focused && self.link.as_ref().is_some_and(Link::is_under_way))
+        // So are its marks, which stand behind that below or pass when the focus goes.
+        self.focus == Some(tag) && self.link.as_ref().is_some_and(Link::is_under_way)
     }
 
     /// The slot is replaced, and as it may not leave others behind so are all. What there is for

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use chardev_core::{DrainStep, FrontEnd, Hub, Registry, commit};
+use chardev_core::{DrainStep, FrontEnd, Hub, Mux, Registry, commit};
 
+use super::Host;
 use super::found::{change, chardev, drain, link, over, text};
 use super::wire::Peer;
 
@@ -78,5 +79,72 @@ fn what_was_above_a_hub_that_is_removed_has_its_input() {
         drainers.extend(registry.remove("mid").unwrap());
         drain(drainers, &peer);
         assert_eq!(text(&front), "before", "{kind}");
+    }
+}
+
+#[test]
+fn where_nothing_is_on_its_way_what_comes_next_is_read_at_once() {
+    for (kind, below) in [
+        ("mux", "mux"),
+        ("mux", "hub"),
+        ("hub", "mux"),
+        ("hub", "hub"),
+    ] {
+        let mid = chardev(
+            "mid",
+            over(below, &chardev("base", Peer::new(1, false).backend())),
+        );
+        let top = chardev("top", over(kind, &mid));
+        let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+        let next = Peer::new(2, false);
+        let _drainers = commit(vec![change(&top, 2, next.backend())]).unwrap();
+        next.send_untracked(b"next", Duration::ZERO);
+        assert_eq!(text(&front), "next", "{kind} over {below}");
+    }
+}
+
+#[test]
+fn who_was_above_a_front_end_that_loses_the_focus_waits_for_nothing_more() {
+    for kind in ["mux", "hub"] {
+        let peer = Peer::new(1, true);
+        let base = chardev("base", peer.backend());
+        let mux = Mux::new(link(&base), 1, Arc::new(Host), Waker::noop().clone());
+        let [mid, other] = ["mid", "other"].map(|label| chardev(label, mux.slot()));
+        let top = chardev("top", over(kind, &mid));
+        let _front = FrontEnd::attach(&top, Arc::new(())).unwrap();
+        peer.send_untracked(b"for the focus", Duration::ZERO);
+        let drainers = commit(vec![change(&base, 2, Peer::new(2, false).backend())]).unwrap();
+        let steps = vec![change(&top, 2, Peer::new(3, false).backend())];
+        let mut drainer = commit(steps).unwrap().remove(0);
+        assert_ne!(drainer.poll(Duration::ZERO), DrainStep::Done, "{kind}");
+        let front = FrontEnd::attach(&other, Arc::new(())).unwrap();
+        assert_eq!(drainer.poll(Duration::ZERO), DrainStep::Done, "{kind}");
+        drain(drainers, &peer);
+        assert_eq!(text(&front), "for the focus", "{kind}");
+    }
+}
+
+#[test]
+fn what_comes_over_a_multiplexer_that_is_replaced_is_for_those_to_whom_it_was_sent() {
+    for kind in ["mux", "hub"] {
+        let peers = [Peer::new(1, true), Peer::new(2, true)];
+        let base = chardev("base", peers[0].backend());
+        let mid = chardev("mid", over("mux", &base));
+        let top = chardev("top", over(kind, &mid));
+        let former = FrontEnd::attach(&top, Arc::new(())).unwrap();
+        peers[0].send_untracked(b"first", Duration::ZERO);
+        let mut drainers = commit(vec![change(&base, 2, peers[1].backend())]).unwrap();
+        let steps = vec![change(&top, 2, Peer::new(3, false).backend())];
+        drainers.extend(commit(steps).unwrap());
+        let front = FrontEnd::attach(&mid, Arc::new(())).unwrap();
+        peers[1].send_untracked(b"second", Duration::ZERO);
+        let steps = vec![change(&base, 3, Peer::new(4, false).backend())];
+        drainers.extend(commit(steps).unwrap());
+        let steps = vec![change(&mid, 2, Peer::new(5, false).backend())];
+        drainers.extend(commit(steps).unwrap());
+        peers[1].arrive(Duration::MAX);
+        drain(drainers, &peers[0]);
+        assert_eq!(text(&former), "first", "{kind}");
+        assert_eq!(text(&front), "second", "{kind}");
     }
 }

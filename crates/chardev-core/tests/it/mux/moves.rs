@@ -4,23 +4,23 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use chardev_core::{
-    BackendId, Change, ChangeError, ChardevRef, Link, Mux, NewBackend, Old, Ready, Refused, Step,
-    WantLink, commit,
+    Backend, BackendEvent, BackendId, CARRY_LIMIT, Change, ChangeError, ChardevRef, FrontEnd, Link,
+    Mux, NewBackend, Old, Ready, Refused, Step, WantLink, commit,
 };
 
 use super::MuxRig;
 use crate::rig::{Peer, everything};
 
-/// Makes a slot of `mux` the back end of `chardev`.
-fn part(chardev: &ChardevRef, mux: &Mux, id: u64) -> Step {
+/// Makes `backend` that of `chardev`.
+fn part(chardev: &ChardevRef, backend: Box<dyn Backend>, id: u64, old: Old) -> Step {
     let change = Change::begin(chardev).unwrap();
-    let mut new = NewBackend::new(BackendId(id), mux.slot());
+    let mut new = NewBackend::new(BackendId(id), backend);
     let offer = change.offer(&mut new).unwrap();
     Step::Change {
         change,
         offer,
         new,
-        old: Old::Retire,
+        old,
     }
 }
 
@@ -39,7 +39,10 @@ impl MuxRig {
 
     /// Moves the first front end and the second to these multiplexers.
     fn move_to(&self, muxes: [&Mux; 2]) -> Result<(), Refused> {
-        let part = |at: usize| part(&self.chardevs[at], muxes[at], 20 + at as u64);
+        let part = |at: usize| {
+            let (chardev, slot) = (&self.chardevs[at], muxes[at].slot());
+            part(chardev, slot, 20 + at as u64, Old::Retire)
+        };
         commit(vec![part(0), part(1)]).map(drop)
     }
 }
@@ -114,5 +117,59 @@ fn nobody_is_left_behind_on_a_multiplexer_that_goes_but_on_one_that_comes_back()
         temporary.close();
         assert_eq!(rig.first.write(b", back"), 6);
         assert_eq!(rig.peer.received(), "stays, back");
+    }
+}
+
+#[test]
+fn who_leaves_a_multiplexer_gives_the_focus_on_if_it_had_it() {
+    for has_it in [true, false] {
+        let rig = MuxRig::new();
+        let third = Peer::new(true, 99).chardev(None);
+        let _front = FrontEnd::attach(&third, Arc::new(())).unwrap();
+        commit(vec![part(&third, rig.mux.slot(), 30, Old::Park)]).unwrap();
+        if !has_it {
+            rig.second.take_focus();
+        }
+        let temporary = Peer::new(true, 99).backend();
+        commit(vec![part(&third, temporary, 31, Old::Park)]).unwrap();
+        for front in [&rig.first, &rig.second] {
+            everything(front);
+        }
+        rig.peer.send(b"keys");
+        let (next, other) = match has_it {
+            true => (&rig.first, &rig.second),
+            false => (&rig.second, &rig.first),
+        };
+        assert_eq!(everything(other), "", "{has_it}");
+        assert_eq!(everything(next), "keys", "{has_it}");
+    }
+}
+
+#[test]
+fn what_is_too_much_for_front_ends_that_leave_together_stays_below() {
+    for order in [[0, 1], [1, 0]] {
+        let rig = MuxRig::new();
+        let unread = vec![b'.'; 2 * CARRY_LIMIT];
+        rig.peer.send(b"first");
+        rig.peer
+            .world()
+            .events
+            .push_back(BackendEvent::Closed { unread });
+        let leave = |at: usize| {
+            let (chardev, new) = (&rig.chardevs[at], Peer::new(true, 99).backend());
+            part(chardev, new, 20 + at as u64, Old::Retire)
+        };
+        commit(order.map(leave).into()).unwrap();
+        let [first, second] = &rig.chardevs;
+        let pending = [first, second, &rig.base].map(|chardev| {
+            let pending = chardev.with(|chardev| chardev.input_pending());
+            assert!(pending <= 2 * CARRY_LIMIT);
+            pending
+        });
+        assert_eq!(
+            pending.iter().sum::<usize>(),
+            2 * CARRY_LIMIT + 5,
+            "{order:?}"
+        );
     }
 }
