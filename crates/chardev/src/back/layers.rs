@@ -21,6 +21,10 @@ use super::OpenContext;
 /// What `options` of a socket want of telnet: for tests of the protocol alone.
 #[doc(hidden)]
 pub use telnet::wanted as telnet;
+/// The same of TLS.
+#[cfg(feature = "tls")]
+#[doc(hidden)]
+pub use tls::wanted as tls;
 /// The same of websocket.
 #[doc(hidden)]
 pub use websocket::wanted as websocket;

@@ -37,6 +37,9 @@ mod swap;
 #[cfg(feature = "udp")]
 mod udp;
 
+#[cfg(feature = "tls")]
+#[doc(hidden)]
+pub use layers::tls;
 #[cfg(feature = "socket")]
 #[doc(hidden)]
 pub use layers::{LayerKind, telnet, websocket};

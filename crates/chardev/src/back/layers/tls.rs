@@ -12,17 +12,20 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, ServerConnection};
 
 use super::{LayerKind, LayerSpec};
-use crate::back::OpenContext;
 use crate::objects::tls_creds::{Config, Creds};
 use crate::objects::{Authz, Objects, TlsEndpoint, subject};
 
 /// The layer of `tls-creds` and `tls-authz`, which stand where QEMU has them among the options.
 pub(super) const SPEC: LayerSpec = LayerSpec {
     options: &[],
-    wanted,
+    wanted: |options, context| wanted(options, context.objects()),
 };
 
-fn wanted(options: &Options, context: &OpenContext) -> Result<Option<LayerKind>, OpenError> {
+/// What `options` ask for, with keys from `objects`.
+///
+/// # Errors
+/// There are none of that name, or they do not go together with the rest.
+pub fn wanted(options: &Options, objects: &Objects) -> Result<Option<LayerKind>, OpenError> {
     let Some(id) = options.str("tls-creds") else {
         return Ok(None);
     };
@@ -30,7 +33,7 @@ fn wanted(options: &Options, context: &OpenContext) -> Result<Option<LayerKind>,
         true => TlsEndpoint::Server,
         false => TlsEndpoint::Client,
     };
-    let objects = context.objects().clone();
+    let objects = objects.clone();
     let creds = objects.tls_creds(id)?;
     let creds = creds.ok_or_else(|| format!("No TLS credentials with id '{id}'"))?;
     if creds.endpoint() != endpoint {

@@ -5,11 +5,13 @@
 #[allow(dead_code, reason = "the test of killed peers uses the rest")]
 pub(crate) mod device;
 mod peer;
+mod speech;
 mod stream;
 mod table;
 mod walk;
 
-use self::table::{check, check_escaped};
+use self::peer::Kind;
+use self::table::{check, check_layered};
 use self::walk::State;
 
 #[test]
@@ -44,30 +46,60 @@ fn the_peer_never_stops_sending() {
 
 #[test]
 fn the_peer_reads_and_sends_through_a_layer() {
-    check_escaped(State::Reads);
+    check_layered(State::Reads, Kind::ESCAPED);
 }
 
 #[test]
 fn the_peer_has_stalled_through_a_layer() {
-    check_escaped(State::Stalled);
+    check_layered(State::Stalled, Kind::ESCAPED);
 }
 
 #[test]
 fn the_peer_has_half_closed_through_a_layer() {
-    check_escaped(State::HalfClosed);
+    check_layered(State::HalfClosed, Kind::ESCAPED);
 }
 
 #[test]
 fn the_peer_has_left_with_output_unread_through_a_layer() {
-    check_escaped(State::Left);
+    check_layered(State::Left, Kind::ESCAPED);
 }
 
 #[test]
 fn the_peer_never_stops_sending_through_a_layer() {
-    check_escaped(State::Floods);
+    check_layered(State::Floods, Kind::ESCAPED);
 }
 
 #[test]
 fn no_peer_has_come_to_a_layer() {
-    check_escaped(State::Absent);
+    check_layered(State::Absent, Kind::ESCAPED);
+}
+
+#[test]
+fn the_peer_reads_and_sends_in_websocket_and_tls() {
+    check_layered(State::Reads, Kind::DRESSED);
+}
+
+#[test]
+fn the_peer_has_stalled_in_websocket_and_tls() {
+    check_layered(State::Stalled, Kind::DRESSED);
+}
+
+#[test]
+fn the_peer_has_half_closed_in_websocket_and_tls() {
+    check_layered(State::HalfClosed, Kind::DRESSED);
+}
+
+#[test]
+fn the_peer_has_left_with_output_unread_in_websocket_and_tls() {
+    check_layered(State::Left, Kind::DRESSED);
+}
+
+#[test]
+fn the_peer_never_stops_sending_in_websocket_and_tls() {
+    check_layered(State::Floods, Kind::DRESSED);
+}
+
+#[test]
+fn no_peer_has_come_in_websocket_and_tls() {
+    check_layered(State::Absent, Kind::DRESSED);
 }

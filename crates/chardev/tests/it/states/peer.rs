@@ -18,10 +18,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::io::Errno;
 
+use super::speech::{Dressed, Escaped, Speech};
 use super::stream;
 use crate::common::{hold, text};
-use crate::toy::escape::{Decoder, HELLO, complete, encode};
 
+/// The keys of either end.
+pub(crate) const SERVER_KEYS: &str = "server-keys";
+pub(crate) const CLIENT_KEYS: &str = "client-keys";
 /// What a peer sends at most, so that a chardev that settles need not carry too much.
 const INPUT: usize = 16 << 10;
 /// What it sends at a time.
@@ -41,6 +44,9 @@ pub(crate) enum Kind {
     /// Sockets that speak the toy protocol.
     EscapedUnix,
     EscapedTcp,
+    /// TCP sockets in one of their dresses.
+    Websocket,
+    Tls,
 }
 
 impl Kind {
@@ -56,15 +62,18 @@ impl Kind {
 
     pub(crate) const ESCAPED: [Kind; 2] = [Kind::EscapedUnix, Kind::EscapedTcp];
 
-    pub(crate) fn is_escaped(self) -> bool {
+    /// Those that are spoken to in a protocol that users know.
+    pub(crate) const DRESSED: [Kind; 2] = [Kind::Websocket, Kind::Tls];
+
+    fn is_escaped(self) -> bool {
         Kind::ESCAPED.contains(&self)
     }
 
-    /// The same without the toy protocol.
+    /// The same without a protocol above bytes.
     pub(crate) fn plain(self) -> Self {
         match self {
             Kind::EscapedUnix => Kind::Unix,
-            Kind::EscapedTcp => Kind::Tcp,
+            Kind::EscapedTcp | Kind::Websocket | Kind::Tls => Kind::Tcp,
             plain => plain,
         }
     }
@@ -73,6 +82,8 @@ impl Kind {
         match self {
             Kind::EscapedUnix => "escaped-unix",
             Kind::EscapedTcp => "escaped-tcp",
+            Kind::Websocket => "websocket",
+            Kind::Tls => "tls",
             Kind::File => "file",
             Kind::Unix => "unix",
             Kind::Tcp => "tcp",
@@ -126,7 +137,7 @@ impl Place {
                     tight: true,
                 })
             }
-            Kind::Tcp | Kind::EscapedUnix | Kind::EscapedTcp => {
+            _ => {
                 let mut port = if connects { 1 } else { 0 };
                 if connects && !alone {
                     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -162,17 +173,17 @@ impl Place {
             (Some(Listener::Unix(listener)), _) => both(listener.accept().unwrap().0.into()),
             (Some(Listener::Tcp(listener)), _) => both(at_once(listener.accept().unwrap().0)),
             (None, Kind::Unix) => both(UnixStream::connect(&self.path).unwrap().into()),
-            (None, Kind::Tcp | Kind::EscapedUnix | Kind::EscapedTcp) => {
-                let address = info.filename.strip_suffix(",server=on").unwrap();
-                let address = address.rsplit_once("tcp:").unwrap().1;
-                both(at_once(TcpStream::connect(address).unwrap()))
-            }
             (None, Kind::Pty) => both(open(info.pty.as_ref().unwrap().as_ref(), true, true)),
             (None, Kind::Pipe) => (
                 Some(open(&self.path.with_extension("out"), true, false)),
                 talks.then(|| open(&self.path.with_extension("in"), false, true)),
             ),
             (None, Kind::File | Kind::Ringbuf) => (None, None),
+            (None, _) => {
+                let address = info.filename.strip_suffix(",server=on").unwrap();
+                let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+                both(at_once(TcpStream::connect(("127.0.0.1", port)).unwrap()))
+            }
         }
     }
 }
@@ -192,11 +203,44 @@ fn socket(kind: Kind, address: SocketAddress, connects: bool, alone: bool) -> Op
     let options = hold(name)
         .with("addr", OptionValue::Address(address))
         .with("server", OptionValue::Bool(!connects));
+    let options = dressed(options, kind, !connects);
     if connects && alone {
         // The pause between two attempts: the first fails, and the chardev goes on waiting.
         return options.with("reconnect-ms", OptionValue::Int(20));
     }
     options
+}
+
+/// With the protocol of `kind`, for a server or a client.
+fn dressed(options: Options, kind: Kind, server: bool) -> Options {
+    let keys = if server { SERVER_KEYS } else { CLIENT_KEYS };
+    match (kind, server) {
+        (Kind::Websocket, true) => options.with("websocket", OptionValue::Bool(true)),
+        (Kind::Websocket, false) => options.with("x-websocket-client", OptionValue::Bool(true)),
+        (Kind::Tls, _) => options.with("tls-creds", text(keys)),
+        _ => options,
+    }
+}
+
+/// How a peer of `kind` speaks.
+fn speech(kind: Kind, serves: bool, chardevs: &Chardevs) -> Option<Speech> {
+    if kind.is_escaped() {
+        return Some(Speech::Escaped(Escaped::default()));
+    }
+    let address = SocketAddress::Inet(InetAddress {
+        host: "127.0.0.1".to_owned(),
+        ..InetAddress::default()
+    });
+    let options = Options::new("socket")
+        .with("addr", OptionValue::Address(address))
+        .with("server", OptionValue::Bool(serves));
+    let options = dressed(options, kind, serves);
+    let layer = match kind {
+        Kind::Websocket => chardev::back::websocket(&options).unwrap(),
+        Kind::Tls => chardev::back::tls(&options, chardevs.objects()).unwrap(),
+        _ => None,
+    };
+    layer.map(|layer| Speech::Dressed(Dressed::new(&layer, kind)))
 }
 
 fn open(path: &Path, read: bool, write: bool) -> OwnedFd {
@@ -244,14 +288,16 @@ impl Peer {
         let seen = Arc::clone(&shared);
         let (output, input) = place.join(info, seed.is_some());
         let has_input = input.is_some() && seed.is_some();
-        let chardevs = chardevs.clone();
-        let speech = place.kind.is_escaped().then(Escaped::default);
+        let speech = speech(place.kind, place.listener.is_some(), chardevs);
         let thread = match output {
             Some(output) => {
                 let seed = seed.unwrap_or(0);
                 std::thread::spawn(move || serve(&seen, output, input, (seed, speech)))
             }
-            None => std::thread::spawn(move || read_ring(&seen, &chardevs)),
+            None => {
+                let chardevs = chardevs.clone();
+                std::thread::spawn(move || read_ring(&seen, &chardevs))
+            }
         };
         Peer {
             shared,
@@ -329,18 +375,24 @@ fn serve(
     shared: &Shared,
     output: OwnedFd,
     mut input: Option<OwnedFd>,
-    (seed, mut speech): (usize, Option<Escaped>),
+    (seed, mut speech): (usize, Option<Speech>),
 ) {
     for fd in [Some(&output), input.as_ref()].into_iter().flatten() {
         rustix::io::ioctl_fionbio(fd, true).unwrap();
     }
-    if speech.is_some() {
-        assert_eq!(rustix::io::write(&output, HELLO), Ok(HELLO.len()));
+    if let Some(speech) = &mut speech {
+        match speech.greet(&output, || shared.leaves.load(Ordering::SeqCst)) {
+            Some(bytes) => shared.got.lock().unwrap().extend(bytes),
+            None => return,
+        }
     }
     let mut buf = vec![0; stream::PIECE];
     let mut ended = false;
     while !shared.leaves.load(Ordering::SeqCst) || !has_arrived(&output) {
         if shared.ends.load(Ordering::SeqCst) && input.is_some() {
+            if let Some(speech) = &mut speech {
+                speech.end(&output);
+            }
             // Only a socket can be closed in one direction alone.
             let _ = rustix::net::shutdown(&output, rustix::net::Shutdown::Write);
             input = None;
@@ -355,8 +407,8 @@ fn serve(
         wait((reads && !ended).then_some(&output), sender);
         if reads && !ended {
             let read = rustix::io::read(&output, &mut buf[..]);
-            if let Some(speech) = speech.as_ref().filter(|_| read == Ok(0)) {
-                assert!(speech.heard.ended, "nobody said the end");
+            if let Some(speech) = speech.as_mut().filter(|_| read == Ok(0)) {
+                assert!(speech.has_ended(), "nobody said the end");
             }
             match read {
                 // Whoever floods learns from its own writes that nobody listens.
@@ -365,7 +417,7 @@ fn serve(
                 Ok(count) => match &mut speech {
                     None => shared.got.lock().unwrap().extend(&buf[..count]),
                     Some(speech) => {
-                        let bytes = speech.heard.decode(&buf[..count]);
+                        let bytes = speech.hear(&output, &buf[..count]);
                         shared.got.lock().unwrap().extend(bytes);
                     }
                 },
@@ -393,24 +445,6 @@ fn serve(
         if floods {
             std::thread::park_timeout(FLOOD_PAUSE);
         }
-    }
-}
-
-/// How a peer speaks the toy protocol.
-#[derive(Debug, Default)]
-struct Escaped {
-    heard: Decoder,
-    /// Bytes that were sent of a sequence of which the rest was not.
-    begun: usize,
-}
-
-impl Escaped {
-    /// Says as much of `bytes` as it can, and how many are complete.
-    fn say(&mut self, to: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
-        let sent = self.begun + rustix::io::write(to, &encode(bytes)[self.begun..])?;
-        let count = complete(bytes, sent);
-        self.begun = sent - encode(&bytes[..count]).len();
-        Ok(count)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::peer::Kind;
-use super::walk::{Cell, Cells, ROUNDS, State, escaped_rounds, rounds, walk, walk_escaped};
+use super::walk::{Cell, Cells, ROUNDS, State, escaped_rounds, rounds, walk, walk_layered};
 
 /// Set to put the tables into the file instead of comparing them with it.
 const WRITE: &str = "CHARDEV_WRITE_TABLES";
@@ -32,13 +32,13 @@ pub(crate) fn check(name: &str, state: State) {
     );
 }
 
-/// Walks `state` with sockets that speak a toy protocol, which no table has.
-pub(crate) fn check_escaped(state: State) {
-    let cells = walk_escaped(state);
-    // Escaped to escaped is walked from both sides.
-    let between = Kind::ESCAPED.len() * Kind::ESCAPED.len();
-    let from = Kind::ESCAPED.len() * Kind::ALL.len();
-    let to = Kind::ESCAPED.len() * state.kinds().len();
+/// Walks `state` with two kinds of sockets that speak a protocol above bytes, which no table has.
+pub(crate) fn check_layered(state: State, pair: [Kind; 2]) {
+    let cells = walk_layered(state, pair);
+    // Between the two it is walked from both sides.
+    let between = pair.len() * pair.len();
+    let from = pair.len() * Kind::ALL.len();
+    let to = pair.len() * state.kinds().len();
     assert_eq!(cells.len(), between + from + to);
     for (pair, cell) in cells {
         assert!(cell.changes >= escaped_rounds(), "{state:?} {pair:?}");

@@ -5,12 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use chardev::objects::{NewObject, TlsCreds, TlsEndpoint};
 use chardev::{Chardevs, Info};
 
 use super::device::Device;
-use super::peer::{Kind, Peer, Place};
+use super::peer::{CLIENT_KEYS, Kind, Peer, Place, SERVER_KEYS};
 use super::stream::{self, Wrong};
 use crate::common::{DEADLINE, LOOK_AGAIN, add, change, wait_for};
+use crate::tls_rig::{Authority, CLIENT, SERVER};
 use crate::toy::escaped::ESCAPED;
 
 /// How often each cell is walked in the run whose table is in the documentation: 12,000 changes.
@@ -79,9 +81,9 @@ pub(crate) fn walk(state: State) -> Cells {
     walk_along(state, &way(state))
 }
 
-/// The same of sockets that speak a toy protocol, with each other and with all other kinds.
-pub(crate) fn walk_escaped(state: State) -> Cells {
-    walk_along(state, &escaped_way(state))
+/// The same of two sockets with layers, with each other and with all other kinds.
+pub(crate) fn walk_layered(state: State, pair: [Kind; 2]) -> Cells {
+    walk_along(state, &layered_way(state, pair))
 }
 
 fn walk_along(state: State, way: &[(Kind, Kind, bool)]) -> Cells {
@@ -137,9 +139,8 @@ fn way(state: State) -> Vec<(Kind, Kind, bool)> {
     whole
 }
 
-fn escaped_way(state: State) -> Vec<(Kind, Kind, bool)> {
+fn layered_way(state: State, [one, other]: [Kind; 2]) -> Vec<(Kind, Kind, bool)> {
     let mut way = Vec::new();
-    let [one, other] = Kind::ESCAPED;
     for (here, next) in [(one, other), (other, one)].repeat(escaped_rounds()) {
         way.push((here, here, true));
         for there in Kind::ALL.into_iter().chain([next]) {
@@ -148,6 +149,23 @@ fn escaped_way(state: State) -> Vec<(Kind, Kind, bool)> {
         way.push((here, next, false));
     }
     way
+}
+
+/// What both ends of TLS need.
+fn add_keys(chardevs: &Chardevs, dir: &Path) {
+    let ca = Authority::new("Test CA");
+    for (id, endpoint, role, own) in [
+        (SERVER_KEYS, TlsEndpoint::Server, "server", SERVER),
+        (CLIENT_KEYS, TlsEndpoint::Client, "client", CLIENT),
+    ] {
+        let creds = TlsCreds {
+            dir: ca.directory(dir, id, role, Some((own, &ca))),
+            endpoint,
+            verify_peer: true,
+        };
+        let adding = chardevs.objects().add(id, NewObject::TlsCreds(creds));
+        chardevs.block_on(adding).unwrap();
+    }
 }
 
 /// A back end that is or was in the slot.
@@ -190,6 +208,9 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn start(dir: &'a Path, state: State, kind: Kind) -> Self {
         let chardevs = Chardevs::with_kinds(&[&*ESCAPED]).unwrap();
+        if Kind::DRESSED.contains(&kind) {
+            add_keys(&chardevs, dir);
+        }
         let place = Place::new(dir, 0, kind, false, false);
         let info = add(&chardevs, "con0", &place.options);
         Walk {
