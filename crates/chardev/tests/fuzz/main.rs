@@ -6,6 +6,11 @@
 mod corpus;
 #[path = "../../../../fuzz/bodies/host.rs"]
 mod host;
+mod tls;
+#[path = "../../../../fuzz/bodies/tls_ends.rs"]
+mod tls_ends;
+#[path = "../it/tls_rig/mod.rs"]
+mod tls_rig;
 mod uart;
 mod virtio;
 #[path = "../it/virtio_driver/mod.rs"]
