@@ -1,6 +1,6 @@
 //! What a front end is told, in order with its input.
 
-use crate::line::{Answers, ModemChange, TerminalSize};
+use crate::line::{Answers, ModemChange, SerialRequest, TerminalSize};
 
 /// An event for a front end. A closed set, read from a queue; nobody stores a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub enum Event {
     /// The answers as they stand now that the peer has given those that were
     /// [`Answer::Pending`](crate::Answer::Pending).
     LineAnswered(Answers),
+    /// The peer wants another serial line set up; only after
+    /// [`FrontEnd::watch_serial`](crate::FrontEnd::watch_serial).
+    SerialAsked(SerialRequest),
     /// Modem inputs have changed; only after
     /// [`FrontEnd::watch_modem`](crate::FrontEnd::watch_modem) or
     /// [`FrontEnd::modem_inputs`](crate::FrontEnd::modem_inputs).

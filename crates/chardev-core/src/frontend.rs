@@ -10,7 +10,9 @@ use crate::chardev::{Chardev, ChardevRef, Front};
 use crate::error::AttachError;
 use crate::event::Event;
 use crate::freeze::Freeze;
-use crate::line::{Answer, Answers, Line, ModemLines, SerialParams, TerminalSize};
+use crate::line::{
+    Answer, Answers, FlowControl, Line, ModemLines, SerialParams, SerialRequest, TerminalSize,
+};
 use crate::stats::Stats;
 
 /// What a front end decides about changes of its back end. `()` accepts everything.
@@ -310,6 +312,24 @@ impl FrontEnd {
         self.set_line(|line| line.serial = Some(params)).serial
     }
 
+    /// The same together with flow control.
+    pub fn set_serial_flow(&self, params: SerialParams, flow: FlowControl) -> Answer {
+        let set = |line: &mut Line| (line.serial, line.flow) = (Some(params), Some(flow));
+        self.set_line(set).serial
+    }
+
+    /// Whether [`Event::SerialAsked`] is wanted when the peer sets up a serial line by its
+    /// protocol. Who wants it has to answer each with [`FrontEnd::answer_serial`]; otherwise the
+    /// peer is granted whatever it asks for.
+    pub fn watch_serial(&self, wanted: bool) {
+        self.set_line(|line| line.serial_watched = wanted);
+    }
+
+    /// Answers the request of that number: what the line really is now.
+    pub fn answer_serial(&self, answer: SerialRequest) {
+        self.set_line(|line| line.serial_answer = Some(answer));
+    }
+
     /// Starts or ends a break condition.
     #[doc(alias = "CHR_IOCTL_SERIAL_SET_BREAK")]
     pub fn set_break(&self, on: bool) -> Answer {
@@ -321,6 +341,14 @@ impl FrontEnd {
     pub fn set_modem(&self, outputs: ModemLines) -> Answer {
         let outputs = outputs & (ModemLines::DTR | ModemLines::RTS);
         self.set_line(|line| line.modem = Some(outputs)).modem
+    }
+
+    /// [`FrontEnd::set_modem`] of one that couples lines: a peer that looks at modem lines by its
+    /// protocol is shown the `inputs` of the other line as they are.
+    pub fn relay_modem(&self, outputs: ModemLines, inputs: Option<ModemLines>) -> Answer {
+        let outputs = outputs & (ModemLines::DTR | ModemLines::RTS);
+        let set = |line: &mut Line| (line.modem, line.modem_relayed) = (Some(outputs), inputs);
+        self.set_line(set).modem
     }
 
     /// Whether [`Event::Modem`] is wanted when modem inputs change. It may cost a look at the
@@ -412,6 +440,9 @@ impl Drop for FrontEnd {
                 line.break_on = false;
                 line.half_close = false;
                 line.modem_watched = false;
+                line.modem_relayed = None;
+                line.serial_watched = false;
+                line.serial_answer = None;
                 line.accepts = false;
             });
             chardev.front = None;

@@ -229,7 +229,7 @@ impl HubParts {
                 let answers = self.known_answers();
                 self.tell(BackendEvent::Tell(Event::LineAnswered(answers)));
             }
-            Event::Modem(change) => self.tell(BackendEvent::Tell(Event::Modem(change))),
+            Event::Modem(_) | Event::SerialAsked(_) => self.tell(BackendEvent::Tell(event)),
             Event::MuxIn | Event::MuxOut => {}
         }
         self.show(was_open);

@@ -222,6 +222,7 @@ impl InputQueue {
             }
             (Some(Item::Event(last @ Event::Changed(_))), Event::Changed(_))
             | (Some(Item::Event(last @ Event::LineAnswered(_))), Event::LineAnswered(_))
+            | (Some(Item::Event(last @ Event::SerialAsked(_))), Event::SerialAsked(_))
             | (Some(Item::Event(last @ Event::Resized(_))), Event::Resized(_)) => *last = event,
             (Some(Item::Event(Event::Modem(last))), Event::Modem(later)) => *last = last.and(later),
             (Some(Item::Breaks(count)), Event::Break) => *count += 1,

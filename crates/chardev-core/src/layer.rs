@@ -9,7 +9,7 @@ mod rising;
 mod stack;
 
 use crate::backend::BackendEvent;
-use crate::line::{Answers, Line};
+use crate::line::{Answers, Line, ModemLines};
 
 use self::rising::Rising;
 pub use self::stack::Stack;
@@ -59,6 +59,11 @@ pub trait Layer: Send {
     /// Sets up what the layer can of `line`, and says so in `answers`. Called again after every
     /// change of the line, and when all layers have opened.
     fn apply(&mut self, _line: &Line, _answers: &mut Answers, _flow: &mut Flow<'_>) {}
+
+    /// The modem inputs as they stand, where the protocol has any.
+    fn modem_inputs(&self) -> Option<ModemLines> {
+        None
+    }
 }
 
 /// Where a layer puts what came of a call.

@@ -75,7 +75,8 @@ pub use hub::Hub;
 pub use input::CARRY_LIMIT;
 pub use layer::{Flow, Layer, Stack};
 pub use line::{
-    Answer, Answers, Line, ModemChange, ModemLines, Parity, SerialParams, TerminalSize,
+    Answer, Answers, FlowControl, Line, ModemChange, ModemLines, Parity, SerialParams,
+    SerialRequest, TerminalSize,
 };
 pub use link::{Link, LinkHooks, Users, WantLink};
 pub use mux::{Mux, MuxHost};

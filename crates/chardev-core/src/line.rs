@@ -68,6 +68,29 @@ pub struct SerialParams {
     pub stop_bits: u8,
 }
 
+/// Who holds back the other end of a serial line, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlowControl {
+    /// Nobody.
+    #[default]
+    None,
+    /// Either end, by the characters XOFF and XON.
+    XonXoff,
+    /// Either end, by the lines RTS and CTS.
+    RtsCts,
+}
+
+/// What a peer wants a serial line to be, by a protocol such as RFC 2217; or what has come of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SerialRequest {
+    /// Tells one request from all others.
+    pub number: u64,
+    /// The parameters.
+    pub params: SerialParams,
+    /// The flow control.
+    pub flow: FlowControl,
+}
+
 /// The size of a peer's terminal, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TerminalSize {
@@ -86,10 +109,20 @@ pub struct Line {
     pub echo: bool,
     /// Serial parameters, once set.
     pub serial: Option<SerialParams>,
+    /// Flow control, once set.
+    pub flow: Option<FlowControl>,
+    /// The front end sets up another line as the peer wants it, and answers each
+    /// [`Event::SerialAsked`](crate::Event::SerialAsked).
+    pub serial_watched: bool,
+    /// What came of the request that was answered last.
+    pub serial_answer: Option<SerialRequest>,
     /// A break condition is being sent.
     pub break_on: bool,
     /// The modem outputs (DTR, RTS), once set.
     pub modem: Option<ModemLines>,
+    /// The modem inputs of another line, which a peer is shown that looks at modem lines by its
+    /// protocol; else it sees [`Line::modem`] at the other end of a cable.
+    pub modem_relayed: Option<ModemLines>,
     /// The front end wants to be told of modem inputs that change.
     pub modem_watched: bool,
     /// The front end answers what it reads, so a peer that only ends its sending is still there

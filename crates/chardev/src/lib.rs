@@ -134,11 +134,11 @@ pub use background::Background;
 pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
     ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Drain, DropReason, Event, Flow,
-    FreezeWatch, FrontEnd, FrontEndHooks, Group, History, HubError, Input, Late, Layer, Line,
-    LineControl, LogFull, LogSink, ModemChange, ModemLines, NothingToDrain, Notice, Observed,
-    Observer, OpenError, Parity, Peers, Policy, PolicyChange, Presence, Ready, RemoveError,
-    RingBuffer, RingControl, Sent, SerialParams, Sharing, Slow, Stats, TerminalSize, ViewError,
-    ViewFrom, spec, text,
+    FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Group, History, HubError, Input, Late,
+    Layer, Line, LineControl, LogFull, LogSink, ModemChange, ModemLines, NothingToDrain, Notice,
+    Observed, Observer, OpenError, Parity, Peers, Policy, PolicyChange, Presence, Ready,
+    RemoveError, RingBuffer, RingControl, Sent, SerialParams, SerialRequest, Sharing, Slow, Stats,
+    TerminalSize, ViewError, ViewFrom, spec, text,
 };
 pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
 pub use port::Port;

@@ -43,10 +43,11 @@ impl Events {
         self.waiting.iter().any(is_mark)
     }
 
-    /// Whether somebody is there, of sizes, changes and answers the last count; all breaks are
-    /// kept.
+    /// Whether somebody is there, of sizes, changes, answers and requests the last count; all
+    /// breaks are kept.
     fn merge(&mut self) {
-        let (mut open, mut resized, mut changed, mut answered) = (None, None, None, None);
+        let (mut open, mut resized, mut changed) = (None, None, None);
+        let (mut answered, mut asked) = (None, None);
         let mut marks = VecDeque::new();
         let mut first_open = None;
         let mut modem: Option<ModemChange> = None;
@@ -56,6 +57,7 @@ impl Events {
                 BackendEvent::Resized(_) => resized = Some(event),
                 BackendEvent::Tell(Event::Changed(_)) => changed = Some(event),
                 BackendEvent::Tell(Event::LineAnswered(_)) => answered = Some(event),
+                BackendEvent::Tell(Event::SerialAsked(_)) => asked = Some(event),
                 BackendEvent::Tell(Event::Modem(later)) => {
                     modem = Some(modem.map_or(later, |earlier| earlier.and(later)));
                 }
@@ -69,7 +71,7 @@ impl Events {
         // Openings and closings take turns: where the first is not the last, nothing has changed.
         let open = open.filter(|last| first_open.as_ref() == Some(last));
         let modem = modem.map(|change| BackendEvent::Tell(Event::Modem(change)));
-        let last = [open, changed, answered, resized, modem];
+        let last = [open, changed, answered, resized, asked, modem];
         self.waiting.extend(last.into_iter().flatten());
         self.waiting.append(&mut marks);
     }
@@ -78,7 +80,9 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::{BackendEvent, Event, Events, LIMIT};
-    use crate::line::{ModemChange, ModemLines, TerminalSize};
+    use crate::line::{
+        FlowControl, ModemChange, ModemLines, Parity, SerialParams, SerialRequest, TerminalSize,
+    };
 
     fn resized(cols: u16) -> BackendEvent {
         BackendEvent::Resized(TerminalSize { cols, rows: 25 })
@@ -86,6 +90,19 @@ mod tests {
 
     fn modem(inputs: ModemLines, changed: ModemLines) -> BackendEvent {
         BackendEvent::Tell(Event::Modem(ModemChange { inputs, changed }))
+    }
+
+    fn asked(number: u64) -> BackendEvent {
+        BackendEvent::Tell(Event::SerialAsked(SerialRequest {
+            number,
+            params: SerialParams {
+                speed: 9600,
+                parity: Parity::None,
+                data_bits: 8,
+                stop_bits: 1,
+            },
+            flow: FlowControl::None,
+        }))
     }
 
     const CLOSED: BackendEvent = BackendEvent::Closed { unread: Vec::new() };
@@ -120,6 +137,7 @@ mod tests {
         let filler = |count| vec![BackendEvent::Break; count];
         for (told, left) in [
             (vec![resized(80), resized(100)], vec![resized(100)]),
+            (vec![asked(1), asked(2)], vec![asked(2)]),
             (vec![BackendEvent::Opened, CLOSED], vec![]),
             (
                 vec![BackendEvent::Opened, CLOSED, BackendEvent::Opened],

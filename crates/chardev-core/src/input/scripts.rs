@@ -3,7 +3,9 @@
 use super::fences::TailRead;
 use super::{CARRY_LIMIT, ITEMS_LIMIT, InputQueue, Item};
 use crate::event::Event;
-use crate::line::{ModemChange, ModemLines, TerminalSize};
+use crate::line::{
+    FlowControl, ModemChange, ModemLines, Parity, SerialParams, SerialRequest, TerminalSize,
+};
 
 /// Takes all that comes next for the front end: bytes, `<events>` and `{marks}`.
 fn read(queue: &mut InputQueue, out: &mut String) {
@@ -224,12 +226,29 @@ fn breaks_are_left_out_oldest_first_and_counted() {
 
 #[test]
 fn of_what_nobody_takes_the_last_size_and_all_modem_changes_are_kept() {
-    let mut queue = filled(ITEMS_LIMIT - 6);
+    let mut queue = filled(ITEMS_LIMIT - 8);
     let change = |inputs, changed| Event::Modem(ModemChange { inputs, changed });
     let size = |cols| Event::Resized(TerminalSize { cols, rows: 1 });
+    let asked = |number| {
+        let params = SerialParams {
+            speed: 9600,
+            parity: Parity::None,
+            data_bits: 8,
+            stop_bits: 1,
+        };
+        let flow = FlowControl::None;
+        Event::SerialAsked(SerialRequest {
+            number,
+            params,
+            flow,
+        })
+    };
     let (cts, ring) = (ModemLines::CTS, ModemLines::RI);
     for event in [
+        asked(1),
+        asked(2),
         size(1),
+        asked(3),
         change(cts, cts),
         size(2),
         change(ring, ring),
@@ -244,6 +263,8 @@ fn of_what_nobody_takes_the_last_size_and_all_modem_changes_are_kept() {
         queue.items.iter().filter(is_it).count()
     };
     assert_eq!(left(&|event| event == size(3)), 1);
+    assert_eq!(left(&|event| event == asked(3)), 1);
+    assert_eq!(left(&|event| matches!(event, Event::SerialAsked(_))), 1);
     assert_eq!(left(&|event| matches!(event, Event::Resized(_))), 1);
     assert_eq!(left(&|event| event == change(ring, cts | ring)), 1);
     assert_eq!(left(&|event| matches!(event, Event::Modem(_))), 1);

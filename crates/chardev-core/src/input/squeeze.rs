@@ -6,14 +6,15 @@ use crate::event::Event;
 
 impl InputQueue {
     /// Makes room among the events, input staying as it is. A departure and the return after it are
-    /// left out as if they had not been, of sizes, changes and answers only the last counts, and
-    /// changes of modem lines become one. Breaks go only where that is not enough; returns how
-    /// many.
+    /// left out as if they had not been, of sizes, changes, answers and requests only the last
+    /// counts, and changes of modem lines become one. Breaks go only where that is not enough;
+    /// returns how many.
     pub(super) fn squeeze(&mut self) -> u64 {
         let keep = ITEMS_LIMIT / 2;
         self.leave_out_all_but_last(|event| matches!(event, Event::Resized(_)));
         self.leave_out_all_but_last(|event| matches!(event, Event::Changed(_)));
         self.leave_out_all_but_last(|event| matches!(event, Event::LineAnswered(_)));
+        self.leave_out_all_but_last(|event| matches!(event, Event::SerialAsked(_)));
         self.merge_modem_changes();
         for (leaves, returns) in [
             (Event::Closed, Event::Opened),

@@ -62,6 +62,10 @@ impl Rising {
                 event @ BackendEvent::Resized(_),
             ) => *last = event,
             (
+                Some(Piece::Event(BackendEvent::Tell(last @ Event::SerialAsked(_)))),
+                BackendEvent::Tell(event @ Event::SerialAsked(_)),
+            ) => *last = event,
+            (
                 Some(Piece::Event(BackendEvent::Tell(Event::Modem(last)))),
                 BackendEvent::Tell(Event::Modem(later)),
             ) => *last = last.and(later),

@@ -7,7 +7,7 @@ use std::io::{IoSlice, IoSliceMut};
 use super::rising::{Piece, Rising};
 use super::{Ending, Flow, Layer};
 use crate::backend::BackendEvent;
-use crate::line::{Answers, Line};
+use crate::line::{Answer, Answers, Line, ModemLines};
 
 /// The most that is taken from above at once.
 const PIECE: usize = 16 << 10;
@@ -30,6 +30,8 @@ pub struct Stack {
     wire: VecDeque<u8>,
     failure: Option<Failure>,
     send_ended: bool,
+    /// What could not be set up yet.
+    late: Option<Line>,
     /// A layer was given something on its way down, and may have kept it back.
     unflushed: bool,
 }
@@ -62,6 +64,7 @@ impl Stack {
             wire: VecDeque::new(),
             failure: None,
             send_ended: false,
+            late: None,
             unflushed: false,
         };
         stack.start_opened();
@@ -208,14 +211,26 @@ impl Stack {
         }
     }
 
-    /// Sets up what the layers can of `line`.
+    /// Sets up what the layers can of `line`. While too much waits for the transport to say more,
+    /// the last line is kept, and what it asks for said later.
     pub fn apply(&mut self, line: &Line, answers: &mut Answers) {
-        if self.is_open() {
+        if self.wire.len() >= ANSWERS_LIMIT {
+            self.late = Some(line.clone());
+            if line.serial.is_some() {
+                answers.serial = Answer::Pending;
+            }
+        } else if self.is_open() && self.failure.is_none() {
+            self.late = None;
             for at in 0..self.layers.len() {
                 self.call(at, |layer, flow| layer.apply(line, answers, flow));
             }
             self.flush();
         }
+    }
+
+    /// The modem inputs of the layer that has any.
+    pub fn modem_inputs(&self) -> Option<ModemLines> {
+        self.layers.iter().find_map(|layer| layer.modem_inputs())
     }
 
     /// What waits for the transport, oldest first.
@@ -232,6 +247,11 @@ impl Stack {
     /// The transport took `count` bytes of the wire.
     pub fn sent(&mut self, count: usize) {
         self.wire.drain(..count.min(self.wire.len()));
+        if self.wire.len() < WIRE_LIMIT {
+            if let Some(line) = self.late.take() {
+                self.apply(&line, &mut Answers::unsupported(&line, true));
+            }
+        }
         if self.wire.is_empty() {
             // An idle chardev has no buffer.
             self.wire = VecDeque::new();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use chardev_core::{
-    Answer, Answers, BackendEvent, BackendId, ChardevRef, Closed, Event, FrontEnd, Hub, Mux,
-    Parity, Ready, SerialParams,
+    Answer, Answers, BackendEvent, BackendId, ChardevRef, Closed, Event, FlowControl, FrontEnd,
+    Hub, ModemLines, Mux, Parity, Ready, SerialParams, SerialRequest,
 };
 
 use crate::rig::{Peer, link};
@@ -144,5 +144,58 @@ fn a_hub_answers_for_its_members() {
         answer(&slow, later);
         hub.users().kick();
         assert_eq!(told(&front), [at_last]);
+    }
+}
+
+#[test]
+fn what_a_peer_wants_comes_through_a_mux_or_hub_and_the_answer_goes_back() {
+    let wish = |number| SerialRequest {
+        number,
+        params: PARAMS,
+        flow: FlowControl::RtsCts,
+    };
+    for through in ["nothing", "mux", "hub"] {
+        let (peer, below) = &base("slow", Answer::Unsupported);
+        let waker = || Waker::noop().clone();
+        let mux = (through == "mux").then(|| Mux::new(link(below), 1, Arc::new(Host), waker()));
+        let hub = (through == "hub").then(|| Hub::new(vec![link(below)], waker()));
+        let backend = match (&mux, &hub) {
+            (Some(mux), _) => Some(mux.slot()),
+            (_, Some(hub)) => Some(hub.backend()),
+            _ => None,
+        };
+        let chardev = backend.map_or(below.clone(), |backend| {
+            ChardevRef::new("top", BackendId(2), backend, Closed::Discard, None)
+        });
+        let front = attach(&chardev);
+        told(&front);
+        front.watch_serial(true);
+        assert!(peer.world().line.serial_watched, "{through}");
+        for number in 1..=3 {
+            let asked = BackendEvent::Tell(Event::SerialAsked(wish(number)));
+            peer.world().events.push_back(asked);
+        }
+        let id = below.with(|chardev| chardev.backend_id());
+        below.with(|chardev| chardev.handle_ready(id, Ready::empty()));
+        mux.iter().for_each(|mux| mux.users().kick());
+        hub.iter().for_each(|hub| hub.users().kick());
+        assert_eq!(front.next_event(), Some(Event::SerialAsked(wish(3))));
+        assert_eq!(front.next_event(), None, "the last counts");
+        front.answer_serial(wish(3));
+        assert_eq!(peer.world().line.serial_answer, Some(wish(3)), "{through}");
+        front.relay_modem(ModemLines::all(), Some(ModemLines::RI));
+        front.set_serial_flow(PARAMS, FlowControl::XonXoff);
+        let line = peer.world().line.clone();
+        let outputs = ModemLines::DTR | ModemLines::RTS;
+        assert_eq!(
+            (line.modem, line.modem_relayed),
+            (Some(outputs), Some(ModemLines::RI))
+        );
+        let set = (Some(PARAMS), Some(FlowControl::XonXoff));
+        assert_eq!((line.serial, line.flow), set);
+        drop(front);
+        let line = peer.world().line.clone();
+        let left = (line.serial_watched, line.serial_answer, line.modem_relayed);
+        assert_eq!(left, (false, None, None), "{through}");
     }
 }

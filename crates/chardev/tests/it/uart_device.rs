@@ -413,13 +413,10 @@ fn a_change_takes_the_line_over_and_tells_the_guest_the_new_inputs() {
     };
     let expected = Line {
         open: true,
-        half_close: false,
-        accepts: false,
-        echo: false,
         serial: Some(params),
         break_on: true,
         modem: Some(ModemLines::DTR | ModemLines::RTS),
-        modem_watched: false,
+        ..Line::default()
     };
     assert_eq!(old.set(|world| world.line.clone()), expected);
     bench.write(1, 0x08);

@@ -3,6 +3,8 @@
 //! Each direction is a task of its own with its own wakers, so a peer that takes nothing holds
 //! back only what is sent to it. A direction has at most one buffer of bytes in hand.
 
+mod setting;
+
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,6 +16,7 @@ use chardev_monitor::{RunState, Stop};
 use chardev_qapi::opts::Opts;
 use tokio::task::JoinHandle;
 
+use self::setting::Setting;
 use crate::DaemonError;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
 use crate::devices::{Device, DeviceKind, Start, first_client, required};
@@ -24,7 +27,7 @@ const BREAK: Duration = Duration::from_millis(250);
 /// The kind `null-modem`.
 pub(super) static KIND: DeviceKind = DeviceKind {
     name: "null-modem",
-    summary: "couples two chardevs: data, break and modem lines",
+    summary: "couples two chardevs: data, break, modem lines, and what a peer sets up by RFC 2217",
     options: &[("chardev", "one of them"), ("peer", "the other one")],
     read,
 };
@@ -76,13 +79,16 @@ pub(crate) async fn run(fronts: [FrontEnd; 2], held: [bool; 2], stop: Stop, run:
         for front in [&a, &b] {
             front.set_open(true);
             front.watch_modem(true);
+            front.watch_serial(true);
         }
+        let [there, back_there] = Setting::pair();
         // A client that was waited for is there, but its event is not any more.
         cross_lines(&a, &b);
         cross_lines(&b, &a);
-        let back = tokio::spawn(relay(Arc::clone(&b), Arc::clone(&a), run.clone()));
+        let fronts = (Arc::clone(&b), Arc::clone(&a));
+        let back = tokio::spawn(relay(fronts, back_there, run.clone()));
         let _back = AbortOnDrop(back);
-        relay(Arc::clone(&a), Arc::clone(&b), run).await;
+        relay((Arc::clone(&a), Arc::clone(&b)), there, run).await;
     };
     tokio::select! {
         () = relay => {}
@@ -99,19 +105,23 @@ impl Drop for AbortOnDrop {
 }
 
 /// One direction.
-async fn relay(from: Arc<FrontEnd>, to: Arc<FrontEnd>, run: RunState) {
+async fn relay((from, to): (Arc<FrontEnd>, Arc<FrontEnd>), setting: Setting, run: RunState) {
     let mut leftover = Leftover::default();
     loop {
         match poll_fn(|cx| poll_data(cx, &from, &to, &run, &mut leftover)).await {
-            Event::Opened | Event::Closed | Event::Changed(_) | Event::Modem(_) => {
+            Event::Opened | Event::Closed | Event::Modem(_) => cross_lines(&from, &to),
+            Event::Changed(answers) => {
                 cross_lines(&from, &to);
+                setting.line_answered(&to, &from, answers.serial);
             }
+            Event::SerialAsked(request) => setting.set_up(&from, &to, request),
+            Event::LineAnswered(answers) => setting.line_answered(&to, &from, answers.serial),
             Event::Break => {
                 to.set_break(true);
                 tokio::time::sleep(BREAK).await;
                 to.set_break(false);
             }
-            Event::MuxIn | Event::MuxOut | Event::Resized(_) | Event::LineAnswered(_) => {}
+            Event::MuxIn | Event::MuxOut | Event::Resized(_) => {}
         }
     }
 }
@@ -150,7 +160,7 @@ fn cross_lines(from: &FrontEnd, to: &FrontEnd) {
         None if from.is_open() => ModemLines::DTR | ModemLines::RTS,
         None => ModemLines::empty(),
     };
-    to.set_modem(outputs);
+    to.relay_modem(outputs, from.modem_inputs());
 }
 
 fn crossed(inputs: ModemLines) -> ModemLines {

@@ -9,7 +9,9 @@
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chardev_core::{Answer, Answers, Line, ModemChange, ModemLines, Ready, SerialParams};
+use chardev_core::{
+    Answer, Answers, FlowControl, Line, ModemChange, ModemLines, Ready, SerialParams,
+};
 use rustix::io::Errno;
 
 use super::inputs;
@@ -24,6 +26,7 @@ use crate::sys;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Setup {
     pub(super) params: SerialParams,
+    flow: FlowControl,
     outputs: Option<ModemLines>,
 }
 
@@ -275,12 +278,13 @@ impl Setup {
     fn of(line: &Line) -> Self {
         Setup {
             params: line.serial.unwrap_or(DEFAULT),
+            flow: line.flow.unwrap_or_default(),
             outputs: line.modem,
         }
     }
 
     pub(super) fn carry_out(self, device: &SlowFd) -> Outcome {
-        let params = set_params(device, self.params);
+        let params = set_params(device, self.params, self.flow);
         let inputs = look(device);
         let outputs = match (self.outputs, inputs) {
             (Some(outputs), Some(_)) => sys::set_modem_outputs(device.as_fd(), outputs.bits()),

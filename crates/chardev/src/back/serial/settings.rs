@@ -6,7 +6,7 @@
 
 use std::os::fd::AsFd;
 
-use chardev_core::{Parity, SerialParams};
+use chardev_core::{FlowControl, Parity, SerialParams};
 use rustix::io::Errno;
 use rustix::termios::{
     ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios,
@@ -26,7 +26,11 @@ pub(super) const DEFAULT: SerialParams = SerialParams {
 };
 
 /// Sets `device` to `params`, and otherwise to pass every byte as it is.
-pub(super) fn set_params(device: &SlowFd, params: SerialParams) -> Result<(), Errno> {
+pub(super) fn set_params(
+    device: &SlowFd,
+    params: SerialParams,
+    flow: FlowControl,
+) -> Result<(), Errno> {
     assert_may_wait();
     let mut settings = tcgetattr(device)?;
     make_raw(&mut settings);
@@ -50,6 +54,11 @@ pub(super) fn set_params(device: &SlowFd, params: SerialParams) -> Result<(), Er
     };
     if params.stop_bits == 2 {
         *modes |= ControlModes::CSTOPB;
+    }
+    match flow {
+        FlowControl::None => {}
+        FlowControl::XonXoff => settings.input_modes |= InputModes::IXON | InputModes::IXOFF,
+        FlowControl::RtsCts => settings.control_modes |= ControlModes::CRTSCTS,
     }
     // A speed of 0 would hang the line up.
     settings.set_speed(params.speed.max(1))?;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chardev_core::{
-    Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, NothingToDrain, OpenError,
-    Peers, Presence, Ready, Sent, Sharing, WeakChardev,
+    Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, ModemLines,
+    NothingToDrain, OpenError, Peers, Presence, Ready, Sent, Sharing, WeakChardev,
 };
 
 use super::config::Config;
@@ -24,6 +24,7 @@ use crate::port::Port;
 
 /// A socket: where its peers come from, and the one that is there.
 pub(super) struct SocketBackend {
+    kind: &'static str,
     port: Port,
     source: Source,
     peer: Option<Peer>,
@@ -40,6 +41,8 @@ pub(super) struct SocketBackend {
     layers: Vec<LayerKind>,
     handshake: Duration,
     line: Line,
+    /// A peer had modem lines, which are all off while there is none.
+    had_lines: bool,
     events: VecDeque<BackendEvent>,
     /// Descriptors that came with the last input.
     fds: Vec<OwnedFd>,
@@ -66,6 +69,7 @@ impl SocketBackend {
     /// A socket whose peers come from `source`; descriptors can be passed if `unix`.
     pub(super) fn new(port: &Port, config: &Config, source: Source, unix: bool) -> Self {
         SocketBackend {
+            kind: config.kind,
             port: port.clone(),
             source,
             peer: None,
@@ -77,6 +81,7 @@ impl SocketBackend {
             layers: config.layers.clone(),
             handshake: config.handshake,
             line: Line::default(),
+            had_lines: false,
             events: VecDeque::new(),
             fds: Vec::new(),
         }
@@ -232,7 +237,7 @@ impl SocketBackend {
 
 impl Backend for SocketBackend {
     fn kind(&self) -> &'static str {
-        "socket"
+        self.kind
     }
 
     fn filename(&self) -> String {
@@ -371,8 +376,21 @@ impl LineControl for SocketBackend {
                 peer.apply(line, &mut answers);
             }
         }
+        answers.modem_inputs = self.look_at_lines();
         answers.passes_fds = self.passes_fds;
         answers
+    }
+
+    fn modem_inputs(&mut self) -> Option<ModemLines> {
+        self.look_at_lines()
+    }
+}
+
+impl SocketBackend {
+    fn look_at_lines(&mut self) -> Option<ModemLines> {
+        let inputs = self.shown().and_then(Peer::modem_inputs);
+        self.had_lines |= inputs.is_some();
+        inputs.or(self.had_lines.then(ModemLines::empty))
     }
 }
 

@@ -19,6 +19,8 @@ const MAX_HANDSHAKE: u64 = 3_600_000;
 /// The options of a socket, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
+    /// The kind's name.
+    pub(super) kind: &'static str,
     pub(super) address: SocketAddress,
     /// What a relative path of the address starts at.
     pub(super) directory: Option<PathBuf>,
@@ -40,6 +42,7 @@ impl Config {
     /// Of a connected socket.
     pub(super) fn given() -> Self {
         Config {
+            kind: "socket",
             address: SocketAddress::Fd(String::new()),
             directory: None,
             server: false,
@@ -65,6 +68,7 @@ impl Config {
         let reconnect = reconnect_interval(options)?;
         check_supported(address)?;
         Ok(Config {
+            kind: options.kind(),
             address: address.clone(),
             directory: options.directory().map(Path::to_owned),
             server,

@@ -6,7 +6,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chardev_core::{Answers, BackendEvent, Line, Ready, Stack};
+use chardev_core::{Answers, BackendEvent, Line, ModemLines, Ready, Stack};
 use rustix::io::Errno;
 
 use super::transport::{receive_plain, send_plain};
@@ -212,6 +212,11 @@ impl Layered {
         stack.apply(line, answers);
         // That the peer is gone is noticed soon enough.
         let _ = flush(&mut stack, fd);
+    }
+
+    /// The modem inputs of a layer that has any.
+    pub(super) fn modem_inputs(&self) -> Option<ModemLines> {
+        self.stack().modem_inputs()
     }
 
     /// The event that comes before any further input.

@@ -15,7 +15,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use chardev_core::{Answers, BackendEvent, Line, Presence, Ready, Sent};
+use chardev_core::{Answers, BackendEvent, Line, ModemLines, Presence, Ready, Sent};
 use rustix::io::Errno;
 
 use super::layered::{Due, Layered};
@@ -120,6 +120,11 @@ impl Peer {
             layers.apply(self.transport.fd(), line, answers);
             self.attend();
         }
+    }
+
+    /// The modem inputs that it has by its layers.
+    pub(super) fn modem_inputs(&self) -> Option<ModemLines> {
+        self.layers.as_ref().and_then(Layered::modem_inputs)
     }
 
     /// What its layers have to tell before any further input.
