@@ -2,6 +2,7 @@
 //!
 //! A layer is a file below this one, with its [`LayerSpec`], and a line in [`LAYERS`].
 
+mod rfc2217;
 mod telnet;
 #[cfg(feature = "tls")]
 mod tls;
@@ -18,6 +19,9 @@ use chardev_core::{Layer, OpenError};
 
 use super::OpenContext;
 
+/// The same of RFC 2217, on either side.
+#[doc(hidden)]
+pub use rfc2217::{client as rfc2217_client, wanted as rfc2217};
 /// What `options` of a socket want of telnet: for tests of the protocol alone.
 #[doc(hidden)]
 pub use telnet::wanted as telnet;
@@ -88,7 +92,7 @@ impl std::fmt::Debug for LayerKind {
 }
 
 /// All layers, the one next to the chardev first.
-pub(crate) const LAYERS: &[LayerSpec] = &[telnet::SPEC, websocket::SPEC, tls::SPEC];
+pub(crate) const LAYERS: &[LayerSpec] = &[telnet::SPEC, rfc2217::SPEC, websocket::SPEC, tls::SPEC];
 
 /// The layers that `options` ask for, the one next to the chardev first.
 ///

@@ -42,7 +42,7 @@ mod udp;
 pub use layers::tls;
 #[cfg(feature = "socket")]
 #[doc(hidden)]
-pub use layers::{LayerKind, telnet, websocket};
+pub use layers::{LayerKind, rfc2217, rfc2217_client, telnet, websocket};
 #[cfg(feature = "socket")]
 #[doc(hidden)]
 pub use socket::open_layered;
@@ -261,6 +261,8 @@ pub static KINDS: &[&Kind] = &[
     &serial::KIND,
     #[cfg(feature = "socket")]
     &socket::KIND,
+    #[cfg(feature = "socket")]
+    &socket::REMOTE,
     #[cfg(feature = "stdio")]
     &stdio::KIND,
     #[cfg(feature = "udp")]

@@ -6,6 +6,7 @@
 mod corpus;
 #[path = "../../../../fuzz/bodies/host.rs"]
 mod host;
+mod telnet;
 mod tls;
 #[path = "../../../../fuzz/bodies/tls_ends.rs"]
 mod tls_ends;

@@ -5,9 +5,10 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
-use crate::common::{DEADLINE, add, change, hold, read_until, ring, wait_for};
+use crate::common::{DEADLINE, LOOK_AGAIN, add, change, hold, read_until, ring, wait_for};
 use crate::toy::escape::{ANSWER, BREAK, END, HELLO, PAUSE, QUESTION, REFUSAL, RESUME, encode};
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{BlockingFrontEnd, Chardevs, Event, FrontEnd, Ready, ReadyFd};
@@ -348,6 +349,37 @@ fn a_layer_whose_peer_wants_nothing_holds_the_writer_until_it_does() {
         hear(&mut peer, b"yes");
     });
     assert_eq!(read_until(&bed.front, 6), b"before");
+}
+
+#[test]
+fn events_that_nobody_reads_have_a_bound_while_a_peer_wants_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = server("socket", &dir.path().join("con0"));
+    let bed = Bed::with(dir, &options.with("x-rfc2217", OptionValue::Bool(true)));
+    bed.front.watch_serial(true);
+    let mut peer = bed.connect();
+    // It speaks of the line, and wants nothing for now.
+    peer.write_all(b"\xff\xfb\x2c\xff\xfa\x2c\x08\xff\xf0p")
+        .unwrap();
+    bed.expect(Event::Opened);
+    assert_eq!(read_until(&bed.front, 1), b"p");
+    assert_eq!(bed.front.write(b"no"), 0);
+    // A byte that nobody reads, and behind it no more bytes but breaks and wishes without end.
+    peer.write_all(b".").unwrap();
+    peer.set_nonblocking(true).unwrap();
+    let events = b"\xff\xf3\xff\xfa\x2c\x02\x08\xff\xf0".repeat(500);
+    let (mut sent, mut quiet) = (0, 0);
+    let end = Instant::now() + DEADLINE;
+    while quiet < 200 {
+        assert!(Instant::now() < end && sent < 4 << 20, "{sent} bytes");
+        assert_eq!(bed.front.write(b"no"), 0);
+        bed.front.set_waker(Ready::WRITE, Waker::noop());
+        quiet += 1;
+        if let Ok(count) = peer.write(&events) {
+            (sent, quiet) = (sent + count, 0);
+        }
+        std::thread::park_timeout(LOOK_AGAIN);
+    }
 }
 
 #[test]

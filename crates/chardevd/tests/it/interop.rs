@@ -116,7 +116,7 @@ impl Drop for Ended {
     }
 }
 
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let venv = env::var_os("CHARDEV_INTEROP_VENV")
         .map_or_else(|| root().join("target/interop-venv"), PathBuf::from);
     let python = venv.join("bin/python");

@@ -43,6 +43,7 @@ mod linux_serial;
 mod load;
 mod matrix;
 mod qemu_rig;
+mod rfc2217;
 mod schema;
 mod telnet;
 mod telnet_rig;

@@ -43,6 +43,7 @@ const ONLY_QEMU: &[(&str, &str)] = &[
 ];
 const ONLY_HERE: &[(&str, &str)] = &[
     (".data.x-", "ours"),
+    (".backend.type=x-", "ours"),
     ("device_add: command", "without QEMU's features, see above"),
 ];
 

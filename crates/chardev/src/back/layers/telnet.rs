@@ -13,11 +13,11 @@ use chardev_core::spec::{OptionSpec, OptionType, Options};
 use chardev_core::{Answer, Answers, BackendEvent, Flow, Layer, Line, TerminalSize};
 
 use super::tn3270::Tn3270;
-use super::{LayerKind, LayerSpec};
+use super::{LayerKind, LayerSpec, rfc2217};
 
 pub(in crate::back) use self::engine::{Engine, Offer, Said};
 pub(in crate::back) use self::options::{
-    BINARY, ECHO, END_OF_RECORD, SUPPRESS_GO_AHEAD, TERMINAL_TYPE, WINDOW_SIZE, Whose,
+    BINARY, COM_PORT, ECHO, END_OF_RECORD, SUPPRESS_GO_AHEAD, TERMINAL_TYPE, WINDOW_SIZE, Whose,
 };
 pub(in crate::back) use self::wire::{BREAK, EOR, IAC, SB, SE, doubled, subnegotiate};
 
@@ -43,6 +43,9 @@ pub fn wanted(options: &Options) -> Option<LayerKind> {
     let on = |name| options.bool_or(name, false);
     let server = options.bool_or("server", true);
     let telnet = on("telnet");
+    if rfc2217::is_wanted(options) {
+        return None;
+    }
     let kind = match (on("tn3270"), server) {
         (true, true) => LayerKind::new("tn3270", || Box::new(Tn3270::server())),
         (true, false) => LayerKind::new("tn3270 client", || Box::new(Tn3270::client())),

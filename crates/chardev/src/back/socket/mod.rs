@@ -15,6 +15,7 @@ mod layered;
 mod lent;
 mod listen;
 mod peer;
+mod remote;
 mod source;
 mod transport;
 mod unix;
@@ -41,6 +42,8 @@ use self::config::Config;
 use self::connect::Target;
 use self::listen::Listener;
 use self::source::{Source, WantPeer};
+
+pub(super) use self::remote::KIND as REMOTE;
 
 /// The kind `socket`.
 pub(super) static KIND: Kind = Kind {

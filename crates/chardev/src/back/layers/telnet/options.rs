@@ -12,6 +12,7 @@ pub(in crate::back) const SUPPRESS_GO_AHEAD: u8 = 3;
 pub(in crate::back) const TERMINAL_TYPE: u8 = 24;
 pub(in crate::back) const END_OF_RECORD: u8 = 25;
 pub(in crate::back) const WINDOW_SIZE: u8 = 31;
+pub(in crate::back) const COM_PORT: u8 = 44;
 
 /// Whose option it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

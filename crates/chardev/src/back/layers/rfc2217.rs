@@ -1,0 +1,49 @@
+//! front → chardev → [back] → host: serial lines over telnet, as in RFC 2217.
+
+mod client;
+mod codes;
+mod port;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use chardev_core::spec::{OptionSpec, OptionType, Options};
+use chardev_core::{Parity, SerialParams};
+
+use self::client::Client;
+use self::server::Server;
+use super::{LayerKind, LayerSpec};
+
+/// How a line is taken to be until somebody says otherwise.
+const DEFAULT: SerialParams = SerialParams {
+    speed: 115_200,
+    parity: Parity::None,
+    data_bits: 8,
+    stop_bits: 1,
+};
+
+/// The side that has the serial line.
+pub(super) const SPEC: LayerSpec = LayerSpec {
+    options: &[OptionSpec::new(
+        "x-rfc2217",
+        OptionType::Bool,
+        "be a serial port to peers that speak RFC 2217, and telnet to others (default off)",
+    )],
+    wanted: |options, _| Ok(wanted(options)),
+};
+
+/// Whether `options` ask for it: then it is spoken instead of plain telnet.
+pub(super) fn is_wanted(options: &Options) -> bool {
+    options.bool_or("x-rfc2217", false)
+}
+
+/// The layer that `options` ask for, if they do.
+pub fn wanted(options: &Options) -> Option<LayerKind> {
+    let server = || LayerKind::new("x-rfc2217", || Box::new(Server::new()));
+    is_wanted(options).then(|| server().shown_as("telnet"))
+}
+
+/// The side that wants a serial line.
+pub fn client() -> LayerKind {
+    LayerKind::new("x-rfc2217 client", || Box::new(Client::new())).shown_as("x-rfc2217")
+}
