@@ -171,3 +171,100 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (content, rest) = rest.split_at_checked(length)?;
     Some((*tag, content, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+        let mut all = vec![tag];
+        match u8::try_from(content.len()) {
+            Ok(length @ ..0x80) => all.push(length),
+            _ => {
+                all.push(0x82);
+                all.extend((content.len() as u16).to_be_bytes());
+            }
+        }
+        all.extend_from_slice(content);
+        all
+    }
+
+    fn part(oid: &[u8], tag: u8, value: &[u8]) -> Vec<u8> {
+        tlv(SEQUENCE, &[tlv(OBJECT, oid), tlv(tag, value)].concat())
+    }
+
+    /// A certificate, as far as its name.
+    fn certificate(name: &[Vec<u8>], version: bool) -> Vec<u8> {
+        let name = tlv(SEQUENCE, &name.concat());
+        let version = if version {
+            tlv(VERSION, b"v")
+        } else {
+            Vec::new()
+        };
+        let before = [
+            tlv(2, b"1"),
+            tlv(0x30, b""),
+            tlv(0x30, b"issuer"),
+            tlv(0x30, b""),
+        ];
+        let body = [version, before.concat(), name, tlv(0x30, b"key")].concat();
+        tlv(
+            SEQUENCE,
+            &[tlv(SEQUENCE, &body), tlv(3, b"signature")].concat(),
+        )
+    }
+
+    /// What QEMU 10.0 was seen to hold against its lists for a certificate with this name.
+    #[test]
+    fn a_name_is_spelled_as_by_gnutls() {
+        let one = |oid: &[u8], tag, value: &[u8]| tlv(SET, &part(oid, tag, value));
+        let two = [
+            part(b"\x55\x04\x0b", 0x0c, b"x"),
+            part(b"\x55\x04\x0a", 0x0c, b"Example, Org"),
+        ];
+        let name = [
+            one(b"\x55\x04\x06", 0x13, b"GB"),
+            one(b"\x55\x04\x08", 0x0c, b"London"),
+            tlv(SET, &two.concat()),
+            one(b"\x55\x04\x03", 0x0c, b"laptop \\#1.example.com"),
+            one(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x01", 0x16, b"a@b"),
+        ];
+        let expected =
+            "C=GB,ST=London,OU=x+O=Example\\, Org,CN=laptop \\\\#1.example.com,EMAIL=a@b";
+        for version in [true, false] {
+            let found = subject(&certificate(&name, version));
+            assert_eq!(found.as_deref(), Some(expected));
+        }
+        assert_eq!(subject(&certificate(&[], true)).as_deref(), Some(""));
+    }
+
+    #[test]
+    fn what_has_no_name_or_no_text_is_shown_in_numbers() {
+        let name = [tlv(SET, &part(b"\x2a\x03\x88\x37", 0x0c, b"ab"))];
+        let found = subject(&certificate(&name, true));
+        assert_eq!(found.as_deref(), Some("1.2.3.1079=#0c026162"));
+        let name = [tlv(
+            SET,
+            &part(b"\x55\x04\x03", 0x1e, &[0, b'a', 0x20, 0xac]),
+        )];
+        assert_eq!(subject(&certificate(&name, true)).as_deref(), Some("CN=a€"));
+        let name = [tlv(SET, &part(b"\x55\x04\x03", 0x0c, b"\xff"))];
+        assert_eq!(
+            subject(&certificate(&name, true)).as_deref(),
+            Some("CN=#0c01ff")
+        );
+    }
+
+    /// Nobody who has cut or spoilt one is taken for somebody, or ends us.
+    #[test]
+    fn what_is_no_certificate_has_no_name() {
+        let name = [tlv(SET, &part(b"\x55\x04\x03", 0x0c, &[b'x'; 200]))];
+        let whole = certificate(&name, true);
+        for end in 0..whole.len() {
+            assert_eq!(subject(&whole[..end]), None, "{end}");
+            let mut spoilt = whole.clone();
+            spoilt[end] ^= 0x80;
+            let _ = subject(&spoilt);
+        }
+    }
+}
