@@ -334,30 +334,26 @@ impl Chardevs {
         Ok((chardev, hub))
     }
 
-    /// Removes chardev `id` (`chardev-remove`); its peer still gets everything accepted. Where it
-    /// had a path this waits for the disk.
-    ///
-    /// # Errors
-    /// There is none, or a front end uses it.
-    pub fn remove(&self, id: &str) -> Result<(), RemoveError> {
-        offload::to_the_end(|| {
-            for drainer in self.registry.remove(id)? {
-                self.drain(drainer);
-            }
-            Ok(())
-        })
-    }
-
-    /// [`Chardevs::remove`] for those who may not wait, on any executor.
+    /// Removes chardev `id` (`chardev-remove`); its peer still gets everything accepted, in the
+    /// background. Where the chardev had a path this waits for the disk.
     ///
     /// # Cancel safety
-    /// It happens also when the future is dropped.
+    /// The chardev is removed also when the future is dropped once it was polled.
     ///
     /// # Errors
-    /// As [`Chardevs::remove`].
-    pub async fn remove_elsewhere(&self, id: &str) -> Result<(), RemoveError> {
+    /// [`RemoveError::NotFound`], or [`RemoveError::Busy`] while a front end, a multiplexer or a
+    /// hub uses it or a change of it is under way.
+    pub async fn remove(&self, id: &str) -> Result<(), RemoveError> {
         let (chardevs, id) = (self.clone(), id.to_owned());
-        offload::offload(self.shared.runtime(), move || chardevs.remove(&id)).await
+        offload::offload(self.shared.runtime(), move || chardevs.remove_here(&id)).await
+    }
+
+    /// Removes chardev `id`, waiting on this thread.
+    fn remove_here(&self, id: &str) -> Result<(), RemoveError> {
+        for drainer in self.registry.remove(id)? {
+            self.drain(drainer);
+        }
+        Ok(())
     }
 
     /// Attaches a front end to chardev `id`.

@@ -305,7 +305,7 @@ mod tests {
         chardevs
             .block_on(chardevs.change_with("c", &ring, no_fds()))
             .unwrap();
-        chardevs.block_on(chardevs.remove_elsewhere("c")).unwrap();
+        chardevs.blocking_remove("c").unwrap();
 
         let (open, go) = hung.remove(0);
         go.send(()).unwrap();

@@ -131,7 +131,7 @@ impl World {
         // there.
         let none_left = || {
             for info in chardevs.list() {
-                let _ = limits.step(|| chardevs.remove(&info.label));
+                let _ = limits.step(|| chardevs.blocking_remove(&info.label));
             }
             chardevs.list().is_empty()
         };

@@ -23,7 +23,7 @@ impl Caller {
                 let changed = chardevs.change_with(&id, &options, self.source()).await;
                 changed.map(|info| chardev_return(&info)).map_err(generic)
             }
-            Command::ChardevRemove { id } => done(chardevs.remove_elsewhere(&id).await),
+            Command::ChardevRemove { id } => done(chardevs.remove(&id).await),
             Command::ChardevSendBreak { id } => done(chardevs.send_break(&id)),
             Command::QueryChardev => Ok(self.query_chardev()),
             Command::QueryChardevBackends => Ok(query_chardev_backends(&self.chardevs().kinds())),

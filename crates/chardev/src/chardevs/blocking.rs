@@ -1,7 +1,7 @@
 //! The calls that wait, for programs without an executor.
 
 use chardev_core::spec::Options;
-use chardev_core::{AddError, AttachError, ChangeError, FrontEnd};
+use chardev_core::{AddError, AttachError, ChangeError, FrontEnd, RemoveError};
 
 use super::{Chardevs, Info};
 
@@ -25,6 +25,14 @@ impl Chardevs {
         options: impl Into<Options>,
     ) -> Result<Info, ChangeError> {
         self.block_on(self.change(id, options))
+    }
+
+    /// [`Chardevs::remove`], waiting on this thread, as [`Chardevs::blocking_add`] does.
+    ///
+    /// # Errors
+    /// As [`Chardevs::remove`].
+    pub fn blocking_remove(&self, id: &str) -> Result<(), RemoveError> {
+        self.block_on(self.remove(id))
     }
 
     /// A front end of chardev `id` for a device that has nothing to say to a change of its back

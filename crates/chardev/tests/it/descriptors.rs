@@ -251,7 +251,7 @@ impl Stage {
                 ];
                 let both = self.chardevs.transaction(&actions);
                 self.chardevs.block_on(both).unwrap();
-                self.chardevs.remove("beside").unwrap();
+                self.chardevs.blocking_remove("beside").unwrap();
                 drop((peer, given));
                 return;
             }

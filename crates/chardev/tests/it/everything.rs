@@ -235,7 +235,7 @@ fn a_mux_with_two_front_ends_to_another_chardev() {
         add(&chardevs, &new, &peers.next());
         change(&chardevs, "mux0", &mux(&new)).unwrap();
         peers.arrived(false);
-        chardevs.remove(&old).unwrap();
+        chardevs.blocking_remove(&old).unwrap();
     }
     let counts = (first.finish().0, second.finish().0);
     shut_down(&chardevs);
@@ -294,7 +294,7 @@ fn a_plain_chardev_into_a_mux_or_a_hub_and_back() {
         peers.arrived(true);
         // Its input is read by whoever rests on it; only then may it go.
         if let Some(left) = left {
-            chardevs.remove(&left).unwrap();
+            chardevs.blocking_remove(&left).unwrap();
         }
         let typed = peers.typed;
         let delivered = || chardevs.stats("con0").unwrap().input_delivered as usize;
@@ -329,7 +329,7 @@ fn a_hub_whose_members_come_and_go() {
             rest.arrived(false);
             change(&chardevs, "hub0", &hub(&["m0"])).unwrap();
         }
-        chardevs.remove(&id).unwrap();
+        chardevs.blocking_remove(&id).unwrap();
     }
     assert_eq!(
         chardevs.hub_remove("hub0", "m1").unwrap_err().to_string(),
@@ -375,12 +375,12 @@ fn nothing_rests_on_itself() {
     change(&chardevs, "x", &mux("y")).unwrap();
     change(&chardevs, "x", &common::ring(64)).unwrap();
     assert_eq!(
-        chardevs.remove("m").unwrap_err().to_string(),
+        chardevs.blocking_remove("m").unwrap_err().to_string(),
         "Chardev 'm' is busy"
     );
-    chardevs.remove("h").unwrap();
-    chardevs.remove("m").unwrap();
-    chardevs.remove("a").unwrap();
+    chardevs.blocking_remove("h").unwrap();
+    chardevs.blocking_remove("m").unwrap();
+    chardevs.blocking_remove("a").unwrap();
 }
 
 /// Several threads change chardevs onto each other; whatever is refused, nothing hangs.

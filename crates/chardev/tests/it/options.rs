@@ -35,7 +35,7 @@ fn options_that_a_kind_does_not_have_are_refused() {
         chardevs.blocking_add("c", Options::new("null")).unwrap();
         let error = chardevs.blocking_change("c", &options).unwrap_err();
         assert!(error.to_string().ends_with(why), "{options:?}: {error}");
-        chardevs.remove("c").unwrap();
+        chardevs.blocking_remove("c").unwrap();
     }
 }
 

@@ -213,7 +213,7 @@ fn a_link_that_is_in_use_is_not_taken() {
         std::fs::read_link(&link).unwrap().to_str(),
         info.pty.as_deref()
     );
-    chardevs.remove("con0").unwrap();
+    chardevs.blocking_remove("con0").unwrap();
     // A program that does not mark its links, such as QEMU or socat.
     let (_master, slave) = terminal();
     std::os::unix::fs::symlink(slave, &link).unwrap();

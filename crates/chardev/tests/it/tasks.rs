@@ -72,7 +72,7 @@ fn a_drain_is_listed_with_what_its_peer_has_not_taken() {
     // The kernel counts more than the bytes alone.
     assert!(owed >= taken as u64, "{owed} of {taken} bytes");
     drop(front);
-    chardevs.remove("con0").unwrap();
+    chardevs.blocking_remove("con0").unwrap();
     assert_eq!(listed(&chardevs)[0], ("con0".to_owned(), TaskKind::Drain));
     let mut got = Vec::new();
     peer.read_to_end(&mut got).unwrap();

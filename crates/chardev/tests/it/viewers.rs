@@ -99,7 +99,7 @@ fn a_viewer_follows_the_console_through_changes_to_its_end() {
     }
     assert_eq!(chardevs.stats("con0").unwrap().output_accepted, 23);
     drop(front);
-    chardevs.remove("con0").unwrap();
+    chardevs.blocking_remove("con0").unwrap();
     let mut rest = String::new();
     raw.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "");
@@ -309,7 +309,7 @@ fn a_hundred_viewers_half_of_them_stalled_cost_a_fifth_of_the_speed_at_most() {
         assert!(grown < 16, "{speeds}");
         assert_eq!(chardevs.viewers("con0"), Some(100));
         drop(front);
-        chardevs.remove("con0").unwrap();
+        chardevs.blocking_remove("con0").unwrap();
         live.into_iter()
             .map(|viewer| viewer.join().unwrap())
             .collect::<Vec<_>>()

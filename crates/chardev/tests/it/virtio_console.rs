@@ -462,7 +462,7 @@ fn ports_come_and_go_while_the_guest_runs() {
         add(&rig.chardevs, "tmp", &ring(64));
         let front = rig.chardevs.front_end("tmp", Arc::new(())).unwrap();
         assert_eq!(rig.console.add_port(number, front, config), Err(error));
-        rig.chardevs.remove("tmp").unwrap();
+        rig.chardevs.blocking_remove("tmp").unwrap();
     }
     let front = rig.console.remove_port(1).unwrap();
     rig.until("the farewell", |rig| rig.heard() == [(1, 2, 1, vec![])]);

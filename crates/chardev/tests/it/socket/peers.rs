@@ -269,6 +269,6 @@ fn a_peer_that_ends_its_sending_is_kept_where_the_socket_is_told_so() {
         assert_eq!(answer.len() + discarded, 6);
         assert_eq!(answer.is_empty(), !kept);
         drop(front);
-        chardevs.remove("con0").unwrap();
+        chardevs.blocking_remove("con0").unwrap();
     }
 }

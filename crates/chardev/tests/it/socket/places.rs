@@ -34,7 +34,7 @@ fn a_unix_server_serves_two_clients_in_turn() {
     assert_eq!(read_until(&front, 7), b"patient");
     echo(&front, &mut second);
     drop(front);
-    chardevs.remove("con0").unwrap();
+    chardevs.blocking_remove("con0").unwrap();
     assert!(!path.exists());
 }
 
