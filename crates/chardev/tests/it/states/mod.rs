@@ -103,3 +103,33 @@ fn the_peer_never_stops_sending_in_websocket_and_tls() {
 fn no_peer_has_come_in_websocket_and_tls() {
     check_layered(State::Absent, Kind::DRESSED);
 }
+
+#[test]
+fn the_peer_reads_and_sends_in_telnet_and_rfc2217() {
+    check_layered(State::Reads, Kind::TERMINALS);
+}
+
+#[test]
+fn the_peer_has_stalled_in_telnet_and_rfc2217() {
+    check_layered(State::Stalled, Kind::TERMINALS);
+}
+
+#[test]
+fn the_peer_has_half_closed_in_telnet_and_rfc2217() {
+    check_layered(State::HalfClosed, Kind::TERMINALS);
+}
+
+#[test]
+fn the_peer_has_left_with_output_unread_in_telnet_and_rfc2217() {
+    check_layered(State::Left, Kind::TERMINALS);
+}
+
+#[test]
+fn the_peer_never_stops_sending_in_telnet_and_rfc2217() {
+    check_layered(State::Floods, Kind::TERMINALS);
+}
+
+#[test]
+fn no_peer_has_come_in_telnet_and_rfc2217() {
+    check_layered(State::Absent, Kind::TERMINALS);
+}

@@ -47,6 +47,8 @@ pub(crate) enum Kind {
     /// TCP sockets in one of their dresses.
     Websocket,
     Tls,
+    Telnet,
+    Rfc2217,
 }
 
 impl Kind {
@@ -65,6 +67,9 @@ impl Kind {
     /// Those that are spoken to in a protocol that users know.
     pub(crate) const DRESSED: [Kind; 2] = [Kind::Websocket, Kind::Tls];
 
+    /// The others of those.
+    pub(crate) const TERMINALS: [Kind; 2] = [Kind::Telnet, Kind::Rfc2217];
+
     fn is_escaped(self) -> bool {
         Kind::ESCAPED.contains(&self)
     }
@@ -73,7 +78,9 @@ impl Kind {
     pub(crate) fn plain(self) -> Self {
         match self {
             Kind::EscapedUnix => Kind::Unix,
-            Kind::EscapedTcp | Kind::Websocket | Kind::Tls => Kind::Tcp,
+            Kind::EscapedTcp | Kind::Websocket | Kind::Tls | Kind::Telnet | Kind::Rfc2217 => {
+                Kind::Tcp
+            }
             plain => plain,
         }
     }
@@ -84,6 +91,8 @@ impl Kind {
             Kind::EscapedTcp => "escaped-tcp",
             Kind::Websocket => "websocket",
             Kind::Tls => "tls",
+            Kind::Telnet => "telnet",
+            Kind::Rfc2217 => "rfc2217",
             Kind::File => "file",
             Kind::Unix => "unix",
             Kind::Tcp => "tcp",
@@ -200,9 +209,11 @@ fn socket(kind: Kind, address: SocketAddress, connects: bool, alone: bool) -> Op
         true => "escaped",
         false => "socket",
     };
-    let options = hold(name)
-        .with("addr", OptionValue::Address(address))
-        .with("server", OptionValue::Bool(!connects));
+    let options = match (kind, connects) {
+        (Kind::Rfc2217, true) => hold("x-rfc2217"),
+        _ => hold(name).with("server", OptionValue::Bool(!connects)),
+    };
+    let options = options.with("addr", OptionValue::Address(address));
     let options = dressed(options, kind, !connects);
     if connects && alone {
         // The pause between two attempts: the first fails, and the chardev goes on waiting.
@@ -218,6 +229,8 @@ fn dressed(options: Options, kind: Kind, server: bool) -> Options {
         (Kind::Websocket, true) => options.with("websocket", OptionValue::Bool(true)),
         (Kind::Websocket, false) => options.with("x-websocket-client", OptionValue::Bool(true)),
         (Kind::Tls, _) => options.with("tls-creds", text(keys)),
+        (Kind::Telnet, _) => options.with("telnet", OptionValue::Bool(true)),
+        (Kind::Rfc2217, true) => options.with("x-rfc2217", OptionValue::Bool(true)),
         _ => options,
     }
 }
@@ -237,6 +250,9 @@ fn speech(kind: Kind, serves: bool, chardevs: &Chardevs) -> Option<Speech> {
     let options = dressed(options, kind, serves);
     let layer = match kind {
         Kind::Websocket => chardev::back::websocket(&options).unwrap(),
+        Kind::Telnet => chardev::back::telnet(&options),
+        Kind::Rfc2217 if serves => chardev::back::rfc2217(&options),
+        Kind::Rfc2217 => Some(chardev::back::rfc2217_client()),
         Kind::Tls => chardev::back::tls(&options, chardevs.objects()).unwrap(),
         _ => None,
     };
