@@ -1,4 +1,4 @@
-//! front → chardev → [back] → host: objects that back ends name: TLS credentials, and who may come.
+//! front → chardev → \[back\] → host: what back ends name: TLS credentials, and who may come.
 //!
 //! A back end remembers the id and looks the object up for every peer, so that keys can be changed
 //! while it runs: remove the object and add another one with the same id. Until that one is there,
