@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use chardev_core::{FrontEnd, Ready};
+use chardev_core::{FrontEnd, Input, Ready};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 /// A descriptor that becomes readable when a front end should look again, for an epoll loop.
@@ -109,15 +109,24 @@ impl AsFd for ReadyFd {
 
 /// The calls of a front end that wait, for code that may. Never use them on a vCPU thread.
 pub trait BlockingFrontEnd {
-    /// Writes all of `bytes`, waiting for room, and returns how many were taken: fewer only when
-    /// `timeout` ran out. `None` waits for ever.
+    /// Writes all of `bytes`, waiting for room, and returns how many were accepted, as by
+    /// [`FrontEnd::write`]: fewer only when `timeout` ran out. `None` waits for ever. While nobody is
+    /// there it waits only if the policy is to hold.
     ///
     /// # Errors
     /// The process is out of descriptors.
     #[doc(alias = "qemu_chr_fe_write_all")]
     fn write_all(&self, bytes: &[u8], timeout: Option<Duration>) -> io::Result<usize>;
 
-    /// Waits until a peer is there; `false` when `timeout` ran out first.
+    /// Waits for the next input or event; `Ok(None)` when `timeout` ran out first. A `timeout` of
+    /// `None` waits for ever.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    fn wait_input(&self, buf: &mut [u8], timeout: Option<Duration>) -> io::Result<Option<Input>>;
+
+    /// Waits until a peer is there ([`FrontEnd::is_open`]); `false` when `timeout` ran out first. On
+    /// `null` and `udp` that never is.
     ///
     /// # Errors
     /// The process is out of descriptors.
@@ -139,6 +148,26 @@ impl BlockingFrontEnd for FrontEnd {
             taken += self.write(&bytes[taken..]);
             if taken == bytes.len() || !ready.wait(deadline)? {
                 return Ok(taken);
+            }
+        }
+    }
+
+    fn wait_input(&self, buf: &mut [u8], timeout: Option<Duration>) -> io::Result<Option<Input>> {
+        let mut next = || match self.read(buf) {
+            0 => self.next_event().map(Input::Event),
+            count => Some(Input::Data(count)),
+        };
+        if let Some(input) = next() {
+            return Ok(Some(input));
+        }
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let _former = Former::of(self, Ready::READ);
+        let ready = ReadyFd::new(self, Ready::READ)?;
+        loop {
+            ready.clear();
+            let input = next();
+            if input.is_some() || !ready.wait(deadline)? {
+                return Ok(input);
             }
         }
     }

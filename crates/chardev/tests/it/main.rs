@@ -44,4 +44,5 @@ mod virtio_driver;
 mod virtio_pace;
 mod virtio_rig;
 mod virtio_unsound;
+mod waiting;
 mod websocket;
