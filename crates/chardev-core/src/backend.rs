@@ -59,7 +59,8 @@ pub enum Sent {
 /// Whether a peer is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// It is, or the kind cannot tell.
+    /// It is, or the kind cannot tell; also where there is no peer, such as on a listening socket
+    /// nobody has come to.
     There,
     /// It has ended its sending, and nobody can tell whether it is still there to be answered.
     Unknown,
@@ -99,7 +100,8 @@ pub trait Backend: Send {
     /// The name shown by `query-chardev` (QEMU's `filename`).
     fn filename(&self) -> String;
 
-    /// Whether a peer is there, or the kind always takes output (QEMU's `be_open`).
+    /// Whether a peer is there, or the kind counts as one by itself, as files and ring buffers do
+    /// (QEMU's `be_open`).
     fn is_open(&self) -> bool;
 
     /// Takes as much of `bufs` as fits now.

@@ -48,7 +48,7 @@ pub trait LogSink: Send {
     fn is_prompt(&self) -> bool {
         false
     }
-    /// So many bytes of the output are missing after what was pushed.
+    /// `bytes` bytes of the output are missing after what was pushed.
     fn skip(&mut self, _bytes: u64) {}
     /// The hole that [`LogSink::skip`] made has come to its end.
     fn go_on(&mut self) {}

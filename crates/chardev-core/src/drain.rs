@@ -39,7 +39,7 @@ pub enum Late {
     Data(usize),
     /// Nothing now, but the peer is still there.
     Quiet,
-    /// Nothing now nor ever.
+    /// Nothing now or later.
     End,
 }
 

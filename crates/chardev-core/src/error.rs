@@ -134,7 +134,7 @@ pub enum AddError {
     },
 }
 
-/// Why a change did not happen. Whichever it was, the old back end is as it was.
+/// Why a change did not happen. In every case the old back end is untouched.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ChangeError {
     /// There is no such chardev.
@@ -178,7 +178,7 @@ pub enum RemoveError {
     /// There is no such chardev.
     #[error("Chardev '{0}' not found")]
     NotFound(String),
-    /// A front end uses it, or a change is under way.
+    /// A front end, a multiplexer or a hub uses it, or a change of it is under way.
     #[error("Chardev '{0}' is busy")]
     Busy(String),
 }
@@ -189,7 +189,8 @@ pub enum AttachError {
     /// There is no such chardev.
     #[error("chardev \"{0}\" not found")]
     NotFound(String),
-    /// Another front end has it.
+    /// Another front end, a multiplexer or a hub has it, or a change of it is being decided. A
+    /// multiplexer itself takes several front ends.
     #[error("chardev '{0}' is already in use")]
     InUse(String),
 }

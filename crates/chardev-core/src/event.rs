@@ -24,6 +24,10 @@ pub enum Event {
     /// The peer's terminal has this size now.
     Resized(TerminalSize),
     /// The back end was replaced; the front end redoes what depends on the answers.
+    ///
+    /// It comes after all input of the old peer. If the old one had a peer and the new one has none
+    /// yet, [`Event::Closed`] comes just before it; if only the new one has a peer,
+    /// [`Event::Opened`] comes after it; if both have one, neither comes.
     Changed(Answers),
     /// The answers as they stand now that the peer has given those that were
     /// [`Answer::Pending`](crate::Answer::Pending).

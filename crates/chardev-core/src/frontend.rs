@@ -17,7 +17,11 @@ use crate::stats::Stats;
 
 /// What a front end decides about changes of its back end. `()` accepts everything.
 ///
-/// Both are asked without any lock held, before anything has happened.
+/// [`swappable`](FrontEndHooks::swappable) and [`backend_change`](FrontEndHooks::backend_change)
+/// are asked on the thread that makes the change, with no lock held and before anything has
+/// happened. [`half_close`](FrontEndHooks::half_close) and [`accepts`](FrontEndHooks::accepts) are
+/// asked while the front end is being attached, under the chardev's lock: they must return at once
+/// and call nothing of the chardev.
 pub trait FrontEndHooks: Send + Sync {
     /// Whether the front end can live with another back end at all. `false` refuses every
     /// change with QEMU's words.
@@ -65,7 +69,7 @@ impl FrontEndHooks for () {}
 /// What [`FrontEnd::poll_read`] brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// This many bytes of input.
+    /// This many bytes of input, at least one.
     Data(usize),
     /// An event, at its place in the input.
     Event(Event),
@@ -85,8 +89,12 @@ impl FrontEnd {
     /// Attaches a device to `chardev`. If a peer is there, or one was whose input waits, the first
     /// event is [`Event::Opened`].
     ///
+    /// Only for a chardev without a `Chardevs`; otherwise use `Chardevs::attach`, which also knows
+    /// multiplexers.
+    ///
     /// # Errors
-    /// [`AttachError::InUse`] while another front end is attached.
+    /// [`AttachError::InUse`] while another front end is attached or a transaction is being
+    /// decided; [`AttachError::NotFound`] if the chardev was removed.
     #[doc(alias = "qemu_chr_fe_init")]
     pub fn attach(
         chardev: &ChardevRef,
@@ -137,7 +145,10 @@ impl FrontEnd {
 
     /// Writes what fits now and returns how many bytes that was. 0 means "not now": the write
     /// waker is woken when it may succeed. A count below the length means the same for the rest.
-    /// Bytes counted are accepted: they reach the present back end, whatever changes follow.
+    ///
+    /// Bytes counted are accepted: delivered to the present back end, whatever changes follow, or,
+    /// while nobody is there, kept or discarded by [`Closed`](crate::Closed) and counted in
+    /// [`Stats`]. After the chardev was removed nobody ever is.
     #[doc(alias = "qemu_chr_fe_write")]
     pub fn write(&self, bytes: &[u8]) -> usize {
         self.write_vectored(&[IoSlice::new(bytes)])
@@ -148,8 +159,9 @@ impl FrontEnd {
         self.chardev.with(|chardev| chardev.write(bufs))
     }
 
-    /// Reads input that is there now. 0 means none now, or an event comes first; the read waker
-    /// is woken when there is something. Not reading is how a device holds its peer back.
+    /// Reads input that is there now. 0 means none now, or an event comes first, so call
+    /// [`FrontEnd::next_event`] after every 0; the read waker is woken when there is something. Not
+    /// reading is how a device holds its peer back.
     pub fn read(&self, buf: &mut [u8]) -> usize {
         self.read_vectored(&mut [IoSliceMut::new(buf)])
     }
@@ -175,8 +187,8 @@ impl FrontEnd {
         })
     }
 
-    /// [`FrontEnd::poll_write`] of what only the peer is meant to get that this front end has been
-    /// told of: `None` while its [`Event::Closed`] has yet to be read, whoever is there by now.
+    /// Like [`FrontEnd::poll_write`], but for replies meant for the peer last announced by
+    /// [`Event::Opened`]; `Ready(None)` once that peer has left, even if another has come.
     pub fn poll_answer(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Option<usize>> {
         self.chardev.with(|chardev| {
             set_waker(chardev, Ready::WRITE, cx.waker());
@@ -190,7 +202,7 @@ impl FrontEnd {
         })
     }
 
-    /// Whether the peer that this front end has been told of has left, which has yet to be read.
+    /// Whether that peer has left and its [`Event::Closed`] is still unread.
     pub fn has_left(&self) -> bool {
         self.chardev.with(|chardev| chardev.input.has_closed())
     }
@@ -217,8 +229,9 @@ impl FrontEnd {
         })
     }
 
-    /// Sets whom to wake for `which` directions; stays set. What is possible already wakes at
-    /// once, so nothing is missed between an attempt and this call.
+    /// Sets the waker for the directions in `which`. There is one waker for each direction: the
+    /// last that was set, here or by one of the `poll_` methods, is the one that is woken, and it
+    /// stays set. It is also woken by this call, so nothing is missed between an attempt and this.
     #[doc(alias = "qemu_chr_fe_add_watch")]
     pub fn set_waker(&self, which: Ready, waker: &Waker) {
         self.chardev.with(|chardev| {
@@ -252,7 +265,8 @@ impl FrontEnd {
         self.chardev.with(|chardev| chardev.wake(Ready::READ));
     }
 
-    /// Whether a peer is there, or the back end always takes output.
+    /// Whether a peer is there. Files, pipes and ring buffers always count as one, standard input
+    /// and output until the input ends; `null` and `udp` never do, although they take output.
     #[doc(alias = "qemu_chr_fe_backend_open")]
     pub fn is_open(&self) -> bool {
         self.chardev.with(|chardev| chardev.backend.is_open())
@@ -272,8 +286,8 @@ impl FrontEnd {
 
     /// Takes the next peer that waits, where the hooks say [`FrontEndHooks::accepts`] and the back
     /// end has several; `serving` is how many of them are being served. After `None` the read waker
-    /// is woken when another one may be taken; only when `serving` has become smaller has the front
-    /// end to try again by itself.
+    /// is woken when another one may be taken. If it returned `None` because `serving` was at
+    /// [`accept_limit`](FrontEnd::accept_limit), call it again yourself after a peer ends.
     pub fn accept(&self, serving: usize) -> Option<OwnedFd> {
         self.chardev.with(|chardev| {
             if chardev.misses(Ready::READ) {
@@ -294,7 +308,8 @@ impl FrontEnd {
         self.chardev.with(|chardev| chardev.peer())
     }
 
-    /// Whether the present peer is still there, as far as the kind can tell.
+    /// Whether the present peer is still there, as far as the kind can tell. It says nothing about
+    /// whether one has come at all: ask [`FrontEnd::is_open`] first.
     pub fn presence(&self) -> Presence {
         self.chardev.with(|chardev| chardev.backend.presence())
     }
@@ -365,7 +380,12 @@ impl FrontEnd {
     }
 
     /// Keeps descriptors to go out with the next byte written, replacing earlier ones that have
-    /// not gone. A change carries them over. `false` if the back end cannot pass any.
+    /// not gone. `false`, and they are closed, if the back end cannot pass any: only Unix sockets
+    /// without a layer such as telnet can.
+    ///
+    /// A socket passes 16 with one write, the rest with the following ones; if the kernel has too
+    /// many under way, the bytes go without them. A change carries over what has not gone; dropping
+    /// the front end closes it.
     #[doc(alias = "qemu_chr_fe_set_msgfds")]
     pub fn pass_fds(&self, fds: Vec<OwnedFd>) -> bool {
         self.chardev.with(|chardev| {
@@ -377,7 +397,9 @@ impl FrontEnd {
         })
     }
 
-    /// Descriptors that came with the input read last.
+    /// Descriptors that came with the input read last, at most 16 with one message; those that come
+    /// with later input replace, and close, what was not taken. Dropping the front end closes what
+    /// a peer that has left had sent.
     #[doc(alias = "qemu_chr_fe_get_msgfds")]
     pub fn take_fds(&self) -> Vec<OwnedFd> {
         self.chardev

@@ -29,7 +29,7 @@ bitflags! {
 pub struct ModemChange {
     /// All inputs, as they stand now.
     pub inputs: ModemLines,
-    /// Those that changed, be it to and fro.
+    /// Those that changed, even if they changed back.
     pub changed: ModemLines,
 }
 
@@ -170,7 +170,7 @@ impl Answer {
 /// What a back end answered when a [`Line`] was applied to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// Whether the back end has a peer, or is of a kind that always takes output.
+    /// Whether the back end is open: see [`FrontEnd::is_open`](crate::FrontEnd::is_open).
     pub open: bool,
     /// The answer to [`Line::echo`].
     pub echo: Answer,

@@ -27,15 +27,14 @@ impl std::fmt::Debug for Garbage {
     }
 }
 
-/// From now on large memory is handed to `disposer` instead of being dropped where it became
-/// garbage, which may be under a lock. Only the first call counts. The disposer must not wait.
+/// Hands large memory to `disposer` instead of dropping it where it became garbage, which may be
+/// under a lock. Only the first call counts. The disposer must not wait.
 pub fn set_disposer(disposer: fn(Garbage)) {
     let _ = DISPOSER.set(disposer);
 }
 
-/// From now on `probe` is asked whether so many bytes of memory could be had from the system. Only
-/// the first call counts. Without it the allocator is asked, which may have some set aside for one
-/// thread.
+/// Asks `probe` whether so many bytes of memory could be had from the system. Only the first call
+/// counts. Without it the allocator is asked, which may have some set aside for one thread.
 pub fn set_probe(probe: fn(usize) -> bool) {
     let _ = PROBE.set(probe);
 }

@@ -90,7 +90,8 @@ pub enum Observed {
     Notice(String, Notice),
     /// Notices were left out because they were not read in time: this many since the last report.
     Lost(u64),
-    /// Nothing now. The waker is woken when there is; with a time, look again at that time too.
+    /// Nothing now. The waker is woken when there is; with a time, on the clock of `now`, look
+    /// again at that time too.
     Nothing(Option<Duration>),
 }
 
@@ -113,7 +114,10 @@ struct Queue {
     waker: Option<Waker>,
 }
 
-/// Reads what happens to all chardevs of a registry.
+/// Reads what happens to all chardevs of a `Chardevs`.
+///
+/// It has a queue of 256 notices, an eighth of which one chardev can fill. What is not read in time
+/// is merged with what follows of its kind, or left out and counted ([`Observed::Lost`]).
 #[derive(Debug)]
 pub struct Observer {
     queue: Arc<Mutex<Queue>>,
@@ -268,7 +272,10 @@ impl Observer {
         }
     }
 
-    /// What happened next; never waits. `now` is counted from any fixed moment.
+    /// What happened next; returns at once. Call it until it returns [`Observed::Nothing`].
+    ///
+    /// `now` is the time since any fixed moment, the same for every call, such as
+    /// `start.elapsed()`: drops of one chardev for one reason are told once a second.
     pub fn poll(&mut self, waker: &Waker, now: Duration) -> Observed {
         let mut queue = lock(&self.queue);
         let observed = queue.take(now);
@@ -286,7 +293,7 @@ impl Drop for Observer {
 }
 
 impl Registry {
-    /// Watches over all chardevs from now on.
+    /// Reports what happens to all chardevs.
     pub fn observe(&self) -> Observer {
         Observer::new(&self.notices)
     }

@@ -32,10 +32,11 @@ pub enum LogFull {
 pub struct Policy {
     /// Output while nobody is there.
     pub closed: Closed,
-    /// How many bytes [`Closed::History`] keeps (`x-history`).
+    /// How many bytes of output are kept (`x-history`): for the next peer by [`Closed::History`],
+    /// and, once it is named in options or a [`PolicyChange`], for viewers whatever the policy.
     pub history: usize,
-    /// How long a replaced back end's peer may take nothing before the rest of what it was given
-    /// is counted as lost (`x-drain-ms`).
+    /// How long a replaced back end's peer may stall before the rest of what it was given is
+    /// counted as lost (`x-drain-ms`).
     pub drain: Duration,
     /// Output that the log has no room for.
     pub log_full: LogFull,

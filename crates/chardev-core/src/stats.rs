@@ -155,10 +155,13 @@ pub struct Stats {
     /// Output bytes dropped because nobody was there and the policy was `discard`.
     pub output_discarded: u64,
     /// Output bytes that a front end dropped because nobody took them and its device cannot wait.
+    /// They were never accepted, so they are in no other count.
     pub output_dropped: u64,
     /// Output bytes that a ring overwrote before anybody read them.
     pub output_overwritten: u64,
-    /// Output bytes a replaced back end's peer had not taken when the drain limit ran out.
+    /// Output bytes a replaced back end's peer had not taken when the drain limit ran out. They had
+    /// been handed to that back end, so `output_delivered` counts them too. Also what still waited
+    /// for a peer when the chardev was removed.
     pub output_undrained: u64,
     /// Input bytes read by the front end: the absolute input offset.
     pub input_delivered: u64,

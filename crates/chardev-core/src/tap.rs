@@ -100,7 +100,7 @@ pub enum ViewError {
         /// Where the output ends.
         end: u64,
     },
-    /// The chardev was removed meanwhile.
+    /// There is no chardev of this id, or it was removed.
     #[error("Chardev '{0}' not found")]
     NotFound(String),
 }
@@ -313,7 +313,7 @@ impl ChardevRef {
     /// Copies out up to `limit` bytes of the output kept, beginning at `from`.
     ///
     /// # Errors
-    /// [`ViewError::Ahead`], or the chardev was removed.
+    /// [`ViewError::Ahead`], or [`ViewError::NotFound`] if the chardev was removed.
     pub fn history(&self, from: ViewFrom, limit: usize) -> Result<History, ViewError> {
         let (start, (oldest, end), ring) = self.with(|chardev| {
             let ring = chardev.tap.kept.as_ref().map(|kept| Arc::clone(&kept.ring));

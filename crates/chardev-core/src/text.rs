@@ -1,9 +1,9 @@
 //! Text and the bytes of Unix: arguments and paths that are not UTF-8, and text made safe to show.
 //!
-//! Options hold text. An argument or a path of Unix is bytes, and those that are no UTF-8 travel in
-//! that text as two noncharacters each, which Unicode keeps for such a use and which QMP neither
-//! takes nor sends. So nothing is lost between the command line and the host, and nothing a client
-//! sends can be mistaken for such a byte.
+//! Options hold text. An argument or a path of Unix is bytes, and those that are not valid UTF-8
+//! travel in that text as two noncharacters each, which Unicode keeps for such a use and which QMP
+//! neither takes nor sends. So nothing is lost between the command line and the host, and nothing a
+//! client sends can be mistaken for such a byte.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};

@@ -14,8 +14,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each is a table of [`Options`] that was built with the right names and types. What people write,
-//! in the grammar of `-chardev`, is read by `chardev_qapi::parse_chardev` into the same.
+//! Each is a table of [`Options`] with the right names and types. To accept `-chardev` syntax,
+//! parse it with `chardev_qapi::parse_chardev`, which gives the same. Values that are out of range
+//! are errors of the call that they are given to.
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,19 +33,20 @@ macro_rules! backend {
         pub struct $name(Options);
 
         impl $name {
-            /// Output waits while nobody is there to take it (`x-closed=hold`).
+            /// Output waits while nobody is there to take it (`x-closed=hold`). A full ring buffer
+            /// then waits for a reader instead of overwriting; `null` takes all output anyway.
             pub fn hold(self) -> Self {
                 self.set("x-closed", OptionValue::Str("hold".to_owned()))
             }
 
             /// Output that nobody is there to take is dropped and counted (`x-closed=discard`), as
-            /// it is where nothing is said.
+            /// by default.
             pub fn discard(self) -> Self {
                 self.set("x-closed", OptionValue::Str("discard".to_owned()))
             }
 
             /// The newest `bytes` of output are kept for the next peer and for viewers
-            /// (`x-closed=history`).
+            /// (`x-closed=history`). Up to 1 GiB; memory is taken as output comes.
             pub fn history(self, bytes: u32) -> Self {
                 let kept = self.set("x-closed", OptionValue::Str("history".to_owned()));
                 kept.set("x-history", OptionValue::Int(bytes.into()))
@@ -56,8 +58,10 @@ macro_rules! backend {
                 logged.set("logappend", OptionValue::Bool(true))
             }
 
-            /// After a change, how long the old peer may take nothing before the rest of what it
-            /// was given is counted as lost (`x-drain-ms`); 30 s where nothing is said.
+            /// How long the peer of a replaced back end may stall before the rest of what it was
+            /// given is counted as lost (`x-drain-ms`); 30 s by default. In a change it counts for
+            /// the back end that this one replaces, too. With [`Duration::ZERO`] nobody waits for
+            /// the old peer.
             pub fn drain(self, limit: Duration) -> Self {
                 let ms = limit.as_millis().min(u32::MAX.into()) as i64;
                 self.set("x-drain-ms", OptionValue::Int(ms))
@@ -162,7 +166,7 @@ impl Null {
 }
 
 impl Ringbuf {
-    /// A ring of `bytes`, a power of two.
+    /// A ring of `bytes`, a power of two up to 1 GiB; memory is taken as output comes.
     pub fn new(bytes: u32) -> Self {
         Ringbuf(Options::new("ringbuf")).set("size", OptionValue::Int(bytes.into()))
     }
@@ -246,13 +250,15 @@ impl Unix {
         Unix(unix(path)).set("server", OptionValue::Bool(false))
     }
 
-    /// One that listens is not open before its first client has come: a change to it waits for
-    /// that.
+    /// Waits for the first client before it is there: adding it, or a change to it, takes that
+    /// long. An error on one that connects.
     pub fn wait(self) -> Self {
         self.set("wait", OptionValue::Bool(true))
     }
 
-    /// One that connects does so again, so long after the connection was lost or refused.
+    /// Connects in the background, and again `pause` after the connection was lost or refused, so
+    /// that adding it succeeds before there is a connection. [`Duration::ZERO`] means no
+    /// reconnecting. An error on one that listens.
     pub fn reconnect(self, pause: Duration) -> Self {
         self.set("reconnect-ms", millis(pause))
     }
@@ -269,13 +275,15 @@ impl Tcp {
         Tcp(tcp(host, port)).set("server", OptionValue::Bool(false))
     }
 
-    /// One that listens is not open before its first client has come: a change to it waits for
-    /// that.
+    /// Waits for the first client before it is there: adding it, or a change to it, takes that
+    /// long. An error on one that connects.
     pub fn wait(self) -> Self {
         self.set("wait", OptionValue::Bool(true))
     }
 
-    /// One that connects does so again, so long after the connection was lost or refused.
+    /// Connects in the background, and again `pause` after the connection was lost or refused, so
+    /// that adding it succeeds before there is a connection. [`Duration::ZERO`] means no
+    /// reconnecting. An error on one that listens.
     pub fn reconnect(self, pause: Duration) -> Self {
         self.set("reconnect-ms", millis(pause))
     }

@@ -19,8 +19,7 @@ pub struct Background<T>(JoinHandle<T>);
 impl Chardevs {
     /// Runs `task` on the I/O thread of these chardevs, beside their back ends: for a front end
     /// that moves bytes all the time, a wake-up of another thread for each would cost more than
-    /// the bytes. It must never wait for anything but futures, or all consoles wait with it. Does
-    /// not wait.
+    /// the bytes. It must not block the thread, or all consoles wait with it. Returns at once.
     ///
     /// # Cancel safety
     /// The task goes on when what this returns is dropped; [`Background::give_up`] drops it at its

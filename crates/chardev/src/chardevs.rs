@@ -1,5 +1,6 @@
 //! front → [chardev] → back → host: all chardevs of a process, and the I/O thread that serves them.
 
+mod attached;
 mod blocking;
 mod logs;
 mod query;
@@ -14,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use chardev_core::spec::{KindSpec, Options};
 use chardev_core::{
-    AddError, AttachError, BackendId, ChangeError, Chardev, ChardevRef, DrainStep, Drainer,
-    FreezeWatch, FrontEnd, FrontEndHooks, History, Hub, HubError, Observer, OpenError,
-    PolicyChange, Refused, Registry, RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
+    AddError, AttachError, ChangeError, Chardev, ChardevRef, DrainStep, Drainer, FreezeWatch,
+    FrontEnd, FrontEndHooks, History, Hub, HubError, Observer, OpenError, PolicyChange, Refused,
+    Registry, RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
 };
 
-use crate::back::{FdSource, Kind, NoFds, OneFd};
+use crate::back::{FdSource, Kind, NoFds};
 #[cfg(feature = "tls")]
 use crate::objects::Objects;
 use crate::offload;
@@ -29,6 +30,7 @@ use crate::tasks::TaskKind;
 use crate::viewers::{Watch, WatchError};
 use crate::{scene, writer};
 
+pub use self::attached::{AttachedPeer, PeerPlace};
 pub use self::logs::ReopenError;
 pub use self::query::{Details, Info};
 pub use self::ring::RingError;
@@ -37,34 +39,19 @@ pub(crate) use self::shared::Shared;
 /// How long the viewers have to read the last output when everything ends.
 const VIEWERS_LIMIT: Duration = Duration::from_millis(500);
 
-/// All chardevs, and the thread that does their I/O. Clones share everything; the thread ends
-/// with the last of them.
+/// All chardevs, and the thread that does their I/O. Clones share everything.
+///
+/// A plain `fn` returns at once, unless its documentation says that it may block. An `async fn`
+/// runs on any executor; without one use the blocking forms, or [`Chardevs::block_on`].
+///
+/// Dropping the last clone ends the I/O thread and its tasks without waiting: a peer that is slow
+/// to read loses what it had yet to be given, so call [`Chardevs::shut_down`] first. Front ends
+/// that are left may still be called, but nobody wakes them any more. (A front end of a multiplexer
+/// counts as a clone.)
 #[derive(Clone, Debug)]
 pub struct Chardevs {
     registry: Registry,
     shared: Arc<Shared>,
-}
-
-/// A peer that [`Chardevs::attach_peer`] put before a chardev's back end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttachedPeer {
-    id: String,
-    backend: BackendId,
-}
-
-/// Where an attached peer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerPlace {
-    /// Where it was put.
-    There,
-    /// It has left, and the former back end is back.
-    Left,
-    /// Another one was attached in its place.
-    Taken,
-    /// The chardev was changed.
-    Replaced,
-    /// The chardev is gone.
-    Removed,
 }
 
 impl Chardevs {
@@ -106,18 +93,29 @@ impl Chardevs {
     }
 
     /// Adds a chardev (`chardev-add`). May take as long as its opening does: a connect, a DNS
-    /// look-up, `wait=on`.
+    /// look-up, with `wait=on` until the first client has come.
+    ///
+    /// The options are checked before anything is opened, by name, type and range. Relative paths
+    /// start in the working directory that the process has when the future is first polled, also
+    /// when they are opened again later. Any `id` that is free is taken: whether QEMU would accept
+    /// its spelling is for a parser to check.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up and leaves nothing behind.
+    /// Dropping the future gives up and leaves nothing behind; if the chardev had just gone live,
+    /// it stays, whole.
     ///
     /// # Errors
-    /// The id is taken, or the cause why the back end did not open, in QEMU's words.
+    /// [`AddError::Exists`], or [`AddError::Open`] with the cause why the back end did not open, in
+    /// QEMU's words.
     pub async fn add(&self, id: &str, options: impl Into<Options>) -> Result<Info, AddError> {
         self.add_with(id, &options.into(), Arc::new(NoFds)).await
     }
 
     /// [`Chardevs::add`] where options may name descriptors that are in `fds`.
+    ///
+    /// # Cancel safety
+    /// As for [`Chardevs::add`]. A descriptor that was taken for it is
+    /// [given back](FdSource::give_back) or, where the source keeps none, closed.
     ///
     /// # Errors
     /// As [`Chardevs::add`].
@@ -148,19 +146,37 @@ impl Chardevs {
 
     /// Replaces the back end of chardev `id` (`chardev-change`): whole or not at all.
     ///
+    /// - **Options** are checked, and paths started, as for [`Chardevs::add`]. Those of the policy
+    ///   (`x-closed`, `x-history`, `x-drain-ms`, `x-log-full`) that are not given stay as they
+    ///   were; those of the kind start from their defaults.
+    /// - **The log** goes on, unless `logfile` names another one. The other options of a log count
+    ///   only together with it.
+    /// - **History** for viewers, the counters and the offsets go on. What nobody has read of a
+    ///   replaced ring buffer, or of a history for the next peer, goes to the new back end first.
+    /// - **The old peer** is given, in the background, what was accepted before the change, and is
+    ///   then let go ([`Chardevs::tasks`] lists that). With `x-handover` it stays connected
+    ///   instead.
+    /// - **Unread input** that the old peer had sent reaches the front end before anything from the
+    ///   new back end.
+    /// - **The front end** sees [`Event::Changed`](crate::Event::Changed), which says where
+    ///   [`Event::Opened`](crate::Event::Opened) and [`Event::Closed`](crate::Event::Closed) stand.
+    ///
     /// # Cancel safety
     /// Dropping the future before it is done gives the change up, or the change happens whole:
     /// nothing is in between.
     ///
     /// # Errors
-    /// Whatever is in [`ChangeError`]; the old back end is then as it was and the front end saw
-    /// no event.
+    /// Whatever is in [`ChangeError`]; the old back end is then untouched and the front end saw no
+    /// event.
     pub async fn change(&self, id: &str, options: impl Into<Options>) -> Result<Info, ChangeError> {
         let options = options.into();
         self.change_with(id, &options, Arc::new(NoFds)).await
     }
 
     /// [`Chardevs::change`] where options may name descriptors that are in `fds`.
+    ///
+    /// # Cancel safety
+    /// As for [`Chardevs::change`], and for descriptors as for [`Chardevs::add_with`].
     ///
     /// # Errors
     /// As [`Chardevs::change`].
@@ -176,6 +192,9 @@ impl Chardevs {
 
     /// [`Chardevs::change`], and the peer of the old back end is told what `answer` makes: for a
     /// command that came over the very chardev it changes. It is not told if nothing changed.
+    ///
+    /// # Cancel safety
+    /// As for [`Chardevs::change_with`]; the peer is told if the change happens.
     ///
     /// # Errors
     /// As [`Chardevs::change`].
@@ -221,44 +240,9 @@ impl Chardevs {
         }
     }
 
-    /// Puts a connected stream socket in front of chardev `id`'s back end until its peer leaves;
-    /// then the back end that is there now comes back (`x-chardev-attach`).
-    ///
-    /// # Cancel safety
-    /// Dropping the future gives it up, or it has happened; the descriptor is closed or attached.
-    ///
-    /// # Errors
-    /// As [`Chardevs::change`].
-    pub async fn attach_peer(&self, id: &str, fd: OwnedFd) -> Result<AttachedPeer, ChangeError> {
-        let step = self.prepare_attach(id, Arc::new(OneFd::new(fd))).await?;
-        let Step::Change { new, .. } = &step else {
-            return Err(ChangeError::NotFound(id.to_owned()));
-        };
-        let peer = AttachedPeer {
-            id: id.to_owned(),
-            backend: new.id,
-        };
-        self.carry_out_one(id, vec![step]).await?;
-        Ok(peer)
-    }
-
-    /// What has become of an attached peer.
-    pub fn attached_peer(&self, peer: &AttachedPeer) -> PeerPlace {
-        let Some(chardev) = self.registry.get(&peer.id) else {
-            return PeerPlace::Removed;
-        };
-        let (present, parked) = chardev.with(|chardev| (chardev.backend_id(), chardev.parked_id()));
-        match () {
-            () if present == peer.backend => PeerPlace::There,
-            // A back end that was there before has come back, rather than a new one.
-            () if present < peer.backend => PeerPlace::Left,
-            () if parked.is_some() => PeerPlace::Taken,
-            () => PeerPlace::Replaced,
-        }
-    }
-
     /// Gives the front end of chardev `id` input from beside the back end; returns how much was
-    /// taken now, `None` if there is no such chardev.
+    /// taken now, `None` if there is no such chardev. At most 64 KiB wait for a front end that does
+    /// not read; beyond that, and while a transaction is being decided, 0 bytes are taken.
     pub fn type_in(&self, id: &str, bytes: &[u8]) -> Option<usize> {
         let chardev = self.registry.get(id)?;
         Some(chardev.with(|chardev| chardev.type_in(bytes)))
@@ -293,7 +277,7 @@ impl Chardevs {
     /// Changes the policy of chardev `id` from here on (`x-chardev-set`).
     ///
     /// # Errors
-    /// There is no such chardev.
+    /// [`ChangeError::NotFound`] and no other.
     pub fn set_policy(&self, id: &str, change: PolicyChange) -> Result<(), ChangeError> {
         self.chardev(id)?.with(|chardev| chardev.set_policy(change));
         Ok(())
@@ -302,7 +286,9 @@ impl Chardevs {
     /// Makes chardev `member` a member of the hub `id`: it gets all output from here on.
     ///
     /// # Errors
-    /// One of the two is missing, the member is in use, or would rest on itself.
+    /// [`HubError::NotFound`] or [`HubError::NotAHub`] about `id`; [`HubError::Member`] if the
+    /// member is missing, in use or rests on the hub; [`HubError::Cycle`] if it came to rest on
+    /// itself meanwhile; [`HubError::TooDeep`] if too many chardevs would rest on each other.
     pub fn hub_add(&self, id: &str, member: &str) -> Result<(), HubError> {
         let (chardev, hub) = self.hub(id)?;
         let mut scene = self.scene(Vec::new());
@@ -314,7 +300,8 @@ impl Chardevs {
     /// Takes chardev `member` out of the hub `id`; it lives on, unattached.
     ///
     /// # Errors
-    /// One of the two is missing.
+    /// [`HubError::NotFound`] or [`HubError::NotAHub`] about `id`, [`HubError::NotAMember`] about
+    /// `member`.
     pub fn hub_remove(&self, id: &str, member: &str) -> Result<(), HubError> {
         let (_, hub) = self.hub(id)?;
         match hub.remove(member) {
@@ -334,8 +321,8 @@ impl Chardevs {
         Ok((chardev, hub))
     }
 
-    /// Removes chardev `id` (`chardev-remove`); its peer still gets everything accepted, in the
-    /// background. Where the chardev had a path this waits for the disk.
+    /// Removes chardev `id` (`chardev-remove`). May take as long as the file system does, where
+    /// the chardev has a path. Its peer still gets everything accepted, in the background.
     ///
     /// # Cancel safety
     /// The chardev is removed also when the future is dropped once it was polled.
@@ -356,10 +343,12 @@ impl Chardevs {
         Ok(())
     }
 
-    /// Attaches a front end to chardev `id`.
+    /// Attaches a front end to chardev `id`. A multiplexer takes any number of them, any other
+    /// chardev one at a time.
     ///
     /// # Errors
-    /// There is none, or it has a front end and is no multiplexer.
+    /// [`AttachError::NotFound`]; [`AttachError::InUse`] if another front end, a multiplexer or a
+    /// hub has it, or while a change of it is being decided.
     pub fn front_end(
         &self,
         id: &str,
@@ -398,7 +387,7 @@ impl Chardevs {
     /// has not read yet. Whoever wants it behind that waits until it was answered.
     ///
     /// # Errors
-    /// There is no such chardev.
+    /// [`RemoveError::NotFound`] and no other.
     pub fn send_break(&self, id: &str) -> Result<(), RemoveError> {
         let chardev = self
             .registry
@@ -450,18 +439,18 @@ impl Chardevs {
     }
 
     /// Copies out up to `limit` bytes of the output of chardev `id` that is kept
-    /// (`x-chardev-history`).
+    /// (`x-chardev-history`). The copy is made without the chardev's lock, however long it is.
     ///
     /// # Errors
-    /// There is no such chardev, or no output at that offset yet.
+    /// [`ViewError::NotFound`], or [`ViewError::Ahead`] if there is no output at that offset yet.
     pub fn history(&self, id: &str, from: ViewFrom, limit: usize) -> Result<History, ViewError> {
         let not_found = || ViewError::NotFound(id.to_owned());
         let chardev = self.registry.get(id).ok_or_else(not_found)?;
         chardev.history(from, limit)
     }
 
-    /// From now on `watch` is told when transactions hold the front end of chardev `id` still, for
-    /// a measurement; `false` if there is no such chardev.
+    /// Reports to `watch` when transactions hold the front end of chardev `id` still, for a
+    /// measurement; `false` if there is no such chardev.
     pub fn watch_freezes(&self, id: &str, watch: Box<dyn FreezeWatch>) -> bool {
         let chardev = self.registry.get(id);
         chardev.is_some_and(|chardev| {
@@ -470,7 +459,8 @@ impl Chardevs {
         })
     }
 
-    /// Watches over all chardevs from now on: peers that come and go, changes, drops.
+    /// Reports what happens to all chardevs: peers that come and go, changes, drops. See
+    /// [`Observer::poll`] for how to read it.
     pub fn observe(&self) -> Observer {
         self.registry.observe()
     }
@@ -489,14 +479,21 @@ impl Chardevs {
         self.shared.quit_requested().await;
     }
 
-    /// Runs `future` to its end from a thread that may wait; never from the I/O thread, where it
-    /// panics instead of waiting for itself.
+    /// Runs `future` to its end on this thread, for programs without an executor. It waits as long
+    /// as the future takes: there is no timeout.
+    ///
+    /// # Panics
+    /// On the I/O thread, which would wait for itself, and on a thread that runs a Tokio executor.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.shared.runtime().block_on(future)
     }
 
     /// Takes all chardevs out of service and waits up to `limit` for their peers to take what
     /// was accepted. What is left then is lost with the process.
+    ///
+    /// All ids disappear. Front ends need not be dropped before: they stay usable, and what they
+    /// write later is taken and dropped, or, with the policy [`Hold`](crate::Closed::Hold), never
+    /// taken.
     ///
     /// # Cancel safety
     /// It goes on when the future is dropped, for as long as the process lives.

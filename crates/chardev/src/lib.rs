@@ -1,5 +1,7 @@
 //! Character devices for VMM authors: connect a serial port or console to a pty, a socket, a
-//! file …, and replace where it goes while the guest runs, losing nothing.
+//! file …, and replace where it goes while the guest runs. A change loses no accepted output and no
+//! input already sent. Output while nobody is connected is dropped and counted, unless the chardev
+//! [holds](backends::Unix::hold) it or keeps a [history](backends::Unix::history).
 //!
 //! Three types are enough to begin with: [`Chardevs`] owns all chardevs of a program and the thread
 //! that serves them; a value of [`backends`] says where a chardev goes; a [`FrontEnd`] is your
@@ -12,8 +14,10 @@
 //! ```
 //!
 //! ```
-//! use chardev::Chardevs;
-//! use chardev::backends::{Ringbuf, Unix};
+//! use std::time::Duration;
+//!
+//! use chardev::backends::{Pty, Ringbuf, Unix};
+//! use chardev::{BlockingFrontEnd, Chardevs};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("con0.sock");
@@ -29,20 +33,33 @@
 //! # let mut hello = [0; 5];
 //! # std::io::Read::read_exact(&mut peer, &mut hello)?;
 //! # assert_eq!(&hello, b"hello");
+//! assert!(console.wait_connected(Some(Duration::from_secs(10)))?); // its first client has come
+//!
+//! // A terminal for a person: `screen` or `picocom` opens what `pty` names, or the link.
+//! # let link = dir.path().join("tty");
+//! let info = chardevs.blocking_change("con0", Pty::new().link(&link))?;
+//! println!("the console is at {}", info.pty.unwrap_or_default());
+//!
+//! // At the end of the program: the peers get what was accepted.
+//! chardevs.block_on(chardevs.shut_down(Duration::from_secs(5)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What people write, as `-chardev pty,id=con0` or over QMP, is read by `parse_chardev` and
-//! `parse_backend` of `chardev-qapi` into [`Options`](spec::Options), which every call takes as
-//! well. A whole QMP server is in `chardev-monitor`.
+//! To accept `-chardev` or QMP syntax, parse it with `chardev_qapi::parse_chardev` or
+//! `parse_backend`; [`add`](Chardevs::add) and [`change`](Chardevs::change) take the resulting
+//! [`Options`](spec::Options). A whole QMP server is in `chardev-monitor`.
+//!
+//! Dropping the last clone of [`Chardevs`] ends the I/O thread at once, and nobody waits for peers
+//! that are slow to read: call [`Chardevs::shut_down`] first.
 //!
 //! # Back ends
 #![doc = include_str!("backends.md")]
 //!
 //! # Errors
-//! Each operation has its own, such as [`AddError`], and is shown in QEMU's words. Behind them is
-//! what a program can look at, as [`source`](std::error::Error::source): the host's
-//! [`io::Error`](std::io::Error), or the [`ParameterError`](spec::ParameterError) of an option.
+//! Each operation has its own error type, such as [`AddError`], which is shown in QEMU's words.
+//! [`Error::source`](std::error::Error::source), followed to its end, gives the machine-readable
+//! cause: an [`io::Error`](std::io::Error) of the host or a
+//! [`ParameterError`](spec::ParameterError).
 //!
 //! ```
 //! use std::error::Error;
@@ -67,16 +84,24 @@
 //!
 //! # Threads
 //! Every method of [`FrontEnd`] returns at once and may be called from any thread. One I/O thread
-//! serves all chardevs of a [`Chardevs`]. The futures of this crate run on any executor, and what
-//! may take its time has a call that waits, such as [`Chardevs::blocking_add`];
-//! [`BlockingFrontEnd`] reads and writes like a stream.
+//! serves all chardevs of a [`Chardevs`]. The futures of this crate run on any executor; adding,
+//! changing and removing also have a blocking form, such as [`Chardevs::blocking_add`], and
+//! [`Chardevs::block_on`] runs any other. [`BlockingFrontEnd`] adds calls that wait for input, for
+//! room or for a peer.
 //!
 //! # Features
-//! One per kind of back end: `file`, `pipe`, `pty`, `serial`, `socket`, `stdio`, `udp`;
-//! `null`, `ringbuf`, `mux` and `hub` are always there. `tls`, not by default, lets sockets speak
-//! TLS with the keys in its module `objects`. Front ends: `uart16550`; not by default
-//! `virtio-console`, which brings `vm-memory` and `virtio-queue`. `serde` makes device state
-//! serializable.
+//! On by default:
+//! - `file`, `pipe`, `pty`, `serial`, `socket`, `stdio`, `udp`: the kind of back end of that name.
+//!   `socket` includes telnet, TN3270, RFC 2217 and websocket. `null`, `ringbuf`, `mux` and `hub`
+//!   are always there.
+//! - `uart16550`: the front end `front::uart16550`.
+//!
+//! Off by default:
+//! - `tls`: sockets speak TLS, with the keys in the module `objects`.
+//! - `virtio-console`: the front end `front::virtio_console`; brings `vm-memory` and
+//!   `virtio-queue`.
+//! - `vm-superio`: `front::superio`, for the serial port of the crate `vm-superio`.
+//! - `serde`: device state is serializable.
 //!
 //! # What this crate does not do
 //! - It parses neither QMP nor command lines: see `chardev-qapi` and `chardev-qmp`.
@@ -133,12 +158,13 @@ mod writer;
 pub use background::Background;
 pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
-    ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Drain, DropReason, Event, Flow,
+    ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Counter, Drain, DropReason, Event, Flow,
     FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Group, History, HubError, Input, Late,
-    Layer, Line, LineControl, LogFull, LogSink, ModemChange, ModemLines, NothingToDrain, Notice,
-    Observed, Observer, OpenError, Parity, Peers, Policy, PolicyChange, Presence, Ready,
-    RemoveError, RingBuffer, RingControl, Sent, SerialParams, SerialRequest, Sharing, Slow, Stats,
-    TerminalSize, ViewError, ViewFrom, spec, text,
+    Layer, Line, LineControl, LogControl, LogFull, LogSink, ModemChange, ModemLines,
+    NothingToDrain, Notice, Observed, Observer, OpenError, Parity, Peers, Policy, PolicyChange,
+    Presence, Ready, RemoveError, RingBuffer, RingControl, Sent, SerialParams, SerialRequest,
+    Sharing, Slow, Stats, TerminalSize, ViewEnd, ViewError, ViewFrom, Viewed, Viewer, WeakChardev,
+    spec, text,
 };
 pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
 pub use port::Port;

@@ -83,7 +83,7 @@ impl Port {
     }
 
     /// Runs `task` on the I/O thread, until it ends or the last [`Chardevs`](crate::Chardevs) is
-    /// dropped. It must not wait for anything but futures.
+    /// dropped. It must not block the thread: everything in it that waits is a future.
     pub fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(self.spawn(task));
     }

@@ -9,11 +9,9 @@ use crate::sys;
 /// than rings leave for everybody else.
 const NEEDED: usize = (2 << 20) + (4 << 20);
 
-/// The makings of a thread called `name`, if there is memory for it and for what else the process
-/// does.
+/// A [`thread::Builder`](Builder) named `name`, after checking that memory suffices.
 ///
-/// A thread that is made where only its stack can be had ends the whole process: the standard
-/// library gives it a second one for signals before anybody could be told that there is none.
+/// `std` aborts if a new thread's signal stack cannot be allocated.
 ///
 /// # Errors
 /// There is no memory (`ulimit -v`).

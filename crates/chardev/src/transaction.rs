@@ -119,6 +119,9 @@ impl Chardevs {
 
     /// [`Chardevs::transaction`] where options may name descriptors that are in `fds`.
     ///
+    /// # Cancel safety
+    /// As for [`Chardevs::transaction`], and for descriptors as for [`Chardevs::add_with`].
+    ///
     /// # Errors
     /// As [`Chardevs::transaction`].
     pub async fn transaction_with(

@@ -110,8 +110,8 @@ impl AsFd for ReadyFd {
 /// The calls of a front end that wait, for code that may. Never use them on a vCPU thread.
 pub trait BlockingFrontEnd {
     /// Writes all of `bytes`, waiting for room, and returns how many were accepted, as by
-    /// [`FrontEnd::write`]: fewer only when `timeout` ran out. `None` waits for ever. While nobody is
-    /// there it waits only if the policy is to hold.
+    /// [`FrontEnd::write`]: fewer only when `timeout` ran out. `None` waits for ever. While nobody
+    /// is there it waits only if the policy is to hold.
     ///
     /// # Errors
     /// The process is out of descriptors.
@@ -125,8 +125,8 @@ pub trait BlockingFrontEnd {
     /// The process is out of descriptors.
     fn wait_input(&self, buf: &mut [u8], timeout: Option<Duration>) -> io::Result<Option<Input>>;
 
-    /// Waits until a peer is there ([`FrontEnd::is_open`]); `false` when `timeout` ran out first. On
-    /// `null` and `udp` that never is.
+    /// Waits until a peer is there ([`FrontEnd::is_open`]); `false` when `timeout` ran out first.
+    /// On `null` and `udp` that never is.
     ///
     /// # Errors
     /// The process is out of descriptors.

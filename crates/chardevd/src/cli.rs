@@ -105,8 +105,8 @@ impl Args {
     }
 }
 
-/// The arguments of the process, with two dashes where QEMU's spelling has one. What is no UTF-8
-/// stands in them as [`chardev::text`] has it.
+/// The arguments of the process, with two dashes where QEMU's spelling has one. What is not valid
+/// UTF-8 stands in them as [`chardev::text`] has it.
 pub fn arguments() -> impl Iterator<Item = OsString> {
     let text = std::env::args_os().map(|argument| from_os(&argument));
     text.map(|argument| two_dashes(argument.into()))

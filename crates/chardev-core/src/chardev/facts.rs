@@ -35,7 +35,8 @@ impl Chardev {
         self.backend.filename()
     }
 
-    /// Whether the back end in the slot has a peer, or is of a kind that always takes output.
+    /// Whether the back end in the slot is open: see
+    /// [`FrontEnd::is_open`](crate::FrontEnd::is_open).
     pub fn is_open(&self) -> bool {
         self.backend.is_open()
     }
@@ -107,7 +108,7 @@ impl Chardev {
         self.times.push(time);
     }
 
-    /// From now on `watch` is told when transactions hold the front end still.
+    /// Reports to `watch` when transactions hold the front end still.
     pub fn watch_freezes(&mut self, watch: Box<dyn FreezeWatch>) {
         self.freezes.set_watch(watch);
     }

@@ -58,7 +58,7 @@ pub const COMMON_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "x-drain-ms",
         OptionType::Int,
-        "after a change, how long the old peer may take nothing before the rest of what it was given is counted as lost (default 30000)",
+        "after a change, how long the old peer may stall before the rest of what it was given is counted as lost (default 30000)",
     ).sets(set_drain),
     OptionSpec::new(
         "x-handover",

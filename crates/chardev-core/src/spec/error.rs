@@ -26,7 +26,7 @@ pub enum Problem {
     WrongType(&'static str),
     /// Its value has to be something else.
     Expects(Expected),
-    /// Its value is none of the words, or none of the things, that there are.
+    /// Its value is not one of the accepted values.
     NotAccepted(String),
     /// Its value is a number that is too large or too small, or for which there is no memory.
     OutOfRange(String),

@@ -40,7 +40,7 @@ use crate::stop::Reason;
 use input::READ_AHEAD;
 use work::Running;
 
-/// How long a client may take nothing when the daemon ends, before it is not waited for.
+/// How long a client may stall when the daemon ends, before it is not waited for.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How many steps a monitor takes before others have their turn.
 const TURN: usize = 16;

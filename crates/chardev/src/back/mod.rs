@@ -1,8 +1,10 @@
-//! front → chardev → \[back\] → host: every kind of back end, and the one table that lists them.
+//! front → chardev → \[back\] → host: kinds of back ends, for those who add one.
 //!
-//! To add a back end: write its file with its options, its `open` and its tests, and add its
-//! [`Kind`] to [`KINDS`]. The wire parser, the command line, help lists and
-//! `query-chardev-backends` follow from the table.
+//! To use the kinds that are there, see [`backends`](crate::backends). For a kind of your own:
+//! implement [`Backend`], declare a static [`Kind`] and pass it to
+//! [`Chardevs::with_kinds`](crate::Chardevs::with_kinds). Parsers, help lists and the schema follow
+//! from it. A whole one is in `crates/chardev/examples/own_kind.rs`, which also runs:
+//! `cargo run -p chardev --example own_kind`.
 
 #[cfg(feature = "file")]
 mod file;
@@ -73,7 +75,7 @@ use crate::scene::Scene;
 pub struct Kind {
     /// Its name and options.
     pub spec: KindSpec,
-    /// Opens one. Beside a running back end: nothing that one uses may be touched before
+    /// Opens one. The old back end is still running: do not touch anything it uses until
     /// [`Sharing::activate`](chardev_core::Sharing::activate). The error is the cause in QEMU's
     /// words, without a prefix.
     pub open: for<'a> fn(&'a Options, &'a OpenContext) -> Opening<'a>,

@@ -6,8 +6,10 @@ use chardev_core::{AddError, AttachError, ChangeError, FrontEnd, RemoveError};
 use super::{Chardevs, Info};
 
 impl Chardevs {
-    /// [`Chardevs::add`], waiting on this thread. Not for the I/O thread, where it panics instead
-    /// of waiting for itself.
+    /// [`Chardevs::add`], waiting on this thread for as long as that takes: there is no timeout.
+    ///
+    /// # Panics
+    /// Where [`Chardevs::block_on`] does.
     ///
     /// # Errors
     /// As [`Chardevs::add`].
@@ -16,6 +18,9 @@ impl Chardevs {
     }
 
     /// [`Chardevs::change`], waiting on this thread, as [`Chardevs::blocking_add`] does.
+    ///
+    /// # Panics
+    /// Where [`Chardevs::block_on`] does.
     ///
     /// # Errors
     /// As [`Chardevs::change`].
@@ -29,6 +34,9 @@ impl Chardevs {
 
     /// [`Chardevs::remove`], waiting on this thread, as [`Chardevs::blocking_add`] does.
     ///
+    /// # Panics
+    /// Where [`Chardevs::block_on`] does.
+    ///
     /// # Errors
     /// As [`Chardevs::remove`].
     pub fn blocking_remove(&self, id: &str) -> Result<(), RemoveError> {
@@ -39,7 +47,7 @@ impl Chardevs {
     /// end; otherwise [`Chardevs::front_end`].
     ///
     /// # Errors
-    /// There is no such chardev, or it has a front end.
+    /// As [`Chardevs::front_end`].
     pub fn attach(&self, id: &str) -> Result<FrontEnd, AttachError> {
         self.front_end(id, std::sync::Arc::new(()))
     }

@@ -42,8 +42,9 @@ impl std::fmt::Display for ReopenError {
 impl std::error::Error for ReopenError {}
 
 impl Chardevs {
-    /// Opens the log of chardev `id`, or of all, anew (`x-chardev-reopen-log`), after somebody has
-    /// renamed it. What was accepted before goes to the old file. Waits for the disk.
+    /// Reopens the log of chardev `id`, or of all, by its path, e.g. after logrotate
+    /// (`x-chardev-reopen-log`); output accepted earlier still goes to the old file. May take as
+    /// long as the file system does.
     ///
     /// # Cancel safety
     /// The logs are reopened also when the future is dropped.

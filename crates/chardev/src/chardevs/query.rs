@@ -21,7 +21,7 @@ pub struct Info {
     pub kind: &'static str,
     /// The slave's path, for the kind `pty`.
     pub pty: Option<String>,
-    /// Whether a peer is there, or the kind always takes output.
+    /// Whether the back end is [open](crate::FrontEnd::is_open).
     pub open: bool,
 }
 

@@ -25,7 +25,8 @@ impl std::fmt::Display for RingError {
 impl std::error::Error for RingError {}
 
 impl Chardevs {
-    /// Writes into the ring buffer `id` (`ringbuf-write`), overwriting the oldest bytes.
+    /// Writes into the ring buffer `id` (`ringbuf-write`). When it is full the oldest bytes are
+    /// overwritten and counted, also where the policy is to hold, which only the front end heeds.
     ///
     /// # Errors
     /// There is none, or it is not a ring buffer.
@@ -38,7 +39,8 @@ impl Chardevs {
         written.ok_or_else(|| RingError::NotRing(id.to_owned()))
     }
 
-    /// Takes up to `size` of the oldest bytes out of the ring buffer `id` (`ringbuf-read`).
+    /// Takes up to `size` of the oldest bytes out of the ring buffer `id` (`ringbuf-read`). They
+    /// are moved out under the chardev's lock and copied without it, so a large ring delays nobody.
     ///
     /// # Errors
     /// There is none, or it is not a ring buffer.

@@ -8,11 +8,11 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl, readlink};
 /// The name under which the kernel shows an event counter.
 const EVENT: &[u8] = b"anon_inode:[eventfd]";
 
-/// Takes `file` as an event counter whose reads and writes never block; `None` if it is no counter.
+/// Takes `file` as an eventfd whose reads and writes never block; `None` if it is not an eventfd.
 ///
-/// A device that wrote to whatever a VMM hands over would wait for a full pipe, or be woken without
-/// end by one whose other end is closed. That it never blocks from then on holds for everybody who
-/// has the same counter open; whoever waits for one by `poll` notices nothing.
+/// A device that wrote to whatever a VMM hands over would wait for a full pipe, or spin on a closed
+/// one. That it never blocks from then on holds for everybody who has the same eventfd open;
+/// whoever waits for one by `poll` notices nothing.
 pub fn event_counter(file: File) -> Option<File> {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     #[expect(clippy::disallowed_methods, reason = "a link of /proc is on no disk")]

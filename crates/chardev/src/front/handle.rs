@@ -80,7 +80,7 @@ impl Writer {
         })
     }
 
-    /// Sets whom to wake when [`Writer::try_write`] may succeed; stays set. With a
+    /// Sets the waker for when [`Writer::try_write`] may succeed; stays set. With a
     /// [`ReadyFd::alone`] it is a descriptor for an event loop.
     pub fn set_waker(&self, waker: &Waker) {
         self.queue

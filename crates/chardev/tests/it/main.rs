@@ -4,6 +4,7 @@ mod any_executor;
 mod common;
 mod dependencies;
 mod descriptors;
+mod ending;
 mod everything;
 mod examples;
 mod faults;

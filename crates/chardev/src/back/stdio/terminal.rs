@@ -65,7 +65,8 @@ pub fn try_restore_terminal() {
     }
 }
 
-/// Takes [`restore_terminal`] back, where a back end still has the terminal: after a stop.
+/// Sets the terminal raw again if a `stdio` back end is still using it; call on `SIGCONT` after a
+/// [`restore_terminal`] on `SIGTSTP`.
 pub fn apply_terminal() {
     lock().given_back = false;
     settle();

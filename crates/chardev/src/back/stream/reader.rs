@@ -29,7 +29,7 @@ pub(in crate::back) enum Found {
     Data(usize),
     /// Nothing now.
     Nothing,
-    /// Nothing now nor ever.
+    /// Nothing now or later.
     End,
 }
 

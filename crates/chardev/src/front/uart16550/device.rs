@@ -36,7 +36,8 @@ impl<F: Fn(bool) + Send> Interrupt for F {
 ///
 /// No method blocks. Whoever owns it calls [`Uart16550::handle_ready`] once at the start, whenever
 /// the waker given to [`Uart16550::set_waker`] was woken, and when the time that the last call
-/// returned has come; from any thread. `now` is the time since any fixed moment.
+/// returned has come; from any thread. `now` is the time since any fixed moment, and the time that
+/// is returned is a moment on the same clock, not a duration from now.
 #[derive(Debug)]
 pub struct Uart16550<I: Interrupt> {
     registers: Registers,
@@ -121,7 +122,7 @@ impl<I: Interrupt> Uart16550<I> {
         uart
     }
 
-    /// Sets whom to wake when [`Uart16550::handle_ready`] is to be called.
+    /// Sets the waker for when [`Uart16550::handle_ready`] is to be called.
     pub fn set_waker(&self, waker: &Waker) {
         self.pending.set_waker(waker);
     }
@@ -162,7 +163,8 @@ impl<I: Interrupt> Uart16550<I> {
     }
 
     /// Does whatever can be done now: moves bytes both ways, takes events, looks at the clock.
-    /// Returns when to call again at the latest; `None` if there is no such time.
+    /// Returns when to call again at the latest, on the clock of `now`; `None` if there is no such
+    /// time.
     pub fn handle_ready(&mut self, now: Duration) -> Option<Duration> {
         let pending = self.pending.take();
         if pending & Pending::WRITE != 0 {
@@ -193,7 +195,7 @@ impl<I: Interrupt> Uart16550<I> {
         self.told
     }
 
-    /// When [`Uart16550::handle_ready`] has to be called at the latest.
+    /// When [`Uart16550::handle_ready`] has to be called at the latest, on the clock of `now`.
     pub fn deadline(&self) -> Option<Duration> {
         let line = earlier(self.burst.delayed_until, self.next_modem_look);
         earlier(self.registers.deadline(), line)

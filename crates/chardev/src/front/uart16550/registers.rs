@@ -309,7 +309,8 @@ impl Registers {
         self.update_msr();
     }
 
-    /// Modem inputs have changed, perhaps to and fro, which a guest can tell from the delta bits.
+    /// Modem inputs have changed, even if they changed back, which a guest can tell from the delta
+    /// bits.
     pub fn modem_changed(&mut self, change: ModemChange) {
         let moved = [
             (ModemLines::CTS, msr::CTS),
