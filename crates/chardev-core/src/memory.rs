@@ -84,7 +84,7 @@ pub(crate) mod scarce {
         static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
     }
 
-    /// From now on the pieces that this thread asks for may have so many bytes in all.
+    /// Lets the pieces that this thread asks for have `bytes` bytes in all.
     pub(crate) fn leave(bytes: usize) {
         LEFT.set(bytes);
     }

@@ -345,7 +345,7 @@ impl ChardevRef {
     /// A new viewer. From this moment on nothing is lost to it that the scrollback still holds.
     ///
     /// # Errors
-    /// [`ViewError::Ahead`], or the chardev was removed.
+    /// [`ViewError::Ahead`], or [`ViewError::NotFound`] if the chardev was removed.
     pub fn view(&self, from: ViewFrom, slow: Slow) -> Result<Viewer, ViewError> {
         self.with(|chardev| {
             let at = chardev.resolve(from)?;

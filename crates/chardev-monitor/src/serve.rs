@@ -117,7 +117,7 @@ impl Server {
     /// a time as its `x-clients` says.
     ///
     /// # Errors
-    /// There is no such chardev, or it has a front end already.
+    /// As [`Chardevs::front_end`](chardev::Chardevs::front_end).
     #[doc(alias = "mon")]
     pub fn serve(&self, id: &str, mode: Mode) -> Result<(), ServeError> {
         let front = self.chardevs().front_end(id, Arc::new(Answering));

@@ -65,7 +65,7 @@ impl Server {
     /// A card whose port is the device of chardev `id`.
     ///
     /// # Errors
-    /// There is no such chardev, or it has a front end; or the process is out of descriptors.
+    /// As [`Chardevs::front_end`]; or the process is out of descriptors.
     pub fn new(chardevs: &Chardevs, id: &str) -> Result<Self, Error> {
         let pin = Pin::default();
         let level = pin.clone();

@@ -68,7 +68,7 @@ impl Roll {
         }
     }
 
-    /// From now on monitors can add devices, in `shop`.
+    /// Lets monitors add devices, in `shop`.
     pub fn open(&self, shop: &Workshop) {
         *self.shop() = Some(shop.clone());
     }

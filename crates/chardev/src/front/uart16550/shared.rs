@@ -57,7 +57,7 @@ impl SharedUart {
     /// A serial port in its state after power-on, on chardev `id`.
     ///
     /// # Errors
-    /// There is no such chardev, or it has a front end.
+    /// As [`Chardevs::front_end`].
     pub fn start(
         chardevs: &Chardevs,
         id: &str,
