@@ -82,6 +82,17 @@ pub(crate) fn unsent(socket: BorrowedFd<'_>) -> rustix::io::Result<u64> {
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
+/// Whether reads of a pseudoterminal's master begin with a byte about the slave (`TIOCPKT`).
+#[cfg(feature = "pty")]
+pub(crate) fn set_packet_mode(master: BorrowedFd<'_>, on: bool) -> rustix::io::Result<()> {
+    const TIOCPKT: rustix::ioctl::Opcode = libc::TIOCPKT as rustix::ioctl::Opcode;
+    // SAFETY: the request reads one C int, which is what the setter points to.
+    unsafe {
+        let setter = rustix::ioctl::Setter::<TIOCPKT, std::ffi::c_int>::new(on.into());
+        rustix::ioctl::ioctl(master, setter)
+    }
+}
+
 /// The modem lines of a serial port (`TIOCMGET`), with the kernel's values.
 #[cfg(feature = "serial")]
 #[track_caller]

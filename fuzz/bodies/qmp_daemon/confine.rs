@@ -16,9 +16,20 @@ const MANY: usize = 24;
 /// How long a replaced back end waits for its peer, so that inputs do not pile up.
 const DRAIN_MS: i64 = 30;
 
-const KINDS: [&str; 12] = [
-    "null", "ringbuf", "memory", "mux", "hub", "file", "pipe", "pty", "serial", "socket", "stdio",
+const KINDS: [&str; 13] = [
+    "null",
+    "ringbuf",
+    "memory",
+    "mux",
+    "hub",
+    "file",
+    "pipe",
+    "pty",
+    "serial",
+    "socket",
+    "stdio",
     "udp",
+    "x-rfc2217",
 ];
 /// Options that name a file.
 const PATHS: [&str; 6] = ["out", "in", "device", "path", "logfile", "x-logindex"];
@@ -32,7 +43,7 @@ const TEXTS: [&str; 6] = [
     "tls-authz",
 ];
 /// Options with a number, and how large it may be.
-const NUMBERS: [(&str, i64); 9] = [
+const NUMBERS: [(&str, i64); 11] = [
     ("size", LARGE),
     ("x-history", LARGE),
     ("x-logsize", LARGE),
@@ -42,6 +53,8 @@ const NUMBERS: [(&str, i64); 9] = [
     ("reconnect-ms", i64::MAX),
     ("x-clients", i64::MAX),
     ("x-reconnect-ms", i64::MAX),
+    ("x-handshake-ms", 100),
+    ("x-settle-ms", 20),
 ];
 
 /// Every kind and option of this build is known here.
@@ -128,7 +141,7 @@ fn backend(mut options: Options, world: &World) -> Result<Options, &'static str>
     for name in ["addr", "local", "remote"] {
         if let Some(found) = options.address(name).cloned() {
             let listens = match name {
-                "addr" => options.bool_or("server", true),
+                "addr" => options.kind() == "socket" && options.bool_or("server", true),
                 other => other == "local",
             };
             let is_udp = name != "addr";

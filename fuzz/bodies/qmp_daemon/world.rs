@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chardev::Chardevs;
 use chardev_monitor::{Server, Stop};
@@ -169,15 +169,12 @@ impl World {
     /// Looks again and again until `done`, since neither the kernel nor a drain tells; in between
     /// the I/O thread and its timers go on.
     fn until(&self, done: impl Fn() -> bool, stuck: impl Fn() -> String) {
-        let look = async {
-            let mut looks = tokio::time::interval(LOOK);
-            while !done() {
-                looks.tick().await;
-            }
-        };
-        let looked = async { tokio::time::timeout(SETTLE, look).await };
-        let in_time = self.server.chardevs().block_on(looked).is_ok();
-        assert!(in_time, "{}", stuck());
+        let began = Instant::now();
+        while !done() {
+            assert!(began.elapsed() < SETTLE, "{}", stuck());
+            let chardevs = self.server.chardevs();
+            chardevs.block_on(async { tokio::time::sleep(LOOK).await });
+        }
     }
 
     /// Waits until nothing of former inputs is left, and sees that nothing leaks.

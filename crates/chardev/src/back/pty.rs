@@ -6,6 +6,7 @@
 mod link;
 mod renewal;
 mod retiring;
+mod settling;
 
 use std::any::Any;
 use std::ffi::OsString;
@@ -13,8 +14,11 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use chardev_core::spec::{KindSpec, OptionSpec, OptionType, Options, Short};
+use chardev_core::spec::{
+    Expected, KindSpec, OptionSpec, OptionType, Options, ParameterError, Short,
+};
 use chardev_core::{
     Backend, BackendEvent, BackendId, Drain, NothingToDrain, OpenError, Peers, Ready, Sent,
     Sharing, WeakChardev,
@@ -28,6 +32,7 @@ use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use self::link::Link;
 use self::renewal::Renewal;
 use self::retiring::RetiringPty;
+use self::settling::{SETTLE_MS, Settling};
 use super::{Kind, OpenContext, opening_elsewhere};
 use crate::port::Port;
 use crate::presence::PresenceWatch;
@@ -37,16 +42,26 @@ use crate::sys::failed;
 /// The most a pty can hold on its way to us: both kernel buffers, rounded up.
 const CUT_LIMIT: usize = 128 << 10;
 
+/// The most that `x-settle-ms` takes.
+const MAX_SETTLE_MS: u64 = 10_000;
+
 /// The kind `pty` (QAPI `ChardevPty`).
 pub(super) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "pty",
         "a new pseudoterminal",
-        &[OptionSpec::new(
-            "path",
-            OptionType::Str,
-            "symbolic link to create to the slave",
-        )],
+        &[
+            OptionSpec::new(
+                "path",
+                OptionType::Str,
+                "symbolic link to create to the slave",
+            ),
+            OptionSpec::new(
+                "x-settle-ms",
+                OptionType::Int,
+                "output waits this long for a client that has just opened it to flush, 0 to 10000 (default 100)",
+            ),
+        ],
     )
     .spelled(&[Short::Name, Short::Path]),
     open: |options, context| opening_elsewhere(options, context, open),
@@ -61,9 +76,10 @@ struct WantLink(PathBuf, OsString);
 fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, OpenError> {
     let path = options.path("path");
     let path = path.as_deref();
+    let settle = settle_time(options)?;
     if context.handover {
         if let Some(lent) = context.borrow::<WantPty, LentPty>(&WantPty) {
-            return Ok(Box::new(Pty::succeed(lent, path, context)?));
+            return Ok(Box::new(Pty::succeed(lent, path, settle, context)?));
         }
     }
     let (master, slave) = make()?;
@@ -78,11 +94,25 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, Op
         slave,
         link,
         connected: false,
+        settle,
+        settling: None,
+        settles: true,
         succeeds: false,
         reader_end: None,
         renewal: None,
         events: Vec::new(),
     }))
+}
+
+/// `x-settle-ms`.
+fn settle_time(options: &Options) -> Result<Duration, ParameterError> {
+    let ms = match options.int("x-settle-ms") {
+        None => Some(SETTLE_MS),
+        Some(ms) => u64::try_from(ms).ok().filter(|ms| *ms <= MAX_SETTLE_MS),
+    };
+    let range = Expected::Range(0, MAX_SETTLE_MS.cast_signed());
+    ms.map(Duration::from_millis)
+        .ok_or_else(|| ParameterError::expects("x-settle-ms", range))
 }
 
 /// A new pseudoterminal: its master, and the path of its slave.
@@ -147,6 +177,12 @@ struct Pty {
     slave: String,
     link: Option<Link>,
     connected: bool,
+    /// How long a client has for flushing the terminal that it has opened.
+    settle: Duration,
+    /// One that has just come.
+    settling: Option<Settling>,
+    /// Whether the next one that is seen has just come.
+    settles: bool,
     /// It shares the pseudoterminal of the back end it replaces.
     succeeds: bool,
     /// Our own descriptor of the slave, once this back end is being replaced.
@@ -161,6 +197,7 @@ impl Pty {
     fn succeed(
         lent: LentPty,
         path: Option<&Path>,
+        settle: Duration,
         context: &OpenContext,
     ) -> Result<Self, OpenError> {
         let link = match (path, lent.link) {
@@ -175,6 +212,10 @@ impl Pty {
             slave: lent.slave,
             link,
             connected: false,
+            settle,
+            settling: None,
+            // Whoever is there has had the time.
+            settles: false,
             succeeds: true,
             reader_end: None,
             renewal: None,
@@ -190,10 +231,34 @@ impl Pty {
         })
     }
 
+    /// Whether output still waits for the client to flush.
+    fn is_settling(&mut self) -> bool {
+        let over = |settling: &mut Settling| settling.is_over(&self.master);
+        if self.settling.as_mut().is_some_and(over) {
+            self.settled();
+        }
+        self.settling.is_some()
+    }
+
+    /// Output waits no longer.
+    fn settled(&mut self) {
+        if let Some(settling) = self.settling.take() {
+            settling.end(&self.master);
+        }
+    }
+
     fn look_for_peer(&mut self) {
         let present = !is_hung_up(&self.master);
+        if !present {
+            self.settled();
+        }
         match (self.connected, present) {
-            (false, true) => self.events.push(BackendEvent::Opened),
+            (false, true) => {
+                self.events.push(BackendEvent::Opened);
+                if std::mem::replace(&mut self.settles, true) {
+                    self.settling = Settling::begin(&self.master, self.settle, &self.port);
+                }
+            }
             (true, false) => {
                 let unread = read_all(&self.master);
                 self.events.push(BackendEvent::Closed { unread });
@@ -229,6 +294,9 @@ impl Backend for Pty {
         if !self.connected {
             return Sent::NoPeer;
         }
+        if self.is_settling() {
+            return Sent::Full;
+        }
         let bufs = &bufs[..bufs.len().min(64)];
         match rustix::io::writev(self.master.fd(), bufs) {
             Ok(0) | Err(Errno::AGAIN | Errno::INTR) => Sent::Full,
@@ -245,7 +313,12 @@ impl Backend for Pty {
             return 0;
         }
         let count = bufs.len().min(64);
-        match rustix::io::readv(self.master.fd(), &mut bufs[..count]) {
+        let bufs = &mut bufs[..count];
+        let received = match &mut self.settling {
+            Some(settling) => settling.read(&self.master, bufs),
+            None => rustix::io::readv(self.master.fd(), bufs),
+        };
+        match received {
             Ok(count) => count,
             Err(Errno::AGAIN | Errno::INTR) => 0,
             Err(_) => {
@@ -255,7 +328,12 @@ impl Backend for Pty {
         }
     }
 
-    fn watch(&mut self, interest: Ready) {
+    fn watch(&mut self, mut interest: Ready) {
+        // There may well be room, which is not to be used yet.
+        interest.set(
+            Ready::WRITE,
+            interest.contains(Ready::WRITE) && !self.is_settling(),
+        );
         // Without a peer the master is hung up, which would be reported for ever.
         if self.connected {
             self.master.arm(interest);
@@ -265,6 +343,10 @@ impl Backend for Pty {
     fn update(&mut self, ready: Ready) {
         self.take_renewed();
         self.look_for_peer();
+        // Only then are those woken who wait for room.
+        if ready.contains(Ready::WRITE) {
+            self.is_settling();
+        }
         if !self.connected && ready.contains(Ready::GONE) {
             self.lift_lock();
         }
@@ -280,6 +362,7 @@ impl Backend for Pty {
 
     fn refuse_input(&mut self) {
         self.look_for_peer();
+        self.settled();
         if self.connected {
             self.reader_end = open_slave(self.master.fd()).ok();
             self.reader_end.iter().for_each(retiring::hold_writers);
@@ -287,6 +370,7 @@ impl Backend for Pty {
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
+        self.settled();
         (read_all(&self.master), false)
     }
 
@@ -294,6 +378,7 @@ impl Backend for Pty {
     /// would only keep descriptors and the I/O thread busy.
     fn retire(mut self: Box<Self>) -> Box<dyn Drain> {
         self.look_for_peer();
+        self.settled();
         if !self.connected {
             return Box::new(NothingToDrain);
         }
@@ -339,6 +424,11 @@ impl Sharing for Pty {
             return Some(Box::new(link.clone()));
         }
         wanted.downcast_ref::<WantPty>()?;
+        if self.settling.is_some() {
+            self.settled();
+            let port = self.port.clone();
+            self.port.spawn(async move { port.kick(Ready::WRITE) });
+        }
         Some(Box::new(self.share()?))
     }
 

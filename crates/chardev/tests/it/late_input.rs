@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::common::{DEADLINE, add, change, hold, ring, text, wait_for};
 use chardev::back::OneFd;
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
-use chardev::{Chardevs, FrontEnd};
+use chardev::{BlockingFrontEnd, Chardevs, FrontEnd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
 fn server(addr: SocketAddress) -> Options {
@@ -257,7 +257,7 @@ fn a_writer_into_a_pty_waits_and_is_refused_when_the_reader_has_everything() {
     let mut slave = open_slave(&path, OFlags::empty());
     let front = front(&chardevs);
     wait_for("the reader", || front.is_open().then_some(()));
-    assert_eq!(front.write(&[b'o'; 5000]), 5000);
+    front.write_all(&[b'o'; 5000], Some(DEADLINE)).unwrap();
     let sender = Sender::start(slave.try_clone().unwrap());
     let mut reader = Reader { front, got: 0 };
     reader.read_to(50_000);
@@ -321,7 +321,7 @@ fn a_program_that_waits_in_its_write_still_gets_its_output() {
     let mut slave = open_slave(&path, OFlags::empty());
     let front = front(&chardevs);
     wait_for("the reader", || front.is_open().then_some(()));
-    assert_eq!(front.write(&[b'o'; 5000]), 5000);
+    front.write_all(&[b'o'; 5000], Some(DEADLINE)).unwrap();
     change(&chardevs, "con0", &ring(4096)).unwrap();
     slave.write_all(b"typed in vain").unwrap();
     let mut all = vec![0; 5000];

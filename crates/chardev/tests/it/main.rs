@@ -24,6 +24,7 @@ mod out_of_descriptors;
 mod pipe;
 mod policy;
 mod pty;
+mod pty_settling;
 mod refused;
 mod ringbuf;
 mod same_resource;

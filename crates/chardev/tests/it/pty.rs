@@ -30,7 +30,8 @@ fn a_reader_is_noticed_and_bytes_pass_both_ways() {
     assert!(!front.is_open());
     let mut slave = open_slave(&path);
     assert_eq!(wait_for("opened", || front.next_event()), Event::Opened);
-    assert_eq!(front.write(b"to the reader"), 13);
+    // The reader is given the time to flush first.
+    front.write_all(b"to the reader", Some(DEADLINE)).unwrap();
     let mut buf = [0; 13];
     slave.read_exact(&mut buf).unwrap();
     assert_eq!(&buf, b"to the reader");
@@ -67,7 +68,7 @@ fn a_slow_reader_gets_everything_before_its_end_of_file() {
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
     let mut slave = open_slave(&path);
     wait_for("opened", || front.next_event());
-    let mut accepted = 0;
+    let mut accepted = front.write_all(b"x", Some(DEADLINE)).unwrap();
     loop {
         let count = front.write(&[b'x'; 1000]);
         accepted += count;
