@@ -92,6 +92,7 @@ fn one_of_each(dir: &Path) -> (Vec<Options>, impl Sized) {
         Options::new("serial").with("device", text(device)),
         Options::new("stdio"),
         Options::new("udp").with("remote", OptionValue::Address(inet(udp_port))),
+        Options::new("x-rfc2217").with("addr", OptionValue::Address(inet(tcp_port))),
         socket(unix(&dir.join("here")), true),
         socket(unix(&dir.join("there")), false),
         socket(inet(0), true),
@@ -121,6 +122,11 @@ fn every_kind_is_added_changed_and_removed_by_any_executor() {
         assert!(changed.is_ok(), "{id}: {changed:?}");
     }
     poll_alone(chardevs.reopen_logs(None)).unwrap();
+    // What rests on others goes before them.
+    for info in chardevs.list().iter().rev() {
+        poll_alone(chardevs.remove(&info.label)).unwrap();
+    }
+    assert_eq!(chardevs.list(), []);
     poll_alone(chardevs.shut_down(Duration::from_millis(100)));
 }
 
