@@ -1,5 +1,6 @@
 //! The rules of CONTRIBUTING.md that a machine can check. A failure lists every offender.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -111,6 +112,34 @@ fn no_function_is_longer_than_70_lines() {
         named.collect::<Vec<_>>()
     });
     check("say it in several functions", long);
+}
+
+/// Names that say nothing, so that a crate with two of one means different things by it.
+const VAGUE: [&str; 5] = ["Shared", "State", "Inner", "Data", "News"];
+
+#[test]
+fn no_vague_name_stands_for_two_types_of_a_crate() {
+    let mut found: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
+    for file in sources() {
+        let Some((package, _)) = file.name.split_once("/src/") else {
+            continue;
+        };
+        for name in VAGUE {
+            let defines = |line: &&str| {
+                let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+                let kind = words
+                    .by_ref()
+                    .find(|word| ["struct", "enum"].contains(word));
+                kind.is_some() && words.next() == Some(name) && !line.trim().starts_with("//")
+            };
+            let count = file.text.lines().filter(defines).count();
+            let named = found.entry((package.to_owned(), name)).or_default();
+            named.extend(std::iter::repeat_n(file.name.clone(), count));
+        }
+    }
+    let twice = found.into_iter().filter(|(_, files)| files.len() > 1);
+    let named = twice.map(|((_, name), files)| format!("{name}: {}", files.join(", ")));
+    check("give each a name of its own", named);
 }
 
 #[test]

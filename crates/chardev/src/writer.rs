@@ -73,7 +73,7 @@ struct Writing {
     name: String,
     log: Option<LogFile>,
     port: Port,
-    state: Mutex<State>,
+    state: Mutex<WriterState>,
     /// Work, or the end, for the thread.
     work: Condvar,
     /// Bytes reached the file, for a writer whose turn comes after.
@@ -81,7 +81,7 @@ struct Writing {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WriterState {
     /// Accepted and not yet picked up by the thread.
     queue: VecDeque<u8>,
     accepted: u64,
@@ -296,7 +296,7 @@ fn in_use(file: (u64, u64)) -> bool {
     !live::of_file(file).is_empty()
 }
 
-impl State {
+impl WriterState {
     fn pending(&self) -> u64 {
         self.accepted - self.written
     }
@@ -322,7 +322,7 @@ impl State {
 }
 
 impl Writing {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WriterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -336,7 +336,7 @@ impl Writing {
     }
 
     /// Wakes the thread, starting it if there is none.
-    fn rouse(self: &Arc<Self>, state: &mut State) {
+    fn rouse(self: &Arc<Self>, state: &mut WriterState) {
         if state.running {
             self.work.notify_all();
             return;
@@ -462,7 +462,7 @@ impl Writing {
     }
 
     /// Wakes who waits for this writer, and who waits for all.
-    fn report_progress(&self, state: &mut State) {
+    fn report_progress(&self, state: &mut WriterState) {
         self.progress.notify_all();
         if state.pending() == 0 {
             state.late = false;

@@ -11,7 +11,7 @@ use chardev_core::Ready;
 
 use super::rotation::now_in_micros;
 use super::trouble::is_broken;
-use super::{CAPACITY, ROOM_WORTH_REPORTING, State, Writing};
+use super::{CAPACITY, ROOM_WORTH_REPORTING, WriterState, Writing};
 use crate::offload::sometime;
 use crate::sys::strerror;
 
@@ -41,7 +41,7 @@ pub(super) struct Missing {
     holes: u64,
 }
 
-impl State {
+impl WriterState {
     /// Bytes that a log takes now: none inside a hole before there is room for a good part.
     fn log_room(&self) -> usize {
         match self.room() {
@@ -116,7 +116,7 @@ impl Writing {
     }
 
     /// Output waits for room from now on; not for long.
-    pub(super) fn begin_patience(self: &Arc<Self>, state: &mut State) {
+    pub(super) fn begin_patience(self: &Arc<Self>, state: &mut WriterState) {
         if state.late || state.failing.is_some() || std::mem::replace(&mut state.timing, true) {
             return;
         }

@@ -12,7 +12,7 @@ use chardev_core::OpenError;
 use chardev_core::text::{from_os, shown_path};
 
 use super::rotation::{LogFile, open_both};
-use super::{State, Target, Writing, could_not};
+use super::{Target, WriterState, Writing, could_not};
 use crate::slow_fd::SlowFd;
 
 /// The most reopenings that wait for the disk.
@@ -90,7 +90,7 @@ impl Writing {
     }
 
     /// Tries again until it succeeds, somebody else has succeeded, or the log is let go of.
-    fn reopen_later(self: &Arc<Self>, state: &mut State) {
+    fn reopen_later(self: &Arc<Self>, state: &mut WriterState) {
         if std::mem::replace(&mut state.reopening.timed, true) {
             return;
         }

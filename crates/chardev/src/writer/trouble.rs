@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::rotation::LogFile;
-use super::{State, Writing};
+use super::{WriterState, Writing};
 use crate::sys::strerror;
 
 /// How long to wait before trying again what the disk refused.
@@ -131,8 +131,8 @@ impl Writing {
     /// Tells the chardev that there is room, with our own lock released meanwhile.
     pub(super) fn report_room<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State>,
-    ) -> MutexGuard<'a, State> {
+        mut state: MutexGuard<'a, WriterState>,
+    ) -> MutexGuard<'a, WriterState> {
         state.watched = false;
         drop(state);
         self.port.kick(Ready::WRITE);

@@ -26,11 +26,11 @@ pub(in crate::back) enum Whose {
 struct Known {
     whose: Whose,
     option: u8,
-    state: State,
+    state: Standing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Standing {
     Off,
     /// We have asked for it.
     Asked,
@@ -59,7 +59,7 @@ impl Options {
             move |option: &u8| Known {
                 whose,
                 option: *option,
-                state: State::Off,
+                state: Standing::Off,
             }
         };
         let ours = ours.iter().map(known(Whose::Ours));
@@ -69,13 +69,13 @@ impl Options {
         )
     }
 
-    fn find(&mut self, whose: Whose, option: u8) -> Option<&mut State> {
+    fn find(&mut self, whose: Whose, option: u8) -> Option<&mut Standing> {
         let mut all = self.0.iter_mut();
         let known = all.find(|known| (known.whose, known.option) == (whose, option))?;
         Some(&mut known.state)
     }
 
-    fn state(&self, whose: Whose, option: u8) -> Option<State> {
+    fn state(&self, whose: Whose, option: u8) -> Option<Standing> {
         let mut all = self.0.iter();
         let known = all.find(|known| (known.whose, known.option) == (whose, option))?;
         Some(known.state)
@@ -84,10 +84,10 @@ impl Options {
     /// What to say to have the option on; `None` if that was said, or is not to be.
     pub(in crate::back) fn ask(&mut self, whose: Whose, option: u8) -> Option<Verb> {
         let state = self.find(whose, option)?;
-        if *state != State::Off {
+        if *state != Standing::Off {
             return None;
         }
-        *state = State::Asked;
+        *state = Standing::Asked;
         Some(match whose {
             Whose::Ours => Verb::Will,
             Whose::Theirs => Verb::Do,
@@ -96,12 +96,15 @@ impl Options {
 
     /// Whether both have agreed on it.
     pub(in crate::back) fn is_on(&self, whose: Whose, option: u8) -> bool {
-        self.state(whose, option) == Some(State::On)
+        self.state(whose, option) == Some(Standing::On)
     }
 
     /// Whether we have asked for it, and were not refused.
     pub(in crate::back) fn is_hoped_for(&self, whose: Whose, option: u8) -> bool {
-        matches!(self.state(whose, option), Some(State::Asked | State::On))
+        matches!(
+            self.state(whose, option),
+            Some(Standing::Asked | Standing::On)
+        )
     }
 
     /// The peer has said `verb` of `option`.
@@ -124,18 +127,18 @@ impl Options {
         };
         let former = *state;
         *state = match (on, former) {
-            (true, _) => State::On,
-            (false, State::Asked | State::Refused) => State::Refused,
-            (false, State::Off | State::On) => State::Off,
+            (true, _) => Standing::On,
+            (false, Standing::Asked | Standing::Refused) => Standing::Refused,
+            (false, Standing::Off | Standing::On) => Standing::Off,
         };
         Outcome {
             answer: match (on, former) {
-                (true, State::Off | State::Refused) => Some(agree),
-                (false, State::On) => Some(refuse),
+                (true, Standing::Off | Standing::Refused) => Some(agree),
+                (false, Standing::On) => Some(refuse),
                 _ => None,
             },
             change: match (on, former) {
-                (true, State::On) | (false, State::Off | State::Refused) => None,
+                (true, Standing::On) | (false, Standing::Off | Standing::Refused) => None,
                 _ => Some((whose, on)),
             },
         }

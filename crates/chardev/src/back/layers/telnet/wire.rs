@@ -38,13 +38,13 @@ pub(in crate::back) enum Token<'a> {
 /// Takes a stream apart. What it keeps of it is bounded, whatever comes.
 #[derive(Debug, Default)]
 pub(in crate::back) struct Parser {
-    state: State,
+    state: Within,
     subnegotiation: Vec<u8>,
     too_long: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum Within {
     #[default]
     Data,
     Command,
@@ -81,37 +81,37 @@ impl Parser {
         let mut rest = bytes;
         while let Some((first, others)) = rest.split_first() {
             match self.state {
-                State::Data => {
+                Within::Data => {
                     let (data, behind) = rest.split_at(plain(rest));
                     if !data.is_empty() {
                         tell(Token::Data(data));
                     }
                     if !behind.is_empty() {
-                        self.state = State::Command;
+                        self.state = Within::Command;
                     }
                     rest = behind.get(1..).unwrap_or_default();
                     continue;
                 }
-                State::Command => self.command(*first, &mut tell),
-                State::Verb(verb) => {
-                    self.state = State::Data;
+                Within::Command => self.command(*first, &mut tell),
+                Within::Verb(verb) => {
+                    self.state = Within::Data;
                     tell(Token::Negotiation(verb, *first));
                 }
-                State::Subnegotiation if *first == IAC => {
-                    self.state = State::SubnegotiationCommand;
+                Within::Subnegotiation if *first == IAC => {
+                    self.state = Within::SubnegotiationCommand;
                 }
-                State::Subnegotiation => self.keep(*first),
-                State::SubnegotiationCommand => self.end_or_keep(*first, &mut tell),
+                Within::Subnegotiation => self.keep(*first),
+                Within::SubnegotiationCommand => self.end_or_keep(*first, &mut tell),
             }
             rest = others;
         }
     }
 
     fn command(&mut self, byte: u8, tell: &mut impl FnMut(Token<'_>)) {
-        self.state = State::Data;
+        self.state = Within::Data;
         match (byte, Verb::of(byte)) {
-            (_, Some(verb)) => self.state = State::Verb(verb),
-            (SB, _) => self.state = State::Subnegotiation,
+            (_, Some(verb)) => self.state = Within::Verb(verb),
+            (SB, _) => self.state = Within::Subnegotiation,
             (IAC, _) => tell(Token::Data(&[IAC])),
             _ => tell(Token::Command(byte)),
         }
@@ -129,12 +129,12 @@ impl Parser {
     /// should end it, it is what comes next.
     fn end_or_keep(&mut self, byte: u8, tell: &mut impl FnMut(Token<'_>)) {
         if byte == IAC {
-            self.state = State::Subnegotiation;
+            self.state = Within::Subnegotiation;
             return self.keep(IAC);
         }
         let whole = std::mem::take(&mut self.subnegotiation);
         let too_long = std::mem::take(&mut self.too_long);
-        self.state = State::Data;
+        self.state = Within::Data;
         if byte != SE {
             return self.command(byte, tell);
         }
