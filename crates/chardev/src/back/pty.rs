@@ -240,10 +240,13 @@ impl Pty {
         self.settling.is_some()
     }
 
-    /// Output waits no longer.
+    /// Output waits no longer. Whoever finds that out, all are woken who wait for room: none of
+    /// them has asked the descriptor.
     fn settled(&mut self) {
         if let Some(settling) = self.settling.take() {
             settling.end(&self.master);
+            let port = self.port.clone();
+            self.port.spawn(async move { port.kick(Ready::WRITE) });
         }
     }
 
@@ -343,10 +346,7 @@ impl Backend for Pty {
     fn update(&mut self, ready: Ready) {
         self.take_renewed();
         self.look_for_peer();
-        // Only then are those woken who wait for room.
-        if ready.contains(Ready::WRITE) {
-            self.is_settling();
-        }
+        self.is_settling();
         if !self.connected && ready.contains(Ready::GONE) {
             self.lift_lock();
         }
@@ -424,11 +424,7 @@ impl Sharing for Pty {
             return Some(Box::new(link.clone()));
         }
         wanted.downcast_ref::<WantPty>()?;
-        if self.settling.is_some() {
-            self.settled();
-            let port = self.port.clone();
-            self.port.spawn(async move { port.kick(Ready::WRITE) });
-        }
+        self.settled();
         Some(Box::new(self.share()?))
     }
 

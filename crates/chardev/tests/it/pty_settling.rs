@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chardev::spec::OptionValue;
+use chardev::spec::{OptionValue, Options};
 use chardev::{BlockingFrontEnd, Chardevs, Event, Ready, ReadyFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 
-use crate::common::{DEADLINE, add, hold, wait_for};
+use crate::common::{DEADLINE, add, hold, text, wait_for};
 
 /// What programs do with a terminal that they have opened, as `strace` shows.
 type Opening = fn(&File);
@@ -45,6 +45,18 @@ fn open_slave(path: &str) -> File {
     options.open(path).unwrap()
 }
 
+/// Waits for all of `got`; what was flushed away never comes.
+fn read_all(slave: &mut File, got: &mut [u8], what: &str) {
+    let mut done = 0;
+    while done < got.len() {
+        let mut fds = [PollFd::new(&*slave, PollFlags::IN)];
+        let limit = Timespec::try_from(DEADLINE).unwrap();
+        let ready = poll(&mut fds, Some(&limit)).unwrap();
+        assert_eq!(ready, 1, "{what}: only {done} bytes of {} came", got.len());
+        done += slave.read(&mut got[done..]).unwrap();
+    }
+}
+
 /// The byte at `at` of the console's output.
 fn printed(at: usize) -> u8 {
     (at % 251) as u8
@@ -67,7 +79,7 @@ fn output_waits_until_a_client_has_flushed() {
             // The console prints as soon as anything is taken.
             scope.spawn(|| front.write_all(&text, Some(DEADLINE)).unwrap());
             opening(&slave);
-            slave.read_exact(&mut got).unwrap();
+            read_all(&mut slave, &mut got, &format!("round {round}, as {who}"));
         });
         let first = got.iter().zip(&text).position(|(got, sent)| got != sent);
         assert_eq!(first, None, "round {round}, as {who}");
@@ -153,4 +165,31 @@ fn output_goes_on_after_the_wait_while_input_never_stops() {
         assert_eq!(taken.unwrap(), 7);
         slave.read_exact(&mut [0; 7]).unwrap();
     });
+}
+
+#[test]
+fn whoever_ends_the_wait_all_that_wait_for_room_are_woken() {
+    let chardevs = Chardevs::new().unwrap();
+    let options = hold("pty").with("x-settle-ms", OptionValue::Int(200));
+    let path = add(&chardevs, "base", &options).pty.unwrap();
+    let mux = Options::new("mux").with("chardev", text("base"));
+    add(&chardevs, "mux0", &mux);
+    let front = || chardevs.front_end("mux0", Arc::new(())).unwrap();
+    let (patient, busy) = (front(), front());
+    for _ in 0..10 {
+        let slave = open_slave(&path);
+        wait_for("a peer", || busy.is_open().then_some(()));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| patient.write_all(b"a", Some(DEADLINE)).unwrap());
+            // It never waits, so that most likely it is the first to see that the wait is over.
+            let began = Instant::now();
+            while busy.write(b"b") == 0 {
+                assert!(began.elapsed() < DEADLINE, "there is no room");
+            }
+            assert_eq!(waits.join().unwrap(), 1, "nobody was woken");
+        });
+        drop(slave);
+        wait_for("the departure", || (!busy.is_open()).then_some(()));
+        while busy.next_event().is_some() || patient.next_event().is_some() {}
+    }
 }

@@ -32,8 +32,8 @@ pub(super) struct Settling {
 }
 
 impl Settling {
-    /// From now on, for at most `limit`. The port is kicked until it is over. `None` if it is over
-    /// already.
+    /// From now on, for at most `limit`; the port is kicked to look whether it is over. `None` if
+    /// it is over already.
     pub(super) fn begin(master: &FdWatch, limit: Duration, port: &Port) -> Option<Self> {
         if limit.is_zero() || sys::set_packet_mode(master.fd(), true).is_err() {
             return None;
@@ -42,7 +42,7 @@ impl Settling {
         let looks = OwnedTask::spawn_listed(port, TaskKind::Timer, async move {
             loop {
                 tokio::time::sleep(LOOK).await;
-                looking.kick(Ready::WRITE);
+                looking.kick(Ready::empty());
             }
         });
         Some(Settling {
