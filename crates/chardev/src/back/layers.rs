@@ -3,6 +3,8 @@
 //! A layer is a file below this one, with its [`LayerSpec`], and a line in [`LAYERS`].
 
 mod rfc2217;
+#[cfg(test)]
+mod talk;
 mod telnet;
 #[cfg(feature = "tls")]
 mod tls;

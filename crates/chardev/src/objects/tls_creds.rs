@@ -89,6 +89,11 @@ impl Own {
     }
 }
 
+/// Why nobody can be judged by what is in the files of a CA.
+fn useless(error: &dyn Display) -> String {
+    format!("Cannot use the CA's certificates or CRLs: {error}")
+}
+
 /// Sessions are not resumed, so that every connection is judged by the credentials of its time.
 fn server(
     provider: Arc<CryptoProvider>,
@@ -107,7 +112,7 @@ fn server(
                 // A list says who is revoked, not that nobody else may come.
                 .allow_unknown_revocation_status()
                 .build()
-                .map_err(|error| format!("Cannot use the CA's certificates or CRLs: {error}"))?;
+                .map_err(|error| useless(&error))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
@@ -138,7 +143,7 @@ fn client(
                 .with_crls(crls)
                 .allow_unknown_revocation_status()
                 .build()
-                .map_err(|error| format!("Cannot use the CA's certificates or CRLs: {error}"))?;
+                .map_err(|error| useless(&error))?;
             builder.with_webpki_verifier(verifier)
         }
     };

@@ -133,20 +133,22 @@ fn a_unix_client_with_output_to_read_is_refused_and_reads_it() {
     assert_eq!(all, [b'o'; 5000]);
 }
 
+/// A console over one end of a socket pair.
+fn add_given(chardevs: &Chardevs, ours: UnixStream) {
+    let address = SocketAddress::Fd("x".to_owned());
+    let options = hold("socket")
+        .with("addr", OptionValue::Address(address))
+        .with("server", OptionValue::Bool(false));
+    let fds = Arc::new(OneFd::new(ours.into()));
+    let added = chardevs.add_with("con0", &options, fds);
+    chardevs.block_on(added).unwrap();
+}
+
 #[test]
 fn a_socket_pair_given_as_a_descriptor_is_refused_at_once() {
     let chardevs = Chardevs::new().unwrap();
     let (ours, peer) = UnixStream::pair().unwrap();
-    let options = hold("socket")
-        .with(
-            "addr",
-            OptionValue::Address(SocketAddress::Fd("x".to_owned())),
-        )
-        .with("server", OptionValue::Bool(false));
-    let fds = Arc::new(OneFd::new(ours.into()));
-    chardevs
-        .block_on(chardevs.add_with("con0", &options, fds))
-        .unwrap();
+    add_given(&chardevs, ours);
     nothing_is_swallowed(&chardevs, front(&chardevs), peer);
 }
 
@@ -158,16 +160,7 @@ fn more_than_fits_into_memory_is_left_in_the_kernel_and_read_from_there() {
     if rustix::net::sockopt::set_socket_send_buffer_size_force(&peer, 2 * size).is_err() {
         rustix::net::sockopt::set_socket_send_buffer_size(&peer, 2 * size).unwrap();
     }
-    let options = hold("socket")
-        .with(
-            "addr",
-            OptionValue::Address(SocketAddress::Fd("x".to_owned())),
-        )
-        .with("server", OptionValue::Bool(false));
-    let fds = Arc::new(OneFd::new(ours.into()));
-    chardevs
-        .block_on(chardevs.add_with("con0", &options, fds))
-        .unwrap();
+    add_given(&chardevs, ours);
     let front = front(&chardevs);
     peer.set_nonblocking(true).unwrap();
     let bytes: Vec<u8> = (0..=250).cycle().take(251 * 400).collect();

@@ -9,6 +9,7 @@ use chardev_core::{
 
 use super::client::Client;
 use super::server::Server;
+use crate::back::layers::talk::{settle, wire};
 use crate::back::layers::telnet::{COM_PORT, IAC};
 
 const WILL: u8 = 251;
@@ -24,12 +25,6 @@ const FAST: SerialParams = SerialParams {
     stop_bits: 2,
 };
 
-fn wire(stack: &mut Stack) -> Vec<u8> {
-    let all: Vec<u8> = stack.wire().iter().flat_map(|part| part.to_vec()).collect();
-    stack.sent(all.len());
-    all
-}
-
 fn read(stack: &mut Stack) -> Vec<u8> {
     let mut buf = [0; 4096];
     let count = stack.read(&mut [IoSliceMut::new(&mut buf)]);
@@ -38,23 +33,6 @@ fn read(stack: &mut Stack) -> Vec<u8> {
 
 fn events(stack: &mut Stack) -> Vec<BackendEvent> {
     std::iter::from_fn(|| stack.poll_event()).collect()
-}
-
-/// Lets both talk until neither has anything to say, byte by byte.
-fn settle(one: &mut Stack, other: &mut Stack) {
-    let mut said = 0;
-    while one.has_wire() || other.has_wire() {
-        // What is on its way arrives byte by byte.
-        for byte in wire(one) {
-            other.receive(&[byte]);
-            said += 1;
-        }
-        for byte in wire(other) {
-            one.receive(&[byte]);
-            said += 1;
-        }
-        assert!(said < 2000, "they keep each other talking");
-    }
 }
 
 /// A server whose client has said that it speaks of the line, and has been told of its state.
@@ -71,7 +49,7 @@ fn pair() -> (Stack, Stack) {
     let mut server = Stack::new(vec![Box::new(Server::new())]);
     let mut client = Stack::new(vec![Box::new(Client::new())]);
     assert!(!client.is_open());
-    settle(&mut server, &mut client);
+    settle(&mut server, &mut client, 2000);
     assert!(client.is_open());
     assert_eq!((events(&mut server), events(&mut client)), (vec![], vec![]));
     (server, client)
@@ -227,7 +205,7 @@ fn a_line_is_set_up_at_the_other_side_and_answered_when_it_is() {
         (answers.serial, answers.modem),
         (Answer::Pending, Answer::Done)
     );
-    settle(&mut server, &mut client);
+    settle(&mut server, &mut client, 2000);
     assert_eq!(events(&mut client), []);
     let told = events(&mut server);
     let inputs = ModemLines::DSR | ModemLines::CAR;
@@ -240,7 +218,7 @@ fn a_line_is_set_up_at_the_other_side_and_answered_when_it_is() {
     let request = request.unwrap();
     assert_eq!((request.params, request.flow), (FAST, FlowControl::RtsCts));
     answer_with(&mut server, request);
-    settle(&mut server, &mut client);
+    settle(&mut server, &mut client, 2000);
     assert_eq!(line_answered(&mut client), Answer::Done);
     assert_eq!(apply(&mut client, &line).serial, Answer::Done);
     assert_eq!(wire(&mut client), [], "it is so already");
@@ -251,12 +229,12 @@ fn a_line_is_set_up_at_the_other_side_and_answered_when_it_is() {
     };
     apply(&mut client, &other);
     apply(&mut client, &line);
-    settle(&mut server, &mut client);
+    settle(&mut server, &mut client, 2000);
     let mut became = asked(&mut server);
     assert_eq!(became.params, FAST);
     became.params.speed = 9600;
     answer_with(&mut server, became);
-    settle(&mut server, &mut client);
+    settle(&mut server, &mut client, 2000);
     assert_eq!(line_answered(&mut client), Answer::Failed);
     assert_eq!(apply(&mut client, &line).serial, Answer::Failed);
 }
@@ -290,7 +268,7 @@ fn breaks_and_modem_lines_are_seen_on_the_other_side() {
         apply(both[from], &line);
         apply(both[from], &watched());
         let [one, other] = &mut both;
-        settle(one, other);
+        settle(one, other, 2000);
         assert_eq!(events(both[to]), [BackendEvent::Break]);
     }
     let all = ModemLines::DSR | ModemLines::CAR | ModemLines::CTS;
@@ -304,7 +282,7 @@ fn breaks_and_modem_lines_are_seen_on_the_other_side() {
             ..watched()
         },
     );
-    settle(&mut server, &mut client);
+    settle(&mut server, &mut client, 2000);
     assert_eq!(client.modem_inputs(), Some(relayed));
     apply(
         &mut server,
@@ -313,7 +291,7 @@ fn breaks_and_modem_lines_are_seen_on_the_other_side() {
             ..watched()
         },
     );
-    settle(&mut server, &mut client);
+    settle(&mut server, &mut client, 2000);
     assert_eq!(
         client.modem_inputs(),
         Some(ModemLines::DSR | ModemLines::CAR)

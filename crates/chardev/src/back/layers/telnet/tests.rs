@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::Telnet;
 use super::wire::{BREAK, IAC, SB, SE, doubled};
+use crate::back::layers::talk::{settle, wire};
 use crate::back::layers::tn3270::Tn3270;
 
 const WILL: u8 = 251;
@@ -16,12 +17,6 @@ const DONT: u8 = 254;
 
 fn stack(layer: impl Layer + 'static) -> Stack {
     Stack::new(vec![Box::new(layer)])
-}
-
-fn wire(stack: &mut Stack) -> Vec<u8> {
-    let all: Vec<u8> = stack.wire().iter().flat_map(|part| part.to_vec()).collect();
-    stack.sent(all.len());
-    all
 }
 
 fn send(stack: &mut Stack, bytes: &[u8]) -> Vec<u8> {
@@ -47,23 +42,6 @@ fn read(stack: &mut Stack) -> Vec<u8> {
             None => {}
         }
     }
-}
-
-/// Lets both talk until neither has anything to say; how many bytes they have said.
-fn settle(one: &mut Stack, other: &mut Stack) -> usize {
-    let mut said = 0;
-    while one.has_wire() || other.has_wire() {
-        for byte in wire(one) {
-            other.receive(&[byte]);
-            said += 1;
-        }
-        for byte in wire(other) {
-            one.receive(&[byte]);
-            said += 1;
-        }
-        assert!(said < 200, "they keep each other talking");
-    }
-    said
 }
 
 #[test]
@@ -92,7 +70,7 @@ fn two_of_ours_agree_and_fall_silent_whoever_they_are() {
     for one in sides {
         for other in sides {
             let (mut one, mut other) = (one(), other());
-            settle(&mut one, &mut other);
+            settle(&mut one, &mut other, 200);
         }
     }
 }
@@ -100,7 +78,7 @@ fn two_of_ours_agree_and_fall_silent_whoever_they_are() {
 #[test]
 fn every_byte_comes_through_both_ways_and_a_break_and_a_size_with_them() {
     let (mut server, mut client) = (stack(Telnet::server()), stack(Telnet::client()));
-    settle(&mut server, &mut client);
+    settle(&mut server, &mut client, 200);
     let all: Vec<u8> = (0..=255).flat_map(|byte| [byte, 0, b'\r', byte]).collect();
     client.receive(&send(&mut server, &all));
     assert_eq!(read(&mut client), all);
@@ -174,7 +152,7 @@ fn what_nobody_knows_is_refused_and_repeated_refusals_are_not_answered() {
 #[test]
 fn a_3270_has_its_records_and_its_type_as_they_are_on_the_wire() {
     let (mut server, mut client) = (stack(Tn3270::server()), stack(Tn3270::client()));
-    settle(&mut server, &mut client);
+    settle(&mut server, &mut client, 200);
     let kind = [b"\xff\xfa\x18\0IBM-3278-2".as_slice(), &[IAC, SE]].concat();
     assert_eq!(read(&mut server), kind);
     let record = b"\x01\xff\xff\r\0\xff\xef";
@@ -248,7 +226,7 @@ proptest! {
         binary in any::<bool>(),
     ) {
         let (mut server, mut client) = (stack(Telnet::server()), stack(Telnet::client()));
-        settle(&mut server, &mut client);
+        settle(&mut server, &mut client, 200);
         if !binary {
             server.receive(&[IAC, DONT, 0]);
             client.receive(&[IAC, WONT, 0]);

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::digest::{base64, sha1};
 use super::*;
+use crate::back::layers::talk::wire;
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: there\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
@@ -22,12 +23,6 @@ const PONG: u8 = 10;
 
 fn stack(layer: Websocket) -> Stack {
     Stack::new(vec![Box::new(layer) as Box<dyn Layer>])
-}
-
-fn wire(stack: &mut Stack) -> Vec<u8> {
-    let all: Vec<u8> = stack.wire().iter().flat_map(|part| part.to_vec()).collect();
-    stack.sent(all.len());
-    all
 }
 
 fn input(stack: &mut Stack) -> Vec<u8> {
