@@ -250,9 +250,13 @@ impl Watches {
                 // What comes and goes there concerns others, and wakes nobody here.
                 return;
             }
-            if !is_last && self.add(PresenceWatch::of_itself(&next, port, task)) {
-                // It is there; what it leads to is watched below.
-            } else if !self.add(PresenceWatch::of_name(&at, &name, port, task)) || !is_last {
+            let leads_on = leads_on(is_last, |which| {
+                self.add(match which {
+                    Watched::Itself => PresenceWatch::of_itself(&next, port, task),
+                    Watched::Name => PresenceWatch::of_name(&at, &name, port, task),
+                })
+            });
+            if !leads_on {
                 return;
             }
             let Ok(target) = disk::read_link(&next) else {
@@ -279,6 +283,25 @@ impl Watches {
     }
 }
 
+/// What is watched of one part of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    /// That it goes away.
+    Itself,
+    /// That its name appears.
+    Name,
+}
+
+/// Watches one part of a path by `watch`, which says whether there was something to watch; whether
+/// there is more to follow.
+fn leads_on(is_last: bool, mut watch: impl FnMut(Watched) -> bool) -> bool {
+    match is_last {
+        true => watch(Watched::Name),
+        // What comes between the first look and the watch of its name is told by nobody.
+        false => watch(Watched::Itself) || watch(Watched::Name) && watch(Watched::Itself),
+    }
+}
+
 /// Puts the parts of `path` before what is `left`, the first one last.
 fn go_on(left: &mut Vec<OsString>, path: &Path) {
     let parts = path.components().rev();
@@ -291,4 +314,32 @@ fn go_on(left: &mut Vec<OsString>, path: &Path) {
 /// Whether what comes to `directory` can only be a pseudoterminal.
 fn is_for_ptys(directory: &Path) -> bool {
     statfs(directory).is_ok_and(|kind| kind.f_type == DEVPTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_while_it_is_looked_for_is_followed() {
+        use Watched::{Itself, Name};
+        // Whether it is there at each look, whether it is the last part, what is followed, and what
+        // was watched.
+        let table: [(&[bool], bool, bool, &[Watched]); 6] = [
+            (&[true], false, true, &[Itself]),
+            (&[false, true, false], false, false, &[Itself, Name, Itself]),
+            (&[false, true, true], false, true, &[Itself, Name, Itself]),
+            (&[false, false], false, false, &[Itself, Name]),
+            (&[true], true, true, &[Name]),
+            (&[false], true, false, &[Name]),
+        ];
+        for (there, is_last, follows, watched) in table {
+            let (mut looks, mut seen) = (there.iter(), Vec::new());
+            let followed = leads_on(is_last, |which| {
+                seen.push(which);
+                *looks.next().unwrap()
+            });
+            assert_eq!((followed, &*seen), (follows, watched), "{there:?}");
+        }
+    }
 }
