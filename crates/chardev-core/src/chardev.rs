@@ -29,7 +29,7 @@ use crate::policy::{Closed, Policy, PolicyChange};
 use crate::ringbuf::RingBuffer;
 use crate::spec::Options;
 use crate::stats::Stats;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 use crate::tails::TailWaker;
 use crate::tap::Tap;
 use crate::times::Times;
@@ -228,17 +228,7 @@ impl ChardevRef {
         let mut chardev = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let inside = Inside::enter();
         let result = action(&mut chardev);
-        chardev.tell_dropped();
-        chardev.check_books();
-        if chardev.wakes.is_empty() {
-            return result;
-        }
-        let wakes = std::mem::take(&mut chardev.wakes);
-        drop(chardev);
-        drop(inside);
-        for waker in wakes {
-            waker.wake();
-        }
+        leave(chardev, inside);
         result
     }
 
@@ -266,6 +256,19 @@ impl ChardevRef {
     /// A reference that does not keep the chardev alive.
     pub fn downgrade(&self) -> WeakChardev {
         WeakChardev(Arc::downgrade(&self.0))
+    }
+}
+
+/// The end of [`ChardevRef::with`], apart from it: there are a hundred actions, each with a copy of
+/// what stands there.
+fn leave(mut chardev: MutexGuard<'_, Chardev>, inside: Inside) {
+    chardev.tell_dropped();
+    chardev.check_books();
+    let wakes = std::mem::take(&mut chardev.wakes);
+    drop(chardev);
+    drop(inside);
+    for waker in wakes {
+        waker.wake();
     }
 }
 

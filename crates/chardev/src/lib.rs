@@ -92,11 +92,12 @@
 //! # Features
 //! On by default:
 //! - `file`, `pipe`, `pty`, `serial`, `socket`, `stdio`, `udp`: the kind of back end of that name.
-//!   `socket` includes telnet, TN3270, RFC 2217 and websocket. `null`, `ringbuf`, `mux` and `hub`
-//!   are always there.
+//!   `null`, `ringbuf`, `mux` and `hub` are always there.
 //! - `uart16550`: the front end `front::uart16550`.
 //!
 //! Off by default:
+//! - `telnet`: sockets speak telnet, TN3270 and RFC 2217; with it comes the kind `x-rfc2217`.
+//! - `websocket`: sockets speak websocket.
 //! - `tls`: sockets speak TLS, with the keys in the module `objects`.
 //! - `virtio-console`: the front end `front::virtio_console`; brings `vm-memory` and
 //!   `virtio-queue`.
@@ -117,7 +118,9 @@
         feature = "serial",
         feature = "socket",
         feature = "stdio",
-        feature = "udp"
+        feature = "telnet",
+        feature = "udp",
+        feature = "websocket"
     )),
     allow(
         dead_code,

@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chardev_core::OpenError;
 use tokio::runtime::Handle;
 
 use crate::offload::offload_open;
@@ -150,7 +151,10 @@ impl Objects {
     async fn load(&self, creds: TlsCreds) -> Result<Object, ObjectError> {
         let dir = creds.dir.clone();
         let loaded = offload_open(&self.runtime, move || tls_creds::Creds::load(&creds)).await;
-        let hangs = |why| format!("Unable to access credentials {}: {why}", dir.display());
+        let hangs = |why| {
+            let dir = dir.display().to_string();
+            OpenError::new(format!("Unable to access credentials {dir}: {why}")).about(dir)
+        };
         let loaded = loaded.map_err(hangs).and_then(|loaded| loaded);
         let creds = loaded.map_err(ObjectError::Unusable)?;
         Ok(Object::TlsCreds(Arc::new(creds)))
@@ -182,11 +186,14 @@ impl Objects {
     ///
     /// # Errors
     /// It is something else.
-    pub(crate) fn tls_creds(&self, id: &str) -> Result<Option<Arc<tls_creds::Creds>>, String> {
+    pub(crate) fn tls_creds(&self, id: &str) -> Result<Option<Arc<tls_creds::Creds>>, OpenError> {
         match self.entries().get(id).map(|entry| &entry.object) {
             None => Ok(None),
             Some(Object::TlsCreds(creds)) => Ok(Some(Arc::clone(creds))),
-            Some(Object::Authz(_)) => Err(format!("Object with id '{id}' is not TLS credentials")),
+            Some(Object::Authz(_)) => {
+                let text = format!("Object with id '{id}' is not TLS credentials");
+                Err(OpenError::new(text).about(id))
+            }
         }
     }
 
@@ -212,7 +219,7 @@ pub enum ObjectError {
     /// There is no object with this id.
     NotFound(String),
     /// What it is to be made of cannot be used: the file, and why.
-    Unusable(String),
+    Unusable(OpenError),
 }
 
 impl fmt::Display for ObjectError {
@@ -223,9 +230,16 @@ impl fmt::Display for ObjectError {
                 "attempt to add duplicate property '{id}' to object (type 'container')"
             ),
             ObjectError::NotFound(id) => write!(f, "object '{id}' not found"),
-            ObjectError::Unusable(why) => f.write_str(why),
+            ObjectError::Unusable(why) => why.fmt(f),
         }
     }
 }
 
-impl std::error::Error for ObjectError {}
+impl std::error::Error for ObjectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ObjectError::Unusable(why) => why.source(),
+            _ => None,
+        }
+    }
+}

@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chardev_core::{OpenError, is_locked_here};
 use tokio::runtime::Handle;
@@ -76,9 +77,10 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    let (work, result) = prepare(runtime, work);
+    let (work, done, result) = prepare(runtime, work);
     pool::AWAITED.run(work);
-    finished(result.await).await
+    finished(done).await;
+    result.take().await
 }
 
 /// [`Port::offload_open`] for those who have no port.
@@ -90,8 +92,13 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
+    let (work, done, result) = prepare(runtime, work);
+    opened(runtime, work, done).await?;
+    Ok(result.take().await)
+}
+
+async fn opened(runtime: &Handle, work: Work, mut done: Done) -> Result<(), TooMany> {
     let pool = opens();
-    let (work, mut result) = prepare(runtime, work);
     if let Some(number) = pool.run(work) {
         let waiting = Waiting { pool, number };
         // Whoever polls this may have no clock.
@@ -100,7 +107,7 @@ where
             tokio::time::sleep(pool.patience)
         };
         tokio::select! {
-            result = &mut result => return Ok(finished(result).await),
+            _ = &mut done => return Ok(()),
             () = patience => {
                 if waiting.give_up() {
                     return Err(TooMany(pool.most));
@@ -108,33 +115,55 @@ where
             }
         }
     }
-    Ok(finished(result.await).await)
+    finished(done).await;
+    Ok(())
+}
+
+/// Completes when the work has ended.
+type Done = oneshot::Receiver<()>;
+
+/// Where the result of some work comes. All the waiting is done apart from it, since it would be
+/// compiled for each type of result.
+struct Slot<T>(Arc<Mutex<Option<std::thread::Result<T>>>>);
+
+impl<T> Slot<T> {
+    /// The result, of work that has ended.
+    async fn take(self) -> T {
+        let result = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match result {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => resume_unwind(panic),
+            // The process is at its end, and everything with it.
+            None => pending().await,
+        }
+    }
 }
 
 /// Work for a pool, and where its result comes.
-fn prepare<T, F>(runtime: &Handle, work: F) -> (Work, oneshot::Receiver<std::thread::Result<T>>)
+fn prepare<T, F>(runtime: &Handle, work: F) -> (Work, Done, Slot<T>)
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    let (tell, told) = oneshot::channel();
-    let runtime = runtime.clone();
+    let (tell, done) = oneshot::channel();
+    let slot = Arc::new(Mutex::new(None));
+    let (runtime, result) = (runtime.clone(), Slot(Arc::clone(&slot)));
     let work = move || {
         let inside = runtime.enter();
         let result = catch_unwind(AssertUnwindSafe(|| to_the_end(work)));
         drop(inside);
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         // What nobody wants any more is dropped here.
-        drop(tell.send(result));
+        drop(slot);
+        let _ = tell.send(());
     };
-    (Box::new(work), told)
+    (Box::new(work), done, result)
 }
 
-async fn finished<T>(result: Result<std::thread::Result<T>, oneshot::error::RecvError>) -> T {
-    match result {
-        Ok(Ok(result)) => result,
-        Ok(Err(panic)) => resume_unwind(panic),
-        // The process is at its end, and everything with it.
-        Err(_) => pending().await,
+async fn finished(done: Done) {
+    // Without a word the process is at its end, and everything with it.
+    if done.await.is_err() {
+        pending().await
     }
 }
 

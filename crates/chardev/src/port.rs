@@ -1,6 +1,7 @@
 //! front → chardev → [back] → host: the line from a back end's tasks to its chardev.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use chardev_core::{BackendId, ChardevRef, Ready, WeakChardev};
@@ -88,11 +89,18 @@ impl Port {
         drop(self.spawn(task));
     }
 
-    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
+    /// As [`Port::kick`], from where that must not be called: soon, on the I/O thread.
+    pub(crate) fn kick_soon(&self, ready: Ready) {
+        let port = self.clone();
+        drop(self.spawn(async move { port.kick(ready) }));
+    }
+
+    /// Tasks are rare, and boxed, since each kind of future would have a runtime compiled for it.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let task: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(task);
         self.inner.runtime.spawn(task)
     }
 

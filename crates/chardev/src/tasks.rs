@@ -1,6 +1,5 @@
 //! Background work for chardevs, all in one list: drains, timers, connects.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,7 +48,8 @@ pub(crate) struct Tasks(Mutex<List>);
 #[derive(Debug, Default)]
 struct List {
     next: u64,
-    entries: BTreeMap<u64, Entry>,
+    /// By their numbers, which only rise.
+    entries: Vec<(u64, Entry)>,
 }
 
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Tasks {
             began: Instant::now(),
             undelivered: Arc::clone(&undelivered),
         };
-        list.entries.insert(number, entry);
+        list.entries.push((number, entry));
         Listed {
             tasks: Arc::clone(self),
             number,
@@ -95,7 +95,7 @@ impl Tasks {
     /// All of them, the oldest first.
     pub(crate) fn all(&self) -> Vec<Task> {
         let list = self.lock();
-        let tasks = list.entries.values().map(|entry| {
+        let tasks = list.entries.iter().map(|(_, entry)| {
             let undelivered = entry.undelivered.load(Ordering::Relaxed);
             Task {
                 label: entry.label.clone(),
@@ -121,6 +121,12 @@ impl Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.tasks.lock().entries.remove(&self.number);
+        let mut list = self.tasks.lock();
+        let at = list
+            .entries
+            .binary_search_by_key(&self.number, |(number, _)| *number);
+        if let Ok(at) = at {
+            list.entries.remove(at);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Objects that back ends name (`object-add`, `object-del`): TLS credentials, and who may come.
 
+use std::error::Error;
 use std::path::Path;
 
 use chardev::objects::{
@@ -170,14 +171,14 @@ fn read_list(object: &Object) -> AuthzList {
 }
 
 /// Reads the content of an `authz-listfile`, which is what `authz-list` takes.
-fn parse_list(content: &str) -> Result<AuthzList, String> {
-    let json = Json::parse(content).map_err(|error| error.to_string())?;
+fn parse_list(content: &str) -> Result<AuthzList, Box<dyn Error + Send + Sync>> {
+    let json = Json::parse(content)?;
     let object = json.as_object().ok_or("it is not a JSON object")?;
     let (_, ty) = variants()
         .into_iter()
         .find(|(kind, _)| *kind == "authz-list")
         .unwrap_or_default();
-    check_arguments(object, &ty).map_err(|error| error.to_string())?;
+    check_arguments(object, &ty)?;
     Ok(read_list(object))
 }
 

@@ -1,17 +1,25 @@
 //! front → chardev → [back] → host: what a peer is spoken to in, above plain bytes.
 //!
-//! A layer is a file below this one, with its [`LayerSpec`], and a line in [`LAYERS`].
+//! A layer is a file below this one, with its [`LayerSpec`], and a line in [`LAYERS`]; one that not
+//! every program needs is a feature, and its options are in `options.rs`.
 
+#[cfg(any(test, not(all(feature = "telnet", feature = "websocket"))))]
+mod absent;
+mod options;
+#[cfg(feature = "telnet")]
 mod rfc2217;
 #[cfg(test)]
 mod talk;
+#[cfg(feature = "telnet")]
 mod telnet;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "layers/no_tls.rs"]
 mod tls;
+#[cfg(feature = "telnet")]
 mod tn3270;
+#[cfg(feature = "websocket")]
 mod websocket;
 
 use std::sync::Arc;
@@ -22,9 +30,11 @@ use chardev_core::{Layer, OpenError};
 use super::OpenContext;
 
 /// The same of RFC 2217, on either side.
+#[cfg(feature = "telnet")]
 #[doc(hidden)]
 pub use rfc2217::{client as rfc2217_client, wanted as rfc2217};
 /// What `options` of a socket want of telnet: for tests of the protocol alone.
+#[cfg(feature = "telnet")]
 #[doc(hidden)]
 pub use telnet::wanted as telnet;
 /// The same of TLS.
@@ -32,6 +42,7 @@ pub use telnet::wanted as telnet;
 #[doc(hidden)]
 pub use tls::wanted as tls;
 /// The same of websocket.
+#[cfg(feature = "websocket")]
 #[doc(hidden)]
 pub use websocket::wanted as websocket;
 
@@ -94,7 +105,21 @@ impl std::fmt::Debug for LayerKind {
 }
 
 /// All layers, the one next to the chardev first.
-pub(crate) const LAYERS: &[LayerSpec] = &[telnet::SPEC, rfc2217::SPEC, websocket::SPEC, tls::SPEC];
+pub(crate) const LAYERS: &[LayerSpec] = &[
+    #[cfg(feature = "telnet")]
+    telnet::SPEC,
+    #[cfg(not(feature = "telnet"))]
+    absent::TELNET,
+    #[cfg(feature = "telnet")]
+    rfc2217::SPEC,
+    #[cfg(not(feature = "telnet"))]
+    absent::RFC2217,
+    #[cfg(feature = "websocket")]
+    websocket::SPEC,
+    #[cfg(not(feature = "websocket"))]
+    absent::WEBSOCKET,
+    tls::SPEC,
+];
 
 /// The layers that `options` ask for, the one next to the chardev first.
 ///

@@ -39,12 +39,18 @@ mod swap;
 #[cfg(feature = "udp")]
 mod udp;
 
+#[cfg(feature = "socket")]
+#[doc(hidden)]
+pub use layers::LayerKind;
 #[cfg(feature = "tls")]
 #[doc(hidden)]
 pub use layers::tls;
-#[cfg(feature = "socket")]
+#[cfg(feature = "websocket")]
 #[doc(hidden)]
-pub use layers::{LayerKind, rfc2217, rfc2217_client, telnet, websocket};
+pub use layers::websocket;
+#[cfg(feature = "telnet")]
+#[doc(hidden)]
+pub use layers::{rfc2217, rfc2217_client, telnet};
 #[cfg(feature = "socket")]
 #[doc(hidden)]
 pub use socket::open_layered;
@@ -263,7 +269,7 @@ pub static KINDS: &[&Kind] = &[
     &serial::KIND,
     #[cfg(feature = "socket")]
     &socket::KIND,
-    #[cfg(feature = "socket")]
+    #[cfg(feature = "telnet")]
     &socket::REMOTE,
     #[cfg(feature = "stdio")]
     &stdio::KIND,

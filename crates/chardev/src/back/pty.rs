@@ -245,8 +245,7 @@ impl Pty {
     fn settled(&mut self) {
         if let Some(settling) = self.settling.take() {
             settling.end(&self.master);
-            let port = self.port.clone();
-            self.port.spawn(async move { port.kick(Ready::WRITE) });
+            self.port.kick_soon(Ready::WRITE);
         }
     }
 

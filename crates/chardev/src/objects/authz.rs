@@ -1,5 +1,6 @@
 //! front → chardev → [back] → host: who may come, by the name in their certificate.
 
+use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 
 /// What happens to one whom a rule is about.
@@ -49,7 +50,7 @@ pub struct AuthzList {
 ///
 /// # Errors
 /// What is wrong with it.
-pub type ReadList = fn(&str) -> Result<AuthzList, String>;
+pub type ReadList = fn(&str) -> Result<AuthzList, Box<dyn Error + Send + Sync>>;
 
 impl AuthzList {
     fn allows(&self, identity: &str) -> bool {

@@ -1,10 +1,12 @@
 //! front → chardev → [back] → host: a list in a file, read again whenever the file changes.
 
+use std::fmt::Display;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chardev_core::OpenError;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
@@ -47,7 +49,7 @@ pub(super) async fn open(
     path: PathBuf,
     refresh: bool,
     read: ReadList,
-) -> Result<Authz, String> {
+) -> Result<Authz, OpenError> {
     let name = path.clone();
     // The watch comes first, so that no change is missed.
     let opening = move || {
@@ -55,10 +57,10 @@ pub(super) async fn open(
             true => Some(watch_directory(&path)?),
             false => None,
         };
-        Ok::<_, String>((watch, load(&path, read)?))
+        Ok::<_, OpenError>((watch, load(&path, read)?))
     };
     let opened = offload_open(runtime, opening).await;
-    let opened = opened.map_err(|why| format!("Unable to read '{}': {why}", name.display()))?;
+    let opened = opened.map_err(|why| unreadable(&name, &why))?;
     let (watch, list) = opened?;
     let Some(watch) = watch else {
         return Ok(Authz::list(list));
@@ -70,15 +72,21 @@ pub(super) async fn open(
     Ok(authz)
 }
 
-fn load(path: &Path, read: ReadList) -> Result<AuthzList, String> {
-    let about = |why: &dyn std::fmt::Display| format!("Unable to read '{}': {why}", path.display());
-    let content = disk::read_small(path, FILE_LIMIT).map_err(|error| about(&error))?;
-    let content = String::from_utf8(content).map_err(|error| about(&error))?;
-    read(&content).map_err(|error| about(&error))
+fn load(path: &Path, read: ReadList) -> Result<AuthzList, OpenError> {
+    let content = disk::read_small(path, FILE_LIMIT);
+    let content = content.map_err(|error| unreadable(path, &error).because(error))?;
+    let content = String::from_utf8(content);
+    let content = content.map_err(|error| unreadable(path, &error).because(error))?;
+    read(&content).map_err(|why| unreadable(path, &why))
+}
+
+fn unreadable(path: &Path, why: &dyn Display) -> OpenError {
+    let path = path.display().to_string();
+    OpenError::new(format!("Unable to read '{path}': {why}")).about(path)
 }
 
 /// The directory, because files are replaced rather than written.
-fn watch_directory(path: &Path) -> Result<OwnedFd, String> {
+fn watch_directory(path: &Path) -> Result<OwnedFd, OpenError> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
@@ -88,7 +96,12 @@ fn watch_directory(path: &Path) -> Result<OwnedFd, String> {
         inotify::add_watch(&fd, directory, wanted)?;
         Ok(fd)
     });
-    watched.map_err(|error| format!("Unable to watch '{}': {error}", directory.display()))
+    watched.map_err(|error| {
+        let directory = directory.display().to_string();
+        OpenError::new(format!("Unable to watch '{directory}': {error}"))
+            .about(directory)
+            .because(error)
+    })
 }
 
 async fn follow(watch: OwnedFd, path: PathBuf, read: ReadList, list: Arc<Mutex<Arc<AuthzList>>>) {
@@ -98,10 +111,7 @@ async fn follow(watch: OwnedFd, path: PathBuf, read: ReadList, list: Arc<Mutex<A
     while changed(&watch).await {
         let again = path.clone();
         let loaded = offload_open(&Handle::current(), move || load(&again, read)).await;
-        match loaded
-            .map_err(|why| why.to_string())
-            .and_then(|loaded| loaded)
-        {
+        match loaded.map_err(OpenError::from).and_then(|loaded| loaded) {
             Ok(new) => *list.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new),
             Err(error) => tracing::warn!("the list of who may come is as it was: {error}"),
         }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chardev_core::OpenError;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -12,7 +13,7 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime,
 };
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
 use super::{TlsCreds, TlsEndpoint};
@@ -41,7 +42,7 @@ impl Creds {
     ///
     /// # Errors
     /// Names the file, in QEMU's words where it has any.
-    pub(super) fn load(creds: &TlsCreds) -> Result<Self, String> {
+    pub(super) fn load(creds: &TlsCreds) -> Result<Self, OpenError> {
         let files = Files(&creds.dir);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (roots, crls) = (Arc::new(files.roots()?), files.crls()?);
@@ -83,15 +84,28 @@ struct Own {
 }
 
 impl Own {
-    fn refused(paths: &(PathBuf, PathBuf), why: &dyn Display) -> String {
+    /// Why a certificate and its key are of no use.
+    fn refused(paths: &(PathBuf, PathBuf), why: &dyn Display) -> OpenError {
         let (cert, key) = (paths.0.display(), paths.1.display());
-        format!("Cannot load certificate '{cert}' & key '{key}': {why}")
+        OpenError::new(format!(
+            "Cannot load certificate '{cert}' & key '{key}': {why}"
+        ))
+        .about(cert.to_string())
+    }
+
+    fn unsuitable(paths: &(PathBuf, PathBuf), error: rustls::Error) -> OpenError {
+        Own::refused(paths, &error).because(error)
     }
 }
 
 /// Why nobody can be judged by what is in the files of a CA.
-fn useless(error: &dyn Display) -> String {
-    format!("Cannot use the CA's certificates or CRLs: {error}")
+fn useless(error: VerifierBuilderError) -> OpenError {
+    let text = format!("Cannot use the CA's certificates or CRLs: {error}");
+    OpenError::new(text).because(error)
+}
+
+fn no_versions(error: rustls::Error) -> OpenError {
+    OpenError::new(error.to_string()).because(error)
 }
 
 /// Sessions are not resumed, so that every connection is judged by the credentials of its time.
@@ -100,10 +114,10 @@ fn server(
     verify: bool,
     (roots, crls): Trust,
     own: Own,
-) -> Result<Arc<ServerConfig>, String> {
+) -> Result<Arc<ServerConfig>, OpenError> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
+        .map_err(no_versions)?;
     let builder = match verify {
         false => builder.with_no_client_auth(),
         true => {
@@ -112,11 +126,11 @@ fn server(
                 // A list says who is revoked, not that nobody else may come.
                 .allow_unknown_revocation_status()
                 .build()
-                .map_err(|error| useless(&error))?;
+                .map_err(useless)?;
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let refused = |error: rustls::Error| Own::refused(&own.paths, &error);
+    let refused = |error| Own::unsuitable(&own.paths, error);
     let mut config = builder
         .with_single_cert(own.chain, own.key)
         .map_err(refused)?;
@@ -130,10 +144,10 @@ fn client(
     verify: bool,
     (roots, crls): Trust,
     own: Option<Own>,
-) -> Result<Arc<ClientConfig>, String> {
+) -> Result<Arc<ClientConfig>, OpenError> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
+        .map_err(no_versions)?;
     let builder = match verify {
         false => builder
             .dangerous()
@@ -143,14 +157,14 @@ fn client(
                 .with_crls(crls)
                 .allow_unknown_revocation_status()
                 .build()
-                .map_err(|error| useless(&error))?;
+                .map_err(useless)?;
             builder.with_webpki_verifier(verifier)
         }
     };
     let mut config = match own {
         None => builder.with_no_client_auth(),
         Some(own) => {
-            let refused = |error: rustls::Error| Own::refused(&own.paths, &error);
+            let refused = |error| Own::unsuitable(&own.paths, error);
             let made = builder.with_client_auth_cert(own.chain, own.key);
             made.map_err(refused)?
         }
@@ -163,11 +177,13 @@ fn client(
 struct Files<'a>(&'a Path);
 
 impl Files<'_> {
-    fn roots(&self) -> Result<RootCertStore, String> {
+    fn roots(&self) -> Result<RootCertStore, OpenError> {
         let path = self.0.join("ca-cert.pem");
         let content = read(&path)?;
-        let refused =
-            |why: &dyn Display| format!("Cannot load CA certificate '{}': {why}", path.display());
+        let refused = |why: &dyn Display| {
+            let path = path.display().to_string();
+            OpenError::new(format!("Cannot load CA certificate '{path}': {why}")).about(path)
+        };
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&content) {
             let certificate = certificate.map_err(|error| refused(&error))?;
@@ -179,7 +195,7 @@ impl Files<'_> {
         }
     }
 
-    fn crls(&self) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    fn crls(&self) -> Result<Vec<CertificateRevocationListDer<'static>>, OpenError> {
         let path = self.0.join("ca-crl.pem");
         let Some(content) = read_optional(&path)? else {
             return Ok(Vec::new());
@@ -192,17 +208,20 @@ impl Files<'_> {
             true => Err("there is none in it".to_owned()),
             false => Ok(lists),
         });
-        lists.map_err(|why| format!("Cannot load CRL '{}': {why}", path.display()))
+        lists.map_err(|why| {
+            let path = path.display().to_string();
+            OpenError::new(format!("Cannot load CRL '{path}': {why}")).about(path)
+        })
     }
 
-    fn required(&self, cert: &str, key: &str) -> Result<Own, String> {
+    fn required(&self, cert: &str, key: &str) -> Result<Own, OpenError> {
         let paths = (self.0.join(cert), self.0.join(key));
         let contents = (read(&paths.0)?, read(&paths.1)?);
         parse(paths, &contents)
     }
 
     /// A certificate that need not be there.
-    fn own(&self, cert: &str, key: &str) -> Result<Option<Own>, String> {
+    fn own(&self, cert: &str, key: &str) -> Result<Option<Own>, OpenError> {
         let paths = (self.0.join(cert), self.0.join(key));
         let Some(certificate) = read_optional(&paths.0)? else {
             return Ok(None);
@@ -212,7 +231,7 @@ impl Files<'_> {
     }
 }
 
-fn parse(paths: (PathBuf, PathBuf), contents: &(Vec<u8>, Vec<u8>)) -> Result<Own, String> {
+fn parse(paths: (PathBuf, PathBuf), contents: &(Vec<u8>, Vec<u8>)) -> Result<Own, OpenError> {
     let chain = CertificateDer::pem_slice_iter(&contents.0);
     let chain = chain.collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| Own::refused(&paths, &error))?;
@@ -233,26 +252,28 @@ fn parse(paths: (PathBuf, PathBuf), contents: &(Vec<u8>, Vec<u8>)) -> Result<Own
     Ok(Own { chain, key, paths })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
     let found = read_optional(path)?;
-    found.ok_or_else(|| unable(path, &io::ErrorKind::NotFound.into()))
+    found.ok_or_else(|| unable(path, rustix::io::Errno::NOENT.into()))
 }
 
-fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, String> {
+fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, OpenError> {
     match disk::read_small(path, FILE_LIMIT) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unable(path, &error)),
+        Err(error) => Err(unable(path, error)),
     }
 }
 
-fn unable(path: &Path, error: &io::Error) -> String {
-    let why = match rustix::io::Errno::from_io_error(error) {
+fn unable(path: &Path, error: io::Error) -> OpenError {
+    let why = match rustix::io::Errno::from_io_error(&error) {
         Some(errno) => strerror(errno),
-        None if error.kind() == io::ErrorKind::NotFound => strerror(rustix::io::Errno::NOENT),
         None => error.to_string(),
     };
-    format!("Unable to access credentials {}: {why}", path.display())
+    let path = path.display().to_string();
+    OpenError::new(format!("Unable to access credentials {path}: {why}"))
+        .about(path)
+        .because(error)
 }
 
 /// For a client with `verify-peer=off`: whoever has the key of some certificate will do.

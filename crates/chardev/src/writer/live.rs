@@ -13,23 +13,27 @@ use crate::reactor::Reactor;
 
 /// A number that each writer has for itself.
 type Id = u64;
-type Ids<K> = BTreeMap<K, BTreeSet<Id>>;
+
+/// What a writer is found by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// Device and inode.
+    File((u64, u64)),
+    /// Of a log, whose path may be another file by now.
+    Path(PathBuf),
+    Label(String),
+}
 
 static LIVE: Mutex<Live> = Mutex::new(Live {
     all: BTreeMap::new(),
-    by_file: BTreeMap::new(),
-    by_path: BTreeMap::new(),
-    by_label: BTreeMap::new(),
+    keys: BTreeSet::new(),
 });
 
 /// The lock comes after every chardev's and before every writer's.
 struct Live {
     all: BTreeMap<Id, Weak<Writing>>,
-    /// By device and inode.
-    by_file: Ids<(u64, u64)>,
-    /// Logs, by a path that may be another file by now.
-    by_path: Ids<PathBuf>,
-    by_label: Ids<String>,
+    /// One of those that have a key, from its lowest id on.
+    keys: BTreeSet<(Key, Id)>,
 }
 
 impl Live {
@@ -37,9 +41,15 @@ impl Live {
         LIVE.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The ids of those that have `key`.
+    fn ids(&self, key: Key) -> impl Iterator<Item = Id> {
+        let range = (key.clone(), 0)..=(key, Id::MAX);
+        self.keys.range(range).map(|(_, id)| *id)
+    }
+
     /// Those with `ids`. To be let go of without the lock: the last to do so needs it.
-    fn get<'a>(&self, ids: impl IntoIterator<Item = &'a Id>) -> Vec<Arc<Writing>> {
-        let found = ids.into_iter().filter_map(|id| self.all.get(id));
+    fn get(&self, ids: impl Iterator<Item = Id>) -> Vec<Arc<Writing>> {
+        let found = ids.filter_map(|id| self.all.get(&id));
         found.filter_map(Weak::upgrade).collect()
     }
 }
@@ -53,21 +63,19 @@ pub(super) fn next_id() -> Id {
 /// path, which may have been rotated meanwhile.
 pub(super) fn add(shared: &Arc<Writing>) -> Vec<Arc<Writing>> {
     let (id, file) = (shared.id, shared.file());
-    let path = shared.log.as_ref().map(|log| log.path.clone());
+    let path = log_path(shared);
     let mut live = Live::lock();
-    let mut same = BTreeSet::new();
+    let mut same: Vec<Id> = Vec::new();
     if let Some(file) = file {
-        same.extend(live.by_file.get(&file).into_iter().flatten());
-        let logs = path.as_ref().and_then(|path| live.by_path.get(path));
-        same.extend(logs.into_iter().flatten());
-        live.by_file.entry(file).or_default().insert(id);
+        same.extend(live.ids(Key::File(file)));
+        same.extend(path.iter().flat_map(|path| live.ids(path.clone())));
+        same.sort_unstable();
+        same.dedup();
     }
-    let same = live.get(same.iter().filter(|other| **other != id));
-    if let Some(path) = path {
-        live.by_path.entry(path).or_default().insert(id);
-    }
-    let label = shared.port.label().to_owned();
-    live.by_label.entry(label).or_default().insert(id);
+    let same = live.get(same.into_iter().filter(|other| *other != id));
+    let keys = file.map(Key::File).into_iter().chain(path);
+    let label = Key::Label(shared.port.label().to_owned());
+    live.keys.extend(keys.chain([label]).map(|key| (key, id)));
     live.all.insert(id, Arc::downgrade(shared));
     same
 }
@@ -78,10 +86,12 @@ pub(super) fn turn(shared: &Writing, target: Target) -> Arc<Target> {
     let mut current = shared.target.lock().unwrap_or_else(PoisonError::into_inner);
     let old = std::mem::replace(&mut *current, Arc::new(target));
     if live.all.contains_key(&shared.id) {
-        forget(&mut live.by_file, old.ordered_file().as_ref(), shared.id);
-        if let Some(file) = current.ordered_file() {
-            live.by_file.entry(file).or_default().insert(shared.id);
+        if let Some(file) = old.ordered_file() {
+            live.keys.remove(&(Key::File(file), shared.id));
         }
+        let file = current.ordered_file();
+        live.keys
+            .extend(file.map(|file| (Key::File(file), shared.id)));
     }
     old
 }
@@ -91,41 +101,36 @@ pub(super) fn remove(shared: &Writing) {
     let (id, file) = (shared.id, shared.file());
     let mut live = Live::lock();
     if live.all.remove(&id).is_some() {
-        forget(&mut live.by_file, file.as_ref(), id);
-        let path = shared.log.as_ref().map(|log| &log.path);
-        forget(&mut live.by_path, path, id);
-        let label = shared.port.label().to_owned();
-        forget(&mut live.by_label, Some(&label), id);
+        let keys = file.map(Key::File).into_iter().chain(log_path(shared));
+        let label = Key::Label(shared.port.label().to_owned());
+        for key in keys.chain([label]) {
+            live.keys.remove(&(key, id));
+        }
     }
 }
 
-fn forget<K: Ord>(ids: &mut Ids<K>, key: Option<&K>, id: Id) {
-    let Some(key) = key else { return };
-    if let Some(there) = ids.get_mut(key) {
-        there.remove(&id);
-        if there.is_empty() {
-            ids.remove(key);
-        }
-    }
+fn log_path(shared: &Writing) -> Option<Key> {
+    let log = shared.log.as_ref();
+    log.map(|log| Key::Path(log.path.clone()))
 }
 
 /// All of them, for the end of the process.
 pub(super) fn all() -> Vec<Arc<Writing>> {
     let live = Live::lock();
-    live.get(live.all.keys())
+    live.get(live.all.keys().copied())
 }
 
 /// Those that write the file with this device and inode.
 pub(super) fn of_file(file: (u64, u64)) -> Vec<Arc<Writing>> {
     let live = Live::lock();
-    live.get(live.by_file.get(&file).into_iter().flatten())
+    live.get(live.ids(Key::File(file)))
 }
 
 /// Those that write for the chardev `label` of `reactor`.
 pub(super) fn of_chardev(reactor: &Arc<Reactor>, label: &str) -> Vec<Arc<Writing>> {
     let mut found = {
         let live = Live::lock();
-        live.get(live.by_label.get(label).into_iter().flatten())
+        live.get(live.ids(Key::Label(label.to_owned())))
     };
     found.retain(|shared| shared.port.serves(reactor, label));
     found
@@ -168,7 +173,8 @@ mod tests {
         drop(writer);
         assert_eq!(found(), [0, 0]);
         let live = Live::lock();
-        assert!(files.iter().all(|file| !live.by_file.contains_key(file)));
-        assert!(!live.by_label.contains_key("a writer"));
+        let gone = |key| live.ids(key).next().is_none();
+        assert!(files.iter().all(|file| gone(Key::File(*file))));
+        assert!(gone(Key::Label("a writer".to_owned())));
     }
 }

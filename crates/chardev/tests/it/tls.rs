@@ -338,7 +338,7 @@ fn a_list_in_a_file_is_read_again_when_it_changes() {
     let bed = Bed::new();
     let file = bed.dir.path().join("who");
     let read = |content: &str| match content {
-        "bad" => Err("it is bad".to_owned()),
+        "bad" => Err("it is bad".into()),
         name => Ok(AuthzList {
             rules: vec![AuthzRule {
                 matches: name.to_owned(),

@@ -7,12 +7,12 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-use chardev_core::spec::{OptionSpec, OptionType, Options};
+use chardev_core::spec::Options;
 use chardev_core::{Parity, SerialParams};
 
 use self::client::Client;
 use self::server::Server;
-use super::{LayerKind, LayerSpec};
+use super::{LayerKind, LayerSpec, options};
 
 /// How a line is taken to be until somebody says otherwise.
 const DEFAULT: SerialParams = SerialParams {
@@ -24,11 +24,7 @@ const DEFAULT: SerialParams = SerialParams {
 
 /// The side that has the serial line.
 pub(super) const SPEC: LayerSpec = LayerSpec {
-    options: &[OptionSpec::new(
-        "x-rfc2217",
-        OptionType::Bool,
-        "be a serial port to peers that speak RFC 2217, and telnet to others (default off)",
-    )],
+    options: options::RFC2217,
     wanted: |options, _| Ok(wanted(options)),
 };
 

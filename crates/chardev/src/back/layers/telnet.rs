@@ -9,7 +9,7 @@ mod options;
 mod tests;
 mod wire;
 
-use chardev_core::spec::{OptionSpec, OptionType, Options};
+use chardev_core::spec::Options;
 use chardev_core::{Answer, Answers, BackendEvent, Flow, Layer, Line, TerminalSize};
 
 use super::tn3270::Tn3270;
@@ -23,18 +23,7 @@ pub(in crate::back) use self::wire::{BREAK, EOR, IAC, SB, SE, doubled, subnegoti
 
 /// Telnet and its relatives, of which a socket speaks one.
 pub(super) const SPEC: LayerSpec = LayerSpec {
-    options: &[
-        OptionSpec::new(
-            "telnet",
-            OptionType::Bool,
-            "speak telnet; BREAK and the window's size are passed on (default off)",
-        ),
-        OptionSpec::new(
-            "tn3270",
-            OptionType::Bool,
-            "speak the telnet of 3270 terminals (default off)",
-        ),
-    ],
+    options: super::options::TELNET,
     wanted: |options, _| Ok(wanted(options)),
 };
 

@@ -3,7 +3,8 @@
 //! Credentials and lists of who may come are looked up for each peer, so what is added under their
 //! ids later counts for the next one.
 
-use std::io::{Read, Write};
+use std::fmt;
+use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -137,16 +138,44 @@ struct Guard {
 }
 
 impl Guard {
-    fn check(&self, connection: &Connection) -> Result<(), String> {
-        let id = &self.id;
+    fn check(&self, connection: &Connection) -> Result<(), Failure> {
+        let id = || self.id.clone();
         let authz = self.authz.as_ref();
-        let authz = authz.ok_or_else(|| format!("no authorization object with id '{id}'"))?;
+        let authz = authz.ok_or_else(|| Failure::NobodyMayCome(id()))?;
         let certificates = connection.peer_certificates().unwrap_or_default();
         let name = certificates.first().and_then(|first| subject(first));
-        let name = name.ok_or("the peer has shown no certificate with a name")?;
+        let name = name.ok_or(Failure::Nameless)?;
         match authz.allows(&name) {
             true => Ok(()),
-            false => Err(format!("'{id}' does not allow the peer '{name}'")),
+            false => Err(Failure::NotAllowed(id(), name)),
+        }
+    }
+}
+
+/// Why a session is over.
+#[derive(Debug)]
+enum Failure {
+    Session(rustls::Error),
+    Io(io::Error),
+    /// There is no object with this id that says who may.
+    NobodyMayCome(String),
+    Nameless,
+    /// The object, and who it does not allow.
+    NotAllowed(String, String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Where the words of rustls say little.
+            Failure::Session(error @ rustls::Error::InvalidMessage(_)) => {
+                write!(f, "the peer does not speak TLS: {error}")
+            }
+            Failure::Session(error) => error.fmt(f),
+            Failure::Io(error) => error.fmt(f),
+            Failure::NobodyMayCome(id) => write!(f, "no authorization object with id '{id}'"),
+            Failure::Nameless => f.write_str("the peer has shown no certificate with a name"),
+            Failure::NotAllowed(id, name) => write!(f, "'{id}' does not allow the peer '{name}'"),
         }
     }
 }
@@ -178,17 +207,17 @@ impl Tls {
     }
 
     /// Passes on what came of `bytes`.
-    fn take(&mut self, mut bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), String> {
+    fn take(&mut self, mut bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Failure> {
         let connection = self
             .connection
             .as_mut()
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| Failure::Session(error.clone()))?;
         let mut plain = Vec::new();
         while !bytes.is_empty() && !self.ended {
             let read = connection.read_tls(&mut bytes);
-            read.map_err(|error| error.to_string())?;
+            read.map_err(Failure::Io)?;
             let state = process(connection, self.closing);
-            let state = state.map_err(|error| explain(&error))?;
+            let state = state.map_err(Failure::Session)?;
             if !self.open && !connection.is_handshaking() {
                 if let Some(guard) = &self.guard {
                     if let Err(why) = guard.check(connection) {
@@ -202,7 +231,7 @@ impl Tls {
             if count > 0 {
                 plain.resize(count, 0);
                 let read = connection.reader().read_exact(&mut plain);
-                read.map_err(|error| error.to_string())?;
+                read.map_err(Failure::Io)?;
                 flow.up(&plain);
             }
             if state.peer_has_closed() {
@@ -238,14 +267,6 @@ fn process(connection: &mut Connection, closing: bool) -> Result<IoState, rustls
     let processed = catch_unwind(AssertUnwindSafe(|| connection.process_new_packets()));
     let wrong = || rustls::Error::General("something is wrong behind the end".to_owned());
     processed.unwrap_or_else(|_| Err(wrong()))
-}
-
-/// The words of rustls, and what to do where those say little.
-fn explain(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InvalidMessage(_) => format!("the peer does not speak TLS: {error}"),
-        error => error.to_string(),
-    }
 }
 
 impl Layer for Tls {

@@ -11,28 +11,18 @@ mod handshake;
 mod tests;
 mod utf8;
 
-use chardev_core::spec::{OptionSpec, OptionType, Options, ParameterError, Problem, SocketAddress};
+use chardev_core::spec::{Options, ParameterError, Problem, SocketAddress};
 use chardev_core::{Flow, Layer, OpenError};
+use rustix::io::Errno;
 
 use self::frame::{Decoder, Found, GOING, Violation, close_frame, data_frame, pong_frame};
 use self::handshake::{Client, Server};
-use super::{LayerKind, LayerSpec};
+use super::{LayerKind, LayerSpec, options};
 use crate::back::OpenContext;
 
 /// The layer of `websocket=on`.
 pub(super) const SPEC: LayerSpec = LayerSpec {
-    options: &[
-        OptionSpec::new(
-            "websocket",
-            OptionType::Bool,
-            "server: speak websocket, subprotocol binary (default off)",
-        ),
-        OptionSpec::new(
-            "x-websocket-client",
-            OptionType::Bool,
-            "client: speak websocket to a server (default off)",
-        ),
-    ],
+    options: options::WEBSOCKET,
     wanted: of_socket,
 };
 
@@ -83,19 +73,24 @@ fn host(address: Option<&SocketAddress>) -> String {
 }
 
 /// Fills a buffer with what nobody can foresee.
-type Random = fn(&mut [u8]) -> Result<(), String>;
+type Random = fn(&mut [u8]) -> Result<(), Errno>;
 
-fn system_random(buf: &mut [u8]) -> Result<(), String> {
+fn system_random(buf: &mut [u8]) -> Result<(), Errno> {
     let mut filled = 0;
     while filled < buf.len() {
         let flags = rustix::rand::GetRandomFlags::empty();
         match rustix::rand::getrandom(&mut buf[filled..], flags) {
             Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(format!("no random numbers: {error}")),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Why a client cannot speak.
+fn unmasked(error: Errno) -> String {
+    format!("no random numbers: {error}")
 }
 
 /// One connection.
@@ -183,7 +178,7 @@ impl Websocket {
     fn push(&mut self, flow: &mut Flow<'_>, make: impl FnOnce(Option<[u8; 4]>, &mut Vec<u8>)) {
         let mut mask = [0; 4];
         if let Some(Err(error)) = self.random.map(|random| random(&mut mask)) {
-            return flow.fail(error);
+            return flow.fail(unmasked(error));
         }
         let mut frame = Vec::new();
         make(self.random.is_some().then_some(mask), &mut frame);
@@ -207,7 +202,7 @@ impl Layer for Websocket {
         };
         match client.request(random) {
             Ok(request) => flow.down(request.as_bytes()),
-            Err(error) => flow.fail(error),
+            Err(error) => flow.fail(unmasked(error)),
         }
     }
 

@@ -229,8 +229,7 @@ impl SocketBackend {
     /// A peer that was kept may not have to be any more; seen to once the present call is over.
     fn look_at_peer(&self) {
         if self.peer.is_some() {
-            let port = self.port.clone();
-            self.port.spawn(async move { port.kick(Ready::HANGUP) });
+            self.port.kick_soon(Ready::HANGUP);
         }
     }
 }
@@ -302,8 +301,7 @@ impl Backend for SocketBackend {
         self.front.attached = attached;
         if attached && self.clients.is_some() && !self.front.accepts {
             // They have waited to see who would serve them.
-            let port = self.port.clone();
-            self.port.spawn(async move { port.kick(Ready::READ) });
+            self.port.kick_soon(Ready::READ);
         }
         if attached && !self.half_close() {
             self.look_at_peer();

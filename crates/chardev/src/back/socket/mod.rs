@@ -15,6 +15,7 @@ mod layered;
 mod lent;
 mod listen;
 mod peer;
+#[cfg(feature = "telnet")]
 mod remote;
 mod source;
 mod transport;
@@ -43,6 +44,7 @@ use self::connect::Target;
 use self::listen::Listener;
 use self::source::{Source, WantPeer};
 
+#[cfg(feature = "telnet")]
 pub(super) use self::remote::KIND as REMOTE;
 
 /// The kind `socket`.

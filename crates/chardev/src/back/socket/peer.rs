@@ -243,8 +243,7 @@ impl Peer {
     /// say.
     fn report(&self, ready: Ready) {
         if !ready.is_empty() {
-            let port = self.port.clone();
-            self.port.spawn(async move { port.kick(ready) });
+            self.port.kick_soon(ready);
         }
     }
 

@@ -1,7 +1,6 @@
 //! front → chardev → back → [host]: what is special about FIFOs: their writers can be refused, and
 //! what nobody has read is kept as long as anybody has them open.
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -103,10 +102,10 @@ pub(super) struct Holder {
 
 type Inode = (u64, u64);
 
-/// All holders in this process, by FIFO: their serial numbers, and whether they are live.
-static HOLDERS: Mutex<BTreeMap<Inode, Vec<(u64, bool)>>> = Mutex::new(BTreeMap::new());
+/// All holders in this process: their FIFOs, their serial numbers there, and whether they are live.
+static HOLDERS: Mutex<Vec<(Inode, u64, bool)>> = Mutex::new(Vec::new());
 
-fn holders() -> MutexGuard<'static, BTreeMap<Inode, Vec<(u64, bool)>>> {
+fn holders() -> MutexGuard<'static, Vec<(Inode, u64, bool)>> {
     HOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -120,38 +119,32 @@ impl Holder {
         let stat = rustix::fs::fstat(fd).ok()?;
         let fifo = (stat.st_dev, stat.st_ino);
         let mut all = holders();
-        let same = all.entry(fifo).or_default();
-        let serial = same.iter().map(|(serial, _)| serial + 1).max().unwrap_or(0);
-        same.push((serial, true));
+        let same = all.iter().filter(|(inode, ..)| *inode == fifo);
+        let serial = same.map(|(_, serial, _)| serial + 1).max().unwrap_or(0);
+        all.push((fifo, serial, true));
         Some(Holder { fifo, serial })
     }
 
     /// Its back end was replaced.
     fn retire(&self) {
         let mut all = holders();
-        let same = all.get_mut(&self.fifo).into_iter().flatten();
-        for (serial, live) in same {
-            *live &= *serial != self.serial;
+        for (fifo, serial, live) in all.iter_mut() {
+            *live &= (*fifo, *serial) != (self.fifo, self.serial);
         }
     }
 
     /// Whether another one keeps what is in the FIFO, and answers for it.
     fn is_relieved(&self) -> bool {
         let all = holders();
-        let mut same = all.get(&self.fifo).into_iter().flatten();
-        same.any(|(serial, live)| *serial != self.serial && (*live || *serial > self.serial))
+        all.iter().any(|(fifo, serial, live)| {
+            *fifo == self.fifo && *serial != self.serial && (*live || *serial > self.serial)
+        })
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        let mut all = holders();
-        if let Some(same) = all.get_mut(&self.fifo) {
-            same.retain(|(serial, _)| *serial != self.serial);
-            if same.is_empty() {
-                all.remove(&self.fifo);
-            }
-        }
+        holders().retain(|(fifo, serial, _)| (*fifo, *serial) != (self.fifo, self.serial));
     }
 }
 

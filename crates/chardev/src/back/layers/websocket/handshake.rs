@@ -1,5 +1,9 @@
 //! front → chardev → [back] → host: the HTTP that comes before websocket's frames, RFC 6455 part 4.
 
+use std::fmt;
+
+use rustix::io::Errno;
+
 use super::Random;
 use super::digest::{base64, sha1};
 
@@ -60,7 +64,7 @@ impl Client {
     ///
     /// # Errors
     /// There are no random numbers.
-    pub(super) fn request(&mut self, random: Random) -> Result<String, String> {
+    pub(super) fn request(&mut self, random: Random) -> Result<String, Errno> {
         let mut nonce = [0; 16];
         random(&mut nonce)?;
         let key = base64(&nonce);
@@ -161,34 +165,65 @@ fn read_request(head: &[u8]) -> Result<String, Refusal> {
 pub(super) fn judge_answer(head: &[u8], accept: &str) -> Verdict {
     Verdict {
         answer: Vec::new(),
-        error: read_answer(head, accept).err(),
+        error: read_answer(head, accept)
+            .err()
+            .map(|why| format!("websocket: {why}")),
     }
 }
 
-fn read_answer(head: &[u8], accept: &str) -> Result<(), String> {
-    let bad = |reason: &str| format!("websocket: {reason}");
-    if !head.ends_with(HEAD_END) {
-        return Err(bad("the server's answer is too long"));
+/// Why a server's answer is the end.
+#[derive(Debug, PartialEq, Eq)]
+enum BadAnswer<'a> {
+    TooLong,
+    NotText,
+    NoColon,
+    /// It answers this instead.
+    Status(&'a str),
+    NotUpgraded,
+    /// What it says of our key is not what it has to say.
+    WrongKey,
+    Subprotocol,
+    Extension,
+}
+
+impl fmt::Display for BadAnswer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BadAnswer::TooLong => "the server's answer is too long",
+            BadAnswer::NotText => "the server's answer is not text",
+            BadAnswer::NoColon => "a header field has no colon",
+            BadAnswer::Status(line) => return write!(f, "the server answers '{line}'"),
+            BadAnswer::NotUpgraded => "the server does not upgrade the connection",
+            BadAnswer::WrongKey => "the server does not answer our key",
+            BadAnswer::Subprotocol => "the server wants another subprotocol than binary",
+            BadAnswer::Extension => "the server wants an extension that was not offered",
+        })
     }
-    let head = std::str::from_utf8(head).map_err(|_| bad("the server's answer is not text"))?;
-    let (line, fields) = split(head).ok_or_else(|| bad("a header field has no colon"))?;
+}
+
+fn read_answer<'a>(head: &'a [u8], accept: &str) -> Result<(), BadAnswer<'a>> {
+    if !head.ends_with(HEAD_END) {
+        return Err(BadAnswer::TooLong);
+    }
+    let head = std::str::from_utf8(head).map_err(|_| BadAnswer::NotText)?;
+    let (line, fields) = split(head).ok_or(BadAnswer::NoColon)?;
     let status = line.strip_prefix("HTTP/1.1 ").unwrap_or_default();
     if status != "101" && !status.starts_with("101 ") {
-        return Err(bad(&format!("the server answers '{line}'")));
+        return Err(BadAnswer::Status(line));
     }
     if !has_token(&fields, "Upgrade", "websocket") || !has_token(&fields, "Connection", "upgrade") {
-        return Err(bad("the server does not upgrade the connection"));
+        return Err(BadAnswer::NotUpgraded);
     }
     if one(&fields, "Sec-WebSocket-Accept") != Some(accept) {
-        return Err(bad("the server does not answer our key"));
+        return Err(BadAnswer::WrongKey);
     }
     // One that knows no subprotocols names none, and then bytes are bytes.
     let mut protocols = all(&fields, "Sec-WebSocket-Protocol");
     if protocols.any(|protocol| protocol != SUBPROTOCOL) {
-        return Err(bad("the server wants another subprotocol than binary"));
+        return Err(BadAnswer::Subprotocol);
     }
     if all(&fields, "Sec-WebSocket-Extensions").next().is_some() {
-        return Err(bad("the server wants an extension that was not offered"));
+        return Err(BadAnswer::Extension);
     }
     Ok(())
 }

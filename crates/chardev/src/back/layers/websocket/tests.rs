@@ -333,7 +333,7 @@ fn a_peer_that_reads_no_answers_is_not_heard_for_ever() {
     assert!(stack.pending() < 140 << 10);
 }
 
-fn no_random(buf: &mut [u8]) -> Result<(), String> {
+fn no_random(buf: &mut [u8]) -> Result<(), Errno> {
     buf.fill(0x5a);
     Ok(())
 }
