@@ -137,6 +137,12 @@ backend! {
     Tcp
 }
 
+#[cfg(feature = "telnet")]
+backend! {
+    /// A serial port of a server that speaks RFC 2217, as if it were here.
+    Rfc2217
+}
+
 backend! {
     /// Datagrams to and from one remote address.
     Udp
@@ -249,20 +255,67 @@ impl Unix {
     pub fn connect(path: impl AsRef<Path>) -> Self {
         Unix(unix(path)).set("server", OptionValue::Bool(false))
     }
-
-    /// Waits for the first client before it is there: adding it, or a change to it, takes that
-    /// long. An error on one that connects.
-    pub fn wait(self) -> Self {
-        self.set("wait", OptionValue::Bool(true))
-    }
-
-    /// Connects in the background, and again `pause` after the connection was lost or refused, so
-    /// that adding it succeeds before there is a connection. [`Duration::ZERO`] means no
-    /// reconnecting. An error on one that listens.
-    pub fn reconnect(self, pause: Duration) -> Self {
-        self.set("reconnect-ms", millis(pause))
-    }
 }
+
+/// What is the same over every transport of a socket.
+macro_rules! socket {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Waits for the first client before it is there: adding it, or a change to it, takes
+            /// that long. An error on one that connects.
+            pub fn wait(self) -> Self {
+                self.set("wait", OptionValue::Bool(true))
+            }
+
+            /// Connects in the background, and again `pause` after the connection was lost or
+            /// refused, so that adding it succeeds before there is a connection.
+            /// [`Duration::ZERO`] means no reconnecting. An error on one that listens.
+            pub fn reconnect(self, pause: Duration) -> Self {
+                self.set("reconnect-ms", millis(pause))
+            }
+
+            /// Speaks telnet to its peers; breaks and the window's size are passed on.
+            #[cfg(feature = "telnet")]
+            pub fn telnet(self) -> Self {
+                self.set("telnet", OptionValue::Bool(true))
+            }
+
+            /// Is a serial port to clients that speak RFC 2217, and telnet to others. The other
+            /// side of such a port is [`Rfc2217`].
+            #[cfg(feature = "telnet")]
+            pub fn rfc2217(self) -> Self {
+                self.set("x-rfc2217", OptionValue::Bool(true))
+            }
+
+            /// Speaks websocket to its peers, of the subprotocol `binary`.
+            #[cfg(feature = "websocket")]
+            pub fn websocket(self) -> Self {
+                let name = match self.0.bool_or("server", true) {
+                    true => "websocket",
+                    false => "x-websocket-client",
+                };
+                self.set(name, OptionValue::Bool(true))
+            }
+
+            /// Speaks TLS, with the credentials `creds` among the
+            /// [`Chardevs::objects`](crate::Chardevs::objects) (`tls-creds`). They are looked up
+            /// for each peer.
+            #[cfg(feature = "tls")]
+            pub fn tls(self, creds: &str) -> Self {
+                self.set("tls-creds", OptionValue::Str(creds.to_owned()))
+            }
+
+            /// Takes only clients whose certificates the object `authz` allows (`tls-authz`). An
+            /// error on one that connects.
+            #[cfg(feature = "tls")]
+            pub fn tls_authz(self, authz: &str) -> Self {
+                self.set("tls-authz", OptionValue::Str(authz.to_owned()))
+            }
+        }
+    )*};
+}
+
+socket!(Unix, Tcp);
 
 impl Tcp {
     /// Listens on `port` of the address of `host`, all addresses if it is empty.
@@ -275,22 +328,23 @@ impl Tcp {
         Tcp(tcp(host, port)).set("server", OptionValue::Bool(false))
     }
 
-    /// Waits for the first client before it is there: adding it, or a change to it, takes that
-    /// long. An error on one that connects.
-    pub fn wait(self) -> Self {
-        self.set("wait", OptionValue::Bool(true))
-    }
-
-    /// Connects in the background, and again `pause` after the connection was lost or refused, so
-    /// that adding it succeeds before there is a connection. [`Duration::ZERO`] means no
-    /// reconnecting. An error on one that listens.
-    pub fn reconnect(self, pause: Duration) -> Self {
-        self.set("reconnect-ms", millis(pause))
-    }
-
     /// Small writes are sent at once (`nodelay`).
     pub fn nodelay(self) -> Self {
         self.set("nodelay", OptionValue::Bool(true))
+    }
+}
+
+#[cfg(feature = "telnet")]
+impl Rfc2217 {
+    /// The port that is served at `port` of `host`.
+    pub fn connect(host: &str, port: u16) -> Self {
+        Rfc2217(Options::new("x-rfc2217")).set("addr", inet(host, port))
+    }
+
+    /// Connects in the background, and again `pause` after the connection was lost or refused;
+    /// the line is then set up again.
+    pub fn reconnect(self, pause: Duration) -> Self {
+        self.set("reconnect-ms", millis(pause))
     }
 }
 
@@ -358,7 +412,7 @@ mod tests {
     /// A table of its own would go stale unnoticed.
     #[test]
     fn every_backend_has_options_of_its_kind() {
-        let backends: [Options; 15] = [
+        let backends: [Options; 19] = [
             Null::new().into(),
             Ringbuf::new(4096).into(),
             File::append("/f").input("/i").into(),
@@ -370,6 +424,10 @@ mod tests {
             Unix::connect("/u").reconnect(Duration::from_secs(1)).into(),
             Tcp::listen("", 0).wait().nodelay().into(),
             Tcp::connect("h", 1).reconnect(Duration::MAX).into(),
+            Tcp::listen("", 0).telnet().websocket().into(),
+            Unix::connect("/u").rfc2217().websocket().into(),
+            Tcp::listen("", 0).tls("keys").tls_authz("who").into(),
+            Rfc2217::connect("h", 1).reconnect(Duration::ZERO).into(),
             Udp::to("h", 1).at("", 2).into(),
             Mux::over("base").into(),
             Hub::over(["a", "b"]).into(),

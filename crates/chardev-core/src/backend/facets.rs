@@ -106,12 +106,14 @@ pub trait Group {
     /// The chardevs this back end rests on.
     fn members(&self) -> Vec<ChardevRef>;
 
-    /// The multiplexer inside, for the kind `mux`.
+    /// The multiplexer inside, for the kind `mux` alone.
+    #[doc(hidden)]
     fn as_mux(&self) -> Option<&Mux> {
         None
     }
 
-    /// The hub inside, for the kind `hub`.
+    /// The hub inside, for the kind `hub` alone.
+    #[doc(hidden)]
     fn as_hub(&self) -> Option<&Hub> {
         None
     }

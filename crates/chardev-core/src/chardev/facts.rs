@@ -51,12 +51,14 @@ impl Chardev {
         self.backend.yankable()
     }
 
-    /// The multiplexer in the slot.
+    /// The multiplexer in the slot, for those who make one.
+    #[doc(hidden)]
     pub fn mux(&self) -> Option<&Mux> {
         self.backend.as_mux()
     }
 
-    /// The hub in the slot.
+    /// The hub in the slot, for those who make one.
+    #[doc(hidden)]
     pub fn hub(&self) -> Option<&Hub> {
         self.backend.as_hub()
     }
