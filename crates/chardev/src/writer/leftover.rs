@@ -4,7 +4,6 @@
 //! A hidden file that is empty, or has another name as well, is removed. One whose content is
 //! nowhere else may be the oldest log, or the log itself, so it stays and is told of.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -24,7 +23,7 @@ use crate::offload::sometime;
 const OLD: Duration = Duration::from_secs(60);
 
 /// Directories that this process has looked through.
-static SEEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+static SEEN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Soon removes what nobody needs beside the log `path`, once for each directory.
 pub(super) fn clear_beside(path: &Path) {
@@ -33,7 +32,8 @@ pub(super) fn clear_beside(path: &Path) {
         _ => PathBuf::from("."),
     };
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if seen.insert(directory.clone()) {
+    if !seen.contains(&directory) {
+        seen.push(directory.clone());
         sometime(move || {
             for kept in clear(&directory, OLD) {
                 let path = shown_path(&kept);

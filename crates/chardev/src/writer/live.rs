@@ -3,7 +3,7 @@
 //! Thousands of logs may be opened, rotated and emptied at once, so nobody who looks for one writer
 //! passes by all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -25,15 +25,13 @@ enum Key {
 }
 
 static LIVE: Mutex<Live> = Mutex::new(Live {
-    all: BTreeMap::new(),
-    keys: BTreeSet::new(),
+    writers: BTreeMap::new(),
 });
 
 /// The lock comes after every chardev's and before every writer's.
 struct Live {
-    all: BTreeMap<Id, Weak<Writing>>,
-    /// One of those that have a key, from its lowest id on.
-    keys: BTreeSet<(Key, Id)>,
+    /// Each under all of its keys.
+    writers: BTreeMap<(Key, Id), Weak<Writing>>,
 }
 
 impl Live {
@@ -41,16 +39,15 @@ impl Live {
         LIVE.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The ids of those that have `key`.
-    fn ids(&self, key: Key) -> impl Iterator<Item = Id> {
+    /// Those that have `key`. To be let go of without the lock: the last to do so needs it.
+    fn get(&self, key: Key) -> Vec<Arc<Writing>> {
         let range = (key.clone(), 0)..=(key, Id::MAX);
-        self.keys.range(range).map(|(_, id)| *id)
+        let found = self.writers.range(range);
+        found.filter_map(|(_, writer)| writer.upgrade()).collect()
     }
 
-    /// Those with `ids`. To be let go of without the lock: the last to do so needs it.
-    fn get(&self, ids: impl Iterator<Item = Id>) -> Vec<Arc<Writing>> {
-        let found = ids.filter_map(|id| self.all.get(&id));
-        found.filter_map(Weak::upgrade).collect()
+    fn insert(&mut self, key: Key, id: Id, writer: &Weak<Writing>) {
+        self.writers.insert((key, id), writer.clone());
     }
 }
 
@@ -62,21 +59,24 @@ pub(super) fn next_id() -> Id {
 /// `shared` is live from here on. Returns those that write the same file, or a log of the same
 /// path, which may have been rotated meanwhile.
 pub(super) fn add(shared: &Arc<Writing>) -> Vec<Arc<Writing>> {
-    let (id, file) = (shared.id, shared.file());
-    let path = log_path(shared);
+    let (id, file) = (shared.id, shared.file().map(Key::File));
+    let writer = Arc::downgrade(shared);
     let mut live = Live::lock();
-    let mut same: Vec<Id> = Vec::new();
+    let mut same = Vec::new();
     if let Some(file) = file {
-        same.extend(live.ids(Key::File(file)));
-        same.extend(path.iter().flat_map(|path| live.ids(path.clone())));
-        same.sort_unstable();
-        same.dedup();
+        same.extend(live.get(file.clone()));
+        same.extend(log_path(shared).into_iter().flat_map(|path| live.get(path)));
+        // What is let go of here has other holders: what is found twice, and the caller.
+        same.sort_unstable_by_key(|other| other.id);
+        same.dedup_by_key(|other| other.id);
+        same.retain(|other| other.id != id);
+        live.insert(file, id, &writer);
     }
-    let same = live.get(same.into_iter().filter(|other| *other != id));
-    let keys = file.map(Key::File).into_iter().chain(path);
-    let label = Key::Label(shared.port.label().to_owned());
-    live.keys.extend(keys.chain([label]).map(|key| (key, id)));
-    live.all.insert(id, Arc::downgrade(shared));
+    if let Some(path) = log_path(shared) {
+        live.insert(path, id, &writer);
+    }
+    live.insert(label(shared), id, &writer);
+    drop(live);
     same
 }
 
@@ -85,27 +85,24 @@ pub(super) fn turn(shared: &Writing, target: Target) -> Arc<Target> {
     let mut live = Live::lock();
     let mut current = shared.target.lock().unwrap_or_else(PoisonError::into_inner);
     let old = std::mem::replace(&mut *current, Arc::new(target));
-    if live.all.contains_key(&shared.id) {
+    if let Some(writer) = live.writers.get(&(label(shared), shared.id)).cloned() {
         if let Some(file) = old.ordered_file() {
-            live.keys.remove(&(Key::File(file), shared.id));
+            live.writers.remove(&(Key::File(file), shared.id));
         }
-        let file = current.ordered_file();
-        live.keys
-            .extend(file.map(|file| (Key::File(file), shared.id)));
+        if let Some(file) = current.ordered_file() {
+            live.insert(Key::File(file), shared.id, &writer);
+        }
     }
     old
 }
 
 /// `shared` is no more.
 pub(super) fn remove(shared: &Writing) {
-    let (id, file) = (shared.id, shared.file());
+    let file = shared.file().map(Key::File);
     let mut live = Live::lock();
-    if live.all.remove(&id).is_some() {
-        let keys = file.map(Key::File).into_iter().chain(log_path(shared));
-        let label = Key::Label(shared.port.label().to_owned());
-        for key in keys.chain([label]) {
-            live.keys.remove(&(key, id));
-        }
+    let keys = file.into_iter().chain(log_path(shared));
+    for key in keys.chain([label(shared)]) {
+        live.writers.remove(&(key, shared.id));
     }
 }
 
@@ -114,24 +111,26 @@ fn log_path(shared: &Writing) -> Option<Key> {
     log.map(|log| Key::Path(log.path.clone()))
 }
 
+fn label(shared: &Writing) -> Key {
+    Key::Label(shared.port.label().to_owned())
+}
+
 /// All of them, for the end of the process.
 pub(super) fn all() -> Vec<Arc<Writing>> {
     let live = Live::lock();
-    live.get(live.all.keys().copied())
+    let labels = live.writers.iter();
+    let each = labels.filter(|((key, _), _)| matches!(key, Key::Label(_)));
+    each.filter_map(|(_, writer)| writer.upgrade()).collect()
 }
 
 /// Those that write the file with this device and inode.
 pub(super) fn of_file(file: (u64, u64)) -> Vec<Arc<Writing>> {
-    let live = Live::lock();
-    live.get(live.ids(Key::File(file)))
+    Live::lock().get(Key::File(file))
 }
 
 /// Those that write for the chardev `label` of `reactor`.
 pub(super) fn of_chardev(reactor: &Arc<Reactor>, label: &str) -> Vec<Arc<Writing>> {
-    let mut found = {
-        let live = Live::lock();
-        live.get(live.ids(Key::Label(label.to_owned())))
-    };
+    let mut found = Live::lock().get(Key::Label(label.to_owned()));
     found.retain(|shared| shared.port.serves(reactor, label));
     found
 }
@@ -173,8 +172,12 @@ mod tests {
         drop(writer);
         assert_eq!(found(), [0, 0]);
         let live = Live::lock();
-        let gone = |key| live.ids(key).next().is_none();
-        assert!(files.iter().all(|file| gone(Key::File(*file))));
-        assert!(gone(Key::Label("a writer".to_owned())));
+        let labels = [Key::Label("a writer".to_owned())];
+        let gone = files
+            .map(Key::File)
+            .into_iter()
+            .chain(labels)
+            .collect::<Vec<_>>();
+        assert!(!live.writers.keys().any(|(key, _)| gone.contains(key)));
     }
 }
