@@ -135,6 +135,7 @@ mod background;
 mod chardevs;
 mod disk;
 mod disposal;
+mod first;
 pub mod front;
 mod notify;
 #[cfg(feature = "tls")]

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use self::pool::{Pool, Waiting};
+use crate::first::{First, first};
 use crate::port::Port;
 
 /// Something to be done.
@@ -106,13 +107,10 @@ async fn opened(runtime: &Handle, work: Work, mut done: Done) -> Result<(), TooM
             let _inside = runtime.enter();
             tokio::time::sleep(pool.patience)
         };
-        tokio::select! {
-            _ = &mut done => return Ok(()),
-            () = patience => {
-                if waiting.give_up() {
-                    return Err(TooMany(pool.most));
-                }
-            }
+        match first(&mut done, patience).await {
+            First::One(_) => return Ok(()),
+            First::Other(()) if waiting.give_up() => return Err(TooMany(pool.most)),
+            First::Other(()) => {}
         }
     }
     finished(done).await;

@@ -23,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::stream::{Duplex, Input, Output};
 use super::{Kind, OpenContext, opening_elsewhere};
 use crate::disk;
+use crate::first::{First, first};
 use crate::offload::sometime;
 use crate::port::{OwnedTask, Port};
 use crate::sys::failed;
@@ -263,9 +264,8 @@ async fn care(port: Port) {
         return;
     };
     loop {
-        tokio::select! {
-            _ = continued.recv() => sometime(apply_terminal),
-            _ = resized.recv() => {}
+        if let First::One(_) = first(continued.recv(), resized.recv()).await {
+            sometime(apply_terminal);
         }
         port.kick(Ready::empty());
     }

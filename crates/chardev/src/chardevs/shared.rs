@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::back::{KINDS, Kind};
+use crate::first::{First, first};
 #[cfg(feature = "tls")]
 use crate::objects::Objects;
 use crate::offload;
@@ -146,13 +147,8 @@ fn serve(reactor: &Arc<Reactor>, stopped: oneshot::Receiver<()>) -> io::Result<H
     let serve = move || {
         offload::become_io_thread();
         runtime.block_on(async {
-            tokio::select! {
-                result = serving.run() => {
-                    if let Err(error) = result {
-                        tracing::error!("the I/O thread of the chardevs stops: {error}");
-                    }
-                }
-                _ = stopped => {}
+            if let First::One(Err(error)) = first(serving.run(), stopped).await {
+                tracing::error!("the I/O thread of the chardevs stops: {error}");
             }
         });
         runtime.shutdown_background();

@@ -1,5 +1,5 @@
-//! front → chardev → [back] → host: layers that this build is without. What asks for one is refused;
-//! what turns it off is not.
+//! front → chardev → [back] → host: layers that this build is without. What asks for one is
+//! refused; what turns it off is not.
 
 use chardev_core::spec::{OptionSpec, Options, ParameterError};
 
