@@ -1,6 +1,7 @@
 //! `cargo xtask`: the one way to run the checks, the peers and the measurements of this workspace.
 #![forbid(unsafe_code)]
 
+mod back_ends;
 mod bench;
 mod ci;
 mod fuzz;
@@ -46,6 +47,8 @@ enum Task {
     Mutants(mutants::Args),
     /// Walk every change in every state of the old peer, and the same changes in QEMU
     Guarantees(guarantees::Args),
+    /// Write the lists of all back ends and their options
+    BackEnds,
     /// Measure beside an installed QEMU and socat
     Bench(bench::Args),
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Model => model::run(),
         Task::Mutants(args) => mutants::run(&args),
         Task::Guarantees(args) => guarantees::run(&args),
+        Task::BackEnds => back_ends::run(),
         Task::Bench(args) => bench::run(&args),
     };
     match outcome {

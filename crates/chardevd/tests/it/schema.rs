@@ -47,6 +47,12 @@ const ONLY_HERE: &[(&str, &str)] = &[
     ("device_add: command", "without QEMU's features, see above"),
 ];
 
+/// The kinds of back ends that QEMU has and this build has not.
+pub(crate) fn missing_kinds() -> impl Iterator<Item = &'static str> {
+    let parts = ONLY_QEMU.iter().map(|(part, _)| part);
+    parts.filter_map(|part| part.strip_prefix(".backend.type="))
+}
+
 #[test]
 fn the_schema_says_what_qemus_says() {
     let qemu = Schema::new(&qemus_schema());
