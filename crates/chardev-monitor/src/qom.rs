@@ -4,6 +4,18 @@ use chardev::spec::KindSpec;
 use chardev::{Chardevs, Info};
 use chardev_qapi::{Json, Object, QmpError};
 
+/// The types of `object-add`, with the types that they are derived from.
+#[cfg(feature = "tls")]
+const OBJECTS: [(&str, &str); 6] = [
+    ("tls-creds", "object"),
+    ("tls-creds-x509", "tls-creds"),
+    ("authz", "object"),
+    ("authz-simple", "authz"),
+    ("authz-list", "authz"),
+    // In this list QEMU spells it in another way than in `object-add`.
+    ("authz-list-file", "authz"),
+];
+
 /// QAPI `ObjectTypeInfo` of the types that are `implements` or derived from it (`qom-list-types`).
 pub(crate) fn list_types(
     kinds: &[&KindSpec],
@@ -19,6 +31,8 @@ pub(crate) fn list_types(
             .iter()
             .map(|kind| (type_name(kind.name), kind.parent, false)),
     );
+    #[cfg(feature = "tls")]
+    types.extend(OBJECTS.map(|(name, parent)| (name.to_owned(), parent, parent == "object")));
     let is_a = |name: &str| {
         let mut name = Some(name);
         while let Some(this) = name {
@@ -137,11 +151,12 @@ mod tests {
             ["chardev-ringbuf", "chardev-memory"]
         );
         assert!(names(Some("chardev"), true).contains(&"chardev-fd".to_owned()));
-        assert_eq!(names(None, false).len(), chardev::back::specs().len());
-        assert_eq!(
-            names(Some("object"), false).len(),
-            chardev::back::specs().len()
-        );
+        #[cfg(feature = "tls")]
+        assert_eq!(names(Some("tls-creds"), false), ["tls-creds-x509"]);
+        let objects = if cfg!(feature = "tls") { 4 } else { 0 };
+        let all = chardev::back::specs().len() + objects;
+        assert_eq!(names(None, false).len(), all);
+        assert_eq!(names(Some("object"), false).len(), all);
         assert!(names(Some("nosuch"), true).is_empty());
     }
 }
