@@ -52,9 +52,10 @@ fn check_value(value: &Json, ty: &Type, path: &str, name: &str) -> Result<(), Pa
         | (Type::Int | Type::Number, Json::Int(_) | Json::UInt(_))
         | (Type::Number, Json::Float(_)) => return Ok(()),
         (Type::Enum(words), Json::Str(text)) => {
-            return match words.iter().any(|word| word.name == text) {
+            let words: Vec<&str> = words.iter().map(|word| word.name).collect();
+            return match words.contains(&text.as_str()) {
                 true => Ok(()),
-                false => Err(ParameterError::not_accepted(name, text)),
+                false => Err(ParameterError::not_one_of(name, text, &words)),
             };
         }
         (Type::List(element), Json::Array(items)) => {

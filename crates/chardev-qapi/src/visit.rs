@@ -452,14 +452,14 @@ impl<'a> Reader<'a> {
 /// Finds `text` among `words`.
 ///
 /// # Errors
-/// `Parameter '…' does not accept value '…'`
+/// `Parameter '…' does not accept value '…'`; for a name of ours also what it accepts
 pub fn pick_word(
     name: &str,
     text: &str,
     words: &[&'static str],
 ) -> Result<&'static str, ParameterError> {
     let found = words.iter().copied().find(|word| *word == text);
-    found.ok_or_else(|| ParameterError::not_accepted(name, text))
+    found.ok_or_else(|| ParameterError::not_one_of(name, text, words))
 }
 
 fn wrong_type(name: &str, expected: &'static str) -> ParameterError {

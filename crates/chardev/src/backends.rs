@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chardev_core::spec::{InetAddress, OptionValue, Options, SocketAddress};
-use chardev_core::text;
+use chardev_core::{FlowControl, Parity, text};
 
 /// A back end with the options that all have.
 macro_rules! backend {
@@ -225,6 +225,42 @@ impl Serial {
     pub fn new(path: impl AsRef<Path>) -> Self {
         Serial(Options::new("serial")).set("device", path_value(path))
     }
+
+    /// Bits per second until the front end sets the line up (`x-baud`); 115,200 by default. Not
+    /// only the usual ones, if the device has them.
+    pub fn baud(self, speed: u32) -> Self {
+        self.set("x-baud", OptionValue::Int(speed.into()))
+    }
+
+    /// The parity until the front end sets the line up (`x-parity`); none by default.
+    pub fn parity(self, parity: Parity) -> Self {
+        let word = match parity {
+            Parity::None => "none",
+            Parity::Even => "even",
+            Parity::Odd => "odd",
+        };
+        self.set("x-parity", OptionValue::Str(word.to_owned()))
+    }
+
+    /// Data bits until the front end sets the line up, 5 to 8 (`x-databits`); 8 by default.
+    pub fn data_bits(self, bits: u8) -> Self {
+        self.set("x-databits", OptionValue::Int(bits.into()))
+    }
+
+    /// Stop bits until the front end sets the line up, 1 or 2 (`x-stopbits`); 1 by default.
+    pub fn stop_bits(self, bits: u8) -> Self {
+        self.set("x-stopbits", OptionValue::Int(bits.into()))
+    }
+
+    /// Flow control until the front end sets it (`x-flow`); none by default.
+    pub fn flow(self, flow: FlowControl) -> Self {
+        let word = match flow {
+            FlowControl::None => "none",
+            FlowControl::RtsCts => "rtscts",
+            FlowControl::XonXoff => "xonxoff",
+        };
+        self.set("x-flow", OptionValue::Str(word.to_owned()))
+    }
 }
 
 impl Stdio {
@@ -418,7 +454,13 @@ mod tests {
             File::append("/f").input("/i").into(),
             Pipe::new("/p").into(),
             Pty::new().link("/l").into(),
-            Serial::new("/dev/ttyS0").into(),
+            Serial::new("/dev/ttyS0")
+                .baud(1)
+                .parity(Parity::Odd)
+                .data_bits(7)
+                .stop_bits(2)
+                .flow(FlowControl::RtsCts)
+                .into(),
             Stdio::new().raw().into(),
             Unix::listen("/u").wait().into(),
             Unix::connect("/u").reconnect(Duration::from_secs(1)).into(),

@@ -34,16 +34,18 @@ const KINDS: [&str; 13] = [
 /// Options that name a file.
 const PATHS: [&str; 6] = ["out", "in", "device", "path", "logfile", "x-logindex"];
 /// Text that names nothing outside: ids, words, and what this build refuses.
-const TEXTS: [&str; 6] = [
+const TEXTS: [&str; 8] = [
     "chardev",
     "x-closed",
     "x-log-full",
     "x-half-close",
+    "x-parity",
+    "x-flow",
     "tls-creds",
     "tls-authz",
 ];
 /// Options with a number, and how large it may be.
-const NUMBERS: [(&str, i64); 11] = [
+const NUMBERS: [(&str, i64); 14] = [
     ("size", LARGE),
     ("x-history", LARGE),
     ("x-logsize", LARGE),
@@ -55,6 +57,9 @@ const NUMBERS: [(&str, i64); 11] = [
     ("x-reconnect-ms", i64::MAX),
     ("x-handshake-ms", 100),
     ("x-settle-ms", 20),
+    ("x-baud", i64::MAX),
+    ("x-databits", i64::MAX),
+    ("x-stopbits", i64::MAX),
 ];
 
 /// Every kind and option of this build is known here.

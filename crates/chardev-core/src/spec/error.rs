@@ -87,6 +87,22 @@ impl ParameterError {
         ParameterError::new(name, Problem::NotAccepted(value.into()))
     }
 
+    /// `name`, which has a fixed set of `words`, does not take `value`.
+    ///
+    /// For names of QEMU's these are its words; ours say what there is.
+    pub fn not_one_of(
+        name: impl Into<String>,
+        value: impl Into<String>,
+        words: &[&str],
+    ) -> Self {
+        let error = ParameterError::not_accepted(name, value);
+        if !error.name.starts_with("x-") {
+            return error;
+        }
+        let text = format!("{error}, only {}", words.join(", "));
+        error.shown_as(text)
+    }
+
     /// There is no kind of back end called `kind`.
     pub fn no_kind(kind: &str) -> Self {
         let words = format!("'{kind}' is not a valid char driver name");

@@ -136,7 +136,7 @@ impl Options {
                     if words.contains(&word.as_str()) {
                         continue;
                     }
-                    return Err(ParameterError::not_accepted(*name, word));
+                    return Err(ParameterError::not_one_of(*name, word, words));
                 }
                 (OptionType::Bool, _) => "boolean",
                 (OptionType::Int | OptionType::Size, _) => "integer",

@@ -84,7 +84,7 @@ fn errors_in_schema_order() {
         ),
         (
             "{'type':'null','data':{'x-closed':'keep'}}",
-            "Parameter 'x-closed' does not accept value 'keep'",
+            "Parameter 'x-closed' does not accept value 'keep', only discard, hold, history",
         ),
     ];
     for (text, error) in cases {

@@ -124,7 +124,7 @@ fn errors() {
         ("udp,id=a", "chardev: udp: remote port not specified"),
         (
             "null,id=a,x-closed=keep",
-            "Parameter 'x-closed' does not accept value 'keep'",
+            "Parameter 'x-closed' does not accept value 'keep', only discard, hold, history",
         ),
     ];
     for (text, error) in cases {

@@ -7,6 +7,7 @@
 mod control;
 mod line_break;
 mod modem;
+mod options;
 mod retiring;
 mod settings;
 #[cfg(test)]
@@ -20,9 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chardev_core::spec::{
-    Expected, KindSpec, OptionSpec, OptionType, Options, ParameterError, Short,
-};
+use chardev_core::spec::{KindSpec, Options, ParameterError, Short};
 use chardev_core::{
     Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, LineControl, ModemChange,
     ModemLines, NothingToDrain, OpenError, Ready, Sent, Sharing, WeakChardev,
@@ -33,6 +32,7 @@ use rustix::termios::isatty;
 
 use self::control::Control;
 use self::modem::ModemWatch;
+use self::options::{Defaults, OPTIONS, number};
 use self::retiring::RetiringSerial;
 use self::settings::Former;
 use self::way_back::{Place, WayBack};
@@ -50,10 +50,7 @@ pub(super) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "serial",
         "a serial port or other terminal device of the host",
-        &[
-            OptionSpec::new("device", OptionType::Str, "the device, for example /dev/ttyS0").key("path").required_or("chardev: serial/tty: no device path given"),
-            OptionSpec::new("x-reconnect-ms", OptionType::Int, "wait for a device that is not there yet, looking at least this often; 0: never again"),
-        ],
+        OPTIONS,
     )
     .spelled(&[Short::Text(short)])
     .derived_from("chardev-fd"),
@@ -74,24 +71,22 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, Op
         .str("device")
         .ok_or_else(|| ParameterError::missing("device"))?;
     let place = options.path("device").unwrap_or_default();
-    let reconnect = options.int("x-reconnect-ms");
-    if reconnect.is_some_and(|ms| !(0..=i64::from(u32::MAX)).contains(&ms)) {
-        let range = Expected::Range(0, u32::MAX.into());
-        return Err(ParameterError::expects("x-reconnect-ms", range).into());
-    }
+    let reconnect = number(options, "x-reconnect-ms", 0, u32::MAX)?;
+    let defaults = Defaults::of(options)?;
     let failed = |error: Errno| refused("Could not open", path, error);
     let given = open_set(path, Access::Both, false, &*context.fds);
     let comes_back = given.is_none() && reconnect != Some(0);
     let found = given.unwrap_or_else(|| open_device(&place));
     let device = match found {
-        Ok(fd) => Some(Device::new(fd, path, &context.port).map_err(|cause| cause.said_of(path))?),
+        Ok(fd) => Some(Device::new(fd, path, defaults, &context.port).map_err(|cause| cause.said_of(path))?),
         Err(error) if comes_back && reconnect.is_some() && may_come(error) => None,
         Err(error) => return Err(failed(error)),
     };
     let path = comes_back.then(|| Place {
         name: path.to_owned(),
         path: place,
-        interval: reconnect.map(|ms| Duration::from_millis(ms.unsigned_abs())),
+        interval: reconnect.map(|ms| Duration::from_millis(ms.into())),
+        defaults,
     });
     Ok(Box::new(Serial {
         port: context.port.clone(),
@@ -163,7 +158,7 @@ struct Device {
 }
 
 impl Device {
-    fn new(fd: OwnedFd, name: &str, port: &Port) -> Result<Self, Unfit> {
+    fn new(fd: OwnedFd, name: &str, defaults: Defaults, port: &Port) -> Result<Self, Unfit> {
         let failed = |error: Errno| Unfit::Failed(error.into());
         let target = Target::of(fd).map_err(failed)?;
         if target.file_type() != FileType::CharacterDevice {
@@ -177,7 +172,7 @@ impl Device {
         let input = Input::new(input, is_terminal, port).map_err(Unfit::Failed)?;
         let fd = Arc::new(SlowFd::new(device, FileType::CharacterDevice));
         Ok(Device {
-            control: Control::new(&fd, port),
+            control: Control::new(&fd, defaults, port),
             fd,
             is_terminal,
             modem: None,

@@ -23,7 +23,7 @@ fn options_that_a_kind_does_not_have_are_refused() {
         ),
         (
             Options::new("null").with("x-closed", text("keep")),
-            "Parameter 'x-closed' does not accept value 'keep'",
+            "Parameter 'x-closed' does not accept value 'keep', only discard, hold, history",
         ),
         (
             Options::new("nosuch"),

@@ -16,7 +16,8 @@ use rustix::io::Errno;
 
 use super::inputs;
 use super::line_break::LineBreak;
-use super::settings::{DEFAULT, Former, set_params};
+use super::options::Defaults;
+use super::settings::{Former, set_params};
 use crate::offload::sometime;
 use crate::port::Port;
 use crate::slow_fd::SlowFd;
@@ -45,6 +46,7 @@ struct Controlled {
     device: Arc<SlowFd>,
     line_break: LineBreak,
     port: Port,
+    defaults: Defaults,
     state: Mutex<Orders>,
 }
 
@@ -70,11 +72,12 @@ struct Orders {
 
 impl Control {
     /// Of `device`, which is looked at: this may wait.
-    pub(super) fn new(device: &Arc<SlowFd>, port: &Port) -> Self {
+    pub(super) fn new(device: &Arc<SlowFd>, defaults: Defaults, port: &Port) -> Self {
         Control(Arc::new(Controlled {
             device: Arc::clone(device),
             line_break: LineBreak::default(),
             port: port.clone(),
+            defaults,
             state: Mutex::new(Orders {
                 inputs: look(device),
                 ..Orders::default()
@@ -112,7 +115,8 @@ impl Control {
     pub(super) fn answers(&self, line: &Line) -> Answers {
         let mut answers = Answers::unsupported(line, true);
         let state = self.0.lock();
-        let known = state.set.filter(|(setup, _)| *setup == Setup::of(line));
+        let wanted = Setup::of(line, self.0.defaults);
+        let known = state.set.filter(|(setup, _)| *setup == wanted);
         let known = known.map(|(_, outcome)| outcome);
         let answer = |asked, failed: Option<bool>| match (asked, failed) {
             (Answer::Unsupported, Some(true)) => Answer::Failed,
@@ -138,8 +142,8 @@ impl Control {
         line: &Line,
         carry_out: impl Fn(Setup, &SlowFd) -> Outcome + Send + 'static,
     ) {
-        let setup = Setup::of(line);
         let shared = &self.0;
+        let setup = Setup::of(line, shared.defaults);
         let mut state = shared.lock();
         let is_set = |(set, outcome): (Setup, Outcome)| set == setup && outcome.is_success();
         if state.busy || !state.set.is_some_and(is_set) {
@@ -157,7 +161,7 @@ impl Control {
     /// Sets the line up as `line` says, here, where waiting holds up nobody; what it was before.
     pub(super) fn set_here(&self, line: &Line) -> Option<Former> {
         let former = Former::of(&self.0.device).ok()?;
-        let setup = Setup::of(line);
+        let setup = Setup::of(line, self.0.defaults);
         let outcome = setup.carry_out(&self.0.device);
         self.0.lock().note(setup, outcome);
         Some(former)
@@ -275,10 +279,11 @@ impl Outcome {
 }
 
 impl Setup {
-    fn of(line: &Line) -> Self {
+    fn of(line: &Line, defaults: Defaults) -> Self {
+        let (params, flow) = defaults.with(line);
         Setup {
-            params: line.serial.unwrap_or(DEFAULT),
-            flow: line.flow.unwrap_or_default(),
+            params,
+            flow,
             outputs: line.modem,
         }
     }

@@ -17,14 +17,6 @@ use crate::offload::assert_may_wait;
 use crate::slow_fd::SlowFd;
 use crate::sys;
 
-/// How the device is set until the front end says otherwise, as in QEMU.
-pub(super) const DEFAULT: SerialParams = SerialParams {
-    speed: 115_200,
-    parity: Parity::None,
-    data_bits: 8,
-    stop_bits: 1,
-};
-
 /// Sets `device` to `params`, and otherwise to pass every byte as it is.
 pub(super) fn set_params(
     device: &SlowFd,

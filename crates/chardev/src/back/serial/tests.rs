@@ -48,7 +48,7 @@ fn rig() -> Rig {
     unlockpt(&master).unwrap();
     let path = ptsname(&master, Vec::new()).unwrap();
     let slave: OwnedFd = open_device(Path::new(path.to_str().unwrap())).unwrap();
-    let device = Device::new(slave, "tty", &port).ok();
+    let device = Device::new(slave, "tty", Defaults::default(), &port).ok();
     device.as_ref().unwrap().control.set_here(&at(115_200));
     let (go, gone) = channel();
     Rig {

@@ -18,6 +18,7 @@ use rustix::fs::{FileType, major, statfs};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use super::options::Defaults;
 use super::{Device, Unfit};
 use crate::disk;
 use crate::port::{OwnedTask, Port};
@@ -47,6 +48,8 @@ pub(super) struct Place {
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) interval: Option<Duration>,
+    /// How its line is set up when it comes.
+    pub(super) defaults: Defaults,
 }
 
 /// How a device comes back.
@@ -200,7 +203,7 @@ fn open(place: &Place, former: Option<LinkMark>, any: bool, port: &Port) -> Resu
         // It changed just now, which was told.
         return Err(Errno::AGAIN);
     }
-    let device = Device::new(fd, &place.name, port).map_err(|cause| match cause {
+    let device = Device::new(fd, &place.name, place.defaults, port).map_err(|cause| match cause {
         Unfit::NoDevice => Errno::NOTTY,
         Unfit::Failed(error) => Errno::from_io_error(&error).unwrap_or(Errno::IO),
     })?;

@@ -1,0 +1,100 @@
+//! front → chardev → [back] → host: what can be said of a serial device, and what it means.
+
+use chardev_core::spec::{Expected, OptionSpec, OptionType, Options, ParameterError};
+use chardev_core::{FlowControl, Line, Parity, SerialParams};
+
+/// All of them.
+pub(super) const OPTIONS: &[OptionSpec] = &[
+    OptionSpec::new("device", OptionType::Str, "the device, for example /dev/ttyS0").key("path").required_or("chardev: serial/tty: no device path given"),
+    OptionSpec::new("x-reconnect-ms", OptionType::Int, "wait for a device that is not there yet, looking at least this often; 0: never again"),
+    OptionSpec::new("x-baud", OptionType::Int, "bits per second until the front end sets the line up, any rate that the device has (default 115200)"),
+    OptionSpec::new("x-parity", OptionType::Enum(&["none", "even", "odd"]), "parity until the front end sets the line up (default none)"),
+    OptionSpec::new("x-databits", OptionType::Int, "data bits until the front end sets the line up, 5 to 8 (default 8)"),
+    OptionSpec::new("x-stopbits", OptionType::Int, "stop bits until the front end sets the line up, 1 or 2 (default 1)"),
+    OptionSpec::new("x-flow", OptionType::Enum(&["none", "rtscts", "xonxoff"]), "flow control until the front end sets it (default none)"),
+];
+
+/// How a line is as long as the front end has not set it up. What a front end sets are either all
+/// four parameters at once or the flow control; each of the two stands in for what is said here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Defaults {
+    params: SerialParams,
+    flow: FlowControl,
+}
+
+impl Default for Defaults {
+    /// As in QEMU.
+    fn default() -> Self {
+        Defaults {
+            params: SerialParams {
+                speed: 115_200,
+                parity: Parity::None,
+                data_bits: 8,
+                stop_bits: 1,
+            },
+            flow: FlowControl::None,
+        }
+    }
+}
+
+impl Defaults {
+    /// What `options` say.
+    ///
+    /// # Errors
+    /// The first value that is out of its range.
+    pub(super) fn of(options: &Options) -> Result<Self, ParameterError> {
+        let usual = Defaults::default();
+        let speed = number(options, "x-baud", 1, u32::MAX)?;
+        let data_bits = number(options, "x-databits", 5, 8)?;
+        let stop_bits = number(options, "x-stopbits", 1, 2)?;
+        Ok(Defaults {
+            params: SerialParams {
+                speed: speed.unwrap_or(usual.params.speed),
+                // The words were looked at against the table.
+                parity: match options.str("x-parity") {
+                    Some("even") => Parity::Even,
+                    Some("odd") => Parity::Odd,
+                    _ => Parity::None,
+                },
+                data_bits: data_bits.map_or(usual.params.data_bits, |bits| bits as u8),
+                stop_bits: stop_bits.map_or(usual.params.stop_bits, |bits| bits as u8),
+            },
+            flow: match options.str("x-flow") {
+                Some("rtscts") => FlowControl::RtsCts,
+                Some("xonxoff") => FlowControl::XonXoff,
+                _ => FlowControl::None,
+            },
+        })
+    }
+
+    /// What the line is to be if the front end has said `line`.
+    pub(super) fn with(self, line: &Line) -> (SerialParams, FlowControl) {
+        (
+            line.serial.unwrap_or(self.params),
+            line.flow.unwrap_or(self.flow),
+        )
+    }
+}
+
+/// The number that option `name` was given.
+///
+/// # Errors
+/// It is not between these.
+pub(super) fn number(
+    options: &Options,
+    name: &str,
+    from: u32,
+    to: u32,
+) -> Result<Option<u32>, ParameterError> {
+    let Some(given) = options.int(name) else {
+        return Ok(None);
+    };
+    let fits = u32::try_from(given).ok();
+    let fits = fits.filter(|number| (from..=to).contains(number));
+    if fits.is_none() {
+        let expected = Expected::Range(from.into(), to.into());
+        let text = format!("Parameter '{name}' expects {expected}, not {given}");
+        return Err(ParameterError::expects(name, expected).shown_as(text));
+    }
+    Ok(fits)
+}

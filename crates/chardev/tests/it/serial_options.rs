@@ -1,0 +1,141 @@
+//! What can be said of a serial device by options. The device is played by the slave of a pty.
+
+use std::fs::File;
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+
+use crate::common::{hold, terminal, text, wait_for};
+use chardev::backends::Serial;
+use chardev::spec::{OptionValue, Options};
+use chardev::{Answer, Chardevs, Event, FlowControl, FrontEnd, Parity, SerialParams};
+use rustix::termios::{ControlModes, InputModes, Termios, tcgetattr};
+
+fn serial(device: &str) -> Options {
+    hold("serial").with("device", text(device))
+}
+
+fn word(word: &str) -> OptionValue {
+    OptionValue::Str(word.to_owned())
+}
+
+fn refusal(chardevs: &Chardevs, options: &Options) -> String {
+    let added = chardevs.block_on(chardevs.add("refused", options));
+    added.unwrap_err().to_string()
+}
+
+/// The line as the device has it; what concerns parity and data bits, no pty shows.
+fn settings(cable: &File) -> (u32, bool, bool, bool) {
+    let settings = tcgetattr(cable).unwrap();
+    let has = |modes| settings.control_modes.contains(modes);
+    (
+        settings.output_speed(),
+        has(ControlModes::CSTOPB),
+        has(ControlModes::CRTSCTS),
+        is_xonxoff(&settings),
+    )
+}
+
+fn is_xonxoff(settings: &Termios) -> bool {
+    let both = InputModes::IXON | InputModes::IXOFF;
+    settings.input_modes.contains(both)
+}
+
+fn front(chardevs: &Chardevs) -> FrontEnd {
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(wait_for("the device", || front.next_event()), Event::Opened);
+    front
+}
+
+#[test]
+fn the_line_is_what_the_options_say_until_the_front_end_says_otherwise() {
+    let (cable, device) = terminal();
+    let chardevs = Chardevs::new().unwrap();
+    // A rate that no constant of the kernel stands for.
+    let options = Serial::new(&device)
+        .hold()
+        .baud(12_345)
+        .stop_bits(2)
+        .flow(FlowControl::RtsCts);
+    chardevs.blocking_add("con0", options).unwrap();
+    let becomes = |speed, stop2, rtscts, xonxoff| {
+        let wanted = (speed, stop2, rtscts, xonxoff);
+        wait_for("the line", || (settings(&cable) == wanted).then_some(()));
+    };
+    becomes(12_345, true, true, false);
+    let front = front(&chardevs);
+    // All four parameters are one thing, the flow control another.
+    let params = SerialParams {
+        speed: 9600,
+        parity: Parity::None,
+        data_bits: 8,
+        stop_bits: 1,
+    };
+    assert_eq!(front.set_serial(params), Answer::Done);
+    becomes(9600, false, true, false);
+    front.set_serial_flow(params, FlowControl::XonXoff);
+    becomes(9600, false, false, true);
+    // It stays so, whatever the next one's options are.
+    let options = Serial::new(&device).hold().baud(4800).stop_bits(2);
+    chardevs.blocking_change("con0", options).unwrap();
+    assert_eq!(settings(&cable), (9600, false, false, true));
+}
+
+#[test]
+fn the_options_count_again_for_a_device_that_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("ttyUSB0");
+    let plug_in = || {
+        let (cable, device) = terminal();
+        symlink(device, &link).unwrap();
+        cable
+    };
+    let cable = plug_in();
+    let chardevs = Chardevs::new().unwrap();
+    let options = Serial::new(&link).baud(250_000).flow(FlowControl::XonXoff);
+    chardevs.blocking_add("con0", options).unwrap();
+    let front = front(&chardevs);
+    wait_for("the line", || {
+        (settings(&cable) == (250_000, false, false, true)).then_some(())
+    });
+    std::fs::remove_file(&link).unwrap();
+    drop(cable);
+    assert_eq!(wait_for("the end", || front.next_event()), Event::Closed);
+    let cable = plug_in();
+    assert_eq!(wait_for("the device", || front.next_event()), Event::Opened);
+    assert_eq!(settings(&cable), (250_000, false, false, true));
+}
+
+#[test]
+fn a_value_that_means_nothing_is_refused_with_what_would() {
+    let (_cable, device) = terminal();
+    let chardevs = Chardevs::new().unwrap();
+    let most = u32::MAX;
+    for (name, value, why) in [
+        ("x-baud", 0, format!("a number from 1 to {most}, not 0")),
+        (
+            "x-baud",
+            1 << 32,
+            format!("a number from 1 to {most}, not 4294967296"),
+        ),
+        ("x-databits", 4, "a number from 5 to 8, not 4".to_owned()),
+        ("x-databits", 9, "a number from 5 to 8, not 9".to_owned()),
+        ("x-stopbits", 0, "a number from 1 to 2, not 0".to_owned()),
+        ("x-stopbits", 3, "a number from 1 to 2, not 3".to_owned()),
+    ] {
+        let error = refusal(
+            &chardevs,
+            &serial(&device).with(name, OptionValue::Int(value)),
+        );
+        let text = format!("Parameter '{name}' expects {why}");
+        assert!(error.ends_with(&text), "{error}");
+    }
+    for (name, value, words) in [
+        ("x-parity", "mark", "none, even, odd"),
+        ("x-flow", "on", "none, rtscts, xonxoff"),
+    ] {
+        let error = refusal(&chardevs, &serial(&device).with(name, word(value)));
+        let text = format!("Parameter '{name}' does not accept value '{value}', only {words}");
+        assert!(error.ends_with(&text), "{error}");
+    }
+    assert!(chardevs.list().is_empty());
+}
