@@ -261,6 +261,12 @@ impl Serial {
         };
         self.set("x-flow", OptionValue::Str(word.to_owned()))
     }
+
+    /// Whether others are kept from the device while it is open, and it is refused while they have
+    /// it (`x-lock`); so by default.
+    pub fn lock(self, on: bool) -> Self {
+        self.set("x-lock", OptionValue::Bool(on))
+    }
 }
 
 impl Stdio {
@@ -460,6 +466,7 @@ mod tests {
                 .data_bits(7)
                 .stop_bits(2)
                 .flow(FlowControl::RtsCts)
+                .lock(false)
                 .into(),
             Stdio::new().raw().into(),
             Unix::listen("/u").wait().into(),

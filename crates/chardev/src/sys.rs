@@ -121,6 +121,17 @@ pub(crate) fn modem_counts(port: BorrowedFd<'_>) -> rustix::io::Result<[std::ffi
     Ok([cts, dsr, ring, carrier])
 }
 
+/// Whether a terminal may be opened by nobody but root (`TIOCGEXCL`).
+#[cfg(all(test, feature = "serial"))]
+pub(crate) fn is_exclusive(terminal: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    const TIOCGEXCL: rustix::ioctl::Opcode = libc::TIOCGEXCL as rustix::ioctl::Opcode;
+    // SAFETY: the request writes one C int, which is what the getter provides.
+    unsafe {
+        let getter = rustix::ioctl::Getter::<TIOCGEXCL, std::ffi::c_int>::new();
+        rustix::ioctl::ioctl(terminal, getter).map(|exclusive| exclusive != 0)
+    }
+}
+
 /// Sets DTR and RTS as in `outputs` and leaves the other modem lines (`TIOCMBIS`, `TIOCMBIC`).
 #[cfg(feature = "serial")]
 #[track_caller]

@@ -90,11 +90,7 @@ impl ParameterError {
     /// `name`, which has a fixed set of `words`, does not take `value`.
     ///
     /// For names of QEMU's these are its words; ours say what there is.
-    pub fn not_one_of(
-        name: impl Into<String>,
-        value: impl Into<String>,
-        words: &[&str],
-    ) -> Self {
+    pub fn not_one_of(name: impl Into<String>, value: impl Into<String>, words: &[&str]) -> Self {
         let error = ParameterError::not_accepted(name, value);
         if !error.name.starts_with("x-") {
             return error;

@@ -1,9 +1,10 @@
 //! front → chardev → [back] → host: serial, a terminal device of the host.
 //!
 //! The line's parameters, break and modem lines are those of the device. The device may be the one
-//! that the back end about to be replaced has: a terminal can be opened twice, and what is queued
+//! that the back end about to be replaced has: it shares that and its lock, and what is queued
 //! in it keeps its order. One that vanishes is a peer that left, and comes back as the next one.
 
+mod claim;
 mod control;
 mod line_break;
 mod modem;
@@ -14,6 +15,7 @@ mod settings;
 mod tests;
 mod way_back;
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,13 +28,14 @@ use chardev_core::{
     Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, LineControl, ModemChange,
     ModemLines, NothingToDrain, OpenError, Ready, Sent, Sharing, WeakChardev,
 };
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::termios::isatty;
 
+use self::claim::{Locked, Share, WantDevice, node};
 use self::control::Control;
 use self::modem::ModemWatch;
-use self::options::{Defaults, OPTIONS, number};
+use self::options::{OPTIONS, Terms, number};
 use self::retiring::RetiringSerial;
 use self::settings::Former;
 use self::way_back::{Place, WayBack};
@@ -72,21 +75,27 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, Op
         .ok_or_else(|| ParameterError::missing("device"))?;
     let place = options.path("device").unwrap_or_default();
     let reconnect = number(options, "x-reconnect-ms", 0, u32::MAX)?;
-    let defaults = Defaults::of(options)?;
-    let failed = |error: Errno| refused("Could not open", path, error);
+    let terms = Terms::of(options)?;
     let given = open_set(path, Access::Both, false, &*context.fds);
     let comes_back = given.is_none() && reconnect != Some(0);
-    let found = given.unwrap_or_else(|| open_device(&place));
-    let device = match found {
-        Ok(fd) => Some(Device::new(fd, path, defaults, &context.port).map_err(|cause| cause.said_of(path))?),
-        Err(error) if comes_back && reconnect.is_some() && may_come(error) => None,
-        Err(error) => return Err(failed(error)),
+    let waits = comes_back && reconnect.is_some();
+    let found = match given {
+        Some(given) => given.map(|fd| (shared(disk::fstat(&fd), context), fd)),
+        None => find(&place, context),
+    };
+    let opened = found.map_err(|error| Unfit::Failed(error.into()));
+    let opened =
+        opened.and_then(|(share, fd)| Device::new((fd, share), path, terms, &context.port));
+    let device = match opened {
+        Ok(device) => Some(device),
+        Err(cause) if waits && cause.may_pass() => None,
+        Err(cause) => return Err(cause.said_of(path)),
     };
     let path = comes_back.then(|| Place {
         name: path.to_owned(),
         path: place,
         interval: reconnect.map(|ms| Duration::from_millis(ms.into())),
-        defaults,
+        terms,
     });
     Ok(Box::new(Serial {
         port: context.port.clone(),
@@ -98,7 +107,26 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, Op
         events: VecDeque::new(),
         line: Line::default(),
         live: false,
+        terms,
     }))
+}
+
+/// Opens the device at `path`, or has another descriptor of it from one who leaves: what is locked
+/// may not let itself be opened.
+fn find(path: &Path, context: &OpenContext) -> Result<(Option<Share>, OwnedFd), Errno> {
+    let share = shared(disk::stat(path), context);
+    let fd = match &share {
+        Some(share) => share.descriptor(),
+        None => open_device(path),
+    };
+    fd.map(|fd| (share, fd))
+}
+
+/// A share in the lock of a device from one who leaves.
+fn shared(stat: Result<Stat, Errno>, context: &OpenContext) -> Option<Share> {
+    let node = node(&stat.ok()?);
+    let lent = context.borrow(&WantDevice(node));
+    lent.or_else(|| Share::left_at(node))
 }
 
 /// Opens the device at `path`, without waiting for a carrier.
@@ -128,12 +156,36 @@ fn may_come(error: Errno) -> bool {
 /// Why what was opened does not serve.
 enum Unfit {
     NoDevice,
+    Locked(Locked),
     Failed(io::Error),
 }
 
 impl Unfit {
-    fn said_of(self, path: &str) -> OpenError {
+    /// Whether it may serve later, since somebody else has it, or it is not there yet.
+    fn may_pass(&self) -> bool {
         match self {
+            Unfit::NoDevice => false,
+            Unfit::Locked(_) => true,
+            Unfit::Failed(error) => Errno::from_io_error(error).is_some_and(may_come),
+        }
+    }
+
+    fn said_of(self, path: &str) -> OpenError {
+        let busy = |why: &str| {
+            let text = format!("Could not open '{path}': {why}");
+            let error = OpenError::new(text).about(path);
+            error.because(io::Error::from(Errno::BUSY))
+        };
+        match self {
+            Unfit::Locked(Locked(Some(owner))) => busy(&format!(
+                "the chardev '{owner}' has it to itself; remove that one, or give both x-lock=off to share it"
+            )),
+            Unfit::Locked(Locked(None)) => {
+                busy("another program has locked it; end that one, or give x-lock=off to share it")
+            }
+            Unfit::Failed(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+                busy("Device or resource busy; if another program has it to itself, end that one")
+            }
             Unfit::NoDevice => {
                 let text = format!("Could not open '{path}': it is not a character device");
                 OpenError::new(text).about(path)
@@ -146,6 +198,8 @@ impl Unfit {
 /// A device that is there.
 struct Device {
     fd: Arc<SlowFd>,
+    /// In the lock.
+    share: Option<Share>,
     is_terminal: bool,
     control: Control,
     duplex: Duplex,
@@ -158,7 +212,14 @@ struct Device {
 }
 
 impl Device {
-    fn new(fd: OwnedFd, name: &str, defaults: Defaults, port: &Port) -> Result<Self, Unfit> {
+    /// Of a descriptor and, from one who leaves, a share in the lock of its device, which is taken
+    /// where there is none.
+    fn new(
+        (fd, share): (OwnedFd, Option<Share>),
+        name: &str,
+        terms: Terms,
+        port: &Port,
+    ) -> Result<Self, Unfit> {
         let failed = |error: Errno| Unfit::Failed(error.into());
         let target = Target::of(fd).map_err(failed)?;
         if target.file_type() != FileType::CharacterDevice {
@@ -167,13 +228,20 @@ impl Device {
         let copy = || target.as_fd().try_clone_to_owned().map_err(Unfit::Failed);
         let (device, input) = (copy()?, copy()?);
         let is_terminal = isatty(&device);
+        let fd = Arc::new(SlowFd::new(device, FileType::CharacterDevice));
+        let share = match share {
+            None if terms.lock && is_terminal => {
+                Share::take(&fd, port.label()).map_err(Unfit::Locked)?
+            }
+            share => share,
+        };
         // A terminal whose settings somebody else has changed may read nothing without being at
         // its end.
         let input = Input::new(input, is_terminal, port).map_err(Unfit::Failed)?;
-        let fd = Arc::new(SlowFd::new(device, FileType::CharacterDevice));
         Ok(Device {
-            control: Control::new(&fd, defaults, port),
+            control: Control::new(&fd, terms.defaults, port),
             fd,
+            share,
             is_terminal,
             modem: None,
             put_off: (Ready::empty(), Ready::empty()),
@@ -183,6 +251,16 @@ impl Device {
                 Output::new(target, name, port).map_err(Unfit::Failed)?,
             ),
         })
+    }
+
+    fn go_live(&mut self, terms: Terms, line: &Line, port: &Port) {
+        // One who does not lock it has a share only in order to open it.
+        self.share = self.share.take().filter(|_| terms.lock);
+        if let Some(share) = &self.share {
+            share.belongs_to(port.label());
+        }
+        self.duplex.go_live(false);
+        self.set_up(line, port);
     }
 
     /// Has the line set up, and watched if that is wanted.
@@ -252,6 +330,7 @@ struct Serial {
     line: Line,
     /// Nothing is set before: another back end may still be using the device.
     live: bool,
+    terms: Terms,
 }
 
 impl Serial {
@@ -281,7 +360,11 @@ impl Serial {
         } else {
             self.way_back.give_up();
         }
-        let gone = self.device.take();
+        let mut gone = self.device.take();
+        // Unlocked before it is looked for.
+        if let Some(gone) = &mut gone {
+            gone.share = None;
+        }
         // The last close of a terminal may wait for what it has to send.
         sometime(move || drop(gone));
         if self.live {
@@ -295,8 +378,7 @@ impl Serial {
             return;
         }
         if let Some(mut device) = self.way_back.take_found() {
-            device.duplex.go_live(false);
-            device.set_up(&self.line, &self.port);
+            device.go_live(self.terms, &self.line, &self.port);
             self.coming = Some(device);
         }
         let there = |device: &mut Device| !device.control.is_busy();
@@ -376,8 +458,7 @@ impl Backend for Serial {
         self.former = None;
         match &mut self.device {
             Some(device) => {
-                device.duplex.go_live(false);
-                device.set_up(&self.line, &self.port);
+                device.go_live(self.terms, &self.line, &self.port);
                 self.had_lines = device.control.inputs().is_some();
             }
             None => self.way_back.look(&self.port),
@@ -453,6 +534,14 @@ impl Sharing for Serial {
         if let (Some(device), Some(former)) = (&self.device, self.former.take()) {
             device.control.restore(&former);
         }
+    }
+
+    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
+        let WantDevice(node) = wanted.downcast_ref()?;
+        let mut here = self.device.iter().chain(&self.coming);
+        let lent = here.find_map(|device| device.share.as_ref()?.lend(*node));
+        let share = lent.or_else(|| self.way_back.lend(*node))?;
+        Some(Box::new(share))
     }
 }
 

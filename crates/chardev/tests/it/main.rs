@@ -29,6 +29,7 @@ mod refused;
 mod ringbuf;
 mod same_resource;
 mod serial;
+mod serial_lock;
 mod serial_options;
 mod serial_replug;
 mod socket;

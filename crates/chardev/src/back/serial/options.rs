@@ -5,14 +5,70 @@ use chardev_core::{FlowControl, Line, Parity, SerialParams};
 
 /// All of them.
 pub(super) const OPTIONS: &[OptionSpec] = &[
-    OptionSpec::new("device", OptionType::Str, "the device, for example /dev/ttyS0").key("path").required_or("chardev: serial/tty: no device path given"),
-    OptionSpec::new("x-reconnect-ms", OptionType::Int, "wait for a device that is not there yet, looking at least this often; 0: never again"),
-    OptionSpec::new("x-baud", OptionType::Int, "bits per second until the front end sets the line up, any rate that the device has (default 115200)"),
-    OptionSpec::new("x-parity", OptionType::Enum(&["none", "even", "odd"]), "parity until the front end sets the line up (default none)"),
-    OptionSpec::new("x-databits", OptionType::Int, "data bits until the front end sets the line up, 5 to 8 (default 8)"),
-    OptionSpec::new("x-stopbits", OptionType::Int, "stop bits until the front end sets the line up, 1 or 2 (default 1)"),
-    OptionSpec::new("x-flow", OptionType::Enum(&["none", "rtscts", "xonxoff"]), "flow control until the front end sets it (default none)"),
+    OptionSpec::new(
+        "device",
+        OptionType::Str,
+        "the device, for example /dev/ttyS0",
+    )
+    .key("path")
+    .required_or("chardev: serial/tty: no device path given"),
+    OptionSpec::new(
+        "x-reconnect-ms",
+        OptionType::Int,
+        "wait for a device that is not there yet, looking at least this often; 0: never again",
+    ),
+    OptionSpec::new(
+        "x-baud",
+        OptionType::Int,
+        "bits per second until the front end sets the line up, any rate that the device has (default 115200)",
+    ),
+    OptionSpec::new(
+        "x-parity",
+        OptionType::Enum(&["none", "even", "odd"]),
+        "parity until the front end sets the line up (default none)",
+    ),
+    OptionSpec::new(
+        "x-databits",
+        OptionType::Int,
+        "data bits until the front end sets the line up, 5 to 8 (default 8)",
+    ),
+    OptionSpec::new(
+        "x-stopbits",
+        OptionType::Int,
+        "stop bits until the front end sets the line up, 1 or 2 (default 1)",
+    ),
+    OptionSpec::new(
+        "x-flow",
+        OptionType::Enum(&["none", "rtscts", "xonxoff"]),
+        "flow control until the front end sets it (default none)",
+    ),
+    OptionSpec::new(
+        "x-lock",
+        OptionType::Bool,
+        "have the device to oneself: others are refused (flock, TIOCEXCL), and so is this if another has it (default on)",
+    ),
 ];
+
+/// What is said of a device beside its path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) defaults: Defaults,
+    /// It is locked.
+    pub(super) lock: bool,
+}
+
+impl Terms {
+    /// What `options` say.
+    ///
+    /// # Errors
+    /// As from [`Defaults::of`].
+    pub(super) fn of(options: &Options) -> Result<Self, ParameterError> {
+        Ok(Terms {
+            defaults: Defaults::of(options)?,
+            lock: options.bool_or("x-lock", true),
+        })
+    }
+}
 
 /// How a line is as long as the front end has not set it up. What a front end sets are either all
 /// four parameters at once or the flow control; each of the two stands in for what is said here.
@@ -22,42 +78,38 @@ pub(super) struct Defaults {
     flow: FlowControl,
 }
 
-impl Default for Defaults {
-    /// As in QEMU.
-    fn default() -> Self {
-        Defaults {
-            params: SerialParams {
-                speed: 115_200,
-                parity: Parity::None,
-                data_bits: 8,
-                stop_bits: 1,
-            },
-            flow: FlowControl::None,
-        }
-    }
-}
-
 impl Defaults {
+    /// As in QEMU.
+    pub(super) const USUAL: Defaults = Defaults {
+        params: SerialParams {
+            speed: 115_200,
+            parity: Parity::None,
+            data_bits: 8,
+            stop_bits: 1,
+        },
+        flow: FlowControl::None,
+    };
+
     /// What `options` say.
     ///
     /// # Errors
     /// The first value that is out of its range.
     pub(super) fn of(options: &Options) -> Result<Self, ParameterError> {
-        let usual = Defaults::default();
+        let usual = Defaults::USUAL.params;
         let speed = number(options, "x-baud", 1, u32::MAX)?;
         let data_bits = number(options, "x-databits", 5, 8)?;
         let stop_bits = number(options, "x-stopbits", 1, 2)?;
         Ok(Defaults {
             params: SerialParams {
-                speed: speed.unwrap_or(usual.params.speed),
+                speed: speed.unwrap_or(usual.speed),
                 // The words were looked at against the table.
                 parity: match options.str("x-parity") {
                     Some("even") => Parity::Even,
                     Some("odd") => Parity::Odd,
                     _ => Parity::None,
                 },
-                data_bits: data_bits.map_or(usual.params.data_bits, |bits| bits as u8),
-                stop_bits: stop_bits.map_or(usual.params.stop_bits, |bits| bits as u8),
+                data_bits: data_bits.map_or(usual.data_bits, |bits| bits as u8),
+                stop_bits: stop_bits.map_or(usual.stop_bits, |bits| bits as u8),
             },
             flow: match options.str("x-flow") {
                 Some("rtscts") => FlowControl::RtsCts,

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chardev_core::{Drain, Late};
 
 use super::Device;
+use super::claim::Share;
 use crate::back::stream::Duplex;
 use crate::offload::sometime;
 use crate::slow_fd::SlowFd;
@@ -31,6 +32,8 @@ enum Asked {
 /// The drain.
 pub(super) struct RetiringSerial {
     fd: Arc<SlowFd>,
+    /// Whoever opens the device next may have one as well.
+    _share: Option<Share>,
     asked: Arc<Mutex<Asked>>,
     unsent: u64,
     /// Something was sent since the driver was asked last.
@@ -47,6 +50,7 @@ impl RetiringSerial {
         RetiringSerial {
             is_busy: Box::new(device.control.watch_busy()),
             fd: device.fd,
+            _share: device.share.map(Share::for_drain),
             asked: Arc::new(Mutex::new(Asked::Not)),
             unsent: UNKNOWN,
             sent: false,

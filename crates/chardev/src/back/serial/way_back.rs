@@ -18,7 +18,8 @@ use rustix::fs::{FileType, major, statfs};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
-use super::options::Defaults;
+use super::claim::{Node, Share};
+use super::options::Terms;
 use super::{Device, Unfit};
 use crate::disk;
 use crate::port::{OwnedTask, Port};
@@ -35,7 +36,7 @@ const STEADY: Duration = Duration::from_secs(1);
 /// The first and the longest pause before one that comes and goes is taken up again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
 /// What the kernel numbers the far sides of pseudoterminals with.
-const PTY_MAJORS: RangeInclusive<u32> = 136..=143;
+pub(super) const PTY_MAJORS: RangeInclusive<u32> = 136..=143;
 /// The file system that they are in.
 const DEVPTS: rustix::fs::FsWord = 0x1cd1;
 /// Symbolic links that are followed, as many as the kernel follows.
@@ -48,8 +49,7 @@ pub(super) struct Place {
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) interval: Option<Duration>,
-    /// How its line is set up when it comes.
-    pub(super) defaults: Defaults,
+    pub(super) terms: Terms,
 }
 
 /// How a device comes back.
@@ -133,6 +133,14 @@ impl WayBack {
         self.search = Some(Search { found, _task: task });
     }
 
+    /// A share in the lock of a device that was found, if it is `node`.
+    pub(super) fn lend(&self, node: Node) -> Option<Share> {
+        let found = &self.search.as_ref()?.found;
+        let found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        let (device, _) = found.as_ref()?;
+        device.share.as_ref()?.lend(node)
+    }
+
     /// The device, if it was found.
     pub(super) fn take_found(&mut self) -> Option<Device> {
         let search = self.search.as_ref()?;
@@ -169,6 +177,7 @@ async fn search(port: &Port, place: &Place, former: Option<LinkMark>) -> Found {
             let (label, name) = (port.label(), &place.name);
             let cause = match error {
                 Errno::NOTUNIQ => "it is another pseudoterminal now".to_owned(),
+                Errno::BUSY => "another program or chardev has locked it".to_owned(),
                 error => strerror(error),
             };
             tracing::warn!("chardev '{label}' does not open '{name}' yet: {cause}");
@@ -203,10 +212,12 @@ fn open(place: &Place, former: Option<LinkMark>, any: bool, port: &Port) -> Resu
         // It changed just now, which was told.
         return Err(Errno::AGAIN);
     }
-    let device = Device::new(fd, &place.name, place.defaults, port).map_err(|cause| match cause {
-        Unfit::NoDevice => Errno::NOTTY,
-        Unfit::Failed(error) => Errno::from_io_error(&error).unwrap_or(Errno::IO),
-    })?;
+    let device =
+        Device::new((fd, None), &place.name, place.terms, port).map_err(|cause| match cause {
+            Unfit::NoDevice => Errno::NOTTY,
+            Unfit::Locked(_) => Errno::BUSY,
+            Unfit::Failed(error) => Errno::from_io_error(&error).unwrap_or(Errno::IO),
+        })?;
     Ok((device, link))
 }
 
