@@ -479,6 +479,17 @@ impl Chardevs {
         self.shared.quit_requested().await;
     }
 
+    /// Waits until a guest asks for the end of the program over a back end `testdev`, and gives the
+    /// status it asks for; of several the first. What to do about it is for the program to decide:
+    /// until then, and if nobody waits for this, everything goes on.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping the future: the next one sees what was asked for.
+    #[doc(alias = "testdev")]
+    pub async fn exit_requested(&self) -> u8 {
+        self.shared.exit_requested().await
+    }
+
     /// Runs `future` to its end on this thread, for programs without an executor. It waits as long
     /// as the future takes: there is no timeout.
     ///

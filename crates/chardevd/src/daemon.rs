@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::error::Error;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,11 +36,12 @@ const TASK_LIMIT: Duration = Duration::from_secs(3);
 /// How much of the default console's output waits for somebody to attach.
 const DEFAULT_RING: i64 = 1 << 20;
 
-/// Runs the daemon until a signal or `quit` ends it.
+/// Runs the daemon until a signal or `quit` ends it, or a guest over a `testdev`, whose status is
+/// then returned.
 ///
 /// # Errors
 /// What could not be started, naming the argument.
-pub fn run(args: &Args) -> Result<(), DaemonError> {
+pub fn run(args: &Args) -> Result<ExitCode, DaemonError> {
     run_started(
         args,
         |server| server,
@@ -64,7 +66,7 @@ pub fn run_around(
     args: &Args,
     own: impl FnOnce(Builder) -> Builder,
     machine: impl FnOnce(&mut Daemon) -> Result<(), DaemonError>,
-) -> Result<(), DaemonError> {
+) -> Result<ExitCode, DaemonError> {
     run_started(args, own, |daemon| {
         daemon.start(args)?;
         machine(daemon)
@@ -75,10 +77,10 @@ fn run_started(
     args: &Args,
     own: impl FnOnce(Builder) -> Builder,
     start: impl FnOnce(&mut Daemon) -> Result<(), DaemonError>,
-) -> Result<(), DaemonError> {
+) -> Result<ExitCode, DaemonError> {
     if let Some(text) = wanted_help(args) {
         print!("{text}");
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     edge::unblock_signals();
     // Before anything changes it.
@@ -86,7 +88,7 @@ fn run_started(
     let background = match args.daemonize {
         true => match Background::begin()? {
             Some(background) => Some(background),
-            None => return Ok(()),
+            None => return Ok(ExitCode::SUCCESS),
         },
         false => None,
     };
@@ -137,9 +139,9 @@ fn run_started(
     if started.is_err() {
         daemon.server().stop().request(Reason::Signal);
     }
-    daemon.serve();
+    let status = daemon.serve();
     drop(pidfile);
-    started
+    started.map(|()| status)
 }
 
 /// Puts the terminal back even if this thread panics.
@@ -380,18 +382,26 @@ impl Daemon {
         })
     }
 
-    /// Waits for the wish to end, then for the devices, then for the peers.
-    fn serve(self) {
+    /// Waits for the wish to end, then for the devices, then for the peers; gives the status that
+    /// the process is to have.
+    fn serve(self) -> ExitCode {
         let shop = self.shop;
         let server = shop.server();
         let (chardevs, stop) = (server.chardevs(), server.stop());
         shop.roll().open(&shop);
         let ending = shop.clone();
         chardevs.block_on(async move {
+            let mut status = ExitCode::SUCCESS;
             tokio::select! {
                 _ = stop.requested() => {}
                 () = chardevs.quit_requested() => {
                     stop.request(Reason::Quit);
+                }
+                asked = chardevs.exit_requested() => {
+                    let words = format!("a guest has asked for the end, with status {asked}");
+                    messages::say(Level::INFO, &words);
+                    status = ExitCode::from(asked);
+                    stop.request(Reason::Guest);
                 }
             }
             let all = async {
@@ -400,7 +410,8 @@ impl Daemon {
             };
             let _ = tokio::time::timeout(TASK_LIMIT, all).await;
             chardevs.shut_down(END_LIMIT).await;
-        });
+            status
+        })
     }
 }
 

@@ -75,8 +75,8 @@ pub fn run() -> ExitCode {
             messages::say_last(&error.to_string());
             return ExitCode::FAILURE;
         }
-        (Ok(()), Some(Ok(Ended::PoweredOff(status)))) => ExitCode::from(status),
-        (Ok(()), Some(Ok(Ended::Stopped)) | None) => ExitCode::SUCCESS,
+        (Ok(_), Some(Ok(Ended::PoweredOff(status)))) => ExitCode::from(status),
+        (Ok(status), Some(Ok(Ended::Stopped)) | None) => status,
     };
     messages::finish();
     status

@@ -16,7 +16,7 @@ const MANY: usize = 24;
 /// How long a replaced back end waits for its peer, so that inputs do not pile up.
 const DRAIN_MS: i64 = 30;
 
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "null",
     "ringbuf",
     "memory",
@@ -28,6 +28,7 @@ const KINDS: [&str; 13] = [
     "serial",
     "socket",
     "stdio",
+    "testdev",
     "udp",
     "x-rfc2217",
 ];

@@ -36,6 +36,7 @@ pub mod stdio;
 ))]
 mod stream;
 mod swap;
+mod testdev;
 #[cfg(feature = "udp")]
 mod udp;
 
@@ -273,6 +274,7 @@ pub static KINDS: &[&Kind] = &[
     &socket::REMOTE,
     #[cfg(feature = "stdio")]
     &stdio::KIND,
+    &testdev::KIND,
     #[cfg(feature = "udp")]
     &udp::KIND,
 ];

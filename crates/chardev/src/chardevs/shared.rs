@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use chardev_core::spec::KindSpec;
 use chardev_core::{BackendId, MuxHost};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::back::{KINDS, Kind};
 use crate::first::{First, first};
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     /// The byte before a command key of a multiplexer.
     escape: AtomicU8,
     quit: Notify,
+    /// The status that a guest has asked for.
+    exit: watch::Sender<Option<u8>>,
     kinds: Vec<&'static Kind>,
     viewers: Viewers,
     #[cfg(feature = "tls")]
@@ -65,6 +67,7 @@ impl Shared {
             began: Instant::now(),
             escape: AtomicU8::new(1),
             quit: Notify::new(),
+            exit: watch::Sender::new(None),
             kinds,
             viewers: Viewers::new()?,
             tasks: Arc::default(),
@@ -108,6 +111,25 @@ impl Shared {
     /// Told when somebody quits over a multiplexer.
     pub(super) async fn quit_requested(&self) {
         self.quit.notified().await;
+    }
+
+    /// Notes the status that a guest asks for; `false` if there was one before, which then stands.
+    pub(crate) fn request_exit(&self, status: u8) -> bool {
+        self.exit.send_if_modified(|asked| {
+            let first = asked.is_none();
+            asked.get_or_insert(status);
+            first
+        })
+    }
+
+    /// Told when a guest asks for the end.
+    pub(super) async fn exit_requested(&self) -> u8 {
+        let mut exit = self.exit.subscribe();
+        match exit.wait_for(Option::is_some).await.map(|asked| *asked) {
+            Ok(Some(status)) => status,
+            // The sender is borrowed.
+            _ => std::future::pending().await,
+        }
     }
 
     /// The kind called `name`.

@@ -91,6 +91,7 @@ fn one_of_each(dir: &Path) -> (Vec<Options>, impl Sized) {
         Options::new("pty").with("path", text(dir.join("link"))),
         Options::new("serial").with("device", text(device)),
         Options::new("stdio"),
+        Options::new("testdev"),
         Options::new("udp").with("remote", OptionValue::Address(inet(udp_port))),
         Options::new("x-rfc2217").with("addr", OptionValue::Address(inet(tcp_port))),
         socket(unix(&dir.join("here")), true),

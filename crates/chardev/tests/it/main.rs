@@ -36,6 +36,7 @@ mod socket;
 mod states;
 mod stdio;
 mod tasks;
+mod testdev;
 mod tls;
 mod tls_rig;
 mod toy;

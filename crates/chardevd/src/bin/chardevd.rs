@@ -15,9 +15,9 @@ fn main() -> ExitCode {
     };
     messages::start("chardevd", level, args.verbose);
     match chardevd::daemon::run(&args) {
-        Ok(()) => {
+        Ok(status) => {
             messages::finish();
-            ExitCode::SUCCESS
+            status
         }
         Err(error) => {
             messages::say_last(&error.to_string());

@@ -340,3 +340,26 @@ fn what_the_command_line_cannot_say_is_named() {
         "{said}"
     );
 }
+
+/// As firmware's tests have it: what the guest wants is the status, and all is put away first.
+#[test]
+fn a_guest_ends_the_daemon_over_a_testdev() {
+    let dir = tempfile::tempdir().unwrap();
+    let pidfile = dir.path().join("pid");
+    let pidfile = pidfile.to_str().unwrap();
+    let log = dir.path().join("log");
+    let testdev = format!("testdev,id=t,logfile={}", log.display());
+    // It says so when the test is ready for it.
+    let go = dir.path().join("go");
+    let wait = format!("until [ -e {} ]; do sleep 0.01; done", go.display());
+    let device = format!("exec,chardev=t,command={wait}; printf 'all is well 3q'; sleep 1000");
+    let mut daemon = Daemon::start(&[
+        "-pidfile", pidfile, "-chardev", &testdev, "-device", &device,
+    ]);
+    assert!(Path::new(pidfile).exists());
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(daemon.wait().code(), Some(7));
+    assert!(daemon.said().contains("with status 7"), "{}", daemon.said());
+    assert_eq!(std::fs::read(&log).unwrap(), b"all is well 3q");
+    assert!(!Path::new(pidfile).exists());
+}

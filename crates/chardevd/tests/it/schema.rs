@@ -23,10 +23,6 @@ const ONLY_QEMU: &[(&str, &str)] = &[
         "an input device, not in this build",
     ),
     (".backend.type=braille", "needs BrlAPI, not in this build"),
-    (
-        ".backend.type=testdev",
-        "for tests of QEMU, not in this build",
-    ),
     ("json-cli", "-device takes no JSON here"),
     (".backend.type=parallel", "not in this build"),
     (".backend.type=vc", "needs a display, not in this build"),

@@ -206,7 +206,6 @@ pub(super) const ABSENT: &[Absent] = &[
     absent("qemu-vdagent", "a clipboard: needs a display", ""),
     absent("spiceport", "a channel of SPICE", "`socket`"),
     absent("spicevmc", "a channel of SPICE", ""),
-    absent("testdev", "for tests of firmware: the guest ends QEMU", ""),
     absent(
         "vc",
         "a text console: needs a display",
