@@ -110,7 +110,8 @@ fn check_all(steps: &[Step], planned: &[Planned]) -> Result<(), Refused> {
     }
     if let Some(step) = graph::first_too_deep(planned) {
         let (id, limit) = (label(step), graph::DEPTH_LIMIT);
-        let cause = format!("chardev '{id}': more than {limit} chardevs would rest on each other");
+        let cause =
+            format!("chardev '{id}': more than {limit} chardevs would be stacked on each other");
         let error = ChangeError::Open(cause.into());
         return Err(Refused { step, error });
     }

@@ -156,11 +156,11 @@ pub enum ChangeError {
         reason: String,
     },
     /// Another change of the same chardev is under way.
-    #[error("Chardev '{0}' is being changed already; try again when that change has ended")]
+    #[error("Chardev '{0}' is already being changed; try again when that change has finished")]
     Busy(String),
     /// Earlier back ends left more unread input than the carry buffer takes.
     #[error(
-        "Chardev '{id}' change failed: {unread} bytes of input wait to be read by the front end (limit {limit})"
+        "Chardev '{id}' change failed: {unread} bytes of input are waiting for the front end to read them (limit {limit})"
     )]
     Backlog {
         /// The chardev.
@@ -218,9 +218,9 @@ pub enum HubError {
     /// It would come to rest on itself.
     #[error("chardev '{0}' cannot be a member: it would create a cycle")]
     Cycle(String),
-    /// Too many chardevs would rest on each other.
+    /// Too many chardevs would be stacked on each other.
     #[error(
-        "chardev '{member}' cannot be a member: more than {limit} chardevs would rest on each other"
+        "chardev '{member}' cannot be a member: more than {limit} chardevs would be stacked on each other"
     )]
     TooDeep {
         /// What was to join.

@@ -26,8 +26,8 @@ pub(crate) async fn watch(
             Observed::Notice(id, notice) => {
                 if notice == Notice::OutOfMemory {
                     tracing::warn!(
-                        "chardev '{id}': there is no memory for all of its ring buffer or history; \
-                         it keeps less than was asked for"
+                        "chardev '{id}': not enough memory for all of its ring buffer or history; \
+                         it keeps less than requested"
                     );
                 }
                 attached.look(&chardevs, &id);

@@ -46,13 +46,11 @@ impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ServeError::Start(error) => write!(f, "cannot start: {error}"),
-            ServeError::Duplicate(name) => write!(f, "there is a command '{name}' already"),
+            ServeError::Duplicate(name) => write!(f, "command '{name}' already exists"),
             ServeError::Socket(error) => error.fmt(f),
             ServeError::Chardev(error) => error.fmt(f),
             ServeError::Descriptor(error) => error.fmt(f),
-            ServeError::TooMany => {
-                f.write_str("There are too many clients of monitors; end some first")
-            }
+            ServeError::TooMany => f.write_str("Too many monitor clients; disconnect some first"),
         }
     }
 }

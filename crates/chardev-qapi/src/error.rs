@@ -129,7 +129,7 @@ impl fmt::Display for JsonError {
         match self {
             JsonError::Syntax(why) => write!(f, "JSON parse error, {why}"),
             JsonError::Limit(what) => write!(f, "JSON {what} limit exceeded"),
-            JsonError::NoMemory => f.write_str("There is no memory for this message"),
+            JsonError::NoMemory => f.write_str("Not enough memory for this message"),
         }
     }
 }

@@ -76,7 +76,7 @@ impl Line {
                     let (count, limit) = (items.len(), crate::keys::LIST_KEYS);
                     let name = option.name;
                     let words = format!(
-                        "'{name}' has {count} elements, and the command line takes {limit}"
+                        "'{name}' has {count} elements, but the command line takes at most {limit}"
                     );
                     return Err(unspeakable(name, words));
                 }
@@ -105,7 +105,7 @@ impl Line {
             }
             SocketAddress::Fd(fd) => self.text("fd", fd),
             SocketAddress::Vsock { .. } => {
-                let words = "a virtio socket's address cannot be said on the command line";
+                let words = "a virtio socket address cannot be given on the command line";
                 return Err(unspeakable("addr", words));
             }
             SocketAddress::Inet(inet) => self.inet(inet)?,
@@ -115,7 +115,7 @@ impl Line {
 
     fn inet(&mut self, inet: &InetAddress) -> Result<(), ParameterError> {
         if inet.numeric || inet.mptcp {
-            let words = "'numeric' and 'mptcp' cannot be said on the command line";
+            let words = "'numeric' and 'mptcp' cannot be given on the command line";
             return Err(unspeakable("addr", words));
         }
         self.text("host", &inet.host);
@@ -136,10 +136,7 @@ impl Line {
 
     fn local(&mut self, address: &SocketAddress) -> Result<(), ParameterError> {
         let SocketAddress::Inet(inet) = address else {
-            return Err(unspeakable(
-                "local",
-                "'local' is no address of the Internet",
-            ));
+            return Err(unspeakable("local", "'local' is not an Internet address"));
         };
         self.text("localaddr", &inet.host);
         self.text("localport", &inet.port);

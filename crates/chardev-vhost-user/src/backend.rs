@@ -77,7 +77,7 @@ impl Connection {
         if !self.guards.is_lost() || self.finished.swap(true, Ordering::SeqCst) {
             return;
         }
-        tracing::warn!("vhost-user: the VMM took guest memory away; its connection ends");
+        tracing::warn!("vhost-user: the VMM took guest memory away; closing its connection");
         if let Some(handle) = self.shutdown.get() {
             handle.shutdown();
         }
@@ -193,7 +193,7 @@ impl VhostUserBackend for Connection {
     /// The memory is the one we have; new is what it maps.
     fn update_memory(&self, memory: Memory) -> io::Result<()> {
         self.guards.cover(&memory).inspect_err(|error| {
-            tracing::warn!("vhost-user: the VMM's memory is refused: {error}");
+            tracing::warn!("vhost-user: refusing the VMM's memory table: {error}");
         })
     }
 

@@ -267,7 +267,7 @@ impl Server {
         }
         let lost = lock(&self.console).backlog();
         if lost > 0 {
-            tracing::warn!("vhost-user: {lost} bytes of output were taken by nobody");
+            tracing::warn!("vhost-user: {lost} bytes of output went undelivered");
         }
     }
 }

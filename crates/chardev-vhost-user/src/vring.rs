@@ -131,7 +131,7 @@ impl VringT<Memory> for Vring {
 fn counter(file: File) -> Option<File> {
     let counter = event_counter(file);
     if counter.is_none() {
-        tracing::warn!("vhost-user: the VMM named a descriptor for events that is no eventfd");
+        tracing::warn!("vhost-user: the VMM passed a descriptor that is not an eventfd");
     }
     counter
 }

@@ -140,7 +140,7 @@ impl Chardevs {
         writer::emptied(self.shared.reactor(), id).await;
         self.info(id).ok_or_else(|| AddError::Open {
             id: id.to_owned(),
-            cause: "it was removed at once".into(),
+            cause: "it was removed immediately".into(),
         })
     }
 
@@ -288,7 +288,7 @@ impl Chardevs {
     /// # Errors
     /// [`HubError::NotFound`] or [`HubError::NotAHub`] about `id`; [`HubError::Member`] if the
     /// member is missing, in use or rests on the hub; [`HubError::Cycle`] if it came to rest on
-    /// itself meanwhile; [`HubError::TooDeep`] if too many chardevs would rest on each other.
+    /// itself meanwhile; [`HubError::TooDeep`] if too many chardevs would be stacked on each other.
     pub fn hub_add(&self, id: &str, member: &str) -> Result<(), HubError> {
         let (chardev, hub) = self.hub(id)?;
         let mut scene = self.scene(Vec::new());

@@ -62,7 +62,7 @@ pub(crate) struct TooMany(usize);
 
 impl fmt::Display for TooMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "too many opens hang, and it waits for {} others", self.0)
+        write!(f, "too many opens are stuck; waiting for {} others", self.0)
     }
 }
 
@@ -318,7 +318,7 @@ mod tests {
         let no_fds = || std::sync::Arc::new(crate::back::NoFds);
         let add = |id, options| chardevs.block_on(chardevs.add_with(id, options, no_fds()));
         let error = add("c", &file).unwrap_err().to_string();
-        let cause = "too many opens hang, and it waits for 2 others";
+        let cause = "too many opens are stuck; waiting for 2 others";
         assert_eq!(
             error,
             format!("Failed to add chardev 'c': Could not open '{name}': {cause}")

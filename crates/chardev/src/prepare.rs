@@ -167,7 +167,7 @@ impl Chardevs {
             .ok_or_else(|| ChangeError::Refused {
                 id: label.clone(),
                 reason: format!(
-                    "{} more front ends use it over the multiplexer, and a {kind} takes one; detach them first",
+                    "{} more front ends use it through the multiplexer, but a {kind} takes only one; detach them first",
                     siblings.len()
                 ),
             })?;

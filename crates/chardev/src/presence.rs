@@ -211,9 +211,7 @@ async fn report(inotify: OwnedFd, shared: Weak<Watchers>) {
     let inotify: AsyncFd<OwnedFd> = match async_fd(inotify) {
         Ok(inotify) => inotify,
         Err(error) => {
-            tracing::error!(
-                "nobody who comes to a pseudoterminal or device will be noticed: {error}"
-            );
+            tracing::error!("cannot watch pseudoterminals and devices for clients: {error}");
             return;
         }
     };

@@ -51,7 +51,7 @@ impl Scene {
         if let Some(target) = self.target.as_ref().filter(|it| chardev.rests_on(it)) {
             let target = target.with(|target| target.label().to_owned());
             let text = format!(
-                "chardev '{id}' cannot be under '{target}': it is that chardev or rests on it"
+                "chardev '{id}' cannot be under '{target}': it is that chardev, or is stacked on it"
             );
             return Err(OpenError::new(text).about(id));
         }

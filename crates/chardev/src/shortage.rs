@@ -45,7 +45,7 @@ pub(crate) fn wait(port: &Port, error: Errno) -> Turn {
     if !std::mem::replace(&mut state.looking, true) {
         drop(state);
         tracing::warn!(
-            "clients wait until descriptors are closed: {}",
+            "no file descriptors left, clients wait until some are closed: {}",
             strerror(error)
         );
         let looking = port.clone();
@@ -64,7 +64,7 @@ async fn look(port: Port) {
             continue;
         }
         let Some(next) = shortage.next() else {
-            tracing::info!("there are descriptors again, and nobody waits for one");
+            tracing::info!("descriptors are available again");
             return;
         };
         let before = shortage.lock().waiting.len();

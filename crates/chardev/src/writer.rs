@@ -346,7 +346,7 @@ impl Writing {
         match thread.and_then(|thread| thread.spawn(move || shared.run())) {
             Ok(_) => state.running = true,
             Err(error) => {
-                tracing::warn!("no thread to write '{}': {error}", self.name);
+                tracing::warn!("cannot start a thread to write '{}': {error}", self.name);
                 let shared = Arc::clone(self);
                 self.port.spawn(async move {
                     tokio::time::sleep(RETRY_MAX).await;

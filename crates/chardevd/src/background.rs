@@ -84,7 +84,7 @@ impl Background {
                 match status.code() {
                     Some(code) => std::process::exit(code.max(1)),
                     None => {
-                        let what = "-daemonize: the daemon ended while it started";
+                        let what = "-daemonize: the daemon exited during startup";
                         Err(format!("{what}: {status}").into())
                     }
                 }

@@ -143,7 +143,7 @@ fn escape(text: &str) -> Result<u8, String> {
         Some(digits) => u8::from_str_radix(digits, 16),
         None => text.parse(),
     };
-    number.map_err(|_| format!("Bad argument to echr: '{text}' is no number from 0 to 255"))
+    number.map_err(|_| format!("Bad argument to echr: '{text}' is not a number from 0 to 255"))
 }
 
 fn two_dashes(argument: OsString) -> OsString {

@@ -54,7 +54,7 @@ pub(crate) fn prepare(socket: &Path) -> Result<(), DaemonError> {
     }
     match UnixStream::connect(socket) {
         Ok(_) => Err(format!(
-            "a daemon is serving {place} already: use it (chardevctl list), stop it, or give this one another socket with --qmp"
+            "a daemon is already serving {place}: use it (chardevctl list), stop it, or give this one another socket with --qmp"
         )
         .into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -71,7 +71,7 @@ impl FdSource for Inherited {
             .parse()
             .map_err(|_| format!("Unable to parse FD number {name}"))?;
         if !numbers.remove(&number) {
-            let text = format!("File descriptor '{number}' is not open or in use already");
+            let text = format!("File descriptor '{number}' is not open or already in use");
             return Err(OpenError::new(text).about(name));
         }
         // SAFETY: it was open before we opened anything, and its number leaves the set, so nobody

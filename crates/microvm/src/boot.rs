@@ -110,7 +110,7 @@ fn load_initrd(
     let at = end.saturating_sub(content.len() as u64) & !0xfff;
     if at < kernel_end {
         return Err(failed(&format!(
-            "{} bytes do not fit behind the kernel; give more memory with -m",
+            "{} bytes do not fit after the kernel; give more memory with -m",
             content.len()
         )));
     }

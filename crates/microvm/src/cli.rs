@@ -93,7 +93,7 @@ fn start(args: &MachineArgs, daemon: &mut Daemon, ended: Outcome) -> Result<(), 
     };
     if devices.len() > SERIAL_PORTS.len() {
         return Err(format!(
-            "-serial {}: there are {} serial ports at most",
+            "-serial {}: at most {} serial ports are supported",
             devices[SERIAL_PORTS.len()],
             SERIAL_PORTS.len()
         )

@@ -88,13 +88,13 @@ impl Machine {
     ) -> Result<Self, DaemonError> {
         let kvm = Kvm::new().map_err(|error| {
             let text =
-                format!("/dev/kvm: {error}; microvm needs KVM and the right to open /dev/kvm");
+                format!("/dev/kvm: {error}; microvm needs KVM and permission to open /dev/kvm");
             DaemonError::new(text).because(error)
         })?;
         let failed = |what: &'static str| {
             move |error: kvm_ioctls::Error| DaemonError::of(format_args!("KVM {what}"), error)
         };
-        let vm = kvm.create_vm().map_err(failed("cannot make a VM"))?;
+        let vm = kvm.create_vm().map_err(failed("cannot create a VM"))?;
         let memory = memory::create(&vm, config.memory)?;
         vm.set_tss_address(TSS).map_err(failed("TSS address"))?;
         vm.create_irq_chip()
@@ -106,7 +106,7 @@ impl Machine {
         vm.create_pit2(timer).map_err(failed("timer"))?;
         let vm = Arc::new(vm);
         let bus = connect(config, chardevs, &vm, &memory)?;
-        let vcpu = vm.create_vcpu(0).map_err(failed("cannot make a vCPU"))?;
+        let vcpu = vm.create_vcpu(0).map_err(failed("cannot create a vCPU"))?;
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(failed("CPUID"))?;

@@ -80,7 +80,7 @@ impl Stack {
     /// Why nothing can go through any more.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_ref().map(|failure| match &failure.ending {
-            Ending::Closed => "the peer has closed it",
+            Ending::Closed => "the peer closed it",
             Ending::Failed(reason) => reason.as_str(),
         })
     }

@@ -116,7 +116,7 @@ fn set_history(value: &OptionValue, policy: &mut PolicyChange) -> Result<(), Par
     if !memory::is_available(bytes as usize) {
         let problem = Problem::OutOfRange(bytes.to_string());
         return Err(ParameterError::new("x-history", problem).shown_as(format!(
-            "there is no memory for 'x-history' of {bytes} bytes; give a smaller one"
+            "not enough memory for an 'x-history' of {bytes} bytes; choose a smaller size"
         )));
     }
     policy.history = Some(bytes as usize);

@@ -142,7 +142,7 @@ impl fmt::Display for ParameterError {
             Problem::OutOfRange(value) => {
                 write!(f, "Value '{value}' is out of range for parameter '{name}'")
             }
-            Problem::Conflict => write!(f, "Parameter '{name}' does not go with the others"),
+            Problem::Conflict => write!(f, "Parameter '{name}' conflicts with the others"),
             Problem::Unsupported => write!(f, "'{name}' option is not supported by this build"),
         }
     }

@@ -29,7 +29,7 @@ impl Bed {
         let dir = tempfile::Builder::new()
             .prefix("chardev-load-")
             .tempdir()
-            .map_err(|error| format!("no temporary directory: {error}"))?;
+            .map_err(|error| format!("cannot create a temporary directory: {error}"))?;
         let path = dir.path().join("report");
         let failed = |error: rustix::io::Errno| format!("{}: {error}", path.display());
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).map_err(failed)?;

@@ -45,7 +45,7 @@ impl Rig {
         };
         wait_until(
             || last.is_done(),
-            || "the program's last line has not come".to_owned(),
+            || "the program's last line has not arrived".to_owned(),
         )?;
         self.result.time = self.began.elapsed();
         let accepted = last.shared.accepted.load(Ordering::Acquire) - STOP.len() as u64;
@@ -145,7 +145,7 @@ impl Rig {
         let child = &mut lock(&self.daemon).child;
         wait_until(
             || child.try_wait().is_ok_and(|status| status.is_some()),
-            || "the daemon does not end".to_owned(),
+            || "the daemon does not exit".to_owned(),
         )
     }
 }

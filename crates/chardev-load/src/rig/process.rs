@@ -128,7 +128,7 @@ pub(super) fn wait_for_monitor(
             Err(error) => return Err(format!("{error}{}", daemon.said()).into()),
         }
         if let Ok(Some(status)) = daemon.child.try_wait() {
-            return Err(format!("the daemon ended at once, {status}{}", daemon.said()).into());
+            return Err(format!("the daemon exited immediately, {status}{}", daemon.said()).into());
         }
         pause(Duration::from_millis(5));
     }

@@ -1,4 +1,4 @@
-//! front → [chardev: scrollback] → viewer → host: somebody who is attached beside others.
+//! front → [chardev: scrollback] → viewer → host: somebody who is attached, shared with others.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -29,7 +29,7 @@ pub(super) fn begin(
     may_type: bool,
 ) -> Result<impl Future<Output = ()> + Send + use<>, QmpError> {
     if sockopt::socket_type(&fd) != Ok(SocketType::STREAM) {
-        return Err("what is attached must be a connected stream socket".into());
+        return Err("the attached descriptor must be a connected stream socket".into());
     }
     let failed = |error: std::io::Error| format!("Failed to attach to '{id}': {error}");
     let (seen, theirs) = StdStream::pair().map_err(failed)?;

@@ -58,7 +58,7 @@ impl Caller {
             Err(command) => command,
         };
         let tried = self.try_output(command);
-        tried.unwrap_or_else(|command| Err(format!("nobody carries out {command:?}").into()))
+        tried.unwrap_or_else(|command| Err(format!("no handler for {command:?}").into()))
     }
 
     fn source(&self) -> Arc<dyn FdSource> {

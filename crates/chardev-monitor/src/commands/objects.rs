@@ -126,7 +126,7 @@ fn read_creds(arguments: &Object) -> Result<TlsCreds, QmpError> {
     if given("passwordid") {
         return Err(QmpError::generic(
             "'passwordid' is not supported by this build: decrypt the key with 'openssl pkey', \
-             readable for this user alone",
+             into a file that only this user can read",
         ));
     }
     if given("priority") && text(arguments, "priority") != "NORMAL" {

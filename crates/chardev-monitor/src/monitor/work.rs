@@ -14,7 +14,7 @@ use crate::patience::Patience;
 use crate::stop::Reason;
 
 /// What the client of a command that was given up is told, in case it is there after all.
-const GIVEN_UP: &str = "The command was given up: over TCP a client that sends nothing more cannot be told from one that has left; leave the connection open";
+const GIVEN_UP: &str = "The command was cancelled: over TCP, a client that stops sending cannot be told from one that has disconnected; keep the connection open";
 
 /// A command being carried out.
 type Work = Pin<Box<dyn Future<Output = Result<Json, QmpError>> + Send>>;

@@ -26,7 +26,7 @@ fn what_qmp_asks_for_is_said_with_its_defaults() {
         (
             "hub",
             "'chardevs': ['1', '2', '3', '4', '5']",
-            "! 'chardevs' has 5 elements, and the command line takes 4",
+            "! 'chardevs' has 5 elements, but the command line takes at most 4",
         ),
         (
             "socket",
@@ -41,12 +41,12 @@ fn what_qmp_asks_for_is_said_with_its_defaults() {
         (
             "socket",
             "'addr': {'type': 'vsock', 'data': {'cid': '3', 'port': '1'}}, 'server': false",
-            "! a virtio socket's address cannot be said on the command line",
+            "! a virtio socket address cannot be given on the command line",
         ),
         (
             "socket",
             "'addr': {'type': 'inet', 'data': {'host': 'h', 'port': '1', 'mptcp': true}}",
-            "! 'numeric' and 'mptcp' cannot be said on the command line",
+            "! 'numeric' and 'mptcp' cannot be given on the command line",
         ),
         (
             "udp",

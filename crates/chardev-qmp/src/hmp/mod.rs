@@ -358,7 +358,7 @@ fn chardev_change(hmp: &Hmp<'_>, args: &[Value]) -> Step {
     match parse_backend_line(&line, hmp.kinds) {
         Err(error) => Step::Print(format!("Error: {error}\n")),
         Ok(line) if line.mux => {
-            let said = "Error: a change cannot put a mux in between; change to the kind mux\n";
+            let said = "Error: a change cannot insert a mux; change to kind 'mux' instead\n";
             Step::Print(said.to_owned())
         }
         Ok(line) => {

@@ -39,7 +39,7 @@ fn open<'a>(kind: &'static str, options: &'a Options, _context: &'a OpenContext)
         let capacity = check_size(options.int("size").unwrap_or(DEFAULT_SIZE))?;
         if !memory::is_available(capacity) {
             let words = format!(
-                "there is no memory for a ringbuf of {capacity} bytes; give a smaller 'size'"
+                "not enough memory for a ringbuf of {capacity} bytes; choose a smaller 'size'"
             );
             return Err(out_of_range(capacity).shown_as(words).into());
         }

@@ -28,7 +28,7 @@ impl std::fmt::Display for ReopenError {
             ReopenError::NotFound(id) => write!(f, "Chardev '{id}' not found"),
             ReopenError::NoLog(id) => write!(
                 f,
-                "Chardev '{id}' has no log file with a name; give it one with 'logfile' in a \
+                "Chardev '{id}' has no log file with a path; give it one with 'logfile' in a \
                  chardev-change"
             ),
             ReopenError::Failed(errors) => {

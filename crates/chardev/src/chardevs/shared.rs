@@ -170,7 +170,7 @@ fn serve(reactor: &Arc<Reactor>, stopped: oneshot::Receiver<()>) -> io::Result<H
         offload::become_io_thread();
         runtime.block_on(async {
             if let First::One(Err(error)) = first(serving.run(), stopped).await {
-                tracing::error!("the I/O thread of the chardevs stops: {error}");
+                tracing::error!("the chardev I/O thread has stopped: {error}");
             }
         });
         runtime.shutdown_background();

@@ -113,7 +113,9 @@ async fn follow(watch: OwnedFd, path: PathBuf, read: ReadList, list: Arc<Mutex<A
         let loaded = offload_open(&Handle::current(), move || load(&again, read)).await;
         match loaded.map_err(OpenError::from).and_then(|loaded| loaded) {
             Ok(new) => *list.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new),
-            Err(error) => tracing::warn!("the list of who may come is as it was: {error}"),
+            Err(error) => {
+                tracing::warn!("cannot reload the authorization list, keeping the old one: {error}")
+            }
         }
     }
 }

@@ -236,7 +236,7 @@ fn parse(paths: (PathBuf, PathBuf), contents: &(Vec<u8>, Vec<u8>)) -> Result<Own
     let chain = chain.collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| Own::refused(&paths, &error))?;
     if chain.is_empty() {
-        return Err(Own::refused(&paths, &"there is no certificate in it"));
+        return Err(Own::refused(&paths, &"it contains no certificate"));
     }
     let key = PrivateKeyDer::from_pem_slice(&contents.1).map_err(|error| {
         let text = String::from_utf8_lossy(&contents.1);
@@ -244,7 +244,7 @@ fn parse(paths: (PathBuf, PathBuf), contents: &(Vec<u8>, Vec<u8>)) -> Result<Own
         match error {
             PemError::NoItemsFound if encrypted => Own::refused(
                 &paths,
-                &"the key is encrypted; decrypt it with 'openssl pkey', readable for us alone",
+                &"the key is encrypted; decrypt it with 'openssl pkey', into a file that only this user can read",
             ),
             error => Own::refused(&paths, &error),
         }

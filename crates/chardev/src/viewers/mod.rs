@@ -56,7 +56,7 @@ impl std::fmt::Display for WatchError {
             WatchError::Fd(text) => f.write_str(text),
             WatchError::TooMany => write!(
                 f,
-                "There are {MAX_VIEWERS} viewers already; end some of them first"
+                "There are already {MAX_VIEWERS} viewers; disconnect some first"
             ),
             WatchError::Io(error) => {
                 let cause = strerror(io::Error::from(error.kind()));

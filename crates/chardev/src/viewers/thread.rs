@@ -145,7 +145,7 @@ impl Loop {
             match epoll::wait(&self.server.epoll, spare, timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
-                    tracing::error!("the thread of the viewers stops: {error}");
+                    tracing::error!("the viewer thread has stopped: {error}");
                     self.server.lock().stopping = true;
                 }
             }
@@ -182,7 +182,7 @@ impl Loop {
             );
             match added {
                 Ok(()) => drop(self.entries.insert(self.last_token, entry)),
-                Err(error) => tracing::warn!("a viewer cannot be served: {error}"),
+                Err(error) => tracing::warn!("cannot serve a viewer: {error}"),
             }
         }
         true

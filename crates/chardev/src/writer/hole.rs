@@ -159,7 +159,7 @@ impl Writing {
             sometime(move || {
                 let name = &shared.name;
                 tracing::warn!(
-                    "the log '{name}' is not written in time; it has a hole from offset {from} on"
+                    "the log '{name}' cannot keep up; it has a hole from offset {from} on"
                 );
             });
         }
@@ -232,7 +232,7 @@ impl Writing {
         drop(state);
         let (name, Missing { from, bytes, holes }) = (&self.name, missing);
         tracing::warn!(
-            "the log '{name}' is written again; {bytes} bytes from offset {from} on are missing, in \
+            "the log '{name}' is being written again; {bytes} bytes from offset {from} on are missing, in \
              {holes} hole{}",
             if holes == 1 { "" } else { "s" }
         );

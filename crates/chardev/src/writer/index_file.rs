@@ -288,7 +288,7 @@ impl IndexFile {
         }
         if !warned {
             tracing::warn!(
-                "writing the index '{}' fails: {}; the log goes on, and it is tried again",
+                "cannot write the index '{}': {}; the log continues, and the index will be retried",
                 shown_path(&self.path),
                 strerror(error)
             );

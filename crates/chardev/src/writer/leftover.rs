@@ -38,8 +38,8 @@ pub(super) fn clear_beside(path: &Path) {
             for kept in clear(&directory, OLD) {
                 let path = shown_path(&kept);
                 tracing::warn!(
-                    "'{path}' is what a killed process left of a log that it rotated; nothing \
-                     removes it"
+                    "'{path}' was left behind by a process that was killed while rotating a log; \
+                     it is not removed automatically"
                 );
             }
         });

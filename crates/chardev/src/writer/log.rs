@@ -53,7 +53,7 @@ pub(crate) fn open_log(
         .find(|path| renames && path.starts_with(FDSET))
     {
         let text = format!(
-            "Log file '{path}' has no name that could be changed; add 'x-logcount=0' to empty it \
+            "Log file '{path}' cannot be renamed; add 'x-logcount=0' to empty it \
              at its limit"
         );
         return Err(OpenError::new(text).about(path));

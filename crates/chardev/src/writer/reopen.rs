@@ -61,8 +61,7 @@ impl Writing {
                     self.reopen_later(&mut state);
                 }
                 return result.map_err(|error| {
-                    let text =
-                        format!("{error}; it goes on in the old file, and it is tried again");
+                    let text = format!("{error}; still writing to the old file, will retry");
                     error.shown_as(text)
                 });
             }
@@ -80,7 +79,7 @@ impl Writing {
         state.reopened.retain(|earlier| earlier.at < at);
         if state.reopened.len() >= MAX_REOPENED {
             let path = from_os(log.path.as_os_str());
-            let why = format!("{MAX_REOPENED} reopenings wait for the disk");
+            let why = format!("{MAX_REOPENED} reopens are already waiting for the disk");
             let text = format!("Could not reopen log file '{path}': {why}");
             return Err(OpenError::new(text).about(path));
         }
@@ -130,7 +129,7 @@ impl Writing {
         state.reopening.timed = false;
         drop(state);
         if let Some(log) = &self.log {
-            tracing::warn!("log file '{}' is reopened after all", shown_path(&log.path));
+            tracing::warn!("log file '{}' has been reopened", shown_path(&log.path));
         }
         false
     }

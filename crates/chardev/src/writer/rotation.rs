@@ -228,7 +228,7 @@ impl Writing {
         if !warned {
             let cause = strerror(error);
             tracing::warn!(
-                "cannot rotate '{}': {cause}; it goes on in the old file, and it is tried again",
+                "cannot rotate '{}': {cause}; still writing to the old file, will retry",
                 shown_path(&log.path)
             );
         }

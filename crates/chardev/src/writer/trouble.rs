@@ -96,7 +96,7 @@ impl Writing {
         let pending = state.pending();
         drop(state);
         tracing::warn!(
-            "writing '{}' fails: {}; {pending} bytes wait and are tried again",
+            "cannot write '{}': {}; {pending} bytes are queued and will be retried",
             self.name,
             strerror(error),
         );

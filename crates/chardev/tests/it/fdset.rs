@@ -73,7 +73,7 @@ fn what_a_path_of_a_set_opens_and_what_is_said_otherwise() {
         |kind, set: &str| Options::new(kind).with("device", text(format!("/dev/fdset/{set}")));
     let on = |options: Options, name| options.with(name, OptionValue::Bool(true));
     let limited = |name, value| log("4").with(name, OptionValue::Int(value));
-    let rotated = "Log file '/dev/fdset/4' has no name that could be changed; add 'x-logcount=0' \
+    let rotated = "Log file '/dev/fdset/4' cannot be renamed; add 'x-logcount=0' \
                    to empty it at its limit";
     let cases = [
         (file("4"), ""),
@@ -163,7 +163,7 @@ fn a_log_that_was_given_open_is_written_limited_and_left_alone_by_a_reopening() 
         error
             .unwrap_err()
             .to_string()
-            .contains("no log file with a name"),
+            .contains("no log file with a path"),
         "a descriptor cannot be opened anew"
     );
     // Whoever rotates the logs of all others is not told of it.

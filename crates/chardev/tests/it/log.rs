@@ -167,8 +167,8 @@ fn reopening_says_what_is_wrong_and_the_old_log_goes_on() {
     fs::rename(&folder, &moved).unwrap();
     let error = reopen(&chardevs).unwrap_err().to_string();
     let expected = format!(
-        "Could not reopen log file '{}': No such file or directory; it goes on in the old file, and \
-         it is tried again",
+        "Could not reopen log file '{}': No such file or directory; still writing to the old \
+         file, will retry",
         log.display()
     );
     assert_eq!(error, expected);
@@ -193,7 +193,7 @@ fn reopening_says_what_is_wrong_and_the_old_log_goes_on() {
         ("none", "Chardev 'none' not found"),
         (
             "con1",
-            "Chardev 'con1' has no log file with a name; give it one with 'logfile' in a chardev-change",
+            "Chardev 'con1' has no log file with a path; give it one with 'logfile' in a chardev-change",
         ),
     ] {
         let error = chardevs

@@ -356,7 +356,7 @@ fn a_change_that_is_given_up_while_it_waits_never_happened() {
     wait_for("the listener", || waiting.exists().then_some(()));
     let busy = change(&rig.chardevs, "con0", &ring(64)).unwrap_err();
     assert!(
-        busy.to_string().contains("is being changed already"),
+        busy.to_string().contains("is already being changed"),
         "{busy}"
     );
     task.give_up();
@@ -365,7 +365,7 @@ fn a_change_that_is_given_up_while_it_waits_never_happened() {
     // The chardev is free only once everything the change had taken is let go, its path among it.
     wait_for("a change", || {
         match change(&rig.chardevs, "con0", &ring(64)) {
-            Err(error) if error.to_string().contains("is being changed already") => None,
+            Err(error) if error.to_string().contains("is already being changed") => None,
             done => Some(done.unwrap()),
         }
     });

@@ -440,7 +440,7 @@ fn what_cannot_be_used_is_named() {
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
     )
     .unwrap();
-    assert!(load(&keys, TlsEndpoint::Server).ends_with("readable for us alone"));
+    assert!(load(&keys, TlsEndpoint::Server).ends_with("into a file that only this user can read"));
     fs::write(other.join("ca-crl.pem"), "").unwrap();
     assert!(load(&other, TlsEndpoint::Server).starts_with("Cannot load CRL '"));
     fs::write(other.join("ca-cert.pem"), "no PEM").unwrap();

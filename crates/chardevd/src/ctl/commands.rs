@@ -49,10 +49,7 @@ pub(super) fn restart(target: &Target, id: &str) -> Result<(), Failure> {
     let device = device.and_then(|device| device.get("id")?.as_str());
     let Some(device) = device else {
         let id = shown(id);
-        return Err(format!(
-            "no program is behind {id}\n'chardevctl list' shows the chardevs there are"
-        )
-        .into());
+        return Err(format!("{id} runs no program\n'chardevctl list' shows all chardevs").into());
     };
     let again = monitor.execute("x-device-restart", Object::new().with("id", device));
     again.map(drop).map_err(|error| target.failed(&error))

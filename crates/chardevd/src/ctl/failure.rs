@@ -168,26 +168,26 @@ fn remedy(error: &QmpError) -> Option<&'static str> {
             "choose another id, or give it another back end with 'chardevctl change'"
         }
         ErrorKind::Busy => {
-            "a front end uses it: give it another back end with 'chardevctl change', or null"
+            "a front end is using it: give it another back end with 'chardevctl change', or null"
         }
         ErrorKind::Changing => "the old back end stays until one of the changes has succeeded",
         ErrorKind::NotSwappable => {
             "its user, such as a monitor, needs its back end; add another chardev instead"
         }
         ErrorKind::AddressInUse => {
-            "somebody listens there: choose another port or path, or end the other one"
+            "something is already listening there: stop it, or choose another port or path"
         }
         ErrorKind::NoFile => {
-            "paths are the daemon's; create the directory, or start the peer, first"
+            "paths are resolved by the daemon; create the directory or start the peer first"
         }
-        ErrorKind::Denied => "the daemon's user may not use it",
+        ErrorKind::Denied => "the daemon's user does not have permission",
         ErrorKind::FileExists => "remove it, or choose another path",
         ErrorKind::IsDirectory => "name a file inside it",
         ErrorKind::Refused => {
-            "nobody listens there: start the peer first, or add reconnect-ms=1000"
+            "nothing is listening there: start the peer first, or add reconnect-ms=1000"
         }
         ErrorKind::Attached | ErrorKind::Backlog => return None,
     })
 }
 
-const LIST: &str = "'chardevctl list' shows the chardevs there are";
+const LIST: &str = "'chardevctl list' shows all chardevs";

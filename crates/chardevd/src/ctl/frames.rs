@@ -72,7 +72,7 @@ impl Frames {
 
 fn unknown(line: &[u8]) -> Failure {
     let line = String::from_utf8_lossy(line);
-    format!("not what a viewer is sent: {line:?}").into()
+    format!("unexpected data for a viewer: {line:?}").into()
 }
 
 #[cfg(test)]

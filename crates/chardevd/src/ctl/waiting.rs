@@ -183,7 +183,7 @@ fn describe(stage: Stage, address: &Address, sight: &Sight) -> String {
     let daemon = match &sight.server {
         Some(server) if server.stopped => {
             return format!(
-                "{server}, which serves {address}, is stopped; 'kill -CONT {}' lets it go on",
+                "{server}, which serves {address}, is stopped; 'kill -CONT {}' resumes it",
                 server.pid
             );
         }
@@ -193,20 +193,22 @@ fn describe(stage: Stage, address: &Address, sight: &Sight) -> String {
     match stage {
         Stage::Answer => format!("{daemon} at {address} has not answered yet"),
         _ if sight.accepted => {
-            format!(
-                "{daemon} at {address} has taken the connection, and does not greet as a QMP monitor does"
-            )
+            format!("{daemon} at {address} accepted the connection but did not send a QMP greeting")
         }
         _ => match &sight.clients[..] {
             [one] => {
-                format!("the monitor at {address} takes one client at a time, and {one} has it")
+                format!(
+                    "the monitor at {address} serves one client at a time, and {one} is connected"
+                )
             }
             [] if stage == Stage::Connection => {
-                format!("{daemon} at {address} does not take the connection yet")
+                format!("{daemon} at {address} has not accepted the connection yet")
             }
-            [] => format!("{daemon} at {address} does not greet; another client may have it"),
+            [] => format!(
+                "{daemon} at {address} has not sent a greeting; another client may be connected"
+            ),
             all => format!(
-                "the monitor at {address} takes no more clients than it has: {}",
+                "the monitor at {address} cannot serve more clients than it has: {}",
                 name_all(all)
             ),
         },
@@ -238,7 +240,7 @@ pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
     match Duration::try_from_secs_f64(seconds) {
         // Later than any clock can say is never.
         Ok(time) if !time.is_zero() => Ok(time.min(Duration::from_secs(u32::MAX.into()))),
-        _ => Err("give seconds above 0, such as 5 or 0.5".to_owned()),
+        _ => Err("give a number of seconds above 0, such as 5 or 0.5".to_owned()),
     }
 }
 
@@ -270,21 +272,21 @@ mod tests {
         let virsh = || Client::Process(process("virtqemud", 8, false));
         for (text, stage, server, accepted, clients) in [
             (
-                "chardevd (pid 7), which serves h:1, is stopped; 'kill -CONT 7' lets it go on",
+                "chardevd (pid 7), which serves h:1, is stopped; 'kill -CONT 7' resumes it",
                 Stage::Answer,
                 Some(process("chardevd", 7, true)),
                 false,
                 vec![],
             ),
             (
-                "the monitor at h:1 takes one client at a time, and virtqemud (pid 8) has it",
+                "the monitor at h:1 serves one client at a time, and virtqemud (pid 8) is connected",
                 Stage::Greeting,
                 daemon(),
                 false,
                 vec![virsh()],
             ),
             (
-                "the monitor at h:1 takes no more clients than it has: another client, a client at 192.0.2.1:5, virtqemud (pid 8) and 1 more",
+                "the monitor at h:1 cannot serve more clients than it has: another client, a client at 192.0.2.1:5, virtqemud (pid 8) and 1 more",
                 Stage::Connection,
                 None,
                 false,
@@ -296,14 +298,14 @@ mod tests {
                 ],
             ),
             (
-                "chardevd (pid 7) at h:1 has taken the connection, and does not greet as a QMP monitor does",
+                "chardevd (pid 7) at h:1 accepted the connection but did not send a QMP greeting",
                 Stage::Greeting,
                 daemon(),
                 true,
                 vec![virsh()],
             ),
             (
-                "the server at h:1 does not greet; another client may have it",
+                "the server at h:1 has not sent a greeting; another client may be connected",
                 Stage::Greeting,
                 None,
                 false,

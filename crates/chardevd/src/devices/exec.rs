@@ -353,7 +353,7 @@ async fn type_in(front: Arc<FrontEnd>, master: Arc<AsyncFd<OwnedFd>>, run: RunSt
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!("exec on '{}': input is lost: {error}", front.label());
+                tracing::warn!("exec on '{}': input was lost: {error}", front.label());
                 return;
             }
         }
@@ -430,7 +430,7 @@ async fn hang_up(
     }
     if groups.iter().any(|group| is_alive(*group)) {
         let label = screen.front.label();
-        tracing::warn!("exec on '{label}': it ignored SIGHUP and SIGTERM, and is killed");
+        tracing::warn!("exec on '{label}': it ignored SIGHUP and SIGTERM; killing it");
         signal(&groups, &[Signal::KILL]);
     }
     match status {

@@ -234,7 +234,9 @@ impl Devices for Roll {
     fn remove(&self, id: &str) -> Result<(), QmpError> {
         let entry = self.find(id)?;
         if let Some(bus) = &entry.bus {
-            return Err(format!("Device '{id}' is a port of '{bus}' and goes with it").into());
+            return Err(
+                format!("Device '{id}' is a port of '{bus}' and is removed with it").into(),
+            );
         }
         if !entry.stop.request(Reason::Deleted) {
             return Err(format!("Device {id} is already in the process of unplug").into());

@@ -76,7 +76,7 @@ impl Device for Serial {
             let server = match server {
                 Ok(server) => server,
                 Err(error) => {
-                    return tracing::error!("vfio-user-serial on '{socket}' stops: {error}");
+                    return tracing::error!("vfio-user-serial on '{socket}' has stopped: {error}");
                 }
             };
             let stopper = server.stopper();
@@ -92,8 +92,12 @@ impl Device for Serial {
             };
             match ended {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!("vfio-user-serial on '{socket}' stops: {error}"),
-                Err(error) => tracing::error!("vfio-user-serial on '{socket}' stops: {error}"),
+                Ok(Err(error)) => {
+                    tracing::error!("vfio-user-serial on '{socket}' has stopped: {error}")
+                }
+                Err(error) => {
+                    tracing::error!("vfio-user-serial on '{socket}' has stopped: {error}")
+                }
             }
             bound.remove().await;
         }))

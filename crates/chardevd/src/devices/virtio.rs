@@ -289,8 +289,8 @@ async fn serve(
     };
     match ended {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!("vhost-user-console on '{path}' stops: {error}"),
-        Err(error) => tracing::error!("vhost-user-console on '{path}' stops: {error}"),
+        Ok(Err(error)) => tracing::error!("vhost-user-console on '{path}' has stopped: {error}"),
+        Err(error) => tracing::error!("vhost-user-console on '{path}' has stopped: {error}"),
     }
     if let Some(socket) = socket {
         socket.remove().await;

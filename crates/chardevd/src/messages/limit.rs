@@ -70,7 +70,7 @@ impl Limiter {
                 let times = if count == 1 { "time" } else { "times" };
                 let seconds = now.duration_since(kind.since).as_secs().max(1);
                 sums.push(format!(
-                    "{last} (said {count} more {times} in the last {seconds} s)"
+                    "{last} (repeated {count} more {times} in the last {seconds} s)"
                 ));
                 // What goes on repeating is not said again before its next sum.
                 kind.since = now;
@@ -107,7 +107,7 @@ mod tests {
         assert!(limiter.sums(now, false).is_empty());
         assert_eq!(limiter.due(), Some(now + PERIOD));
         let sums = limiter.sums(now + PERIOD, false);
-        let expected = "out of descriptors (said 2500 more times in the last 10 s)";
+        let expected = "out of descriptors (repeated 2500 more times in the last 10 s)";
         assert_eq!(sums, [expected]);
         assert_eq!(limiter.due(), None);
     }

@@ -35,7 +35,7 @@ fn commands_print_what_they_did_and_what_to_do_about_errors() {
             &["change", "con0", "null,foo=1"],
             "'chardevd --chardev KIND,help' lists",
         ),
-        (&["remove", "con0"], "a front end uses it"),
+        (&["remove", "con0"], "a front end is using it"),
         (&["remove", "con"], "did you mean 'con0'?"),
         (&["attach", "nobody"], "does not exist"),
     ] {

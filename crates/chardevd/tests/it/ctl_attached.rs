@@ -47,7 +47,7 @@ fn several_share_a_console() {
     let daemon = Daemon::start();
     let mut first = Attached::new(&daemon);
     let mut second = attach(&daemon, &["--share"]);
-    second.wait_for("[con0: attached beside others; Ctrl-] ? for help]");
+    second.wait_for("[con0: attached, shared with others; Ctrl-] ? for help]");
     second.wait_for(&format!("pid {},", first.child.id()));
     let mut third = attach(&daemon, &["--read-only"]);
     third.wait_for("[con0: attached, read only; Ctrl-] ? for help]");
@@ -107,7 +107,7 @@ fn a_console_with_nobody_behind_it_says_so_at_once() {
 
     let daemon = Daemon::with(&["--chardev", "ringbuf,id=con0"]);
     let mut attached = attach(&daemon, &[]);
-    attached.wait_for("[con0: nothing is behind it");
+    attached.wait_for("[con0: nothing is connected behind it");
     attached.type_in(b"\x1d.");
     ended(attached, "[con0: left]", 0);
 }
@@ -126,7 +126,7 @@ fn a_program_that_has_ended_is_listed_so_and_can_be_started_again() {
     assert!(!daemon.succeed(&["list"]).contains("ended"));
     let output = daemon.ctl(&["restart", "con1"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("no program is behind con1"));
+    assert!(text(&output.stderr).contains("con1 runs no program"));
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn a_taken_monitor_is_explained_once_and_signals_end_the_wait() {
     let daemon = Daemon::running("cat");
     let _taken = take_monitor(&daemon);
     let us = format!(
-        "(pid {}) has it; waiting (Ctrl-C gives up)",
+        "(pid {}) is connected; waiting (Ctrl-C gives up)",
         std::process::id()
     );
     let waiting = COMMANDS.map(|arguments| {
@@ -89,7 +89,7 @@ fn whoever_waits_is_served_when_the_other_has_left() {
     let daemon = Daemon::running("cat");
     let taken = take_monitor(&daemon);
     let (mut child, errors, line) = begin(daemon.command().arg("list"));
-    assert!(line.contains("has it"), "{line}");
+    assert!(line.contains("is connected"), "{line}");
     drop(taken);
     assert!(wait(&mut child).success());
     assert_eq!(rest(errors), "");
@@ -114,7 +114,7 @@ fn scripts_wait_for_as_long_as_they_say() {
         let output = child.wait_with_output().expect("chardevctl ends");
         assert_eq!(output.status.code(), Some(4), "{arguments:?}");
         let errors = text(&output.stderr);
-        let wanted = "has it; gave up after 0.2 s (--timeout)\n";
+        let wanted = "is connected; gave up after 0.2 s (--timeout)\n";
         assert!(errors.ends_with(wanted), "{arguments:?}: {errors}");
     }
     let output = daemon.ctl(&["list", "--timeout", "soon"]);
@@ -128,14 +128,14 @@ fn keys_end_the_wait_and_what_was_typed_ahead_is_not_lost() {
     let taken = take_monitor(&daemon);
     for keys in [&b"\x1d."[..], b"\x1dq"] {
         let mut attached = Attached::begin(daemon.command().args(["attach", "con0"]));
-        attached.wait_for("has it; waiting (Ctrl-C or Ctrl-] . gives up)\r\n");
+        attached.wait_for("is connected; waiting (Ctrl-C or Ctrl-] . gives up)\r\n");
         attached.type_in(keys);
         attached.wait_for("con0 was not attached");
         assert_eq!(attached.wait().code(), Some(1));
         assert!(!attached.is_raw());
     }
     let mut attached = Attached::begin(daemon.command().args(["attach", "con0"]));
-    attached.wait_for("has it; waiting");
+    attached.wait_for("is connected; waiting");
     attached.type_in(b"echo $((6 * 7))x\r\x1d\x1d\r");
     drop(taken);
     attached.wait_for("[con0: attached; Ctrl-] ? for help]");
@@ -150,7 +150,7 @@ fn a_stopped_daemon_is_named_and_waited_for() {
     end(&daemon.child, Signal::STOP);
     let (mut child, errors, line) = begin(daemon.command().arg("list"));
     let pid = daemon.child.id();
-    let wanted = format!("is stopped; 'kill -CONT {pid}' lets it go on; waiting");
+    let wanted = format!("is stopped; 'kill -CONT {pid}' resumes it; waiting");
     assert!(line.contains(&wanted), "{line}");
     let mut command = daemon.command();
     command.arg("list");
@@ -179,11 +179,11 @@ fn what_takes_connections_and_says_nothing_is_told_from_a_busy_monitor() {
     let listener = UnixListener::bind(&path).expect("a socket");
     let mut command = chardevctl();
     let (mut child, _errors, line) = begin(command.arg("list").arg("--socket").arg(&path));
-    assert!(line.contains("does not greet"), "{line}");
+    assert!(line.contains("has not sent a greeting"), "{line}");
     let accepted = listener.accept().expect("a client");
     let mut command = chardevctl();
     let (mut other, _errors, line) = begin(command.arg("list").arg("--socket").arg(&path));
-    let first = format!("(pid {}) has it", child.id());
+    let first = format!("(pid {}) is connected", child.id());
     assert!(line.contains(&first), "{line}");
     drop(accepted);
     assert_eq!(wait(&mut child).code(), Some(3));
@@ -194,7 +194,7 @@ fn what_takes_connections_and_says_nothing_is_told_from_a_busy_monitor() {
     assert_eq!(wait(&mut other).code(), Some(3));
     let accept = std::thread::spawn(move || listener.accept());
     let errors = text(&timed(command).stderr);
-    assert!(errors.contains("has taken the connection"), "{errors}");
+    assert!(errors.contains("accepted the connection"), "{errors}");
     accept.join().expect("no panic").expect("a client");
 }
 
@@ -243,7 +243,7 @@ fn a_taken_monitor_over_tcp_is_explained_too() {
     });
     let mut command = chardevctl();
     let (mut child, errors, line) = begin(command.args(["--host", &address, "list"]));
-    let us = format!("(pid {}) has it; waiting", std::process::id());
+    let us = format!("(pid {}) is connected; waiting", std::process::id());
     assert!(line.contains(&us), "{line}");
     end(&child, Signal::INT);
     wait(&mut child);

@@ -189,7 +189,7 @@ fn over_tcp_a_command_that_waits_is_given_up_with_a_client_that_may_have_left() 
         &(negotiate.to_owned() + &waits("a") + &slow + query),
     );
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(said.matches("given up").count(), 2, "{said}");
+    assert_eq!(said.matches("was cancelled").count(), 2, "{said}");
     assert!(lines.last().unwrap().contains(r#""return""#), "{said}");
     // One that has left, with more unread than anybody reads ahead; the next one is served.
     for left in [&waits("b"), &slow] {

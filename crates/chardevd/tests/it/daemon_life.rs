@@ -153,7 +153,7 @@ fn a_console_of_a_guest_takes_its_ports_with_it() {
         )
         .unwrap();
         let alone = ask(&mut client, "device_del", "{'id': 'q'}").unwrap_err();
-        assert!(alone.contains("goes with it"), "{alone}");
+        assert!(alone.contains("is removed with it"), "{alone}");
         delete(&mut client, "v");
         until("the port has gone, too", || devices(&mut client).is_empty());
         assert!(!daemon.dir().join("v").exists());

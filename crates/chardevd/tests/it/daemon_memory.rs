@@ -154,7 +154,7 @@ fn memory_that_cannot_be_had_is_an_error_or_makes_a_ring_smaller() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("no memory for a ringbuf of 1073741824 bytes"),
+        error.contains("not enough memory for a ringbuf of 1073741824 bytes"),
         "{error}"
     );
     let history = Object::new().with("id", "r").with("x-history", 1u64 << 30);
@@ -163,7 +163,7 @@ fn memory_that_cannot_be_had_is_an_error_or_makes_a_ring_smaller() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("no memory for 'x-history' of 1073741824 bytes"),
+        error.contains("not enough memory for an 'x-history' of 1073741824 bytes"),
         "{error}"
     );
 
@@ -188,7 +188,7 @@ fn memory_that_cannot_be_had_is_an_error_or_makes_a_ring_smaller() {
     assert!(text.starts_with("y\ny\n") || text.starts_with("\ny\ny"));
     drop(client);
     let (_, said) = daemon.terminate();
-    let warning = "there is no memory for all of its ring buffer";
+    let warning = "not enough memory for all of its ring buffer";
     assert_eq!(said.matches(warning).count(), 1, "{said}");
 }
 
@@ -247,7 +247,7 @@ fn a_message_there_is_no_memory_for_is_an_error() {
     for request in [of_text(60 * MIB), of_text(3 * MIB), of_tokens(300_000)] {
         let said = said_of(&request, 64 * MIB);
         let said = String::from_utf8_lossy(&said);
-        let refusal = "\"There is no memory for this message\"}}\r\n";
+        let refusal = "\"Not enough memory for this message\"}}\r\n";
         assert!(said.contains(refusal), "{}", &said[..said.len().min(1000)]);
     }
     // Where there is enough, it is taken.

@@ -59,9 +59,7 @@ fn clients_wait_for_descriptors_and_are_served_in_turn() {
     });
     let (status, said) = daemon.terminate();
     assert!(status.success(), "{said}");
-    let times = said
-        .matches("clients wait until descriptors are closed")
-        .count();
+    let times = said.matches("clients wait until some are closed").count();
     assert!((1..=3).contains(&times), "said {times} times: {said}");
 }
 

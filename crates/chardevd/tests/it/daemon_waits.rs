@@ -94,7 +94,7 @@ fn change_to_null(client: &mut Client<UnixStream>) -> bool {
     match client.execute("chardev-change", arguments) {
         Ok(_) => true,
         Err(ClientError::Command(error)) => {
-            assert!(error.desc.contains("is being changed already"), "{error}");
+            assert!(error.desc.contains("is already being changed"), "{error}");
             false
         }
         Err(error) => panic!("{error}"),

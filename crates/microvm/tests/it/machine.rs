@@ -147,7 +147,7 @@ fn what_cannot_be_is_said_in_one_line() {
             vec![
                 "-kernel", guest, "-serial", "null", "-serial", "null", "-serial", "null",
             ],
-            "-serial null: there are 2 serial ports at most",
+            "-serial null: at most 2 serial ports are supported",
         ),
     ];
     if common::kvm() {

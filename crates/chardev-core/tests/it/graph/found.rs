@@ -357,12 +357,12 @@ fn what_rests_on_each_other_is_not_deeper_than_a_stack_carries() {
         assert_eq!(depth, 32);
         assert_eq!(
             refused.error.to_string(),
-            "chardev 'c33': more than 32 chardevs would rest on each other"
+            "chardev 'c33': more than 32 chardevs would be stacked on each other"
         );
         // Nor does the bottom become deeper.
         let deeper = over("mux", &add("under", Peer::new(2, false).backend()).unwrap());
         let refused = commit(vec![change(&base, 2, deeper)]).unwrap_err();
-        assert!(refused.error.to_string().contains("rest on each other"));
+        assert!(refused.error.to_string().contains("stacked on each other"));
         let front = FrontEnd::attach(&top, Arc::new(())).unwrap();
         peer.send(20, false, Duration::ZERO, 0);
         assert_eq!(read_from(&front, 1), 20);

@@ -88,7 +88,7 @@ fn server_name(address: Option<&SocketAddress>) -> Result<ServerName<'static>, O
     // A zone says which way to go, not where.
     let plain = plain.split('%').next().unwrap_or_default();
     let name = ServerName::try_from(plain.to_owned());
-    name.map_err(|_| format!("'{host}' is no name that a certificate can be for").into())
+    name.map_err(|_| format!("'{host}' is not a name that a certificate can be issued for").into())
 }
 
 /// Where sessions come from.
@@ -174,7 +174,7 @@ impl fmt::Display for Failure {
             Failure::Session(error) => error.fmt(f),
             Failure::Io(error) => error.fmt(f),
             Failure::NobodyMayCome(id) => write!(f, "no authorization object with id '{id}'"),
-            Failure::Nameless => f.write_str("the peer has shown no certificate with a name"),
+            Failure::Nameless => f.write_str("the peer presented no certificate with a name"),
             Failure::NotAllowed(id, name) => write!(f, "'{id}' does not allow the peer '{name}'"),
         }
     }
@@ -265,7 +265,8 @@ fn process(connection: &mut Connection, closing: bool) -> Result<IoState, rustls
         return connection.process_new_packets();
     }
     let processed = catch_unwind(AssertUnwindSafe(|| connection.process_new_packets()));
-    let wrong = || rustls::Error::General("something is wrong behind the end".to_owned());
+    let wrong =
+        || rustls::Error::General("invalid data after the end of the connection".to_owned());
     processed.unwrap_or_else(|_| Err(wrong()))
 }
 
@@ -295,9 +296,9 @@ impl Layer for Tls {
             (true, _) => {}
             (false, true) => flow.fail(
                 "TLS: the connection was cut off without a close_notify; \
-                 something of what was sent last may be missing",
+                 the last data sent may be missing",
             ),
-            (false, false) => flow.fail("TLS: the peer has left in the middle of the handshake"),
+            (false, false) => flow.fail("TLS: the peer disconnected during the handshake"),
         }
     }
 

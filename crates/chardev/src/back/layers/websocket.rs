@@ -90,7 +90,7 @@ fn system_random(buf: &mut [u8]) -> Result<(), Errno> {
 
 /// Why a client cannot speak.
 fn unmasked(error: Errno) -> String {
-    format!("no random numbers: {error}")
+    format!("cannot get random numbers: {error}")
 }
 
 /// One connection.
@@ -234,7 +234,7 @@ impl Layer for Websocket {
     fn receive_end(&mut self, flow: &mut Flow<'_>) {
         match self.is_open() {
             true => flow.end(),
-            false => flow.fail("the peer has left in the middle of the websocket handshake"),
+            false => flow.fail("the peer disconnected during the websocket handshake"),
         }
     }
 

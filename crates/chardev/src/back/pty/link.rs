@@ -152,7 +152,7 @@ impl Link {
     pub(super) fn point_to(&self, slave: &str) -> Result<(), OpenError> {
         let mut state = self.0.lock();
         if state.place != Place::There || !points_to(&self.0.path, &state.slave) {
-            return Err("the link is not there any more".into());
+            return Err("the link no longer exists".into());
         }
         let hidden = create_hidden(&self.0.path, slave).map_err(strerror)?;
         disk::rename(&hidden, &self.0.path).map_err(|error| {

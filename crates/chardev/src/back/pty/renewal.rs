@@ -65,13 +65,13 @@ impl Pty {
         let (label, slave) = (self.port.label(), &self.slave);
         let Some(link) = self.link.clone() else {
             tracing::warn!(
-                "{label}: a client has left {slave} locked for itself alone (TIOCEXCL), and only root can \
+                "{label}: a client left {slave} locked for exclusive use (TIOCEXCL), and only root can \
                  open it now; change it to another pty, with path= so that this cannot happen again"
             );
             return;
         };
         tracing::info!(
-            "{label}: a client has left {slave} locked for itself alone (TIOCEXCL); its link gets a new pty"
+            "{label}: a client left {slave} locked for exclusive use (TIOCEXCL); moving its link to a new pty"
         );
         let made = Arc::new(Mutex::new(None));
         let (hand_over, port) = (Arc::clone(&made), self.port.clone());
@@ -97,7 +97,7 @@ impl Pty {
                 self.presence = fresh.presence;
                 self.slave = fresh.slave;
             }
-            Err(cause) => tracing::warn!("{}: no new pty: {cause}", self.port.label()),
+            Err(cause) => tracing::warn!("{}: cannot create a new pty: {cause}", self.port.label()),
         }
     }
 }

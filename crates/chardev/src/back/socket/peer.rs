@@ -101,7 +101,7 @@ impl Peer {
                 self.transport.watch(ask);
                 return Ok(false);
             }
-            Ok(Some(_)) => "it was not over in time".to_owned(),
+            Ok(Some(_)) => "it timed out".to_owned(),
             Err(_) => {
                 let failure = layers.stack().failure().map(str::to_owned);
                 failure.unwrap_or_else(|| "the peer has left".to_owned())
@@ -109,7 +109,7 @@ impl Peer {
         };
         tracing::warn!(
             label = self.port.label(),
-            "no handshake with a peer: {reason}"
+            "the handshake with a peer failed: {reason}"
         );
         Err(Gone)
     }

@@ -239,7 +239,8 @@ impl BoundPath {
             Some((_, FileType::Socket)) if self.is_stale(name) => Ok(()),
             Some((_, FileType::Socket)) => {
                 let refused = bind_error(&self.shown, Errno::ADDRINUSE);
-                let remedy = "somebody serves it; stop that, or give another path";
+                let remedy =
+                    "another process is serving it; stop that process, or choose another path";
                 let text = format!("{refused} ({remedy})");
                 Err(refused.shown_as(text))
             }

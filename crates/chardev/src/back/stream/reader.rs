@@ -124,7 +124,7 @@ impl ReaderParts {
         match thread.and_then(|thread| thread.spawn(move || shared.run())) {
             Ok(_) => state.running = true,
             Err(error) => {
-                tracing::warn!("no thread to read a file: {error}");
+                tracing::warn!("cannot start a thread to read a file: {error}");
                 let shared = Arc::clone(self);
                 self.port.spawn(async move {
                     tokio::time::sleep(RETRY).await;
@@ -145,7 +145,7 @@ impl ReaderParts {
                 Err(Errno::INTR) => state.wanted = true,
                 result => {
                     if let Err(error) = result {
-                        tracing::warn!("reading a file fails: {error}");
+                        tracing::warn!("cannot read a file: {error}");
                     }
                     state.ended = true;
                 }

@@ -145,7 +145,7 @@ impl Way {
         }
         // It could be reached when this was opened.
         if let Err(cause) = addresses.connect(socket) {
-            tracing::warn!("datagrams go nowhere: {cause}");
+            tracing::warn!("datagrams cannot be sent: {cause}");
         }
     }
 }

@@ -31,7 +31,7 @@ pub enum PortError {
     )]
     ZeroIsForConsoles,
     /// The name cannot be told to a guest.
-    #[error("virtio-serial-bus: the name of a port has at most {MAX_NAME} bytes and no NUL")]
+    #[error("virtio-serial-bus: a port name can have at most {MAX_NAME} bytes and no NUL")]
     BadName,
 }
 

@@ -222,8 +222,8 @@ fn a_path_that_somebody_serves_is_not_taken_and_nobody_notices() {
     served.set_nonblocking(true).unwrap();
     let chardevs = Chardevs::new().unwrap();
     let refused = format!(
-        "Failed to bind socket to {}: Address already in use (somebody serves it; stop that, or give \
-         another path)",
+        "Failed to bind socket to {}: Address already in use (another process is serving it; \
+         stop that process, or choose another path)",
         path.display()
     );
     for wait in [false, true] {

@@ -112,7 +112,7 @@ pub(super) fn parse_key(text: &str) -> Result<Option<u8>, String> {
         [b'^', key @ (b'@'..=b'_' | b'a'..=b'z')] => Ok(Some(key.to_ascii_uppercase() & 0x1f)),
         [key] if key.is_ascii() => Ok(Some(*key)),
         _ => Err(format!(
-            "'{text}' is no key: give ^X for control-X, one character, or none"
+            "'{text}' is not a key: give ^X for Ctrl-X, one character, or none"
         )),
     }
 }

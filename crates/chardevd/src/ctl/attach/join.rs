@@ -233,7 +233,8 @@ fn what_is_behind(monitor: &mut Monitor, id: &str) -> (Option<String>, Option<Re
             false => (None, Some(Reason::Program(how_it_ended(device)))),
         },
         (None, _) if !is_used(monitor, id) => {
-            let note = "nothing is behind it: no device uses it, so nobody reads what you type";
+            let note =
+                "nothing is connected behind it: no device uses it, so nothing reads what you type";
             (Some(note.to_owned()), None)
         }
         _ => (None, None),

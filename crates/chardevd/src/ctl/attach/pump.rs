@@ -153,7 +153,7 @@ impl<'a> Pump<'a> {
     fn greet(&mut self, notes: &[String]) {
         let how = match self.mode {
             Mode::Alone => "attached",
-            Mode::Share => "attached beside others",
+            Mode::Share => "attached, shared with others",
             Mode::ReadOnly => "attached, read only",
         };
         match self.key {

@@ -209,16 +209,18 @@ impl Decoder {
         }
         let is_final = first & FINAL != 0;
         match (opcode, self.message) {
-            (CONTINUATION, None) => Err(Violation::protocol("the peer continued no message")),
-            (TEXT | BINARY, Some(_)) => {
-                Err(Violation::protocol("the peer did not end its last message"))
-            }
+            (CONTINUATION, None) => Err(Violation::protocol(
+                "the peer continued a message it had not begun",
+            )),
+            (TEXT | BINARY, Some(_)) => Err(Violation::protocol(
+                "the peer began a message before ending the last one",
+            )),
             (CLOSE | PING | PONG, _) if !is_final => Err(Violation::protocol(
-                "the peer sent a control frame in parts",
+                "the peer sent a fragmented control frame",
             )),
             (CONTINUATION | TEXT | BINARY | CLOSE | PING | PONG, _) => Ok(()),
             _ => Err(Violation::protocol(
-                "the peer sent a frame of no known kind",
+                "the peer sent a frame with an unknown opcode",
             )),
         }
     }
@@ -231,7 +233,7 @@ impl Decoder {
         }
         match opcode >= CLOSE && u64::from(second & !MASKED) > CONTROL_LIMIT {
             true => Err(Violation::protocol(
-                "the peer sent too long a control frame",
+                "the peer sent a control frame that is too long",
             )),
             false => Ok(()),
         }
@@ -249,7 +251,7 @@ impl Decoder {
             .iter()
             .fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
         if left > i64::MAX as u64 {
-            return Err(Violation::protocol("the peer sent a length below zero"));
+            return Err(Violation::protocol("the peer sent a negative length"));
         }
         Ok(Frame {
             opcode: first & 0x0f,
@@ -284,14 +286,16 @@ fn check_close(payload: &[u8]) -> Result<(), Violation> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return match payload {
             [] => Ok(()),
-            _ => Err(Violation::protocol("the peer closed with half a status")),
+            _ => Err(Violation::protocol(
+                "the peer closed with a truncated status",
+            )),
         };
     };
     match u16::from_be_bytes(*code) {
         1000..=1003 | 1007..=1014 | 3000..=4999 => {}
         _ => {
             return Err(Violation::protocol(
-                "the peer closed with a status that is none",
+                "the peer closed with an invalid status",
             ));
         }
     }

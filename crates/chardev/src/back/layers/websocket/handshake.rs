@@ -129,26 +129,26 @@ fn read_request(head: &[u8]) -> Result<String, Refusal> {
         return Err(("404 Not Found", "only / is there"));
     }
     if words.next() != Some("HTTP/1.1") || words.next().is_some() {
-        return Err(bad("the request is not of HTTP/1.1"));
+        return Err(bad("the request is not HTTP/1.1"));
     }
     let only = |name: &str, missing| one(&fields, name).ok_or(bad(missing));
-    only("Host", "one Host is needed")?;
+    only("Host", "exactly one Host is required")?;
     if !has_token(&fields, "Upgrade", "websocket") {
-        return Err(bad("Upgrade: websocket is needed"));
+        return Err(bad("Upgrade: websocket is required"));
     }
     if !has_token(&fields, "Connection", "upgrade") {
-        return Err(bad("Connection: Upgrade is needed"));
+        return Err(bad("Connection: Upgrade is required"));
     }
-    if only("Sec-WebSocket-Version", "a version is needed")? != "13" {
+    if only("Sec-WebSocket-Version", "a version is required")? != "13" {
         return Err(("426 Upgrade Required", "only version 13 is spoken"));
     }
-    let key = only("Sec-WebSocket-Key", "one key is needed")?;
+    let key = only("Sec-WebSocket-Key", "exactly one key is required")?;
     if !is_key(key) {
         return Err(bad("the key is not 16 bytes in Base64"));
     }
     let named = all(&fields, "Sec-WebSocket-Protocol").next().is_some();
     if named && !has_token(&fields, "Sec-WebSocket-Protocol", SUBPROTOCOL) {
-        return Err(bad("the subprotocol has to be binary"));
+        return Err(bad("the subprotocol must be binary"));
     }
     let protocol = match named {
         true => format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"),
@@ -194,8 +194,8 @@ impl fmt::Display for BadAnswer<'_> {
             BadAnswer::NoColon => "a header field has no colon",
             BadAnswer::Status(line) => return write!(f, "the server answers '{line}'"),
             BadAnswer::NotUpgraded => "the server does not upgrade the connection",
-            BadAnswer::WrongKey => "the server does not answer our key",
-            BadAnswer::Subprotocol => "the server wants another subprotocol than binary",
+            BadAnswer::WrongKey => "the server's answer does not match our key",
+            BadAnswer::Subprotocol => "the server wants a subprotocol other than binary",
             BadAnswer::Extension => "the server wants an extension that was not offered",
         })
     }

@@ -89,7 +89,7 @@ impl Peer {
         let stack = layers.stack();
         if let Some(reason) = stack.failure().filter(|_| self.is_shown()) {
             if !stack.is_closed() {
-                tracing::warn!(label = self.port.label(), "a peer is let go: {reason}");
+                tracing::warn!(label = self.port.label(), "disconnecting a peer: {reason}");
             }
         }
         drop(stack);
