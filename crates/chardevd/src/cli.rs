@@ -42,8 +42,8 @@ pub struct Args {
     /// options.
     #[arg(long, value_name = "LINE")]
     pub chardev: Vec<String>,
-    /// Add TLS credentials or a list of who may come: tls-creds-x509,id=ID,dir=DIR,endpoint=server,
-    /// authz-simple, authz-list or authz-listfile; JSON is taken too.
+    /// Add TLS credentials or an authorization list: tls-creds-x509,id=ID,dir=DIR,endpoint=server,
+    /// authz-simple, authz-list or authz-listfile; JSON is accepted too.
     #[arg(long, value_name = "LINE")]
     pub object: Vec<String>,
     /// Add a device: exec,chardev=ID,command=… or null-modem,chardev=A,peer=B. `help` lists them.

@@ -14,7 +14,7 @@ pub fn chardev(text: &str) -> Option<String> {
         for spec in chardev::back::specs() {
             let _ = writeln!(list, "  {:<10} {}", spec.name, spec.summary);
         }
-        list.push_str("\n--chardev KIND,help lists the options of a kind.\n");
+        list.push_str("\nUse --chardev KIND,help for the options of a kind.\n");
         return Some(list);
     }
     let opts = parse_opts(text, "backend");

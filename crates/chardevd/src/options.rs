@@ -18,9 +18,9 @@ pub(crate) const OPTIONS: &[CommandLineOption] = &[
             (
                 "opaque",
                 "string",
-                "what query-fdsets tells of the descriptor",
+                "what query-fdsets reports about the descriptor",
             ),
-            ("set", "number", "the set that gets the descriptor"),
+            ("set", "number", "the set to add the descriptor to"),
             ("fd", "number", "the number of an inherited descriptor"),
         ],
     },
@@ -29,7 +29,7 @@ pub(crate) const OPTIONS: &[CommandLineOption] = &[
         keys: &[
             ("debug-threads", "boolean", "accepted and ignored"),
             ("process", "string", "accepted and ignored"),
-            ("guest", "string", "the name that query-name answers"),
+            ("guest", "string", "the name that query-name reports"),
         ],
     },
 ];

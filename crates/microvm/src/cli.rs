@@ -42,7 +42,7 @@ struct MachineArgs {
     #[arg(long, value_name = "DEV")]
     serial: Vec<String>,
     /// A port of the virtio console: chardev=ID[,name=NAME][,id=ID][,x-full=wait|drop]. With a name
-    /// it is a channel, without one a terminal (hvc0); with an id monitors are told when the guest
+    /// it is a channel, without one a terminal (hvc0); with an id, monitors are told when the guest
     /// opens and closes it [default x-full: wait for channels, drop for terminals]
     #[arg(long, value_name = "LINE")]
     virtio: Vec<String>,

@@ -18,7 +18,7 @@ pub const COMMON_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "logfile",
         OptionType::Str,
-        "file that gets a copy of all output",
+        "file that receives a copy of all output",
     ),
     OptionSpec::new(
         "logappend",
@@ -33,37 +33,37 @@ pub const COMMON_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "x-logcount",
         OptionType::Int,
-        "how many old log files stay (default 1); 0 empties the file instead",
+        "how many old log files to keep (default 1); 0 truncates the file instead",
     ),
     OptionSpec::new(
         "x-logindex",
         OptionType::Str,
-        "file that gets a line for each line of the log: absolute offset, time, place in the log file",
+        "index file with one line per log line: absolute offset, time, position in the log file",
     ),
     OptionSpec::new(
         "x-log-full",
         OptionType::Enum(&["hole", "hold"]),
-        "output while the log cannot be written: hole (it is missing there, counted and marked in the index; the default) or hold (the front end waits)",
+        "what happens to output while the log cannot be written: hole (it is left out of the log, counted, and marked in the index; the default) or hold (the front end waits)",
     ).sets(set_log_full),
     OptionSpec::new(
         "x-closed",
         OptionType::Enum(&["discard", "hold", "history"]),
-        "output while nobody is there to take it: discard (counted; the default), hold (the front end waits) or history (the newest bytes are kept for the next peer)",
+        "what happens to output while there is no peer: discard (counted; the default), hold (the front end waits) or history (the newest bytes are kept for the next peer)",
     ).sets(set_closed),
     OptionSpec::new(
         "x-history",
         OptionType::Size,
-        "bytes of output kept for viewers and x-chardev-history, and by x-closed=history for the next peer; up to 1 GiB (default: none, 1M with x-closed=history)",
+        "bytes of output to keep for viewers and x-chardev-history, and with x-closed=history for the next peer; up to 1 GiB (default: none, 1M with x-closed=history)",
     ).sets(set_history),
     OptionSpec::new(
         "x-drain-ms",
         OptionType::Int,
-        "after a change, how long the old peer may stall before the rest of what it was given is counted as lost (default 30000)",
+        "after a change, how long the old peer may stall, in ms, before its remaining output is counted as lost (default 30000)",
     ).sets(set_drain),
     OptionSpec::new(
         "x-handover",
         OptionType::Bool,
-        "in a change: keep the connected peer, if the transport is the same and only options differ (default off)",
+        "in a change: keep the connected peer if the transport is the same and only options differ (default off)",
     ),
 ];
 

@@ -27,7 +27,7 @@ use crate::writer::{Created, Target, could_not, open_target};
 pub(super) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "file",
-        "output into a file, input from another",
+        "writes output to a file, reads input from another",
         &[
             OptionSpec::new("in", OptionType::Str, "file to read input from").key("input-path"),
             OptionSpec::new("out", OptionType::Str, "file to write output to")

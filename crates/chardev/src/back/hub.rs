@@ -13,7 +13,7 @@ const NO_MEMBERS: &str = "hub: 'chardevs' list is not defined";
 pub(super) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "hub",
-        "several other chardevs on one front end",
+        "connects one front end to several chardevs",
         &[OptionSpec::new(
             "chardevs",
             OptionType::StrList,

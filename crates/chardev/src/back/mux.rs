@@ -15,7 +15,7 @@ const NO_BASE: &str = "chardev: mux: no chardev given";
 pub(super) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "mux",
-        "several front ends on one other chardev, one of them with the focus",
+        "shares one chardev among several front ends, one of which has the focus",
         &[OptionSpec::new("chardev", OptionType::Str, "the chardev below").required_or(NO_BASE)],
     ),
     open,

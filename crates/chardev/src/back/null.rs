@@ -10,12 +10,8 @@ use crate::back::{Kind, OpenContext, Opening};
 
 /// The kind `null`.
 pub(crate) static KIND: Kind = Kind {
-    spec: KindSpec::new(
-        "null",
-        "takes all output and drops it, never has input",
-        &[],
-    )
-    .spelled(&[Short::Name]),
+    spec: KindSpec::new("null", "discards all output, never has input", &[])
+        .spelled(&[Short::Name]),
     open,
 };
 

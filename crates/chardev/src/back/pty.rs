@@ -54,12 +54,12 @@ pub(super) static KIND: Kind = Kind {
             OptionSpec::new(
                 "path",
                 OptionType::Str,
-                "symbolic link to create to the slave",
+                "symbolic link to create, pointing to the slave",
             ),
             OptionSpec::new(
                 "x-settle-ms",
                 OptionType::Int,
-                "output waits this long for a client that has just opened it to flush, 0 to 10000 (default 100)",
+                "how long output waits for a client that has just opened the pty to flush it, in ms, 0 to 10000 (default 100)",
             ),
         ],
     )

@@ -20,7 +20,8 @@ pub(crate) static KIND: Kind = Kind {
 
 /// The kind `memory`, an old name of `ringbuf`.
 pub(crate) static MEMORY: Kind = Kind {
-    spec: KindSpec::new("memory", "old name of ringbuf", OPTIONS).derived_from("chardev-ringbuf"),
+    spec: KindSpec::new("memory", "the old name of ringbuf", OPTIONS)
+        .derived_from("chardev-ringbuf"),
     open: |options, context| open("memory", options, context),
 };
 

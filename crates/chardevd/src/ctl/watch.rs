@@ -18,10 +18,10 @@ use super::suggest::{self, execute};
 /// The name under which the daemon is given our descriptor.
 const FDNAME: &str = "chardevctl-watch";
 
-/// Prints a chardev's output as it comes, without disturbing its peer
+/// Prints a chardev's output as it arrives, without disturbing its peer
 ///
-/// It goes on through changes of the back end and ends when the chardev is removed. A viewer that
-/// is too slow misses output and is told so in one line.
+/// It continues across changes of the back end and ends when the chardev is removed. A viewer that
+/// is too slow misses output, and a line says so.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The chardev
@@ -38,9 +38,9 @@ pub(super) struct Args {
     drop: bool,
 }
 
-/// Prints the output of a chardev that is kept
+/// Prints the output that has been kept for a chardev
 ///
-/// Output is kept while somebody watches, and always with the option x-history.
+/// Output is kept while somebody is watching, and always with the option x-history.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct HistoryArgs {
     /// The chardev

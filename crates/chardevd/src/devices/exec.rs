@@ -53,12 +53,12 @@ pub(super) static KIND: DeviceKind = DeviceKind {
     summary: "a program on a terminal of its own, run by sh -c",
     options: &[
         ("chardev", "the chardev that is its console"),
-        ("command", "what to run; a comma is written twice"),
+        ("command", "what to run; write each comma twice"),
         ("restart", "start it again when it ends (default off)"),
         ("cwd", "the directory to run it in (default: the daemon's)"),
         (
             "tell-end",
-            "write a line into the console when it ends (default off)",
+            "write a line to the console when it ends (default off)",
         ),
     ],
     read,

@@ -27,8 +27,8 @@ const BREAK: Duration = Duration::from_millis(250);
 /// The kind `null-modem`.
 pub(super) static KIND: DeviceKind = DeviceKind {
     name: "null-modem",
-    summary: "couples two chardevs: data, break, modem lines, and what a peer sets up by RFC 2217",
-    options: &[("chardev", "one of them"), ("peer", "the other one")],
+    summary: "connects two chardevs: data, breaks, modem lines, and what a peer sets over RFC 2217",
+    options: &[("chardev", "one of the two"), ("peer", "the other one")],
     read,
 };
 

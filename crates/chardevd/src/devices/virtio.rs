@@ -28,11 +28,11 @@ const PORT_OPTIONS: [(&str, &str); 4] = [
     ("name", "its name in the guest (default: none)"),
     (
         "x-when-full",
-        "drop: never stall the guest, count what is lost (default of a console); wait: lose nothing",
+        "drop: never stall the guest, count what is lost (the default for a console); wait: lose nothing",
     ),
     (
         "x-buffer",
-        "with drop: how many bytes to keep while the back end takes none (default 1 MiB)",
+        "with drop: how many bytes to keep while the back end accepts none (default 1 MiB)",
     ),
 ];
 
@@ -43,15 +43,15 @@ pub(super) static CONSOLE: DeviceKind = DeviceKind {
     options: &[
         (
             "socket",
-            "the path of the Unix socket between the VMM and us",
+            "the path of the Unix socket between the VMM and chardevd",
         ),
         (
             "server",
-            "we listen there (default on), or the VMM does (off)",
+            "whether chardevd listens there (on, the default) or the VMM does (off)",
         ),
         (
             "max-ports",
-            "how many ports there can be, up to 31 (default: those that are configured)",
+            "the largest number of ports, up to 31 (default: as many as are configured)",
         ),
         PORT_OPTIONS[0],
         PORT_OPTIONS[1],
@@ -64,7 +64,7 @@ pub(super) static CONSOLE: DeviceKind = DeviceKind {
 /// The kind `virtconsole`.
 pub(super) static VIRTCONSOLE: DeviceKind = DeviceKind {
     name: "virtconsole",
-    summary: "a further terminal of a vhost-user-console",
+    summary: "another terminal on a vhost-user-console",
     options: BUS_PORT_OPTIONS,
     read: |opts| BusPort::read(opts, Role::Console),
 };
@@ -72,14 +72,14 @@ pub(super) static VIRTCONSOLE: DeviceKind = DeviceKind {
 /// The kind `virtserialport`.
 pub(super) static VIRTSERIALPORT: DeviceKind = DeviceKind {
     name: "virtserialport",
-    summary: "a channel of a vhost-user-console that a program in the guest opens",
+    summary: "a channel on a vhost-user-console, to be opened by a program in the guest",
     options: BUS_PORT_OPTIONS,
     read: |opts| BusPort::read(opts, Role::Generic),
 };
 
 const BUS_PORT_OPTIONS: &[(&str, &str)] = &[
     ("bus", "the id of the vhost-user-console"),
-    ("nr", "its number (default: the first that is free)"),
+    ("nr", "its number (default: the first free one)"),
     PORT_OPTIONS[0],
     PORT_OPTIONS[1],
     PORT_OPTIONS[2],

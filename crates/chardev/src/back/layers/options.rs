@@ -8,12 +8,12 @@ pub(super) const TELNET: &[OptionSpec] = &[
     OptionSpec::new(
         "telnet",
         OptionType::Bool,
-        "speak telnet; BREAK and the window's size are passed on (default off)",
+        "speak telnet, passing on BREAK and the window size (default off)",
     ),
     OptionSpec::new(
         "tn3270",
         OptionType::Bool,
-        "speak the telnet of 3270 terminals (default off)",
+        "speak telnet as 3270 terminals do (default off)",
     ),
 ];
 
@@ -21,7 +21,7 @@ pub(super) const TELNET: &[OptionSpec] = &[
 pub(super) const RFC2217: &[OptionSpec] = &[OptionSpec::new(
     "x-rfc2217",
     OptionType::Bool,
-    "be a serial port to peers that speak RFC 2217, and telnet to others (default off)",
+    "offer a serial port to peers that speak RFC 2217, and plain telnet to others (default off)",
 )];
 
 /// Of websocket.
@@ -29,7 +29,7 @@ pub(super) const WEBSOCKET: &[OptionSpec] = &[
     OptionSpec::new(
         "websocket",
         OptionType::Bool,
-        "server: speak websocket, subprotocol binary (default off)",
+        "server: speak websocket, with the binary subprotocol (default off)",
     ),
     OptionSpec::new(
         "x-websocket-client",

@@ -94,8 +94,8 @@ const OPTIONS: &[OptionSpec] =
 /// What `tls-creds` and `tls-authz` are for.
 #[cfg(feature = "tls")]
 const TLS_HELP: (&str, &str) = (
-    "TCP: speak TLS with the credentials of this id (object tls-creds-x509)",
-    "TLS server: id of an object that says whose certificates may come (authz-simple, authz-list, authz-listfile)",
+    "TCP: speak TLS with the credentials that have this id (object tls-creds-x509)",
+    "TLS server: id of the object that decides which client certificates are accepted (authz-simple, authz-list, authz-listfile)",
 );
 #[cfg(not(feature = "tls"))]
 const TLS_HELP: (&str, &str) = (
@@ -126,7 +126,7 @@ const PLAIN_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "nodelay",
         OptionType::Bool,
-        "TCP: send without waiting for more (default off)",
+        "TCP: send small writes at once, without Nagle's delay (default off)",
     ),
 ];
 
@@ -134,27 +134,27 @@ const MORE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "reconnect",
         OptionType::Int,
-        "client: connect again after this many seconds",
+        "client: reconnect after this many seconds",
     ),
     OptionSpec::new(
         "reconnect-ms",
         OptionType::Int,
-        "client: connect again after this many milliseconds",
+        "client: reconnect after this many milliseconds",
     ),
     OptionSpec::new(
         "x-handshake-ms",
         OptionType::Int,
-        "TLS, websocket, telnet: how long a peer may take to get ready, while others wait (default 10000)",
+        "TLS, websocket, telnet: how long a peer's handshake may take, in ms, while others wait (default 10000)",
     ),
     OptionSpec::new(
         "x-half-close",
         OptionType::Enum(&["leave", "keep"]),
-        "a peer that ends only its sending: leave (it has left; the default) or keep (it gets output until it closes)",
+        "what to do with a peer that shuts down only its sending side: leave (treat it as gone; the default) or keep (send it output until it closes)",
     ),
     OptionSpec::new(
         "x-clients",
         OptionType::Int,
-        "server of a monitor: serve this many clients at a time, 0 for any number (default 1)",
+        "monitor server: how many clients to serve at a time, 0 for no limit (default 1)",
     ),
 ];
 

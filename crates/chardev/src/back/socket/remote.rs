@@ -14,7 +14,7 @@ use crate::back::layers::rfc2217_client;
 pub(in crate::back) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "x-rfc2217",
-        "a serial port of a server that speaks RFC 2217",
+        "a serial port on a server that speaks RFC 2217",
         OPTIONS,
     ),
     open: |options, context| {
@@ -40,21 +40,21 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "nodelay",
         OptionType::Bool,
-        "TCP: send without waiting for more (default on)",
+        "TCP: send small writes at once, without Nagle's delay (default on)",
     ),
     OptionSpec::new(
         "reconnect",
         OptionType::Int,
-        "connect again after this many seconds",
+        "reconnect after this many seconds",
     ),
     OptionSpec::new(
         "reconnect-ms",
         OptionType::Int,
-        "connect again after this many milliseconds",
+        "reconnect after this many milliseconds",
     ),
     OptionSpec::new(
         "x-handshake-ms",
         OptionType::Int,
-        "how long the server may take to speak of its line (default 10000)",
+        "how long the server may take to describe its line, in ms (default 10000)",
     ),
 ];

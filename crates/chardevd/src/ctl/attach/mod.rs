@@ -37,11 +37,11 @@ use reason::Reason;
 pub(super) use reason::how_it_ended;
 use wait::Waited;
 
-/// Connects this terminal to a chardev until you leave; then its back end comes back
+/// Connects this terminal to a chardev; the previous back end is restored when you leave
 ///
-/// On a terminal the escape key begins a command: '.' or 'q' leaves, 'b' sends a break, '?' helps,
-/// and the key itself is sent when it is typed twice. Elsewhere standard input is sent up to its
-/// end; output is then copied until there was none for a moment.
+/// On a terminal the escape key starts a command: '.' or 'q' leaves, 'b' sends a break, '?' shows
+/// help, and typing the key twice sends it. Otherwise standard input is sent up to its
+/// end, and output is then copied until there has been none for a moment.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The chardev
@@ -49,7 +49,7 @@ pub(super) struct Args {
     /// Escape key: ^X for Ctrl-X, a single character, or none
     #[arg(long, value_name = "KEY", default_value = "^]")]
     escape: String,
-    /// Take over the console; whoever is attached is told by whom
+    /// Take over the console; whoever is attached is told who did
     #[arg(long, conflicts_with_all = ["share", "read_only"])]
     force: bool,
     /// Share the console: everyone attached sees the output and can type

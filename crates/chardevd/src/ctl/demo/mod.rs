@@ -28,7 +28,7 @@ const SLOW: usize = 10;
 /// One change in this many does not wait for the load to build up.
 const AT_ONCE: usize = 8;
 
-/// Changes a busy console's back end again and again and counts every byte; Ctrl-C ends it early
+/// Changes a busy console's back end repeatedly and accounts for every byte; Ctrl-C stops it early
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
     /// Number of changes [default: 200, or as many as fit into --seconds]
