@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{Chardevs, Info};
@@ -369,6 +369,9 @@ impl Peer {
     }
 }
 
+/// One that leaves waits for this long until what it has sent has arrived, and then makes room.
+const STUCK: Duration = Duration::from_secs(2);
+
 /// Whether our kernel has acknowledged all that was sent over this TCP connection: what has not
 /// been dies with a reset, in the peer's own kernel.
 fn has_arrived(peer: &OwnedFd) -> bool {
@@ -404,6 +407,7 @@ fn serve(
     }
     let mut buf = vec![0; stream::PIECE];
     let mut ended = false;
+    let mut leaving: Option<Instant> = None;
     while !shared.leaves.load(Ordering::SeqCst) || !has_arrived(&output) {
         if shared.ends.load(Ordering::SeqCst) && input.is_some() {
             if let Some(speech) = &mut speech {
@@ -413,8 +417,10 @@ fn serve(
             let _ = rustix::net::shutdown(&output, rustix::net::Shutdown::Write);
             input = None;
         }
-        let reads = shared.reads.load(Ordering::SeqCst);
         let leaves = shared.leaves.load(Ordering::SeqCst);
+        // With its receive buffer full, a kernel may drop even the word that something has arrived.
+        let stuck = leaves && leaving.get_or_insert_with(Instant::now).elapsed() > STUCK;
+        let reads = stuck || shared.reads.load(Ordering::SeqCst);
         let floods = shared.floods.load(Ordering::SeqCst);
         let silent = leaves || shared.silent.load(Ordering::SeqCst);
         let sent = shared.sent.load(Ordering::SeqCst);
