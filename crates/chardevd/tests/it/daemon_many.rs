@@ -221,7 +221,7 @@ fn a_policy_is_set_while_the_program_waits() {
         ),
         (
             r#"{"id": "con0", "x-closed": "maybe"}"#,
-            "Parameter 'x-closed' does not accept value 'maybe'",
+            "Parameter 'x-closed' does not accept value 'maybe', only discard, hold, history",
         ),
         (
             r#"{"id": "con0", "x-history": -1}"#,
