@@ -68,6 +68,16 @@ pub struct SerialParams {
     pub stop_bits: u8,
 }
 
+impl SerialParams {
+    /// 115200 8N1: what a line is until somebody sets it up, as in QEMU.
+    pub const USUAL: SerialParams = SerialParams {
+        speed: 115_200,
+        parity: Parity::None,
+        data_bits: 8,
+        stop_bits: 1,
+    };
+}
+
 /// Who holds back the other end of a serial line, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FlowControl {

@@ -8,19 +8,10 @@ mod server;
 mod tests;
 
 use chardev_core::spec::Options;
-use chardev_core::{Parity, SerialParams};
 
 use self::client::Client;
 use self::server::Server;
 use super::{LayerKind, LayerSpec, options};
-
-/// How a line is taken to be until somebody says otherwise.
-const DEFAULT: SerialParams = SerialParams {
-    speed: 115_200,
-    parity: Parity::None,
-    data_bits: 8,
-    stop_bits: 1,
-};
 
 /// The side that has the serial line.
 pub(super) const SPEC: LayerSpec = LayerSpec {

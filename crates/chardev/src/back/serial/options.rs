@@ -79,23 +79,12 @@ pub(super) struct Defaults {
 }
 
 impl Defaults {
-    /// As in QEMU.
-    pub(super) const USUAL: Defaults = Defaults {
-        params: SerialParams {
-            speed: 115_200,
-            parity: Parity::None,
-            data_bits: 8,
-            stop_bits: 1,
-        },
-        flow: FlowControl::None,
-    };
-
     /// What `options` say.
     ///
     /// # Errors
     /// The first value that is out of its range.
     pub(super) fn of(options: &Options) -> Result<Self, ParameterError> {
-        let usual = Defaults::USUAL.params;
+        let usual = SerialParams::USUAL;
         let speed = number(options, "x-baud", 1, u32::MAX)?;
         let data_bits = number(options, "x-databits", 5, 8)?;
         let stop_bits = number(options, "x-stopbits", 1, 2)?;

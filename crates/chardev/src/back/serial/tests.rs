@@ -11,15 +11,15 @@ use chardev_core::{Answer, Late, Parity, SerialParams};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use super::control::Setup;
-use super::options::Defaults;
 use super::*;
 use crate::chardevs::Chardevs;
 
-const TERMS: Terms = Terms {
-    defaults: Defaults::USUAL,
-    lock: true,
-};
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What is said without options.
+fn terms() -> Terms {
+    Terms::of(&Options::new("serial")).unwrap()
+}
 
 /// A back end around a terminal, what is at the other end of its cable, and what lets one setting
 /// up come to its end.
@@ -53,7 +53,7 @@ fn rig() -> Rig {
     unlockpt(&master).unwrap();
     let path = ptsname(&master, Vec::new()).unwrap();
     let slave: OwnedFd = open_device(Path::new(path.to_str().unwrap())).unwrap();
-    let device = Device::new((slave, None), "tty", TERMS, &port).ok();
+    let device = Device::new((slave, None), "tty", terms(), &port).ok();
     device.as_ref().unwrap().control.set_here(&at(115_200));
     let (go, gone) = channel();
     Rig {
@@ -67,7 +67,7 @@ fn rig() -> Rig {
             events: VecDeque::new(),
             line: Line::default(),
             live: true,
-            terms: TERMS,
+            terms: terms(),
         },
         cable: master.into(),
         go,

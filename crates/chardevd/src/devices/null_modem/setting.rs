@@ -2,17 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chardev::{Answer, FlowControl, FrontEnd, Parity, SerialParams, SerialRequest};
+use chardev::{Answer, FlowControl, FrontEnd, SerialParams, SerialRequest};
 
 /// How a line is until somebody sets it up.
 const DEFAULT: SerialRequest = SerialRequest {
     number: 0,
-    params: SerialParams {
-        speed: 115_200,
-        parity: Parity::None,
-        data_bits: 8,
-        stop_bits: 1,
-    },
+    params: SerialParams::USUAL,
     flow: FlowControl::None,
 };
 

@@ -7,7 +7,6 @@ use chardev_core::{
     SerialRequest,
 };
 
-use super::DEFAULT;
 use super::codes::*;
 use crate::back::layers::telnet::{COM_PORT, subnegotiate};
 
@@ -47,7 +46,7 @@ impl Port {
             on: false,
             watched: false,
             modem_watched: false,
-            params: DEFAULT,
+            params: SerialParams::USUAL,
             flow: FlowControl::None,
             own: None,
             asked: None,
