@@ -1,6 +1,7 @@
 //! The tests of chardev, in one program: a file a subject, and folders that they share.
 
 mod any_executor;
+mod cable;
 mod common;
 mod dependencies;
 mod descriptors;

@@ -1,32 +1,12 @@
 //! A terminal device of the host, played by the slave of a pty.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::Arc;
 
-use crate::common::{add, change, hold, read_until, ring, terminal, text, wait_for};
-use chardev::spec::Options;
-use chardev::{Answer, Chardevs, Event, FrontEnd, Parity, SerialParams};
+use crate::cable::{hear, said, serial};
+use crate::common::{add, change, read_until, ring, terminal, wait_for};
+use chardev::{Answer, Chardevs, Event, Parity, SerialParams};
 use rustix::termios::{ControlModes, LocalModes, tcgetattr};
-
-fn serial(device: &str) -> Options {
-    hold("serial").with("device", text(device))
-}
-
-fn hear(from: &mut File, text: &str) {
-    let mut heard = vec![0; text.len()];
-    from.read_exact(&mut heard).unwrap();
-    assert_eq!(heard, text.as_bytes());
-}
-
-/// Written as soon as the device takes it.
-fn said(front: &FrontEnd, text: &str) {
-    let count = wait_for("room", || match front.write(text.as_bytes()) {
-        0 => None,
-        count => Some(count),
-    });
-    assert_eq!(count, text.len());
-}
 
 #[test]
 fn parameters_reach_the_device_and_bytes_pass_both_ways() {

@@ -1,24 +1,20 @@
 //! A serial device belongs to one at a time, and to the same one across a change.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::fs::symlink;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::common::{add, change, hold, read_until, ring, terminal, text, wait_for};
+use crate::cable::{event, hear, plug_in, said, serial, unplug};
+use crate::common::{add, change, read_until, ring, terminal, text, wait_for};
 use chardev::spec::{OptionValue, Options};
 use chardev::{Chardevs, Event, FrontEnd};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-
-fn serial(device: &str) -> Options {
-    hold("serial").with("device", text(device))
-}
 
 fn shared(device: &str) -> Options {
     serial(device).with("x-lock", OptionValue::Bool(false))
@@ -48,19 +44,6 @@ fn front(chardevs: &Chardevs) -> FrontEnd {
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
     wait_for("the device", || front.is_open().then_some(()));
     front
-}
-
-fn said(front: &FrontEnd, text: &str) {
-    let written = wait_for("room", || {
-        Some(front.write(text.as_bytes())).filter(|n| *n > 0)
-    });
-    assert_eq!(written, text.len());
-}
-
-fn hear(cable: &mut File, text: &str) {
-    let mut heard = vec![0; text.len()];
-    cable.read_exact(&mut heard).unwrap();
-    assert_eq!(heard, text.as_bytes());
 }
 
 #[test]
@@ -191,23 +174,17 @@ fn a_change_away_gives_the_device_up_and_one_back_takes_it_again() {
 fn a_device_that_comes_back_is_locked_again() {
     let dir = tempfile::tempdir().unwrap();
     let link = dir.path().join("ttyUSB0");
-    let plug_in = || {
-        let (cable, device) = terminal();
-        symlink(device, &link).unwrap();
-        cable
-    };
     let name = link.to_str().unwrap();
-    let cable = plug_in();
+    let cable = plug_in(&link);
     let chardevs = Chardevs::new().unwrap();
     add(&chardevs, "con0", &serial(name));
     let front = front(&chardevs);
     assert!(!is_free(name));
     assert_eq!(front.next_event(), Some(Event::Opened));
-    std::fs::remove_file(&link).unwrap();
-    drop(cable);
-    assert_eq!(wait_for("the end", || front.next_event()), Event::Closed);
-    let _cable = plug_in();
-    assert_eq!(wait_for("the device", || front.next_event()), Event::Opened);
+    unplug(&link, cable);
+    assert_eq!(event(&front), Event::Closed);
+    let _cable = plug_in(&link);
+    assert_eq!(event(&front), Event::Opened);
     assert!(!is_free(name));
     change(&chardevs, "con0", &serial(name)).unwrap();
     assert!(!is_free(name));

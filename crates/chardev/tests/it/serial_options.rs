@@ -1,18 +1,14 @@
 //! What can be said of a serial device by options. The device is played by the slave of a pty.
 
 use std::fs::File;
-use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
-use crate::common::{hold, terminal, text, wait_for};
+use crate::cable::{event, plug_in, serial, unplug};
+use crate::common::{terminal, wait_for};
 use chardev::backends::Serial;
 use chardev::spec::{OptionValue, Options};
 use chardev::{Answer, Chardevs, Event, FlowControl, FrontEnd, Parity, SerialParams};
 use rustix::termios::{ControlModes, InputModes, Termios, tcgetattr};
-
-fn serial(device: &str) -> Options {
-    hold("serial").with("device", text(device))
-}
 
 fn word(word: &str) -> OptionValue {
     OptionValue::Str(word.to_owned())
@@ -42,7 +38,7 @@ fn is_xonxoff(settings: &Termios) -> bool {
 
 fn front(chardevs: &Chardevs) -> FrontEnd {
     let front = chardevs.front_end("con0", Arc::new(())).unwrap();
-    assert_eq!(wait_for("the device", || front.next_event()), Event::Opened);
+    assert_eq!(event(&front), Event::Opened);
     front
 }
 
@@ -84,12 +80,7 @@ fn the_line_is_what_the_options_say_until_the_front_end_says_otherwise() {
 fn the_options_count_again_for_a_device_that_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let link = dir.path().join("ttyUSB0");
-    let plug_in = || {
-        let (cable, device) = terminal();
-        symlink(device, &link).unwrap();
-        cable
-    };
-    let cable = plug_in();
+    let cable = plug_in(&link);
     let chardevs = Chardevs::new().unwrap();
     let options = Serial::new(&link).baud(250_000).flow(FlowControl::XonXoff);
     chardevs.blocking_add("con0", options).unwrap();
@@ -97,11 +88,10 @@ fn the_options_count_again_for_a_device_that_comes_back() {
     wait_for("the line", || {
         (settings(&cable) == (250_000, false, false, true)).then_some(())
     });
-    std::fs::remove_file(&link).unwrap();
-    drop(cable);
-    assert_eq!(wait_for("the end", || front.next_event()), Event::Closed);
-    let cable = plug_in();
-    assert_eq!(wait_for("the device", || front.next_event()), Event::Opened);
+    unplug(&link, cable);
+    assert_eq!(event(&front), Event::Closed);
+    let cable = plug_in(&link);
+    assert_eq!(event(&front), Event::Opened);
     assert_eq!(settings(&cable), (250_000, false, false, true));
 }
 

@@ -2,54 +2,20 @@
 //! pty under a link, as udev makes them.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::common::{add, change, hold, read_until, ring, terminal, text, wait_for};
+use crate::cable::{event, hear, plug_in, said, serial, unplug};
+use crate::common::{add, change, read_until, ring, terminal, wait_for};
 use chardev::spec::{OptionValue, Options};
 use chardev::{Chardevs, Event, FrontEnd, Parity, SerialParams};
 use rustix::termios::tcgetattr;
 
-fn serial(device: &Path) -> Options {
-    hold("serial").with("device", text(device))
-}
-
 fn waiting(device: &Path, ms: i64) -> Options {
     serial(device).with("x-reconnect-ms", OptionValue::Int(ms))
-}
-
-/// A device comes to `link`: the other end of its cable.
-fn plug_in(link: &Path) -> File {
-    let (cable, device) = terminal();
-    symlink(device, link).unwrap();
-    cable
-}
-
-fn unplug(link: &Path, cable: File) {
-    drop(cable);
-    std::fs::remove_file(link).unwrap();
-}
-
-fn hear(cable: &mut File, expected: &str) {
-    let mut heard = vec![0; expected.len()];
-    cable.read_exact(&mut heard).unwrap();
-    assert_eq!(heard, expected.as_bytes());
-}
-
-fn event(front: &FrontEnd) -> Event {
-    wait_for("an event", || front.next_event())
-}
-
-/// Written as soon as the device, whose line may just be set up, takes it.
-fn said(front: &FrontEnd, text: &str) {
-    let count = wait_for("room", || match front.write(text.as_bytes()) {
-        0 => None,
-        count => Some(count),
-    });
-    assert_eq!(count, text.len(), "{text}");
 }
 
 /// Whether this process has the kernel watch names.
