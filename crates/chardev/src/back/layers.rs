@@ -3,7 +3,10 @@
 //! A layer is a file below this one, with its [`LayerSpec`], and a line in [`LAYERS`]; one that not
 //! every program needs is a feature, and its options are in `options.rs`.
 
-#[cfg(any(test, not(all(feature = "telnet", feature = "websocket"))))]
+#[cfg(any(
+    test,
+    not(all(feature = "telnet", feature = "tls", feature = "websocket"))
+))]
 mod absent;
 mod options;
 #[cfg(feature = "telnet")]
@@ -13,9 +16,6 @@ mod talk;
 #[cfg(feature = "telnet")]
 mod telnet;
 #[cfg(feature = "tls")]
-mod tls;
-#[cfg(not(feature = "tls"))]
-#[path = "layers/no_tls.rs"]
 mod tls;
 #[cfg(feature = "telnet")]
 mod tn3270;
@@ -118,7 +118,10 @@ pub(crate) const LAYERS: &[LayerSpec] = &[
     websocket::SPEC,
     #[cfg(not(feature = "websocket"))]
     absent::WEBSOCKET,
+    #[cfg(feature = "tls")]
     tls::SPEC,
+    #[cfg(not(feature = "tls"))]
+    absent::TLS,
 ];
 
 /// The layers that `options` ask for, the one next to the chardev first.

@@ -23,6 +23,16 @@ pub(super) const WEBSOCKET: super::LayerSpec = super::LayerSpec {
     wanted: |given, _| Ok(refuse(given, options::WEBSOCKET, "websocket")?),
 };
 
+/// Its options stand where QEMU has them, among those of the socket.
+#[cfg(not(feature = "tls"))]
+pub(super) const TLS: super::LayerSpec = super::LayerSpec {
+    options: &[],
+    wanted: |given, _| match given.str("tls-creds") {
+        Some(id) => Err(needs("tls-creds", id, "tls").into()),
+        None => Ok(None),
+    },
+};
+
 fn refuse(
     given: &Options,
     options: &[OptionSpec],
@@ -32,9 +42,12 @@ fn refuse(
     let Some(option) = options.iter().find(wanted) else {
         return Ok(None);
     };
-    let name = option.name;
-    let text = format!("'{name}=on' needs a build of chardev with the feature '{feature}'");
-    Err(ParameterError::not_accepted(name, "on").shown_as(text))
+    Err(needs(option.name, "on", feature))
+}
+
+fn needs(name: &str, value: &str, feature: &str) -> ParameterError {
+    let text = format!("'{name}={value}' needs a build of chardev with the feature '{feature}'");
+    ParameterError::not_accepted(name, value).shown_as(text)
 }
 
 #[cfg(test)]
