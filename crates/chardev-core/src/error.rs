@@ -3,17 +3,17 @@
 //! Two are shared by all operations, here and in the crates above: [`ParameterError`] is what is
 //! wrong with an option, a key of a command line or an argument of a command, and [`OpenError`] is
 //! what could not be done. Whoever has to know more than the words asks their parts and sources;
-//! nobody looks for words in a text. QEMU's words are made where an error is shown, and `shown_as`
-//! has those that QEMU spells in another way for the same thing.
+//! nobody looks for words in a text. QEMU's words are made where an error is shown
+//! (`error/shown.rs`); `shown_as` has those that QEMU spells in another way for the same thing.
 //!
 //! Texts are left where nobody can act on more: a front end's reason to refuse a change, and what
 //! the human monitor prints about a line that it cannot read.
 
+mod shown;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
-
-use thiserror::Error;
 
 use crate::spec::ParameterError;
 
@@ -118,37 +118,30 @@ impl From<AttachError> for OpenError {
 }
 
 /// Why a chardev could not be added.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddError {
     /// The id is taken.
-    #[error("Chardev with id '{0}' already exists")]
     Exists(String),
     /// The back end did not open; the text is the cause.
-    #[error("Failed to add chardev '{id}': {cause}")]
     Open {
         /// The id asked for.
         id: String,
         /// The cause.
-        #[source]
         cause: OpenError,
     },
 }
 
 /// Why a change did not happen. In every case the old back end is untouched.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeError {
     /// There is no such chardev.
-    #[error("Chardev '{0}' does not exist")]
     NotFound(String),
     /// The front end declared itself not swappable.
-    #[error("Chardev user does not support chardev hotswap")]
     NotSwappable,
     /// The new back end did not open; the text is the cause, after QEMU's `Failed to add chardev`
     /// where the chardev has no front end.
-    #[error(transparent)]
     Open(OpenError),
     /// The front end was asked and refused.
-    #[error("Chardev '{id}' change failed{}{reason}", if reason.is_empty() { "" } else { ": " })]
     Refused {
         /// The chardev.
         id: String,
@@ -156,12 +149,8 @@ pub enum ChangeError {
         reason: String,
     },
     /// Another change of the same chardev is under way.
-    #[error("Chardev '{0}' is already being changed; try again when that change has finished")]
     Busy(String),
     /// Earlier back ends left more unread input than the carry buffer takes.
-    #[error(
-        "Chardev '{id}' change failed: {unread} bytes of input are waiting for the front end to read them (limit {limit})"
-    )]
     Backlog {
         /// The chardev.
         id: String,
@@ -173,39 +162,32 @@ pub enum ChangeError {
 }
 
 /// Why a chardev could not be removed.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemoveError {
     /// There is no such chardev.
-    #[error("Chardev '{0}' not found")]
     NotFound(String),
     /// A front end, a multiplexer or a hub uses it, or a change of it is under way.
-    #[error("Chardev '{0}' is busy")]
     Busy(String),
 }
 
 /// Why a front end could not be attached.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttachError {
     /// There is no such chardev.
-    #[error("chardev \"{0}\" not found")]
     NotFound(String),
     /// Another front end, a multiplexer or a hub has it, or a change of it is being decided. A
     /// multiplexer itself takes several front ends.
-    #[error("chardev '{0}' is already in use")]
     InUse(String),
 }
 
 /// Why a hub's members are as they were.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HubError {
     /// There is no such chardev.
-    #[error("Chardev '{0}' does not exist")]
     NotFound(String),
     /// It is none.
-    #[error("Chardev '{0}' is not a hub")]
     NotAHub(String),
     /// What is to leave is not in it.
-    #[error("Chardev '{member}' is not a member of hub '{id}'")]
     NotAMember {
         /// The hub.
         id: String,
@@ -213,15 +195,10 @@ pub enum HubError {
         member: String,
     },
     /// What is to join is missing or in use.
-    #[error(transparent)]
-    Member(#[from] OpenError),
+    Member(OpenError),
     /// It would come to rest on itself.
-    #[error("chardev '{0}' cannot be a member: it would create a cycle")]
     Cycle(String),
     /// Too many chardevs would be stacked on each other.
-    #[error(
-        "chardev '{member}' cannot be a member: more than {limit} chardevs would be stacked on each other"
-    )]
     TooDeep {
         /// What was to join.
         member: String,

@@ -22,8 +22,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use thiserror::Error;
-
 use crate::chardev::{Chardev, ChardevRef, WeakChardev};
 use crate::memory;
 use ring::{Found, Ring};
@@ -88,10 +86,9 @@ pub enum ViewEnd {
 }
 
 /// Why nothing can be viewed from there.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ViewError {
     /// The offset asked for has not been reached.
-    #[error("Chardev '{id}' has no output at offset {from} yet: its output ends at {end}")]
     Ahead {
         /// The chardev.
         id: String,
@@ -101,7 +98,6 @@ pub enum ViewError {
         end: u64,
     },
     /// There is no chardev of this id, or it was removed.
-    #[error("Chardev '{0}' not found")]
     NotFound(String),
 }
 
