@@ -320,8 +320,9 @@ impl FrontEnd {
         self.set_line(|line| line.echo = echo).echo
     }
 
-    /// Sets the serial parameters. A device may take its time for that; [`Answer::Done`] says that
-    /// what is written from here on is sent with them.
+    /// Sets the serial parameters. A device may take its time for that, and may not take them: then
+    /// the answer is [`Answer::Pending`], and [`Event::LineAnswered`] has the one that counts. What
+    /// is written from here on waits for it.
     #[doc(alias = "CHR_IOCTL_SERIAL_SET_PARAMS")]
     pub fn set_serial(&self, params: SerialParams) -> Answer {
         self.set_line(|line| line.serial = Some(params)).serial

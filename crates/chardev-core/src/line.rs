@@ -52,6 +52,10 @@ pub enum Parity {
     Even,
     /// Odd parity.
     Odd,
+    /// A parity bit that is always 1.
+    Mark,
+    /// A parity bit that is always 0.
+    Space,
 }
 
 /// Serial parameters (QEMU's `QEMUSerialSetParams`).
@@ -153,7 +157,7 @@ pub enum Answer {
     Done,
     /// The back end has no such thing (QEMU's `-ENOTSUP`).
     Unsupported,
-    /// The back end tried and failed.
+    /// The back end tried and failed, or its device does not take this.
     Failed,
     /// The peer has been asked and answers later, in an
     /// [`Event::LineAnswered`](crate::Event::LineAnswered).

@@ -238,6 +238,8 @@ impl Serial {
             Parity::None => "none",
             Parity::Even => "even",
             Parity::Odd => "odd",
+            Parity::Mark => "mark",
+            Parity::Space => "space",
         };
         self.set("x-parity", OptionValue::Str(word.to_owned()))
     }

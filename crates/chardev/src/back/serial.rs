@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use chardev_core::spec::{KindSpec, Options, ParameterError, Short};
 use chardev_core::{
-    Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, LineControl, ModemChange,
-    ModemLines, NothingToDrain, OpenError, Ready, Sent, Sharing, WeakChardev,
+    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, LineControl,
+    ModemChange, ModemLines, NothingToDrain, OpenError, Ready, Sent, Sharing, WeakChardev,
 };
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -91,14 +91,16 @@ fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backend>, Op
         Err(cause) if waits && cause.may_pass() => None,
         Err(cause) => return Err(cause.said_of(path)),
     };
+    let name = path.to_owned();
     let path = comes_back.then(|| Place {
-        name: path.to_owned(),
+        name: name.clone(),
         path: place,
         interval: reconnect.map(|ms| Duration::from_millis(ms.into())),
         terms,
     });
     Ok(Box::new(Serial {
         port: context.port.clone(),
+        name,
         had_lines: false,
         device,
         coming: None,
@@ -195,6 +197,15 @@ impl Unfit {
     }
 }
 
+/// The device is set up otherwise than the `options` say.
+fn not_taken(path: &str, options: &[&str]) -> OpenError {
+    let text = format!(
+        "Could not set up '{path}': the device does not take {}",
+        options.join(", ")
+    );
+    OpenError::new(text).about(path)
+}
+
 /// A device that is there.
 struct Device {
     fd: Arc<SlowFd>,
@@ -209,6 +220,8 @@ struct Device {
     put_off: (Ready, Ready),
     /// Its input could not be read when it was cut off.
     unread: bool,
+    /// Whoever set the line up waits to be told what has come of it.
+    owes_answer: bool,
 }
 
 impl Device {
@@ -246,6 +259,7 @@ impl Device {
             modem: None,
             put_off: (Ready::empty(), Ready::empty()),
             unread: false,
+            owes_answer: false,
             duplex: Duplex::new(
                 input,
                 Output::new(target, name, port).map_err(Unfit::Failed)?,
@@ -277,11 +291,22 @@ impl Device {
     }
 
     /// What becomes of `line`, as far as that is known.
-    fn answers(&self, line: &Line) -> Answers {
-        match self.is_terminal {
+    fn answers(&mut self, line: &Line) -> Answers {
+        let answers = match self.is_terminal {
             true => self.control.answers(line),
             false => Answers::unsupported(line, true),
-        }
+        };
+        self.owes_answer |= answers.serial == Answer::Pending;
+        answers
+    }
+
+    /// What has become of `line`, once that is known and if somebody waits for it.
+    fn late_answers(&mut self, line: &Line) -> Option<Answers> {
+        let owes = self.owes_answer && self.control.knows(line);
+        owes.then(|| {
+            self.owes_answer = false;
+            self.answers(line)
+        })
     }
 
     /// Modem inputs that have changed.
@@ -317,6 +342,8 @@ impl Device {
 
 struct Serial {
     port: Port,
+    /// The device, as it was given.
+    name: String,
     /// None while it is gone, or has not come yet.
     device: Option<Device>,
     /// It has come, and its line is being set up.
@@ -345,6 +372,10 @@ impl Serial {
         }
         if let Some(change) = device.take_change() {
             let event = Event::Modem(change);
+            self.events.push_back(BackendEvent::Tell(event));
+        }
+        if let Some(answers) = device.late_answers(&self.line).filter(|_| self.live) {
+            let event = Event::LineAnswered(answers);
             self.events.push_back(BackendEvent::Tell(event));
         }
         if !device.duplex.has_ended() {
@@ -504,7 +535,7 @@ impl LineControl for Serial {
                 device.set_up(line, &self.port);
             }
         }
-        match &self.device {
+        match &mut self.device {
             Some(device) => device.answers(line),
             // It is set up when it comes.
             None => Answers::unsupported(line, false),
@@ -526,7 +557,18 @@ impl Sharing for Serial {
     /// Whoever uses the device already has given it the same line, or is about to lose it.
     fn activate(&mut self) -> Result<(), OpenError> {
         let device = self.device.as_ref().filter(|device| device.is_terminal);
-        self.former = device.and_then(|device| device.control.set_here(&self.line));
+        let Some(device) = device else {
+            return Ok(());
+        };
+        let Some((former, kept)) = device.control.set_here(&self.line) else {
+            return Ok(());
+        };
+        let refused = self.terms.defaults.refused_by(kept, &self.line);
+        if !refused.is_empty() {
+            device.control.restore(&former);
+            return Err(not_taken(&self.name, &refused));
+        }
+        self.former = Some(former);
         Ok(())
     }
 

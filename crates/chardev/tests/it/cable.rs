@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::common::{hold, terminal, text, wait_for};
 use chardev::spec::Options;
-use chardev::{Event, FrontEnd};
+use chardev::{Answer, Event, FrontEnd};
 
 /// The back end of the device at `path`.
 pub(crate) fn serial(path: impl AsRef<Path>) -> Options {
@@ -46,4 +46,15 @@ pub(crate) fn said(front: &FrontEnd, text: &str) {
         count => Some(count),
     });
     assert_eq!(count, text.len(), "{text}");
+}
+
+/// What has come of setting the line up.
+pub(crate) fn settled(front: &FrontEnd, answer: Answer) -> Answer {
+    if answer != Answer::Pending {
+        return answer;
+    }
+    match event(front) {
+        Event::LineAnswered(answers) => answers.serial,
+        other => panic!("{other:?}"),
+    }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use crate::cable::{hear, said, serial};
+use crate::cable::{event, hear, said, serial, settled};
 use crate::common::{add, change, read_until, ring, terminal, wait_for};
 use chardev::{Answer, Chardevs, Event, Parity, SerialParams};
 use rustix::termios::{ControlModes, LocalModes, tcgetattr};
@@ -21,7 +21,7 @@ fn parameters_reach_the_device_and_bytes_pass_both_ways() {
         data_bits: 7,
         stop_bits: 2,
     };
-    assert_eq!(front.set_serial(params), Answer::Done);
+    assert_eq!(settled(&front, front.set_serial(params)), Answer::Failed);
     // A pty has the settings but no lines.
     assert_eq!(front.modem_inputs(), None);
     // It is set up elsewhere, and takes what comes after that.
@@ -40,6 +40,16 @@ fn parameters_reach_the_device_and_bytes_pass_both_ways() {
     let (other, device) = self::terminal();
     change(&chardevs, "con0", &serial(&device)).unwrap();
     assert_eq!(tcgetattr(&other).unwrap().output_speed(), 9600);
+    let Event::Changed(answers) = event(&front) else {
+        panic!("it was changed");
+    };
+    assert_eq!(settled(&front, answers.serial), Answer::Failed);
+    let params = SerialParams {
+        parity: Parity::None,
+        data_bits: 8,
+        ..params
+    };
+    assert_eq!(settled(&front, front.set_serial(params)), Answer::Done);
 }
 
 #[test]

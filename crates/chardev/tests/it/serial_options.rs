@@ -7,7 +7,7 @@ use crate::cable::{event, plug_in, serial, unplug};
 use crate::common::{terminal, wait_for};
 use chardev::backends::Serial;
 use chardev::spec::{OptionValue, Options};
-use chardev::{Answer, Chardevs, Event, FlowControl, FrontEnd, Parity, SerialParams};
+use chardev::{Chardevs, Event, FlowControl, FrontEnd, Parity, SerialParams};
 use rustix::termios::{ControlModes, InputModes, Termios, tcgetattr};
 
 fn word(word: &str) -> OptionValue {
@@ -66,7 +66,7 @@ fn the_line_is_what_the_options_say_until_the_front_end_says_otherwise() {
         data_bits: 8,
         stop_bits: 1,
     };
-    assert_eq!(front.set_serial(params), Answer::Done);
+    front.set_serial(params);
     becomes(9600, false, true, false);
     front.set_serial_flow(params, FlowControl::XonXoff);
     becomes(9600, false, false, true);
@@ -96,6 +96,33 @@ fn the_options_count_again_for_a_device_that_comes_back() {
 }
 
 #[test]
+fn an_option_that_the_device_does_not_take_is_refused() {
+    let (cable, device) = terminal();
+    let chardevs = Chardevs::new().unwrap();
+    let set = |options| chardevs.blocking_add("con0", options);
+    // A pseudoterminal keeps 8 bits without parity.
+    let options = Serial::new(&device).baud(300).parity(Parity::Mark);
+    let error = set(options.data_bits(7)).unwrap_err().to_string();
+    let text = format!("'{device}': the device does not take x-databits, x-parity");
+    assert!(error.ends_with(&text), "{error}");
+    assert_ne!(
+        tcgetattr(&cable).unwrap().output_speed(),
+        300,
+        "it was touched"
+    );
+    set(Serial::new(&device).baud(300).stop_bits(2)).unwrap();
+    // What the front end set up counts, and that has been answered.
+    let front = front(&chardevs);
+    let params = SerialParams {
+        parity: Parity::Even,
+        ..SerialParams::USUAL
+    };
+    front.set_serial(params);
+    let options = Serial::new(&device).parity(Parity::Odd);
+    chardevs.blocking_change("con0", options).unwrap();
+}
+
+#[test]
 fn a_value_that_means_nothing_is_refused_with_what_would() {
     let (_cable, device) = terminal();
     let chardevs = Chardevs::new().unwrap();
@@ -120,7 +147,7 @@ fn a_value_that_means_nothing_is_refused_with_what_would() {
         assert!(error.ends_with(&text), "{error}");
     }
     for (name, value, words) in [
-        ("x-parity", "mark", "none, even, odd"),
+        ("x-parity", "stick", "none, even, odd, mark, space"),
         ("x-flow", "on", "none, rtscts, xonxoff"),
     ] {
         let error = refusal(&chardevs, &serial(&device).with(name, word(value)));

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cable::{event, hear, plug_in, said, serial, unplug};
+use crate::cable::{event, hear, plug_in, said, serial, settled, unplug};
 use crate::common::{add, change, read_until, ring, terminal, wait_for};
 use chardev::spec::{OptionValue, Options};
-use chardev::{Chardevs, Event, FrontEnd, Parity, SerialParams};
+use chardev::{Answer, Chardevs, Event, FrontEnd, Parity, SerialParams};
 use rustix::termios::tcgetattr;
 
 fn waiting(device: &Path, ms: i64) -> Options {
@@ -55,7 +55,7 @@ fn a_device_that_comes_back_is_taken_up_with_everything_set_again() {
         data_bits: 8,
         stop_bits: 2,
     };
-    front.set_serial(params);
+    assert_eq!(settled(&front, front.set_serial(params)), Answer::Done);
     for round in 0..3 {
         said(&front, "before");
         hear(&mut cable, "before");

@@ -152,6 +152,9 @@ fn the_line_is_what_the_guest_programmed() {
         (1, 0x03, (115_200, Parity::None, 8, 1)),
         (12, 0x1b, (9_600, Parity::Even, 8, 1)),
         (96, 0x0e, (1_200, Parity::Odd, 7, 2)),
+        (12, 0x2b, (9_600, Parity::Mark, 8, 1)),
+        (12, 0x3b, (9_600, Parity::Space, 8, 1)),
+        (12, 0x33, (9_600, Parity::None, 8, 1)),
         (0, 0x00, (3_500, Parity::None, 5, 1)),
         (0xffff, 0x03, (1, Parity::None, 8, 1)),
     ] {

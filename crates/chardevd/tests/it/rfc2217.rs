@@ -133,6 +133,12 @@ fn pyserials_server_is_set_up_anew_after_each_reconnect() {
         });
         has(b"\xff\xfa\x2c\x65\x00\x00\x4b\x00\xff\xf0") && last == Some(0x90)
     });
+    for (parity, name) in [(4, "7M2"), (5, "7S2"), (3, "7E2")] {
+        near.write_all(&[0xff, 0xfa, 0x2c, 3, parity, 0xff, 0xf0])
+            .unwrap();
+        while line(&mut server.output) != state.replace("7E2", name) {}
+        hear_somewhere(&mut near, &[0xff, 0xfa, 0x2c, 103, parity, 0xff, 0xf0]);
+    }
     let all: Vec<u8> = (0..255).collect();
     near.write_all(&all).unwrap();
     hear_somewhere(&mut near, &all);

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::inputs;
 use super::line_break::LineBreak;
 use super::options::Defaults;
-use super::settings::{Former, set_params};
+use super::settings::{Former, Kept, set_params};
 use crate::offload::sometime;
 use crate::port::Port;
 use crate::slow_fd::SlowFd;
@@ -34,7 +34,8 @@ pub(super) struct Setup {
 /// What came of setting a line up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
-    params: Result<(), Errno>,
+    /// What the device did not take.
+    params: Result<Kept, Errno>,
     outputs: Result<(), Errno>,
     inputs: Option<ModemLines>,
 }
@@ -123,13 +124,23 @@ impl Control {
             (Answer::Unsupported, _) => Answer::Done,
             (other, _) => other,
         };
-        answers.serial = answer(answers.serial, known.map(|known| known.params.is_err()));
+        answers.serial = match (answers.serial, known) {
+            (Answer::Unsupported, None) => Answer::Pending,
+            (asked, known) => answer(asked, known.map(|known| !known.is_taken(line))),
+        };
         answers.break_on = answer(answers.break_on, None);
         answers.modem_inputs = state.inputs;
         if state.inputs.is_some() {
             answers.modem = answer(answers.modem, known.map(|known| known.outputs.is_err()));
         }
         answers
+    }
+
+    /// Whether it is known what came of `line`.
+    pub(super) fn knows(&self, line: &Line) -> bool {
+        let state = self.0.lock();
+        let wanted = Setup::of(line, self.0.defaults);
+        !state.busy && state.set.is_some_and(|(setup, _)| setup == wanted)
     }
 
     /// Has the line set up as `line` says, unless it is.
@@ -159,12 +170,13 @@ impl Control {
     }
 
     /// Sets the line up as `line` says, here, where waiting holds up nobody; what it was before.
-    pub(super) fn set_here(&self, line: &Line) -> Option<Former> {
+    /// Also what the device did not take.
+    pub(super) fn set_here(&self, line: &Line) -> Option<(Former, Kept)> {
         let former = Former::of(&self.0.device).ok()?;
         let setup = Setup::of(line, self.0.defaults);
         let outcome = setup.carry_out(&self.0.device);
         self.0.lock().note(setup, outcome);
-        Some(former)
+        Some((former, outcome.params.unwrap_or(Kept::empty())))
     }
 
     /// Undoes [`Control::set_here`].
@@ -273,8 +285,16 @@ impl Orders {
 }
 
 impl Outcome {
+    /// There is no sense in trying once more, though the device may have kept something.
     fn is_success(&self) -> bool {
         self.params.is_ok() && self.outputs.is_ok()
+    }
+
+    /// The device is set as `line` says; of flow control only if that says anything.
+    fn is_taken(&self, line: &Line) -> bool {
+        let mut told = Kept::all();
+        told.set(Kept::FLOW, line.flow.is_some());
+        self.params.is_ok_and(|kept| !kept.intersects(told))
     }
 }
 

@@ -3,6 +3,8 @@
 use chardev_core::spec::{Expected, OptionSpec, OptionType, Options, ParameterError};
 use chardev_core::{FlowControl, Line, Parity, SerialParams};
 
+use super::settings::Kept;
+
 /// All of them.
 pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
@@ -24,7 +26,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     ),
     OptionSpec::new(
         "x-parity",
-        OptionType::Enum(&["none", "even", "odd"]),
+        OptionType::Enum(&["none", "even", "odd", "mark", "space"]),
         "parity until the front end sets the line up (default none)",
     ),
     OptionSpec::new(
@@ -47,6 +49,15 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         OptionType::Bool,
         "have the device to oneself: others are refused (flock, TIOCEXCL), and so is this if another has it (default on)",
     ),
+];
+
+/// The options that a device may not take.
+const NAMES: [(Kept, &str); 5] = [
+    (Kept::SPEED, "x-baud"),
+    (Kept::DATA_BITS, "x-databits"),
+    (Kept::PARITY, "x-parity"),
+    (Kept::STOP_BITS, "x-stopbits"),
+    (Kept::FLOW, "x-flow"),
 ];
 
 /// What is said of a device beside its path.
@@ -76,6 +87,8 @@ impl Terms {
 pub(super) struct Defaults {
     params: SerialParams,
     flow: FlowControl,
+    /// What the user asked for, and is not only our choice.
+    given: Kept,
 }
 
 impl Defaults {
@@ -95,6 +108,8 @@ impl Defaults {
                 parity: match options.str("x-parity") {
                     Some("even") => Parity::Even,
                     Some("odd") => Parity::Odd,
+                    Some("mark") => Parity::Mark,
+                    Some("space") => Parity::Space,
                     _ => Parity::None,
                 },
                 data_bits: data_bits.map_or(usual.data_bits, |bits| bits as u8),
@@ -105,7 +120,26 @@ impl Defaults {
                 Some("xonxoff") => FlowControl::XonXoff,
                 _ => FlowControl::None,
             },
+            given: NAMES
+                .iter()
+                .filter(|(_, name)| options.get(name).is_some())
+                .map(|(part, _)| *part)
+                .collect(),
         })
+    }
+
+    /// The options that a device does not take which has `kept` so much of what it was, when it was
+    /// set up for `line`.
+    pub(super) fn refused_by(self, kept: Kept, line: &Line) -> Vec<&'static str> {
+        let mut asked = self.given & kept;
+        if line.serial.is_some() {
+            asked &= Kept::FLOW;
+        }
+        if line.flow.is_some() {
+            asked -= Kept::FLOW;
+        }
+        let refused = NAMES.iter().filter(|(part, _)| asked.contains(*part));
+        refused.map(|(_, name)| *name).collect()
     }
 
     /// What the line is to be if the front end has said `line`.

@@ -59,6 +59,7 @@ fn rig() -> Rig {
     Rig {
         serial: Serial {
             port,
+            name: "tty".to_owned(),
             device,
             coming: None,
             former: None,
@@ -104,6 +105,14 @@ impl Rig {
     fn write(&mut self, text: &str) -> Sent {
         let bufs = [IoSlice::new(text.as_bytes())];
         self.serial.write(&bufs, &mut Vec::new())
+    }
+
+    /// What has come of a setting up, if that is told now.
+    fn answer(&mut self) -> Option<Answer> {
+        match self.serial.poll_event()? {
+            BackendEvent::Tell(Event::LineAnswered(answers)) => Some(answers.serial),
+            other => panic!("{other:?}"),
+        }
     }
 
     fn is_busy(&self) -> bool {
@@ -177,12 +186,52 @@ fn answers_come_at_once_and_are_what_is_known() {
         ..at(9600)
     };
     rig.set(&line);
-    let device = rig.serial.device.as_ref().unwrap();
+    rig.serial.line = line.clone();
+    let device = rig.serial.device.as_mut().unwrap();
     let answers = device.answers(&line);
-    assert_eq!(answers.serial, Answer::Done);
+    assert_eq!(answers.serial, Answer::Pending);
     assert_eq!(answers.break_on, Answer::Done);
     assert_eq!(answers.modem_inputs, None);
     assert_eq!(rig.began(), 9600);
+    assert_eq!(rig.serial.poll_event(), None);
+    rig.go.send(()).unwrap();
+    until("the end", || !rig.is_busy());
+    assert_eq!(rig.answer(), Some(Answer::Done));
+    assert_eq!(rig.serial.poll_event(), None);
+}
+
+#[test]
+fn what_a_device_keeps_as_it_was_is_an_answer() {
+    let mut rig = rig();
+    rig.gone = None;
+    // A pseudoterminal keeps 8N whatever it is told, but takes two stop bits.
+    for (data_bits, parity, stop_bits, expected) in [
+        (8, Parity::None, 2, Answer::Done),
+        (7, Parity::None, 1, Answer::Failed),
+        (8, Parity::Even, 1, Answer::Failed),
+        (8, Parity::Mark, 1, Answer::Failed),
+        (8, Parity::None, 1, Answer::Done),
+    ] {
+        let params = SerialParams {
+            speed: 9600,
+            parity,
+            data_bits,
+            stop_bits,
+        };
+        let line = Line {
+            serial: Some(params),
+            ..Line::default()
+        };
+        let mut answer = rig.serial.apply(&line).serial;
+        until("the end", || !rig.is_busy());
+        if answer == Answer::Pending {
+            answer = rig.answer().unwrap();
+        }
+        assert_eq!(answer, expected, "{params:?}");
+        // It is as it is, so nothing is tried once more.
+        assert_eq!(rig.serial.apply(&line).serial, expected);
+        assert!(!rig.is_busy() && rig.answer().is_none());
+    }
 }
 
 /// The device hangs, and that is why it is replaced.

@@ -57,6 +57,7 @@ pub(super) mod lcr {
     pub(super) const STOP: u8 = 0x04;
     pub(super) const PARITY: u8 = 0x08;
     pub(super) const EVEN: u8 = 0x10;
+    pub(super) const STICK: u8 = 0x20;
     pub(super) const BREAK: u8 = 0x40;
     pub(in super::super) const DLAB: u8 = 0x80;
 }
@@ -357,10 +358,13 @@ impl Registers {
         if self.dlab() {
             return None;
         }
-        let parity = match (self.lcr & lcr::PARITY != 0, self.lcr & lcr::EVEN != 0) {
+        let is_even = self.lcr & lcr::EVEN != 0;
+        let parity = match (self.lcr & lcr::PARITY != 0, self.lcr & lcr::STICK != 0) {
             (false, _) => Parity::None,
-            (true, true) => Parity::Even,
+            (true, false) if is_even => Parity::Even,
             (true, false) => Parity::Odd,
+            (true, true) if is_even => Parity::Space,
+            (true, true) => Parity::Mark,
         };
         Some(SerialParams {
             speed: self.speed(),

@@ -42,11 +42,19 @@ client.xonxoff = True
 expect(termios.B9600, 1, False, True)
 client.xonxoff = False
 expect(termios.B9600, 1, False, False)
-try:
-    client.parity = serial.PARITY_MARK
-    raise SystemExit("a parity that there is not was granted")
-except ValueError:
-    pass
+# A pseudoterminal keeps eight bits without parity, and that is what the client is told.
+for what, value in [
+    ("parity", serial.PARITY_MARK),
+    ("parity", serial.PARITY_EVEN),
+    ("bytesize", 7),
+]:
+    former = getattr(client, what)
+    try:
+        setattr(client, what, value)
+        raise SystemExit(f"{what} {value} was granted")
+    except ValueError:
+        setattr(client, what, former)
+expect(termios.B9600, 1, False, False)
 # These fail if PURGE-DATA is not answered.
 client.reset_input_buffer()
 client.reset_output_buffer()

@@ -66,15 +66,18 @@ pub(super) fn of_parity(parity: Parity) -> u8 {
         Parity::None => 1,
         Parity::Odd => 2,
         Parity::Even => 3,
+        Parity::Mark => 4,
+        Parity::Space => 5,
     }
 }
 
-/// Mark and space are none of ours.
 pub(super) fn parity_of(code: u8) -> Option<Parity> {
     Some(match code {
         1 => Parity::None,
         2 => Parity::Odd,
         3 => Parity::Even,
+        4 => Parity::Mark,
+        5 => Parity::Space,
         _ => return None,
     })
 }
