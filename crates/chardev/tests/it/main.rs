@@ -25,6 +25,7 @@ mod out_of_descriptors;
 mod pipe;
 mod policy;
 mod pty;
+mod pty_programs;
 mod pty_settling;
 mod refused;
 mod ringbuf;
