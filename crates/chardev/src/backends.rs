@@ -149,6 +149,12 @@ backend! {
 }
 
 backend! {
+    /// Reads output for commands by which a test of firmware ends the program; see
+    /// [`Chardevs::exit_requested`](crate::Chardevs::exit_requested).
+    Testdev
+}
+
+backend! {
     /// A multiplexer: several front ends on one other chardev, one of them with the focus.
     Mux
 }
@@ -262,6 +268,32 @@ impl Serial {
             FlowControl::XonXoff => "xonxoff",
         };
         self.set("x-flow", OptionValue::Str(word.to_owned()))
+    }
+
+    /// The device is on an RS-485 bus, which its driver turns round with RTS (`x-rs485`). An error
+    /// where the driver cannot.
+    pub fn rs485(self) -> Self {
+        self.set("x-rs485", OptionValue::Bool(true))
+    }
+
+    /// Whether RTS is high while the device sends on the bus (`x-rs485-rts`); as the driver has it,
+    /// by default.
+    pub fn rs485_rts(self, high: bool) -> Self {
+        let word = if high { "high" } else { "low" };
+        self.set("x-rs485-rts", OptionValue::Str(word.to_owned()))
+    }
+
+    /// How long the bus is driven before and after everything that is sent, up to 100 ms each
+    /// (`x-rs485-before-ms`, `x-rs485-after-ms`); as the driver has it, by default.
+    pub fn rs485_delays(self, before: Duration, after: Duration) -> Self {
+        let set = self.set("x-rs485-before-ms", millis(before));
+        set.set("x-rs485-after-ms", millis(after))
+    }
+
+    /// Whether what the device sends on the bus is also input (`x-rs485-hear`); as the driver has
+    /// it, by default.
+    pub fn rs485_hear(self, on: bool) -> Self {
+        self.set("x-rs485-hear", OptionValue::Bool(on))
     }
 
     /// Whether others are kept from the device while it is open, and it is refused while they have
@@ -404,6 +436,19 @@ impl Udp {
     }
 }
 
+impl Testdev {
+    /// The back end `testdev`.
+    pub fn new() -> Self {
+        Testdev(Options::new("testdev"))
+    }
+}
+
+impl Default for Testdev {
+    fn default() -> Self {
+        Testdev::new()
+    }
+}
+
 impl Mux {
     /// A multiplexer over the chardev `base`.
     pub fn over(base: &str) -> Self {
@@ -456,7 +501,7 @@ mod tests {
     /// A table of its own would go stale unnoticed.
     #[test]
     fn every_backend_has_options_of_its_kind() {
-        let backends: [Options; 19] = [
+        let backends: [Options; 20] = [
             Null::new().into(),
             Ringbuf::new(4096).into(),
             File::append("/f").input("/i").into(),
@@ -468,6 +513,10 @@ mod tests {
                 .data_bits(7)
                 .stop_bits(2)
                 .flow(FlowControl::RtsCts)
+                .rs485()
+                .rs485_rts(false)
+                .rs485_delays(Duration::ZERO, Duration::from_millis(1))
+                .rs485_hear(true)
                 .lock(false)
                 .into(),
             Stdio::new().raw().into(),
@@ -480,6 +529,7 @@ mod tests {
             Tcp::listen("", 0).tls("keys").tls_authz("who").into(),
             Rfc2217::connect("h", 1).reconnect(Duration::ZERO).into(),
             Udp::to("h", 1).at("", 2).into(),
+            Testdev::new().into(),
             Mux::over("base").into(),
             Hub::over(["a", "b"]).into(),
             Null::new()

@@ -151,6 +151,32 @@ pub(crate) fn set_modem_outputs(port: BorrowedFd<'_>, outputs: u32) -> rustix::i
     }
 }
 
+/// How a serial port drives an RS-485 bus (`TIOCGRS485`): the kernel's `struct serial_rs485`.
+#[cfg(feature = "serial")]
+#[track_caller]
+pub(crate) fn rs485(port: BorrowedFd<'_>) -> rustix::io::Result<[u32; 8]> {
+    assert_may_wait();
+    const TIOCGRS485: rustix::ioctl::Opcode = libc::TIOCGRS485 as rustix::ioctl::Opcode;
+    // SAFETY: the request writes a `struct serial_rs485`, which is eight 32-bit numbers long.
+    unsafe {
+        let getter = rustix::ioctl::Getter::<TIOCGRS485, [u32; 8]>::new();
+        rustix::ioctl::ioctl(port, getter)
+    }
+}
+
+/// The same to be set (`TIOCSRS485`).
+#[cfg(feature = "serial")]
+#[track_caller]
+pub(crate) fn set_rs485(port: BorrowedFd<'_>, mut bus: [u32; 8]) -> rustix::io::Result<()> {
+    assert_may_wait();
+    const TIOCSRS485: rustix::ioctl::Opcode = libc::TIOCSRS485 as rustix::ioctl::Opcode;
+    // SAFETY: the request reads a `struct serial_rs485` and writes it back.
+    unsafe {
+        let updater = rustix::ioctl::Updater::<TIOCSRS485, [u32; 8]>::new(&mut bus);
+        rustix::ioctl::ioctl(port, updater)
+    }
+}
+
 /// Begins or ends a break (`TIOCSBRK`, `TIOCCBRK`).
 #[cfg(feature = "serial")]
 #[track_caller]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use crate::cable::{event, plug_in, serial, unplug};
-use crate::common::{terminal, wait_for};
+use crate::common::{add, change, ring, terminal, wait_for};
 use chardev::backends::Serial;
 use chardev::spec::{OptionValue, Options};
 use chardev::{Chardevs, Event, FlowControl, FrontEnd, Parity, SerialParams};
@@ -120,6 +120,26 @@ fn an_option_that_the_device_does_not_take_is_refused() {
     front.set_serial(params);
     let options = Serial::new(&device).parity(Parity::Odd);
     chardevs.blocking_change("con0", options).unwrap();
+}
+
+/// No device that could is at hand: what becomes of one that can is in `rs485.rs`.
+#[test]
+fn a_device_without_rs485_is_named_and_left_as_it_was() {
+    let (cable, device) = terminal();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &ring(64));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let before = tcgetattr(&cable).unwrap().output_speed();
+    for device in [device.as_str(), "/dev/null"] {
+        let options = Serial::new(device).baud(300).rs485();
+        let error = chardevs.blocking_change("con0", options).unwrap_err();
+        let text = format!("Could not set up '{device}': its driver has no RS-485");
+        assert_eq!(error.to_string(), text);
+    }
+    assert_eq!(tcgetattr(&cable).unwrap().output_speed(), before);
+    assert_eq!(front.write(b"goes on"), 7);
+    let plain = serial(&device).with("x-rs485", OptionValue::Bool(false));
+    change(&chardevs, "con0", &plain).unwrap();
 }
 
 #[test]

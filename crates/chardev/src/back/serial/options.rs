@@ -3,6 +3,7 @@
 use chardev_core::spec::{Expected, OptionSpec, OptionType, Options, ParameterError};
 use chardev_core::{FlowControl, Line, Parity, SerialParams};
 
+use super::rs485::Rs485;
 use super::settings::Kept;
 
 /// All of them.
@@ -45,6 +46,31 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "flow control until the front end sets it (default none)",
     ),
     OptionSpec::new(
+        "x-rs485",
+        OptionType::Bool,
+        "the device is on an RS-485 bus, and its driver turns it round with RTS (default: as the device is)",
+    ),
+    OptionSpec::new(
+        "x-rs485-rts",
+        OptionType::Enum(&["high", "low"]),
+        "what RTS is while the device sends on the bus (default: as the driver has it, or high)",
+    ),
+    OptionSpec::new(
+        "x-rs485-before-ms",
+        OptionType::Int,
+        "how long the bus is driven before something is sent, 0 to 100 (default: as the driver has it)",
+    ),
+    OptionSpec::new(
+        "x-rs485-after-ms",
+        OptionType::Int,
+        "how long the bus is driven after everything was sent, 0 to 100 (default: as the driver has it)",
+    ),
+    OptionSpec::new(
+        "x-rs485-hear",
+        OptionType::Bool,
+        "what the device sends on the bus is also input (default: as the driver has it)",
+    ),
+    OptionSpec::new(
         "x-lock",
         OptionType::Bool,
         "have the device to oneself: others are refused (flock, TIOCEXCL), and so is this if another has it (default on)",
@@ -66,17 +92,20 @@ pub(super) struct Terms {
     pub(super) defaults: Defaults,
     /// It is locked.
     pub(super) lock: bool,
+    /// What it is on.
+    pub(super) bus: Option<Rs485>,
 }
 
 impl Terms {
     /// What `options` say.
     ///
     /// # Errors
-    /// As from [`Defaults::of`].
+    /// As from [`Defaults::of`] and [`Rs485::of`].
     pub(super) fn of(options: &Options) -> Result<Self, ParameterError> {
         Ok(Terms {
             defaults: Defaults::of(options)?,
             lock: options.bool_or("x-lock", true),
+            bus: Rs485::of(options)?,
         })
     }
 }

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chardev_core::{Drain, Late};
 
-use super::Device;
 use super::claim::Share;
+use super::device::Device;
 use crate::back::stream::Duplex;
 use crate::offload::sometime;
 use crate::slow_fd::SlowFd;

@@ -103,6 +103,7 @@ fn kept(wanted: &Termios, found: &Termios) -> Kept {
 pub(super) struct Former {
     settings: Termios,
     lines: Option<u32>,
+    bus: Option<[u32; 8]>,
 }
 
 impl Former {
@@ -112,6 +113,7 @@ impl Former {
         Ok(Former {
             settings: tcgetattr(device)?,
             lines: sys::modem_lines(device.as_fd()).ok(),
+            bus: sys::rs485(device.as_fd()).ok(),
         })
     }
 
@@ -122,6 +124,12 @@ impl Former {
         let _ = tcsetattr(device, OptionalActions::Now, &self.settings);
         if let Some(lines) = self.lines {
             let _ = sys::set_modem_outputs(device.as_fd(), lines);
+        }
+        if let Some(bus) = self
+            .bus
+            .filter(|_| sys::rs485(device.as_fd()).ok() != self.bus)
+        {
+            let _ = sys::set_rs485(device.as_fd(), bus);
         }
     }
 }

@@ -13,6 +13,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use super::control::Setup;
 use super::*;
 use crate::chardevs::Chardevs;
+use crate::slow_fd::SlowFd;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -45,14 +46,20 @@ fn at(speed: u32) -> Line {
     }
 }
 
-fn rig() -> Rig {
-    let chardevs = Chardevs::new().unwrap();
-    let port = Port::of(chardevs.shared(), "con0");
+/// A terminal device: the other end of its cable, and its name.
+pub(super) fn pty() -> (OwnedFd, String) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let path = ptsname(&master, Vec::new()).unwrap();
-    let slave: OwnedFd = open_device(Path::new(path.to_str().unwrap())).unwrap();
+    (master, path.into_string().unwrap())
+}
+
+fn rig() -> Rig {
+    let chardevs = Chardevs::new().unwrap();
+    let port = Port::of(chardevs.shared(), "con0");
+    let (master, path) = pty();
+    let slave: OwnedFd = open_device(Path::new(&path)).unwrap();
     let device = Device::new((slave, None), "tty", terms(), &port).ok();
     device.as_ref().unwrap().control.set_here(&at(115_200));
     let (go, gone) = channel();

@@ -19,8 +19,9 @@ use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use super::claim::{Node, Share};
+use super::device::{Device, Unfit};
 use super::options::Terms;
-use super::{Device, Unfit};
+use super::rs485::Refusal;
 use crate::disk;
 use crate::port::{OwnedTask, Port};
 use crate::presence::PresenceWatch;
@@ -178,6 +179,7 @@ async fn search(port: &Port, place: &Place, former: Option<LinkMark>) -> Found {
             let cause = match error {
                 Errno::NOTUNIQ => "it is another pseudoterminal now".to_owned(),
                 Errno::BUSY => "another program or chardev has locked it".to_owned(),
+                Errno::OPNOTSUPP => "its driver does not do RS-485 as it should".to_owned(),
                 error => strerror(error),
             };
             tracing::warn!("chardev '{label}' does not open '{name}' yet: {cause}");
@@ -195,7 +197,12 @@ async fn search(port: &Port, place: &Place, former: Option<LinkMark>) -> Found {
 
 /// Opens the device, if what is there now is one. A pseudoterminal that happens to have the number
 /// of the former one is somebody else's (`ENOTUNIQ`), unless `any` will do.
-fn open(place: &Place, former: Option<LinkMark>, any: bool, port: &Port) -> Result<Found, Errno> {
+pub(super) fn open(
+    place: &Place,
+    former: Option<LinkMark>,
+    any: bool,
+    port: &Port,
+) -> Result<Found, Errno> {
     let path = &place.path;
     let link = mark(path);
     let stat = disk::stat(path)?;
@@ -218,7 +225,12 @@ fn open(place: &Place, former: Option<LinkMark>, any: bool, port: &Port) -> Resu
             Unfit::Locked(_) => Errno::BUSY,
             Unfit::Failed(error) => Errno::from_io_error(&error).unwrap_or(Errno::IO),
         })?;
-    Ok((device, link))
+    // Nobody else uses it. Without its driver's help it would not be heard, or disturb others.
+    match place.terms.bus.map_or(Ok(()), |bus| bus.set(&device.fd)) {
+        Ok(()) => Ok((device, link)),
+        Err(Refusal::Failed(error)) => Err(error),
+        Err(_) => Err(Errno::OPNOTSUPP),
+    }
 }
 
 fn mark(path: &Path) -> Option<LinkMark> {
