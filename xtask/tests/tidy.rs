@@ -29,18 +29,24 @@ const UNSAFE_ALLOWED: [(&str, &str); 4] = [
 ];
 
 /// What a crate may depend on inside this workspace. `None` stands for everything but itself.
-const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 11] = [
+const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 12] = [
     ("chardev-core", Some(&[])),
     ("chardev-qapi", Some(&["chardev-core"])),
     ("chardev-qmp", Some(&["chardev-core", "chardev-qapi"])),
     (
         "chardev",
-        Some(&["chardev-core", "chardev-qapi", "chardev-qmp"]),
+        Some(&[
+            "chardev-core",
+            "chardev-qapi",
+            "chardev-qmp",
+            "chardev-screen",
+        ]),
     ),
     (
         "chardev-monitor",
         Some(&["chardev", "chardev-qapi", "chardev-qmp"]),
     ),
+    ("chardev-screen", Some(&[])),
     ("chardev-load", Some(&["chardev-qapi", "chardev-qmp"])),
     ("chardev-vfio-user", Some(&["chardev"])),
     ("chardev-vhost-user", Some(&["chardev-core", "chardev"])),

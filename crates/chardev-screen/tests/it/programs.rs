@@ -1,0 +1,76 @@
+//! Programs that draw, in a terminal of their own: what they write makes of a screen what tmux
+//! shows of it.
+
+use std::time::{Duration, Instant};
+
+use chardev_screen::{Screen, Size};
+
+use crate::tmux::{Shown, Tmux, shown};
+
+/// A program that is there, what is typed, and what it shows then.
+const PROGRAMS: &[(&str, &[&str], &str)] = &[
+    (
+        "vim -u NONE -N",
+        &[
+            "ihello wide 中文 world",
+            "Escape",
+            "yy9p",
+            ":split",
+            "Enter",
+            "G",
+        ],
+        ":split",
+    ),
+    (
+        "less +G /proc/cpuinfo",
+        &["k", "k", "b", "/proc", "Enter"],
+        "processor",
+    ),
+    ("top -d 1000", &["h"], "Help for Interactive Commands"),
+];
+
+#[test]
+fn a_program_leaves_the_screen_that_tmux_shows() {
+    let mut tmux = Tmux::start();
+    let mut ran = 0;
+    for (program, keys, wanted) in PROGRAMS {
+        let name = program.split(' ').next().unwrap();
+        if !std::env::split_paths(&std::env::var_os("PATH").unwrap())
+            .any(|dir| dir.join(name).exists())
+        {
+            eprintln!("SKIPPED {name}: it is not installed");
+            continue;
+        }
+        let file = tmux.path(name);
+        // All that it writes is copied from the first byte on.
+        tmux.open("stty -echo; read go; exec sh -c \"$go\"");
+        tmux.run(&["pipe-pane", &format!("exec cat > {}", shown(&file))]);
+        tmux.run(&["send-keys", "-l", &format!("exec {program}")]);
+        tmux.run(&["send-keys", "Enter"]);
+        tmux.wait_for("#{pane_current_command}", name);
+        for key in *keys {
+            tmux.run(&["send-keys", key]);
+        }
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let before = std::fs::read(&file).unwrap_or_default();
+            let (theirs, bytes) = (tmux.shown(), std::fs::read(&file).unwrap_or_default());
+            let mut screen = Screen::new(Size::DEFAULT);
+            screen.feed_all(&bytes);
+            let ours = Shown::by(&screen);
+            let there = theirs.rows.iter().any(|row| row.contains(wanted));
+            if there && ours == theirs {
+                break;
+            }
+            let why = format!("{name}: {ours:#?} instead of {theirs:#?}");
+            assert!(
+                Instant::now() < until,
+                "{why}, {} bytes before",
+                before.len()
+            );
+            std::thread::yield_now();
+        }
+        ran += 1;
+    }
+    assert!(ran > 0, "none of the programs is installed");
+}
