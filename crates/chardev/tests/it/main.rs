@@ -53,3 +53,4 @@ mod virtio_rig;
 mod virtio_unsound;
 mod waiting;
 mod websocket;
+mod websocket_browser;

@@ -27,7 +27,7 @@ fn socket(port: &str, server: bool) -> Options {
         .with("server", OptionValue::Bool(server))
 }
 
-fn server() -> Options {
+pub(crate) fn server() -> Options {
     socket("0", true).with("websocket", OptionValue::Bool(true))
 }
 
@@ -38,7 +38,7 @@ fn filename(chardevs: &Chardevs, id: &str) -> String {
 }
 
 /// The port of a server without a client.
-fn port(chardevs: &Chardevs, id: &str) -> String {
+pub(crate) fn port(chardevs: &Chardevs, id: &str) -> String {
     let name = filename(chardevs, id);
     let name = name.strip_suffix(",server=on").unwrap();
     name.strip_prefix("disconnected:websocket:127.0.0.1:")
