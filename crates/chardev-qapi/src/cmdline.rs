@@ -210,13 +210,29 @@ fn list(opts: &Opts, option: &OptionSpec) -> Option<OptionValue> {
 }
 
 fn names_an_address(opts: &Opts) -> bool {
-    ["path", "host", "fd"]
+    ["path", "host", "fd", "x-cid"]
         .into_iter()
         .any(|key| opts.get(key).is_some())
 }
 
-/// The address of a `socket`: one of `path`, `host` and `fd`.
+/// The address of a `socket`: one of `path`, `host`, `fd` and `x-cid`.
 fn stream_address(opts: &Opts, kind: &str) -> Result<Option<SocketAddress>, ParameterError> {
+    let port = || {
+        let words = format!("chardev: {kind}: no port given");
+        let missing = || ParameterError::missing("port").shown_as(words);
+        opts.get("port").ok_or_else(missing)
+    };
+    if let Some(cid) = opts.get("x-cid") {
+        if let Some(other) = ["path", "host", "fd"]
+            .into_iter()
+            .find(|key| opts.get(key).is_some())
+        {
+            let words = format!("'x-cid' cannot be used with '{other}'");
+            return Err(ParameterError::new("x-cid", Problem::Conflict).shown_as(words));
+        }
+        let (cid, port) = (cid.to_owned(), port()?.to_owned());
+        return Ok(Some(SocketAddress::Vsock { cid, port }));
+    }
     match (opts.get("path"), opts.get("host"), opts.get("fd")) {
         (Some(path), None, None) => Ok(Some(SocketAddress::Unix {
             path: path.to_owned(),
@@ -224,10 +240,8 @@ fn stream_address(opts: &Opts, kind: &str) -> Result<Option<SocketAddress>, Para
             tight: switch(opts, "tight")?.unwrap_or(true),
         })),
         (None, Some(host), None) => {
-            let words = format!("chardev: {kind}: no port given");
-            let missing = || ParameterError::missing("port").shown_as(words);
-            let port = opts.get("port").ok_or_else(missing)?;
-            Ok(Some(SocketAddress::Inet(inet(opts, host, port)?)))
+            let address = inet(opts, host, port()?)?;
+            Ok(Some(SocketAddress::Inet(address)))
         }
         (None, None, Some(fd)) => Ok(Some(SocketAddress::Fd(fd.to_owned()))),
         // No descriptor has this name, and whoever is asked for it has the words for that.

@@ -56,8 +56,8 @@ enum Spelling {
     Size,
 }
 
-/// The keys of QEMU's table, which are good whether or not a kind here has them, and `keep-alive`,
-/// which QEMU has in QMP only.
+/// The keys of QEMU's table, which are good whether or not a kind here has them, and two parts of
+/// addresses that QEMU has in QMP only: `keep-alive`, and vsock's `cid`.
 const QEMU_KEYS: &[(&str, Spelling)] = &[
     ("backend", Spelling::Text),
     ("id", Spelling::Text),
@@ -67,6 +67,7 @@ const QEMU_KEYS: &[(&str, Spelling)] = &[
     ("host", Spelling::Text),
     ("port", Spelling::Text),
     ("fd", Spelling::Text),
+    ("x-cid", Spelling::Text),
     ("localaddr", Spelling::Text),
     ("localport", Spelling::Text),
     ("to", Spelling::Number),

@@ -104,9 +104,9 @@ impl Line {
                 }
             }
             SocketAddress::Fd(fd) => self.text("fd", fd),
-            SocketAddress::Vsock { .. } => {
-                let words = "a virtio socket address cannot be given on the command line";
-                return Err(unspeakable("addr", words));
+            SocketAddress::Vsock { cid, port } => {
+                self.text("x-cid", cid);
+                self.text("port", port);
             }
             SocketAddress::Inet(inet) => self.inet(inet)?,
         }

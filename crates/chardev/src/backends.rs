@@ -137,6 +137,11 @@ backend! {
     Tcp
 }
 
+backend! {
+    /// A vsock socket, between a virtual machine and its host.
+    Vsock
+}
+
 #[cfg(feature = "telnet")]
 backend! {
     /// A serial port of a server that speaks RFC 2217, as if it were here.
@@ -391,7 +396,7 @@ macro_rules! socket {
     )*};
 }
 
-socket!(Unix, Tcp);
+socket!(Unix, Tcp, Vsock);
 
 impl Tcp {
     /// Listens on `port` of the address of `host`, all addresses if it is empty.
@@ -407,6 +412,18 @@ impl Tcp {
     /// Small writes are sent at once (`nodelay`).
     pub fn nodelay(self) -> Self {
         self.set("nodelay", OptionValue::Bool(true))
+    }
+}
+
+impl Vsock {
+    /// Listens on `port` of this machine, whatever its number is.
+    pub fn listen(port: u32) -> Self {
+        Vsock(vsock(u32::MAX, port)).set("server", OptionValue::Bool(true))
+    }
+
+    /// Connects to `port` of the machine `cid`: 2 is the host, 1 this machine itself.
+    pub fn connect(cid: u32, port: u32) -> Self {
+        Vsock(vsock(cid, port)).set("server", OptionValue::Bool(false))
     }
 }
 
@@ -481,6 +498,14 @@ fn unix(path: impl AsRef<Path>) -> Options {
     Options::new("socket").with("addr", OptionValue::Address(address))
 }
 
+fn vsock(cid: u32, port: u32) -> Options {
+    let address = SocketAddress::Vsock {
+        cid: cid.to_string(),
+        port: port.to_string(),
+    };
+    Options::new("socket").with("addr", OptionValue::Address(address))
+}
+
 fn tcp(host: &str, port: u16) -> Options {
     Options::new("socket").with("addr", inet(host, port))
 }
@@ -501,7 +526,7 @@ mod tests {
     /// A table of its own would go stale unnoticed.
     #[test]
     fn every_backend_has_options_of_its_kind() {
-        let backends: [Options; 20] = [
+        let backends: [Options; 22] = [
             Null::new().into(),
             Ringbuf::new(4096).into(),
             File::append("/f").input("/i").into(),
@@ -527,6 +552,8 @@ mod tests {
             Tcp::listen("", 0).telnet().websocket().into(),
             Unix::connect("/u").rfc2217().websocket().into(),
             Tcp::listen("", 0).tls("keys").tls_authz("who").into(),
+            Vsock::listen(1).wait().into(),
+            Vsock::connect(2, 1).reconnect(Duration::ZERO).into(),
             Rfc2217::connect("h", 1).reconnect(Duration::ZERO).into(),
             Udp::to("h", 1).at("", 2).into(),
             Testdev::new().into(),

@@ -60,6 +60,10 @@ fn lines_and_what_they_mean() {
             r#"{"type": "socket", "data": {"addr": {"type": "fd", "data": {"str": "7"}}, "server": false, "wait": false, "reconnect": -1}}"#,
         ),
         (
+            "socket,id=a,x-cid=3,port=1",
+            r#"{"type": "socket", "data": {"addr": {"type": "vsock", "data": {"cid": "3", "port": "1"}}, "server": false}}"#,
+        ),
+        (
             "udp,id=a,port=9",
             r#"{"type": "udp", "data": {"remote": {"type": "inet", "data": {"host": "localhost", "port": "9"}}}}"#,
         ),
@@ -113,6 +117,11 @@ fn errors() {
             "None or one of 'path', 'fd' or 'host' option required.",
         ),
         ("socket,id=a,host=h", "chardev: socket: no port given"),
+        ("socket,id=a,x-cid=3", "chardev: socket: no port given"),
+        (
+            "socket,id=a,x-cid=3,port=1,fd=7",
+            "'x-cid' cannot be used with 'fd'",
+        ),
         (
             "socket,id=a,host=h,port=1,to=65536",
             "Parameter 'to' expects uint16_t",

@@ -41,7 +41,7 @@ fn what_qmp_asks_for_is_said_with_its_defaults() {
         (
             "socket",
             "'addr': {'type': 'vsock', 'data': {'cid': '3', 'port': '1'}}, 'server': false",
-            "! a virtio socket address cannot be given on the command line",
+            "socket,id=a,x-cid=3,port=1,server=off",
         ),
         (
             "socket",

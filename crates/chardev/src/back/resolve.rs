@@ -41,7 +41,11 @@ pub(crate) async fn resolve(
             .ok_or_else(|| failed("Servname not supported for ai_socktype"))?,
     };
     if purpose == Purpose::Bind && inet.host.is_empty() {
-        let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        let mut any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        if (inet.ipv4, inet.ipv6) == (Some(true), Some(true)) {
+            // QEMU has one socket for both then, and shows that one's address.
+            any.reverse();
+        }
         let any = any.into_iter().filter(|ip| family.takes(ip));
         return Ok(any.map(|ip| SocketAddr::new(ip, port)).collect());
     }
@@ -51,7 +55,10 @@ pub(crate) async fn resolve(
         }
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    if inet.numeric || inet.host.is_empty() {
+    // An address with a scope (`fe80::1%eth0`) is for the C library, which knows the interfaces.
+    let address = inet.host.split_once('%').map(|(address, _)| address);
+    let is_scoped = address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    if (inet.numeric && !is_scoped) || inet.host.is_empty() {
         return Err(failed("Name or service not known"));
     }
     let found = tokio::net::lookup_host((inet.host.as_str(), port))

@@ -51,6 +51,7 @@ mod virtio_driver;
 mod virtio_pace;
 mod virtio_rig;
 mod virtio_unsound;
+mod vsock;
 mod waiting;
 mod websocket;
 mod websocket_browser;

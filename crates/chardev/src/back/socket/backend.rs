@@ -29,6 +29,7 @@ pub(super) struct SocketBackend {
     source: Source,
     peer: Option<Peer>,
     nodelay: bool,
+    keep_alive: bool,
     /// Peers can be passed descriptors.
     passes_fds: bool,
     /// A peer that ends its sending is kept, whatever the front end does.
@@ -74,6 +75,7 @@ impl SocketBackend {
             source,
             peer: None,
             nodelay: config.nodelay,
+            keep_alive: config.keep_alive,
             passes_fds: unix && config.layers.is_empty(),
             keeps: config.half_close,
             clients: config.clients,
@@ -136,7 +138,7 @@ impl SocketBackend {
     fn connect(&mut self, fd: Arc<OwnedFd>, layers: Option<Layered>) -> Result<(), OpenError> {
         let transport = Transport::new(&self.port, fd, self.nodelay)?;
         let peer = Peer::new(&self.port, transport, layers, self.handshake);
-        if self.half_close() {
+        if self.keep_alive || self.half_close() {
             peer.transport().keep_alive();
         }
         self.peer = Some(peer);
@@ -247,7 +249,7 @@ impl Backend for SocketBackend {
             None => format!("disconnected:{name}"),
             Some(peer) => {
                 let server = self.source.is_listener();
-                let live = peer.transport().tcp_name(server);
+                let live = peer.transport().live_name(server);
                 live.map_or(name, |live| with_scheme(live, scheme))
             }
         }

@@ -27,6 +27,8 @@ pub(super) struct Config {
     pub(super) server: bool,
     pub(super) wait: bool,
     pub(super) nodelay: bool,
+    /// The kernel looks whether a silent peer is still there.
+    pub(super) keep_alive: bool,
     /// A peer that ends its sending is kept for what is still to be said to it.
     pub(super) half_close: bool,
     /// How many clients a monitor may serve at a time, 0 for any number; `None`: one, by itself.
@@ -48,6 +50,7 @@ impl Config {
             server: false,
             wait: false,
             nodelay: false,
+            keep_alive: false,
             half_close: false,
             clients: None,
             reconnect: None,
@@ -74,6 +77,7 @@ impl Config {
             server,
             wait: options.bool_or("wait", false),
             nodelay: options.bool_or("nodelay", false),
+            keep_alive: matches!(address, SocketAddress::Inet(inet) if inet.keep_alive),
             half_close: options.str("x-half-close") == Some("keep"),
             clients: clients(options, server)?,
             reconnect,
@@ -200,10 +204,6 @@ fn check_combinations(
 
 fn check_supported(address: &SocketAddress) -> Result<(), ParameterError> {
     match address {
-        SocketAddress::Vsock { .. } => {
-            let words = "'vsock' address type is not supported by this build";
-            Err(unsupported("addr").shown_as(words))
-        }
         SocketAddress::Inet(inet) if inet.mptcp => Err(unsupported("mptcp")),
         _ => Ok(()),
     }

@@ -14,10 +14,10 @@ use rustix::net::{
 };
 use tokio::runtime::Handle;
 
-use super::unix;
+use super::{unix, vsock};
 use crate::back::resolve::{Purpose, resolve};
 use crate::offload::offload_open;
-use crate::sys::{async_fd, failed, refused};
+use crate::sys::{async_fd, refused};
 use chardev_core::OpenError;
 
 /// The pause between two attempts at a Unix server whose backlog is full.
@@ -30,6 +30,8 @@ pub(super) enum Target {
     Inet(InetAddress),
     /// A Unix socket, and its name as it was given.
     Unix { given: String, place: Place },
+    /// A vsock socket.
+    Vsock(vsock::Place),
 }
 
 impl Target {
@@ -56,7 +58,10 @@ impl Target {
                     Place::Path(to_path(path, directory))
                 },
             }),
-            SocketAddress::Vsock { .. } | SocketAddress::Fd(_) => {
+            SocketAddress::Vsock { cid, port } => {
+                Ok(Target::Vsock(vsock::Place::parse(cid, port)?))
+            }
+            SocketAddress::Fd(_) => {
                 Err("address type is not supported for a client of this build".into())
             }
         }
@@ -75,6 +80,7 @@ impl Target {
         match self {
             Target::Inet(inet) => connect_inet(&inet).await,
             Target::Unix { given, place } => connect_unix(&given, place).await,
+            Target::Vsock(place) => place.connect().await,
         }
     }
 }
@@ -130,13 +136,7 @@ async fn connect_inet(inet: &InetAddress) -> Result<OwnedFd, OpenError> {
     let mut last = Errno::CONNREFUSED;
     for address in resolve(inet, Purpose::Connect).await? {
         match connect_address(address).await {
-            Ok(fd) => {
-                if inet.keep_alive {
-                    sockopt::set_socket_keepalive(&fd, true)
-                        .map_err(|error| failed("Unable to set KEEPALIVE", error))?;
-                }
-                return Ok(fd);
-            }
+            Ok(fd) => return Ok(fd),
             Err(error) => last = error,
         }
     }
@@ -163,7 +163,11 @@ async fn connect_address(address: SocketAddr) -> Result<OwnedFd, Errno> {
     }
 }
 
-async fn finish_connecting(socket: &OwnedFd) -> Result<(), Errno> {
+/// Waits until a connection that was begun is there.
+///
+/// # Errors
+/// Why it is not.
+pub(super) async fn finish_connecting(socket: &OwnedFd) -> Result<(), Errno> {
     let watched = socket
         .try_clone()
         .and_then(async_fd)

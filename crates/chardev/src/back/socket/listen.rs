@@ -19,7 +19,7 @@ use rustix::net::{
 
 use super::config::Config;
 use super::unix::{self, BoundPath, Identity};
-use super::{connect, on_io_thread};
+use super::{connect, on_io_thread, vsock};
 use crate::back::OpenContext;
 use crate::back::resolve::{Purpose, resolve};
 use crate::port::Port;
@@ -41,6 +41,8 @@ pub(super) enum WantListener {
     Path(Identity),
     /// These addresses.
     Inet(Vec<SocketAddr>),
+    /// This machine and port.
+    Vsock(vsock::Place),
 }
 
 /// One or more listening sockets under one name.
@@ -89,7 +91,14 @@ impl Listener {
                     None => bind_inet(inet, &addresses),
                 }
             }
-            SocketAddress::Vsock { .. } | SocketAddress::Fd(_) => {
+            SocketAddress::Vsock { cid, port } => {
+                let place = vsock::Place::parse(cid, port)?;
+                match borrow(WantListener::Vsock(place)) {
+                    Some(listener) => Ok(listener),
+                    None => bind_vsock(place),
+                }
+            }
+            SocketAddress::Fd(_) => {
                 Err("address type is not supported for a server of this build".into())
             }
         }
@@ -128,7 +137,12 @@ impl Listener {
 
     /// The name that `query-chardev` shows.
     pub(super) fn filename(&self) -> String {
-        format!("{},server=on", self.place)
+        // As in QEMU, whose names of vsock sockets do not say it.
+        let server = match self.place.starts_with("vsock:") {
+            true => "",
+            false => ",server=on",
+        };
+        format!("{}{server}", self.place)
     }
 
     /// Asks for one report when a client comes.
@@ -199,6 +213,10 @@ impl Listener {
                 let own: Vec<_> = self.sockets.iter().filter_map(address).collect();
                 own.len() == addresses.len() && addresses.iter().all(|wanted| own.contains(wanted))
             }
+            WantListener::Vsock(place) => {
+                let own = self.sockets.iter().find_map(vsock::Place::of);
+                own == Some(*place)
+            }
         };
         let sockets: Option<Vec<_>> = is_same
             .then(|| {
@@ -233,6 +251,9 @@ fn address(socket: impl AsFd) -> Option<SocketAddr> {
 fn place(socket: impl AsFd) -> Option<String> {
     if let Some(address) = address(&socket) {
         return Some(format!("tcp:{}:{}", address.ip(), address.port()));
+    }
+    if let Some(place) = vsock::Place::of(&socket) {
+        return Some(format!("vsock:{place}"));
     }
     let local: SocketAddrAny = getsockname(socket).ok()?;
     let address = SocketAddrUnix::try_from(local).ok()?;
@@ -324,7 +345,14 @@ fn bind_path(
     ))
 }
 
-fn listen(socket: &OwnedFd) -> Result<(), OpenError> {
+fn bind_vsock(place: vsock::Place) -> Result<Listener, OpenError> {
+    let socket = place.listen()?;
+    let place = self::place(&socket).unwrap_or_else(|| format!("vsock:{place}"));
+    Ok(Listener::new(vec![Arc::new(socket)], None, place, false))
+}
+
+/// Lets clients come to `socket`, and a few of them wait.
+pub(super) fn listen(socket: &OwnedFd) -> Result<(), OpenError> {
     rustix::net::listen(socket, BACKLOG)
         .map_err(|error| failed("Failed to listen on socket", error))
 }
@@ -332,7 +360,11 @@ fn listen(socket: &OwnedFd) -> Result<(), OpenError> {
 fn bind_inet(inet: &InetAddress, addresses: &[SocketAddr]) -> Result<Listener, OpenError> {
     let first = addresses.first().map_or(0, SocketAddr::port);
     let last = inet.to.unwrap_or(first);
-    let mut failure = BindFailure::Port(Errno::INVAL);
+    if last < first {
+        let text = format!("Ports {first} to {last} are no range: 'to' is less than 'port'");
+        return Err(OpenError::new(text).because(std::io::Error::from(Errno::INVAL)));
+    }
+    let mut failure = BindFailure::Port(Errno::ADDRINUSE);
     let attempts = if first == 0 && last == 0 {
         PORT_ATTEMPTS
     } else {
@@ -349,7 +381,12 @@ fn bind_inet(inet: &InetAddress, addresses: &[SocketAddr]) -> Result<Listener, O
             Err(error) => return Err(error.into_error()),
         }
     }
-    Err(failure.into_error())
+    let error = failure.into_error();
+    if first == last {
+        return Err(error);
+    }
+    let text = format!("{error} (all ports from {first} to {last})");
+    Err(error.shown_as(text))
 }
 
 /// Why a port was not bound.
@@ -380,7 +417,8 @@ fn bind_port(
     addresses: &[SocketAddr],
     mut port: u16,
 ) -> Result<Vec<Arc<OwnedFd>>, BindFailure> {
-    let only_v6 = inet.ipv4 == Some(false) || addresses.iter().any(SocketAddr::is_ipv4);
+    let chosen = inet.ipv6 == Some(true) && inet.ipv4 != Some(true);
+    let only_v6 = chosen || inet.ipv4 == Some(false) || addresses.iter().any(SocketAddr::is_ipv4);
     let mut sockets = Vec::new();
     let mut failure = BindFailure::Port(Errno::INVAL);
     for &(mut address) in addresses {

@@ -1,4 +1,5 @@
-//! front → chardev → [back] → host: socket, a stream over a Unix or TCP socket.
+//! front → chardev → [back] → host: socket, a stream over a Unix, TCP or vsock
+//! socket.
 //!
 //! As a server it serves one client at a time; others wait in the kernel until that one leaves. As
 //! a client it connects when it is opened or, with `reconnect`, in the background, again and again.
@@ -20,6 +21,7 @@ mod remote;
 mod source;
 mod transport;
 mod unix;
+mod vsock;
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -34,8 +36,9 @@ use rustix::net::{AddressFamily, sockopt};
 
 use crate::back::layers::{self, count_with_layers, with_layers};
 use crate::back::short;
-use crate::back::{Kind, LayerKind, OpenContext, Opening};
+use crate::back::{Access, Kind, LayerKind, OpenContext, Opening, open_set};
 use crate::port::Port;
+use crate::sys::refused;
 use crate::tasks::TaskKind;
 
 use self::backend::{LentPeer, SocketBackend};
@@ -55,7 +58,7 @@ pub(super) static KIND: Kind = Kind {
         properties: &[("connected", "bool"), ("addr", "SocketAddress")],
         ..KindSpec::new(
             "socket",
-            "stream socket, Unix or TCP, server or client",
+            "stream socket, Unix, TCP or vsock, server or client",
             OPTIONS,
         )
     },
@@ -107,7 +110,7 @@ const PLAIN_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "addr",
         OptionType::Address,
-        "address: path=…, host=… with port=…, or fd=…",
+        "address: path=…, host=… with port=…, x-cid=… with port=…, or fd=…",
     )
     .key("")
     .required_or("None or one of 'path', 'fd' or 'host' option required."),
@@ -225,24 +228,37 @@ async fn open_server(
     }
 }
 
-/// The descriptor goes back where it came from unless the back end goes live with it.
+/// A descriptor that was taken by its name goes back where it came from unless the back end goes
+/// live with it; a set keeps its own.
 async fn open_fd(
     config: &Config,
     name: &str,
     context: &OpenContext,
 ) -> Result<SocketBackend, OpenError> {
-    let fd = context.fds.take(name)?;
-    let lent = lent::Lent::new(context, name, fd);
-    let port = &context.port;
-    let mut backend = if config.server {
-        let listener = Listener::given(lent.fd(), name)?;
-        open_server(config, listener, port).await?
-    } else {
-        connect::check_connected(lent.fd(), name)?;
-        given(port, config, name, Arc::clone(lent.fd()))?
-    };
+    let fds = &*context.fds;
+    if let Some(found) = open_set(name, Access::Both, false, fds) {
+        let fd = found.map_err(|error| refused("Could not open", name, error))?;
+        return around(config, name, &Arc::new(fd), &context.port).await;
+    }
+    let lent = lent::Lent::new(context, name, fds.take(name)?);
+    let mut backend = around(config, name, lent.fd(), &context.port).await?;
     backend.keep_lent(lent);
     Ok(backend)
+}
+
+/// The socket that was given as `name`, listening or connected.
+async fn around(
+    config: &Config,
+    name: &str,
+    fd: &Arc<OwnedFd>,
+    port: &Port,
+) -> Result<SocketBackend, OpenError> {
+    if config.server {
+        let listener = Listener::given(fd, name)?;
+        return open_server(config, listener, port).await;
+    }
+    connect::check_connected(fd, name)?;
+    given(port, config, name, Arc::clone(fd))
 }
 
 /// A back end around a peer that was taken from another one ([`chardev_core::Peers::accept`]).

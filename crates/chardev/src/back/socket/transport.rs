@@ -19,6 +19,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, Shutdown, getpeername, getsockname, sockopt,
 };
 
+use super::vsock;
 use crate::port::Port;
 use crate::reactor::FdWatch;
 use crate::sys::failed;
@@ -107,12 +108,21 @@ impl Transport {
             let (pid, uid) = (process.pid.as_raw_nonzero(), process.uid.as_raw());
             return Some(format!("pid {pid}, uid {uid}"));
         }
+        if let Some(place) = vsock::Place::of_peer(&self.fd) {
+            return Some(format!("vsock:{place}"));
+        }
         let peer = getpeername(&self.fd).ok().flatten()?;
         Some(SocketAddr::try_from(peer).ok()?.to_string())
     }
 
-    /// Both ends of a TCP connection as QEMU writes them; nothing for a Unix socket.
-    pub(super) fn tcp_name(&self, server: bool) -> Option<String> {
+    /// Both ends of a TCP connection as QEMU writes them, and of vsock in the same form; nothing
+    /// for a Unix socket.
+    pub(super) fn live_name(&self, server: bool) -> Option<String> {
+        if let Some(place) = vsock::Place::of(&self.fd) {
+            let peer = vsock::Place::of_peer(&self.fd);
+            let peer = peer.map_or_else(String::new, |peer| format!(" <-> {peer}"));
+            return Some(format!("vsock:{place}{peer}"));
+        }
         let local = SocketAddr::try_from(getsockname(&self.fd).ok()?).ok()?;
         let server = if server { ",server=on" } else { "" };
         // A peer that has just gone has no address any more.

@@ -58,7 +58,7 @@ const STREAM: &[AddressKey] = &[
     text(
         "fd",
         ["addr", "fd", "str"],
-        "a descriptor: its number on the daemon's own command line, its name (`getfd`) afterwards",
+        "a descriptor: its number on the daemon's own command line, its name (`getfd`) afterwards, or `/dev/fdset/SET` for a socket in a set (`add-fd`)",
     ),
     text(
         "host",
@@ -75,12 +75,22 @@ const STREAM: &[AddressKey] = &[
     switch(
         "keep-alive",
         ["addr", "inet", "keep-alive"],
-        "client: TCP looks after a silent server (default off); QEMU has it in QMP only",
+        "TCP asks a peer that was silent for 60 s for a sign of life, and lets it go after 30 s more (default off); QEMU has it in QMP only",
+    ),
+    text(
+        "x-cid",
+        ["addr", "vsock", "cid"],
+        "vsock: the machine's number; for a server 4294967295 means any. QEMU has it in QMP only",
+    ),
+    text(
+        "port",
+        ["addr", "vsock", "port"],
+        "vsock: the port's number",
     ),
     number(
         "to",
         ["addr", "inet", "to"],
-        "server: try each port up to this one",
+        "server: take the first port up to this one that is free",
     ),
 ];
 
@@ -140,6 +150,8 @@ pub(super) fn example(kind: &str, key: &AddressKey) -> (String, Json) {
         ("unix", "abstract") => "path=name,",
         ("unix", "tight") => "path=name,abstract=on,",
         ("inet", "port") => "host=name,",
+        ("vsock", "port") => "x-cid=7,",
+        ("vsock", "x-cid") => "port=7,",
         ("inet", "host") => "port=7,",
         ("inet", _) => "host=name,port=7,",
         _ => "",
