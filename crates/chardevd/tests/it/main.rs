@@ -1,5 +1,6 @@
 //! The tests of chardevd, in one program: a file a subject, and folders that they share.
 
+mod addresses;
 mod back_ends;
 mod ctl;
 mod ctl_attached;

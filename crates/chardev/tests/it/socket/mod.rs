@@ -1,5 +1,6 @@
 //! The back end `socket`, with real peers.
 
+mod addresses;
 mod descriptors;
 mod peers;
 mod places;

@@ -7,7 +7,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::Arc;
 
 use chardev::Chardevs;
-use chardev::spec::{InetAddress, OptionValue, SocketAddress};
+use chardev::spec::{OptionValue, SocketAddress};
 
 use super::{closed, echo, filename, front, inet, opened, port_of, socket, unix};
 use crate::common::{add, change, read_until, ring, wait_for};
@@ -52,26 +52,6 @@ fn a_tcp_server_shows_both_ends() {
         let shown = format!("tcp:{own},server=on <-> {theirs}");
         assert_eq!(filename(&chardevs), shown);
     }
-}
-
-#[test]
-fn a_taken_port_is_passed_over_within_a_range() {
-    let chardevs = Chardevs::new().unwrap();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
-    let SocketAddress::Inet(wanted) = inet("127.0.0.1", port) else {
-        unreachable!()
-    };
-    let wanted = InetAddress {
-        to: Some(port.saturating_add(50)),
-        ..wanted
-    };
-    let info = add(
-        &chardevs,
-        "con0",
-        &socket(SocketAddress::Inet(wanted), true),
-    );
-    assert!(port_of(&info.filename) > port);
 }
 
 #[test]
