@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Instant;
 
-use super::relay::{GIB, consume, gib_per_s, produce};
+use super::relay::{BLOCK, GIB, consume, gib_per_s, produce};
 use super::report;
 use crate::sh::Result;
 
@@ -55,7 +55,7 @@ where
     T: std::io::Read + std::io::Write + Send + 'static,
 {
     let start = Instant::now();
-    let producer = thread::spawn(move || produce(input, bytes));
+    let producer = thread::spawn(move || produce(input, &[b'x'; BLOCK], bytes));
     consume(&mut output, bytes)?;
     let elapsed = start.elapsed();
     producer.join().map_err(|_| "the producer panicked")??;

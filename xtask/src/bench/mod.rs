@@ -2,6 +2,7 @@
 
 mod bed;
 mod beside;
+mod dresses;
 pub(crate) mod guest;
 mod latency;
 mod limits;
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// Measure only what an unrelated relay feels of big and slow things beside it
     #[arg(long, conflicts_with_all = ["write", "baseline"])]
     beside: bool,
+    /// Measure only what telnet, websocket and TLS cost
+    #[arg(long, conflicts_with_all = ["write", "baseline", "beside"])]
+    protocols: bool,
     /// Put the tables into docs/performance.md
     #[arg(long)]
     write: bool,
@@ -45,10 +49,15 @@ pub(crate) fn run(args: &Args) -> Result {
         println!("{}", beside::table(&programs)?);
         return Ok(());
     }
+    if args.protocols {
+        println!("{}", dresses::table(&programs, args.gib, args.rounds)?);
+        return Ok(());
+    }
     let mut text = machine::describe(&programs)?;
     text += &limits::table(args.gib)?;
     text += &latency::table(&programs, args.changes)?;
     text += &relay::table(&programs, args.gib, args.rounds)?;
+    text += &dresses::table(&programs, args.gib, args.rounds)?;
     text += &beside::table(&programs)?;
     println!("{text}");
     if args.write {

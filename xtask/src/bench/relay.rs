@@ -14,9 +14,9 @@ use crate::server::Server;
 use crate::sh::Result;
 
 pub(crate) const GIB: u64 = 1 << 30;
-const BLOCK: usize = 256 << 10;
+pub(crate) const BLOCK: usize = 256 << 10;
 /// A relay that moves nothing for this long has lost bytes or is stuck.
-const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn table(programs: &Programs, gib: u64, rounds: usize) -> Result<String> {
     let mut rows = Vec::new();
@@ -47,11 +47,11 @@ pub(crate) fn table(programs: &Programs, gib: u64, rounds: usize) -> Result<Stri
     Ok(report::table(&title, &header, &rows))
 }
 
-pub(crate) fn produce(mut output: impl Write, bytes: u64) -> std::io::Result<()> {
-    let block = vec![b'x'; BLOCK];
+/// Writes `bytes` bytes, a block at a time.
+pub(crate) fn produce(mut output: impl Write, block: &[u8], bytes: u64) -> std::io::Result<()> {
     let mut left = bytes;
     while left > 0 {
-        let size = left.min(BLOCK as u64) as usize;
+        let size = left.min(block.len() as u64) as usize;
         output.write_all(&block[..size])?;
         left -= size as u64;
     }
@@ -99,9 +99,9 @@ enum Ports {
     Tcp([u16; 2]),
 }
 
-struct Sample {
-    gib_per_s: f64,
-    cpu_s_per_gib: f64,
+pub(crate) struct Sample {
+    pub(crate) gib_per_s: f64,
+    pub(crate) cpu_s_per_gib: f64,
 }
 
 fn measure(
@@ -115,32 +115,40 @@ fn measure(
         Family::Tcp => Ports::Tcp(free_ports()?),
     };
     let mut server = start(&ports)?;
+    let block = vec![b'x'; BLOCK];
     let listening = "it took a connection";
     match ports {
         Ports::Unix([a, b]) => {
             let input = server.wait_for(listening, || UnixStream::connect(&a).ok())?;
             let output = server.wait_for(listening, || UnixStream::connect(&b).ok())?;
             output.set_read_timeout(Some(STALL_TIMEOUT))?;
-            transfer(&server, input, output, gib)
+            transfer(&server, input, output, gib, block)
         }
         Ports::Tcp([a, b]) => {
             let input = server.wait_for(listening, || TcpStream::connect(("127.0.0.1", a)).ok())?;
             let output =
                 server.wait_for(listening, || TcpStream::connect(("127.0.0.1", b)).ok())?;
             output.set_read_timeout(Some(STALL_TIMEOUT))?;
-            transfer(&server, input, output, gib)
+            transfer(&server, input, output, gib, block)
         }
     }
 }
 
-fn transfer<T>(server: &Server, input: T, mut output: T, gib: u64) -> Result<Sample>
+/// Moves `gib` GiB of blocks like this one from `input` to `output`.
+pub(crate) fn transfer<T>(
+    server: &Server,
+    input: T,
+    mut output: T,
+    gib: u64,
+    block: Vec<u8>,
+) -> Result<Sample>
 where
     T: Read + Write + Send + 'static,
 {
     let bytes = gib * GIB;
     let cpu = server.cpu()?;
     let start = Instant::now();
-    let producer = thread::spawn(move || produce(input, bytes));
+    let producer = thread::spawn(move || produce(input, &block, bytes));
     consume(&mut output, bytes)?;
     let elapsed = start.elapsed();
     let cpu = server.cpu()? - cpu;
@@ -207,7 +215,7 @@ fn row(family: Family, name: &str, samples: &[Sample], reference: &[Sample]) -> 
     ]
 }
 
-fn median(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
+pub(crate) fn median(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
     let mut values: Vec<_> = samples.iter().map(value).collect();
     values.sort_by(f64::total_cmp);
     report::percentile(&values, 0.5)
