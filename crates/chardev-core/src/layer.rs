@@ -90,6 +90,13 @@ impl Flow<'_> {
         }
     }
 
+    /// As [`Flow::up`], without a copy.
+    pub fn up_owned(&mut self, bytes: Vec<u8>) {
+        if self.failure.is_none() {
+            self.up.push_owned(bytes);
+        }
+    }
+
     /// Tells of `event` behind the bytes that went up so far: a break, a size, anything but a
     /// coming, going or mark.
     pub fn event(&mut self, event: BackendEvent) {
@@ -109,6 +116,13 @@ impl Flow<'_> {
     pub fn down(&mut self, bytes: &[u8]) {
         if self.failure.is_none() {
             self.down.extend_from_slice(bytes);
+        }
+    }
+
+    /// As [`Flow::down`], of what `put` puts behind the bytes that went down so far.
+    pub fn down_by(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        if self.failure.is_none() {
+            put(self.down);
         }
     }
 

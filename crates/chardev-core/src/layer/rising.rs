@@ -51,6 +51,15 @@ impl Rising {
         }
     }
 
+    /// The same, without a copy where nothing is before it.
+    pub(super) fn push_owned(&mut self, bytes: Vec<u8>) {
+        match self.pieces.back() {
+            Some(Piece::End | Piece::Bytes(_)) => self.push(&bytes),
+            _ if bytes.is_empty() => {}
+            _ => self.pieces.push_back(Piece::Bytes(bytes)),
+        }
+    }
+
     /// Events of which only the last counts are one.
     pub(super) fn push_event(&mut self, event: BackendEvent) {
         match (self.pieces.back_mut(), event) {
@@ -81,7 +90,7 @@ impl Rising {
 
     pub(super) fn append(&mut self, piece: Piece) {
         match piece {
-            Piece::Bytes(bytes) => self.push(&bytes),
+            Piece::Bytes(bytes) => self.push_owned(bytes),
             Piece::Event(event) => self.push_event(event),
             Piece::Breaks(count) => match self.pieces.back_mut() {
                 Some(Piece::End) => {}

@@ -10,7 +10,7 @@ use crate::backend::BackendEvent;
 use crate::line::{Answer, Answers, Line, ModemLines};
 
 /// The most that is taken from above at once.
-const PIECE: usize = 16 << 10;
+const PIECE: usize = 32 << 10;
 /// From this much on the wire no output is taken.
 const WIRE_LIMIT: usize = 64 << 10;
 /// With this much on the wire no input is taken either: the peer does not even read its answers.
@@ -304,7 +304,10 @@ impl Stack {
         if let Some(ending) = failure {
             self.failure.get_or_insert(Failure { at, ending });
         }
-        self.sink(at + 1, &down);
+        match self.wire.is_empty() && at + 1 == self.layers.len() {
+            true => self.wire = down.into(),
+            false => self.sink(at + 1, &down),
+        }
         // What rises from a layer that has just opened finds the next one started.
         self.start_opened();
         for piece in up.into_pieces() {

@@ -212,7 +212,6 @@ impl Tls {
             .connection
             .as_mut()
             .map_err(|error| Failure::Session(error.clone()))?;
-        let mut plain = Vec::new();
         while !bytes.is_empty() && !self.ended {
             let read = connection.read_tls(&mut bytes);
             read.map_err(Failure::Io)?;
@@ -229,10 +228,10 @@ impl Tls {
             }
             let count = state.plaintext_bytes_to_read();
             if count > 0 {
-                plain.resize(count, 0);
+                let mut plain = vec![0; count];
                 let read = connection.reader().read_exact(&mut plain);
                 read.map_err(Failure::Io)?;
-                flow.up(&plain);
+                flow.up_owned(plain);
             }
             if state.peer_has_closed() {
                 self.ended = true;
@@ -247,14 +246,14 @@ impl Tls {
         let Ok(connection) = &mut self.connection else {
             return;
         };
-        let mut records = Vec::new();
-        while connection.wants_write() {
-            match connection.write_tls(&mut records) {
-                Ok(count) if count > 0 => {}
-                _ => break,
+        flow.down_by(|records| {
+            while connection.wants_write() {
+                match connection.write_tls(records) {
+                    Ok(count) if count > 0 => {}
+                    _ => break,
+                }
             }
-        }
-        flow.down(&records);
+        });
     }
 }
 

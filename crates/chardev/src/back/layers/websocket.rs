@@ -159,7 +159,7 @@ impl Websocket {
     fn hear(&mut self, found: Found, flow: &mut Flow<'_>) {
         let payload = self.decoder.take_payload();
         match found {
-            Found::Data => flow.up(&payload),
+            Found::Data => return flow.up_owned(payload),
             Found::Ping if !self.closing => {
                 self.push(flow, |mask, out| pong_frame(&payload, mask, out));
             }
@@ -180,13 +180,12 @@ impl Websocket {
         if let Some(Err(error)) = self.random.map(|random| random(&mut mask)) {
             return flow.fail(unmasked(error));
         }
-        let mut frame = Vec::new();
-        make(self.random.is_some().then_some(mask), &mut frame);
-        flow.down(&frame);
+        let mask = self.random.is_some().then_some(mask);
+        flow.down_by(|out| make(mask, out));
     }
 
     fn refuse(&mut self, violation: &Violation, flow: &mut Flow<'_>) {
-        flow.up(&self.decoder.take_payload());
+        flow.up_owned(self.decoder.take_payload());
         if !std::mem::replace(&mut self.closing, true) {
             let code = violation.code.to_be_bytes();
             self.push(flow, |mask, out| close_frame(&code, mask, out));

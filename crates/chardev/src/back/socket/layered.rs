@@ -13,7 +13,7 @@ use super::transport::{receive_plain, send_plain};
 use crate::back::LayerKind;
 
 /// The most that is fetched at once.
-const PIECE: usize = 4 << 10;
+const PIECE: usize = 64 << 10;
 /// How many pieces may come that bring neither input nor an end, before others have their turn.
 const TURNS: usize = 16;
 /// The most that is read ahead in a handshake, or while a layer waits for its peer.
@@ -265,8 +265,8 @@ fn flush(stack: &mut Stack, fd: &OwnedFd) -> Result<(), Errno> {
 
 /// Fetches at most `most` bytes and puts them through the stack. 0 is the end.
 fn fetch(stack: &mut Stack, fd: &OwnedFd, most: usize) -> Result<usize, Errno> {
-    let mut piece = [0; PIECE];
-    let count = receive_plain(fd, &mut piece[..most.min(PIECE)])?;
+    let mut piece = vec![0; most.min(PIECE)];
+    let count = receive_plain(fd, &mut piece)?;
     match count {
         0 => stack.receive_end(),
         count => stack.receive(&piece[..count]),

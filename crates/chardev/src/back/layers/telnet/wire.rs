@@ -82,11 +82,14 @@ impl Parser {
         while let Some((first, others)) = rest.split_first() {
             match self.state {
                 Within::Data => {
-                    let (data, behind) = rest.split_at(plain(rest));
+                    let at = plain(rest);
+                    // A doubled one that is all here is the end of the data before it.
+                    let doubled = rest.get(at + 1) == Some(&IAC);
+                    let (data, behind) = rest.split_at(at + usize::from(doubled));
                     if !data.is_empty() {
                         tell(Token::Data(data));
                     }
-                    if !behind.is_empty() {
+                    if !behind.is_empty() && !doubled {
                         self.state = Within::Command;
                     }
                     rest = behind.get(1..).unwrap_or_default();
@@ -146,12 +149,7 @@ impl Parser {
 
 /// How many bytes come before the first IAC.
 fn plain(bytes: &[u8]) -> usize {
-    // Looking whether a piece has one is much faster than looking where.
-    let pieces = bytes.chunks(64);
-    let without = pieces.take_while(|piece| !piece.contains(&IAC)).count() * 64;
-    let rest = bytes.get(without..).unwrap_or_default();
-    let found = rest.iter().position(|byte| *byte == IAC);
-    found.map_or(bytes.len(), |at| without + at)
+    memchr::memchr(IAC, bytes).unwrap_or(bytes.len())
 }
 
 /// Puts `bytes` through `put` with every IAC doubled.

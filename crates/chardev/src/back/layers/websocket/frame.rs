@@ -274,10 +274,16 @@ fn apply_mask(mask: [u8; 4], bytes: &mut [u8]) {
     if mask == [0; 4] {
         return;
     }
-    for piece in bytes.chunks_mut(4) {
-        for (byte, mask) in piece.iter_mut().zip(mask) {
+    // As many bytes at once as a machine has in a wide register.
+    let wide: [u8; 32] = std::array::from_fn(|at| mask[at % 4]);
+    let mut pieces = bytes.chunks_exact_mut(wide.len());
+    for piece in &mut pieces {
+        for (byte, mask) in piece.iter_mut().zip(wide) {
             *byte ^= mask;
         }
+    }
+    for (byte, mask) in pieces.into_remainder().iter_mut().zip(wide) {
+        *byte ^= mask;
     }
 }
 
