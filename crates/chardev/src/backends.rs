@@ -442,12 +442,13 @@ impl Rfc2217 {
 }
 
 impl Udp {
-    /// Sends to `port` of `host`, and hears only from there.
+    /// Sends to `port` of `host`, and hears only from there; a multicast group is heard if it is
+    /// also received at a port ([`Udp::at`]).
     pub fn to(host: &str, port: u16) -> Self {
         Udp(Options::new("udp")).set("remote", inet(host, port))
     }
 
-    /// Receives at `port` of the address of `host`.
+    /// Receives at `port` of the address of `host`, which may be a multicast group.
     pub fn at(self, host: &str, port: u16) -> Self {
         self.set("local", inet(host, port))
     }

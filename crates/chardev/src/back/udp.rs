@@ -1,13 +1,16 @@
 //! front → chardev → [back] → host: udp, one datagram for every write.
 //!
 //! As in QEMU it never counts as open, and still takes output. A datagram that nobody receives
-//! is lost on the network, not here.
+//! is lost on the network, not here. Where the remote or the local address is a multicast group's,
+//! the group is heard.
 
+mod group;
 mod sockets;
 
 use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
@@ -19,7 +22,9 @@ use chardev_core::{
 };
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_recv_buffer_size;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, recv, recvfrom, sendmsg,
+};
 
 use self::sockets::{Addresses, LentPort, WantPort, Way};
 use super::short;
@@ -43,7 +48,7 @@ const SKIP_LIMIT: usize = 64;
 pub(super) static KIND: Kind = Kind {
     spec: KindSpec::new(
         "udp",
-        "datagrams to and from one remote address",
+        "datagrams to and from one remote address, or a multicast group",
         &[
             OptionSpec::new(
                 "remote",
@@ -55,7 +60,7 @@ pub(super) static KIND: Kind = Kind {
             OptionSpec::new(
                 "local",
                 OptionType::Address,
-                "where to receive: localaddr=…, localport=…",
+                "where to receive: localaddr=…, localport=…; a group is joined if this is its address, or if the remote one is and there is a localport",
             )
             .key(""),
         ],
@@ -77,13 +82,17 @@ async fn open(options: &Options, context: &OpenContext) -> Result<Box<dyn Backen
         .spawn_listed(TaskKind::Connect, looking_up)
         .await
         .map_err(|error| error.to_string())??;
-    let (socket, way) = sockets::open(&addresses, context)?;
-    let watch = FdWatch::new(&context.port, Arc::new(socket))
-        .map_err(|error| OpenError::new(strerror(error)))?;
+    let opened = sockets::open(&addresses, context)?;
+    let watched = |socket| {
+        FdWatch::new(&context.port, Arc::new(socket))
+            .map_err(|error| OpenError::new(strerror(error)))
+    };
     Ok(Box::new(Udp {
-        socket: watch,
+        socket: watched(opened.socket)?,
+        output: opened.output.map(watched).transpose()?,
+        senders: opened.senders,
         addresses,
-        way,
+        way: opened.way,
         share: Weak::new(),
         received: Vec::new(),
         read: 0,
@@ -100,6 +109,10 @@ fn inet(address: Option<&SocketAddress>) -> Result<Option<InetAddress>, OpenErro
 
 struct Udp {
     socket: FdWatch,
+    /// Sends, where `socket` hears a group.
+    output: Option<FdWatch>,
+    /// What comes from here are our own datagrams, which a group brings back.
+    senders: Vec<SocketAddr>,
     addresses: Addresses,
     /// What is left to do with the socket until it is in use.
     way: Way,
@@ -128,8 +141,15 @@ impl Udp {
         // Large enough for any datagram, whatever arrived since anybody asked for its length.
         let mut buffer = [MaybeUninit::<u8>::uninit(); LONGEST];
         for _ in 0..SKIP_LIMIT {
-            match recv(self.socket.fd(), &mut buffer, RecvFlags::DONTWAIT) {
-                Ok(((datagram, _), _)) if !datagram.is_empty() => {
+            let found = match self.addresses.hears_group() {
+                false => recv(self.socket.fd(), &mut buffer, RecvFlags::DONTWAIT)
+                    .map(|((datagram, _), _)| (datagram, None)),
+                true => recvfrom(self.socket.fd(), &mut buffer, RecvFlags::DONTWAIT)
+                    .map(|((datagram, _), _, from)| (datagram, from)),
+            };
+            match found {
+                Ok((_, from)) if is_one_of(&self.senders, from.as_ref()) => {}
+                Ok((datagram, _)) if !datagram.is_empty() => {
                     self.received.extend_from_slice(datagram);
                     return Found::Datagram;
                 }
@@ -145,14 +165,23 @@ impl Udp {
     fn send(&self, bufs: &[IoSlice<'_>]) -> Result<usize, Errno> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let mut control = SendAncillaryBuffer::default();
-        let sent = sendmsg(self.socket.fd(), bufs, &mut control, flags);
+        let socket = self.output.as_ref().unwrap_or(&self.socket).fd();
+        let sent = sendmsg(socket, bufs, &mut control, flags);
         match sent {
-            Err(Errno::CONNREFUSED | Errno::INTR) => {
-                sendmsg(self.socket.fd(), bufs, &mut control, flags)
-            }
+            Err(Errno::CONNREFUSED | Errno::INTR) => sendmsg(socket, bufs, &mut control, flags),
             sent => sent,
         }
     }
+}
+
+/// Whether `from` is one of `senders`; the scope of an address of IPv6 is not compared.
+fn is_one_of(senders: &[SocketAddr], from: Option<&SocketAddrAny>) -> bool {
+    let from = from.and_then(|from| SocketAddr::try_from(from.clone()).ok());
+    from.is_some_and(|from| {
+        let is_from =
+            |sender: &SocketAddr| (sender.ip(), sender.port()) == (from.ip(), from.port());
+        senders.iter().any(is_from)
+    })
 }
 
 fn gather(bufs: &[IoSlice<'_>], count: usize) -> Vec<u8> {
@@ -211,7 +240,13 @@ impl Backend for Udp {
     }
 
     fn watch(&mut self, interest: Ready) {
-        self.socket.arm(interest);
+        match &self.output {
+            None => self.socket.arm(interest),
+            Some(output) => {
+                self.socket.arm(interest - Ready::WRITE);
+                output.arm(interest & Ready::WRITE);
+            }
+        }
     }
 
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
@@ -253,7 +288,8 @@ impl Sharing for Udp {
         if self.share.strong_count() > 0 {
             return None;
         }
-        let (lent, share) = LentPort::of(self.socket.fd(), &self.addresses, *own)?;
+        let wanted = (*own, &self.senders[..]);
+        let (lent, share) = LentPort::of(self.socket.fd(), &self.addresses, wanted)?;
         self.share = share;
         Some(Box::new(lent))
     }

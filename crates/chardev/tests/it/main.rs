@@ -45,6 +45,7 @@ mod toy;
 mod uart_device;
 mod uart_registers;
 mod udp;
+mod udp_groups;
 mod viewers;
 mod virtio_console;
 mod virtio_driver;

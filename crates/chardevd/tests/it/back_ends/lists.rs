@@ -116,7 +116,7 @@ const DATAGRAM: &[AddressKey] = &[
     text(
         "localaddr",
         ["local", "inet", "host"],
-        "address to receive at (default: all)",
+        "address to receive at (default: all); for a group of IPv4 that of the interface, or the group itself",
     ),
     text(
         "localport",
