@@ -1,6 +1,6 @@
-//! What a socket's protocol costs: the CPU time of one relay that speaks telnet, websocket or TLS on
-//! one side and nothing on the other, and socat's for TLS. A second daemon speaks the other end of
-//! it, for all of them the same; its time does not count.
+//! What a socket's protocol costs: the CPU time of one relay that speaks telnet, websocket or TLS
+//! on one side and nothing on the other, and socat's for TLS. A second daemon speaks the other end
+//! of it, for all of them the same; its time does not count.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
