@@ -23,7 +23,6 @@
 
 mod ask;
 mod font;
-mod key_names;
 mod keys;
 mod picture;
 mod screen;
@@ -31,9 +30,8 @@ mod size;
 mod snapshot;
 
 pub use font::{CELL_HEIGHT, CELL_WIDTH, glyph};
-pub use key_names::{NAMES as KEY_NAMES, name_of_scancode};
 pub use keys::{Keyboard, Modifiers};
 pub use picture::Picture;
-pub use screen::{ANSWERS_LIMIT, Screen, TITLE_LIMIT};
+pub use screen::{ANSWERS_LIMIT, Screen, TITLE_LIMIT, WORK};
 pub use size::Size;
 pub use snapshot::{Cell, Color, Cursor, Run, Snapshot, Style};

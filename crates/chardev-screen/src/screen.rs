@@ -13,7 +13,7 @@ pub const ANSWERS_LIMIT: usize = 1024;
 /// The most characters of a title.
 pub const TITLE_LIMIT: usize = 256;
 /// The work that one call of [`Screen::feed`] does, in characters printed: about a millisecond.
-const WORK: usize = 32 << 10;
+pub const WORK: usize = 32 << 10;
 /// The most plain text that is taken at a time.
 const PIECE: usize = 1024;
 
@@ -60,26 +60,35 @@ impl Screen {
     }
 
     /// Takes bytes, however they are cut, and returns how many: all, unless they are more than
-    /// a millisecond's work; one at least. A few bytes can be much work, such as clearing a large
-    /// screen, and whoever feeds a screen under a lock wants to give it up in between.
+    /// [`WORK`]; one at least. A few bytes can be much work, such as clearing a large screen, and
+    /// whoever feeds a screen under a lock wants to give it up in between.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
-        let (mut work, mut taken) = (0, 0);
-        while work < WORK
+        self.feed_within(bytes, &mut { WORK })
+    }
+
+    /// As [`Screen::feed`], for several pieces that share what work is `left`; none is taken where
+    /// that is 0.
+    pub fn feed_within(&mut self, bytes: &[u8], left: &mut usize) -> usize {
+        let mut taken = 0;
+        while *left > 0
             && let Some(&byte) = bytes.get(taken)
         {
             let plain = self.plain(&bytes[taken..]);
-            if plain > 0 {
-                taken += plain;
-                work += plain * if self.inserts { self.printing() } else { 1 };
-                continue;
-            }
-            let (first, second) = self.decoder.push(byte);
-            for ch in [first, second].into_iter().flatten() {
-                work += self.take(ch);
-            }
-            (work, taken) = (work + 1, taken + 1);
+            let (count, work) = match plain {
+                0 => (1, 1 + self.take_byte(byte)),
+                _ if self.inserts => (plain, plain * self.printing()),
+                _ => (plain, plain),
+            };
+            taken += count;
+            *left = left.saturating_sub(work);
         }
         taken
+    }
+
+    fn take_byte(&mut self, byte: u8) -> usize {
+        let (first, second) = self.decoder.push(byte);
+        let whole = [first, second].into_iter().flatten();
+        whole.map(|ch| self.take(ch)).sum()
     }
 
     /// Takes the plain text that `bytes` begin with, most of what there is, and returns how much

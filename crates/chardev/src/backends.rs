@@ -142,6 +142,12 @@ backend! {
     Vsock
 }
 
+#[cfg(feature = "vc")]
+backend! {
+    /// A text console, whose screen [`Chardevs::screen`](crate::Chardevs::screen) has.
+    Vc
+}
+
 #[cfg(feature = "telnet")]
 backend! {
     /// A serial port of a server that speaks RFC 2217, as if it were here.
@@ -210,6 +216,21 @@ impl Pipe {
     /// The FIFOs `PATH.in` and `PATH.out`, or `path` itself where they are not.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Pipe(Options::new("pipe")).set("device", path_value(path))
+    }
+}
+
+#[cfg(feature = "vc")]
+impl Vc {
+    /// A console of 80 columns and 24 rows.
+    #[allow(clippy::new_without_default, reason = "as with the others")]
+    pub fn new() -> Self {
+        Vc(Options::new("vc"))
+    }
+
+    /// A console of this size (`cols`, `rows`).
+    pub fn sized(size: crate::screen::Size) -> Self {
+        let cols = Vc::new().set("cols", OptionValue::Int(size.cols().into()));
+        cols.set("rows", OptionValue::Int(size.rows().into()))
     }
 }
 

@@ -5,6 +5,8 @@ mod blocking;
 mod logs;
 mod query;
 mod ring;
+#[cfg(feature = "vc")]
+mod screens;
 mod shared;
 
 use std::future::Future;
@@ -34,6 +36,8 @@ pub use self::attached::{AttachedPeer, PeerPlace};
 pub use self::logs::ReopenError;
 pub use self::query::{Details, Info};
 pub use self::ring::RingError;
+#[cfg(feature = "vc")]
+pub use self::screens::{PictureFormat, ScreenError, ShownScreen};
 pub(crate) use self::shared::Shared;
 
 /// How long the viewers have to read the last output when everything ends.

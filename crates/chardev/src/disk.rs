@@ -141,6 +141,56 @@ pub(crate) fn read_text(path: impl AsRef<Path>) -> std::io::Result<String> {
     std::fs::read_to_string(path)
 }
 
+/// Writes all of `content`, for as long as that takes.
+#[cfg(feature = "vc")]
+#[track_caller]
+pub(crate) fn write_all(fd: OwnedFd, content: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+
+    assert_may_wait();
+    let flags = rustix::fs::fcntl_getfl(&fd)? & !OFlags::NONBLOCK;
+    rustix::fs::fcntl_setfl(&fd, flags)?;
+    std::fs::File::from(fd).write_all(content)
+}
+
+/// Makes `content` all that the file at `path` has: at once, or not at all. What is no file, such
+/// as a FIFO, is written to.
+#[cfg(feature = "vc")]
+#[track_caller]
+pub(crate) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    assert_may_wait();
+    let write_only = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    // A link stays one, and what it leads to is replaced.
+    let target = std::fs::canonicalize(path);
+    let path = target.as_deref().unwrap_or(path);
+    if let Ok(there) = rustix::fs::stat(path) {
+        let kind = rustix::fs::FileType::from_raw_mode(there.st_mode);
+        // Who may not write to it may not replace it either, which a directory would allow.
+        let fd = rustix::fs::open(path, write_only, Mode::empty())?;
+        if !kind.is_file() {
+            return write_all(fd, content);
+        }
+    }
+    let mut hidden = OsString::from(".");
+    hidden.push(path.file_name().unwrap_or_default());
+    hidden.push(format!(".{:x}", unique()));
+    let hidden = path.with_file_name(hidden);
+    let create = write_only | OFlags::CREATE | OFlags::EXCL;
+    let fd = rustix::fs::open(&hidden, create, Mode::from_raw_mode(0o666))?;
+    let written = write_all(fd, content).and_then(|()| Ok(rename(&hidden, path)?));
+    written.inspect_err(|_| _ = unlink(&hidden))
+}
+
+/// A number that no other process is likely to use, nor this one twice.
+#[cfg(feature = "vc")]
+fn unique() -> u64 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    u64::from(std::process::id()) << 32 | u64::from(number)
+}
+
 /// What a file says that has at most `limit` bytes.
 ///
 /// # Errors

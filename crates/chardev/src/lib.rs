@@ -99,6 +99,7 @@
 //! - `telnet`: sockets speak telnet, TN3270 and RFC 2217; with it comes the kind `x-rfc2217`.
 //! - `websocket`: sockets speak websocket.
 //! - `tls`: sockets speak TLS, with the keys in the module `objects`.
+//! - `vc`: the kind `vc`, a text console; what any console shows, as text and as a picture.
 //! - `virtio-console`: the front end `front::virtio_console`; brings `vm-memory` and
 //!   `virtio-queue`.
 //! - `vm-superio`: `front::superio`, for the serial port of the crate `vm-superio`.
@@ -106,7 +107,7 @@
 //!
 //! # What this crate does not do
 //! - It parses neither QMP nor command lines: see `chardev-qapi` and `chardev-qmp`.
-//! - Of QEMU's kinds some are not in this version: `vc`, `parallel`, `dbus` and a few more.
+//! - Of QEMU's kinds some are not in this version: `parallel`, `dbus` and a few more.
 
 #![deny(unsafe_code)]
 #![warn(clippy::disallowed_methods)]
@@ -120,6 +121,7 @@
         feature = "stdio",
         feature = "telnet",
         feature = "udp",
+        feature = "vc",
         feature = "websocket"
     )),
     allow(
@@ -137,6 +139,8 @@ mod disk;
 mod disposal;
 mod first;
 pub mod front;
+#[cfg(feature = "vc")]
+mod input_events;
 mod notify;
 #[cfg(feature = "tls")]
 pub mod objects;
@@ -170,7 +174,13 @@ pub use chardev_core::{
     Sharing, Slow, Stats, TerminalSize, ViewEnd, ViewError, ViewFrom, Viewed, Viewer, WeakChardev,
     spec, text,
 };
+#[cfg(feature = "vc")]
+pub use chardev_screen as screen;
 pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
+#[cfg(feature = "vc")]
+pub use chardevs::{PictureFormat, ScreenError, ShownScreen};
+#[cfg(feature = "vc")]
+pub use input_events::{InputError, InputEvent};
 pub use port::Port;
 pub use slow_fd::close_elsewhere;
 pub use tasks::{Task, TaskKind};

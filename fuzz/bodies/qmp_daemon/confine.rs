@@ -5,6 +5,7 @@
 //! nobody adds one without saying what it may touch.
 
 use chardev::spec::{InetAddress, OptionType, OptionValue, Options, SocketAddress};
+use chardev_qapi::Json;
 use chardev_qmp::{ChardevAction, Command};
 
 use super::world::World;
@@ -16,7 +17,7 @@ const MANY: usize = 24;
 /// How long a replaced back end waits for its peer, so that inputs do not pile up.
 const DRAIN_MS: i64 = 30;
 
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "null",
     "ringbuf",
     "memory",
@@ -30,6 +31,7 @@ const KINDS: [&str; 14] = [
     "stdio",
     "testdev",
     "udp",
+    "vc",
     "x-rfc2217",
 ];
 /// Options that name a file.
@@ -46,7 +48,7 @@ const TEXTS: [&str; 8] = [
     "tls-authz",
 ];
 /// Options with a number, and how large it may be.
-const NUMBERS: [(&str, i64); 14] = [
+const NUMBERS: [(&str, i64); 18] = [
     ("size", LARGE),
     ("x-history", LARGE),
     ("x-logsize", LARGE),
@@ -58,6 +60,10 @@ const NUMBERS: [(&str, i64); 14] = [
     ("x-reconnect-ms", i64::MAX),
     ("x-handshake-ms", 100),
     ("x-settle-ms", 20),
+    ("width", 800),
+    ("height", 600),
+    ("cols", 100),
+    ("rows", 40),
     ("x-baud", i64::MAX),
     ("x-databits", i64::MAX),
     ("x-stopbits", i64::MAX),
@@ -128,6 +134,15 @@ pub(super) fn command(command: Command, world: &World) -> Result<Command, &'stat
         Command::XChardevSet { id, mut policy } => {
             numbers(&mut policy);
             Command::XChardevSet { id, policy }
+        }
+        Command::Own {
+            name: name @ "screendump",
+            mut arguments,
+        } => {
+            let path = arguments.get("filename").and_then(Json::as_str);
+            let inside = path_inside(path.unwrap_or_default(), world);
+            arguments.insert("filename", inside);
+            Command::Own { name, arguments }
         }
         // `quit` too: it only answers, since ending is for the monitor.
         other => other,

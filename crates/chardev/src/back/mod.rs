@@ -39,6 +39,8 @@ mod swap;
 mod testdev;
 #[cfg(feature = "udp")]
 mod udp;
+#[cfg(feature = "vc")]
+pub(crate) mod vc;
 
 #[cfg(feature = "socket")]
 #[doc(hidden)]
@@ -277,6 +279,8 @@ pub static KINDS: &[&Kind] = &[
     &testdev::KIND,
     #[cfg(feature = "udp")]
     &udp::KIND,
+    #[cfg(feature = "vc")]
+    &vc::KIND,
 ];
 
 /// The tables of [`KINDS`] alone, for parsers.

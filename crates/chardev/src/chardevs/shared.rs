@@ -13,6 +13,8 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::back::{KINDS, Kind};
 use crate::first::{First, first};
+#[cfg(feature = "vc")]
+use crate::input_events::InputEvents;
 #[cfg(feature = "tls")]
 use crate::objects::Objects;
 use crate::offload;
@@ -37,6 +39,8 @@ pub(crate) struct Shared {
     #[cfg(feature = "tls")]
     objects: Objects,
     tasks: Arc<Tasks>,
+    #[cfg(feature = "vc")]
+    input_events: Arc<InputEvents>,
     /// Dropped with the last `Chardevs`, which ends the I/O thread.
     _stop: oneshot::Sender<()>,
 }
@@ -71,6 +75,8 @@ impl Shared {
             kinds,
             viewers: Viewers::new()?,
             tasks: Arc::default(),
+            #[cfg(feature = "vc")]
+            input_events: Arc::default(),
             _stop: stop,
         })
     }
@@ -101,6 +107,11 @@ impl Shared {
 
     pub(crate) fn tasks(&self) -> &Arc<Tasks> {
         &self.tasks
+    }
+
+    #[cfg(feature = "vc")]
+    pub(crate) fn input_events(&self) -> &Arc<InputEvents> {
+        &self.input_events
     }
 
     #[cfg(feature = "tls")]

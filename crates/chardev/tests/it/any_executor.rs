@@ -93,6 +93,7 @@ fn one_of_each(dir: &Path) -> (Vec<Options>, impl Sized) {
         Options::new("stdio"),
         Options::new("testdev"),
         Options::new("udp").with("remote", OptionValue::Address(inet(udp_port))),
+        Options::new("vc"),
         Options::new("x-rfc2217").with("addr", OptionValue::Address(inet(tcp_port))),
         socket(unix(&dir.join("here")), true),
         socket(unix(&dir.join("there")), false),

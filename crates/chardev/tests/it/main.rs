@@ -46,6 +46,7 @@ mod uart_device;
 mod uart_registers;
 mod udp;
 mod udp_groups;
+mod vc;
 mod viewers;
 mod virtio_console;
 mod virtio_driver;

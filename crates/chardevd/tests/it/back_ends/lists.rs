@@ -218,11 +218,6 @@ pub(super) const ABSENT: &[Absent] = &[
     absent("qemu-vdagent", "a clipboard: needs a display", ""),
     absent("spiceport", "a channel of SPICE", "`socket`"),
     absent("spicevmc", "a channel of SPICE", ""),
-    absent(
-        "vc",
-        "a text console: needs a display",
-        "`pty`, or any kind and `chardevctl attach`",
-    ),
     absent("wctablet", "a serial tablet: needs an input device", ""),
     gone("console", "Windows only, in QEMU as well", "`stdio`"),
     gone(

@@ -3,7 +3,7 @@
 /// All names, in QEMU's order.
 #[doc(alias = "QKeyCode")]
 #[rustfmt::skip]
-pub const NAMES: &[&str] = &[
+pub const KEY_NAMES: &[&str] = &[
     "unmapped", "shift", "shift_r", "alt", "alt_r", "ctrl", "ctrl_r", "menu", "esc", "1", "2", "3",
     "4", "5", "6", "7", "8", "9", "0", "minus", "equal", "backspace", "tab", "q", "w", "e", "r",
     "t", "y", "u", "i", "o", "p", "bracket_left", "bracket_right", "ret", "a", "s", "d", "f", "g",
@@ -81,7 +81,10 @@ mod tests {
         }
         for number in 0..256 {
             let name = name_of_scancode(number);
-            assert!(name.is_none_or(|name| NAMES.contains(&name)), "{name:?}");
+            assert!(
+                name.is_none_or(|name| KEY_NAMES.contains(&name)),
+                "{name:?}"
+            );
         }
     }
 }
