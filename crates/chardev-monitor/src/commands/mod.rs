@@ -10,6 +10,8 @@ mod export;
 pub(crate) mod objects;
 mod output;
 mod program;
+#[cfg(feature = "vc")]
+mod screens;
 mod tasks;
 
 use std::error::Error;
@@ -30,6 +32,8 @@ pub(crate) fn ours() -> Vec<OwnCommand> {
     let ours = vec![export::command(), tasks::command()];
     #[cfg(feature = "tls")]
     let ours = [ours, objects::commands().into()].concat();
+    #[cfg(feature = "vc")]
+    let ours = [ours, screens::commands().into()].concat();
     ours
 }
 

@@ -5,6 +5,7 @@
 
 mod args;
 pub mod readline;
+mod screen;
 mod session;
 mod show;
 
@@ -178,6 +179,20 @@ pub(crate) const COMMANDS: &[HmpSpec] = &[
                 Show::Errors,
             )
         },
+    ),
+    row(
+        "screendump",
+        &[Arg::Rest],
+        "filename [-f format] [device [head]]",
+        "save the screen of the chardev 'device' as the picture 'filename', as 'ppm' or 'png'",
+        screen::screendump,
+    ),
+    row(
+        "sendkey",
+        &[Arg::Rest],
+        "keys [hold_ms]",
+        "send keys to the VM (e.g. 'sendkey ctrl-alt-f1', default hold time=100 ms)",
+        screen::sendkey,
     ),
     row("stop|s", &[], "", "stop emulation", |_, _| {
         Step::Ask(Command::Stop, Show::Errors)

@@ -14,6 +14,7 @@ mod frames;
 mod holder;
 mod list;
 mod raw;
+mod screen;
 mod suggest;
 mod trust;
 mod waiting;
@@ -105,6 +106,8 @@ enum Action {
     Watch(watch::Args),
     /// Print the output that has been kept for a chardev
     History(watch::HistoryArgs),
+    /// Print what a console shows, or draw it
+    Screen(screen::Args),
     /// Run one QMP command, or relay QMP from standard input
     Qmp {
         /// Command name, such as query-chardev
@@ -150,6 +153,7 @@ pub fn main() -> ExitCode {
         Action::Attach(args) => attach::run(target, &args),
         Action::Watch(args) => watch::watch(target, &args),
         Action::History(args) => watch::history(target, &args),
+        Action::Screen(args) => screen::screen(target, &args),
         Action::Qmp {
             command: Some(command),
             arguments,

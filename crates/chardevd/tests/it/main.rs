@@ -29,6 +29,7 @@ mod daemon_paths;
 mod daemon_programs;
 mod daemon_qmp;
 mod daemon_rig;
+mod daemon_screen;
 mod daemon_secondary;
 mod daemon_shortage;
 mod daemon_slow;

@@ -9,8 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::daemon_rig::Daemon;
 use crate::qemu_rig;
-use chardev_qapi::Json;
+use chardev_qapi::{Json, Object};
 
 /// Where the two differ: a line that only one of them has, and why.
 const ONLY_QEMU: &[(&str, &str)] = &[
@@ -95,6 +96,21 @@ fn the_schema_says_what_qemus_says() {
         compared >= 25,
         "only {compared} commands and events were compared"
     );
+}
+
+/// These are not in the table of the session, so a daemon is asked.
+#[test]
+fn the_commands_of_screens_and_keys_are_described_as_qemus() {
+    let daemon = Daemon::start(&[]);
+    let schema = daemon.client().execute("query-qmp-schema", Object::new());
+    let (qemu, here) = (Schema::new(&qemus_schema()), Schema::new(&schema.unwrap()));
+    for name in ["screendump", "send-key"] {
+        let theirs = qemu.lines(name, &qemu.entries[name]);
+        let mut ours = here.lines(name, &here.entries[name]);
+        ours.retain(|line| !line.contains(".x-"));
+        assert_eq!(ours, theirs, "{name}");
+        assert!(theirs.len() >= 6, "{theirs:?}");
+    }
 }
 
 /// A schema, entries by name.
