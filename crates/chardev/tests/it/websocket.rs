@@ -125,11 +125,11 @@ fn one_that_does_not_finish_its_handshake_makes_room() {
     let port = port(&chardevs, "con0");
     let mut slow = connect(&port);
     slow.write_all(b"GET / HT").unwrap();
+    assert_eq!(slow.read(&mut [0]).unwrap(), 0);
     let mut next = connect(&port);
     next.write_all(REQUEST).unwrap();
     hear(&mut next, ACCEPTED);
     expect(&front, Event::Opened);
-    assert_eq!(slow.read(&mut [0]).unwrap_or(0), 0);
     for (limit, right) in [
         (0, false),
         (-1, false),
@@ -140,6 +140,65 @@ fn one_that_does_not_finish_its_handshake_makes_room() {
         let added = chardevs.block_on(chardevs.add(&format!("c{limit}"), &options));
         assert_eq!(added.is_ok(), right, "{limit}");
     }
+}
+
+#[test]
+fn those_that_say_nothing_keep_nobody_out() {
+    let chardevs = Chardevs::new().unwrap();
+    let options = server().with("x-handshake-ms", OptionValue::Int(3_600_000));
+    add(&chardevs, "con0", &options);
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let port = port(&chardevs, "con0");
+    let mut silent: Vec<_> = (0..20).map(|_| connect(&port)).collect();
+    let mut speaks = connect(&port);
+    speaks.write_all(REQUEST).unwrap();
+    hear(&mut speaks, ACCEPTED);
+    expect(&front, Event::Opened);
+    // Of those only the newest are kept.
+    assert_eq!(silent[0].read(&mut [0]).unwrap(), 0, "the oldest");
+
+    // One of the others speaks now, and has its turn when the peer has left.
+    let last = silent.last_mut().unwrap();
+    last.write_all(REQUEST).unwrap();
+    speaks.write_all(&frame(b"it has me")).unwrap();
+    assert_eq!(read_until(&front, 9), b"it has me");
+    assert!(!has_input(last));
+    drop(speaks);
+    wait_for("the end", || {
+        assert_eq!(front.read(&mut [0]), 0);
+        (front.next_event()? == Event::Closed).then_some(())
+    });
+    hear(last, ACCEPTED);
+    expect(&front, Event::Opened);
+    last.write_all(&frame(b"and me")).unwrap();
+    assert_eq!(read_until(&front, 6), b"and me");
+}
+
+#[test]
+fn who_waits_for_another_loses_no_time_for_its_handshake() {
+    let chardevs = Chardevs::new().unwrap();
+    let options = server().with("x-handshake-ms", OptionValue::Int(300));
+    add(&chardevs, "con0", &options);
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let port = port(&chardevs, "con0");
+    let mut waits = connect(&port);
+    let mut first = connect(&port);
+    first.write_all(REQUEST).unwrap();
+    hear(&mut first, ACCEPTED);
+    expect(&front, Event::Opened);
+    wait_for("its time would be over", || {
+        chardevs.tasks().is_empty().then_some(())
+    });
+    assert!(!has_input(&waits), "nor has it been let go");
+    first
+        .write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8])
+        .unwrap();
+    wait_for("the end", || {
+        assert_eq!(front.read(&mut [0]), 0);
+        (front.next_event()? == Event::Closed).then_some(())
+    });
+    waits.write_all(REQUEST).unwrap();
+    hear(&mut waits, ACCEPTED);
 }
 
 #[test]

@@ -22,12 +22,18 @@ use super::transport::Transport;
 use crate::back::LayerKind;
 use crate::port::Port;
 
+/// The most handshakes at a time. When one more begins, the oldest is given up: whoever takes long
+/// keeps nobody out.
+const HANDSHAKES: usize = 16;
+
 /// A socket: where its peers come from, and the one that is there.
 pub(super) struct SocketBackend {
     kind: &'static str,
     port: Port,
     source: Source,
     peer: Option<Peer>,
+    /// Those whose handshakes are not over, the oldest first. While there is a peer they wait.
+    greeted: VecDeque<Peer>,
     nodelay: bool,
     keep_alive: bool,
     /// Peers can be passed descriptors.
@@ -74,6 +80,7 @@ impl SocketBackend {
             port: port.clone(),
             source,
             peer: None,
+            greeted: VecDeque::new(),
             nodelay: config.nodelay,
             keep_alive: config.keep_alive,
             passes_fds: unix && config.layers.is_empty(),
@@ -141,40 +148,46 @@ impl SocketBackend {
         if self.keep_alive || self.half_close() {
             peer.transport().keep_alive();
         }
-        self.peer = Some(peer);
-        self.greet();
+        if peer.is_shown() {
+            self.show(peer);
+        } else {
+            self.greeted.push_back(peer);
+            self.shake_hands();
+        }
         Ok(())
     }
 
-    /// Shows the peer once its layers are open. One with which that cannot be is let go unseen.
-    fn greet(&mut self) {
-        let Some(peer) = &mut self.peer else { return };
-        let at_once = peer.is_shown();
-        match peer.shake_hands() {
-            Ok(false) => {}
-            Ok(true) => {
-                peer.apply(&self.line, &mut Answers::default());
-                self.events.push_back(BackendEvent::Opened);
-                if !at_once {
-                    // It may have hung up meanwhile.
-                    self.look_at_peer();
+    fn show(&mut self, mut peer: Peer) {
+        peer.apply(&self.line, &mut Answers::default());
+        self.peer = Some(peer);
+        self.events.push_back(BackendEvent::Opened);
+    }
+
+    /// Goes on with the handshakes, and shows the first peer whose layers are open. One with which
+    /// that cannot be is let go unseen.
+    fn shake_hands(&mut self) {
+        let mut at = 0;
+        while self.peer.is_none() && at < self.greeted.len() {
+            match self.greeted[at].shake_hands() {
+                Ok(false) => at += 1,
+                Ok(true) => {
+                    if let Some(peer) = self.greeted.remove(at) {
+                        self.show(peer);
+                        // It may have hung up meanwhile.
+                        self.look_at_peer();
+                    }
                 }
+                Err(_gone) => self.let_go_unseen(at),
             }
-            Err(_gone) => self.let_go_unseen(),
         }
     }
 
     /// It was never told of, so neither is its end.
-    fn let_go_unseen(&mut self) {
-        if let Some(peer) = self.peer.take() {
+    fn let_go_unseen(&mut self, at: usize) {
+        if let Some(peer) = self.greeted.remove(at) {
             peer.part();
             self.source.peer_left();
         }
-    }
-
-    /// The peer, unless its handshake is not over.
-    fn shown(&self) -> Option<&Peer> {
-        self.peer.as_ref().filter(|peer| peer.is_shown())
     }
 
     /// The peer is gone: what it had sent is handed over, and the next one may come.
@@ -198,12 +211,17 @@ impl SocketBackend {
     fn after_peer(&mut self, unread: Vec<u8>) {
         self.events.push_back(BackendEvent::Closed { unread });
         self.source.peer_left();
+        for waiting in &mut self.greeted {
+            waiting.begin_again(self.handshake);
+        }
+        if !self.greeted.is_empty() {
+            self.port.kick_soon(Ready::empty());
+        }
     }
 
     fn look(&mut self, ready: Ready) {
-        let kept = self
-            .shown()
-            .is_some_and(|peer| self.keeps_half_closed(peer));
+        let kept = |peer| self.keeps_half_closed(peer);
+        let kept = self.peer.as_ref().is_some_and(kept);
         let Some(peer) = &mut self.peer else { return };
         let mut there = peer.update();
         if there.is_ok() && ready.intersects(Ready::HANGUP | Ready::GONE) {
@@ -215,17 +233,27 @@ impl SocketBackend {
     }
 
     fn find_peer(&mut self) {
-        if self.peer.is_some() && self.shown().is_none() {
-            return self.greet();
-        }
+        self.shake_hands();
         if self.peer.is_some() || self.hands_out() {
             return;
         }
-        if let Some(fd) = self.source.next() {
+        for _ in 0..HANDSHAKES {
+            let Some(fd) = self.source.next() else { return };
+            if self.greeted.len() == HANDSHAKES {
+                tracing::warn!(
+                    label = self.port.label(),
+                    "the handshake with a peer is given up: {HANDSHAKES} others have come since"
+                );
+                self.let_go_unseen(0);
+            }
             if let Err(cause) = self.establish(Arc::new(fd)) {
-                self.source.retry_later(&cause);
+                return self.source.retry_later(&cause);
+            }
+            if self.peer.is_some() {
+                return;
             }
         }
+        self.port.kick_soon(Ready::empty());
     }
 
     /// A peer that was kept may not have to be any more; seen to once the present call is over.
@@ -244,7 +272,7 @@ impl Backend for SocketBackend {
     fn filename(&self) -> String {
         let scheme = self.layers.iter().find_map(LayerKind::scheme);
         let name = with_scheme(self.source.name(), scheme);
-        match self.shown() {
+        match &self.peer {
             None if self.front.accepts && self.front.serving > 0 => name,
             None => format!("disconnected:{name}"),
             Some(peer) => {
@@ -256,7 +284,7 @@ impl Backend for SocketBackend {
     }
 
     fn is_open(&self) -> bool {
-        self.shown().is_some()
+        self.peer.is_some()
     }
 
     fn write(&mut self, bufs: &[IoSlice<'_>], fds: &mut Vec<OwnedFd>) -> Sent {
@@ -288,15 +316,13 @@ impl Backend for SocketBackend {
     }
 
     fn update(&mut self, ready: Ready) {
-        if self.shown().is_some() {
-            self.look(ready);
-        }
+        self.look(ready);
         self.find_peer();
     }
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
         let told = self.events.pop_front();
-        told.or_else(|| self.shown()?.poll_event())
+        told.or_else(|| self.peer.as_ref()?.poll_event())
     }
 
     fn set_attached(&mut self, attached: bool) {
@@ -311,7 +337,8 @@ impl Backend for SocketBackend {
     }
 
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
-        self.source.go_live(self.peer.is_some());
+        self.source
+            .go_live(self.peer.is_some() || !self.greeted.is_empty());
     }
 
     fn refuse_input(&mut self) {
@@ -329,7 +356,8 @@ impl Backend for SocketBackend {
         }
     }
 
-    fn retire(self: Box<Self>) -> Box<dyn Drain> {
+    fn retire(mut self: Box<Self>) -> Box<dyn Drain> {
+        self.greeted.drain(..).for_each(Peer::part);
         match self.peer {
             Some(peer) => Box::new(peer.into_drain()),
             None => Box::new(NothingToDrain),
@@ -388,7 +416,7 @@ impl LineControl for SocketBackend {
 
 impl SocketBackend {
     fn look_at_lines(&mut self) -> Option<ModemLines> {
-        let inputs = self.shown().and_then(Peer::modem_inputs);
+        let inputs = self.peer.as_ref().and_then(Peer::modem_inputs);
         self.had_lines |= inputs.is_some();
         inputs.or(self.had_lines.then(ModemLines::empty))
     }
@@ -396,7 +424,7 @@ impl SocketBackend {
 
 impl Peers for SocketBackend {
     fn peer(&self) -> Option<String> {
-        self.shown()?.transport().peer()
+        self.peer.as_ref()?.transport().peer()
     }
 
     fn input_ended(&self) -> bool {
@@ -429,13 +457,13 @@ impl Peers for SocketBackend {
     }
 
     fn yank(&mut self) {
-        if let Some(peer) = &self.peer {
+        for peer in self.peer.iter().chain(&self.greeted) {
             peer.transport().shut_down();
         }
     }
 
     fn add_client(&mut self, fd: OwnedFd) -> Result<(), OwnedFd> {
-        if self.peer.is_some() {
+        if self.peer.is_some() || !self.greeted.is_empty() {
             return Err(fd);
         }
         let fd = Arc::new(fd);
@@ -446,8 +474,8 @@ impl Peers for SocketBackend {
     }
 
     fn disconnect(&mut self) {
-        if self.shown().is_none() {
-            return self.let_go_unseen();
+        while self.peer.is_none() && !self.greeted.is_empty() {
+            self.let_go_unseen(0);
         }
         if let Some(peer) = self.peer.take() {
             let unread = peer.dismiss(&mut self.fds);
@@ -473,7 +501,7 @@ impl Sharing for SocketBackend {
         if *wanted != self.source.own_peer(&self.layers) {
             return None;
         }
-        let (fd, layers) = self.shown()?.share()?;
+        let (fd, layers) = self.peer.as_ref()?.share()?;
         Some(Box::new(LentPeer { fd, layers }))
     }
 

@@ -114,6 +114,13 @@ impl Peer {
         Err(Gone)
     }
 
+    /// It had to wait for another one, so its time begins now.
+    pub(super) fn begin_again(&mut self, limit: Duration) {
+        if !self.is_shown() {
+            self.stage = Stage::handshaking(&self.port, limit);
+        }
+    }
+
     /// Sets up what its layers can of `line`.
     pub(super) fn apply(&mut self, line: &Line, answers: &mut Answers) {
         if let Some(layers) = &self.layers {
