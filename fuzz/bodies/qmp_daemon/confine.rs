@@ -37,18 +37,19 @@ const KINDS: [&str; 15] = [
 /// Options that name a file.
 const PATHS: [&str; 6] = ["out", "in", "device", "path", "logfile", "x-logindex"];
 /// Text that names nothing outside: ids, words, and what this build refuses.
-const TEXTS: [&str; 8] = [
+const TEXTS: [&str; 9] = [
     "chardev",
     "x-closed",
     "x-log-full",
     "x-half-close",
     "x-parity",
     "x-flow",
+    "x-rs485-rts",
     "tls-creds",
     "tls-authz",
 ];
 /// Options with a number, and how large it may be.
-const NUMBERS: [(&str, i64); 18] = [
+const NUMBERS: [(&str, i64); 20] = [
     ("size", LARGE),
     ("x-history", LARGE),
     ("x-logsize", LARGE),
@@ -67,6 +68,8 @@ const NUMBERS: [(&str, i64); 18] = [
     ("x-baud", i64::MAX),
     ("x-databits", i64::MAX),
     ("x-stopbits", i64::MAX),
+    ("x-rs485-before-ms", i64::MAX),
+    ("x-rs485-after-ms", i64::MAX),
 ];
 
 /// Every kind and option of this build is known here.
