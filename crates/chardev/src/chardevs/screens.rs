@@ -183,15 +183,27 @@ impl Chardevs {
         Ok((screen.shown, pixels))
     }
 
-    /// The console that is the back end of chardev `id`.
+    /// The console that is the back end of chardev `id`, be it under a multiplexer.
     fn console(&self, id: &str) -> Result<Option<Arc<Console>>, ScreenError> {
-        let chardev = self.registry.get(id);
-        let chardev = chardev.ok_or_else(|| ScreenError::NotFound(id.to_owned()))?;
-        let lent = chardev.with(|chardev| match chardev.kind() {
-            "vc" => chardev.lend(&WantedConsole),
-            _ => None,
-        });
-        Ok(lent.and_then(|lent| lent.downcast().ok()).map(|it| *it))
+        let mut id = id.to_owned();
+        loop {
+            let chardev = self.registry.get(&id);
+            let chardev = chardev.ok_or_else(|| ScreenError::NotFound(id.clone()))?;
+            let (lent, below) = chardev.with(|chardev| {
+                let options = chardev.options().filter(|_| chardev.mux().is_some());
+                let below = options.and_then(|options| options.str("chardev"));
+                let below = below.map(str::to_owned);
+                let is_console = chardev.kind() == "vc";
+                (is_console.then(|| chardev.lend(&WantedConsole)), below)
+            });
+            match below {
+                Some(below) => id = below,
+                None => {
+                    let console = lent.flatten().and_then(|lent| lent.downcast().ok());
+                    return Ok(console.map(|console| *console));
+                }
+            }
+        }
     }
 
     /// Looked at under the chardev's lock, so that the offset belongs to what is shown.

@@ -1,13 +1,15 @@
 //! The back end `vc`: what is written to it is shown, what is typed and what a terminal answers is
 //! input.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chardev::back::NoFds;
-use chardev::backends::{Null, Pty, Ringbuf, Vc};
+use chardev::backends::{Null, Pty, Ringbuf, Unix, Vc};
 use chardev::screen::{Size, Snapshot};
 use chardev::spec::{OptionValue, Options};
 use chardev::{
@@ -15,7 +17,7 @@ use chardev::{
     PictureFormat, ScreenError, TerminalSize,
 };
 
-use crate::common::DEADLINE;
+use crate::common::{DEADLINE, wait_for};
 
 fn console() -> (Chardevs, FrontEnd) {
     let chardevs = Chardevs::new().unwrap();
@@ -215,6 +217,95 @@ fn changes_from_and_to_a_console_keep_what_they_promise() {
     assert_eq!(shown(&chardevs, "con0").row_text(0), "still here");
     assert_eq!(front.stats().output_discarded, 0);
     chardevs.block_on(chardevs.shut_down(Duration::from_millis(100)));
+}
+
+/// The last lines of `all`, as a screen of 24 rows shows them with the cursor in the last one.
+fn last_lines(all: &[String]) -> Vec<String> {
+    let mut rows = all[all.len().saturating_sub(23)..].to_vec();
+    rows.resize(24, String::new());
+    rows
+}
+
+/// Lines and keys with their numbers, over 200 changes between a console and other kinds: what a
+/// ring held is shown, what was typed comes before what is typed later, and nothing is shown twice.
+#[test]
+fn two_hundred_changes_lose_and_double_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let (chardevs, front) = console();
+    let (mut lines, mut number) = (Vec::new(), 0);
+    let mut write = |lines: &mut Vec<String>| {
+        for _ in 0..30 {
+            number += 1;
+            lines.push(format!("line {number}"));
+            front
+                .write_all(format!("line {number}\r\n").as_bytes(), Some(DEADLINE))
+                .unwrap();
+        }
+    };
+    let (mut typed, mut read) = (Vec::new(), Vec::new());
+    for round in 0..50_u32 {
+        // On the console: what the ring held before, and more.
+        write(&mut lines);
+        let screen = shown(&chardevs, "con0");
+        let rows: Vec<_> = (0..24).map(|row| screen.row_text(row)).collect();
+        assert_eq!(rows, last_lines(&lines), "round {round}");
+        let key = ["a", "b", "c", "d", "e"][round as usize % 5];
+        press(&chardevs, Some("con0"), &[key]).unwrap();
+        typed.extend_from_slice(key.as_bytes());
+        // On a socket: its client gets what is written now, and what it sends comes after the key.
+        chardevs
+            .blocking_change("con0", Unix::listen(&path))
+            .unwrap();
+        let mut client = UnixStream::connect(&path).unwrap();
+        assert!(front.wait_connected(Some(DEADLINE)).unwrap());
+        let mut sent = Vec::new();
+        write(&mut sent);
+        client.write_all(b"1").unwrap();
+        typed.push(b'1');
+        chardevs.blocking_change("con0", Vc::new()).unwrap();
+        let mut got = String::new();
+        client.read_to_string(&mut got).unwrap();
+        let got: Vec<_> = got.lines().collect();
+        assert_eq!(got, sent, "round {round}");
+        // On a new console, whose screen begins empty, and in a ring.
+        lines.clear();
+        write(&mut lines);
+        chardevs
+            .blocking_change("con0", Ringbuf::new(1 << 16))
+            .unwrap();
+        lines.clear();
+        write(&mut lines);
+        chardevs.blocking_change("con0", Vc::new()).unwrap();
+        while read.len() < typed.len() {
+            let mut buf = [0; 16];
+            if let Some(Input::Data(count)) = front.wait_input(&mut buf, Some(DEADLINE)).unwrap() {
+                read.extend_from_slice(&buf[..count]);
+            }
+        }
+        assert_eq!(read, typed, "round {round}");
+    }
+    let stats = front.stats();
+    assert_eq!((stats.output_discarded, stats.output_overwritten), (0, 0));
+    assert_eq!(stats.output_accepted, stats.output_delivered);
+}
+
+#[test]
+fn a_multiplexer_shows_what_is_below_it() {
+    let chardevs = Chardevs::new().unwrap();
+    chardevs.blocking_add("base", Vc::new()).unwrap();
+    let mux = |below: &str| Options::new("mux").with("chardev", OptionValue::Str(below.to_owned()));
+    chardevs.blocking_add("mux", mux("base")).unwrap();
+    let front = chardevs.front_end("mux", Arc::new(())).unwrap();
+    front.write(b"over it");
+    assert_eq!(shown(&chardevs, "mux").row_text(0), "over it");
+    assert_eq!(shown(&chardevs, "base").row_text(0), "over it");
+    press(&chardevs, None, &["k"]).unwrap();
+    assert_eq!(
+        wait_for("the key", || Some(input(&front))
+            .filter(|it| !it.is_empty())),
+        b"k"
+    );
 }
 
 #[test]
