@@ -163,13 +163,14 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
     // A link stays one, and what it leads to is replaced.
     let target = std::fs::canonicalize(path);
     let path = target.as_deref().unwrap_or(path);
+    let mut mode = None;
     if let Ok(there) = rustix::fs::stat(path) {
-        let kind = rustix::fs::FileType::from_raw_mode(there.st_mode);
         // Who may not write to it may not replace it either, which a directory would allow.
         let fd = rustix::fs::open(path, write_only, Mode::empty())?;
-        if !kind.is_file() {
+        if !rustix::fs::FileType::from_raw_mode(there.st_mode).is_file() {
             return write_all(fd, content);
         }
+        mode = Some(Mode::from_raw_mode(there.st_mode));
     }
     let mut hidden = OsString::from(".");
     hidden.push(path.file_name().unwrap_or_default());
@@ -177,7 +178,10 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let hidden = path.with_file_name(hidden);
     let create = write_only | OFlags::CREATE | OFlags::EXCL;
     let fd = rustix::fs::open(&hidden, create, Mode::from_raw_mode(0o666))?;
-    let written = write_all(fd, content).and_then(|()| Ok(rename(&hidden, path)?));
+    let written = mode.map_or(Ok(()), |mode| rustix::fs::fchmod(&fd, mode));
+    let written = written.map_err(std::io::Error::from);
+    let written = written.and_then(|()| write_all(fd, content));
+    let written = written.and_then(|()| Ok(rename(&hidden, path)?));
     written.inspect_err(|_| _ = unlink(&hidden))
 }
 

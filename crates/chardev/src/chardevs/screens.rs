@@ -143,19 +143,13 @@ impl Chardevs {
                 self.shown_with_pixels(&id).await?
             }
         };
-        let path = path.to_owned();
-        let work = move || {
-            let saved = save(&path, &shown, pixels, format, &*fds);
-            saved.map_err(|cause| ScreenError::File {
-                path: path.display().to_string(),
-                cause,
-            })
-        };
+        let file = path.to_owned();
+        let work = move || save(&file, &shown, pixels, format, &*fds);
         let saving = offload::offload_open(self.shared.runtime(), work).await;
-        saving.unwrap_or_else(|many| {
-            let cause = std::io::Error::other(many.to_string());
-            let path = String::new();
-            Err(ScreenError::File { path, cause })
+        let saved = saving.unwrap_or_else(|many| Err(std::io::Error::other(many.to_string())));
+        saved.map_err(|cause| ScreenError::File {
+            path: path.display().to_string(),
+            cause,
         })
     }
 

@@ -1,7 +1,9 @@
 //! The back end `vc`: what is written to it is shown, what is typed and what a terminal answers is
 //! input.
 
+use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -361,6 +363,7 @@ fn a_picture_replaces_a_file_as_a_whole() {
     let first = std::fs::read(&file).unwrap();
     assert!(first.starts_with(b"P6\n640 384\n255\n") && first.len() == 15 + 640 * 384 * 3);
     let open = std::fs::File::open(&file).unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     // A link stays one. Who reads the old picture goes on reading it.
     symlink("picture", &link).unwrap();
     front.write(b" and more");
@@ -368,6 +371,8 @@ fn a_picture_replaces_a_file_as_a_whole() {
     let second = std::fs::read(&file).unwrap();
     assert!(second != first && second.len() == first.len());
     assert!(link.is_symlink());
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     let mut old = Vec::new();
     std::io::Read::read_to_end(&mut &open, &mut old).unwrap();
     assert!(old == first);

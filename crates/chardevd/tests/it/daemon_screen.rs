@@ -70,6 +70,42 @@ fn a_program_on_a_vc_is_seen_and_typed_to() {
     });
 }
 
+/// As people have it with QEMU: a monitor on a text console, which only a screen can show.
+#[test]
+fn a_human_monitor_on_a_vc_is_typed_to() {
+    let daemon = Daemon::start(&["-monitor", "vc:60Cx10C", "-chardev", "vc,id=other"]);
+    let prompt = |count| {
+        until("the prompt", || {
+            let shown = screen(&daemon, "compat_monitor0");
+            rows(&shown)
+                .iter()
+                .filter(|row| row.starts_with("(qemu)"))
+                .count()
+                == count
+        });
+    };
+    prompt(1);
+    for key in ["h", "e", "l", "p", "spc", "q", "ret"] {
+        let key = format!(r#"{{"type": "qcode", "data": "{key}"}}"#);
+        let keys = format!(r#"{{"keys": [{key}], "x-device": "compat_monitor0"}}"#);
+        do_it(&daemon, "send-key", &keys);
+    }
+    prompt(2);
+    let shown = screen(&daemon, "compat_monitor0");
+    assert_eq!(rows(&shown).len(), 10);
+    let rows = rows(&shown).join("\n");
+    assert!(rows.contains("(qemu) help q\nquit|q"), "{rows}");
+    let several = refused(
+        &daemon,
+        "send-key",
+        r#"{"keys": [{"type": "number", "data": 30}]}"#,
+    );
+    assert!(
+        several.contains("name one of other, compat_monitor0"),
+        "{several}"
+    );
+}
+
 #[test]
 fn what_cannot_be_is_refused_in_qemus_words() {
     let daemon = Daemon::start(&["-chardev", "null,id=plain"]);
@@ -235,6 +271,10 @@ fn chardevctl_shows_the_screen_of_any_history() {
         .png()
         .unwrap();
     assert!(png == drawn);
+    // The daemon draws it, too.
+    let dump = r#"{"filename": "dumped.png", "device": "con0", "format": "png"}"#;
+    do_it(&daemon, "screendump", dump);
+    assert!(std::fs::read(daemon.dir().join("dumped.png")).unwrap() == png);
     for (arguments, words) in [
         (
             &["con1"][..],
