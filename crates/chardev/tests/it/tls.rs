@@ -13,7 +13,7 @@ use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{Chardevs, Event, FrontEnd, Task, TaskKind};
 use tempfile::TempDir;
 
-use crate::common::{add, change, hold, read_until, wait_for};
+use crate::common::{DEADLINE, add, change, hold, read_until, wait_for};
 use crate::tls_rig::{Authority, CLIENT, SERVER, Wanted};
 
 /// Two sets of chardevs, as in two programs, and an authority.
@@ -488,11 +488,12 @@ fn one_that_does_not_finish_its_handshake_makes_room() {
     let bed = Bed::new();
     let (server, port) = bed.serve(|options| options.with("x-handshake-ms", OptionValue::Int(50)));
     let mut slow = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    slow.set_read_timeout(Some(DEADLINE)).unwrap();
     slow.write_all(&[22, 3, 1, 2, 0]).unwrap();
+    slow.read_to_end(&mut Vec::new()).unwrap();
     let client = bed.connect("c", &port, &bed.keys("client", "client", CLIENT));
     expect(&server, Event::Opened);
     expect(&client, Event::Opened);
-    let _ = slow.read_to_end(&mut Vec::new());
 }
 
 /// Plain and TLS in turn on one port, with a stalled peer each time that gets all of its output

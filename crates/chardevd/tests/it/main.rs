@@ -54,3 +54,4 @@ mod tls;
 // By rcgen, which is the library's tests' too.
 #[path = "../../../chardev/tests/it/tls_rig/mod.rs"]
 mod tls_rig;
+mod websocket;

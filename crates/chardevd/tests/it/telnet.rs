@@ -7,7 +7,8 @@ use crate::qemu_rig::qemu10;
 use crate::telnet_rig::{Coupled, Program, all_bytes, dribble, hear, line};
 
 const NEAR: &str = "socket,host=127.0.0.1,port=0,server=on,wait=off,telnet=on";
-const FAR: &str = "socket,path=far,server=on,wait=off";
+/// What comes before somebody is there waits for them.
+const FAR: &str = "socket,path=far,server=on,wait=off,x-closed=hold";
 /// A far end where a break can be seen.
 const FAR_TELNET: &str = "socket,path=far,server=on,wait=off,telnet=on";
 

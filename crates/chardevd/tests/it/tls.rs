@@ -13,26 +13,26 @@ use crate::telnet_rig::{Coupled, Program, all_bytes, hear, line};
 use crate::tls_rig::{Authority, CLIENT, SERVER, Wanted};
 
 /// An authority, and keys by name.
-struct Keys {
+pub(crate) struct Keys {
     dir: TempDir,
     ca: Authority,
 }
 
 impl Keys {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Keys {
             dir: tempfile::tempdir().unwrap(),
             ca: Authority::new("Test CA"),
         }
     }
 
-    fn of(&self, name: &str, role: &str, own: Wanted) -> PathBuf {
+    pub(crate) fn of(&self, name: &str, role: &str, own: Wanted) -> PathBuf {
         let signer = Some((own, &self.ca));
         self.ca.directory(self.dir.path(), name, role, signer)
     }
 
     /// A daemon whose `near` is a socket of these options, with the credentials `tls0` of `role`.
-    fn start(&self, keys: &Path, role: &str, near: &str) -> Coupled {
+    pub(crate) fn start(&self, keys: &Path, role: &str, near: &str) -> Coupled {
         let object = format!(
             "tls-creds-x509,id=tls0,dir={},endpoint={role}",
             keys.display()
@@ -44,7 +44,8 @@ impl Keys {
             "-chardev",
             &near,
             "-chardev",
-            "socket,id=far,path=far,server=on,wait=off",
+            // What comes before somebody is there waits for them.
+            "socket,id=far,path=far,server=on,wait=off,x-closed=hold",
             "-device",
             "null-modem,chardev=near,peer=far",
         ]);
@@ -162,6 +163,7 @@ fn qemus_monitor_answers_over_tls_as_client_and_as_server() {
     check_monitor(&mut bed.far("far"));
 }
 
+/// That there is a QMP monitor of QEMU's at the other end.
 fn check_monitor(far: &mut std::os::unix::net::UnixStream) {
     assert!(line(far).contains("\"QMP\""));
     far.write_all(b"{'execute': 'qmp_capabilities'}\n").unwrap();
@@ -176,7 +178,7 @@ fn check_monitor(far: &mut std::os::unix::net::UnixStream) {
 }
 
 /// One that nobody has just now. QEMU does not say which it takes.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
