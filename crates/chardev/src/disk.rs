@@ -172,10 +172,8 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
         }
         mode = Some(Mode::from_raw_mode(there.st_mode));
     }
-    let mut hidden = OsString::from(".");
-    hidden.push(path.file_name().unwrap_or_default());
-    hidden.push(format!(".{:x}", unique()));
-    let hidden = path.with_file_name(hidden);
+    // Not made of the name, which may be as long as a name can be.
+    let hidden = path.with_file_name(format!(".chardev-{:x}", unique()));
     let create = write_only | OFlags::CREATE | OFlags::EXCL;
     let fd = rustix::fs::open(&hidden, create, Mode::from_raw_mode(0o666))?;
     let written = mode.map_or(Ok(()), |mode| rustix::fs::fchmod(&fd, mode));

@@ -382,6 +382,10 @@ fn a_picture_replaces_a_file_as_a_whole() {
         "nothing is left beside them"
     );
 
+    let long = dir.path().join("x".repeat(255));
+    save(&chardevs, None, &long).unwrap();
+    assert!(std::fs::read(long).unwrap() == second);
+
     let nowhere = dir.path().join("nosuch/picture");
     let words = format!(
         "failed to open file '{}': No such file or directory",
