@@ -24,6 +24,8 @@ pub enum InputError {
     NotFound(String),
     /// These all do, and one has to be named.
     Several(Vec<String>),
+    /// The front end of this chardev does not read, and there is no room for more.
+    Full(String),
 }
 
 impl std::fmt::Display for InputError {
@@ -31,6 +33,12 @@ impl std::fmt::Display for InputError {
         match self {
             InputError::None => f.write_str("There is no console to send keys to"),
             InputError::NotFound(id) => write!(f, "Device '{id}' not found"),
+            InputError::Full(id) => {
+                write!(
+                    f,
+                    "'{id}' has no room for more input: its front end does not read"
+                )
+            }
             InputError::Several(ids) => {
                 let ids = ids.join(", ");
                 write!(
@@ -52,8 +60,9 @@ pub(crate) trait InputDevice: Send + Sync {
     /// Whether it has a use for such an event.
     fn takes(&self, event: &InputEvent) -> bool;
 
-    /// The user has done this. Called with no lock held; what it makes of it goes to the front end.
-    fn handle(&self, event: &InputEvent);
+    /// The user has done this. Called with no lock held; what it makes of it goes to the front end,
+    /// or is lost if that does not read: `false`.
+    fn handle(&self, event: &InputEvent) -> bool;
 }
 
 /// The input devices there are, in the order they went live.

@@ -48,8 +48,8 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("rows", OptionType::Int, "rows, 1 to 256 (default 24)"),
 ];
 
-/// The most bytes of input that wait for the front end; what more is typed is lost, as in QEMU
-/// beyond 16.
+/// The most bytes of input that wait for the front end. What more is typed is refused, and no more
+/// is answered; in QEMU both are lost beyond 16.
 const INPUT_LIMIT: usize = 4096;
 
 fn open<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {
@@ -162,7 +162,7 @@ impl Typed {
         if fits {
             self.input.extend(bytes);
         }
-        fits && !bytes.is_empty()
+        fits
     }
 }
 
@@ -175,22 +175,24 @@ impl InputDevice for Console {
         matches!(event, InputEvent::Key { .. })
     }
 
-    fn handle(&self, event: &InputEvent) {
+    fn handle(&self, event: &InputEvent) -> bool {
         let InputEvent::Key { name, down } = event;
         let application = self.screen().wants_application_keys();
-        let (bytes, echo) = {
+        let (bytes, fits, echo) = {
             let mut typed = self.typed();
             let bytes = typed.keyboard.key(name, *down, application);
-            match typed.push(&bytes) {
-                true => (bytes, typed.echo),
-                false => return,
-            }
+            let fits = typed.push(&bytes);
+            (bytes, fits, typed.echo)
         };
+        if bytes.is_empty() || !fits {
+            return fits;
+        }
         if echo {
             let shown = if bytes == b"\r" { b"\r\n" } else { &bytes[..] };
             self.screen().feed(shown);
         }
         self.port.kick(Ready::READ);
+        true
     }
 }
 
@@ -226,7 +228,7 @@ impl Backend for Vc {
         }
         let answers = screen.take_answers();
         drop(screen);
-        if self.console.typed().push(&answers) {
+        if !answers.is_empty() && self.console.typed().push(&answers) {
             self.console.port.kick_soon(Ready::READ);
         }
         Sent::Taken(taken)

@@ -157,15 +157,20 @@ impl Chardevs {
     /// only one there is for that: press a key of a `vc` (`send-key`).
     ///
     /// # Errors
-    /// There is no such device, or none is named and there are several.
+    /// There is no such device, or none is named and there are several; or one has no room for all
+    /// of it.
     #[doc(alias = "send-key")]
     pub fn send_input(&self, id: Option<&str>, events: &[InputEvent]) -> Result<(), InputError> {
         let find = |event| self.shared.input_events().find(id, event);
         let devices = events.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let mut full = None;
         for (device, event) in devices.iter().zip(events) {
-            device.handle(event);
+            // What is pressed is let go all the same.
+            if !device.handle(event) {
+                full = Some(device.label().to_owned());
+            }
         }
-        Ok(())
+        full.map_or(Ok(()), |id| Err(InputError::Full(id)))
     }
 
     async fn shown_with_pixels(

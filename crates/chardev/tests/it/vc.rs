@@ -126,9 +126,12 @@ fn keys_go_to_the_console_that_is_meant() {
 #[test]
 fn input_that_nobody_reads_has_a_limit() {
     let (chardevs, front) = console();
-    for _ in 0..5000 {
+    for _ in 0..4096 {
         press(&chardevs, None, &["x"]).unwrap();
     }
+    let full = Err(InputError::Full("con0".to_owned()));
+    assert_eq!(press(&chardevs, None, &["shift", "x"]), full);
+    assert_eq!(press(&chardevs, None, &["shift"]), Ok(()));
     front.write(&b"\x1b[6n".repeat(5000));
     let mut all = Vec::new();
     loop {
