@@ -36,6 +36,12 @@ pub trait Layer: Send {
         flow.end();
     }
 
+    /// Whether it has to hear its peer even while nobody reads, because it answers some things by
+    /// itself.
+    fn listens(&self) -> bool {
+        false
+    }
+
     /// How many bytes may be given to [`Layer::send`] now; 0 while the peer wants nothing, which
     /// only what comes from below changes.
     fn room(&self) -> usize {

@@ -116,6 +116,12 @@ impl Stack {
         }
     }
 
+    /// Whether input is to be fetched although nobody reads: a layer may have to answer it. Once
+    /// some of it is for the chardev, that has to be read first.
+    pub fn listens(&self) -> bool {
+        self.top.is_empty() && self.takes_input() && self.layers.iter().any(|layer| layer.listens())
+    }
+
     /// Whether there is input, an event or the end.
     pub fn has_input(&self) -> bool {
         !self.top.is_empty()

@@ -96,11 +96,7 @@ fn a_client_is_shown_once_it_has_shaken_hands_and_every_byte_passes() {
     hear(&mut peer, &[&[0x82, 126, 1, 0][..], &all].concat());
 
     peer.write_all(&[0x89, 0x80, 0, 0, 0, 0]).unwrap();
-    // Nothing is fetched unless somebody reads.
-    wait_for("a look at the ping", || {
-        assert_eq!(front.read(&mut [0]), 0);
-        has_input(&peer).then_some(())
-    });
+    // Although nobody reads.
     hear(&mut peer, &[0x8a, 0]);
     peer.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8])
         .unwrap();

@@ -237,6 +237,11 @@ impl Layer for Websocket {
         }
     }
 
+    /// For pings: many a client leaves if its own is not answered in 20 s.
+    fn listens(&self) -> bool {
+        self.is_open() && !self.closing
+    }
+
     fn room(&self) -> usize {
         if self.closing { 0 } else { usize::MAX }
     }

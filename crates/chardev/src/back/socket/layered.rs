@@ -12,8 +12,9 @@ use rustix::io::Errno;
 use super::transport::{receive_plain, send_plain};
 use crate::back::LayerKind;
 
-/// The most that is fetched at once.
+/// The most that is fetched at once, for somebody who reads or for nobody.
 const PIECE: usize = 64 << 10;
+const AHEAD_PIECE: usize = 4 << 10;
 /// How many pieces may come that bring neither input nor an end, before others have their turn.
 const TURNS: usize = 16;
 /// The most that is read ahead in a handshake, or while a layer waits for its peer.
@@ -70,7 +71,7 @@ impl Layered {
             if stack.failure().is_some() || stack.has_end() {
                 return Err(Errno::PROTO);
             }
-            if !reads_ahead(&stack) || fetched(fetch(&mut stack, fd, PIECE))?.is_none() {
+            if !reads_ahead(&stack) || fetched(fetch(&mut stack, fd, AHEAD_PIECE))?.is_none() {
                 break;
             }
         }
@@ -169,11 +170,10 @@ impl Layered {
         flush(&mut stack, fd)?;
         let mut came = false;
         for _ in 0..TURNS {
-            let listens = self.wanted.contains(Ready::WRITE) && stack.waits_for_peer();
-            if !listens || !reads_ahead(&stack) {
+            if !self.listens(&stack) {
                 break;
             }
-            if fetched(fetch(&mut stack, fd, PIECE))?.is_none() {
+            if fetched(fetch(&mut stack, fd, AHEAD_PIECE))?.is_none() {
                 break;
             }
             came |= stack.has_input();
@@ -188,6 +188,12 @@ impl Layered {
         Ok(())
     }
 
+    /// Whether input is to be fetched that nobody has asked for.
+    fn listens(&self, stack: &Stack) -> bool {
+        let waits = self.wanted.contains(Ready::WRITE) && stack.waits_for_peer();
+        (waits && reads_ahead(stack)) || stack.listens()
+    }
+
     /// How things stand after something was done.
     pub(super) fn due(&mut self) -> Due {
         let stack = self.stack();
@@ -198,8 +204,8 @@ impl Layered {
         let ready = self.wanted & ready;
         let wanted = self.wanted - ready;
         let mut ask = Ready::empty();
-        let listens = wanted.contains(Ready::WRITE) && reads_ahead(&stack);
-        ask.set(Ready::READ, listens);
+        let hears = wanted.contains(Ready::WRITE) && reads_ahead(&stack);
+        ask.set(Ready::READ, hears || stack.listens());
         ask.set(Ready::WRITE, stack.has_wire());
         drop(stack);
         self.wanted = wanted;
