@@ -14,6 +14,8 @@ pub const ANSWERS_LIMIT: usize = 1024;
 pub const TITLE_LIMIT: usize = 256;
 /// The work that one call of [`Screen::feed`] does, in characters printed: about a millisecond.
 pub const WORK: usize = 32 << 10;
+/// The most bytes of a sequence that has only begun; of what is longer no more is used.
+const BEGUN_LIMIT: usize = 4 << 10;
 /// The most plain text that is taken at a time.
 const PIECE: usize = 1024;
 
@@ -29,6 +31,8 @@ pub struct Screen {
     parser: Parser,
     listener: Listener,
     decoder: Decoder,
+    /// The sequence that has only begun.
+    begun: String,
     title: String,
     answers: Vec<u8>,
     /// Characters push those behind them aside.
@@ -53,6 +57,7 @@ impl Screen {
             parser: Parser::new(),
             listener: Listener::default(),
             decoder: Decoder::default(),
+            begun: String::new(),
             title: String::new(),
             answers: Vec::new(),
             inserts: false,
@@ -149,6 +154,7 @@ impl Screen {
             all.push('\x07');
         }
         all.push_str(&self.terminal.dump());
+        all.push_str(&self.begun);
         all
     }
 
@@ -156,6 +162,7 @@ impl Screen {
     fn take(&mut self, ch: char) -> usize {
         let from = self.parser.state;
         let function = self.parser.feed(ch);
+        self.note_begun(ch);
         // The end of a command and of what it was part of may come with a function, but none that
         // is of interest here.
         let said = self.listener.hear(from, ch, self.parser.state, TITLE_LIMIT);
@@ -170,6 +177,19 @@ impl Screen {
         let work = self.work(&function);
         self.terminal.execute(function);
         work
+    }
+
+    /// Keeps what a sequence began with that `ch` belongs to, if it does not end it.
+    fn note_begun(&mut self, ch: char) {
+        let begins = matches!(ch, '\x1b' | '\u{80}'..='\u{9f}');
+        if begins || self.parser.state == State::Ground {
+            self.begun.clear();
+        }
+        // A control inside it has been done.
+        let belongs = begins || ch >= ' ' && self.begun.len() < BEGUN_LIMIT;
+        if belongs && self.parser.state != State::Ground {
+            self.begun.push(ch);
+        }
     }
 
     /// `function` without what makes it long or what the terminal draws wrongly.

@@ -24,6 +24,39 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     stream().prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned().into_bytes())
 }
 
+/// Wherever it is cut, what was drawn again takes the rest as the first one would have.
+#[test]
+fn a_sequence_that_has_only_begun_goes_on_where_it_is_drawn_again() {
+    for text in [
+        "\x1b[3;4Hx",
+        "\x1b[1;38;5;200;4mx",
+        "\x1b[?25lx",
+        "\x1b[12\r;3Hx",
+        "\x1b]2;a title\x07x",
+        "\x1b]2;a title\x1b\\x",
+        "\x1bP1$qm\x1b\\x",
+        "\x1b(0q\x1b(Bq",
+        "\u{9b}5Cx",
+        "\x1b[5\x1b[6Cx",
+        "\x1b[5;\x18x",
+    ] {
+        for (cut, _) in text.char_indices() {
+            let (before, behind) = text.split_at(cut);
+            let mut screen = Screen::new(Size::DEFAULT);
+            screen.feed_all(before.as_bytes());
+            let mut again = Screen::new(Size::DEFAULT);
+            again.feed_all(screen.redraw().as_bytes());
+            screen.feed_all(behind.as_bytes());
+            again.feed_all(behind.as_bytes());
+            assert_eq!(
+                screen.snapshot(),
+                again.snapshot(),
+                "{before:?}, {behind:?}"
+            );
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
