@@ -20,10 +20,19 @@ pub(crate) fn run(data: &[u8]) {
     assert!(answers.len() <= ANSWERS_LIMIT);
     assert_eq!(answers, pieces.take_answers(), "answers depend on the cut");
     check(&shown);
-    if std::str::from_utf8(said).is_ok() {
-        let mut again = Screen::new(size);
-        feed(&mut again, whole.redraw().as_bytes());
-        assert_eq!(shown, again.snapshot(), "it is drawn otherwise again");
+    if let Ok(text) = std::str::from_utf8(said) {
+        let mut middle = (0..=text.len() / 2).rev();
+        let middle = middle.find(|at| text.is_char_boundary(*at));
+        let (before, behind) = text.split_at(middle.unwrap_or(0));
+        let (mut first, mut again) = (Screen::new(size), Screen::new(size));
+        feed(&mut first, before.as_bytes());
+        feed(&mut again, first.redraw().as_bytes());
+        feed(&mut again, behind.as_bytes());
+        assert_eq!(
+            shown,
+            again.snapshot(),
+            "it goes on otherwise where it is drawn again"
+        );
     }
 }
 
