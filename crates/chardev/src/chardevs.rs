@@ -419,6 +419,16 @@ impl Chardevs {
         }
     }
 
+    /// Shows all chardevs of the kind `dbus` to the peer at the other end of a connected socket, on
+    /// D-Bus without a bus (`add_client` with the protocol `@dbus-display`).
+    ///
+    /// # Errors
+    /// There are too many such peers, or the process is out of threads.
+    #[cfg(feature = "dbus")]
+    pub fn add_dbus_peer(&self, fd: OwnedFd) -> Result<(), OpenError> {
+        self.shared.buses().add_peer(fd)
+    }
+
     /// Tells the front end of chardev `id` the size of its peer's terminal; `false` if there is
     /// no such chardev.
     pub fn resize(&self, id: &str, size: TerminalSize) -> bool {

@@ -99,6 +99,7 @@
 //! - `telnet`: sockets speak telnet, TN3270 and RFC 2217; with it comes the kind `x-rfc2217`.
 //! - `websocket`: sockets speak websocket.
 //! - `tls`: sockets speak TLS, with the keys in the module `objects`.
+//! - `dbus`: the kind `dbus`, peers that come over D-Bus; brings `zbus`.
 //! - `vc`: the kind `vc`, a text console; what any console shows, as text and as a picture.
 //! - `virtio-console`: the front end `front::virtio_console`; brings `vm-memory` and
 //!   `virtio-queue`.
@@ -107,7 +108,7 @@
 //!
 //! # What this crate does not do
 //! - It parses neither QMP nor command lines: see `chardev-qapi` and `chardev-qmp`.
-//! - Of QEMU's kinds some are not in this version: `parallel`, `dbus` and a few more.
+//! - Of QEMU's kinds some are not in this version: `parallel` and a few more.
 
 #![deny(unsafe_code)]
 #![warn(clippy::disallowed_methods)]
@@ -135,6 +136,8 @@ pub mod back;
 pub mod backends;
 mod background;
 mod chardevs;
+#[cfg(feature = "dbus")]
+mod dbus;
 mod disk;
 mod disposal;
 mod first;

@@ -17,12 +17,13 @@ const MANY: usize = 24;
 /// How long a replaced back end waits for its peer, so that inputs do not pile up.
 const DRAIN_MS: i64 = 30;
 
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "null",
     "ringbuf",
     "memory",
     "mux",
     "hub",
+    "dbus",
     "file",
     "pipe",
     "pty",
@@ -37,8 +38,10 @@ const KINDS: [&str; 15] = [
 /// Options that name a file.
 const PATHS: [&str; 6] = ["out", "in", "device", "path", "logfile", "x-logindex"];
 /// Text that names nothing outside: ids, words, and what this build refuses.
-const TEXTS: [&str; 9] = [
+const TEXTS: [&str; 11] = [
     "chardev",
+    "name",
+    "x-bus",
     "x-closed",
     "x-log-full",
     "x-half-close",
@@ -172,6 +175,10 @@ fn backend(mut options: Options, world: &World) -> Result<Options, &'static str>
             let inside = address(found, listens, is_udp, world)?;
             options.set(name, OptionValue::Address(inside));
         }
+    }
+    if options.kind() == "dbus" {
+        // A bus would be somebody else's.
+        options.set("x-bus", OptionValue::Str("none".to_owned()));
     }
     if options.int("x-drain-ms").is_none() {
         options.set("x-drain-ms", OptionValue::Int(DRAIN_MS));

@@ -41,6 +41,10 @@ impl Caller {
         if rustix::net::sockopt::socket_type(&fd).is_err() {
             return Err("parameter @fdname must name a socket".into());
         }
+        #[cfg(feature = "dbus")]
+        if protocol == "@dbus-display" {
+            return self.service.chardevs.add_dbus_peer(fd).map_err(generic);
+        }
         if !self.service.chardevs.contains(protocol) {
             return Err(format!("protocol '{protocol}' is invalid").into());
         }

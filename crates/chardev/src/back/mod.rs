@@ -54,6 +54,8 @@ pub use layers::websocket;
 #[cfg(feature = "telnet")]
 #[doc(hidden)]
 pub use layers::{rfc2217, rfc2217_client, telnet};
+#[cfg(feature = "dbus")]
+pub(crate) use socket::check_connected;
 #[cfg(feature = "socket")]
 #[doc(hidden)]
 pub use socket::open_layered;
@@ -141,6 +143,12 @@ impl OpenContext {
     #[cfg(feature = "tls")]
     pub(crate) fn objects(&self) -> &crate::objects::Objects {
         self.scene.shared.objects()
+    }
+
+    /// The buses that back ends are on.
+    #[cfg(feature = "dbus")]
+    pub(crate) fn buses(&self) -> &crate::dbus::Buses {
+        self.scene.shared.buses()
     }
 
     /// A share in something of a back end that is about to be replaced or removed; the first one
@@ -262,6 +270,8 @@ pub static KINDS: &[&Kind] = &[
     &ringbuf::MEMORY,
     &mux::KIND,
     &hub::KIND,
+    #[cfg(feature = "dbus")]
+    &socket::DBUS,
     #[cfg(feature = "file")]
     &file::KIND,
     #[cfg(feature = "pipe")]

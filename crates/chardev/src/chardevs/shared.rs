@@ -12,6 +12,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::back::{KINDS, Kind};
+#[cfg(feature = "dbus")]
+use crate::dbus::Buses;
 use crate::first::{First, first};
 #[cfg(feature = "vc")]
 use crate::input_events::InputEvents;
@@ -38,6 +40,8 @@ pub(crate) struct Shared {
     viewers: Viewers,
     #[cfg(feature = "tls")]
     objects: Objects,
+    #[cfg(feature = "dbus")]
+    buses: Buses,
     tasks: Arc<Tasks>,
     #[cfg(feature = "vc")]
     input_events: Arc<InputEvents>,
@@ -74,6 +78,8 @@ impl Shared {
             exit: watch::Sender::new(None),
             kinds,
             viewers: Viewers::new()?,
+            #[cfg(feature = "dbus")]
+            buses: Buses::default(),
             tasks: Arc::default(),
             #[cfg(feature = "vc")]
             input_events: Arc::default(),
@@ -117,6 +123,11 @@ impl Shared {
     #[cfg(feature = "tls")]
     pub(crate) fn objects(&self) -> &Objects {
         &self.objects
+    }
+
+    #[cfg(feature = "dbus")]
+    pub(crate) fn buses(&self) -> &Buses {
+        &self.buses
     }
 
     /// Told when somebody quits over a multiplexer.

@@ -12,6 +12,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::common::{DEADLINE, ring, terminal, text};
+use crate::dbus_rig::on_no_bus;
 use chardev::back::KINDS;
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{Action, Chardevs};
@@ -92,6 +93,7 @@ fn one_of_each(dir: &Path) -> (Vec<Options>, impl Sized) {
         Options::new("serial").with("device", text(device)),
         Options::new("stdio"),
         Options::new("testdev"),
+        on_no_bus(Options::new("dbus"), "console"),
         Options::new("udp").with("remote", OptionValue::Address(inet(udp_port))),
         Options::new("vc"),
         Options::new("x-rfc2217").with("addr", OptionValue::Address(inet(tcp_port))),

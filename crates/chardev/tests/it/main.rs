@@ -1,8 +1,11 @@
 //! The tests of chardev, in one program: a file a subject, and folders that they share.
 
 mod any_executor;
+mod bus_rig;
 mod cable;
 mod common;
+mod dbus;
+mod dbus_rig;
 mod dependencies;
 mod descriptors;
 mod ending;

@@ -2,6 +2,8 @@
 
 mod addresses;
 mod back_ends;
+#[path = "../../../chardev/tests/it/bus_rig/mod.rs"]
+mod bus_rig;
 mod ctl;
 mod ctl_attached;
 mod ctl_rig;
@@ -36,6 +38,7 @@ mod daemon_slow;
 mod daemon_terminal;
 mod daemon_viewers;
 mod daemon_waits;
+mod dbus;
 mod demo;
 mod differential;
 mod interop;

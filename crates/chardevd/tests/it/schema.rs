@@ -32,10 +32,6 @@ const ONLY_QEMU: &[(&str, &str)] = &[
         ".backend.type=qemu-vdagent",
         "needs SPICE, not in this build",
     ),
-    (
-        ".backend.type=dbus",
-        "needs a display on D-Bus, not in this build",
-    ),
 ];
 const ONLY_HERE: &[(&str, &str)] = &[
     (".data.x-", "ours"),

@@ -256,6 +256,24 @@ impl SocketBackend {
         self.port.kick_soon(Ready::empty());
     }
 
+    /// What has come over D-Bus: breaks, and somebody who takes over. The former peer's end is told
+    /// first; the next one is looked at afterwards.
+    #[cfg(feature = "dbus")]
+    fn is_taken_over(&mut self) -> bool {
+        let Some(registration) = self.source.registration() else {
+            return false;
+        };
+        for _ in 0..registration.take_breaks() {
+            self.events.push_back(BackendEvent::Break);
+        }
+        let taken = self.peer.is_some() && registration.has_next();
+        if taken {
+            self.lose_peer();
+            self.port.kick_soon(Ready::empty());
+        }
+        taken
+    }
+
     /// A peer that was kept may not have to be any more; seen to once the present call is over.
     fn look_at_peer(&self) {
         if self.peer.is_some() {
@@ -316,6 +334,10 @@ impl Backend for SocketBackend {
     }
 
     fn update(&mut self, ready: Ready) {
+        #[cfg(feature = "dbus")]
+        if self.is_taken_over() {
+            return;
+        }
         self.look(ready);
         self.find_peer();
     }
@@ -387,6 +409,10 @@ fn with_scheme(name: String, scheme: Option<&str>) -> String {
 
 impl LineControl for SocketBackend {
     fn apply(&mut self, line: &Line) -> Answers {
+        #[cfg(feature = "dbus")]
+        if let Some(registration) = self.source.registration() {
+            registration.tell(line.open, line.echo);
+        }
         let kept = self.half_close();
         self.front.accepts = line.accepts;
         self.front.answers = line.half_close;
@@ -496,6 +522,10 @@ impl Sharing for SocketBackend {
     fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
         if let Some(wanted) = wanted.downcast_ref::<WantListener>() {
             return Some(Box::new(self.source.lend(wanted)?));
+        }
+        #[cfg(feature = "dbus")]
+        if let Some(wanted) = wanted.downcast_ref::<crate::dbus::WantSlot>() {
+            return Some(Box::new(self.source.registration()?.lend(wanted)?));
         }
         let wanted = wanted.downcast_ref::<WantPeer>()?;
         if *wanted != self.source.own_peer(&self.layers) {

@@ -107,7 +107,7 @@ impl Place {
 ///
 /// # Errors
 /// Names the descriptor and says what it is not.
-pub(super) fn check_connected(fd: impl AsFd, name: &str) -> Result<(), OpenError> {
+pub(crate) fn check_connected(fd: impl AsFd, name: &str) -> Result<(), OpenError> {
     check_stream(&fd, name)?;
     match getpeername(&fd) {
         Ok(_) => Ok(()),

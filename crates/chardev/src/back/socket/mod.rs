@@ -10,6 +10,8 @@
 mod backend;
 mod config;
 mod connect;
+#[cfg(feature = "dbus")]
+mod dbus;
 mod directories;
 mod drain;
 mod layered;
@@ -47,6 +49,10 @@ use self::connect::Target;
 use self::listen::Listener;
 use self::source::{Source, WantPeer};
 
+#[cfg(feature = "dbus")]
+pub(crate) use self::connect::check_connected;
+#[cfg(feature = "dbus")]
+pub(super) use self::dbus::KIND as DBUS;
 #[cfg(feature = "telnet")]
 pub(super) use self::remote::KIND as REMOTE;
 

@@ -18,6 +18,8 @@ use super::lent::Lent;
 use super::listen::{Listener, WantListener};
 use super::unix;
 use crate::back::LayerKind;
+#[cfg(feature = "dbus")]
+use crate::dbus::Registration;
 use crate::port::{OwnedTask, Port};
 use crate::shortage::{self, Turn, is_shortage};
 use crate::sys::strerror;
@@ -48,6 +50,9 @@ enum Way {
     Given {
         name: String,
     },
+    /// They are registered over D-Bus.
+    #[cfg(feature = "dbus")]
+    Registered(Registration),
 }
 
 /// Why no client is looked for just now.
@@ -152,6 +157,21 @@ impl Source {
         )
     }
 
+    /// Those who are registered over D-Bus.
+    #[cfg(feature = "dbus")]
+    pub(super) fn registered(port: &Port, registration: Registration) -> Self {
+        Source::new(port, Way::Registered(registration))
+    }
+
+    /// The registration over D-Bus, where peers come by one.
+    #[cfg(feature = "dbus")]
+    pub(super) fn registration(&self) -> Option<&Registration> {
+        match &self.way {
+            Way::Registered(registration) => Some(registration),
+            _ => None,
+        }
+    }
+
     /// Holds on to a descriptor that goes back if the back end never goes live.
     pub(super) fn keep_lent(&mut self, lent: Lent) {
         self.lent = Some(lent);
@@ -180,6 +200,9 @@ impl Source {
         match &self.way {
             Way::Listener { listener, .. } => listener.filename(),
             Way::Client { name, .. } | Way::Given { name } => name.clone(),
+            // What QEMU shows, whose kind listens on no descriptor.
+            #[cfg(feature = "dbus")]
+            Way::Registered(_) => "fd:,server=on".to_owned(),
         }
     }
 
@@ -209,6 +232,8 @@ impl Source {
             }
             Way::Client { again, .. } => return again.as_mut().and_then(Again::take_reached),
             Way::Given { .. } => return None,
+            #[cfg(feature = "dbus")]
+            Way::Registered(registration) => return registration.next(),
         };
         let outcome = match found {
             Ok(Some(fd)) => return Some(fd),
@@ -228,7 +253,7 @@ impl Source {
     pub(super) fn watch(&mut self) -> Result<(), OpenError> {
         match &mut self.way {
             Way::Listener { listener, .. } => listener.watch(&self.port),
-            Way::Client { .. } | Way::Given { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -244,6 +269,8 @@ impl Source {
             Way::Client {
                 again: Some(again), ..
             } => self.connect_after(again.interval),
+            #[cfg(feature = "dbus")]
+            Way::Registered(registration) => registration.peer_left(),
             Way::Client { again: None, .. } | Way::Given { .. } => {}
         }
     }
@@ -259,6 +286,8 @@ impl Source {
                 tracing::warn!("Unable to connect character device {label}: {cause}");
                 self.connect_after(interval);
             }
+            #[cfg(feature = "dbus")]
+            Way::Registered(registration) => registration.peer_left(),
             Way::Client { again: None, .. } | Way::Given { .. } => {}
         }
     }
@@ -315,8 +344,11 @@ impl Source {
 
     /// The predecessor's peer was taken over.
     pub(super) fn adopted(&mut self) {
-        if let Way::Client { awaits_peer, .. } = &mut self.way {
-            *awaits_peer = false;
+        match &mut self.way {
+            Way::Client { awaits_peer, .. } => *awaits_peer = false,
+            #[cfg(feature = "dbus")]
+            Way::Registered(registration) => registration.adopted(),
+            _ => {}
         }
     }
 
@@ -327,7 +359,7 @@ impl Source {
     pub(super) fn activate(&mut self) -> Result<(), OpenError> {
         match &mut self.way {
             Way::Listener { listener, .. } => listener.activate(),
-            Way::Client { .. } | Way::Given { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -352,6 +384,8 @@ impl Source {
                 }
             }
             Way::Given { .. } => {}
+            #[cfg(feature = "dbus")]
+            Way::Registered(registration) => registration.go_live(),
         }
     }
 
@@ -359,7 +393,7 @@ impl Source {
     pub(super) fn lend(&self, wanted: &WantListener) -> Option<Listener> {
         match &self.way {
             Way::Listener { listener, .. } => listener.lend(wanted),
-            Way::Client { .. } | Way::Given { .. } => None,
+            _ => None,
         }
     }
 }

@@ -133,3 +133,33 @@ fn the_peer_never_stops_sending_in_telnet_and_rfc2217() {
 fn no_peer_has_come_in_telnet_and_rfc2217() {
     check_layered(State::Absent, Kind::TERMINALS);
 }
+
+#[test]
+fn the_peer_reads_and_sends_over_dbus() {
+    check_layered(State::Reads, Kind::REGISTERED);
+}
+
+#[test]
+fn the_peer_has_stalled_over_dbus() {
+    check_layered(State::Stalled, Kind::REGISTERED);
+}
+
+#[test]
+fn the_peer_has_half_closed_over_dbus() {
+    check_layered(State::HalfClosed, Kind::REGISTERED);
+}
+
+#[test]
+fn the_peer_has_left_with_output_unread_over_dbus() {
+    check_layered(State::Left, Kind::REGISTERED);
+}
+
+#[test]
+fn the_peer_never_stops_sending_over_dbus() {
+    check_layered(State::Floods, Kind::REGISTERED);
+}
+
+#[test]
+fn no_peer_has_come_over_dbus() {
+    check_layered(State::Absent, Kind::REGISTERED);
+}

@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use super::speech::{Dressed, Escaped, Speech};
 use super::stream;
 use crate::common::{hold, text};
+use crate::dbus_rig;
 
 /// The keys of either end.
 pub(crate) const SERVER_KEYS: &str = "server-keys";
@@ -49,6 +50,8 @@ pub(crate) enum Kind {
     Tls,
     Telnet,
     Rfc2217,
+    /// Whose peer is registered over D-Bus.
+    Dbus,
 }
 
 impl Kind {
@@ -70,6 +73,9 @@ impl Kind {
     /// The others of those.
     pub(crate) const TERMINALS: [Kind; 2] = [Kind::Telnet, Kind::Rfc2217];
 
+    /// One whose peer comes by another way; the other is there to have a pair.
+    pub(crate) const REGISTERED: [Kind; 2] = [Kind::Dbus, Kind::EscapedUnix];
+
     fn is_escaped(self) -> bool {
         Kind::ESCAPED.contains(&self)
     }
@@ -77,7 +83,7 @@ impl Kind {
     /// The same without a protocol above bytes.
     pub(crate) fn plain(self) -> Self {
         match self {
-            Kind::EscapedUnix => Kind::Unix,
+            Kind::EscapedUnix | Kind::Dbus => Kind::Unix,
             Kind::EscapedTcp | Kind::Websocket | Kind::Tls | Kind::Telnet | Kind::Rfc2217 => {
                 Kind::Tcp
             }
@@ -93,6 +99,7 @@ impl Kind {
             Kind::Tls => "tls",
             Kind::Telnet => "telnet",
             Kind::Rfc2217 => "rfc2217",
+            Kind::Dbus => "dbus",
             Kind::File => "file",
             Kind::Unix => "unix",
             Kind::Tcp => "tcp",
@@ -125,6 +132,7 @@ impl Place {
         let mut listener = None;
         let socket = |address| socket(kind, address, connects, alone);
         let options = match kind.plain() {
+            _ if kind == Kind::Dbus => dbus_rig::on_no_bus(hold("dbus"), "console"),
             Kind::File => hold("file").with("out", text(&path)),
             Kind::Ringbuf => hold("ringbuf"),
             Kind::Pty => hold("pty"),
@@ -176,8 +184,16 @@ impl Place {
     }
 
     /// The peer's descriptors: to read output from, and to send input to.
-    fn join(&self, info: &Info, talks: bool) -> (Option<OwnedFd>, Option<OwnedFd>) {
+    fn join(
+        &self,
+        info: &Info,
+        chardevs: &Chardevs,
+        talks: bool,
+    ) -> (Option<OwnedFd>, Option<OwnedFd>) {
         let both = |fd: OwnedFd| (Some(fd.try_clone().unwrap()), Some(fd));
+        if self.kind == Kind::Dbus {
+            return both(dbus_rig::register(chardevs, "con0").into());
+        }
         match (&self.listener, self.kind.plain()) {
             (Some(Listener::Unix(listener)), _) => both(listener.accept().unwrap().0.into()),
             (Some(Listener::Tcp(listener)), _) => both(at_once(listener.accept().unwrap().0)),
@@ -302,7 +318,7 @@ impl Peer {
         shared.reads.store(reads, Ordering::SeqCst);
         shared.silent.store(seed.is_none(), Ordering::SeqCst);
         let seen = Arc::clone(&shared);
-        let (output, input) = place.join(info, seed.is_some());
+        let (output, input) = place.join(info, chardevs, seed.is_some());
         let has_input = input.is_some() && seed.is_some();
         let speech = speech(place.kind, place.listener.is_some(), chardevs);
         let thread = match output {

@@ -212,7 +212,6 @@ const fn gone(name: &'static str, why: &'static str, instead: &'static str) -> A
 
 pub(super) const ABSENT: &[Absent] = &[
     absent("braille", "a braille display, by BrlAPI", ""),
-    absent("dbus", "a display on D-Bus", "`socket`"),
     absent("msmouse", "a serial mouse: needs an input device", ""),
     absent("parallel", "a parallel port of the host", ""),
     absent("qemu-vdagent", "a clipboard: needs a display", ""),
