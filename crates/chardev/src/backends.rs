@@ -165,6 +165,12 @@ backend! {
     Testdev
 }
 
+#[cfg(feature = "dbus")]
+backend! {
+    /// A socket whose peers come over D-Bus, by QEMU's `org.qemu.Display1.Chardev`.
+    Dbus
+}
+
 backend! {
     /// A multiplexer: several front ends on one other chardev, one of them with the focus.
     Mux
@@ -488,6 +494,20 @@ impl Default for Testdev {
     }
 }
 
+#[cfg(feature = "dbus")]
+impl Dbus {
+    /// One that clients know by `name`, on the session's bus.
+    pub fn new(name: &str) -> Self {
+        Dbus(Options::new("dbus")).set("name", OptionValue::Str(name.to_owned()))
+    }
+
+    /// On this bus instead (`x-bus`): `session`, `system`, an address, or `none` for one that only
+    /// peers of [`Chardevs::add_dbus_peer`](crate::Chardevs::add_dbus_peer) see.
+    pub fn on(self, bus: &str) -> Self {
+        self.set("x-bus", OptionValue::Str(bus.to_owned()))
+    }
+}
+
 impl Mux {
     /// A multiplexer over the chardev `base`.
     pub fn over(base: &str) -> Self {
@@ -541,58 +561,4 @@ fn inet(host: &str, port: u16) -> OptionValue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::back::specs;
-
-    /// A table of its own would go stale unnoticed.
-    #[test]
-    fn every_backend_has_options_of_its_kind() {
-        let backends: [Options; 22] = [
-            Null::new().into(),
-            Ringbuf::new(4096).into(),
-            File::append("/f").input("/i").into(),
-            Pipe::new("/p").into(),
-            Pty::new().link("/l").into(),
-            Serial::new("/dev/ttyS0")
-                .baud(1)
-                .parity(Parity::Odd)
-                .data_bits(7)
-                .stop_bits(2)
-                .flow(FlowControl::RtsCts)
-                .rs485()
-                .rs485_rts(false)
-                .rs485_delays(Duration::ZERO, Duration::from_millis(1))
-                .rs485_hear(true)
-                .lock(false)
-                .into(),
-            Stdio::new().raw().into(),
-            Unix::listen("/u").wait().into(),
-            Unix::connect("/u").reconnect(Duration::from_secs(1)).into(),
-            Tcp::listen("", 0).wait().nodelay().into(),
-            Tcp::connect("h", 1).reconnect(Duration::MAX).into(),
-            Tcp::listen("", 0).telnet().websocket().into(),
-            Unix::connect("/u").rfc2217().websocket().into(),
-            Tcp::listen("", 0).tls("keys").tls_authz("who").into(),
-            Vsock::listen(1).wait().into(),
-            Vsock::connect(2, 1).reconnect(Duration::ZERO).into(),
-            Rfc2217::connect("h", 1).reconnect(Duration::ZERO).into(),
-            Udp::to("h", 1).at("", 2).into(),
-            Testdev::new().into(),
-            Mux::over("base").into(),
-            Hub::over(["a", "b"]).into(),
-            Null::new()
-                .hold()
-                .discard()
-                .history(1)
-                .log("/l")
-                .drain(Duration::MAX)
-                .keep_peer()
-                .into(),
-        ];
-        for options in backends {
-            let kind = specs().into_iter().find(|it| it.name == options.kind());
-            assert_eq!(options.check(kind.unwrap()), Ok(()), "{options:?}");
-        }
-    }
-}
+mod tests;
