@@ -14,14 +14,14 @@ use chardev::{Chardevs, Event, FrontEnd};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// This machine's number for itself.
-const LOCAL: u32 = 1;
+pub(crate) const LOCAL: u32 = 1;
 
 fn address(port: u32) -> SockAddr {
     SockAddr::vsock(LOCAL, port)
 }
 
 /// A listener on a port of its own, if this kernel can connect vsock sockets to each other.
-fn listener() -> Option<(Socket, u32)> {
+pub(crate) fn listener() -> Option<(Socket, u32)> {
     let socket = Socket::new(Domain::VSOCK, Type::STREAM, None).ok()?;
     socket.bind(&address(u32::MAX)).ok()?;
     socket.listen(4).unwrap();
@@ -30,7 +30,7 @@ fn listener() -> Option<(Socket, u32)> {
 }
 
 /// Whether the test `name` can run; says so loudly if not.
-fn can_run(name: &str) -> bool {
+pub(crate) fn can_run(name: &str) -> bool {
     let can = listener().is_some();
     if !can {
         eprintln!(
@@ -41,7 +41,7 @@ fn can_run(name: &str) -> bool {
     can
 }
 
-fn connect(port: u32) -> Socket {
+pub(crate) fn connect(port: u32) -> Socket {
     let peer = wait_for("the server", || {
         let socket = Socket::new(Domain::VSOCK, Type::STREAM, None).unwrap();
         socket.connect(&address(port)).ok().map(|()| socket)

@@ -13,6 +13,7 @@ mod walk;
 use self::peer::Kind;
 use self::table::{check, check_layered};
 use self::walk::State;
+use crate::vsock::can_run;
 
 #[test]
 fn the_peer_reads_and_sends() {
@@ -162,4 +163,40 @@ fn the_peer_never_stops_sending_over_dbus() {
 #[test]
 fn no_peer_has_come_over_dbus() {
     check_layered(State::Absent, Kind::REGISTERED);
+}
+
+#[test]
+fn the_peer_reads_and_sends_over_vsock() {
+    check_over_vsock(State::Reads);
+}
+
+#[test]
+fn the_peer_has_stalled_over_vsock() {
+    check_over_vsock(State::Stalled);
+}
+
+#[test]
+fn the_peer_has_half_closed_over_vsock() {
+    check_over_vsock(State::HalfClosed);
+}
+
+#[test]
+fn the_peer_has_left_with_output_unread_over_vsock() {
+    check_over_vsock(State::Left);
+}
+
+#[test]
+fn the_peer_never_stops_sending_over_vsock() {
+    check_over_vsock(State::Floods);
+}
+
+#[test]
+fn no_peer_has_come_over_vsock() {
+    check_over_vsock(State::Absent);
+}
+
+fn check_over_vsock(state: State) {
+    if can_run(&format!("changes of vsock, {state:?}")) {
+        check_layered(state, Kind::MACHINES);
+    }
 }

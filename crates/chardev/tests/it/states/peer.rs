@@ -22,6 +22,7 @@ use super::speech::{Dressed, Escaped, Speech};
 use super::stream;
 use crate::common::{hold, text};
 use crate::dbus_rig;
+use crate::vsock;
 
 /// The keys of either end.
 pub(crate) const SERVER_KEYS: &str = "server-keys";
@@ -52,6 +53,8 @@ pub(crate) enum Kind {
     Rfc2217,
     /// Whose peer is registered over D-Bus.
     Dbus,
+    /// A socket of this machine's own vsock.
+    Vsock,
 }
 
 impl Kind {
@@ -76,6 +79,9 @@ impl Kind {
     /// One whose peer comes by another way; the other is there to have a pair.
     pub(crate) const REGISTERED: [Kind; 2] = [Kind::Dbus, Kind::EscapedUnix];
 
+    /// Where the kernel has its loopback.
+    pub(crate) const MACHINES: [Kind; 2] = [Kind::Vsock, Kind::EscapedTcp];
+
     fn is_escaped(self) -> bool {
         Kind::ESCAPED.contains(&self)
     }
@@ -84,9 +90,12 @@ impl Kind {
     pub(crate) fn plain(self) -> Self {
         match self {
             Kind::EscapedUnix | Kind::Dbus => Kind::Unix,
-            Kind::EscapedTcp | Kind::Websocket | Kind::Tls | Kind::Telnet | Kind::Rfc2217 => {
-                Kind::Tcp
-            }
+            Kind::EscapedTcp
+            | Kind::Websocket
+            | Kind::Tls
+            | Kind::Telnet
+            | Kind::Rfc2217
+            | Kind::Vsock => Kind::Tcp,
             plain => plain,
         }
     }
@@ -100,6 +109,7 @@ impl Kind {
             Kind::Telnet => "telnet",
             Kind::Rfc2217 => "rfc2217",
             Kind::Dbus => "dbus",
+            Kind::Vsock => "vsock",
             Kind::File => "file",
             Kind::Unix => "unix",
             Kind::Tcp => "tcp",
@@ -122,6 +132,7 @@ pub(crate) struct Place {
 enum Listener {
     Unix(UnixListener),
     Tcp(TcpListener),
+    Vsock(socket2::Socket),
 }
 
 impl Place {
@@ -133,6 +144,18 @@ impl Place {
         let socket = |address| socket(kind, address, connects, alone);
         let options = match kind.plain() {
             _ if kind == Kind::Dbus => dbus_rig::on_no_bus(hold("dbus"), "console"),
+            _ if kind == Kind::Vsock => {
+                let mut port = u32::MAX;
+                if connects {
+                    let (vsock, at) = vsock::listener().unwrap();
+                    port = at;
+                    listener = (!alone).then_some(Listener::Vsock(vsock));
+                }
+                socket(SocketAddress::Vsock {
+                    cid: vsock::LOCAL.to_string(),
+                    port: port.to_string(),
+                })
+            }
             Kind::File => hold("file").with("out", text(&path)),
             Kind::Ringbuf => hold("ringbuf"),
             Kind::Pty => hold("pty"),
@@ -195,6 +218,11 @@ impl Place {
             return both(dbus_rig::register(chardevs, "con0").into());
         }
         match (&self.listener, self.kind.plain()) {
+            (Some(Listener::Vsock(listener)), _) => both(listener.accept().unwrap().0.into()),
+            (None, _) if self.kind == Kind::Vsock => {
+                let port = info.filename.rsplit_once(':').unwrap().1.parse().unwrap();
+                both(vsock::connect(port).into())
+            }
             (Some(Listener::Unix(listener)), _) => both(listener.accept().unwrap().0.into()),
             (Some(Listener::Tcp(listener)), _) => both(at_once(listener.accept().unwrap().0)),
             (None, Kind::Unix) => both(UnixStream::connect(&self.path).unwrap().into()),

@@ -12,8 +12,6 @@ const MODULES: [&str; 3] = [
     "vmw_vsock_virtio_transport_common",
     "vsock_loopback",
 ];
-/// How many tests are to pass there.
-const TESTS: usize = 5;
 /// What the guest ends its console's text with.
 const END: &str = "the guest is done";
 
@@ -55,7 +53,7 @@ fn libraries(program: &Path) -> Vec<PathBuf> {
 }
 
 /// Packs a file system for the guest: this program, what it takes, and what starts it.
-fn pack(root: &Path) -> PathBuf {
+fn pack(root: &Path, tests: &str) -> PathBuf {
     let tree = root.join("tree");
     for dir in ["bin", "dev", "proc", "sys", "tmp", "modules"] {
         fs::create_dir_all(tree.join(dir)).unwrap();
@@ -87,10 +85,11 @@ fn pack(root: &Path) -> PathBuf {
          /bin/busybox --install -s /bin\n\
          export PATH=/bin\n\
          mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev\n\
-         mount -t tmpfs tmp /tmp; ip link set lo up\n\
+         mkdir /dev/pts; mount -t devpts pts /dev/pts; mount -t tmpfs tmp /tmp; ip link set lo up\n\
          exec >/dev/ttyS0 2>&1\n\
          {load}\
-         tests vsock:: --skip guest --nocapture --test-threads 1\n\
+         export CHARDEV_ROUNDS=1\n\
+         tests {tests} --skip guest --nocapture --test-threads 1\n\
          echo {END}\n\
          poweroff -f\n"
     );
@@ -107,7 +106,17 @@ fn pack(root: &Path) -> PathBuf {
 }
 
 #[test]
-fn vsock_over_the_loopback_of_a_guest() {
+fn sockets_over_the_loopback_of_a_guest() {
+    run_in_guest("vsock::", 5);
+}
+
+#[test]
+fn changes_over_the_loopback_of_a_guest() {
+    run_in_guest("over_vsock", 6);
+}
+
+/// Runs those of our tests whose names have `tests` in them, all of which are to pass.
+fn run_in_guest(tests: &str, count: usize) {
     if super::listener().is_some() {
         // They ran here.
         return;
@@ -117,7 +126,7 @@ fn vsock_over_the_loopback_of_a_guest() {
     let dir = tempfile::tempdir().unwrap();
     let said = run(Command::new("timeout")
         .args([
-            "120",
+            "400",
             "qemu-system-x86_64",
             "-M",
             "q35,accel=tcg",
@@ -128,11 +137,11 @@ fn vsock_over_the_loopback_of_a_guest() {
         .arg("-kernel")
         .arg(files().join("vmlinux"))
         .arg("-initrd")
-        .arg(pack(dir.path()))
+        .arg(pack(dir.path(), tests))
         .args(["-append", "console=ttyS0 quiet loglevel=1"])
         .args(["-serial", "stdio"]));
     assert!(said.contains(END), "{said}");
     assert!(!said.contains("SKIPPED"), "{said}");
-    let passed = format!("test result: ok. {TESTS} passed; 0 failed");
+    let passed = format!("test result: ok. {count} passed; 0 failed");
     assert!(said.contains(&passed), "{said}");
 }
