@@ -82,6 +82,13 @@ pub enum BackendEvent {
     Break,
     /// The peer's terminal has this size.
     Resized(TerminalSize),
+    /// What [`LineControl::purge`] was to throw away is gone: this many bytes.
+    Purged {
+        /// Of what the line had received.
+        input: u64,
+        /// Of what it had been given.
+        output: u64,
+    },
     /// Something else that the front end is told as it stands.
     Tell(Event),
     /// All that had been under way when [`Group::mark`] was called has been handed over.

@@ -61,8 +61,8 @@ impl Chardev {
         );
         let (taken, waiting) = (self.books.input, self.input.bytes() as u64);
         debug_assert!(
-            taken == stats.input_delivered + stats.input_overflowed + waiting,
-            "chardev '{}': input taken ({taken}) is not delivered, overflowed or waiting \
+            taken == stats.input_delivered + stats.input_overflowed + stats.input_purged + waiting,
+            "chardev '{}': input taken ({taken}) is not delivered, overflowed, purged or waiting \
              ({waiting}): {stats:?}",
             self.label,
         );

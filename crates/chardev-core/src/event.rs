@@ -1,6 +1,6 @@
 //! What a front end is told, in order with its input.
 
-use crate::line::{Answers, ModemChange, SerialRequest, TerminalSize};
+use crate::line::{Answers, ModemChange, PurgeRequest, SerialRequest, TerminalSize};
 
 /// An event for a front end. A closed set, read from a queue; nobody stores a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,11 @@ pub enum Event {
     /// The peer wants another serial line set up; only after
     /// [`FrontEnd::watch_serial`](crate::FrontEnd::watch_serial).
     SerialAsked(SerialRequest),
+    /// The peer wants another serial line purged; only after
+    /// [`FrontEnd::watch_serial`](crate::FrontEnd::watch_serial).
+    PurgeAsked(PurgeRequest),
+    /// What [`FrontEnd::purge`](crate::FrontEnd::purge) was to throw away is gone.
+    Purged,
     /// Modem inputs have changed; only after
     /// [`FrontEnd::watch_modem`](crate::FrontEnd::watch_modem) or
     /// [`FrontEnd::modem_inputs`](crate::FrontEnd::modem_inputs).

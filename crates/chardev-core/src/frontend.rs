@@ -11,7 +11,8 @@ use crate::error::AttachError;
 use crate::event::Event;
 use crate::freeze::Freeze;
 use crate::line::{
-    Answer, Answers, FlowControl, Line, ModemLines, SerialParams, SerialRequest, TerminalSize,
+    Answer, Answers, FlowControl, Line, ModemLines, Purge, SerialParams, SerialRequest,
+    TerminalSize,
 };
 use crate::stats::Stats;
 
@@ -344,6 +345,25 @@ impl FrontEnd {
     /// Answers the request of that number: what the line really is now.
     pub fn answer_serial(&self, answer: SerialRequest) {
         self.set_line(|line| line.serial_answer = Some(answer));
+    }
+
+    /// Throws away what the line has received and the front end has not read, up to the next event,
+    /// and what it was given and has not sent. Both are counted. [`Answer::Pending`] is followed by
+    /// [`Event::Purged`] when it is gone from the device as well; what is written and read from
+    /// here on is not concerned.
+    pub fn purge(&self, which: Purge) -> Answer {
+        self.chardev.with(|chardev| chardev.purge(which))
+    }
+
+    /// All that peers wanted purged up to the request of that number is gone.
+    pub fn answer_purge(&self, number: u64) {
+        self.set_line(|line| line.purged = line.purged.max(number));
+    }
+
+    /// Counts output that the device had in hand and has thrown away because of a purge.
+    pub fn count_purged(&self, bytes: usize) {
+        self.chardev
+            .with(|chardev| chardev.stats.output_purged += bytes as u64);
     }
 
     /// Starts or ends a break condition.

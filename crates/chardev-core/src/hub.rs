@@ -229,8 +229,11 @@ impl HubParts {
                 let answers = self.known_answers();
                 self.tell(BackendEvent::Tell(Event::LineAnswered(answers)));
             }
-            Event::Modem(_) | Event::SerialAsked(_) => self.tell(BackendEvent::Tell(event)),
-            Event::MuxIn | Event::MuxOut => {}
+            Event::Modem(_) | Event::SerialAsked(_) | Event::PurgeAsked(_) => {
+                self.tell(BackendEvent::Tell(event))
+            }
+            // Nobody purges a member: others share it.
+            Event::MuxIn | Event::MuxOut | Event::Purged => {}
         }
         self.show(was_open);
     }

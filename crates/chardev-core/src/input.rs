@@ -223,7 +223,11 @@ impl InputQueue {
             (Some(Item::Event(last @ Event::Changed(_))), Event::Changed(_))
             | (Some(Item::Event(last @ Event::LineAnswered(_))), Event::LineAnswered(_))
             | (Some(Item::Event(last @ Event::SerialAsked(_))), Event::SerialAsked(_))
+            | (Some(Item::Event(last @ Event::Purged)), Event::Purged)
             | (Some(Item::Event(last @ Event::Resized(_))), Event::Resized(_)) => *last = event,
+            (Some(Item::Event(Event::PurgeAsked(last))), Event::PurgeAsked(later)) => {
+                *last = last.and(later);
+            }
             (Some(Item::Event(Event::Modem(last))), Event::Modem(later)) => *last = last.and(later),
             (Some(Item::Breaks(count)), Event::Break) => *count += 1,
             (_, Event::Break) => self.items.push_back(Item::Breaks(1)),

@@ -9,7 +9,7 @@ mod rising;
 mod stack;
 
 use crate::backend::BackendEvent;
-use crate::line::{Answers, Line, ModemLines};
+use crate::line::{Answer, Answers, Line, ModemLines, Purge};
 
 use self::rising::Rising;
 pub use self::stack::Stack;
@@ -65,6 +65,12 @@ pub trait Layer: Send {
     /// Sets up what the layer can of `line`, and says so in `answers`. Called again after every
     /// change of the line, and when all layers have opened.
     fn apply(&mut self, _line: &Line, _answers: &mut Answers, _flow: &mut Flow<'_>) {}
+
+    /// Has the line at the peer purged, where the protocol can say so; see
+    /// [`LineControl::purge`](crate::LineControl::purge).
+    fn purge(&mut self, _which: Purge, _flow: &mut Flow<'_>) -> Answer {
+        Answer::Unsupported
+    }
 
     /// The modem inputs as they stand, where the protocol has any.
     fn modem_inputs(&self) -> Option<ModemLines> {

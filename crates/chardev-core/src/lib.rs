@@ -75,8 +75,8 @@ pub use hub::Hub;
 pub use input::CARRY_LIMIT;
 pub use layer::{Flow, Layer, Stack};
 pub use line::{
-    Answer, Answers, FlowControl, Line, ModemChange, ModemLines, Parity, SerialParams,
-    SerialRequest, TerminalSize,
+    Answer, Answers, FlowControl, Line, ModemChange, ModemLines, Parity, Purge, PurgeRequest,
+    SerialParams, SerialRequest, TerminalSize,
 };
 pub use link::{Link, LinkHooks, Users, WantLink};
 pub use mux::{Mux, MuxHost};

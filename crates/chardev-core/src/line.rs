@@ -105,6 +105,36 @@ pub struct SerialRequest {
     pub flow: FlowControl,
 }
 
+bitflags! {
+    /// What is thrown away when a line is purged.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Purge: u8 {
+        /// What the line has received and nobody has read.
+        const INPUT = 1;
+        /// What it was given and has not sent.
+        const OUTPUT = 2;
+    }
+}
+
+/// A peer wants another line purged, by a protocol such as RFC 2217.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurgeRequest {
+    /// Greater than those of all requests before it.
+    pub number: u64,
+    /// What of the other line.
+    pub which: Purge,
+}
+
+impl PurgeRequest {
+    /// This request and a `later` one as one.
+    pub fn and(self, later: PurgeRequest) -> Self {
+        PurgeRequest {
+            number: self.number.max(later.number),
+            which: self.which | later.which,
+        }
+    }
+}
+
 /// The size of a peer's terminal, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TerminalSize {
@@ -126,10 +156,13 @@ pub struct Line {
     /// Flow control, once set.
     pub flow: Option<FlowControl>,
     /// The front end sets up another line as the peer wants it, and answers each
-    /// [`Event::SerialAsked`](crate::Event::SerialAsked).
+    /// [`Event::SerialAsked`](crate::Event::SerialAsked) and
+    /// [`Event::PurgeAsked`](crate::Event::PurgeAsked).
     pub serial_watched: bool,
     /// What came of the request that was answered last.
     pub serial_answer: Option<SerialRequest>,
+    /// All [`PurgeRequest`]s up to this number have been carried out.
+    pub purged: u64,
     /// A break condition is being sent.
     pub break_on: bool,
     /// The modem outputs (DTR, RTS), once set.

@@ -5,6 +5,7 @@ use std::io::IoSliceMut;
 use crate::backend::Ready;
 use crate::chardev::Chardev;
 use crate::event::Event;
+use crate::line::{Answer, Purge};
 
 impl Chardev {
     pub(crate) fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
@@ -66,6 +67,29 @@ impl Chardev {
             }
         }
         total
+    }
+
+    /// What waits up to the next event is thrown away, and what is in the device.
+    /// While a change is being decided nothing is.
+    pub(crate) fn purge(&mut self, which: Purge) -> Answer {
+        if self.misses(Ready::empty()) {
+            return Answer::Failed;
+        }
+        if which.contains(Purge::INPUT) {
+            let mut piece = [0; 4096];
+            loop {
+                match self.input.read(&mut piece) {
+                    0 => break,
+                    count => self.stats.input_purged += count as u64,
+                }
+            }
+        }
+        if which.contains(Purge::OUTPUT) {
+            let kept = self.preface.len();
+            self.preface.consume(kept);
+            self.stats.output_discarded += kept as u64;
+        }
+        self.backend.purge(which)
     }
 
     pub(crate) fn next_event(&mut self) -> Option<Event> {

@@ -84,6 +84,10 @@ impl Stats {
             get: |stats| stats.output_undrained,
         },
         Counter {
+            name: "output-purged",
+            get: |stats| stats.output_purged,
+        },
+        Counter {
             name: "input-delivered",
             get: |stats| stats.input_delivered,
         },
@@ -94,6 +98,10 @@ impl Stats {
         Counter {
             name: "input-overflowed",
             get: |stats| stats.input_overflowed,
+        },
+        Counter {
+            name: "input-purged",
+            get: |stats| stats.input_purged,
         },
         Counter {
             name: "log-lost",
@@ -163,12 +171,19 @@ pub struct Stats {
     /// been handed to that back end, so `output_delivered` counts them too. Also what still waited
     /// for a peer when the chardev was removed.
     pub output_undrained: u64,
+    /// Output bytes thrown away because a peer wanted it
+    /// ([`FrontEnd::purge`](crate::FrontEnd::purge)): those that the device had not sent, which
+    /// `output_delivered` counts too, and those that a front end still had in hand, which were
+    /// never accepted.
+    pub output_purged: u64,
     /// Input bytes read by the front end: the absolute input offset.
     pub input_delivered: u64,
     /// Input bytes that a replaced back end's peer sent after the change.
     pub input_late: u64,
     /// Input bytes of a departed peer that did not fit in the carry buffer.
     pub input_overflowed: u64,
+    /// Input bytes that a peer wanted thrown away, and nobody has read.
+    pub input_purged: u64,
     /// Output bytes that are missing in the log.
     pub log_lost: u64,
     /// The holes in the log that they make.

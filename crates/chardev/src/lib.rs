@@ -173,9 +173,9 @@ pub use chardev_core::{
     FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Group, History, HubError, Input, Late,
     Layer, Line, LineControl, LogControl, LogFull, LogSink, ModemChange, ModemLines,
     NothingToDrain, Notice, Observed, Observer, OpenError, Parity, Peers, Policy, PolicyChange,
-    Presence, Ready, RemoveError, RingBuffer, RingControl, Sent, SerialParams, SerialRequest,
-    Sharing, Slow, Stats, TerminalSize, ViewEnd, ViewError, ViewFrom, Viewed, Viewer, WeakChardev,
-    spec, text,
+    Presence, Purge, PurgeRequest, Ready, RemoveError, RingBuffer, RingControl, Sent, SerialParams,
+    SerialRequest, Sharing, Slow, Stats, TerminalSize, ViewEnd, ViewError, ViewFrom, Viewed,
+    Viewer, WeakChardev, spec, text,
 };
 #[cfg(feature = "vc")]
 pub use chardev_screen as screen;

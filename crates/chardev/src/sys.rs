@@ -69,6 +69,29 @@ pub(crate) fn unsent_by(terminal: BorrowedFd<'_>) -> rustix::io::Result<u64> {
     unsent(terminal)
 }
 
+/// What a terminal has received and nobody has read (`FIONREAD`).
+#[cfg(feature = "serial")]
+#[track_caller]
+pub(crate) fn received_by(terminal: BorrowedFd<'_>) -> rustix::io::Result<u64> {
+    assert_may_wait();
+    rustix::io::ioctl_fionread(terminal)
+}
+
+/// Throws away what a terminal has received and nobody has read, what it has not sent, or both
+/// (`TCFLSH`).
+#[cfg(feature = "serial")]
+#[track_caller]
+pub(crate) fn flush(terminal: BorrowedFd<'_>, input: bool, output: bool) -> rustix::io::Result<()> {
+    use rustix::termios::{QueueSelector, tcflush};
+    assert_may_wait();
+    match (input, output) {
+        (false, false) => Ok(()),
+        (true, false) => tcflush(terminal, QueueSelector::IFlush),
+        (false, true) => tcflush(terminal, QueueSelector::OFlush),
+        (true, true) => tcflush(terminal, QueueSelector::IOFlush),
+    }
+}
+
 /// What a stream socket's peer has not taken yet (`SIOCOUTQ`): for TCP bytes not acknowledged, for
 /// Unix sockets memory not read. 0 means that everything was taken.
 #[cfg(any(feature = "socket", feature = "serial"))]

@@ -7,7 +7,7 @@ use super::{Backend, Group, Presence};
 use crate::chardev::ChardevRef;
 use crate::error::OpenError;
 use crate::hub::Hub;
-use crate::line::{Answers, Line, ModemLines};
+use crate::line::{Answer, Answers, Line, ModemLines, Purge};
 use crate::mux::Mux;
 use crate::ringbuf::RingBuffer;
 
@@ -21,6 +21,11 @@ impl dyn Backend + '_ {
 
     pub(crate) fn modem_inputs(&mut self) -> Option<ModemLines> {
         self.line()?.modem_inputs()
+    }
+
+    pub(crate) fn purge(&mut self, which: Purge) -> Answer {
+        self.line()
+            .map_or(Answer::Unsupported, |line| line.purge(which))
     }
 
     pub(crate) fn send_break(&mut self) -> bool {

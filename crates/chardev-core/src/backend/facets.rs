@@ -7,7 +7,7 @@ use super::{Backend, Presence};
 use crate::chardev::ChardevRef;
 use crate::error::OpenError;
 use crate::hub::Hub;
-use crate::line::{Answers, Line, ModemLines};
+use crate::line::{Answer, Answers, Line, ModemLines, Purge};
 use crate::mux::Mux;
 use crate::ringbuf::RingBuffer;
 
@@ -24,6 +24,14 @@ pub trait LineControl {
     /// The modem inputs as they stand, where there are any.
     fn modem_inputs(&mut self) -> Option<ModemLines> {
         None
+    }
+
+    /// Throws away what the device has received and nobody has read, and what it has not sent.
+    /// [`Answer::Pending`] is followed by [`BackendEvent::Purged`](super::BackendEvent::Purged);
+    /// until then nothing may be read or written. Where several share the device nobody may: what
+    /// is in it belongs to the others as well.
+    fn purge(&mut self, _which: Purge) -> Answer {
+        Answer::Unsupported
     }
 
     /// Sends a break where input goes now; `false` leaves that to the chardev.

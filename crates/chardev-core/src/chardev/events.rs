@@ -36,6 +36,12 @@ impl Chardev {
                 BackendEvent::Break => self.take_break(),
                 BackendEvent::Resized(size) => self.resize(size),
                 BackendEvent::Tell(event) => self.push_event(event),
+                BackendEvent::Purged { input, output } => {
+                    self.books.take_in(input as usize);
+                    self.stats.input_purged += input;
+                    self.stats.output_purged += output;
+                    self.push_event(Event::Purged);
+                }
                 BackendEvent::Mark(mark) => self.mark_comes(mark),
             }
         }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::backend::BackendEvent;
 use crate::event::Event;
-use crate::line::ModemChange;
+use crate::line::{ModemChange, PurgeRequest};
 
 /// Events that wait before the oldest are merged.
 const LIMIT: usize = 64;
@@ -51,6 +51,7 @@ impl Events {
         let mut marks = VecDeque::new();
         let mut first_open = None;
         let mut modem: Option<ModemChange> = None;
+        let mut purge: Option<PurgeRequest> = None;
         for event in std::mem::take(&mut self.waiting) {
             match event {
                 BackendEvent::Break => self.breaks += 1,
@@ -61,17 +62,23 @@ impl Events {
                 BackendEvent::Tell(Event::Modem(later)) => {
                     modem = Some(modem.map_or(later, |earlier| earlier.and(later)));
                 }
+                BackendEvent::Tell(Event::PurgeAsked(later)) => {
+                    purge = Some(purge.map_or(later, |earlier| earlier.and(later)));
+                }
                 BackendEvent::Opened | BackendEvent::Closed { .. } => {
                     first_open.get_or_insert_with(|| event.clone());
                     open = Some(event);
                 }
-                BackendEvent::Tell(_) | BackendEvent::Mark(_) => marks.push_back(event),
+                BackendEvent::Tell(_) | BackendEvent::Purged { .. } | BackendEvent::Mark(_) => {
+                    marks.push_back(event)
+                }
             }
         }
         // Openings and closings take turns: where the first is not the last, nothing has changed.
         let open = open.filter(|last| first_open.as_ref() == Some(last));
         let modem = modem.map(|change| BackendEvent::Tell(Event::Modem(change)));
-        let last = [open, changed, answered, resized, asked, modem];
+        let purge = purge.map(|request| BackendEvent::Tell(Event::PurgeAsked(request)));
+        let last = [open, changed, answered, resized, asked, purge, modem];
         self.waiting.extend(last.into_iter().flatten());
         self.waiting.append(&mut marks);
     }

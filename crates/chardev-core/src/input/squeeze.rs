@@ -15,6 +15,8 @@ impl InputQueue {
         self.leave_out_all_but_last(|event| matches!(event, Event::Changed(_)));
         self.leave_out_all_but_last(|event| matches!(event, Event::LineAnswered(_)));
         self.leave_out_all_but_last(|event| matches!(event, Event::SerialAsked(_)));
+        self.leave_out_all_but_last(|event| event == Event::Purged);
+        self.merge_purges();
         self.merge_modem_changes();
         for (leaves, returns) in [
             (Event::Closed, Event::Opened),
@@ -23,6 +25,23 @@ impl InputQueue {
             self.leave_out_returns(leaves, returns, keep);
         }
         self.leave_out_breaks(keep)
+    }
+
+    /// The last one wants what all want.
+    fn merge_purges(&mut self) {
+        let requests = self.items.iter().filter_map(|item| match item {
+            Item::Event(Event::PurgeAsked(request)) => Some(*request),
+            _ => None,
+        });
+        let Some(all) = requests.reduce(|earlier, later| earlier.and(later)) else {
+            return;
+        };
+        self.leave_out_all_but_last(|event| matches!(event, Event::PurgeAsked(_)));
+        for item in &mut self.items {
+            if let Item::Event(Event::PurgeAsked(request)) = item {
+                *request = all;
+            }
+        }
     }
 
     /// The last one tells of all.

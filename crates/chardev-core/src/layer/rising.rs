@@ -75,6 +75,10 @@ impl Rising {
                 BackendEvent::Tell(event @ Event::SerialAsked(_)),
             ) => *last = event,
             (
+                Some(Piece::Event(BackendEvent::Tell(Event::PurgeAsked(last)))),
+                BackendEvent::Tell(Event::PurgeAsked(later)),
+            ) => *last = last.and(later),
+            (
                 Some(Piece::Event(BackendEvent::Tell(Event::Modem(last)))),
                 BackendEvent::Tell(Event::Modem(later)),
             ) => *last = last.and(later),

@@ -7,7 +7,7 @@ use std::io::{IoSlice, IoSliceMut};
 use super::rising::{Piece, Rising};
 use super::{Ending, Flow, Layer};
 use crate::backend::BackendEvent;
-use crate::line::{Answer, Answers, Line, ModemLines};
+use crate::line::{Answer, Answers, Line, ModemLines, Purge};
 
 /// The most that is taken from above at once.
 const PIECE: usize = 32 << 10;
@@ -232,6 +232,20 @@ impl Stack {
             }
             self.flush();
         }
+    }
+
+    /// Has the first layer that can do it purge the line at the peer.
+    pub fn purge(&mut self, which: Purge) -> Answer {
+        let mut answer = Answer::Unsupported;
+        if self.is_open() && self.failure.is_none() && self.wire.len() < ANSWERS_LIMIT {
+            for at in 0..self.layers.len() {
+                if answer == Answer::Unsupported {
+                    self.call(at, |layer, flow| answer = layer.purge(which, flow));
+                }
+            }
+            self.flush();
+        }
+        answer
     }
 
     /// The modem inputs of the layer that has any.

@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use chardev_core::spec::{KindSpec, Options, ParameterError, Short};
 use chardev_core::{
-    Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, LineControl, ModemLines,
-    NothingToDrain, OpenError, Ready, Sent, Sharing, WeakChardev,
+    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Event, Line, LineControl, ModemLines,
+    NothingToDrain, OpenError, Purge, Ready, Sent, Sharing, WeakChardev,
 };
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -167,6 +167,10 @@ impl Serial {
         if let Some(change) = device.take_change() {
             let event = Event::Modem(change);
             self.events.push_back(BackendEvent::Tell(event));
+        }
+        if let Some((input, output)) = device.control.take_purged() {
+            self.events
+                .push_back(BackendEvent::Purged { input, output });
         }
         if let Some(answers) = device.late_answers(&self.line).filter(|_| self.live) {
             let event = Event::LineAnswered(answers);
@@ -333,6 +337,17 @@ impl LineControl for Serial {
             Some(device) => device.answers(line),
             // It is set up when it comes.
             None => Answers::unsupported(line, false),
+        }
+    }
+
+    fn purge(&mut self, which: Purge) -> Answer {
+        match &self.device {
+            Some(device) if device.is_terminal && self.live => {
+                device.control.purge(which);
+                Answer::Pending
+            }
+            // There is nothing in it.
+            _ => Answer::Done,
         }
     }
 

@@ -1,11 +1,13 @@
 //! A terminal device of the host, played by the slave of a pty.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 use crate::cable::{event, hear, said, serial, settled};
 use crate::common::{add, change, read_until, ring, terminal, wait_for};
-use chardev::{Answer, Chardevs, Event, Parity, SerialParams};
+use chardev::{Answer, Chardevs, Event, Parity, Purge, SerialParams};
+use rustix::io::ioctl_fionread;
 use rustix::termios::{ControlModes, LocalModes, tcgetattr};
 
 #[test]
@@ -113,4 +115,59 @@ fn a_change_to_a_device_that_is_none_is_refused() {
     drop(front);
     // Anything that is one will do, as in QEMU.
     change(&chardevs, "con0", &serial("/dev/null")).unwrap();
+}
+
+/// What it says is unsent is always nothing, so only input is counted.
+#[test]
+fn a_purge_throws_away_what_is_in_the_device() {
+    let (mut cable, device) = terminal();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &serial(&device));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(event(&front), Event::Opened);
+    let other = File::open(&device).unwrap();
+    let purge = |which| {
+        assert_eq!(front.purge(which), Answer::Pending);
+        assert_eq!(event(&front), Event::Purged);
+    };
+    cable.write_all(b"stale").unwrap();
+    wait_for("the input", || {
+        (ioctl_fionread(&other).unwrap() == 5).then_some(())
+    });
+    purge(Purge::OUTPUT);
+    assert_eq!(read_until(&front, 5), b"stale");
+    cable.write_all(b"stale").unwrap();
+    wait_for("the input", || {
+        (ioctl_fionread(&other).unwrap() == 5).then_some(())
+    });
+    purge(Purge::INPUT);
+    assert_eq!(front.stats().input_purged, 5);
+    cable.write_all(b"fresh").unwrap();
+    assert_eq!(read_until(&front, 5), b"fresh");
+
+    // What the kernel has passed on to the other end of a pseudoterminal is sent.
+    let mut written = 0;
+    while let count @ 1.. = front.write(&[b'x'; 4096]) {
+        written += count;
+    }
+    purge(Purge::OUTPUT);
+    said(&front, "fresh");
+    let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
+    while !heard.ends_with(b"fresh") {
+        let count = cable.read(&mut buffer).unwrap();
+        heard.extend_from_slice(&buffer[..count]);
+    }
+    assert!(heard.len() < written, "{} of {written}", heard.len());
+}
+
+#[test]
+fn a_purge_where_no_device_is_concerns_what_waits() {
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &ring(64));
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    assert_eq!(event(&front), Event::Opened);
+    assert_eq!(chardevs.type_in("con0", b"typed").unwrap(), 5);
+    assert_eq!(front.purge(Purge::all()), Answer::Unsupported);
+    assert_eq!(front.read(&mut [0; 8]), 0);
+    assert_eq!(front.stats().input_purged, 5);
 }

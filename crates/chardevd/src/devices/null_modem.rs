@@ -6,19 +6,19 @@
 mod setting;
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use chardev::spec::ParameterError;
-use chardev::{Event, FrontEnd, Input, ModemLines};
+use chardev::{Event, FrontEnd, Input, ModemLines, Purge, PurgeRequest};
 use chardev_monitor::{RunState, Stop};
 use chardev_qapi::opts::Opts;
 use tokio::task::JoinHandle;
 
 use self::setting::Setting;
 use crate::DaemonError;
-use crate::devices::pump::{Leftover, TURN, with_scratch};
+use crate::devices::pump::{BUFFER, Leftover, TURN, with_scratch};
 use crate::devices::{Device, DeviceKind, Start, first_client, required};
 
 /// How long a break lasts on the other side: what `tcsendbreak` does.
@@ -27,7 +27,7 @@ const BREAK: Duration = Duration::from_millis(250);
 /// The kind `null-modem`.
 pub(super) static KIND: DeviceKind = DeviceKind {
     name: "null-modem",
-    summary: "connects two chardevs: data, breaks, modem lines, and what a peer sets over RFC 2217",
+    summary: "connects two chardevs: data, breaks, modem lines, and what a peer sets and purges over RFC 2217",
     options: &[("chardev", "one of the two"), ("peer", "the other one")],
     read,
 };
@@ -81,14 +81,12 @@ pub(crate) async fn run(fronts: [FrontEnd; 2], held: [bool; 2], stop: Stop, run:
             front.watch_modem(true);
             front.watch_serial(true);
         }
-        let [there, back_there] = Setting::pair();
+        let [there, back] = Relay::pair([&a, &b], &run);
         // A client that was waited for is there, but its event is not any more.
         cross_lines(&a, &b);
         cross_lines(&b, &a);
-        let fronts = (Arc::clone(&b), Arc::clone(&a));
-        let back = tokio::spawn(relay(fronts, back_there, run.clone()));
-        let _back = AbortOnDrop(back);
-        relay((Arc::clone(&a), Arc::clone(&b)), there, run).await;
+        let _back = AbortOnDrop(tokio::spawn(back.run()));
+        there.run().await;
     };
     tokio::select! {
         () = relay => {}
@@ -104,52 +102,147 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// Bytes in hand, which the other direction may throw away.
+type Hand = Arc<Mutex<Leftover>>;
+
 /// One direction.
-async fn relay((from, to): (Arc<FrontEnd>, Arc<FrontEnd>), setting: Setting, run: RunState) {
-    let mut leftover = Leftover::default();
-    loop {
-        match poll_fn(|cx| poll_data(cx, &from, &to, &run, &mut leftover)).await {
-            Event::Opened | Event::Closed | Event::Modem(_) => cross_lines(&from, &to),
-            Event::Changed(answers) => {
-                cross_lines(&from, &to);
-                setting.line_answered(&to, &from, answers.serial);
+struct Relay {
+    from: Arc<FrontEnd>,
+    to: Arc<FrontEnd>,
+    setting: Setting,
+    run: RunState,
+    hand: Hand,
+    others_hand: Hand,
+    /// The peer of `from` speaks of the line, so it may also purge it.
+    sets_up: bool,
+    /// It came while there were bytes in hand, behind which it has its place.
+    later: Option<Event>,
+}
+
+impl Relay {
+    /// The two directions between `a` and `b`.
+    fn pair([a, b]: [&Arc<FrontEnd>; 2], run: &RunState) -> [Self; 2] {
+        let hands = [Hand::default(), Hand::default()];
+        let [there, back] = Setting::pair();
+        let relay = |from: &Arc<FrontEnd>, to: &Arc<FrontEnd>, setting, at: usize| Relay {
+            from: Arc::clone(from),
+            to: Arc::clone(to),
+            setting,
+            run: run.clone(),
+            hand: Arc::clone(&hands[at]),
+            others_hand: Arc::clone(&hands[1 - at]),
+            sets_up: false,
+            later: None,
+        };
+        [relay(a, b, there, 0), relay(b, a, back, 1)]
+    }
+
+    async fn run(mut self) {
+        loop {
+            let event = poll_fn(|cx| self.poll_data(cx)).await;
+            match event {
+                Event::SerialAsked(_) | Event::PurgeAsked(_) => self.sets_up = true,
+                Event::Closed | Event::Changed(_) => self.sets_up = false,
+                _ => {}
             }
-            Event::SerialAsked(request) => setting.set_up(&from, &to, request),
-            Event::LineAnswered(answers) => setting.line_answered(&to, &from, answers.serial),
-            Event::Break => {
-                to.set_break(true);
-                tokio::time::sleep(BREAK).await;
-                to.set_break(false);
+            let (from, to) = (&self.from, &self.to);
+            match event {
+                Event::Opened | Event::Modem(_) => cross_lines(from, to),
+                Event::Closed => {
+                    cross_lines(from, to);
+                    self.setting.purged(to);
+                }
+                Event::Changed(answers) => {
+                    cross_lines(from, to);
+                    self.setting.line_answered(to, from, answers.serial);
+                    self.setting.purged(to);
+                }
+                Event::SerialAsked(request) => self.setting.set_up(from, to, request),
+                Event::LineAnswered(answers) => {
+                    self.setting.line_answered(to, from, answers.serial);
+                }
+                Event::PurgeAsked(request) => self.purge(request),
+                Event::Purged => self.setting.purged(to),
+                Event::Break => {
+                    to.set_break(true);
+                    tokio::time::sleep(BREAK).await;
+                    to.set_break(false);
+                }
+                Event::MuxIn | Event::MuxOut | Event::Resized(_) => {}
             }
-            Event::MuxIn | Event::MuxOut | Event::Resized(_) => {}
         }
+    }
+
+    /// Moves bytes until an event comes, which is ready only after what was sent before it. A purge
+    /// and its answer do not wait for bytes that the other side does not take.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        let hand = Arc::clone(&self.hand);
+        let mut hand = lock(&hand);
+        for _ in 0..TURN {
+            ready!(self.run.poll_running(cx));
+            if hand.poll_flush(cx, &self.to).is_pending() {
+                if self.later.is_none() {
+                    self.later = ready!(self.poll_ahead(cx, &mut hand));
+                }
+                let urgent =
+                    |event: &mut Event| matches!(event, Event::PurgeAsked(_) | Event::Purged);
+                match self.later.take_if(urgent) {
+                    Some(event) => return Poll::Ready(event),
+                    None if self.later.is_some() => return Poll::Pending,
+                    None => continue,
+                }
+            }
+            if let Some(event) = self.later.take() {
+                return Poll::Ready(event);
+            }
+            let input = with_scratch(|buffer| {
+                let input = self.from.poll_read(cx, buffer);
+                if let Poll::Ready(Input::Data(count)) = input {
+                    hand.send(cx, &self.to, &buffer[..count]);
+                }
+                input
+            });
+            if let Input::Event(event) = ready!(input) {
+                return Poll::Ready(event);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Looks for a purge, while the other side takes nothing: of a peer that sets lines up also
+    /// behind what it has sent, as far as that fits in hand.
+    fn poll_ahead(&self, cx: &mut Context<'_>, hand: &mut Leftover) -> Poll<Option<Event>> {
+        let room = BUFFER.saturating_sub(hand.rest().len());
+        if !self.sets_up || room == 0 {
+            return self.from.poll_event(cx).map(Some);
+        }
+        with_scratch(|buffer| {
+            let room = room.min(buffer.len());
+            match ready!(self.from.poll_read(cx, &mut buffer[..room])) {
+                Input::Event(event) => Poll::Ready(Some(event)),
+                Input::Data(count) => {
+                    hand.keep_more(&buffer[..count]);
+                    Poll::Ready(None)
+                }
+            }
+        })
+    }
+
+    /// The peer of `from` wants the line of `to` purged: what is in hand goes as well.
+    fn purge(&self, request: PurgeRequest) {
+        if request.which.contains(Purge::OUTPUT) {
+            self.to.count_purged(lock(&self.hand).clear());
+        }
+        if request.which.contains(Purge::INPUT) {
+            self.from.count_purged(lock(&self.others_hand).clear());
+        }
+        self.setting.purge(&self.from, &self.to, request);
     }
 }
 
-/// Moves bytes until an event comes, which is ready only after what was sent before it.
-fn poll_data(
-    cx: &mut Context<'_>,
-    from: &FrontEnd,
-    to: &FrontEnd,
-    run: &RunState,
-    leftover: &mut Leftover,
-) -> Poll<Event> {
-    for _ in 0..TURN {
-        ready!(run.poll_running(cx));
-        ready!(leftover.poll_flush(cx, to));
-        let input = with_scratch(|buffer| {
-            let input = from.poll_read(cx, buffer);
-            if let Poll::Ready(Input::Data(count)) = input {
-                leftover.send(cx, to, &buffer[..count]);
-            }
-            input
-        });
-        if let Input::Event(event) = ready!(input) {
-            return Poll::Ready(event);
-        }
-    }
-    cx.waker().wake_by_ref();
-    Poll::Pending
+fn lock(hand: &Hand) -> MutexGuard<'_, Leftover> {
+    hand.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What drives the lines of one side drives the other's: DTR is seen as DSR and carrier, RTS as

@@ -36,6 +36,13 @@ impl Leftover {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Keeps `bytes` behind those kept from before.
+    pub(crate) fn keep_more(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.written);
+        self.written = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -51,6 +58,13 @@ impl Leftover {
         if self.written >= self.bytes.len() {
             *self = Leftover::default();
         }
+    }
+
+    /// Lets go of what is left, and says how much that was.
+    pub(crate) fn clear(&mut self) -> usize {
+        let count = self.rest().len();
+        *self = Leftover::default();
+        count
     }
 
     /// Writes everything to `front`.

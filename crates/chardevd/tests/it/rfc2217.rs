@@ -58,6 +58,33 @@ fn pyserial_sets_up_the_line_behind_our_server() {
     peer.join().unwrap();
 }
 
+/// A line that takes nothing, and a client that has sent more than fits: what the kernel, the null
+/// modem and the device hold of it is thrown away, and the rest was delivered.
+#[test]
+fn a_purge_reaches_a_line_that_is_stuck() {
+    let (mut cable, name) = terminal();
+    let bed = Coupled::start(SERVER, &format!("serial,path={name}"));
+    let mut near = bed.near();
+    near.write_all(b"\xff\xfb\x2c\xff\xfa\x2c\x02\x08\xff\xf0")
+        .unwrap();
+    hear_somewhere(&mut near, b"\xff\xfa\x2c\x66\x08\xff\xf0");
+    let typed = vec![b'x'; 200_000];
+    near.write_all(&typed).unwrap();
+    near.write_all(b"\xff\xfa\x2c\x0c\x02\xff\xf0").unwrap();
+    hear_somewhere(&mut near, b"\xff\xfa\x2c\x70\x02\xff\xf0");
+    near.write_all(b"fresh").unwrap();
+    let mut heard = 0;
+    hear_until(&mut cable, |said| {
+        heard = said.len();
+        said.ends_with(b"fresh")
+    });
+    let sent = bed.stat("far", "output-accepted");
+    let purged = bed.stat("far", "output-purged");
+    // A pseudoterminal does not say how much it throws away itself.
+    assert_eq!(sent + purged, typed.len() + 5);
+    assert!(purged > 0 && heard <= sent, "{purged} {heard} {sent}");
+}
+
 #[test]
 fn pyserial_at_both_ends_sees_the_modem_lines_of_the_other() {
     let bed = Coupled::start(SERVER, SERVER);
@@ -157,7 +184,7 @@ fn hear_somewhere(from: &mut impl Read, expected: &[u8]) {
 }
 
 /// Reads until what has come is `enough`.
-fn hear_until(from: &mut impl Read, enough: impl Fn(&[u8]) -> bool) {
+fn hear_until(from: &mut impl Read, mut enough: impl FnMut(&[u8]) -> bool) {
     let mut heard = Vec::new();
     while !enough(&heard) {
         let mut byte = [0];

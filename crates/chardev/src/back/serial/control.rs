@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chardev_core::{
-    Answer, Answers, FlowControl, Line, ModemChange, ModemLines, Ready, SerialParams,
+    Answer, Answers, FlowControl, Line, ModemChange, ModemLines, Purge, Ready, SerialParams,
 };
 use rustix::io::Errno;
 
@@ -58,6 +58,10 @@ struct Orders {
     look: bool,
     /// Somebody wants to know the inputs.
     asked: bool,
+    /// What is to be thrown away, before anything is set up.
+    purge: Purge,
+    /// What was thrown away, of input and output, and nobody has counted yet.
+    purged: Option<(u64, u64)>,
     /// The line is being set up, or will be at once.
     busy: bool,
     /// A thread is about it.
@@ -185,6 +189,19 @@ impl Control {
         self.0.lock().set = None;
     }
 
+    /// Has what is in the device thrown away; nothing is written or read until that is done.
+    pub(super) fn purge(&self, which: Purge) {
+        let mut state = self.0.lock();
+        state.purge |= which;
+        state.busy = true;
+        self.0.start(state, Setup::carry_out);
+    }
+
+    /// How much of input and output was thrown away since the last call, if anything was to be.
+    pub(super) fn take_purged(&self) -> Option<(u64, u64)> {
+        self.0.lock().purged.take()
+    }
+
     /// Has the modem inputs looked at; the port is kicked if they have changed.
     pub(super) fn look(&self) {
         let mut state = self.0.lock();
@@ -203,6 +220,7 @@ impl Drop for Control {
 }
 
 enum Step {
+    Purge(Purge),
     Set(Setup),
     Look,
 }
@@ -225,6 +243,7 @@ impl Controlled {
         sometime(move || {
             while let Some(step) = shared.next() {
                 let tell = match step {
+                    Step::Purge(which) => shared.gone(purge(&shared.device, which)),
                     Step::Set(setup) => shared.done(setup, carry_out(setup, &shared.device)),
                     Step::Look => shared.seen(look(&shared.device)),
                 };
@@ -237,10 +256,13 @@ impl Controlled {
 
     fn next(&self) -> Option<Step> {
         let mut state = self.lock();
-        let set = state.wanted.take().map(Step::Set);
+        let purge = std::mem::take(&mut state.purge);
+        let purge = (!purge.is_empty()).then_some(Step::Purge(purge));
+        let set = || state.wanted.take().map(Step::Set);
+        let set_or_purge = purge.or_else(set);
         // Setting up looks as well.
-        let look = std::mem::take(&mut state.look).then_some(Step::Look);
-        let next = set.or(look).filter(|_| !state.over);
+        let look = || std::mem::take(&mut state.look).then_some(Step::Look);
+        let next = set_or_purge.or_else(look).filter(|_| !state.over);
         state.running = next.is_some();
         state.busy &= next.is_some();
         next
@@ -250,7 +272,19 @@ impl Controlled {
     fn done(&self, setup: Setup, outcome: Outcome) -> bool {
         let mut state = self.lock();
         state.note(setup, outcome);
-        state.busy = state.wanted.is_some();
+        self.end(state)
+    }
+
+    fn gone(&self, (input, output): (u64, u64)) -> bool {
+        let mut state = self.lock();
+        let (before, sent) = state.purged.unwrap_or_default();
+        state.purged = Some((before + input, sent + output));
+        self.end(state)
+    }
+
+    /// Whether nothing more is to be done before others may use the line again.
+    fn end(&self, mut state: MutexGuard<'_, Orders>) -> bool {
+        state.busy = state.wanted.is_some() || !state.purge.is_empty();
         if !state.busy {
             self.line_break.release(&self.device);
         }
@@ -325,4 +359,19 @@ impl Setup {
 
 fn look(device: &SlowFd) -> Option<ModemLines> {
     sys::modem_lines(device.as_fd()).ok().map(inputs)
+}
+
+/// Throws away what is in `device`, and says how much of input and output that was.
+fn purge(device: &SlowFd, which: Purge) -> (u64, u64) {
+    let fd = device.as_fd();
+    let received = || sys::received_by(fd).unwrap_or(0);
+    let unsent = || sys::unsent_by(fd).unwrap_or(0);
+    let (input, output) = (
+        which.contains(Purge::INPUT).then(received),
+        which.contains(Purge::OUTPUT).then(unsent),
+    );
+    match sys::flush(fd, input.is_some(), output.is_some()) {
+        Ok(()) => (input.unwrap_or(0), output.unwrap_or(0)),
+        Err(_) => (0, 0),
+    }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chardev_core::{
-    Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, ModemLines,
-    NothingToDrain, OpenError, Peers, Presence, Ready, Sent, Sharing, WeakChardev,
+    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, ModemLines,
+    NothingToDrain, OpenError, Peers, Presence, Purge, Ready, Sent, Sharing, WeakChardev,
 };
 
 use super::config::Config;
@@ -433,6 +433,11 @@ impl LineControl for SocketBackend {
         answers.modem_inputs = self.look_at_lines();
         answers.passes_fds = self.passes_fds;
         answers
+    }
+
+    fn purge(&mut self, which: Purge) -> Answer {
+        let peer = self.peer.as_mut();
+        peer.map_or(Answer::Unsupported, |peer| peer.purge(which))
     }
 
     fn modem_inputs(&mut self) -> Option<ModemLines> {

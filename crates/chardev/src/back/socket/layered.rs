@@ -6,7 +6,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chardev_core::{Answers, BackendEvent, Line, ModemLines, Ready, Stack};
+use chardev_core::{Answer, Answers, BackendEvent, Line, ModemLines, Purge, Ready, Stack};
 use rustix::io::Errno;
 
 use super::transport::{receive_plain, send_plain};
@@ -218,6 +218,15 @@ impl Layered {
         stack.apply(line, answers);
         // That the peer is gone is noticed soon enough.
         let _ = flush(&mut stack, fd);
+    }
+
+    /// Has a layer that can do it purge the line at the peer.
+    pub(super) fn purge(&self, fd: &OwnedFd, which: Purge) -> Answer {
+        let mut stack = self.stack();
+        let answer = stack.purge(which);
+        // That the peer is gone is noticed soon enough.
+        let _ = flush(&mut stack, fd);
+        answer
     }
 
     /// The modem inputs of a layer that has any.

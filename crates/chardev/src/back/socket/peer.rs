@@ -15,7 +15,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use chardev_core::{Answers, BackendEvent, Line, ModemLines, Presence, Ready, Sent};
+use chardev_core::{Answer, Answers, BackendEvent, Line, ModemLines, Presence, Purge, Ready, Sent};
 use rustix::io::Errno;
 
 use super::layered::{Due, Layered};
@@ -127,6 +127,16 @@ impl Peer {
             layers.apply(self.transport.fd(), line, answers);
             self.attend();
         }
+    }
+
+    /// Has its line purged, where its layers can say so.
+    pub(super) fn purge(&mut self, which: Purge) -> Answer {
+        let Some(layers) = &self.layers else {
+            return Answer::Unsupported;
+        };
+        let answer = layers.purge(self.transport.fd(), which);
+        self.attend();
+        answer
     }
 
     /// The modem inputs that it has by its layers.

@@ -310,7 +310,12 @@ impl<I: Interrupt> Uart16550<I> {
             }
             // A 16550 cannot be told what became of its parameters.
             Event::LineAnswered(_) => {}
-            Event::MuxIn | Event::MuxOut | Event::Resized(_) | Event::SerialAsked(_) => {}
+            Event::MuxIn
+            | Event::MuxOut
+            | Event::Resized(_)
+            | Event::SerialAsked(_)
+            | Event::PurgeAsked(_)
+            | Event::Purged => {}
         }
     }
 

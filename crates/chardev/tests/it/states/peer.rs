@@ -300,7 +300,7 @@ fn speech(kind: Kind, serves: bool, chardevs: &Chardevs) -> Option<Speech> {
         Kind::Tls => chardev::back::tls(&options, chardevs.objects()).unwrap(),
         _ => None,
     };
-    layer.map(|layer| Speech::Dressed(Dressed::new(&layer, kind)))
+    layer.map(|layer| Speech::Dressed(Box::new(Dressed::new(&layer, kind))))
 }
 
 fn open(path: &Path, read: bool, write: bool) -> OwnedFd {

@@ -20,7 +20,7 @@ const MOMENT: Timespec = Timespec {
 /// A protocol.
 pub(crate) enum Speech {
     Escaped(Escaped),
-    Dressed(Dressed),
+    Dressed(Box<Dressed>),
 }
 
 impl Speech {

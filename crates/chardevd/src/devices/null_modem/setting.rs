@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chardev::{Answer, FlowControl, FrontEnd, SerialParams, SerialRequest};
+use chardev::{Answer, FlowControl, FrontEnd, PurgeRequest, SerialParams, SerialRequest};
 
 /// How a line is until somebody sets it up.
 const DEFAULT: SerialRequest = SerialRequest {
@@ -18,6 +18,8 @@ struct Asked {
     known: SerialRequest,
     /// What is being set up.
     pending: Option<SerialRequest>,
+    /// The request to purge that is being carried out.
+    purge: Option<u64>,
 }
 
 type Side = Arc<Mutex<Asked>>;
@@ -33,8 +35,11 @@ impl Setting {
     /// For both directions.
     pub(super) fn pair() -> [Self; 2] {
         let side = || {
-            let (known, pending) = (DEFAULT, None);
-            Arc::new(Mutex::new(Asked { known, pending }))
+            Arc::new(Mutex::new(Asked {
+                known: DEFAULT,
+                pending: None,
+                purge: None,
+            }))
         };
         let (one, other) = (side(), side());
         let back = Setting {
@@ -58,6 +63,20 @@ impl Setting {
         asked.settle(from, to, answer);
     }
 
+    /// The peer of `from` wants the line of `to` purged.
+    pub(super) fn purge(&self, from: &FrontEnd, to: &FrontEnd, request: PurgeRequest) {
+        let mut asked = lock(&self.ours);
+        asked.purge = Some(request.number);
+        if to.purge(request.which) != Answer::Pending {
+            asked.purged(from);
+        }
+    }
+
+    /// The line of the other side has been purged as its peer `from` wanted, or is there no more.
+    pub(super) fn purged(&self, from: &FrontEnd) {
+        lock(&self.theirs).purged(from);
+    }
+
     /// The line of `to` has answered what the peer of `from` wants, if that has asked for anything.
     pub(super) fn line_answered(&self, from: &FrontEnd, to: &FrontEnd, answer: Answer) {
         lock(&self.theirs).settle(from, to, answer);
@@ -65,6 +84,12 @@ impl Setting {
 }
 
 impl Asked {
+    fn purged(&mut self, from: &FrontEnd) {
+        if let Some(number) = self.purge.take() {
+            from.answer_purge(number);
+        }
+    }
+
     /// A line that is none, of a file or a socket, is whatever it is to be; one that cannot be like
     /// that stays as it was.
     fn settle(&mut self, from: &FrontEnd, to: &FrontEnd, answer: Answer) {

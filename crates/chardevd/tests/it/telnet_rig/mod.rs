@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
+use chardev_qapi::{Json, Object};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::daemon_rig::{DEADLINE, Daemon, console, until};
@@ -44,6 +45,15 @@ impl Coupled {
         let all = self.daemon.client().query_chardev().unwrap();
         let found = all.into_iter().find(|info| info.label == id);
         found.unwrap().filename
+    }
+
+    /// What `x-query-chardev-stats` says of one of them.
+    pub(crate) fn stat(&self, id: &str, counter: &str) -> usize {
+        let arguments = Object::new().with("id", id);
+        let command = "x-query-chardev-stats";
+        let answer = self.daemon.client().execute(command, arguments);
+        let stats = answer.unwrap().as_array().unwrap()[0].get(counter).cloned();
+        stats.as_ref().and_then(Json::as_u64).unwrap() as usize
     }
 
     /// The port that `near` listens at.

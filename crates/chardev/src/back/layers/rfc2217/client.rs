@@ -2,7 +2,7 @@
 
 use chardev_core::{
     Answer, Answers, BackendEvent, Event, Flow, FlowControl, Layer, Line, ModemChange, ModemLines,
-    SerialParams,
+    Purge, SerialParams,
 };
 
 use super::codes::*;
@@ -59,6 +59,8 @@ struct Remote {
     inputs: ModemLines,
     watched: bool,
     suspended: bool,
+    /// Purges that have not been answered.
+    purges: usize,
 }
 
 impl Client {
@@ -108,6 +110,10 @@ impl Layer for Client {
         self.remote.apply(line, answers, flow);
     }
 
+    fn purge(&mut self, which: Purge, flow: &mut Flow<'_>) -> Answer {
+        self.remote.purge(which, flow)
+    }
+
     fn modem_inputs(&self) -> Option<ModemLines> {
         Some(self.remote.inputs)
     }
@@ -139,6 +145,14 @@ impl Remote {
             (NOTIFY_MODEMSTATE, [state]) => self.see(modem_of(*state), flow),
             (SUSPEND, []) => self.suspended = true,
             (RESUME, []) => self.suspended = false,
+            (PURGE_DATA, [_]) if self.purges > 0 => {
+                self.purges -= 1;
+                if self.purges == 0 {
+                    // Only the server knows how much it was.
+                    let (input, output) = (0, 0);
+                    flow.event(BackendEvent::Purged { input, output });
+                }
+            }
             // Of all controls flow's numbers alone are these.
             (SET_CONTROL, [control]) if flow_of(*control).is_none() => {}
             (part, value) => self.answered(part, value, flow),
@@ -234,6 +248,20 @@ impl Remote {
                 flow,
             );
         }
+    }
+
+    /// What has come meanwhile stands before the answer, so whoever waits for that can drop it.
+    fn purge(&mut self, which: Purge, flow: &mut Flow<'_>) -> Answer {
+        if which.is_empty() || !self.on {
+            return Answer::Done;
+        }
+        if self.purges > UNANSWERED {
+            // Such a server does not answer.
+            self.purges = 0;
+        }
+        self.purges += 1;
+        say(PURGE_DATA, &[which.bits()], flow);
+        Answer::Pending
     }
 
     fn set_outputs(&mut self, outputs: ModemLines, flow: &mut Flow<'_>) {

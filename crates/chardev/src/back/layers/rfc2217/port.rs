@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chardev_core::{
-    BackendEvent, Event, Flow, FlowControl, Line, ModemChange, ModemLines, SerialParams,
-    SerialRequest,
+    BackendEvent, Event, Flow, FlowControl, Line, ModemChange, ModemLines, Purge, PurgeRequest,
+    SerialParams, SerialRequest,
 };
 
 use super::codes::*;
@@ -30,6 +30,8 @@ pub(super) struct Port {
     own: Option<SerialParams>,
     /// Asked of the front end, and the parts that the client waits to be told of.
     asked: Option<(SerialRequest, Vec<u8>)>,
+    /// The same of what is to be purged, and how the client has asked for it.
+    purge: Option<(PurgeRequest, Vec<u8>)>,
     /// The client's lines, as seen at the other end of the cable.
     inputs: ModemLines,
     /// What the client sees.
@@ -50,6 +52,7 @@ impl Port {
             flow: FlowControl::None,
             own: None,
             asked: None,
+            purge: None,
             inputs: of_dtr(true) | of_rts(true),
             state: of_dtr(true) | of_rts(true),
             break_on: false,
@@ -127,8 +130,7 @@ impl Port {
                 tell(code, value, flow);
                 self.tell_modem(ModemLines::empty(), flow);
             }
-            // Nothing that was accepted is thrown away; but clients wait for the answer.
-            (PURGE_DATA, [1..=3]) => tell(code, value, flow),
+            (PURGE_DATA, [which @ 1..=3]) => self.purge(*which, flow),
             _ => {}
         }
     }
@@ -207,6 +209,37 @@ impl Port {
         }
     }
 
+    /// The client wants the line purged. What it has sent before has been read by the time this is
+    /// told. Where no other line is set up there is nothing else.
+    fn purge(&mut self, code: u8, flow: &mut Flow<'_>) {
+        if !self.watched {
+            return tell(PURGE_DATA, &[code], flow);
+        }
+        let later = PurgeRequest {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed) + 1,
+            which: Purge::from_bits_truncate(code),
+        };
+        let (request, mut waiting) = match self.purge.take() {
+            Some((earlier, waiting)) => (earlier.and(later), waiting),
+            None => (later, Vec::new()),
+        };
+        // Clients count the answers.
+        if waiting.len() < UNANSWERED {
+            waiting.push(code);
+        }
+        self.purge = Some((request, waiting));
+        flow.event(BackendEvent::Tell(Event::PurgeAsked(request)));
+    }
+
+    /// All up to the request `number` have been carried out.
+    fn purged(&mut self, number: u64, flow: &mut Flow<'_>) {
+        let done = |(request, _): &mut (PurgeRequest, Vec<u8>)| request.number <= number;
+        let waiting = self.purge.take_if(done).map(|(_, waiting)| waiting);
+        for code in waiting.into_iter().flatten() {
+            tell(PURGE_DATA, &[code], flow);
+        }
+    }
+
     fn known(&self) -> SerialRequest {
         SerialRequest {
             number: 0,
@@ -238,6 +271,7 @@ impl Port {
                 self.answer(answer, flow);
             }
         }
+        self.purged(if self.watched { line.purged } else { u64::MAX }, flow);
         let cable = line.modem.map_or(of_dtr(true) | of_rts(true), |outputs| {
             let dtr = outputs.contains(ModemLines::DTR);
             of_dtr(dtr) | of_rts(outputs.contains(ModemLines::RTS))

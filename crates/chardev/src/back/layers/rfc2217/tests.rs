@@ -3,8 +3,8 @@
 use std::io::{IoSlice, IoSliceMut};
 
 use chardev_core::{
-    Answer, Answers, BackendEvent, Event, FlowControl, Line, ModemLines, Parity, SerialParams,
-    SerialRequest, Stack,
+    Answer, Answers, BackendEvent, Event, FlowControl, Line, ModemLines, Parity, Purge,
+    SerialParams, SerialRequest, Stack,
 };
 
 use super::client::Client;
@@ -174,6 +174,64 @@ fn a_client_is_told_what_the_line_has_really_become() {
     // Whoever would answer is gone.
     apply(&mut server, &Line::default());
     assert_eq!(wire(&mut server), sub(&[103, 2]));
+}
+
+#[test]
+fn a_purge_is_asked_of_the_other_line_and_answered_when_it_is_done() {
+    let mut server = server();
+    apply(&mut server, &watched());
+    server.receive(&[b"typed".as_slice(), &sub(&[12, 2])].concat());
+    assert_eq!(
+        (read(&mut server), wire(&mut server)),
+        (b"typed".to_vec(), vec![])
+    );
+    assert_eq!(answer(&mut server, &[12, 1]), []);
+    let [BackendEvent::Tell(Event::PurgeAsked(request))] = events(&mut server)[..] else {
+        panic!("both are one request");
+    };
+    assert_eq!(request.which, Purge::INPUT | Purge::OUTPUT);
+    let done = |purged| Line {
+        purged,
+        ..watched()
+    };
+    apply(&mut server, &done(request.number - 1));
+    assert_eq!(wire(&mut server), []);
+    apply(&mut server, &done(request.number));
+    let told = [sub(&[112, 2]), sub(&[112, 1])].concat();
+    assert_eq!(wire(&mut server), told);
+    assert_eq!(answer(&mut server, &[12, 3]), []);
+    // Whoever would carry it out is gone.
+    apply(&mut server, &Line::default());
+    assert_eq!(wire(&mut server), sub(&[112, 3]));
+}
+
+#[test]
+fn a_purge_reaches_the_other_side_and_its_answer_comes_back() {
+    let (mut server, mut client) = pair();
+    apply(&mut server, &watched());
+    assert_eq!(client.purge(Purge::OUTPUT), Answer::Pending);
+    assert_eq!(client.purge(Purge::INPUT), Answer::Pending);
+    server.send(&[IoSlice::new(b"stale")]);
+    settle(&mut server, &mut client, 2000);
+    let [BackendEvent::Tell(Event::PurgeAsked(request))] = events(&mut server)[..] else {
+        panic!("both are one request");
+    };
+    let line = Line {
+        purged: request.number,
+        ..watched()
+    };
+    apply(&mut server, &line);
+    settle(&mut server, &mut client, 2000);
+    assert_eq!(
+        (events(&mut client), read(&mut client)),
+        (vec![], b"stale".to_vec())
+    );
+    let purged = BackendEvent::Purged {
+        input: 0,
+        output: 0,
+    };
+    assert_eq!(events(&mut client), [purged]);
+    assert_eq!(server.purge(Purge::INPUT), Answer::Unsupported);
 }
 
 #[test]
