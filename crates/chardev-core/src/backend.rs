@@ -11,6 +11,7 @@ mod facets;
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use bitflags::bitflags;
 
@@ -18,6 +19,7 @@ use crate::chardev::WeakChardev;
 use crate::drain::Drain;
 use crate::event::Event;
 use crate::line::TerminalSize;
+use crate::parallel::ParallelPort;
 
 pub use facets::{Group, LineControl, Peers, RingControl, Sharing};
 
@@ -99,7 +101,7 @@ pub enum BackendEvent {
 ///
 /// Every method returns at once. A method that cannot do its work now says so and, if asked by
 /// [`Backend::watch`], reports readiness later. A kind implements what it has: the methods with a
-/// default are for those that need them, and so are the five facets at the end.
+/// default are for those that need them, and so are the six facets at the end.
 pub trait Backend: Send {
     /// The QAPI kind, for example `pty`.
     fn kind(&self) -> &'static str;
@@ -166,6 +168,11 @@ pub trait Backend: Send {
 
     /// The line it can set up: a serial port, a terminal.
     fn line(&mut self) -> Option<&mut dyn LineControl> {
+        None
+    }
+
+    /// The parallel port it is.
+    fn parallel(&self) -> Option<Arc<dyn ParallelPort>> {
         None
     }
 

@@ -1,6 +1,6 @@
 //! [front] → chardev → back → host: what a device sees of a chardev.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -14,6 +14,7 @@ use crate::line::{
     Answer, Answers, FlowControl, Line, ModemLines, Purge, SerialParams, SerialRequest,
     TerminalSize,
 };
+use crate::parallel::{Epp, ParallelRequest};
 use crate::stats::Stats;
 
 /// What a front end decides about changes of its back end. `()` accepts everything.
@@ -398,6 +399,41 @@ impl FrontEnd {
     #[doc(alias = "CHR_IOCTL_SERIAL_GET_TIOCM")]
     pub fn modem_inputs(&self) -> Option<ModemLines> {
         self.chardev.with(|chardev| chardev.backend.modem_inputs())
+    }
+
+    /// Asks something of a parallel port. Unlike anything else here this waits for the device, on
+    /// the calling thread: it is for a thread that may wait, such as a vCPU's. What is written is
+    /// set up again after a change.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] if the back end is no parallel port; else what the device
+    /// says.
+    pub fn parallel(&self, request: ParallelRequest) -> io::Result<u8> {
+        let port = self.chardev.with(|chardev| {
+            chardev.line.parallel.note(request);
+            chardev.line_generation += 1;
+            chardev.backend.parallel()
+        });
+        port.ok_or(io::ErrorKind::Unsupported)?.request(request)
+    }
+
+    /// Fills `buf` by EPP cycles of a parallel port; waits as [`FrontEnd::parallel`] does.
+    ///
+    /// # Errors
+    /// As from [`FrontEnd::parallel`].
+    pub fn epp_read(&self, what: Epp, buf: &mut [u8]) -> io::Result<()> {
+        let port = self.chardev.with(|chardev| chardev.backend.parallel());
+        port.ok_or(io::ErrorKind::Unsupported)?.epp_read(what, buf)
+    }
+
+    /// Writes all `bytes` by EPP cycles of a parallel port; waits as [`FrontEnd::parallel`] does.
+    ///
+    /// # Errors
+    /// As from [`FrontEnd::parallel`].
+    pub fn epp_write(&self, what: Epp, bytes: &[u8]) -> io::Result<()> {
+        let port = self.chardev.with(|chardev| chardev.backend.parallel());
+        port.ok_or(io::ErrorKind::Unsupported)?
+            .epp_write(what, bytes)
     }
 
     /// Keeps descriptors to go out with the next byte written, replacing earlier ones that have

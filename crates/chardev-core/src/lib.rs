@@ -44,6 +44,7 @@ pub mod memory;
 mod mux;
 mod notice;
 mod output;
+mod parallel;
 mod parked;
 mod policy;
 mod reading;
@@ -81,6 +82,7 @@ pub use line::{
 pub use link::{Link, LinkHooks, Users, WantLink};
 pub use mux::{Mux, MuxHost};
 pub use notice::{Notice, Observed, Observer};
+pub use parallel::{Epp, ParallelLines, ParallelPort, ParallelRequest};
 pub use policy::{Closed, LogFull, Policy, PolicyChange};
 pub use registry::{Registry, Removal, Reservation};
 pub use ringbuf::RingBuffer;

@@ -5,6 +5,8 @@
 
 use bitflags::bitflags;
 
+use crate::parallel::ParallelLines;
+
 bitflags! {
     /// Modem lines with the values of the kernel's `TIOCM_*` (and QEMU's `CHR_TIOCM_*`).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,6 +174,8 @@ pub struct Line {
     pub modem_relayed: Option<ModemLines>,
     /// The front end wants to be told of modem inputs that change.
     pub modem_watched: bool,
+    /// What was set up of a parallel port.
+    pub parallel: ParallelLines,
     /// The front end answers what it reads, so a peer that only ends its sending is still there
     /// ([`FrontEndHooks::half_close`](crate::FrontEndHooks::half_close)).
     pub half_close: bool,

@@ -97,6 +97,7 @@
 //!
 //! Off by default:
 //! - `telnet`: sockets speak telnet, TN3270 and RFC 2217; with it comes the kind `x-rfc2217`.
+//! - `parallel`: the kind `parallel`, a parallel port of the host.
 //! - `websocket`: sockets speak websocket.
 //! - `tls`: sockets speak TLS, with the keys in the module `objects`.
 //! - `dbus`: the kind `dbus`, peers that come over D-Bus; brings `zbus`.
@@ -108,7 +109,7 @@
 //!
 //! # What this crate does not do
 //! - It parses neither QMP nor command lines: see `chardev-qapi` and `chardev-qmp`.
-//! - Of QEMU's kinds some are not in this version: `parallel` and a few more.
+//! - Of QEMU's kinds it lacks `braille` and those for SPICE.
 
 #![deny(unsafe_code)]
 #![warn(clippy::disallowed_methods)]
@@ -169,13 +170,13 @@ mod writer;
 pub use background::Background;
 pub use chardev_core::{
     AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
-    ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Counter, Drain, DropReason, Event, Flow,
-    FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Group, History, HubError, Input, Late,
+    ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Counter, Drain, DropReason, Epp, Event,
+    Flow, FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Group, History, HubError, Input, Late,
     Layer, Line, LineControl, LogControl, LogFull, LogSink, ModemChange, ModemLines,
-    NothingToDrain, Notice, Observed, Observer, OpenError, Parity, Peers, Policy, PolicyChange,
-    Presence, Purge, PurgeRequest, Ready, RemoveError, RingBuffer, RingControl, Sent, SerialParams,
-    SerialRequest, Sharing, Slow, Stats, TerminalSize, ViewEnd, ViewError, ViewFrom, Viewed,
-    Viewer, WeakChardev, spec, text,
+    NothingToDrain, Notice, Observed, Observer, OpenError, ParallelLines, ParallelPort,
+    ParallelRequest, Parity, Peers, Policy, PolicyChange, Presence, Purge, PurgeRequest, Ready,
+    RemoveError, RingBuffer, RingControl, Sent, SerialParams, SerialRequest, Sharing, Slow, Stats,
+    TerminalSize, ViewEnd, ViewError, ViewFrom, Viewed, Viewer, WeakChardev, spec, text,
 };
 #[cfg(feature = "vc")]
 pub use chardev_screen as screen;

@@ -12,6 +12,9 @@ use tokio::io::unix::AsyncFd;
 
 use crate::offload::assert_may_wait;
 
+#[cfg(feature = "parallel")]
+pub(crate) mod ppdev;
+
 /// What the C library's `strerror` says: the cause as QEMU prints it, with no number behind it.
 pub(crate) fn strerror(error: impl Into<io::Error>) -> String {
     text_of(&error.into())

@@ -17,7 +17,7 @@ const MANY: usize = 24;
 /// How long a replaced back end waits for its peer, so that inputs do not pile up.
 const DRAIN_MS: i64 = 30;
 
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "null",
     "ringbuf",
     "memory",
@@ -25,6 +25,7 @@ const KINDS: [&str; 16] = [
     "hub",
     "dbus",
     "file",
+    "parallel",
     "pipe",
     "pty",
     "serial",

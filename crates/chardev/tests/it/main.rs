@@ -25,6 +25,7 @@ mod log_rotation;
 mod old_peer;
 mod options;
 mod out_of_descriptors;
+mod parallel;
 mod pipe;
 mod policy;
 mod pty;

@@ -25,7 +25,6 @@ const ONLY_QEMU: &[(&str, &str)] = &[
     ),
     (".backend.type=braille", "needs BrlAPI, not in this build"),
     ("json-cli", "-device takes no JSON here"),
-    (".backend.type=parallel", "not in this build"),
     (".backend.type=spicevmc", "needs SPICE, not in this build"),
     (".backend.type=spiceport", "needs SPICE, not in this build"),
     (

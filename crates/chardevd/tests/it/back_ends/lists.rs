@@ -161,6 +161,7 @@ pub(super) fn example(kind: &str, key: &AddressKey) -> (String, Json) {
 
 /// Short spellings that a function of the kind understands.
 pub(super) const SHORT: &[(&str, &[&str])] = &[
+    ("parallel", &["/dev/parport0", "/dev/ppi0"]),
     ("serial", &["/dev/NAME", "COM1"]),
     (
         "socket",
@@ -213,7 +214,6 @@ const fn gone(name: &'static str, why: &'static str, instead: &'static str) -> A
 pub(super) const ABSENT: &[Absent] = &[
     absent("braille", "a braille display, by BrlAPI", ""),
     absent("msmouse", "a serial mouse: needs an input device", ""),
-    absent("parallel", "a parallel port of the host", ""),
     absent("qemu-vdagent", "a clipboard: needs a display", ""),
     absent("spiceport", "a channel of SPICE", "`socket`"),
     absent("spicevmc", "a channel of SPICE", ""),
@@ -227,6 +227,6 @@ pub(super) const ABSENT: &[Absent] = &[
     gone(
         "parport",
         "old name of `parallel`, gone from QEMU since version 8",
-        "",
+        "`parallel`",
     ),
 ];
