@@ -18,6 +18,8 @@
 //! parse it with `chardev_qapi::parse_chardev`, which gives the same. Values that are out of range
 //! are errors of the call that they are given to.
 
+#[cfg(feature = "input")]
+mod pointers;
 mod ports;
 
 use std::path::Path;
@@ -178,6 +180,19 @@ backend! {
 backend! {
     /// A socket whose peers come over D-Bus, by QEMU's `org.qemu.Display1.Chardev`.
     Dbus
+}
+
+#[cfg(feature = "input")]
+backend! {
+    /// A serial mouse, moved by [`Chardevs::send_input_frame`](crate::Chardevs::send_input_frame).
+    Msmouse
+}
+
+#[cfg(feature = "input")]
+backend! {
+    /// A serial Wacom tablet, whose pen is moved by
+    /// [`Chardevs::send_input_frame`](crate::Chardevs::send_input_frame).
+    Wctablet
 }
 
 backend! {

@@ -2,6 +2,8 @@
 
 mod attached;
 mod blocking;
+#[cfg(feature = "input")]
+mod input;
 mod logs;
 mod query;
 mod ring;

@@ -97,6 +97,7 @@
 //!
 //! Off by default:
 //! - `telnet`: sockets speak telnet, TN3270 and RFC 2217; with it comes the kind `x-rfc2217`.
+//! - `input`: the kinds `msmouse` and `wctablet`, a serial mouse and a tablet.
 //! - `parallel`: the kind `parallel`, a parallel port of the host.
 //! - `websocket`: sockets speak websocket.
 //! - `tls`: sockets speak TLS, with the keys in the module `objects`.
@@ -143,7 +144,7 @@ mod disk;
 mod disposal;
 mod first;
 pub mod front;
-#[cfg(feature = "vc")]
+#[cfg(any(feature = "input", feature = "vc"))]
 mod input_events;
 mod notify;
 #[cfg(feature = "tls")]
@@ -183,8 +184,8 @@ pub use chardev_screen as screen;
 pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
 #[cfg(feature = "vc")]
 pub use chardevs::{PictureFormat, ScreenError, ShownScreen};
-#[cfg(feature = "vc")]
-pub use input_events::{InputError, InputEvent};
+#[cfg(any(feature = "input", feature = "vc"))]
+pub use input_events::{Axis, InputError, InputEvent, MouseButton};
 pub use port::Port;
 pub use slow_fd::close_elsewhere;
 pub use tasks::{Task, TaskKind};

@@ -17,10 +17,11 @@ const MANY: usize = 24;
 /// How long a replaced back end waits for its peer, so that inputs do not pile up.
 const DRAIN_MS: i64 = 30;
 
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 19] = [
     "null",
     "ringbuf",
     "memory",
+    "msmouse",
     "mux",
     "hub",
     "dbus",
@@ -34,6 +35,7 @@ const KINDS: [&str; 17] = [
     "testdev",
     "udp",
     "vc",
+    "wctablet",
     "x-rfc2217",
 ];
 /// Options that name a file.

@@ -6,6 +6,8 @@
 mod chardevs;
 mod descriptors;
 mod export;
+#[cfg(feature = "input")]
+mod input;
 #[cfg(feature = "tls")]
 pub(crate) mod objects;
 mod output;
@@ -34,6 +36,8 @@ pub(crate) fn ours() -> Vec<OwnCommand> {
     let ours = [ours, objects::commands().into()].concat();
     #[cfg(feature = "vc")]
     let ours = [ours, screens::commands().into()].concat();
+    #[cfg(feature = "input")]
+    let ours = [ours, vec![input::command()]].concat();
     ours
 }
 

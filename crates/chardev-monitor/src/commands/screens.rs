@@ -43,7 +43,7 @@ pub(super) fn commands() -> [OwnCommand; 3] {
 }
 
 /// QAPI `KeyValue`.
-fn key() -> ObjectType {
+pub(super) fn key() -> ObjectType {
     let data = |ty| ObjectType::new([required("data", ty)]);
     ObjectType::new([required("type", Type::words(&["number", "qcode"]))]).with_variants(
         "type",

@@ -17,6 +17,8 @@ mod null;
 mod parallel;
 #[cfg(feature = "pipe")]
 mod pipe;
+#[cfg(feature = "input")]
+mod pointer;
 #[cfg(feature = "pty")]
 mod pty;
 #[cfg(any(feature = "socket", feature = "udp"))]
@@ -276,6 +278,8 @@ pub static KINDS: &[&Kind] = &[
     &socket::DBUS,
     #[cfg(feature = "file")]
     &file::KIND,
+    #[cfg(feature = "input")]
+    &pointer::MOUSE,
     #[cfg(feature = "parallel")]
     &parallel::KIND,
     #[cfg(feature = "pipe")]
@@ -293,6 +297,8 @@ pub static KINDS: &[&Kind] = &[
     &testdev::KIND,
     #[cfg(feature = "udp")]
     &udp::KIND,
+    #[cfg(feature = "input")]
+    &pointer::TABLET,
     #[cfg(feature = "vc")]
     &vc::KIND,
 ];

@@ -176,7 +176,9 @@ impl InputDevice for Console {
     }
 
     fn handle(&self, event: &InputEvent) -> bool {
-        let InputEvent::Key { name, down } = event;
+        let InputEvent::Key { name, down } = event else {
+            return true;
+        };
         let application = self.screen().wants_application_keys();
         let (bytes, fits, echo) = {
             let mut typed = self.typed();

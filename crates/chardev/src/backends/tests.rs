@@ -1,12 +1,14 @@
 //! Back ends as values, against the tables of their kinds.
 
+use chardev_core::{FlowControl, Parity};
+
 use super::*;
 use crate::back::specs;
 
 /// A table of its own would go stale unnoticed.
 #[test]
 fn every_backend_has_options_of_its_kind() {
-    let backends: [Options; 24] = [
+    let backends: [Options; 26] = [
         Null::new().into(),
         Ringbuf::new(4096).into(),
         File::append("/f").input("/i").into(),
@@ -39,6 +41,8 @@ fn every_backend_has_options_of_its_kind() {
         Udp::to("h", 1).at("", 2).into(),
         Dbus::new("n").on("none").into(),
         Testdev::new().into(),
+        Msmouse::new().into(),
+        Wctablet::new().into(),
         Mux::over("base").into(),
         Hub::over(["a", "b"]).into(),
         Null::new()

@@ -15,7 +15,7 @@ use crate::back::{KINDS, Kind};
 #[cfg(feature = "dbus")]
 use crate::dbus::Buses;
 use crate::first::{First, first};
-#[cfg(feature = "vc")]
+#[cfg(any(feature = "input", feature = "vc"))]
 use crate::input_events::InputEvents;
 #[cfg(feature = "tls")]
 use crate::objects::Objects;
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     #[cfg(feature = "dbus")]
     buses: Buses,
     tasks: Arc<Tasks>,
-    #[cfg(feature = "vc")]
+    #[cfg(any(feature = "input", feature = "vc"))]
     input_events: Arc<InputEvents>,
     /// Dropped with the last `Chardevs`, which ends the I/O thread.
     _stop: oneshot::Sender<()>,
@@ -81,7 +81,7 @@ impl Shared {
             #[cfg(feature = "dbus")]
             buses: Buses::default(),
             tasks: Arc::default(),
-            #[cfg(feature = "vc")]
+            #[cfg(any(feature = "input", feature = "vc"))]
             input_events: Arc::default(),
             _stop: stop,
         })
@@ -115,7 +115,7 @@ impl Shared {
         &self.tasks
     }
 
-    #[cfg(feature = "vc")]
+    #[cfg(any(feature = "input", feature = "vc"))]
     pub(crate) fn input_events(&self) -> &Arc<InputEvents> {
         &self.input_events
     }

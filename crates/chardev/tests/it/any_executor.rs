@@ -94,6 +94,8 @@ fn one_of_each(dir: &Path) -> (Vec<Options>, impl Sized) {
         Options::new("stdio"),
         Options::new("testdev"),
         on_no_bus(Options::new("dbus"), "console"),
+        Options::new("msmouse"),
+        Options::new("wctablet"),
         Options::new("udp").with("remote", OptionValue::Address(inet(udp_port))),
         Options::new("vc"),
         Options::new("x-rfc2217").with("addr", OptionValue::Address(inet(tcp_port))),

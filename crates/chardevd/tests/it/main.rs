@@ -48,6 +48,7 @@ mod linux_rig;
 mod linux_serial;
 mod load;
 mod matrix;
+mod pointers;
 mod qemu_rig;
 mod rfc2217;
 mod schema;

@@ -213,11 +213,9 @@ const fn gone(name: &'static str, why: &'static str, instead: &'static str) -> A
 
 pub(super) const ABSENT: &[Absent] = &[
     absent("braille", "a braille display, by BrlAPI", ""),
-    absent("msmouse", "a serial mouse: needs an input device", ""),
     absent("qemu-vdagent", "a clipboard: needs a display", ""),
     absent("spiceport", "a channel of SPICE", "`socket`"),
     absent("spicevmc", "a channel of SPICE", ""),
-    absent("wctablet", "a serial tablet: needs an input device", ""),
     gone("console", "Windows only, in QEMU as well", "`stdio`"),
     gone(
         "tty",

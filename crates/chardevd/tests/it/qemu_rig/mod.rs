@@ -20,6 +20,26 @@ pub(crate) fn qemu10() -> Command {
     command
 }
 
+/// QEMU 10.0 with a PC that has a firmware of ours and no devices.
+pub(crate) fn qemu10_pc(firmware: &Path) -> Command {
+    let tree = files().join("qemu11/usr/share");
+    let mut command = qemu("qemu10");
+    command.args([
+        "-M",
+        "pc",
+        "-accel",
+        "tcg",
+        "-display",
+        "none",
+        "-nodefaults",
+    ]);
+    for files in ["qemu", "seabios"] {
+        command.arg("-L").arg(tree.join(files));
+    }
+    command.arg("-bios").arg(firmware);
+    command
+}
+
 /// QEMU 11 with its firmware.
 pub(crate) fn qemu11() -> Command {
     let tree = files().join("qemu11/usr");
