@@ -3,7 +3,7 @@
 
 #[path = "../bodies/qmp_session.rs"]
 mod body;
-#[path = "../../crates/chardev-qapi/tests/kinds/mod.rs"]
+#[path = "../../crates/chardev-qapi/tests/it/kinds/mod.rs"]
 mod kinds;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| body::run(data, kinds::KINDS));
