@@ -174,10 +174,12 @@ impl Exports {
     /// Shows `slot` from here on, in place of the one that its chardev had.
     fn show(&self, slot: &Arc<Slot>) {
         let label = slot.port.label().to_owned();
-        let former = lock(&self.objects).insert(label, Arc::clone(slot));
+        let mut objects = lock(&self.objects);
+        let former = objects.insert(label, Arc::clone(slot));
         if let Some(former) = former.filter(|former| !Arc::ptr_eq(former, slot)) {
             slot.succeed(&former);
         }
+        drop(objects);
         self.changed.send_replace(());
     }
 
@@ -202,6 +204,18 @@ impl Exports {
 
     fn get(&self, label: &str) -> Option<Arc<Slot>> {
         lock(&self.objects).get(label).cloned()
+    }
+
+    /// Leaves something for the back end of `label`, and has it look. One that takes its place
+    /// meanwhile finds it, since places change under the same lock.
+    fn leave<T>(&self, label: &str, what: impl FnOnce(&mut State) -> T) -> Option<T> {
+        let objects = lock(&self.objects);
+        let slot = objects.get(label)?;
+        let left = what(&mut lock(&slot.state));
+        let port = slot.port.clone();
+        drop(objects);
+        port.kick(Ready::empty());
+        Some(left)
     }
 
     /// All that `bus` is to show; a single peer sees everything.
@@ -288,27 +302,23 @@ impl Slot {
     fn shown(&self) -> Shown {
         lock(&self.state).shown.clone()
     }
+}
 
-    /// Has the back end take `fd` as its peer; told when it has, and dropped if it never does.
-    fn register(&self, fd: OwnedFd, owner: String) -> oneshot::Receiver<()> {
+impl State {
+    /// Has the back end take `fd` as its peer; told when it has, and dropped if it never does, as
+    /// for whoever was about to come before.
+    fn register(&mut self, fd: OwnedFd, owner: String) -> oneshot::Receiver<()> {
         let (taken, told) = oneshot::channel();
-        let coming = Coming {
+        self.coming = Some(Coming {
             fd: Some(fd),
             owner,
             taken: Some(taken),
-        };
-        // Whoever was about to come is told so by the drop.
-        let former = lock(&self.state).coming.replace(coming);
-        drop(former);
-        self.port.kick(Ready::empty());
+        });
         told
     }
 
-    fn send_break(&self) {
-        let mut state = lock(&self.state);
-        state.breaks = (state.breaks + 1).min(BREAKS_LIMIT);
-        drop(state);
-        self.port.kick(Ready::empty());
+    fn send_break(&mut self) {
+        self.breaks = (self.breaks + 1).min(BREAKS_LIMIT);
     }
 }
 

@@ -13,7 +13,7 @@ use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, Variant};
 
-use super::{Exports, Shown, Slot};
+use super::{Exports, Shown, State};
 
 /// What all objects are below.
 pub(super) const ROOT: &str = "/org/qemu/Display1";
@@ -44,13 +44,13 @@ pub(super) fn path(label: &str) -> String {
 }
 
 impl Object {
-    fn slot(&self) -> fdo::Result<Arc<Slot>> {
-        let gone = || fdo::Error::UnknownObject(format!("chardev '{}' has gone", self.label));
-        self.exports.get(&self.label).ok_or_else(gone)
+    fn gone(&self) -> fdo::Error {
+        fdo::Error::UnknownObject(format!("chardev '{}' has gone", self.label))
     }
 
     fn shown(&self) -> Shown {
-        self.slot().map(|slot| slot.shown()).unwrap_or_default()
+        let slot = self.exports.get(&self.label);
+        slot.map(|slot| slot.shown()).unwrap_or_default()
     }
 }
 
@@ -68,7 +68,10 @@ impl Object {
         let owner = header
             .sender()
             .map_or_else(String::new, ToString::to_string);
-        let told = self.slot()?.register(fd, owner);
+        let left = self
+            .exports
+            .leave(&self.label, |state| state.register(fd, owner));
+        let told = left.ok_or_else(|| self.gone())?;
         match tokio::time::timeout(REGISTER_LIMIT, told).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(failed(
@@ -80,8 +83,8 @@ impl Object {
 
     /// Tells the front end of a break.
     async fn send_break(&self) -> fdo::Result<()> {
-        self.slot()?.send_break();
-        Ok(())
+        let left = self.exports.leave(&self.label, State::send_break);
+        left.ok_or_else(|| self.gone())
     }
 
     /// What the user has called it.

@@ -177,6 +177,50 @@ fn nothing_is_lost_by_changes_and_a_client_may_register_at_any_time() {
     assert_eq!(client.property("con0", "Owner"), Some(client.name()));
 }
 
+/// No registration fails whatever changes meanwhile, everybody but the last sees his end, and that
+/// one is heard.
+#[test]
+fn registrations_race_with_changes() {
+    let chardevs = Chardevs::new().unwrap();
+    let options = on_no_bus(hold("dbus"), "console");
+    add(&chardevs, "con0", &options);
+    let front = front(&chardevs, "con0");
+    let client = Client::beside(&chardevs);
+    let registering = std::thread::spawn(move || {
+        let mut peers = Vec::new();
+        for _ in 0..150 {
+            let mut peer = client.register("con0").unwrap();
+            // One whose back end was replaced by now is refused by its own write.
+            let _ = peer.write_all(b"x");
+            peers.push(peer);
+        }
+        peers
+    });
+    let mut changes = 0;
+    while !registering.is_finished() {
+        change(&chardevs, "con0", &options).unwrap();
+        changes += 1;
+    }
+    assert!(changes > 20, "only {changes} changes");
+    let peers = registering.join().unwrap();
+    let mut last = register(&chardevs, "con0");
+    for mut peer in peers {
+        peer.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).unwrap();
+    }
+    // What they typed comes first, then the last one alone is there.
+    last.write_all(b"!").unwrap();
+    wait_for("the last one", || {
+        let mut buf = [0; 100];
+        let count = front.read(&mut buf);
+        // What follows an event is read once that was taken.
+        let _ = front.next_event();
+        buf[..count].contains(&b'!').then_some(())
+    });
+    echo(&front, &mut last);
+}
+
 #[test]
 fn a_bus_that_hangs_or_is_not_there_holds_up_its_own_command_alone() {
     let dir = tempfile::tempdir().unwrap();
