@@ -12,6 +12,7 @@ mod mutants;
 mod qmp;
 mod server;
 mod sh;
+mod soak;
 mod test;
 mod wait;
 
@@ -49,6 +50,8 @@ enum Task {
     Guarantees(guarantees::Args),
     /// Write the lists of all back ends and their options
     BackEnds,
+    /// Change a busy console's back end for a long time; every byte counts, and nothing may grow
+    Soak(soak::Args),
     /// Measure beside an installed QEMU and socat
     Bench(bench::Args),
 }
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Mutants(args) => mutants::run(&args),
         Task::Guarantees(args) => guarantees::run(&args),
         Task::BackEnds => back_ends::run(),
+        Task::Soak(args) => soak::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match outcome {
