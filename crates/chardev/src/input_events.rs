@@ -177,7 +177,13 @@ impl InputEvents {
         let mut all = self.all();
         all.retain(|device| id.is_none_or(|id| device.label() == id));
         let find = |event: &InputEvent| {
-            let device = all.iter().find(|device| device.takes(event));
+            let mut fit = all.iter().filter(|device| device.takes(event));
+            // A back end set aside by a temporary one of the same chardev is older.
+            let device = if id.is_some() {
+                fit.next_back()
+            } else {
+                fit.next()
+            };
             device.ok_or(InputError::NoHandler(event.sort()))
         };
         let devices = events.iter().map(find).collect::<Result<Vec<_>, _>>()?;

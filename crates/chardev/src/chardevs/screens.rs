@@ -170,6 +170,7 @@ impl Chardevs {
                 full = Some(device.label().to_owned());
             }
         }
+        devices.iter().for_each(|device| device.sync());
         full.map_or(Ok(()), |id| Err(InputError::Full(id)))
     }
 

@@ -27,6 +27,7 @@ mod options;
 mod out_of_descriptors;
 mod parallel;
 mod pipe;
+mod pointers;
 mod policy;
 mod pty;
 mod pty_programs;

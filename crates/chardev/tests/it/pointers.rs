@@ -1,0 +1,72 @@
+//! The pointing devices at changes; what they say is compared with QEMU in the daemon's tests.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use chardev::backends::Unix;
+use chardev::spec::Options;
+use chardev::{Axis, BlockingFrontEnd as _, Chardevs, FrontEnd, InputEvent, ModemLines};
+
+use crate::common::{DEADLINE, read_until, wait_for};
+
+/// What there is to read now.
+fn input(front: &FrontEnd) -> Vec<u8> {
+    while front.next_event().is_some() {}
+    let mut buf = [0; 256];
+    let count = front.read(&mut buf);
+    buf[..count].to_vec()
+}
+
+fn mouse() -> Options {
+    Options::new("msmouse")
+}
+
+/// The report of a movement to the right.
+fn report(by: u8) -> [u8; 3] {
+    [0x40, by, 0]
+}
+
+/// A mouse is moved, and is replaced before anybody has read that; then a client of a socket says
+/// something, and is replaced as well.
+#[test]
+fn two_hundred_changes_lose_and_double_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let chardevs = Chardevs::new().unwrap();
+    chardevs.blocking_add("mouse", mouse()).unwrap();
+    let front = chardevs.front_end("mouse", Arc::new(())).unwrap();
+    front.set_modem(ModemLines::DTR | ModemLines::RTS);
+    let name = wait_for("its name", || {
+        Some(input(&front)).filter(|it| !it.is_empty())
+    });
+    assert_eq!(name[0], b'M');
+    let mut expected = Vec::new();
+    for round in 0..100_u8 {
+        let by = round % 60 + 1;
+        let axis = Axis::X;
+        let moved = InputEvent::Moved {
+            axis,
+            by: by.into(),
+        };
+        chardevs.send_input(Some("mouse"), &[moved]).unwrap();
+        expected.extend(report(by));
+        chardevs
+            .blocking_change("mouse", Unix::listen(&path))
+            .unwrap();
+        let mut client = UnixStream::connect(&path).unwrap();
+        assert!(front.wait_connected(Some(DEADLINE)).unwrap());
+        client.write_all(&[round]).unwrap();
+        expected.push(round);
+        front.write_all(&[round; 100], Some(DEADLINE)).unwrap();
+        chardevs.blocking_change("mouse", mouse()).unwrap();
+        // It is new, and says its name as soon as it is set up.
+        expected.extend(&name);
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        assert_eq!(got, [round; 100]);
+        let read = read_until(&front, expected.len());
+        assert_eq!(read, expected, "round {round}");
+        expected.clear();
+    }
+}
