@@ -1,6 +1,6 @@
 //! Keys and movements, as users make them, on their way to those back ends that are input devices.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Something a user does to an input device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,9 +133,19 @@ pub(crate) trait InputDevice: Send + Sync {
     fn sync(&self) {}
 }
 
-/// The input devices there are, in the order they went live.
+/// The input devices there are.
 #[derive(Default)]
-pub(crate) struct InputEvents(Mutex<Vec<Weak<dyn InputDevice>>>);
+pub(crate) struct InputEvents(Mutex<Vec<Entry>>);
+
+/// They stand in the order they went live.
+struct Entry {
+    device: Weak<dyn InputDevice>,
+    /// Higher than that of all that were put to use before; 0 if it was not.
+    used: u64,
+}
+
+/// A device for each event.
+type Chosen = Result<Vec<Arc<dyn InputDevice>>, InputError>;
 
 impl std::fmt::Debug for InputEvents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -147,86 +157,181 @@ impl std::fmt::Debug for InputEvents {
 impl InputEvents {
     /// Adds a device; it is here for as long as somebody else keeps it.
     pub(crate) fn add(&self, device: &Arc<dyn InputDevice>) {
-        let mut devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        devices.retain(|device| device.strong_count() > 0);
-        devices.push(Arc::downgrade(device));
+        let mut entries = self.entries();
+        entries.retain(|entry| entry.device.strong_count() > 0);
+        entries.push(Entry {
+            device: Arc::downgrade(device),
+            used: 0,
+        });
     }
 
     /// `label` has just been put to use, and is the first from here on.
     #[cfg(feature = "input")]
     pub(crate) fn bring_forward(&self, label: &str) {
-        let mut devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |device: &Weak<dyn InputDevice>| {
-            device
-                .upgrade()
-                .is_some_and(|device| device.label() == label)
-        };
-        if let Some(at) = devices.iter().rposition(is_it) {
-            let device = devices.remove(at);
-            devices.insert(0, device);
+        let mut entries = self.entries();
+        let used = 1 + entries.iter().map(|entry| entry.used).max().unwrap_or(0);
+        let newest = entries.iter_mut().rfind(|entry| {
+            let device = entry.device.upgrade();
+            device.is_some_and(|device| device.label() == label)
+        });
+        if let Some(entry) = newest {
+            entry.used = used;
         }
     }
 
-    /// Has all of `events` done at once, each by the first device that takes such, or by that of
-    /// the chardev `id`.
+    /// Has all of `events` done at once, each by that device for it which was put to use last, or
+    /// by that of the chardev `id`.
     ///
     /// # Errors
     /// There is none for one of them, and nothing was done; or one had no room.
     #[cfg(feature = "input")]
     pub(crate) fn send(&self, id: Option<&str>, events: &[InputEvent]) -> Result<(), InputError> {
-        let mut all = self.all();
-        all.retain(|device| id.is_none_or(|id| device.label() == id));
-        let find = |event: &InputEvent| {
-            let mut fit = all.iter().filter(|device| device.takes(event));
-            // A back end set aside by a temporary one of the same chardev is older.
-            let device = if id.is_some() {
-                fit.next_back()
-            } else {
-                fit.next()
+        let choose = |event: &InputEvent| {
+            let device = match id {
+                None => self.last_used(event),
+                Some(_) => self.fit(id, event).pop(),
             };
             device.ok_or(InputError::NoHandler(event.sort()))
         };
-        let devices = events.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-        let mut full = None;
-        for (device, event) in devices.iter().zip(events) {
-            if !device.handle(event) {
-                full = Some(device.label().to_owned());
-            }
-        }
-        for device in &all {
-            if devices.iter().any(|used| Arc::ptr_eq(used, device)) {
-                device.sync();
-            }
-        }
-        full.map_or(Ok(()), |label| Err(InputError::Full(label)))
+        have_done(events.iter().map(choose).collect(), events)
     }
 
-    /// The device for `event`: that of the chardev `id`, or the only one.
+    /// Has all of `events` done at once, each by that of the chardev `id` or the only one for it.
     ///
     /// # Errors
-    /// There is none, or there are several and none is named.
+    /// There is none for one of them, or there are several and none is named, and nothing was done;
+    /// or one had no room.
     #[cfg(feature = "vc")]
-    pub(crate) fn find(
+    pub(crate) fn send_to_only(
         &self,
         id: Option<&str>,
-        event: &InputEvent,
-    ) -> Result<Arc<dyn InputDevice>, InputError> {
+        events: &[InputEvent],
+    ) -> Result<(), InputError> {
+        let choose = |event: &InputEvent| {
+            let mut fit = self.fit(id, event);
+            if id.is_none() && fit.len() > 1 {
+                let ids = fit.iter().map(|device| device.label().to_owned());
+                return Err(InputError::Several(ids.collect()));
+            }
+            fit.pop().ok_or_else(|| match id {
+                None => InputError::None,
+                Some(id) => InputError::NotFound(id.to_owned()),
+            })
+        };
+        have_done(events.iter().map(choose).collect(), events)
+    }
+
+    /// Those for `event`, of the chardev `id` if one is named. The last is the newest: a back end
+    /// that is set aside by a temporary one of the same chardev is older.
+    fn fit(&self, id: Option<&str>, event: &InputEvent) -> Vec<Arc<dyn InputDevice>> {
         let mut fit = self.all();
         fit.retain(|device| device.takes(event) && id.is_none_or(|id| device.label() == id));
-        match (fit.len(), id) {
-            (0, None) => Err(InputError::None),
-            (0, Some(id)) => Err(InputError::NotFound(id.to_owned())),
-            // A back end set aside by a temporary one of the same chardev is older.
-            (1, _) | (_, Some(_)) => fit.pop().ok_or(InputError::None),
-            _ => {
-                let ids = fit.iter().map(|device| device.label().to_owned());
-                Err(InputError::Several(ids.collect()))
-            }
-        }
+        fit
+    }
+
+    /// The one for `event` that was put to use last, or the oldest if none was.
+    #[cfg(feature = "input")]
+    fn last_used(&self, event: &InputEvent) -> Option<Arc<dyn InputDevice>> {
+        let entries = self.entries();
+        let there = entries
+            .iter()
+            .filter_map(|entry| Some((entry.used, entry.device.upgrade()?)));
+        let fit = there.rev().filter(|(_, device)| device.takes(event));
+        fit.max_by_key(|(used, _)| *used).map(|(_, device)| device)
     }
 
     fn all(&self) -> Vec<Arc<dyn InputDevice>> {
-        let devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        devices.iter().filter_map(Weak::upgrade).collect()
+        let entries = self.entries();
+        let devices = entries.iter().map(|entry| &entry.device);
+        devices.filter_map(Weak::upgrade).collect()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has each of `events` done by its device; each device then says once what came of all of them.
+fn have_done(chosen: Chosen, events: &[InputEvent]) -> Result<(), InputError> {
+    let devices = chosen?;
+    let mut full = None;
+    for (device, event) in devices.iter().zip(events) {
+        // What is pressed is let go all the same.
+        if !device.handle(event) {
+            full = Some(device.label().to_owned());
+        }
+    }
+    for (at, device) in devices.iter().enumerate() {
+        if !devices[..at].iter().any(|seen| Arc::ptr_eq(seen, device)) {
+            device.sync();
+        }
+    }
+    full.map_or(Ok(()), |label| Err(InputError::Full(label)))
+}
+
+#[cfg(all(test, feature = "input", feature = "vc"))]
+mod tests {
+    use super::*;
+
+    /// Notes its name for each event, and in capitals when it is to say what came of them.
+    struct Noting {
+        name: &'static str,
+        notes: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl InputDevice for Noting {
+        fn label(&self) -> &str {
+            "mouse"
+        }
+
+        fn takes(&self, event: &InputEvent) -> bool {
+            matches!(event, InputEvent::Moved { .. })
+        }
+
+        fn handle(&self, _event: &InputEvent) -> bool {
+            self.notes.lock().unwrap().push(self.name.to_owned());
+            true
+        }
+
+        fn sync(&self) {
+            let note = self.name.to_uppercase();
+            self.notes.lock().unwrap().push(note);
+        }
+    }
+
+    /// Two back ends of one chardev, of which the second has set the first aside.
+    #[test]
+    fn the_newest_device_of_a_chardev_is_meant_and_speaks_once() {
+        let (events, notes) = (InputEvents::default(), Arc::default());
+        let device = |name| {
+            let notes = Arc::clone(&notes);
+            let device: Arc<dyn InputDevice> = Arc::new(Noting { name, notes });
+            events.add(&device);
+            device
+        };
+        let axis = Axis::X;
+        let twice = [1, 2].map(|by| InputEvent::Moved { axis, by });
+        let _aside = device("old");
+        events.bring_forward("mouse");
+        for put_to_use in [false, true] {
+            let newer = device("new");
+            if put_to_use {
+                events.bring_forward("mouse");
+            }
+            events.send(Some("mouse"), &twice).unwrap();
+            events.send_to_only(Some("mouse"), &twice).unwrap();
+            events.send(None, &twice[..1]).unwrap();
+            let noted = std::mem::take(&mut *notes.lock().unwrap());
+            let (named, unnamed) = noted.split_at(6);
+            assert_eq!(named, ["new", "new", "NEW", "new", "new", "NEW"]);
+            // Without a name it is the one that was put to use last.
+            let last = if put_to_use {
+                ["new", "NEW"]
+            } else {
+                ["old", "OLD"]
+            };
+            assert_eq!(unnamed, last);
+            drop(newer);
+        }
     }
 }

@@ -161,17 +161,7 @@ impl Chardevs {
     /// of it.
     #[doc(alias = "send-key")]
     pub fn send_input(&self, id: Option<&str>, events: &[InputEvent]) -> Result<(), InputError> {
-        let find = |event| self.shared.input_events().find(id, event);
-        let devices = events.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-        let mut full = None;
-        for (device, event) in devices.iter().zip(events) {
-            // What is pressed is let go all the same.
-            if !device.handle(event) {
-                full = Some(device.label().to_owned());
-            }
-        }
-        devices.iter().for_each(|device| device.sync());
-        full.map_or(Ok(()), |id| Err(InputError::Full(id)))
+        self.shared.input_events().send_to_only(id, events)
     }
 
     async fn shown_with_pixels(
