@@ -1,27 +1,18 @@
 //! The back end `dbus`, with clients on a bus of the test's own and without a bus.
 
 use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bus_rig::Bus;
-use crate::common::{DEADLINE, add, change, hold, read_until, ring, wait_for};
+use crate::common::{DEADLINE, add, change, echo, hold, read_until, ring, wait_for};
 use crate::dbus_rig::{Client, on_bus, on_no_bus, register};
 use chardev::spec::Options;
 use chardev::{BlockingFrontEnd, Chardevs, Event, FrontEnd};
 
 fn front(chardevs: &Chardevs, id: &str) -> FrontEnd {
     chardevs.front_end(id, Arc::new(())).unwrap()
-}
-
-fn echo(front: &FrontEnd, peer: &mut UnixStream) {
-    peer.write_all(b"ping").unwrap();
-    assert_eq!(read_until(front, 4), b"ping");
-    assert_eq!(front.write(b"pong"), 4);
-    let mut buf = [0; 4];
-    peer.read_exact(&mut buf).unwrap();
-    assert_eq!(&buf, b"pong");
 }
 
 /// The property, once it is this.

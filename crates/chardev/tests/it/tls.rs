@@ -13,7 +13,7 @@ use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{Chardevs, Event, FrontEnd, Task, TaskKind};
 use tempfile::TempDir;
 
-use crate::common::{DEADLINE, add, change, hold, read_until, wait_for};
+use crate::common::{DEADLINE, add, change, expect, filename, hold, read_until, wait_for};
 use crate::tls_rig::{Authority, CLIENT, SERVER, Wanted};
 
 /// Two sets of chardevs, as in two programs, and an authority.
@@ -126,14 +126,6 @@ fn port(chardevs: &Chardevs) -> String {
     name.rsplit_once(':').unwrap().1.to_owned()
 }
 
-fn expect(front: &FrontEnd, event: Event) {
-    let told = wait_for("an event", || {
-        front.read(&mut [0; 16]);
-        front.next_event()
-    });
-    assert_eq!(told, event);
-}
-
 /// Both say something to the other.
 fn check_talk(one: &FrontEnd, other: &FrontEnd) {
     for (from, to) in [(one, other), (other, one)] {
@@ -220,12 +212,6 @@ fn who_cannot_show_who_they_are_is_not_let_in() {
     expect(&server, Event::Opened);
     expect(&good, Event::Opened);
     check_talk(&server, &good);
-}
-
-fn filename(chardevs: &Chardevs, id: &str) -> String {
-    let all = chardevs.list();
-    let info = all.into_iter().find(|info| info.label == id);
-    info.unwrap().filename
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{DEADLINE, add, change, read_until, wait_for};
+use crate::common::{DEADLINE, add, change, echo, filename, read_until, wait_for};
 use chardev::backends::{Ringbuf, Vsock};
 use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev::{Chardevs, Event, FrontEnd};
@@ -53,21 +53,6 @@ pub(crate) fn connect(port: u32) -> Socket {
 /// A port that was free a moment ago.
 fn free_port() -> u32 {
     listener().unwrap().1
-}
-
-fn echo(front: &FrontEnd, peer: &mut Socket) {
-    peer.write_all(b"ping").unwrap();
-    assert_eq!(read_until(front, 4), b"ping");
-    assert_eq!(front.write(b"pong"), 4);
-    let mut buf = [0; 4];
-    peer.read_exact(&mut buf).unwrap();
-    assert_eq!(&buf, b"pong");
-}
-
-fn filename(chardevs: &Chardevs, id: &str) -> String {
-    let all = chardevs.list();
-    let found = all.iter().find(|info| info.label == id);
-    found.unwrap().filename.clone()
 }
 
 fn opened(front: &FrontEnd) {

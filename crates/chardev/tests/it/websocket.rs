@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use crate::common::{DEADLINE, add, change, hold, read_until, ring, wait_for};
+use crate::common::{DEADLINE, add, change, expect, filename, hold, read_until, ring, wait_for};
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
-use chardev::{Chardevs, Event, FrontEnd};
+use chardev::{Chardevs, Event};
 
 const REQUEST: &[u8] =
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -29,12 +30,6 @@ fn socket(port: &str, server: bool) -> Options {
 
 pub(crate) fn server() -> Options {
     socket("0", true).with("websocket", OptionValue::Bool(true))
-}
-
-fn filename(chardevs: &Chardevs, id: &str) -> String {
-    let all = chardevs.list();
-    let info = all.into_iter().find(|info| info.label == id);
-    info.unwrap().filename
 }
 
 /// The port of a server without a client.
@@ -63,10 +58,6 @@ fn has_input(peer: &TcpStream) -> bool {
     let found = peer.peek(&mut [0]).is_ok();
     peer.set_nonblocking(false).unwrap();
     found
-}
-
-fn expect(front: &FrontEnd, event: Event) {
-    assert_eq!(wait_for("an event", || front.next_event()), event);
 }
 
 /// `bytes` as a client sends them, masked with nothing.
@@ -195,6 +186,25 @@ fn who_waits_for_another_loses_no_time_for_its_handshake() {
     });
     waits.write_all(REQUEST).unwrap();
     hear(&mut waits, ACCEPTED);
+}
+
+#[test]
+fn a_client_that_is_added_need_not_wait_for_one_that_says_nothing() {
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &server());
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let silent = connect(&port(&chardevs, "con0"));
+    wait_for("its handshake to begin", || {
+        (!chardevs.tasks().is_empty()).then_some(())
+    });
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    chardevs.add_client("con0", ours.into()).unwrap();
+    let mut theirs = theirs;
+    theirs.write_all(REQUEST).unwrap();
+    expect(&front, Event::Opened);
+    theirs.write_all(&frame(b"added")).unwrap();
+    assert_eq!(read_until(&front, 5), b"added");
+    drop(silent);
 }
 
 #[test]

@@ -151,10 +151,22 @@ impl SocketBackend {
         if peer.is_shown() {
             self.show(peer);
         } else {
+            self.make_room();
             self.greeted.push_back(peer);
             self.shake_hands();
         }
         Ok(())
+    }
+
+    /// For one more handshake.
+    fn make_room(&mut self) {
+        if self.greeted.len() == HANDSHAKES {
+            tracing::warn!(
+                label = self.port.label(),
+                "the handshake with a peer is given up: {HANDSHAKES} others have come since"
+            );
+            self.let_go_unseen(0);
+        }
     }
 
     fn show(&mut self, mut peer: Peer) {
@@ -239,13 +251,6 @@ impl SocketBackend {
         }
         for _ in 0..HANDSHAKES {
             let Some(fd) = self.source.next() else { return };
-            if self.greeted.len() == HANDSHAKES {
-                tracing::warn!(
-                    label = self.port.label(),
-                    "the handshake with a peer is given up: {HANDSHAKES} others have come since"
-                );
-                self.let_go_unseen(0);
-            }
             if let Err(cause) = self.establish(Arc::new(fd)) {
                 return self.source.retry_later(&cause);
             }
@@ -494,7 +499,9 @@ impl Peers for SocketBackend {
     }
 
     fn add_client(&mut self, fd: OwnedFd) -> Result<(), OwnedFd> {
-        if self.peer.is_some() || !self.greeted.is_empty() {
+        // A client's one handshake is with its server.
+        let has_server = !self.greeted.is_empty() && !self.source.is_listener();
+        if self.peer.is_some() || has_server {
             return Err(fd);
         }
         let fd = Arc::new(fd);

@@ -1,10 +1,11 @@
 //! What the tests of all back ends share.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use chardev::spec::{OptionValue, Options};
-use chardev::{ChangeError, Chardevs, FrontEnd, Info, Ready, ReadyFd};
+use chardev::{ChangeError, Chardevs, Event, FrontEnd, Info, Ready, ReadyFd};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// How long anything may take before a test fails.
@@ -65,6 +66,28 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
         );
         std::thread::park_timeout(LOOK_AGAIN);
     }
+}
+
+/// The next event must be this one.
+pub(crate) fn expect(front: &FrontEnd, event: Event) {
+    assert_eq!(wait_for("an event", || front.next_event()), event);
+}
+
+/// Bytes pass both ways between a front end and the peer of its back end.
+pub(crate) fn echo(front: &FrontEnd, peer: &mut (impl Read + Write)) {
+    peer.write_all(b"ping").unwrap();
+    assert_eq!(read_until(front, 4), b"ping");
+    assert_eq!(front.write(b"pong"), 4);
+    let mut buf = [0; 4];
+    peer.read_exact(&mut buf).unwrap();
+    assert_eq!(&buf, b"pong");
+}
+
+/// What `query-chardev` says of a chardev.
+pub(crate) fn filename(chardevs: &Chardevs, id: &str) -> String {
+    let all = chardevs.list();
+    let info = all.into_iter().find(|info| info.label == id);
+    info.unwrap().filename
 }
 
 /// Reads exactly `count` bytes of input, woken by the chardev; events between are taken too.

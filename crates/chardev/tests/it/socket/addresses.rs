@@ -10,8 +10,8 @@ use chardev::back::{Access, FdSource};
 use chardev::spec::{InetAddress, SocketAddress};
 use chardev::{Chardevs, OpenError};
 
-use super::{echo, filename, front, inet, opened, port_of, socket};
-use crate::common::{add, change, ring, wait_for};
+use super::{filename, front, inet, opened, port_of, socket};
+use crate::common::{add, change, echo, ring, wait_for};
 
 /// An address at the loopback with more to it than host and port.
 fn loopback(port: u16, more: impl FnOnce(&mut InetAddress)) -> SocketAddress {

@@ -16,8 +16,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
-use super::{echo, filename, front, opened, socket, unix};
-use crate::common::{add, change, read_until, ring, wait_for};
+use super::{filename, front, opened, socket, unix};
+use crate::common::{add, change, echo, read_until, ring, wait_for};
 
 #[test]
 fn descriptors_pass_both_ways() {

@@ -5,11 +5,10 @@ mod descriptors;
 mod peers;
 mod places;
 
-use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::common::{read_until, wait_for};
+use crate::common::wait_for;
 use chardev::spec::{InetAddress, OptionValue, Options, SocketAddress};
 use chardev::{Chardevs, Event, FrontEnd};
 
@@ -55,13 +54,4 @@ fn opened(front: &FrontEnd) {
 
 fn closed(front: &FrontEnd) {
     assert_eq!(wait_for("closed", || front.next_event()), Event::Closed);
-}
-
-fn echo(front: &FrontEnd, peer: &mut (impl Read + Write)) {
-    peer.write_all(b"ping").unwrap();
-    assert_eq!(read_until(front, 4), b"ping");
-    assert_eq!(front.write(b"pong"), 4);
-    let mut buf = [0; 4];
-    peer.read_exact(&mut buf).unwrap();
-    assert_eq!(&buf, b"pong");
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use chardev::spec::{OptionValue, SocketAddress};
 use chardev::{Chardevs, FrontEndHooks};
 
-use super::{closed, echo, filename, front, inet, opened, port_of, socket, unix};
-use crate::common::{DEADLINE, add, change, read_until, ring, wait_for};
+use super::{closed, filename, front, inet, opened, port_of, socket, unix};
+use crate::common::{DEADLINE, add, change, echo, read_until, ring, wait_for};
 
 #[test]
 fn last_words_are_heard_by_a_front_end_that_was_not_listening() {

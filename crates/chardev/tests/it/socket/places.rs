@@ -9,8 +9,8 @@ use std::sync::Arc;
 use chardev::Chardevs;
 use chardev::spec::{OptionValue, SocketAddress};
 
-use super::{closed, echo, filename, front, inet, opened, port_of, socket, unix};
-use crate::common::{add, change, read_until, ring, wait_for};
+use super::{closed, filename, front, inet, opened, port_of, socket, unix};
+use crate::common::{add, change, echo, read_until, ring, wait_for};
 
 #[test]
 fn a_unix_server_serves_two_clients_in_turn() {
