@@ -13,6 +13,7 @@ use chardev_core::{
 };
 
 use super::config::Config;
+use super::handshakes::{HANDSHAKES, Handshakes};
 use super::layered::Layered;
 use super::lent::Lent;
 use super::listen::WantListener;
@@ -22,18 +23,13 @@ use super::transport::Transport;
 use crate::back::LayerKind;
 use crate::port::Port;
 
-/// The most handshakes at a time. When one more begins, the oldest is given up: whoever takes long
-/// keeps nobody out.
-const HANDSHAKES: usize = 16;
-
 /// A socket: where its peers come from, and the one that is there.
 pub(super) struct SocketBackend {
     kind: &'static str,
     port: Port,
     source: Source,
     peer: Option<Peer>,
-    /// Those whose handshakes are not over, the oldest first. While there is a peer they wait.
-    greeted: VecDeque<Peer>,
+    handshakes: Handshakes,
     nodelay: bool,
     keep_alive: bool,
     /// Peers can be passed descriptors.
@@ -80,7 +76,7 @@ impl SocketBackend {
             port: port.clone(),
             source,
             peer: None,
-            greeted: VecDeque::new(),
+            handshakes: Handshakes::default(),
             nodelay: config.nodelay,
             keep_alive: config.keep_alive,
             passes_fds: unix && config.layers.is_empty(),
@@ -151,22 +147,16 @@ impl SocketBackend {
         if peer.is_shown() {
             self.show(peer);
         } else {
-            self.make_room();
-            self.greeted.push_back(peer);
+            if self.handshakes.add(peer) {
+                tracing::warn!(
+                    label = self.port.label(),
+                    "the handshake with a peer is given up: {HANDSHAKES} others have come since"
+                );
+                self.source.peer_left();
+            }
             self.shake_hands();
         }
         Ok(())
-    }
-
-    /// For one more handshake.
-    fn make_room(&mut self) {
-        if self.greeted.len() == HANDSHAKES {
-            tracing::warn!(
-                label = self.port.label(),
-                "the handshake with a peer is given up: {HANDSHAKES} others have come since"
-            );
-            self.let_go_unseen(0);
-        }
     }
 
     fn show(&mut self, mut peer: Peer) {
@@ -175,30 +165,20 @@ impl SocketBackend {
         self.events.push_back(BackendEvent::Opened);
     }
 
-    /// Goes on with the handshakes, and shows the first peer whose layers are open. One with which
-    /// that cannot be is let go unseen.
+    /// Shows the first peer whose layers are open. One with which that cannot be was never told of,
+    /// so neither is its end.
     fn shake_hands(&mut self) {
-        let mut at = 0;
-        while self.peer.is_none() && at < self.greeted.len() {
-            match self.greeted[at].shake_hands() {
-                Ok(false) => at += 1,
-                Ok(true) => {
-                    if let Some(peer) = self.greeted.remove(at) {
-                        self.show(peer);
-                        // It may have hung up meanwhile.
-                        self.look_at_peer();
-                    }
-                }
-                Err(_gone) => self.let_go_unseen(at),
-            }
+        if self.peer.is_some() {
+            return;
         }
-    }
-
-    /// It was never told of, so neither is its end.
-    fn let_go_unseen(&mut self, at: usize) {
-        if let Some(peer) = self.greeted.remove(at) {
-            peer.part();
+        let (opened, let_go) = self.handshakes.go_on();
+        if let_go {
             self.source.peer_left();
+        }
+        if let Some(peer) = opened {
+            self.show(peer);
+            // It may have hung up meanwhile.
+            self.look_at_peer();
         }
     }
 
@@ -223,10 +203,8 @@ impl SocketBackend {
     fn after_peer(&mut self, unread: Vec<u8>) {
         self.events.push_back(BackendEvent::Closed { unread });
         self.source.peer_left();
-        for waiting in &mut self.greeted {
-            waiting.begin_again(self.handshake);
-        }
-        if !self.greeted.is_empty() {
+        self.handshakes.begin_again(self.handshake);
+        if !self.handshakes.is_empty() {
             self.port.kick_soon(Ready::empty());
         }
     }
@@ -365,7 +343,7 @@ impl Backend for SocketBackend {
 
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
         self.source
-            .go_live(self.peer.is_some() || !self.greeted.is_empty());
+            .go_live(self.peer.is_some() || !self.handshakes.is_empty());
     }
 
     fn refuse_input(&mut self) {
@@ -384,7 +362,7 @@ impl Backend for SocketBackend {
     }
 
     fn retire(mut self: Box<Self>) -> Box<dyn Drain> {
-        self.greeted.drain(..).for_each(Peer::part);
+        self.handshakes.end();
         match self.peer {
             Some(peer) => Box::new(peer.into_drain()),
             None => Box::new(NothingToDrain),
@@ -493,14 +471,14 @@ impl Peers for SocketBackend {
     }
 
     fn yank(&mut self) {
-        for peer in self.peer.iter().chain(&self.greeted) {
+        for peer in self.peer.iter().chain(self.handshakes.iter()) {
             peer.transport().shut_down();
         }
     }
 
     fn add_client(&mut self, fd: OwnedFd) -> Result<(), OwnedFd> {
         // A client's one handshake is with its server.
-        let has_server = !self.greeted.is_empty() && !self.source.is_listener();
+        let has_server = !self.handshakes.is_empty() && !self.source.is_listener();
         if self.peer.is_some() || has_server {
             return Err(fd);
         }
@@ -512,8 +490,8 @@ impl Peers for SocketBackend {
     }
 
     fn disconnect(&mut self) {
-        while self.peer.is_none() && !self.greeted.is_empty() {
-            self.let_go_unseen(0);
+        if self.peer.is_none() && self.handshakes.end() {
+            self.source.peer_left();
         }
         if let Some(peer) = self.peer.take() {
             let unread = peer.dismiss(&mut self.fds);

@@ -14,6 +14,7 @@ mod connect;
 mod dbus;
 mod directories;
 mod drain;
+mod handshakes;
 mod layered;
 mod lent;
 mod listen;
