@@ -42,12 +42,12 @@ pub(crate) fn run(args: &Args) -> Result {
     loop {
         let status = within(Duration::from_secs(10), || demo.0.try_wait().transpose());
         if let Some(status) = status.transpose()? {
-            let most = base.ok_or("it ended before it was warm")?;
-            println!("At the beginning, once warm: {most}");
-            return match status.success() {
-                true => Ok(()),
-                false => Err(format!("the demo: {status}").into()),
-            };
+            if !status.success() {
+                return Err(format!("the demo: {status}").into());
+            }
+            let base = base.ok_or("it ended before it was warm")?;
+            println!("nothing has grown since the first minute: {base}");
+            return Ok(());
         }
         let Some(now) = Use::of(&daemon) else {
             continue;

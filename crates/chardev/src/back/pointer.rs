@@ -269,10 +269,19 @@ impl<D: Device> Backend for Serial<D> {
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        (
-            self.pointer.speaking().said.bytes.drain(..).collect(),
-            false,
-        )
+        let mut speaking = self.pointer.speaking();
+        let Speaking {
+            device,
+            said,
+            waits,
+        } = &mut *speaking;
+        let mut input: Vec<u8> = said.bytes.drain(..).collect();
+        // A report that waited has room now; a long way takes several.
+        while std::mem::take(waits) {
+            *waits = !device.report(said);
+            input.extend(said.bytes.drain(..));
+        }
+        (input, false)
     }
 
     fn retire(self: Box<Self>) -> Box<dyn Drain> {

@@ -6,17 +6,9 @@ use std::sync::Arc;
 
 use chardev::backends::Unix;
 use chardev::spec::Options;
-use chardev::{Axis, BlockingFrontEnd as _, Chardevs, FrontEnd, InputEvent, ModemLines};
+use chardev::{Axis, BlockingFrontEnd as _, Chardevs, InputEvent, ModemLines};
 
-use crate::common::{DEADLINE, read_until, wait_for};
-
-/// What there is to read now.
-fn input(front: &FrontEnd) -> Vec<u8> {
-    while front.next_event().is_some() {}
-    let mut buf = [0; 256];
-    let count = front.read(&mut buf);
-    buf[..count].to_vec()
-}
+use crate::common::{DEADLINE, input, read_until, wait_for};
 
 fn mouse() -> Options {
     Options::new("msmouse")
@@ -69,4 +61,34 @@ fn two_hundred_changes_lose_and_double_nothing() {
         assert_eq!(read, expected, "round {round}");
         expected.clear();
     }
+}
+
+/// What had no room is one report, which a change must not lose either.
+#[test]
+fn a_movement_that_waits_for_room_is_read_after_a_change() {
+    let chardevs = Chardevs::new().unwrap();
+    chardevs.blocking_add("mouse", mouse()).unwrap();
+    let front = chardevs.front_end("mouse", Arc::new(())).unwrap();
+    front.set_modem(ModemLines::DTR | ModemLines::RTS);
+    wait_for("its name", || {
+        Some(input(&front)).filter(|it| !it.is_empty())
+    });
+    let axis = Axis::X;
+    for _ in 0..100 {
+        let moved = [InputEvent::Moved { axis, by: 5 }];
+        chardevs.send_input(Some("mouse"), &moved).unwrap();
+    }
+    chardevs
+        .blocking_change("mouse", Options::new("null"))
+        .unwrap();
+    let (mut read, mut way) = (Vec::new(), 0);
+    wait_for("the whole way", || {
+        read.extend(input(&front));
+        let reports = read.chunks_exact(3);
+        way = reports
+            .map(|it| u32::from(it[0] & 3) << 6 | u32::from(it[1]))
+            .sum();
+        (way >= 500).then_some(())
+    });
+    assert_eq!((way, read.len() % 3), (500, 0));
 }

@@ -19,7 +19,7 @@ use chardev::{
     PictureFormat, ScreenError, TerminalSize,
 };
 
-use crate::common::{DEADLINE, wait_for};
+use crate::common::{DEADLINE, input, wait_for};
 
 fn console() -> (Chardevs, FrontEnd) {
     let chardevs = Chardevs::new().unwrap();
@@ -43,14 +43,6 @@ fn press(chardevs: &Chardevs, id: Option<&str>, keys: &[&str]) -> Result<(), Inp
     let mut events: Vec<_> = keys.iter().map(event(true)).collect();
     events.extend(keys.iter().map(event(false)));
     chardevs.send_input(id, &events)
-}
-
-/// What there is to read now.
-fn input(front: &FrontEnd) -> Vec<u8> {
-    while front.next_event().is_some() {}
-    let mut buf = [0; 256];
-    let count = front.read(&mut buf);
-    buf[..count].to_vec()
 }
 
 #[test]

@@ -90,6 +90,14 @@ pub(crate) fn filename(chardevs: &Chardevs, id: &str) -> String {
     info.unwrap().filename
 }
 
+/// What there is to read now; events before it are passed over.
+pub(crate) fn input(front: &FrontEnd) -> Vec<u8> {
+    while front.next_event().is_some() {}
+    let mut buf = [0; 256];
+    let count = front.read(&mut buf);
+    buf[..count].to_vec()
+}
+
 /// Reads exactly `count` bytes of input, woken by the chardev; events between are taken too.
 pub(crate) fn read_until(front: &FrontEnd, count: usize) -> Vec<u8> {
     let ready = ReadyFd::new(front, Ready::READ).unwrap();
