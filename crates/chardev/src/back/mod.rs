@@ -24,6 +24,8 @@ mod pty;
 #[cfg(any(feature = "socket", feature = "udp"))]
 mod resolve;
 mod ringbuf;
+#[cfg(any(feature = "input", feature = "vc"))]
+mod said;
 #[cfg(feature = "serial")]
 mod serial;
 #[cfg(any(feature = "socket", feature = "udp"))]

@@ -6,7 +6,6 @@
 mod mouse;
 mod tablet;
 
-use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +18,7 @@ use chardev_core::{
 
 use self::mouse::Mouse;
 use self::tablet::Tablet;
+use super::said::Said;
 use super::{Kind, OpenContext, Opening};
 use crate::input_events::{InputDevice, InputEvent, InputEvents};
 use crate::port::Port;
@@ -44,28 +44,6 @@ pub(super) static TABLET: Kind = Kind {
     .spelled(&[Short::Name]),
     open: |_, context| open(Tablet::default(), context),
 };
-
-/// What a device says, as long as the front end has not read it.
-#[derive(Debug, Default)]
-pub(super) struct Said {
-    bytes: VecDeque<u8>,
-    limit: usize,
-}
-
-impl Said {
-    /// Says all of `bytes` or, where they have no room, nothing.
-    fn say(&mut self, bytes: &[u8]) -> bool {
-        let fits = self.bytes.len() + bytes.len() <= self.limit;
-        if fits {
-            self.bytes.extend(bytes);
-        }
-        fits
-    }
-
-    fn forget(&mut self) {
-        self.bytes.clear();
-    }
-}
 
 /// A device, without its line.
 pub(super) trait Device: Send + 'static {
@@ -101,13 +79,9 @@ pub(super) trait Device: Send + 'static {
 }
 
 fn open<'a, D: Device>(device: D, context: &'a OpenContext) -> Opening<'a> {
-    let said = Said {
-        bytes: VecDeque::new(),
-        limit: D::LIMIT,
-    };
     let speaking = Speaking {
         device,
-        said,
+        said: Said::new(D::LIMIT),
         waits: false,
     };
     let pointer = Arc::new(Pointer {
@@ -194,7 +168,7 @@ impl<D: Device> Serial<D> {
         let mut speaking = self.pointer.speaking();
         let Speaking { device, said, .. } = &mut *speaking;
         let is_used = tell(device, said);
-        let has_said = !said.bytes.is_empty();
+        let has_said = !said.is_empty();
         drop(speaking);
         if is_used {
             self.devices.bring_forward(&self.pointer.label);
@@ -237,14 +211,7 @@ impl<D: Device> Backend for Serial<D> {
             said,
             waits,
         } = &mut *speaking;
-        let mut total = 0;
-        for buf in bufs {
-            let count = buf.len().min(said.bytes.len());
-            for (place, byte) in buf.iter_mut().zip(said.bytes.drain(..count)) {
-                *place = byte;
-            }
-            total += count;
-        }
+        let total = said.read(bufs);
         if total > 0 && *waits {
             *waits = !device.report(said);
         }
@@ -253,7 +220,7 @@ impl<D: Device> Backend for Serial<D> {
 
     fn watch(&mut self, interest: Ready) {
         let mut ready = interest & Ready::WRITE;
-        let has_said = !self.pointer.speaking().said.bytes.is_empty();
+        let has_said = !self.pointer.speaking().said.is_empty();
         ready.set(Ready::READ, has_said && interest.contains(Ready::READ));
         if !ready.is_empty() {
             self.pointer.port.kick_soon(ready);
@@ -275,11 +242,11 @@ impl<D: Device> Backend for Serial<D> {
             said,
             waits,
         } = &mut *speaking;
-        let mut input: Vec<u8> = said.bytes.drain(..).collect();
+        let mut input = said.take();
         // A report that waited has room now; a long way takes several.
         while std::mem::take(waits) {
             *waits = !device.report(said);
-            input.extend(said.bytes.drain(..));
+            input.extend(said.take());
         }
         (input, false)
     }

@@ -4,7 +4,6 @@
 //! What is written is fed to the screen on the thread that writes, a millisecond's work at a time.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +17,7 @@ use chardev_core::{
 };
 use chardev_screen::{CELL_HEIGHT, CELL_WIDTH, Keyboard, Screen, Size, WORK};
 
+use crate::back::said::Said;
 use crate::back::{Kind, OpenContext, Opening};
 use crate::input_events::{InputDevice, InputEvent, InputEvents};
 use crate::port::Port;
@@ -60,7 +60,11 @@ fn open<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {
             port: context.port.clone(),
             pixels,
             screen: Mutex::new(Screen::new(size)),
-            typed: Mutex::default(),
+            typed: Mutex::new(Typed {
+                keyboard: Keyboard::default(),
+                input: Said::new(INPUT_LIMIT),
+                echo: false,
+            }),
         });
         Ok(Box::new(Vc {
             console,
@@ -127,10 +131,10 @@ pub(crate) struct Console {
 }
 
 /// What is on its way to the front end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Typed {
     keyboard: Keyboard,
-    input: VecDeque<u8>,
+    input: Said,
     /// What is typed is shown, too.
     echo: bool,
 }
@@ -155,17 +159,6 @@ impl Console {
     }
 }
 
-impl Typed {
-    /// Takes all of `bytes` or, where they have no room, none.
-    fn push(&mut self, bytes: &[u8]) -> bool {
-        let fits = self.input.len() + bytes.len() <= INPUT_LIMIT;
-        if fits {
-            self.input.extend(bytes);
-        }
-        fits
-    }
-}
-
 impl InputDevice for Console {
     fn label(&self) -> &str {
         &self.label
@@ -183,7 +176,7 @@ impl InputDevice for Console {
         let (bytes, fits, echo) = {
             let mut typed = self.typed();
             let bytes = typed.keyboard.key(name, *down, application);
-            let fits = typed.push(&bytes);
+            let fits = typed.input.say(&bytes);
             (bytes, fits, typed.echo)
         };
         if bytes.is_empty() || !fits {
@@ -230,23 +223,14 @@ impl Backend for Vc {
         }
         let answers = screen.take_answers();
         drop(screen);
-        if !answers.is_empty() && self.console.typed().push(&answers) {
+        if !answers.is_empty() && self.console.typed().input.say(&answers) {
             self.console.port.kick_soon(Ready::READ);
         }
         Sent::Taken(taken)
     }
 
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
-        let mut typed = self.console.typed();
-        let mut total = 0;
-        for buf in bufs {
-            let count = buf.len().min(typed.input.len());
-            for (place, byte) in buf.iter_mut().zip(typed.input.drain(..count)) {
-                *place = byte;
-            }
-            total += count;
-        }
-        total
+        self.console.typed().input.read(bufs)
     }
 
     /// There is always room, and whoever types tells of it.
@@ -271,7 +255,7 @@ impl Backend for Vc {
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
-        (self.console.typed().input.drain(..).collect(), false)
+        (self.console.typed().input.take(), false)
     }
 
     /// What was written has been shown.

@@ -11,7 +11,8 @@
 
 use chardev_core::{Answers, Line, ModemLines};
 
-use super::{Device, Said, done};
+use super::{Device, done};
+use crate::back::said::Said;
 use crate::input_events::{Axis, InputEvent, MouseButton};
 
 /// Who it is: the guests of QEMU know its mouse by that.
@@ -90,7 +91,7 @@ impl Device for Mouse {
             powered,
             ..Mouse::default()
         };
-        said.forget();
+        said.take();
         if powered {
             said.say(b"M3");
             said.say(&identity());
@@ -148,15 +149,10 @@ fn identity() -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use super::*;
 
     fn said() -> Said {
-        Said {
-            bytes: VecDeque::new(),
-            limit: Mouse::LIMIT,
-        }
+        Said::new(Mouse::LIMIT)
     }
 
     fn with(modem: ModemLines) -> Line {
@@ -169,7 +165,7 @@ mod tests {
     fn on() -> (Mouse, Said) {
         let (mut mouse, mut said) = (Mouse::default(), said());
         assert!(mouse.set_line(&with(ModemLines::DTR), &mut said));
-        said.forget();
+        said.take();
         (mouse, said)
     }
 
@@ -184,7 +180,7 @@ mod tests {
     fn reported(mouse: &mut Mouse, said: &mut Said, events: &[InputEvent]) -> Vec<u8> {
         events.iter().for_each(|event| mouse.handle(event));
         assert!(mouse.report(said));
-        said.bytes.drain(..).collect()
+        said.take()
     }
 
     /// What QEMU's says is compared in `crates/chardevd/tests/it/pointers.rs`.
@@ -232,7 +228,7 @@ mod tests {
             (both, true),
         ] {
             assert_eq!(mouse.set_line(&with(lines), &mut said), says, "{lines:?}");
-            let bytes: Vec<u8> = said.bytes.drain(..).collect();
+            let bytes: Vec<u8> = said.take();
             assert_eq!(bytes.starts_with(b"M3\x08\x01\x24"), says);
             assert_eq!(bytes.is_empty(), !says);
         }
@@ -246,8 +242,7 @@ mod tests {
             mouse.handle(&moved(Axis::X, 1));
             whole += u64::from(mouse.report(&mut said));
         }
-        assert_eq!((whole, said.bytes.len()), (21, 63));
-        said.forget();
+        assert_eq!((whole, said.take().len()), (21, 63));
         assert_eq!(reported(&mut mouse, &mut said, &[]), [0x41, 79 - 64, 0]);
     }
 }

@@ -9,7 +9,8 @@
 
 use chardev_core::{Answers, Line};
 
-use super::{Device, Said, done};
+use super::{Device, done};
+use crate::back::said::Said;
 use crate::input_events::{Axis, InputEvent, MouseButton};
 
 const SPEED: u32 = 9600;
@@ -87,7 +88,7 @@ impl Device for Tablet {
         if deaf != self.deaf {
             (self.deaf, self.started) = (deaf, false);
             self.line.clear();
-            said.forget();
+            said.take();
         }
         false
     }
@@ -129,17 +130,12 @@ impl Tablet {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use chardev_core::SerialParams;
 
     use super::*;
 
     fn said() -> Said {
-        Said {
-            bytes: VecDeque::new(),
-            limit: Tablet::LIMIT,
-        }
+        Said::new(Tablet::LIMIT)
     }
 
     fn answer(tablet: &mut Tablet, sent: &[u8]) -> Vec<u8> {
@@ -147,7 +143,7 @@ mod tests {
         for byte in sent {
             tablet.hear(*byte, &mut said);
         }
-        said.bytes.into()
+        said.take()
     }
 
     const REST: &[u8] = &[0xe0, 0, 0, 0, 0, 0, 0];
@@ -203,7 +199,7 @@ mod tests {
             tablet.handle(&InputEvent::Button { button, down });
             let mut said = said();
             assert!(tablet.report(&mut said));
-            said.bytes.into_iter().collect::<Vec<u8>>()
+            said.take()
         };
         assert_eq!(reported(b"", 1, 1, false), []);
         for (x, y, down, expected) in [
@@ -232,7 +228,7 @@ mod tests {
         tablet.set_line(&at(19200), &mut said);
         assert_eq!(answer(&mut tablet, b"~#ST\r"), b"");
         tablet.set_line(&at(9600), &mut said);
-        assert!(tablet.report(&mut said) && said.bytes.is_empty());
+        assert!(tablet.report(&mut said) && said.is_empty());
         assert_eq!(answer(&mut tablet, b"~#"), WHO);
     }
 }
