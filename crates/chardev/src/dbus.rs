@@ -108,7 +108,11 @@ impl Buses {
     /// There are too many such peers, or the host is out of threads.
     pub(crate) fn add_peer(&self, fd: OwnedFd) -> Result<(), OpenError> {
         let runtime = self.runtime()?;
-        let place = Place::take(&self.peers).ok_or("too many D-Bus peers")?;
+        let full = || {
+            let text = format!("There are {PEERS_LIMIT} D-Bus peers already; disconnect one first");
+            OpenError::new(text)
+        };
+        let place = Place::take(&self.peers).ok_or_else(full)?;
         let serving = serving::serve_peer(UnixStream::from(fd), Arc::clone(&self.exports));
         drop(runtime.spawn(async move {
             serving.await;
