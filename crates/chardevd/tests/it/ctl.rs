@@ -71,6 +71,20 @@ fn a_terminal_is_attached_and_given_back() {
 }
 
 #[test]
+fn what_is_typed_ahead_finds_the_size_of_the_terminal() {
+    let daemon = Daemon::start();
+    for turn in 0..20_u16 {
+        let mut attached = Attached::begin(daemon.command().args(["attach", "con0"]));
+        attached.resize(60 + turn, 37);
+        attached.type_in(b"stty size\r");
+        attached.wait_for(&format!("37 {}\r\n", 60 + turn));
+        attached.type_in(b"\x1dq");
+        attached.wait_for("[con0: left]");
+        assert!(attached.wait().success());
+    }
+}
+
+#[test]
 fn a_signal_or_the_end_of_the_daemon_gives_the_terminal_back() {
     let mut daemon = Daemon::start();
     for signal in [

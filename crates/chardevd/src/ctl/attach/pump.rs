@@ -31,6 +31,8 @@ const LEAVING: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_millis(200);
 /// How long the reason of the console's end may take.
 const REASON: Duration = Duration::from_secs(1);
+/// How long keys wait at most for the size of the terminal they were typed on to be known.
+const SIZE: Duration = Duration::from_secs(1);
 /// A paste comes without pauses.
 const PASTE: Duration = Duration::from_secs(1);
 
@@ -58,6 +60,8 @@ pub(super) struct Pump<'a> {
     active: Instant,
     idle: Duration,
     size_wanted: bool,
+    /// Until when keys wait for the size: what is typed after a change of it is meant for it.
+    size_until: Option<Instant>,
     breaks: u32,
 }
 
@@ -89,8 +93,8 @@ impl<'a> Pump<'a> {
             console: joined.console,
             link: joined.link,
             mode: joined.mode,
-            // A size that was seen by the way is nobody's wish.
-            size_wanted: waiting.terminal.is_some() && joined.mode != Mode::ReadOnly,
+            size_wanted: false,
+            size_until: None,
             terminal: waiting.terminal,
             screen,
             signals: waiting.signals,
@@ -106,6 +110,7 @@ impl<'a> Pump<'a> {
             idle,
             breaks: 0,
         };
+        pump.want_size();
         pump.greet(&joined.notes);
         pump.take_typed(&waiting.typed);
         pump
@@ -115,6 +120,7 @@ impl<'a> Pump<'a> {
     pub(super) fn run(mut self) -> Result<Reason, Failure> {
         resume(self.terminal.as_ref(), RawTerminal::make_raw)?;
         while !self.is_over() {
+            self.ask();
             let ready = self.wait()?;
             if ready.signal {
                 self.take_signals();
@@ -137,7 +143,6 @@ impl<'a> Pump<'a> {
             } else if ready.gone {
                 self.screen.end();
             }
-            self.ask();
             self.leave_if_idle();
         }
         let reason = self.find_reason();
@@ -185,7 +190,7 @@ impl<'a> Pump<'a> {
                 ready.console_in = true
             }));
         }
-        if !self.typed.is_empty() && !self.console_ended {
+        if !self.typed.is_empty() && !self.console_ended && self.size_wait().is_none() {
             want.push((self.console.as_fd(), PollFlags::OUT, |ready| {
                 ready.console_out = true
             }));
@@ -226,7 +231,15 @@ impl<'a> Pump<'a> {
             .map(|until| until.saturating_duration_since(now));
         let silence = self.silence();
         let silence = silence.map(|silence| silence.saturating_sub(self.active.elapsed()));
-        [leaving, silence].into_iter().flatten().min()
+        let size = self.size_wait().filter(|_| !self.typed.is_empty());
+        [leaving, silence, size].into_iter().flatten().min()
+    }
+
+    /// How long keys still wait for the size of the terminal.
+    fn size_wait(&self) -> Option<Duration> {
+        let until = self.size_until.filter(|_| self.leaving.is_none())?;
+        let left = until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 
     /// How long the console must be silent for us to leave it, if only that is waited for.
@@ -336,9 +349,7 @@ impl<'a> Pump<'a> {
         let signals: Vec<i32> = self.signals.pending().collect();
         for signal in signals {
             match signal {
-                SIGWINCH => {
-                    self.size_wanted = self.terminal.is_some() && self.mode != Mode::ReadOnly;
-                }
+                SIGWINCH => self.want_size(),
                 SIGTSTP => self.suspend(),
                 SIGCONT => {
                     if self.terminal.is_some() {
@@ -346,7 +357,7 @@ impl<'a> Pump<'a> {
                         let taken = resume(self.terminal.as_ref(), RawTerminal::make_raw);
                         self.input_ended |= taken.is_err();
                         self.screen.wake();
-                        self.size_wanted = self.mode != Mode::ReadOnly;
+                        self.want_size();
                     }
                 }
                 // Who says it twice does not want to wait for the last output.
@@ -386,8 +397,20 @@ impl<'a> Pump<'a> {
         }
     }
 
+    /// The console is to have the size of our terminal, before anything else that is typed.
+    fn want_size(&mut self) {
+        // A size that was seen by the way is nobody's wish.
+        if self.terminal.is_some() && self.mode != Mode::ReadOnly {
+            self.size_wanted = true;
+            self.size_until = Some(Instant::now() + SIZE);
+        }
+    }
+
     /// Asks the monitor for what is due.
     fn ask(&mut self) {
+        if self.link.is_gone() || (self.link.is_idle() && !self.size_wanted) {
+            self.size_until = None;
+        }
         if self.leaving.is_some() || self.console_ended || !self.link.is_idle() {
             return;
         }
