@@ -15,6 +15,7 @@ mod program;
 #[cfg(feature = "vc")]
 mod screens;
 mod tasks;
+mod typing;
 
 use std::error::Error;
 use std::os::fd::OwnedFd;
@@ -31,7 +32,7 @@ use crate::own::{Answer, OwnCommand};
 /// Commands of ours that are made like a program's own: types and work in one file. To add one,
 /// write its file and name it here.
 pub(crate) fn ours() -> Vec<OwnCommand> {
-    let ours = vec![export::command(), tasks::command()];
+    let ours = vec![export::command(), tasks::command(), typing::command()];
     #[cfg(feature = "tls")]
     let ours = [ours, objects::commands().into()].concat();
     #[cfg(feature = "vc")]

@@ -137,6 +137,16 @@ impl Target {
         self
     }
 
+    /// How much of the time is left that the user gives us, if there is an end to it.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        self.patience.left()
+    }
+
+    /// How much time the user gives us, if there is an end to it.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.patience.timeout()
+    }
+
     /// What a call to this monitor came to.
     pub(super) fn failed(&self, error: &ClientError) -> Failure {
         Failure::of_call(&self.address, error)

@@ -8,13 +8,17 @@ mod commands;
 pub mod connect;
 pub mod demo;
 mod device;
+mod expect;
 mod export;
 mod failure;
 mod frames;
 mod holder;
+mod keys;
 mod list;
+mod private;
 mod raw;
 mod screen;
+mod send;
 mod suggest;
 mod trust;
 mod waiting;
@@ -106,6 +110,10 @@ enum Action {
     Watch(watch::Args),
     /// Print the output that has been kept for a chardev
     History(watch::HistoryArgs),
+    /// Type to a console beside whoever is connected to it
+    Send(send::Args),
+    /// Wait for output that matches a pattern, and answer it: for scripts
+    Expect(expect::Args),
     /// Print what a console shows, or draw it
     Screen(screen::Args),
     /// Run one QMP command, or relay QMP from standard input
@@ -153,6 +161,8 @@ pub fn main() -> ExitCode {
         Action::Attach(args) => attach::run(target, &args),
         Action::Watch(args) => watch::watch(target, &args),
         Action::History(args) => watch::history(target, &args),
+        Action::Send(args) => send::run(target, &args),
+        Action::Expect(args) => expect::run(target, &args),
         Action::Screen(args) => screen::screen(target, &args),
         Action::Qmp {
             command: Some(command),

@@ -49,7 +49,13 @@ impl Patience {
         }
     }
 
-    fn left(&self) -> Option<Duration> {
+    /// How long it waits altogether, if there is an end to it.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        Some(self.until?.1)
+    }
+
+    /// How much of the time is left, if it has an end.
+    pub(super) fn left(&self) -> Option<Duration> {
         let (until, _) = self.until?;
         Some(until.saturating_duration_since(Instant::now()))
     }

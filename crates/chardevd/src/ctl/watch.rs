@@ -13,6 +13,7 @@ use super::commands::print_bytes;
 use super::connect::{Monitor, Target};
 use super::failure::{Failure, Status};
 use super::frames::{Frame, Frames};
+use super::private::{pair, pass};
 use super::suggest::{self, execute};
 
 /// The name under which the daemon is given our descriptor.
@@ -181,29 +182,53 @@ fn ask(
 /// Gives one end of a socket pair to the daemon and returns the other.
 fn attach(target: &Target, args: &Args) -> Result<UnixStream, Failure> {
     let mut monitor = target.connect()?;
+    let viewed = view(
+        target,
+        &mut monitor,
+        "watch",
+        &args.id,
+        args.from,
+        args.drop,
+    );
+    Ok(viewed?.0)
+}
+
+/// Makes us a viewer of chardev `id` over `monitor`, for the command called `what`: what the
+/// [`Frames`] come from, and the offset at which they begin.
+///
+/// # Errors
+/// There is no such chardev, the offset has not been reached, or the monitor is no Unix socket.
+pub(super) fn view(
+    target: &Target,
+    monitor: &mut Monitor,
+    what: &str,
+    id: &str,
+    from: Option<i64>,
+    drop_when_slow: bool,
+) -> Result<(UnixStream, u64), Failure> {
     if !monitor.stream().is_unix() {
-        return Err(
-            "watch passes a descriptor, which only a unix socket can: use --socket PATH".into(),
-        );
+        let text =
+            format!("{what} passes a descriptor, which only a unix socket can: use --socket PATH");
+        return Err(text.into());
     }
-    let (ours, theirs) = UnixStream::pair().map_err(|error| format!("socket pair: {error}"))?;
-    monitor.stream_mut().pass(theirs.into());
+    let (ours, theirs) = pair()?;
+    pass(monitor, theirs, FDNAME).map_err(|error| target.failed(&error))?;
     let fdname = || Object::new().with("fdname", FDNAME);
-    monitor
-        .execute("getfd", fdname())
-        .map_err(|error| target.failed(&error))?;
     let mut arguments = fdname()
-        .with("id", args.id.as_str())
+        .with("id", id)
         .with("framed", true)
-        .with("slow", if args.drop { "drop" } else { "skip" });
-    if let Some(from) = args.from {
+        .with("slow", if drop_when_slow { "drop" } else { "skip" });
+    if let Some(from) = from {
         arguments.insert("from", from);
     }
     match monitor.execute("x-chardev-watch", arguments) {
-        Ok(_) => Ok(ours),
+        Ok(answer) => {
+            let offset = answer.get("offset").and_then(Json::as_u64);
+            Ok((ours, offset.unwrap_or(0)))
+        }
         Err(error) => {
             let _ = monitor.execute("closefd", fdname());
-            Err(suggest::failed(target, &mut monitor, &args.id, &error))
+            Err(suggest::failed(target, monitor, id, &error))
         }
     }
 }

@@ -11,11 +11,11 @@ use super::reason::{Reason, how_it_ended, restarts};
 use super::within::{console_of, is_within, pid_in};
 use crate::ctl::connect::{Monitor, Target};
 use crate::ctl::failure::{Failure, Status};
+use crate::ctl::private::{pair, pass};
 use crate::ctl::suggest;
 
-/// The names under which the daemon is given our descriptors.
+/// The name under which the daemon is given our descriptor.
 const CONSOLE: &str = "chardevctl-attach";
-const MONITOR: &str = "chardevctl-monitor";
 
 /// How to deal with others who are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) struct Joined {
 
 /// Attaches to chardev `id`.
 pub(super) fn join(target: &Target, id: &str, manner: Manner) -> Result<Joined, Failure> {
-    let mut monitor = private_monitor(target, id)?;
+    let mut monitor = target.private("attach", |monitor| refuse_itself(monitor, id))?;
     let failed = |error: &ClientError| target.failed(error);
     let others = who_is_there(&mut monitor, id);
     let (ours, theirs) = pair()?;
@@ -154,35 +154,6 @@ fn attached_to(monitor: &mut Monitor, id: &str) -> Vec<String> {
     attached.unwrap_or_default().iter().filter_map(by).collect()
 }
 
-/// A monitor for us alone, so that we keep nobody from the daemon's own.
-fn private_monitor(target: &Target, id: &str) -> Result<Monitor, Failure> {
-    let mut monitor = target.connect()?;
-    if !monitor.stream().is_unix() {
-        return Err(
-            "attach passes descriptors, which only a unix socket can: use --socket PATH".into(),
-        );
-    }
-    refuse_itself(&mut monitor, id)?;
-    let (ours, theirs) = pair()?;
-    let failed = |error: ClientError| target.failed(&error);
-    pass(&mut monitor, theirs, MONITOR).map_err(failed)?;
-    let named = Object::new().with("fdname", MONITOR);
-    let served = monitor.execute("x-monitor-add", named);
-    served.map_err(failed)?;
-    target.connect_over(ours)
-}
-
-fn pair() -> Result<(UnixStream, UnixStream), Failure> {
-    UnixStream::pair().map_err(|error| format!("socket pair: {error}").into())
-}
-
-/// Hands a descriptor to the daemon under a name.
-fn pass(monitor: &mut Monitor, stream: UnixStream, fdname: &str) -> Result<(), ClientError> {
-    monitor.stream_mut().pass(stream.into());
-    let named = Object::new().with("fdname", fdname);
-    monitor.execute("getfd", named).map(drop)
-}
-
 /// Who uses the console already, besides those who only look.
 fn who_is_there(monitor: &mut Monitor, id: &str) -> Vec<String> {
     let Ok(stats) = monitor.execute("x-query-chardev-stats", Object::new().with("id", id)) else {
@@ -218,7 +189,10 @@ fn refused(id: &str, desc: &str) -> Failure {
 }
 
 /// What to say about the front end, and why the attachment is over if there is nobody to answer.
-fn what_is_behind(monitor: &mut Monitor, id: &str) -> (Option<String>, Option<Reason>) {
+pub(in crate::ctl) fn what_is_behind(
+    monitor: &mut Monitor,
+    id: &str,
+) -> (Option<String>, Option<Reason>) {
     let devices = monitor.execute("x-query-devices", Object::new());
     let devices = devices.as_ref().ok().and_then(Json::as_array);
     let mut own = devices.unwrap_or_default().iter();

@@ -33,8 +33,8 @@ use super::connect::Target;
 use super::failure::{Failure, Status};
 use escape::key_name;
 use join::Manner;
-use reason::Reason;
-pub(super) use reason::how_it_ended;
+pub(super) use join::what_is_behind;
+pub(super) use reason::{Reason, how_it_ended};
 use wait::Waited;
 
 /// Connects this terminal to a chardev; the previous back end is restored when you leave

@@ -8,7 +8,7 @@ use crate::ctl::failure::{Failure, Status};
 
 /// Why an attachment ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(in crate::ctl) enum Reason {
     /// The user has left, or standard input has ended.
     Left,
     /// A signal is to end us.
@@ -29,7 +29,7 @@ pub(super) enum Reason {
 
 impl Reason {
     /// What the event says about chardev `id`, if it ends an attachment to it.
-    pub(super) fn of_event(event: &Event, id: &str) -> Option<Reason> {
+    pub(in crate::ctl) fn of_event(event: &Event, id: &str) -> Option<Reason> {
         let text = |name| event.data.get(name).and_then(Json::as_str);
         let owned = |name| text(name).map(str::to_owned);
         match event.name.as_str() {
@@ -66,7 +66,7 @@ impl Reason {
     }
 
     /// What the command comes to.
-    pub(super) fn result(&self, id: &str) -> Result<(), Failure> {
+    pub(in crate::ctl) fn result(&self, id: &str) -> Result<(), Failure> {
         let status = match self {
             Reason::Left => return Ok(()),
             Reason::Signal(_) => Status::Failed,
