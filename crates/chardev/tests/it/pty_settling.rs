@@ -143,15 +143,17 @@ fn output_goes_on_after_the_wait_while_input_never_stops() {
     let mut slave = open_slave(&path);
     let mut typist = slave.try_clone().unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let typing = scope.spawn(|| {
             while !done.load(Ordering::SeqCst) {
                 typist.write_all(b"typed without end").unwrap();
             }
         });
-        scope.spawn(|| {
-            let ready = ReadyFd::new(&front, Ready::READ).unwrap();
+        let front = &front;
+        scope.spawn(move || {
+            let ready = ReadyFd::new(front, Ready::READ).unwrap();
             let mut buf = [0; 4096];
-            while !done.load(Ordering::SeqCst) {
+            // A terminal that nobody reads is full, and holds the typist.
+            while !typing.is_finished() {
                 ready.clear();
                 if front.read(&mut buf) == 0 && front.next_event().is_none() {
                     let moment = Timespec::try_from(Duration::from_millis(100)).unwrap();
