@@ -265,6 +265,7 @@ fn remote_address(opts: &Opts, kind: &str) -> Result<Option<SocketAddress>, Para
     let address = InetAddress {
         to: None,
         keep_alive: false,
+        mptcp: false,
         ..inet(opts, host, port)?
     };
     Ok(Some(SocketAddress::Inet(address)))
@@ -299,6 +300,7 @@ fn inet(opts: &Opts, host: &str, port: &str) -> Result<InetAddress, ParameterErr
         ipv4: switch(opts, "ipv4")?,
         ipv6: switch(opts, "ipv6")?,
         keep_alive: switch(opts, "keep-alive")?.unwrap_or(false),
+        mptcp: switch(opts, "mptcp")?.unwrap_or(false),
         ..InetAddress::default()
     })
 }

@@ -56,8 +56,8 @@ enum Spelling {
     Size,
 }
 
-/// The keys of QEMU's table, which are good whether or not a kind here has them, and two parts of
-/// addresses that QEMU has in QMP only: `keep-alive`, and vsock's `cid`.
+/// The keys of QEMU's table, which are good whether or not a kind here has them, and three parts of
+/// addresses that QEMU has in QMP only: `keep-alive`, `mptcp`, and vsock's `cid`.
 const QEMU_KEYS: &[(&str, Spelling)] = &[
     ("backend", Spelling::Text),
     ("id", Spelling::Text),
@@ -74,6 +74,7 @@ const QEMU_KEYS: &[(&str, Spelling)] = &[
     ("ipv4", Spelling::Switch),
     ("ipv6", Spelling::Switch),
     ("keep-alive", Spelling::Switch),
+    ("mptcp", Spelling::Switch),
     ("tight", Spelling::Switch),
     ("abstract", Spelling::Switch),
     ("wait", Spelling::Switch),

@@ -114,8 +114,8 @@ impl Line {
     }
 
     fn inet(&mut self, inet: &InetAddress) -> Result<(), ParameterError> {
-        if inet.numeric || inet.mptcp {
-            let words = "'numeric' and 'mptcp' cannot be given on the command line";
+        if inet.numeric {
+            let words = "'numeric' cannot be given on the command line";
             return Err(unspeakable("addr", words));
         }
         self.text("host", &inet.host);
@@ -130,6 +130,9 @@ impl Line {
         }
         if inet.keep_alive {
             self.switch("keep-alive", true);
+        }
+        if inet.mptcp {
+            self.switch("mptcp", true);
         }
         Ok(())
     }

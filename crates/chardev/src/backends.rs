@@ -387,6 +387,21 @@ impl Tcp {
     pub fn nodelay(self) -> Self {
         self.set("nodelay", OptionValue::Bool(true))
     }
+
+    /// Multipath TCP (`mptcp`), and TCP to a peer that does not speak it. An error where the kernel
+    /// does not.
+    pub fn mptcp(self) -> Self {
+        match self.0.address("addr").cloned() {
+            Some(SocketAddress::Inet(inet)) => {
+                let inet = InetAddress {
+                    mptcp: true,
+                    ..inet
+                };
+                self.set("addr", OptionValue::Address(SocketAddress::Inet(inet)))
+            }
+            _ => self,
+        }
+    }
 }
 
 impl Vsock {

@@ -46,7 +46,12 @@ fn what_qmp_asks_for_is_said_with_its_defaults() {
         (
             "socket",
             "'addr': {'type': 'inet', 'data': {'host': 'h', 'port': '1', 'mptcp': true}}",
-            "! 'numeric' and 'mptcp' cannot be given on the command line",
+            "socket,id=a,host=h,port=1,mptcp=on",
+        ),
+        (
+            "socket",
+            "'addr': {'type': 'inet', 'data': {'host': 'h', 'port': '1', 'numeric': true}}",
+            "! 'numeric' cannot be given on the command line",
         ),
         (
             "udp",
@@ -71,7 +76,7 @@ fn address() -> impl Strategy<Value = SocketAddress> {
         any::<Option<u16>>(),
         some(),
         some(),
-        any::<bool>(),
+        any::<[bool; 2]>(),
     );
     prop_oneof![
         (text(), any::<bool>()).prop_map(|(path, tight)| SocketAddress::Unix {
@@ -80,7 +85,7 @@ fn address() -> impl Strategy<Value = SocketAddress> {
             tight,
         }),
         text().prop_map(SocketAddress::Fd),
-        inet.prop_map(|(host, port, to, ipv4, ipv6, keep_alive)| {
+        inet.prop_map(|(host, port, to, ipv4, ipv6, [keep_alive, mptcp])| {
             SocketAddress::Inet(InetAddress {
                 host,
                 port,
@@ -88,6 +93,7 @@ fn address() -> impl Strategy<Value = SocketAddress> {
                 ipv4,
                 ipv6,
                 keep_alive,
+                mptcp,
                 ..InetAddress::default()
             })
         }),

@@ -55,11 +55,39 @@ async fn connect(address: &str, exports: &Arc<Exports>) -> Result<(Connection, H
         "system" => Builder::system(),
         address => Builder::address(address),
     };
-    let (builder, here) = showing(builder, exports, Some(address));
-    match timeout(CONNECT_LIMIT, builder.build()).await {
-        Ok(Ok(connection)) => Ok((connection, here)),
-        Ok(Err(error)) => Err(error.to_string()),
+    let (builder, mut here) = showing(builder, exports, Some(address));
+    let connecting = async {
+        let connection = builder.build().await.map_err(|error| error.to_string())?;
+        let following = follow(&connection, exports, Some(address), &mut here);
+        following.await.map_err(|error| error.to_string())?;
+        // Who else has the name keeps it, and we are next.
+        let flags = RequestNameFlags::empty();
+        let named = connection.request_name_with_flags(SERVICE, flags).await;
+        named.map_err(|error| unnamed(&error))?;
+        Ok(connection)
+    };
+    match timeout(CONNECT_LIMIT, connecting).await {
+        Ok(connected) => connected.map(|connection| (connection, here)),
         Err(_) => Err("it does not answer".to_owned()),
+    }
+}
+
+/// Why we are not to be found at a bus: on the system's nobody may have a name unless a policy of
+/// the bus allows it.
+fn unnamed(error: &zbus::Error) -> String {
+    let denied = match error {
+        zbus::Error::MethodError(name, ..) => {
+            name.as_str() == "org.freedesktop.DBus.Error.AccessDenied"
+        }
+        zbus::Error::FDO(error) => matches!(**error, zbus::fdo::Error::AccessDenied(_)),
+        _ => false,
+    };
+    match denied {
+        true => format!(
+            "its policy does not let this user have the name '{SERVICE}': <allow \
+             own=\"{SERVICE}\"/> in a file of /etc/dbus-1/system.d does"
+        ),
+        false => error.to_string(),
     }
 }
 
@@ -104,11 +132,6 @@ async fn serve(
 ) -> zbus::Result<()> {
     let mut changed = exports.changed.subscribe();
     follow(connection, exports, bus, &mut here).await?;
-    if bus.is_some() {
-        // Who else has the name keeps it, and we are next.
-        let flags = RequestNameFlags::empty();
-        connection.request_name_with_flags(SERVICE, flags).await?;
-    }
     loop {
         match first(changed.changed(), connection.closed()).await {
             First::One(Ok(())) => follow(connection, exports, bus, &mut here).await?,

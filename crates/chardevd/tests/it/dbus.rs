@@ -111,3 +111,82 @@ fn a_program_is_used_over_a_socket_that_came_by_the_bus() {
     assert!(again.contains(&"{\"heard\": true}".to_owned()), "{again:?}");
     drop(daemon);
 }
+
+/// A system bus of the test's own, on which `allowed` may have our name and everybody may call it.
+fn system_bus(dir: &Path, allowed: &str) -> (Bus, String) {
+    let configuration = dir.join("system.conf");
+    let text = format!(
+        r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>unix:path={}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus"/>
+    <allow send_destination="org.qemu"/>
+  </policy>
+  <policy user="{allowed}">
+    <allow own="org.qemu"/>
+  </policy>
+</busconfig>
+"#,
+        dir.join("bus").display()
+    );
+    std::fs::write(&configuration, text).unwrap();
+    Bus::configured(&configuration)
+}
+
+fn chardevd_on(bus: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chardevd"));
+    command.env("DBUS_SYSTEM_BUS_ADDRESS", bus).args(arguments);
+    command
+}
+
+const ON_THE_SYSTEMS: [&str; 4] = [
+    "-chardev",
+    "dbus,id=con0,name=org.test.console,x-bus=system",
+    "-device",
+    "exec,chardev=con0,command=cat",
+];
+
+#[test]
+fn a_program_is_used_over_the_systems_bus_where_its_policy_allows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let user = rustix::process::getuid().as_raw().to_string();
+    let (_bus, address) = system_bus(dir.path(), &user);
+    let monitor = dir.path().join("monitor");
+    let qmp = format!("unix:{},server=on,wait=off", monitor.display());
+    let mut command = chardevd_on(&address, &ON_THE_SYSTEMS);
+    command.args(["-qmp", &qmp]);
+    let _daemon = Daemon::adopt(command, &monitor);
+    let found = ask(&address, "con0", Some("a line and back"));
+    assert!(found.contains(&"{\"heard\": true}".to_owned()), "{found:?}");
+}
+
+#[test]
+fn a_bus_that_lets_nobody_have_the_name_is_said_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody's number.
+    let (_bus, address) = system_bus(dir.path(), "65533");
+    let output = chardevd_on(&address, &ON_THE_SYSTEMS).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    for words in [
+        "Failed to connect to D-Bus 'system'",
+        "does not let this user have the name 'org.qemu'",
+        "/etc/dbus-1/system.d",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+}

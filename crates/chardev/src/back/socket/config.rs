@@ -69,7 +69,6 @@ impl Config {
         let server = options.bool_or("server", true);
         check_combinations(options, address, server)?;
         let reconnect = reconnect_interval(options)?;
-        check_supported(address)?;
         Ok(Config {
             kind: options.kind(),
             address: address.clone(),
@@ -146,10 +145,6 @@ fn incompatible<T>(option: &str, with: &str) -> Result<T, ParameterError> {
     Err(conflict(&option.replace('_', "-"), words))
 }
 
-fn unsupported(option: &str) -> ParameterError {
-    ParameterError::new(option, Problem::Unsupported)
-}
-
 fn check_combinations(
     options: &Options,
     address: &SocketAddress,
@@ -200,13 +195,6 @@ fn check_combinations(
         return Err(conflict("reconnect", words));
     }
     Ok(())
-}
-
-fn check_supported(address: &SocketAddress) -> Result<(), ParameterError> {
-    match address {
-        SocketAddress::Inet(inet) if inet.mptcp => Err(unsupported("mptcp")),
-        _ => Ok(()),
-    }
 }
 
 /// `reconnect` in seconds or `reconnect-ms`; 0 means never.

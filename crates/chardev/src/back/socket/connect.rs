@@ -9,12 +9,10 @@ use std::time::Duration;
 use chardev_core::spec::{InetAddress, SocketAddress};
 use chardev_core::text::to_path;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, getpeername, getsockname, sockopt,
-};
+use rustix::net::{SocketAddrUnix, SocketType, getpeername, getsockname, sockopt};
 use tokio::runtime::Handle;
 
-use super::{unix, vsock};
+use super::{inet, unix, vsock};
 use crate::back::resolve::{Purpose, resolve};
 use crate::offload::offload_open;
 use crate::sys::{async_fd, refused};
@@ -135,7 +133,14 @@ pub(super) fn is_not(name: &str, what: &str) -> OpenError {
 async fn connect_inet(inet: &InetAddress) -> Result<OwnedFd, OpenError> {
     let mut last = Errno::CONNREFUSED;
     for address in resolve(inet, Purpose::Connect).await? {
-        match connect_address(address).await {
+        let connected = match inet::socket(address, inet.mptcp) {
+            Ok(socket) => connect_address(socket, address).await,
+            Err(error) => match inet::missing_mptcp(error).filter(|_| inet.mptcp) {
+                Some(missing) => return Err(missing),
+                None => Err(error),
+            },
+        };
+        match connected {
             Ok(fd) => return Ok(fd),
             Err(error) => last = error,
         }
@@ -144,13 +149,7 @@ async fn connect_inet(inet: &InetAddress) -> Result<OwnedFd, OpenError> {
     Err(refused("Failed to connect to", &address, last))
 }
 
-async fn connect_address(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    let family = match address {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+async fn connect_address(socket: OwnedFd, address: SocketAddr) -> Result<OwnedFd, Errno> {
     match rustix::net::connect(&socket, &address) {
         Ok(()) => {}
         Err(Errno::INPROGRESS | Errno::INTR) => finish_connecting(&socket).await?,

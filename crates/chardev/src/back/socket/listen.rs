@@ -13,13 +13,12 @@ use chardev_core::{OpenError, Ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, accept_with,
-    getsockname, sockopt,
+    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, accept_with, getsockname, sockopt,
 };
 
 use super::config::Config;
 use super::unix::{self, BoundPath, Identity};
-use super::{connect, on_io_thread, vsock};
+use super::{connect, inet, on_io_thread, vsock};
 use crate::back::OpenContext;
 use crate::back::resolve::{Purpose, resolve};
 use crate::port::Port;
@@ -39,8 +38,8 @@ pub(super) enum WantListener {
     Name(String),
     /// The socket that is at the path.
     Path(Identity),
-    /// These addresses.
-    Inet(Vec<SocketAddr>),
+    /// These addresses, and whether with Multipath TCP.
+    Inet(Vec<SocketAddr>, bool),
     /// This machine and port.
     Vsock(vsock::Place),
 }
@@ -86,7 +85,7 @@ impl Listener {
                 let wanted = inet.clone();
                 let resolving = async move { resolve(&wanted, Purpose::Bind).await };
                 let addresses = on_io_thread(&context.port, resolving).await?;
-                match borrow(WantListener::Inet(addresses.clone())) {
+                match borrow(WantListener::Inet(addresses.clone(), inet.mptcp)) {
                     Some(listener) => Ok(listener),
                     None => bind_inet(inet, &addresses),
                 }
@@ -209,8 +208,10 @@ impl Listener {
         let is_same = match wanted {
             WantListener::Name(place) => *place == self.place,
             WantListener::Path(found) => self.with_path(|own| own.is(*found)) == Some(true),
-            WantListener::Inet(addresses) => {
-                let own: Vec<_> = self.sockets.iter().filter_map(address).collect();
+            WantListener::Inet(addresses, mptcp) => {
+                let sockets = self.sockets.iter();
+                let sockets = sockets.filter(|fd| inet::is_mptcp(fd) == *mptcp);
+                let own: Vec<_> = sockets.filter_map(address).collect();
                 own.len() == addresses.len() && addresses.iter().all(|wanted| own.contains(wanted))
             }
             WantListener::Vsock(place) => {
@@ -394,6 +395,8 @@ enum BindFailure {
     /// It is taken; another one may do.
     Port(Errno),
     Create(Errno),
+    /// There is no Multipath TCP.
+    NoMptcp(OpenError),
     Bind(Errno),
     Listen(Errno),
 }
@@ -403,6 +406,7 @@ impl BindFailure {
         let (what, error) = match self {
             BindFailure::Port(error) => ("Failed to find an available port", error),
             BindFailure::Create(error) => ("Failed to create a socket", error),
+            BindFailure::NoMptcp(error) => return error,
             BindFailure::Bind(error) => ("Failed to bind socket", error),
             BindFailure::Listen(error) => ("Failed to listen on socket", error),
         };
@@ -423,7 +427,7 @@ fn bind_port(
     let mut failure = BindFailure::Port(Errno::INVAL);
     for &(mut address) in addresses {
         address.set_port(port);
-        match bind_one(address, only_v6) {
+        match bind_one(address, inet.mptcp, only_v6) {
             Ok(socket) => {
                 if let Some(Ok(bound)) = getsockname(&socket).ok().map(SocketAddr::try_from) {
                     port = bound.port();
@@ -444,14 +448,13 @@ fn bind_port(
     }
 }
 
-fn bind_one(address: SocketAddr, only_v6: bool) -> Result<OwnedFd, BindFailure> {
-    let family = match address {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)
-        .map_err(BindFailure::Create)?;
+fn bind_one(address: SocketAddr, mptcp: bool, only_v6: bool) -> Result<OwnedFd, BindFailure> {
+    let socket = inet::socket(address, mptcp).map_err(|error| {
+        match inet::missing_mptcp(error).filter(|_| mptcp) {
+            Some(missing) => BindFailure::NoMptcp(missing),
+            None => BindFailure::Create(error),
+        }
+    })?;
     sockopt::set_socket_reuseaddr(&socket, true).map_err(BindFailure::Create)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, only_v6).map_err(BindFailure::Create)?;

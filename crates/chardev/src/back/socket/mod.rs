@@ -15,6 +15,7 @@ mod dbus;
 mod directories;
 mod drain;
 mod handshakes;
+mod inet;
 mod layered;
 mod lent;
 mod listen;

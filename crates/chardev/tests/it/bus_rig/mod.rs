@@ -11,9 +11,19 @@ impl Bus {
     /// One at `path`, which takes connections, and its address.
     pub(crate) fn start(path: &Path) -> (Self, String) {
         let address = format!("unix:path={}", path.display());
+        Bus::run(&["--session", &format!("--address={address}")])
+    }
+
+    /// One that is as `configuration` says.
+    #[allow(dead_code, reason = "one of the programs of tests has no use for it")]
+    pub(crate) fn configured(configuration: &Path) -> (Self, String) {
+        Bus::run(&[&format!("--config-file={}", configuration.display())])
+    }
+
+    fn run(arguments: &[&str]) -> (Self, String) {
         let mut child = Command::new("dbus-daemon")
-            .args(["--session", "--nofork", "--nopidfile", "--print-address"])
-            .arg(format!("--address={address}"))
+            .args(["--nofork", "--nopidfile", "--print-address"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .expect("dbus-daemon runs; ./setup installs it");
@@ -21,7 +31,7 @@ impl Bus {
         let mut said = BufReader::new(child.stdout.take().unwrap());
         said.read_line(&mut line).unwrap();
         assert!(line.starts_with("unix:"), "{line}");
-        (Bus(child), address)
+        (Bus(child), line.trim_end().to_owned())
     }
 }
 

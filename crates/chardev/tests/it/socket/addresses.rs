@@ -7,8 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use chardev::back::{Access, FdSource};
-use chardev::spec::{InetAddress, SocketAddress};
+use chardev::backends::Tcp;
+use chardev::spec::{InetAddress, Options, SocketAddress};
 use chardev::{Chardevs, OpenError};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{filename, front, inet, opened, port_of, socket};
 use crate::common::{add, change, echo, ring, wait_for};
@@ -109,6 +111,80 @@ fn a_silent_peer_is_looked_after_by_servers_and_clients() {
         let (mut peer, from) = listener.accept().unwrap();
         echo(&front, &mut peer);
         expect(from, to);
+    }
+}
+
+/// How often a peer with Multipath TCP has met one with it, on any connection of this machine.
+fn meetings() -> u64 {
+    let table = std::fs::read_to_string("/proc/net/netstat").unwrap();
+    let mut lines = table.lines().filter(|line| line.starts_with("MPTcpExt:"));
+    let (names, counts) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut counted = names.split(' ').zip(counts.split(' '));
+    let found = counted.find(|(name, _)| *name == "MPCapableSYNACKRX");
+    found.unwrap().1.parse().unwrap()
+}
+
+fn mptcp() -> io::Result<Socket> {
+    Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))
+}
+
+#[test]
+fn a_socket_of_multipath_tcp_meets_its_like_and_speaks_plain_tcp_as_well() {
+    let chardevs = Chardevs::new().unwrap();
+    let address = |port| loopback(port, |inet| inet.mptcp = true);
+    if let Err(error) = mptcp() {
+        eprintln!("SKIPPED: connections of Multipath TCP; this kernel has none: {error}");
+        for server in [true, false] {
+            let options = socket(address(1), server);
+            let refused = chardevs.blocking_add("con0", options).unwrap_err();
+            assert!(refused.to_string().contains("mptcp=on"), "{refused}");
+        }
+        return;
+    }
+    let options: Options = Tcp::listen("127.0.0.1", 0).mptcp().into();
+    add(&chardevs, "con0", &options);
+    let front = front(&chardevs);
+    let port = port_of(&filename(&chardevs));
+    let to = SocketAddr::from(([127, 0, 0, 1], port));
+    for like in [true, false] {
+        let before = meetings();
+        let mut peer = match like {
+            true => {
+                let peer = mptcp().unwrap();
+                peer.connect(&to.into()).unwrap();
+                TcpStream::from(peer)
+            }
+            false => TcpStream::connect(to).unwrap(),
+        };
+        wait_for("the peer", || front.is_open().then_some(()));
+        echo(&front, &mut peer);
+        assert!(!like || meetings() > before, "the server is plain");
+        drop(peer);
+        wait_for("its end", || (!front.is_open()).then_some(()));
+    }
+    // It is handed on to one like it, and not to a plain one.
+    change(&chardevs, "con0", &socket(address(port), true)).unwrap();
+    let plain = socket(inet("127.0.0.1", port), true);
+    let refused = change(&chardevs, "con0", &plain).unwrap_err().to_string();
+    assert!(refused.contains("Address already in use"), "{refused}");
+
+    for like in [true, false] {
+        let before = meetings();
+        let listener = match like {
+            true => {
+                let listener = mptcp().unwrap();
+                let any = SocketAddr::from(([127, 0, 0, 1], 0));
+                listener.bind(&any.into()).unwrap();
+                listener.listen(1).unwrap();
+                TcpListener::from(listener)
+            }
+            false => TcpListener::bind("127.0.0.1:0").unwrap(),
+        };
+        let port = listener.local_addr().unwrap().port();
+        change(&chardevs, "con0", &socket(address(port), false)).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        echo(&front, &mut peer);
+        assert!(!like || meetings() > before, "the client is plain");
     }
 }
 

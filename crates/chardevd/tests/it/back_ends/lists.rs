@@ -77,6 +77,11 @@ const STREAM: &[AddressKey] = &[
         ["addr", "inet", "keep-alive"],
         "TCP asks a peer that was silent for 60 s for a sign of life, and lets it go after 30 s more (default off); QEMU has it in QMP only",
     ),
+    switch(
+        "mptcp",
+        ["addr", "inet", "mptcp"],
+        "Multipath TCP, and TCP to a peer that does not speak it (default off); QEMU has it in QMP only",
+    ),
     text(
         "x-cid",
         ["addr", "vsock", "cid"],
@@ -178,6 +183,30 @@ pub(super) const SHORT: &[(&str, &[&str])] = &[
         &["udp:HOST:PORT", "udp:HOST:PORT@LOCALADDR:LOCALPORT"],
     ),
 ];
+
+/// What there is to say of a kind beside its options.
+pub(super) const NOTES: &[(&str, &str)] = &[(
+    "dbus",
+    "\
+| QEMU | here | who reaches the chardev |
+| --- | --- | --- |
+| `-display dbus` | `x-bus=session`, or nothing | programs on the bus that `DBUS_SESSION_BUS_ADDRESS` names |
+| `-display dbus,addr=unix:path=/run/dbus/system_bus_socket` | `x-bus=system` | programs on the system's bus, or the one that `DBUS_SYSTEM_BUS_ADDRESS` names; a policy of that bus has to let the daemon's user own `org.qemu`, and let others send to it |
+| `-display dbus,addr=ADDRESS` | `x-bus=ADDRESS` | programs on that bus |
+| `-display dbus,p2p=on` | `x-bus=none` | only who is connected by QMP's `add_client` with the protocol `@dbus-display`, which works beside each of the others, too |
+
+A policy for the system's bus is a file in `/etc/dbus-1/system.d`:
+
+    <busconfig>
+      <policy user=\"chardevd\">
+        <allow own=\"org.qemu\"/>
+      </policy>
+      <policy group=\"consoles\">
+        <allow send_destination=\"org.qemu\"/>
+      </policy>
+    </busconfig>
+",
+)];
 
 /// A kind of QEMU's that this build does not have.
 pub(super) struct Absent {

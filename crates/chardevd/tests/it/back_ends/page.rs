@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use chardev::spec::{COMMON_OPTIONS, KindSpec, LineRule, OptionSpec, OptionType, Short};
 
-use super::lists::{ABSENT, SHORT, address_keys};
+use super::lists::{ABSENT, NOTES, SHORT, address_keys};
 
 const HEAD: &str = "\
 # Back ends
@@ -67,6 +67,9 @@ fn section(kind: &KindSpec) -> String {
                 "| `{key}` | – | switch | the opposite of `{option}` |"
             );
         }
+    }
+    for (_, note) in NOTES.iter().filter(|(name, _)| *name == kind.name) {
+        let _ = write!(text, "\n{note}");
     }
     text
 }
