@@ -86,6 +86,8 @@ pub enum InputError {
     Several(Vec<String>),
     /// The front end of this chardev does not read, and there is no room for more.
     Full(String),
+    /// This chardev's back end was being replaced, or removed, at that moment.
+    Replaced(String),
     /// No device takes events of this sort.
     NoHandler(&'static str),
 }
@@ -100,6 +102,9 @@ impl std::fmt::Display for InputError {
                     f,
                     "'{id}' has no room for more input: its front end does not read"
                 )
+            }
+            InputError::Replaced(id) => {
+                write!(f, "the back end of '{id}' has just gone: do that again")
             }
             InputError::NoHandler(sort) => {
                 write!(f, "Input handler not found for event type {sort}")
@@ -126,11 +131,23 @@ pub(crate) trait InputDevice: Send + Sync {
     fn takes(&self, event: &InputEvent) -> bool;
 
     /// The user has done this. Called with no lock held; what it makes of it goes to the front end,
-    /// or is lost if that does not read: `false`.
-    fn handle(&self, event: &InputEvent) -> bool;
+    /// unless that is not possible.
+    fn handle(&self, event: &InputEvent) -> Handled;
 
     /// What was done was done at once, and there is no more for now.
-    fn sync(&self) {}
+    fn sync(&self) -> Handled {
+        Handled::Done
+    }
+}
+
+/// What came of what a user did; the worst is the largest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Handled {
+    Done,
+    /// There was no room: the front end does not read.
+    Full,
+    /// The device's input was cut already, and nobody reads what it says.
+    Gone,
 }
 
 /// The input devices there are.
@@ -254,19 +271,22 @@ impl InputEvents {
 /// Has each of `events` done by its device; each device then says once what came of all of them.
 fn have_done(chosen: Chosen, events: &[InputEvent]) -> Result<(), InputError> {
     let devices = chosen?;
-    let mut full = None;
-    for (device, event) in devices.iter().zip(events) {
+    let mut worst = (Handled::Done, 0);
+    for (at, (device, event)) in devices.iter().zip(events).enumerate() {
         // What is pressed is let go all the same.
-        if !device.handle(event) {
-            full = Some(device.label().to_owned());
-        }
+        worst = worst.max((device.handle(event), at));
     }
     for (at, device) in devices.iter().enumerate() {
         if !devices[..at].iter().any(|seen| Arc::ptr_eq(seen, device)) {
-            device.sync();
+            worst = worst.max((device.sync(), at));
         }
     }
-    full.map_or(Ok(()), |label| Err(InputError::Full(label)))
+    let label = |at: usize| devices[at].label().to_owned();
+    match worst {
+        (Handled::Done, _) => Ok(()),
+        (Handled::Full, at) => Err(InputError::Full(label(at))),
+        (Handled::Gone, at) => Err(InputError::Replaced(label(at))),
+    }
 }
 
 #[cfg(all(test, feature = "input", feature = "vc"))]
@@ -288,14 +308,15 @@ mod tests {
             matches!(event, InputEvent::Moved { .. })
         }
 
-        fn handle(&self, _event: &InputEvent) -> bool {
+        fn handle(&self, _event: &InputEvent) -> Handled {
             self.notes.lock().unwrap().push(self.name.to_owned());
-            true
+            Handled::Done
         }
 
-        fn sync(&self) {
+        fn sync(&self) -> Handled {
             let note = self.name.to_uppercase();
             self.notes.lock().unwrap().push(note);
+            Handled::Done
         }
     }
 

@@ -4,6 +4,9 @@
 //! nobody takes output, and there is no input. The port is claimed, so that no printer's driver
 //! comes in between, and handed on to a back end that wants the same one.
 
+#[cfg(all(test, feature = "input", feature = "vc"))]
+#[allow(clippy::disallowed_methods, reason = "a test's peers may wait")]
+mod changes;
 mod port;
 #[cfg(test)]
 mod tests;

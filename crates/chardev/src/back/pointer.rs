@@ -20,7 +20,7 @@ use self::mouse::Mouse;
 use self::tablet::Tablet;
 use super::said::Said;
 use super::{Kind, OpenContext, Opening};
-use crate::input_events::{InputDevice, InputEvent, InputEvents};
+use crate::input_events::{Handled, InputDevice, InputEvent, InputEvents};
 use crate::port::Port;
 
 /// The kind `msmouse`.
@@ -83,6 +83,7 @@ fn open<'a, D: Device>(device: D, context: &'a OpenContext) -> Opening<'a> {
         device,
         said: Said::new(D::LIMIT),
         waits: false,
+        gone: false,
     };
     let pointer = Arc::new(Pointer {
         label: context.port.label().to_owned(),
@@ -104,6 +105,8 @@ struct Speaking<D> {
     said: Said,
     /// A report waits for room.
     waits: bool,
+    /// Nobody will read any more.
+    gone: bool,
 }
 
 /// The device for those who move it.
@@ -128,18 +131,22 @@ impl<D: Device> InputDevice for Pointer<D> {
         D::takes(event)
     }
 
-    fn handle(&self, event: &InputEvent) -> bool {
+    fn handle(&self, event: &InputEvent) -> Handled {
         self.speaking().device.handle(event);
-        true
+        Handled::Done
     }
 
-    fn sync(&self) {
+    fn sync(&self) -> Handled {
         let mut speaking = self.speaking();
         let Speaking {
             device,
             said,
             waits,
+            gone,
         } = &mut *speaking;
+        if *gone {
+            return Handled::Gone;
+        }
         let full = !device.report(said);
         let waited = std::mem::replace(waits, full);
         if full && !waited {
@@ -151,6 +158,7 @@ impl<D: Device> InputDevice for Pointer<D> {
         }
         drop(speaking);
         self.port.kick(Ready::READ);
+        Handled::Done
     }
 }
 
@@ -210,6 +218,7 @@ impl<D: Device> Backend for Serial<D> {
             device,
             said,
             waits,
+            ..
         } = &mut *speaking;
         let total = said.read(bufs);
         if total > 0 && *waits {
@@ -235,12 +244,17 @@ impl<D: Device> Backend for Serial<D> {
         self.tell(|device, said| device.set_line(&line, said));
     }
 
+    fn refuse_input(&mut self) {
+        self.pointer.speaking().gone = true;
+    }
+
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
         let mut speaking = self.pointer.speaking();
         let Speaking {
             device,
             said,
             waits,
+            ..
         } = &mut *speaking;
         let mut input = said.take();
         // A report that waited has room now; a long way takes several.

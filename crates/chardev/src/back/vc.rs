@@ -19,7 +19,7 @@ use chardev_screen::{CELL_HEIGHT, CELL_WIDTH, Keyboard, Screen, Size, WORK};
 
 use crate::back::said::Said;
 use crate::back::{Kind, OpenContext, Opening};
-use crate::input_events::{InputDevice, InputEvent, InputEvents};
+use crate::input_events::{Handled, InputDevice, InputEvent, InputEvents};
 use crate::port::Port;
 
 /// The kind `vc`.
@@ -64,6 +64,7 @@ fn open<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {
                 keyboard: Keyboard::default(),
                 input: Said::new(INPUT_LIMIT),
                 echo: false,
+                gone: false,
             }),
         });
         Ok(Box::new(Vc {
@@ -137,6 +138,8 @@ struct Typed {
     input: Said,
     /// What is typed is shown, too.
     echo: bool,
+    /// Nobody will read any more.
+    gone: bool,
 }
 
 /// What a chardev that is asked to [lend](Sharing::lend) it gives whoever wants to look at it.
@@ -168,26 +171,34 @@ impl InputDevice for Console {
         matches!(event, InputEvent::Key { .. })
     }
 
-    fn handle(&self, event: &InputEvent) -> bool {
+    fn handle(&self, event: &InputEvent) -> Handled {
         let InputEvent::Key { name, down } = event else {
-            return true;
+            return Handled::Done;
         };
         let application = self.screen().wants_application_keys();
-        let (bytes, fits, echo) = {
+        let (bytes, handled, echo) = {
             let mut typed = self.typed();
             let bytes = typed.keyboard.key(name, *down, application);
-            let fits = typed.input.say(&bytes);
-            (bytes, fits, typed.echo)
+            let handled = if bytes.is_empty() {
+                Handled::Done
+            } else if typed.gone {
+                Handled::Gone
+            } else if typed.input.say(&bytes) {
+                Handled::Done
+            } else {
+                Handled::Full
+            };
+            (bytes, handled, typed.echo)
         };
-        if bytes.is_empty() || !fits {
-            return fits;
+        if bytes.is_empty() || handled != Handled::Done {
+            return handled;
         }
         if echo {
             let shown = if bytes == b"\r" { b"\r\n" } else { &bytes[..] };
             self.screen().feed(shown);
         }
         self.port.kick(Ready::READ);
-        true
+        Handled::Done
     }
 }
 
@@ -252,6 +263,10 @@ impl Backend for Vc {
     fn go_live(&mut self, _chardev: &WeakChardev, _id: BackendId) {
         let console: Arc<dyn InputDevice> = self.console.clone();
         self.devices.add(&console);
+    }
+
+    fn refuse_input(&mut self) {
+        self.console.typed().gone = true;
     }
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {

@@ -6,12 +6,16 @@ use std::sync::Arc;
 
 use chardev::backends::Unix;
 use chardev::spec::Options;
-use chardev::{Axis, BlockingFrontEnd as _, Chardevs, InputEvent, ModemLines};
+use chardev::{Axis, BlockingFrontEnd as _, Chardevs, InputEvent, ModemLines, MouseButton};
 
 use crate::common::{DEADLINE, input, read_until, wait_for};
 
 fn mouse() -> Options {
     Options::new("msmouse")
+}
+
+fn tablet() -> Options {
+    Options::new("wctablet")
 }
 
 /// The report of a movement to the right.
@@ -61,6 +65,54 @@ fn two_hundred_changes_lose_and_double_nothing() {
         assert_eq!(read, expected, "round {round}");
         expected.clear();
     }
+}
+
+/// A pen is put down and taken up, which nobody has read when the tablet is replaced; then a client
+/// of a socket says something, and is replaced as well.
+#[test]
+fn two_hundred_changes_of_a_tablet_lose_and_double_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let chardevs = Chardevs::new().unwrap();
+    chardevs.blocking_add("tablet", tablet()).unwrap();
+    let front = chardevs.front_end("tablet", Arc::new(())).unwrap();
+    let mut expected = Vec::new();
+    for round in 0..100_u8 {
+        // Each is a new one, which has to be started, and says where the pen is.
+        front.write_all(b"ST\r", Some(DEADLINE)).unwrap();
+        expected.extend([0xe0, 0, 0, 0, 0, 0, 0]);
+        let at = i64::from(round) * 200;
+        let placed = [Axis::X, Axis::Y].map(|axis| InputEvent::Placed { axis, at });
+        chardevs.send_input(Some("tablet"), &placed).unwrap();
+        let [x, y] = [at * 1537 / 10_000, at * 1152 / 10_000];
+        let low = |lines: i64| (lines % 128) as u8;
+        let high = |lines: i64| (lines / 128) as u8;
+        let report = [0xe0, high(x), low(x), 0, high(y), low(y), 0];
+        expected.extend(report);
+        for down in [true, false] {
+            let button = MouseButton::Left;
+            let pressed = [InputEvent::Button { button, down }];
+            chardevs.send_input(Some("tablet"), &pressed).unwrap();
+            expected.push(if down { 0xa0 } else { 0xe0 });
+            expected.extend(&report[1..]);
+        }
+        chardevs
+            .blocking_change("tablet", Unix::listen(&path))
+            .unwrap();
+        let mut client = UnixStream::connect(&path).unwrap();
+        assert!(front.wait_connected(Some(DEADLINE)).unwrap());
+        client.write_all(&[round]).unwrap();
+        expected.push(round);
+        front.write_all(&[round; 100], Some(DEADLINE)).unwrap();
+        chardevs.blocking_change("tablet", tablet()).unwrap();
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        assert_eq!(got, [round; 100]);
+        let read = read_until(&front, expected.len());
+        assert_eq!(read, expected, "round {round}");
+        expected.clear();
+    }
+    assert_eq!(input(&front), b"", "a new tablet says nothing by itself");
 }
 
 /// What had no room is one report, which a change must not lose either.

@@ -23,7 +23,7 @@ struct Log {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Toy(Arc<Mutex<Log>>);
+pub(super) struct Toy(Arc<Mutex<Log>>);
 
 /// The driver's side of [`Toy`]; dropping it closes the device.
 #[derive(Debug)]
@@ -63,12 +63,12 @@ impl Driver for Open {
 }
 
 impl Toy {
-    fn backend(&self) -> Box<Parallel> {
+    pub(super) fn backend(&self) -> Box<Parallel> {
         let port = Port::claim_by(Box::new(Open(self.clone())), Some((1, 2)));
         Box::new(Parallel::new(Arc::new(port.unwrap())))
     }
 
-    fn calls(&self) -> Vec<Call> {
+    pub(super) fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.0.lock().unwrap().calls)
     }
 }

@@ -5,9 +5,12 @@
 #[allow(dead_code, reason = "the test of killed peers uses the rest")]
 pub(crate) mod device;
 mod peer;
+mod printer;
 mod speech;
 mod stream;
 mod table;
+mod user;
+mod users;
 mod walk;
 
 use self::peer::Kind;
@@ -43,6 +46,16 @@ fn no_peer_has_come() {
 #[test]
 fn the_peer_never_stops_sending() {
     check("floods", State::Floods);
+}
+
+#[test]
+fn a_user_has_acted() {
+    users::check("user acts", false);
+}
+
+#[test]
+fn a_user_never_stops_acting() {
+    users::check("user floods", true);
 }
 
 #[test]
