@@ -4,7 +4,9 @@ use std::io::{IoSlice, IoSliceMut};
 
 use chardev::back::{self, LayerKind};
 use chardev::spec::{OptionValue, Options};
-use chardev_core::{Answers, FlowControl, Line, ModemLines, Parity, SerialParams, Stack};
+use chardev_core::{
+    Answers, BackendEvent, Event, FlowControl, Line, ModemLines, Parity, Purge, SerialParams, Stack,
+};
 
 /// Which side of what.
 const DRESSES: [fn() -> LayerKind; 6] = [
@@ -19,22 +21,28 @@ const DRESSES: [fn() -> LayerKind; 6] = [
     back::rfc2217_client,
 ];
 
-/// The first byte says who listens, the second how what follows is cut, the third what the front
-/// end wants of the line in the middle of it.
+/// The first byte says who listens and what the front end purges, the second how what follows is
+/// cut, the third what the front end wants of the line in the middle of it.
 pub(crate) fn run(data: &[u8]) {
     let [dress, cut, line, said @ ..] = data else {
         return;
     };
+    let purged = Purge::from_bits_truncate(*dress / DRESSES.len() as u8);
     let dress = DRESSES[usize::from(*dress) % DRESSES.len()];
     let mut stacks = [stack(dress), stack(dress)];
+    let mut told = [Told::default(), Told::default()];
     let (first, second) = said.split_at(said.len() / 2);
     for half in [first, second] {
         stacks[0].receive(half);
         for piece in half.chunks(usize::from(*cut).max(1)) {
             stacks[1].receive(piece);
         }
-        for stack in &mut stacks {
-            set_up(stack, *line);
+        for (stack, told) in stacks.iter_mut().zip(&mut told) {
+            told.hear(stack);
+            set_up(stack, *line, told);
+            if !purged.is_empty() {
+                stack.purge(purged);
+            }
             stack.send(&[IoSlice::new(&[255, 13, 0, 13, 10, 65])]);
         }
     }
@@ -43,14 +51,19 @@ pub(crate) fn run(data: &[u8]) {
     // Each byte that came is answered with a bounded number of others.
     assert!(answers.len() <= 512 + 64 * said.len());
     assert_eq!(answers, wire(&mut pieces), "answers depend on the cut");
-    let (told, in_pieces) = (told(&mut whole), told(&mut pieces));
-    assert_eq!(told.0, in_pieces.0, "what is told depends on the cut");
-    assert_eq!(told.1.len(), in_pieces.1.len(), "events depend on the cut");
-    assert!(told.0.len() <= 4 * said.len());
+    let [mut told, mut in_pieces] = told;
+    told.hear(&mut whole);
+    in_pieces.hear(&mut pieces);
+    assert_eq!(
+        told.bytes, in_pieces.bytes,
+        "what is told depends on the cut"
+    );
+    assert_eq!(told.events, in_pieces.events, "events depend on the cut");
+    assert!(told.bytes.len() <= 4 * said.len());
 }
 
-/// The line as the bits of `wanted` say.
-fn set_up(stack: &mut Stack, wanted: u8) {
+/// The line as the bits of `wanted` say, the last of them whether what was asked for is done.
+fn set_up(stack: &mut Stack, wanted: u8, told: &Told) {
     let is = |bit: u8| wanted & bit != 0;
     let line = Line {
         serial: is(1).then_some(SerialParams {
@@ -65,6 +78,7 @@ fn set_up(stack: &mut Stack, wanted: u8) {
         modem_watched: is(16),
         serial_watched: is(32),
         modem_relayed: is(64).then_some(ModemLines::RI),
+        purged: if is(128) { told.purge } else { 0 },
         ..Line::default()
     };
     let mut answers = Answers::unsupported(&line, true);
@@ -88,17 +102,31 @@ fn wire(stack: &mut Stack) -> Vec<u8> {
     all
 }
 
-/// The bytes that came up, and the events with their places among them.
-fn told(stack: &mut Stack) -> (Vec<u8>, Vec<String>) {
-    let (mut bytes, mut events) = (Vec::new(), Vec::new());
-    loop {
-        let mut buf = [0; 4096];
-        let count = stack.read(&mut [IoSliceMut::new(&mut buf)]);
-        bytes.extend_from_slice(&buf[..count]);
-        match stack.poll_event() {
-            Some(event) => events.push(format!("{event:?} at {}", bytes.len())),
-            None if count == 0 => return (bytes, events),
-            None => {}
+/// The bytes that came up, and how many events.
+#[derive(Default)]
+struct Told {
+    bytes: Vec<u8>,
+    events: usize,
+    /// The last purge that was asked for.
+    purge: u64,
+}
+
+impl Told {
+    fn hear(&mut self, stack: &mut Stack) {
+        loop {
+            let mut buf = [0; 4096];
+            let count = stack.read(&mut [IoSliceMut::new(&mut buf)]);
+            self.bytes.extend_from_slice(&buf[..count]);
+            match stack.poll_event() {
+                Some(event) => {
+                    self.events += 1;
+                    if let BackendEvent::Tell(Event::PurgeAsked(request)) = event {
+                        self.purge = request.number;
+                    }
+                }
+                None if count == 0 => return,
+                None => {}
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chardev::Chardevs;
-use chardev_qmp::Version;
+use chardev_qmp::{Own, Version};
 use tokio::task::JoinHandle;
 
 use crate::builder::Builder;
@@ -85,6 +85,12 @@ impl Server {
             fds: Arc::new(NamedFds::new(self.service.fdsets.clone())),
             service: self.service.clone(),
         }
+    }
+
+    /// The commands and events that the server adds to a session's, for a session that the program
+    /// runs itself: [`Session::with_own`](chardev_qmp::Session::with_own).
+    pub fn own(&self) -> Arc<Own> {
+        Arc::clone(&self.service.own)
     }
 
     /// Waits until the end was asked for, and every client has been told or has had a second to

@@ -145,12 +145,16 @@ pub(super) fn command(command: Command, world: &World) -> Result<Command, &'stat
             Command::XChardevSet { id, policy }
         }
         Command::Own {
-            name: name @ "screendump",
+            name,
             mut arguments,
         } => {
-            let path = arguments.get("filename").and_then(Json::as_str);
-            let inside = path_inside(path.unwrap_or_default(), world);
-            arguments.insert("filename", inside);
+            // A picture, and what objects read.
+            for member in ["filename", "dir"] {
+                if let Some(path) = arguments.get(member).and_then(Json::as_str) {
+                    let inside = path_inside(path, world);
+                    arguments.insert(member, inside);
+                }
+            }
             Command::Own { name, arguments }
         }
         // `quit` too: it only answers, since ending is for the monitor.

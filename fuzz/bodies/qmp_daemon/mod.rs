@@ -47,6 +47,9 @@ fn play(head: u8, cut: usize, script: &[u8], limits: &Limits) {
     if head & 8 != 0 {
         stage.set_up();
     }
+    if head & 16 != 0 {
+        stage.set_up_devices();
+    }
     let mut choices = Choices(script);
     let (mut steps, mut repeated) = (0, false);
     while !choices.0.is_empty() && steps < STEPS {
@@ -74,7 +77,8 @@ fn play(head: u8, cut: usize, script: &[u8], limits: &Limits) {
 fn act(stage: &mut Stage<'_>, choices: &mut Choices<'_>, cut: usize, repeated: &mut bool) {
     let kind = choices.next();
     match kind & 15 {
-        0..=3 => stage.say(&script::request(choices), cut),
+        0..=2 => stage.say(&script::request(choices), cut),
+        3 => stage.say(&script::touch(choices), cut),
         4..=6 => stage.say(&script::change(choices), cut),
         7 => {
             let line = script::line(choices);

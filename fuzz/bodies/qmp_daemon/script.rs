@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 
 use chardev::spec::{KindSpec, OptionType};
 use chardev_qapi::Json;
-use chardev_qmp::{command_names, query_qmp_schema};
+
+use super::world::world;
 
 /// How deep values are nested.
 const DEEP: usize = 8;
@@ -126,8 +127,16 @@ impl<'a> Choices<'a> {
 
 /// A request for one of all commands.
 pub(super) fn request(choices: &mut Choices<'_>) -> String {
-    let names: Vec<&str> = command_names().collect();
+    let names = types().iter();
+    let names = names.filter(|(_, entry)| text(entry, "meta-type") == "command");
+    let names: Vec<_> = names.map(|(name, _)| name.as_str()).collect();
     let name = choices.pick(&names);
+    request_for(name, choices)
+}
+
+/// A request for a command of somebody who moves a mouse or presses keys.
+pub(super) fn touch(choices: &mut Choices<'_>) -> String {
+    let name = choices.pick(&["input-send-event", "input-send-event", "send-key"]);
     request_for(name, choices)
 }
 
@@ -162,8 +171,7 @@ type Types = BTreeMap<String, Json>;
 fn types() -> &'static Types {
     static TYPES: OnceLock<Types> = OnceLock::new();
     TYPES.get_or_init(|| {
-        let schema = query_qmp_schema(&chardev::back::specs());
-        let entries = schema.as_array().expect("a list").iter();
+        let entries = world().schema.as_array().expect("a list").iter();
         let entries = entries.map(|entry| (text(entry, "name").to_owned(), entry.clone()));
         entries.collect()
     })
@@ -248,10 +256,12 @@ fn scalar(json_type: &str, name: &str, choices: &mut Choices<'_>) -> String {
 /// Text for a member or an option, by its name.
 fn string(name: &str, choices: &mut Choices<'_>) -> &'static str {
     let list = match name {
-        "id" | "chardev" | "chardevs" | "protocol" => IDS,
+        "id" | "chardev" | "chardevs" | "protocol" | "x-device" => IDS,
+        "tls-creds" | "tls-authz" => IDS,
         // A chardev for the ring buffers, a path for the back ends.
         "device" if choices.next() & 1 == 0 => IDS,
         "out" | "in" | "path" | "device" | "logfile" | "x-logindex" => PATHS,
+        "filename" | "dir" => PATHS,
         "fdname" | "str" | "fd" => FDS,
         "host" => HOSTS,
         "port" => PORTS,

@@ -72,7 +72,7 @@ impl<'a> Stage<'a> {
         };
         let mut session: Box<dyn Conversation> = match is_human {
             true => Box::new(HmpSession::new(config)),
-            false => Box::new(Session::new(config)),
+            false => Box::new(Session::new(config).with_own(world.server.own())),
         };
         session.handle_connect();
         Stage {
@@ -98,6 +98,26 @@ impl<'a> Stage<'a> {
         }
         let front = self.world.server.chardevs().front_end("a", Arc::new(()));
         self.fronts.extend(front);
+    }
+
+    /// What a user can touch, in use.
+    pub(super) fn set_up_devices(&mut self) {
+        for line in [
+            "chardev-add vc,id=e",
+            "chardev-add msmouse,id=d",
+            "chardev-add wctablet,id=f",
+        ] {
+            self.say_to_human(line, usize::MAX);
+        }
+        let chardevs = self.world.server.chardevs();
+        if let Ok(mouse) = chardevs.front_end("d", Arc::new(())) {
+            mouse.set_modem(ModemLines::DTR);
+            self.fronts.push(mouse);
+        }
+        if let Ok(tablet) = chardevs.front_end("f", Arc::new(())) {
+            tablet.write(b"ST\r");
+            self.fronts.push(tablet);
+        }
     }
 
     /// How long a piece of input becomes that is repeated.

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use chardev::Chardevs;
 use chardev_monitor::{Server, Stop};
+use chardev_qapi::Json;
+use chardev_qmp::{Session, SessionConfig};
 use chardevd::devices::Roll;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -28,8 +30,9 @@ use super::limits::Limits;
 /// Whether standard input and output may be used; a fuzz target sets it after replacing them.
 pub(crate) static OWNS_STDIO: AtomicBool = AtomicBool::new(false);
 
-/// How long what an input left behind may go on.
-const SETTLE: Duration = Duration::from_secs(30);
+/// How long what an input left behind may go on; after 20 s libFuzzer would end that, and would not
+/// say what it is.
+const SETTLE: Duration = Duration::from_secs(15);
 /// How often to look whether it has ended.
 const LOOK: Duration = Duration::from_millis(1);
 /// Descriptors that may come and go beside the server.
@@ -38,6 +41,8 @@ const SLACK: usize = 8;
 /// The server and everything it can reach.
 pub(super) struct World {
     pub(super) server: Server,
+    /// What `query-qmp-schema` answers.
+    pub(super) schema: Json,
     pub(super) owns_stdio: bool,
     /// A terminal, for what wants one.
     pub(super) tty: String,
@@ -82,8 +87,10 @@ impl World {
         } else {
             std::env::temp_dir()
         };
+        let server = server.expect("no thread of its own");
         let world = World {
-            server: server.expect("no thread of its own"),
+            schema: schema(&server),
+            server,
             owns_stdio: OWNS_STDIO.load(Ordering::Relaxed),
             tcp_port: tcp.local_addr().expect("a port").port(),
             udp_port: udp.local_addr().expect("a port").port(),
@@ -139,9 +146,17 @@ impl World {
         self.until(none_left, stuck);
         let sets = self.server.fd_sets().query();
         for set in sets.as_array().unwrap_or_default() {
-            let id = set.get("fdset-id").and_then(chardev_qapi::Json::as_i64);
+            let id = set.get("fdset-id").and_then(Json::as_i64);
             let _ = self.server.fd_sets().remove(id.unwrap_or(0), None);
         }
+        let objects = chardevs.objects();
+        let none_left = || {
+            for (id, _) in objects.list() {
+                let _ = objects.remove(&id);
+            }
+            objects.list().is_empty()
+        };
+        self.until(none_left, || "objects cannot be removed".to_owned());
         self.server.run_state().set_running(true);
         while self.tcp.accept().is_ok() {}
         while self.udp.recv(&mut [0; 1]).is_ok() {}
@@ -190,6 +205,30 @@ impl World {
         };
         self.until(few, leak);
     }
+}
+
+/// What a client is told that there is, with what the server adds itself.
+fn schema(server: &Server) -> Json {
+    let config = SessionConfig {
+        version: server.version().clone(),
+        pretty: false,
+        oob_offered: false,
+        kinds: chardev::back::specs(),
+    };
+    let mut session = Session::new(config).with_own(server.own());
+    session.handle_connect();
+    let requests = "{'execute':'qmp_capabilities'}{'execute':'query-qmp-schema'}";
+    session.handle_bytes(requests.as_bytes());
+    let mut said = Vec::new();
+    while !session.output().is_empty() {
+        said.extend_from_slice(session.output());
+        session.consume_output(usize::MAX);
+        assert!(session.poll_request().is_none(), "it is answered at once");
+    }
+    let said = String::from_utf8(said).expect("output is text");
+    let answer = said.lines().last().expect("an answer");
+    let answer = Json::parse(answer).expect("output is JSON");
+    answer.get("return").expect("what there is").clone()
 }
 
 /// A panic in any thread ends the test, also where somebody would catch it.

@@ -30,6 +30,11 @@ const PIECES: &[&[u8]] = &[
     b"\xff\xfa\x2c\x08\xff\xf0",
     b"\xff\xfa\x2c\x09\xff\xf0",
     b"\xff\xfa\x2c\x0b\xff\xff\xff\xf0",
+    b"\xff\xfa\x2c\x0c\x01\xff\xf0",
+    b"\xff\xfa\x2c\x0c\x02\xff\xf0",
+    b"\xff\xfa\x2c\x0c\x03\xff\xf0",
+    b"\xff\xfa\x2c\x70\x01\xff\xf0",
+    b"\xff\xfa\x2c\x70\x03\xff\xf0",
     b"\xff\xfa\x2c\x65\0\0\x25\x80\xff\xf0",
     b"\xff\xfa\x2c\x66\x07\xff\xf0",
     b"\xff\xfa\x2c\x67\x01\xff\xf0",
@@ -53,7 +58,7 @@ fn fuzz_telnet() {
     let mut random = corpus::Random(0x7e1_7e7);
     for _ in 0..20_000 {
         let mut data = vec![0; 3];
-        data[0] = random.below(6) as u8;
+        data[0] = random.below(24) as u8;
         data[1] = random.below(20) as u8;
         data[2] = random.below(256) as u8;
         for _ in 0..random.below(30) {
