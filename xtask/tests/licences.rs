@@ -1,5 +1,5 @@
-//! Every crate that is built in has a licence that deny.toml allows. cargo-deny says so as well, and
-//! looks into the crates; this needs nothing installed.
+//! Every crate that is built in has a licence that deny.toml allows. cargo-deny says so as well,
+//! and looks into the crates; this needs nothing installed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
