@@ -83,6 +83,8 @@ pub use chardev_qmp::{Command, Event, Version};
 
 pub use builder::Builder;
 pub use caller::Caller;
+#[cfg(feature = "tls")]
+pub use commands::objects::object_id;
 pub use devices::{Devices, Doing};
 pub use events::{Events, Subscription};
 pub use fds::{FdError, FdSets, MAX_IN_SETS};

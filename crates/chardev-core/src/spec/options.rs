@@ -110,6 +110,11 @@ impl Options {
         self.values.insert(name, value);
     }
 
+    /// Takes option `name` out, if it was given.
+    pub fn unset(&mut self, name: &str) {
+        self.values.remove(name);
+    }
+
     /// Sets option `name` and returns the options, for building them in one expression.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: OptionValue) -> Self {

@@ -208,6 +208,15 @@ impl Server {
     }
 }
 
+/// The id of the object that `line` says, as [`Server::add_object`] takes it; what it names is not
+/// looked at.
+///
+/// # Errors
+/// In QEMU's words.
+pub fn object_id(line: &str) -> Result<String, QmpError> {
+    Ok(read(&parse_line(line)?)?.0)
+}
+
 fn parse_line(line: &str) -> Result<Object, QmpError> {
     let ty = arguments();
     if line.starts_with('{') {

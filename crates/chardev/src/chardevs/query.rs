@@ -110,7 +110,8 @@ impl Chardevs {
         wanted.iter().map(|chardev| chardev.with(account)).collect()
     }
 
-    pub(crate) fn info(&self, id: &str) -> Option<Info> {
+    /// What is to be known of chardev `id`, if there is one.
+    pub fn info(&self, id: &str) -> Option<Info> {
         Some(self.registry.get(id)?.with(Info::of))
     }
 }
