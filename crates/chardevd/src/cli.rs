@@ -38,6 +38,16 @@ const SINGLE_DASH: &[&str] = &[
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "chardevd", version, max_term_width = 100)]
 pub struct Args {
+    /// Read consoles from this TOML file, and from conf.d/*.toml beside it; again on SIGHUP and on
+    /// `chardevctl reload`.
+    #[arg(long, value_name = "FILE", value_parser = path)]
+    pub config: Option<PathBuf>,
+    /// Only say whether the configuration is good, and if not, all that is wrong with it.
+    #[arg(long, requires = "config")]
+    pub check: bool,
+    /// Print the JSON schema of the configuration, for editors.
+    #[arg(long)]
+    pub config_schema: bool,
     /// Add a chardev: KIND,id=ID[,OPTION=VALUE…]. `help` lists the kinds, `KIND,help` a kind's
     /// options.
     #[arg(long, value_name = "LINE")]
@@ -94,14 +104,20 @@ impl Args {
 
     /// Whether nothing was asked for, so the default console is wanted.
     pub fn is_default(&self) -> bool {
-        self.chardev.is_empty()
+        self.config.is_none()
+            && self.chardev.is_empty()
             && self.object.is_empty()
             && self.device.is_empty()
-            && self.mon.is_empty()
+            && self.add_fd.is_empty()
+            && !self.has_monitor()
+    }
+
+    /// Whether a monitor was asked for.
+    pub fn has_monitor(&self) -> bool {
+        !(self.mon.is_empty()
             && self.qmp.is_empty()
             && self.qmp_pretty.is_empty()
-            && self.monitor.is_empty()
-            && self.add_fd.is_empty()
+            && self.monitor.is_empty())
     }
 }
 

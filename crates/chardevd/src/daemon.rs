@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::error::Error;
+use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use tracing::Level;
 use crate::DaemonError;
 use crate::background::{self, Background};
 use crate::cli::Args;
+use crate::config::{self, Asked, Config, Keeper, Runner};
 use crate::devices::virtio::watch_ports;
 use crate::devices::{Roll, Worker, Workshop};
 use crate::edge::{self, Inherited};
@@ -78,9 +81,8 @@ fn run_started(
     own: impl FnOnce(Builder) -> Builder,
     start: impl FnOnce(&mut Daemon) -> Result<(), DaemonError>,
 ) -> Result<ExitCode, DaemonError> {
-    if let Some(text) = wanted_help(args) {
-        print!("{text}");
-        return Ok(ExitCode::SUCCESS);
+    if let Some(told) = only_tell(args) {
+        return Ok(told);
     }
     edge::unblock_signals();
     // Before anything changes it.
@@ -108,19 +110,15 @@ fn run_started(
     if let Some(escape) = args.echr {
         chardevs.set_escape(escape);
     }
-    signals::listen(stop.clone(), chardevs.clone())
+    let file = args.config.as_ref().map(|file| directory.join(file));
+    let (config, asked) = Config::new(file);
+    signals::listen(stop.clone(), chardevs.clone(), config.clone())
         .map_err(|error| DaemonError::of("cannot listen for signals", error))?;
     let pidfile = args.pidfile.as_deref();
     let pidfile = pidfile.map(|path| PidFile::create(path, &directory));
     let pidfile = pidfile.transpose()?;
     let worker = Worker::new("devices").map_err(|error| DaemonError::of("cannot start", error))?;
-    let mut server = Server::builder(&chardevs)
-        .package(concat!("chardevd ", env!("CARGO_PKG_VERSION")))
-        .command_line(OPTIONS)
-        .stop(stop.clone());
-    if let Some(name) = args.name.as_deref().map(guest_name).transpose()?.flatten() {
-        server = server.name(name);
-    }
+    let server = builder(args, &chardevs, &config)?.stop(stop.clone());
     let roll = Roll::new(server.events().clone(), stop);
     let server = own(server.devices(Arc::new(roll.clone())));
     let server = server.start()?;
@@ -129,6 +127,7 @@ fn run_started(
         shop: Workshop::new(server, roll, worker, directory.into()),
         daemonized: args.daemonize,
         held: HashSet::new(),
+        config: Some((config, asked)),
     };
     let _terminal = Restore;
     let mut started = start(&mut daemon);
@@ -142,6 +141,20 @@ fn run_started(
     let status = daemon.serve();
     drop(pidfile);
     started.map(|()| status)
+}
+
+/// The server of the daemon's monitors, with its commands.
+fn builder(args: &Args, chardevs: &Chardevs, config: &Config) -> Result<Builder, DaemonError> {
+    let server = Server::builder(chardevs)
+        .package(concat!("chardevd ", env!("CARGO_PKG_VERSION")))
+        .command_line(OPTIONS);
+    let commands = config.commands().into_iter();
+    let server = commands.fold(server, Builder::own_command);
+    let name = args.name.as_deref().map(guest_name).transpose()?;
+    Ok(match name.flatten() {
+        Some(name) => server.name(name),
+        None => server,
+    })
 }
 
 /// Puts the terminal back even if this thread panics.
@@ -160,6 +173,8 @@ pub struct Daemon {
     daemonized: bool,
     /// Chardevs whose device waits for the first client (`wait=on`).
     held: HashSet<String>,
+    /// What the command line says of a file, and what its keeper is asked.
+    config: Option<(Config, Asked)>,
 }
 
 impl Daemon {
@@ -201,16 +216,7 @@ impl Daemon {
         }
         let directory = std::env::current_dir().unwrap_or_default();
         for line in &args.object {
-            let server = self.server();
-            let adding = server.add_object(line, &directory);
-            let added = server.chardevs().block_on(adding);
-            added.map_err(|error| {
-                let parameter = error.source().and_then(|source| source.downcast_ref());
-                let hint = parameter.map_or("", hint);
-                let said = about("-object", line, error.desc.into());
-                let text = format!("{said}{hint}");
-                said.shown_as(text)
-            })?;
+            self.add_object(line, &directory)?;
         }
         for line in &args.chardev {
             let kinds = self.server().chardevs().kinds();
@@ -243,27 +249,93 @@ impl Daemon {
             self.start_compat(dev, number, mode)
                 .map_err(|error| error.within(format_args!("{option} {}", shown(dev))))?;
         }
-        Ok(())
+        self.start_config(args.has_monitor())
+    }
+
+    fn add_object(&self, line: &str, directory: &Path) -> Result<(), DaemonError> {
+        let server = self.server();
+        let adding = server.add_object(line, directory);
+        let added = server.chardevs().block_on(adding);
+        added.map_err(|error| {
+            let parameter = error.source().and_then(|source| source.downcast_ref());
+            let hint = parameter.map_or("", hint);
+            let said = about("-object", line, error.desc.into());
+            let text = format!("{said}{hint}");
+            said.shown_as(text)
+        })
+    }
+
+    /// Starts what the configuration says, and keeps it so. Consoles may fail; what everybody
+    /// needs may not.
+    fn start_config(&mut self, has_monitor: bool) -> Result<(), DaemonError> {
+        let Some((config, asked)) = self.config.take() else {
+            return Ok(());
+        };
+        let Some(file) = config.file() else {
+            return Ok(());
+        };
+        let chardevs = self.server().chardevs().clone();
+        let wanted = config::load(file, &chardevs.kinds())?;
+        let directory = std::env::current_dir().unwrap_or_default();
+        for line in wanted.objects.values() {
+            self.add_object(line, &directory)?;
+        }
+        let monitors = wanted.monitors.clone();
+        let keeper = Keeper::new(&config, asked, self.runner());
+        let stop = self.server().stop().clone();
+        let started = chardevs.block_on(async {
+            tokio::select! {
+                biased;
+                () = keeper.begin(wanted) => Some(()),
+                _ = stop.requested() => None,
+            }
+        });
+        started.ok_or("interrupted by a signal")?;
+        for monitor in &monitors {
+            let started = match &monitor.options {
+                Some(options) => self.add(&monitor.chardev, options.clone()),
+                None => Ok(()),
+            };
+            let started = started.and_then(|()| self.start_monitor(&monitor.chardev, monitor.mode));
+            started.map_err(|error| error.within(format_args!("{}: monitor", monitor.place)))?;
+        }
+        match monitors.is_empty() && !has_monitor {
+            true => self.start_default_monitor(&default::default_socket()),
+            false => Ok(()),
+        }
+    }
+
+    fn runner(&self) -> Runner {
+        Runner {
+            shop: self.shop.clone(),
+            fds: Arc::clone(&self.fds),
+            daemonized: self.daemonized,
+        }
     }
 
     fn start_default(&mut self) -> Result<(), DaemonError> {
         let socket = default::default_socket();
-        default::prepare(&socket)?;
         let ring = Options::new("ringbuf").with("size", OptionValue::Int(DEFAULT_RING));
         self.add("con0", ring)?;
         let shell = default::shell();
         let command = format!("exec {}", default::quoted(&shell)).replace(',', ",,");
         let device = format!("exec,chardev=con0,command={command},restart=on");
         self.start_device(&device, &[])?;
+        self.start_default_monitor(&socket)?;
+        messages::print(&default::welcome(&shell, &socket));
+        Ok(())
+    }
+
+    /// Serves QMP to this user alone.
+    fn start_default_monitor(&mut self, socket: &Path) -> Result<(), DaemonError> {
+        default::prepare(socket)?;
         // The socket is made for this user alone. The shell, which runs already, has its own umask.
         let old = rustix::process::umask(FileMode::from_raw_mode(0o177));
         let path = from_os(socket.as_os_str()).replace(',', ",,");
         let device = format!("unix:{path},server=on,wait=off,x-clients=0");
         let started = self.start_compat(&device, 0, Mode::Control { pretty: false });
         rustix::process::umask(old);
-        started?;
-        messages::print(&default::welcome(&shell, &socket));
-        Ok(())
+        started
     }
 
     /// With `mux=on` the back end is called `ID-base`, and `ID` is a multiplexer over it.
@@ -322,7 +394,8 @@ impl Daemon {
     }
 
     fn start_device(&mut self, line: &str, all: &[String]) -> Result<(), DaemonError> {
-        self.shop.start(line, all, |id| self.held.contains(id))
+        let started = self.shop.start(line, all, |id| self.held.contains(id));
+        started.map(drop)
     }
 
     fn start_mon(&mut self, line: &str) -> Result<(), DaemonError> {
@@ -415,7 +488,21 @@ impl Daemon {
     }
 }
 
+/// What ends the program again, once it has been told.
+fn only_tell(args: &Args) -> Option<ExitCode> {
+    if let Some(text) = wanted_help(args) {
+        // A reader that left early, such as `head`, is no failure.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return Some(ExitCode::SUCCESS);
+    }
+    let file = args.config.as_deref().filter(|_| args.check)?;
+    Some(config::check(file))
+}
+
 fn wanted_help(args: &Args) -> Option<String> {
+    if args.config_schema {
+        return Some(config::schema());
+    }
     let chardev = args.chardev.iter().find_map(|line| help::chardev(line));
     chardev.or_else(|| args.device.iter().find_map(|line| help::device(line)))
 }

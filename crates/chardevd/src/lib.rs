@@ -9,6 +9,7 @@
 
 pub mod background;
 pub mod cli;
+mod config;
 #[allow(
     clippy::disallowed_methods,
     reason = "a program of its own, which may wait"

@@ -1,6 +1,6 @@
 //! Signals: the first one ends the daemon in good order, the second one at once. A hang-up ends it
-//! only if its terminal has gone; otherwise somebody has rotated the logs. Before any other ends or
-//! stops it, the terminal is put back.
+//! only if its terminal has gone; otherwise somebody has rotated the logs, or changed the
+//! configuration. Before any other ends or stops it, the terminal is put back.
 
 use std::fs;
 use std::io;
@@ -15,6 +15,7 @@ use signal_hook::consts::{
 };
 use signal_hook::iterator::Signals;
 
+use crate::config::Config;
 use crate::{edge, messages};
 
 /// What the kernel ends or stops a process for that does not know better.
@@ -38,7 +39,7 @@ const OTHERS: [i32; 12] = [
 ///
 /// # Errors
 /// The process is out of threads or descriptors.
-pub fn listen(stop: Stop, chardevs: Chardevs) -> io::Result<()> {
+pub(crate) fn listen(stop: Stop, chardevs: Chardevs, config: Config) -> io::Result<()> {
     let had_terminal = has_terminal();
     edge::restore_terminal_on_faults();
     let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter();
@@ -50,7 +51,7 @@ pub fn listen(stop: Stop, chardevs: Chardevs) -> io::Result<()> {
     let ending = stop.clone();
     new_thread("hang-ups")?.spawn(move || {
         for () in hang_ups {
-            hang_up(&ending, &chardevs, had_terminal);
+            hang_up(&ending, &chardevs, &config, had_terminal);
         }
     })?;
     new_thread("signals")?.spawn(move || {
@@ -73,7 +74,7 @@ pub fn listen(stop: Stop, chardevs: Chardevs) -> io::Result<()> {
 
 /// The terminal and the logs may be slow to open, and whoever wants the daemon to end does not wait
 /// for them.
-fn hang_up(stop: &Stop, chardevs: &Chardevs, had_terminal: bool) {
+fn hang_up(stop: &Stop, chardevs: &Chardevs, config: &Config, had_terminal: bool) {
     let lost_terminal = had_terminal && !has_terminal();
     if lost_terminal || stop.is_requested() {
         end(stop, SIGHUP);
@@ -86,6 +87,7 @@ fn hang_up(stop: &Stop, chardevs: &Chardevs, had_terminal: bool) {
         }
     });
     messages::reopen();
+    config.hang_up();
 }
 
 /// In good order the first time, at once the second.

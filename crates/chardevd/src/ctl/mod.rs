@@ -6,6 +6,7 @@ mod attach;
 mod backend;
 mod commands;
 pub mod connect;
+mod consoles;
 pub mod demo;
 mod device;
 mod expect;
@@ -34,6 +35,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use connect::{Address, Target};
 use failure::Failure;
+pub(crate) use suggest::nearest;
 use waiting::Patience;
 
 /// Control the consoles of a running chardevd.
@@ -104,6 +106,18 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// List the consoles of the configuration, and why those that failed did
+    Consoles {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read the configuration again and carry out what has changed
+    Reload {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Attach this terminal; the previous back end is restored on detach
     Attach(attach::Args),
     /// Follow a chardev's output without disturbing its peer
@@ -158,6 +172,8 @@ pub fn main() -> ExitCode {
         Action::Restart { id } => commands::restart(target, &id),
         Action::Device(action) => device::run(target, &action),
         Action::Export { json } => export::export(target, json),
+        Action::Consoles { json } => consoles::consoles(target, json),
+        Action::Reload { json } => consoles::reload(target, json),
         Action::Attach(args) => attach::run(target, &args),
         Action::Watch(args) => watch::watch(target, &args),
         Action::History(args) => watch::history(target, &args),

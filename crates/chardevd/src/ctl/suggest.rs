@@ -57,7 +57,8 @@ pub(super) fn execute(
     answer.map_err(|error| failed(target, monitor, id, &error))
 }
 
-fn nearest<'a>(id: &str, labels: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// Which of `labels` looks most like `id`, if it can be a mistake for it.
+pub(crate) fn nearest<'a>(id: &str, labels: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = labels.filter_map(|label| Some((mistakes(id, label)?, label)));
     near.min_by_key(|(mistakes, _)| *mistakes)
         .map(|(_, label)| label)

@@ -24,7 +24,9 @@ use tokio::task::JoinHandle;
 use crate::DaemonError;
 
 pub use roll::Roll;
+pub(crate) use roll::bus_id;
 pub use worker::Worker;
+pub(crate) use worker::on_own_thread;
 pub(crate) use workshop::Start;
 pub use workshop::Workshop;
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::pin::pin;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,6 +26,8 @@ pub struct Roll {
     stop: Stop,
     /// Where further ones are started, while the daemon runs.
     shop: Arc<Mutex<Option<Workshop>>>,
+    /// Told when one is listed no more.
+    left: Arc<Notify>,
 }
 
 /// One device.
@@ -65,6 +68,7 @@ impl Roll {
             events,
             stop,
             shop: Arc::default(),
+            left: Arc::default(),
         }
     }
 
@@ -185,6 +189,27 @@ impl Roll {
             let data = data.with("path", format!("/machine/peripheral/{}", entry.id));
             self.events.emit("DEVICE_DELETED", Some(data.into()));
         }
+        self.left.notify_waiters();
+    }
+
+    /// Asks for the end of device `id`, if it is there.
+    pub(crate) fn end(&self, id: &str) {
+        if let Ok(entry) = self.find(id) {
+            entry.stop.request(Reason::Deleted);
+        }
+    }
+
+    /// Waits until there is no device `id`.
+    pub(crate) async fn gone(&self, id: &str) {
+        loop {
+            // From here on, so that none is missed between the look and the wait.
+            let mut left = pin!(self.left.notified());
+            left.as_mut().enable();
+            if self.find(id).is_err() {
+                return;
+            }
+            left.await;
+        }
     }
 
     fn find(&self, id: &str) -> Result<Arc<Entry>, QmpError> {
@@ -227,7 +252,7 @@ impl Devices for Roll {
             // Its socket may be on a file system that takes its time.
             let start = move || shop.start(&line, &[], |_| false);
             let started = on_own_thread("device-add", start).await?;
-            started.map_err(QmpError::from)
+            started.map(drop).map_err(QmpError::from)
         })
     }
 
@@ -256,6 +281,11 @@ impl Devices for Roll {
 }
 
 impl Entry {
+    /// Its name in the list.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Its console has yet to get its first client.
     pub(crate) fn is_waiting(&self) {
         self.lock().turn("waiting", Object::new());

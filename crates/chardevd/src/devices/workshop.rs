@@ -69,7 +69,7 @@ impl Workshop {
 
     /// Starts the device that `line`, an argument of `--device`, asks for, with room for what
     /// `others` are going to plug into it. Until `is_held` says otherwise it waits for the first
-    /// client of a chardev with `wait=on`. May wait for a disk.
+    /// client of a chardev with `wait=on`. Returns the device's id. May wait for a disk.
     ///
     /// # Errors
     /// A chardev is missing or in use, in QEMU's words; or the id is.
@@ -78,7 +78,7 @@ impl Workshop {
         line: &str,
         others: &[String],
         is_held: impl Fn(&str) -> bool,
-    ) -> Result<(), DaemonError> {
+    ) -> Result<String, DaemonError> {
         let Asked { id, driver, device } = super::read(line)?;
         let ports = ports_needed(id.as_deref(), others);
         let entry = self.roll.enter(id, line, driver, &*device)?;
@@ -93,7 +93,7 @@ impl Workshop {
         match device.start(&start) {
             Ok(task) => {
                 self.roll.started(&entry, task, &self.worker, self);
-                Ok(())
+                Ok(entry.id().to_owned())
             }
             Err(error) => {
                 self.roll.leave(&entry);

@@ -4,6 +4,9 @@ mod addresses;
 mod back_ends;
 #[path = "../../../chardev/tests/it/bus_rig/mod.rs"]
 mod bus_rig;
+mod config_check;
+mod config_reload;
+mod config_start;
 mod ctl;
 mod ctl_attached;
 mod ctl_expect;

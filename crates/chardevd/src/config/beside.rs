@@ -1,0 +1,148 @@
+//! What a reload does beside chardevs and devices: objects and monitors.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use chardev::spec::Options;
+
+use super::item::Monitor;
+use super::keeper::Keeper;
+use super::report::Report;
+
+/// What was in the place of objects that a reload has put there.
+pub(super) type Replaced = BTreeMap<String, Option<String>>;
+
+impl Keeper {
+    /// Adds the objects that are new or say something else. What names them finds the new ones.
+    ///
+    /// # Errors
+    /// Why one of them cannot be made; all are as they were then.
+    pub(super) async fn put_objects(
+        &self,
+        wanted: &BTreeMap<String, String>,
+    ) -> Result<Replaced, String> {
+        let mut replaced = Replaced::new();
+        for (id, line) in wanted {
+            let before = self.objects.get(id);
+            if before == Some(line) {
+                continue;
+            }
+            if before.is_some() {
+                // Somebody may have removed it.
+                let _ = self.runner.chardevs().objects().remove(id);
+            }
+            replaced.insert(id.clone(), before.cloned());
+            if let Err(why) = self.add_object(line).await {
+                self.put_back(replaced).await;
+                return Err(format!("object '{id}': {why}"));
+            }
+        }
+        Ok(replaced)
+    }
+
+    /// Undoes [`Keeper::put_objects`].
+    pub(super) async fn put_back(&self, replaced: Replaced) {
+        for (id, before) in replaced {
+            // The last one may not have come to be.
+            let _ = self.runner.chardevs().objects().remove(&id);
+            if let Some(line) = before {
+                if let Err(why) = self.add_object(&line).await {
+                    tracing::error!("object '{id}' is gone: {why}");
+                }
+            }
+        }
+    }
+
+    /// Removes the objects that are wanted no more.
+    pub(super) fn drop_objects(&mut self, wanted: BTreeMap<String, String>) {
+        for id in self.objects.keys().filter(|id| !wanted.contains_key(*id)) {
+            // Somebody may have removed it.
+            let _ = self.runner.chardevs().objects().remove(id);
+        }
+        self.objects = wanted;
+    }
+
+    async fn add_object(&self, line: &str) -> Result<(), String> {
+        let directory = std::env::current_dir().unwrap_or_default();
+        let server = self.runner.shop.server();
+        let added = server.add_object(line, Path::new(&directory)).await;
+        added.map_err(|error| error.to_string())
+    }
+
+    /// Starts the monitors that are new, once the transaction has moved those that were there.
+    pub(super) async fn settle_monitors(&mut self, wanted: Vec<Monitor>, report: &mut Report) {
+        let mut all = Vec::with_capacity(wanted.len());
+        for monitor in wanted {
+            let is_there = self
+                .monitors
+                .iter()
+                .any(|old| old.chardev == monitor.chardev);
+            if is_there {
+                all.push(monitor);
+                continue;
+            }
+            match self.start_monitor(&monitor).await {
+                Ok(()) => all.push(monitor),
+                // It is new at the next reload, too.
+                Err(why) => report
+                    .failed
+                    .push((format!("monitor ({})", monitor.place), why)),
+            }
+        }
+        self.monitors = all;
+    }
+
+    async fn start_monitor(&self, monitor: &Monitor) -> Result<(), String> {
+        let (id, fds) = (&monitor.chardev, self.runner.source());
+        if let Some(options) = &monitor.options {
+            let adding = self.runner.chardevs().add_with(id, options, fds);
+            adding.await.map_err(|error| error.to_string())?;
+        }
+        let served = self.runner.shop.server().serve(id, monitor.mode);
+        served.map_err(|error| error.to_string())
+    }
+}
+
+/// The monitors that are wanted, each on the chardev of one that is there and says the same or, if
+/// there is none, of one that is wanted no more; those on `null` are such.
+pub(super) fn placed(old: &[Monitor], wanted: Vec<Monitor>) -> Vec<Monitor> {
+    let mut free: Vec<&Monitor> = old.iter().collect();
+    let mut take = |fits: &dyn Fn(&Monitor) -> bool| {
+        let at = free.iter().position(|old| fits(old))?;
+        Some(free.remove(at).chardev.clone())
+    };
+    let same: Vec<_> = wanted
+        .iter()
+        .map(|new| take(&|old| old.mode == new.mode && old.options == new.options))
+        .collect();
+    let mut all = Vec::with_capacity(old.len().max(wanted.len()));
+    let mut number = 0;
+    for (mut monitor, same) in wanted.into_iter().zip(same) {
+        // One on a chardev of somebody else's has nothing that could be another's.
+        let own = monitor.options.is_some();
+        let other = || take(&|old| own && old.options.is_some() && old.mode == monitor.mode);
+        if let Some(place) = same.or_else(other) {
+            monitor.chardev = place;
+        } else if own {
+            while old
+                .iter()
+                .any(|old| old.chardev == format!("monitor{number}"))
+            {
+                number += 1;
+            }
+            monitor.chardev = format!("monitor{number}");
+            number += 1;
+        }
+        all.push(monitor);
+    }
+    // What is left cannot end, and stays where nobody comes.
+    all.extend(
+        free.into_iter()
+            .filter(|old| old.options.is_some())
+            .map(|old| Monitor {
+                options: Some(Options::new("null")),
+                ..old.clone()
+            }),
+    );
+    all
+}

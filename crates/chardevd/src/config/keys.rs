@@ -1,0 +1,239 @@
+//! The keys of a configuration: one table a section. The reader, its hints and the JSON schema
+//! follow from them.
+//!
+//! To add one, add a line here, and what it means in `console.rs`.
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Text,
+    Number,
+    Switch,
+    /// A number of bytes, or text such as `64K`.
+    Size,
+    /// One text or a list of them.
+    Texts,
+    /// A back end: QEMU's spelling, or a table with `kind` and its options.
+    Backend,
+    /// The value of this option of this kind of back end, or a table of the kind's options.
+    Kind(&'static str, &'static str),
+    /// The value of this option of this kind of device, or a table of the kind's options.
+    Device(&'static str, &'static str),
+    /// A table of the options of all chardevs that say what becomes of output.
+    Policy,
+    /// A text that stands for the first of these keys, or a table of them.
+    Keys(&'static [Key]),
+}
+
+/// A key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) shape: Shape,
+    pub(super) help: &'static str,
+}
+
+const fn key(name: &'static str, shape: Shape, help: &'static str) -> Key {
+    Key { name, shape, help }
+}
+
+/// Where a console comes from: one of these.
+pub(super) const SOURCES: [&str; 6] = [
+    "exec",
+    "serial",
+    "socket",
+    "vhost-user",
+    "vfio-user",
+    "from",
+];
+
+/// The keys of a console, and of `[defaults]` and templates.
+pub(super) const CONSOLE: &[Key] = &[
+    key(
+        "exec",
+        Shape::Texts,
+        "the program behind the console: a line for sh -c, or a list of words",
+    ),
+    key(
+        "cwd",
+        Shape::Text,
+        "exec: the directory to run it in (default: the daemon's)",
+    ),
+    key(
+        "restart",
+        Shape::Switch,
+        "exec: start it again when it ends (default true)",
+    ),
+    key(
+        "tell-end",
+        Shape::Switch,
+        "exec: write a line to the console when it ends (default false)",
+    ),
+    key(
+        "serial",
+        Shape::Kind("serial", "path"),
+        "the serial port behind the console: its device, or a table of options of the kind serial",
+    ),
+    key(
+        "baud",
+        Shape::Number,
+        "serial: bits per second (default 115200)",
+    ),
+    key(
+        "socket",
+        Shape::Kind("socket", "path"),
+        "the socket behind the console, which we connect to: HOST:PORT, the path of a Unix socket, or a table of options of the kind socket",
+    ),
+    key(
+        "vhost-user",
+        Shape::Device("vhost-user-console", "socket"),
+        "the guest behind the console: the path of the vhost-user socket, or a table of options of the device vhost-user-console",
+    ),
+    key(
+        "vfio-user",
+        Shape::Device("vfio-user-serial", "socket"),
+        "the guest behind the console: the path of the vfio-user socket, or a table of options of the device vfio-user-serial",
+    ),
+    key(
+        "from",
+        Shape::Backend,
+        "any other back end on the far side of the console",
+    ),
+    key(
+        "to",
+        Shape::Backend,
+        "where the console goes (default: ringbuf,size=64K, whose content the next peer gets)",
+    ),
+    key(
+        "log",
+        Shape::Keys(LOG),
+        "the file that output is copied to, or a table",
+    ),
+    key(
+        "history",
+        Shape::Size,
+        "bytes of output to keep for viewers (default 64K)",
+    ),
+    key(
+        "policy",
+        Shape::Policy,
+        "what becomes of output without a peer, and so on: options of all chardevs",
+    ),
+    key("groups", Shape::Texts, "the groups that the console is in"),
+    key("description", Shape::Text, "a line about it, for people"),
+    key(
+        "enabled",
+        Shape::Switch,
+        "whether it is there at all (default true)",
+    ),
+];
+
+/// The keys of a log.
+pub(super) const LOG: &[Key] = &[
+    key("file", Shape::Text, "the file"),
+    key("append", Shape::Switch, "append to the file (default true)"),
+    key("size", Shape::Size, "size at which the file is rotated"),
+    key(
+        "count",
+        Shape::Number,
+        "how many old files to keep (default 1)",
+    ),
+    key(
+        "index",
+        Shape::Text,
+        "index file: offset and time of each line",
+    ),
+    key(
+        "full",
+        Shape::Text,
+        "hole (the default) or hold: what happens while it cannot be written",
+    ),
+];
+
+/// What else a `[console.NAME]` takes.
+pub(super) const MORE_OF_CONSOLE: &[Key] = &[
+    key("template", Shape::Text, "the template that says the rest"),
+    key("port", Shape::Number, "what {port} stands for"),
+];
+
+/// What else `[[lines]]` take.
+pub(super) const MORE_OF_LINES: &[Key] = &[
+    key(
+        "template",
+        Shape::Text,
+        "the template that the consoles are made of",
+    ),
+    key(
+        "names",
+        Shape::Texts,
+        "the names of the consoles; rack[01-48] stands for 48 of them",
+    ),
+    key(
+        "port",
+        Shape::Number,
+        "what {port} stands for in the first one; it counts up",
+    ),
+    key(
+        "n",
+        Shape::Number,
+        "what {n} stands for in the first one; it counts up (default 1)",
+    ),
+];
+
+/// What `[[monitor]]` takes.
+pub(super) const MONITOR: &[Key] = &[
+    key(
+        "listen",
+        Shape::Backend,
+        "where it listens: unix:PATH, tcp:HOST:PORT, chardev:ID, or a back end",
+    ),
+    key(
+        "mode",
+        Shape::Text,
+        "control (QMP, the default) or readline (for people)",
+    ),
+    key(
+        "pretty",
+        Shape::Switch,
+        "whether QMP is indented (default false)",
+    ),
+];
+
+/// The sections, and what each is for. `chardev`, `device` and `object` take `line`, or a table
+/// in which this key says the kind.
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    (
+        "defaults",
+        "what all consoles have that do not say otherwise",
+    ),
+    (
+        "template",
+        "[template.NAME]: what consoles have that are made of it",
+    ),
+    ("console", "[console.NAME]: a console"),
+    ("lines", "[[lines]]: many consoles of one template"),
+    (
+        "chardev",
+        "[chardev.ID]: a chardev of its own, in QEMU's terms",
+    ),
+    ("device", "[[device]]: a device, in QEMU's terms"),
+    (
+        "object",
+        "[[object]]: TLS credentials or an authorization list, in QEMU's terms",
+    ),
+    ("monitor", "[[monitor]]: a monitor"),
+];
+
+/// The key that says the kind of a raw section's table.
+pub(super) fn kind_key(section: &str) -> &'static str {
+    match section {
+        "device" => "driver",
+        "object" => "qom-type",
+        _ => "kind",
+    }
+}
+
+/// Reads `64K`, with the letters that QEMU has.
+pub(super) fn size(text: &str) -> Option<i64> {
+    chardev_qapi::opts::parse_size("size", text).ok()
+}

@@ -1,0 +1,102 @@
+//! The items there are, and how each is: what `x-query-consoles` tells.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::item::Item;
+
+/// The first pause before a failed item is tried again, and the longest.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+
+/// An item that is wanted.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) item: Item,
+    pub(crate) state: State,
+    /// Its device, by the name in the list of devices.
+    pub(crate) device: Option<String>,
+}
+
+/// How an item is.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    /// It is being opened.
+    Starting,
+    /// All of it is there.
+    Running,
+    /// Nothing of it is there.
+    Failed {
+        why: String,
+        /// How often it was tried.
+        tries: u32,
+        /// When it is tried again.
+        next: Instant,
+    },
+}
+
+/// All items. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Table(Arc<Mutex<Vec<Kept>>>);
+
+impl Table {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an attempt to start `item` came to; returns how many have failed before.
+    pub(super) fn note(&self, item: &Item, started: &Result<Option<String>, String>) -> u32 {
+        let mut all = self.lock();
+        let Some(kept) = all.iter_mut().find(|kept| kept.item.is_successor(item)) else {
+            return 0;
+        };
+        let before = kept.state.tries();
+        match started {
+            Ok(device) => {
+                kept.state = State::Running;
+                kept.device.clone_from(device);
+            }
+            Err(why) => kept.state = kept.state.failed(why),
+        }
+        before
+    }
+
+    /// When the first failed item is tried again.
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        let all = self.lock();
+        let next = |kept: &Kept| match kept.state {
+            State::Failed { next, .. } => Some(next),
+            _ => None,
+        };
+        all.iter().filter_map(next).min()
+    }
+
+    /// The failed items whose pause is over.
+    pub(super) fn due(&self, now: Instant) -> Vec<Item> {
+        let all = self.lock();
+        let due = all.iter().filter(|kept| match kept.state {
+            State::Failed { next, .. } => next <= now,
+            _ => false,
+        });
+        due.map(|kept| kept.item.clone()).collect()
+    }
+}
+
+impl State {
+    fn tries(&self) -> u32 {
+        match self {
+            State::Failed { tries, .. } => *tries,
+            _ => 0,
+        }
+    }
+
+    /// The state after one more attempt that failed.
+    pub(super) fn failed(&self, why: &str) -> State {
+        let before = self.tries();
+        let pause = PAUSES[0].saturating_mul(1 << before.min(6)).min(PAUSES[1]);
+        State::Failed {
+            why: why.to_owned(),
+            tries: before.saturating_add(1),
+            next: Instant::now() + pause,
+        }
+    }
+}
