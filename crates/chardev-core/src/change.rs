@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use crate::backend::{Backend, BackendId, Ready};
-use crate::chardev::{Chardev, ChardevRef, LogSink, WeakChardev};
+use crate::chardev::{Chardev, ChardevRef, Given, LogSink, WeakChardev};
 use crate::commit::{Step, commit};
 use crate::drain::Drainer;
 use crate::error::ChangeError;
@@ -319,6 +319,9 @@ impl Chardev {
                 }
             }
         }
+        let live = self.stats.output_accepted;
+        let from = live.saturating_sub(self.preface.len() as u64);
+        self.given = Given { from, live };
         self.backend.go_live(&this.downgrade(), self.id);
         self.backend.set_attached(self.front.is_some());
         self.go_live(answers);

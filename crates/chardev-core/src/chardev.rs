@@ -82,6 +82,15 @@ pub trait LogControl: Send + Sync {
     fn reopen(&self) -> Result<(), OpenError>;
 }
 
+/// Which output the back end in the slot is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The offset of its first byte.
+    pub from: u64,
+    /// Where the output was when the back end came: what is before that had waited for it.
+    pub live: u64,
+}
+
 /// The front end's side of a chardev while one is attached.
 pub(crate) struct Front {
     pub(crate) hooks: Arc<dyn FrontEndHooks>,
@@ -112,6 +121,8 @@ pub struct Chardev {
     pub(crate) preface: RingBuffer,
     /// The size of a ring buffer that was replaced by a back end nobody has come to yet.
     pub(crate) ring_goes_on: usize,
+    /// See [`Chardev::given`].
+    pub(crate) given: Given,
     pub(crate) log: Option<Box<dyn LogSink>>,
     /// What the log misses, if it does not take output now.
     pub(crate) hole: Option<Hole>,
@@ -201,6 +212,7 @@ impl ChardevRef {
             input: InputQueue::default(),
             preface: RingBuffer::default(),
             ring_goes_on: 0,
+            given: Given::default(),
             log,
             hole: None,
             log_inside_line: false,

@@ -63,7 +63,7 @@ pub use backend::{
     Sent, Sharing,
 };
 pub use change::{Change, NewBackend, Offer, Old};
-pub use chardev::{Chardev, ChardevRef, LogControl, LogSink, WeakChardev};
+pub use chardev::{Chardev, ChardevRef, Given, LogControl, LogSink, WeakChardev};
 pub use commit::{Refused, Step, commit};
 pub use drain::{DRAIN_LIMIT, Drain, DrainStep, Drainer, Late, NothingToDrain};
 pub use error::{AddError, AttachError, ChangeError, HubError, OpenError, RemoveError};

@@ -119,6 +119,8 @@ pub struct History {
 pub(crate) struct Tap {
     /// Bytes to keep whether or not there are viewers.
     wanted: usize,
+    /// Nobody asked for that much in particular.
+    by_default: bool,
     kept: Option<Kept>,
     /// There was no memory for what was to be kept.
     short: bool,
@@ -203,6 +205,7 @@ impl Tap {
                 return;
             }
             (0, _) => VIEWED_SCROLLBACK,
+            (wanted, 1..) if self.by_default => wanted.max(VIEWED_SCROLLBACK),
             (wanted, _) => wanted,
         };
         let kept = self.kept.get_or_insert_with(|| {
@@ -267,7 +270,23 @@ impl Chardev {
     /// are viewers; 0 keeps nothing beyond what the viewers need. Memory is used as output comes.
     /// What is kept already stays as far as it fits.
     pub fn set_scrollback(&mut self, bytes: usize) {
+        self.want_scrollback(bytes, false);
+    }
+
+    /// The same for a chardev whose user has named no size. Viewers find no less than they would
+    /// without it.
+    pub fn set_default_scrollback(&mut self, bytes: usize) {
+        self.want_scrollback(bytes, true);
+    }
+
+    /// Whether how much is kept is nobody's wish in particular.
+    pub fn has_default_scrollback(&self) -> bool {
+        self.tap.by_default && self.tap.wanted > 0
+    }
+
+    fn want_scrollback(&mut self, bytes: usize, by_default: bool) {
         self.tap.wanted = bytes.min(SCROLLBACK_LIMIT);
+        self.tap.by_default = by_default;
         if self.tap.kept.is_some() {
             let viewers = self.tap.viewers();
             self.tap.adjust(self.stats.output_accepted, viewers);

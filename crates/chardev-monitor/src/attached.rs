@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use chardev::back::FdSource;
-use chardev::{AttachedPeer, Chardevs, PeerPlace};
+use chardev::{AttachedPeer, Chardevs, Given, PeerPlace};
 use chardev_qapi::{ErrorKind, Object, QmpError};
 use chardev_qmp::{Event, Join};
 use tokio::task::AbortHandle;
@@ -157,7 +157,12 @@ fn destination(chardevs: &Chardevs, id: &str) -> Object {
 
 impl Caller {
     /// `x-chardev-attach`
-    pub(crate) async fn attach(&self, id: &str, fdname: &str, join: Join) -> Result<(), QmpError> {
+    pub(crate) async fn attach(
+        &self,
+        id: &str,
+        fdname: &str,
+        join: Join,
+    ) -> Result<Given, QmpError> {
         let fd = self.fds.take(fdname)?;
         // A refused descriptor keeps its name, as it does for an address of type `fd`.
         let attached = match fd.try_clone() {
@@ -170,7 +175,7 @@ impl Caller {
         attached
     }
 
-    async fn attach_fd(&self, id: &str, fd: OwnedFd, join: Join) -> Result<(), QmpError> {
+    async fn attach_fd(&self, id: &str, fd: OwnedFd, join: Join) -> Result<Given, QmpError> {
         let (chardevs, attached) = (&self.service.chardevs, &self.service.attached);
         attached.look(chardevs, id);
         let mut others = attached.of(id);
@@ -182,7 +187,7 @@ impl Caller {
                 self.attach_alone(id, fd, ALONE).await
             }
             Join::Force => {
-                self.attach_alone(id, fd, ALONE).await?;
+                let given = self.attach_alone(id, fd, ALONE).await?;
                 let by = self.client.who().to_string();
                 // Somebody may have looked since the place was taken, and have struck them off.
                 for entry in &others {
@@ -192,7 +197,7 @@ impl Caller {
                         task.abort();
                     }
                 }
-                Ok(())
+                Ok(given)
             }
             // The first of several has what was kept for whoever comes.
             Join::Share if others.is_empty() && peer.is_none() => {
@@ -208,18 +213,19 @@ impl Caller {
         id: &str,
         fd: OwnedFd,
         mode: &'static str,
-    ) -> Result<(), QmpError> {
+    ) -> Result<Given, QmpError> {
         let peer = self.service.chardevs.attach_peer(id, fd).await;
         let peer = peer.map_err(QmpError::because)?;
         self.note(id, mode, Tie::BackEnd(peer));
-        Ok(())
+        let details = self.service.chardevs.details(id);
+        Ok(details.map_or(Given::default(), |details| details.given))
     }
 
-    fn attach_beside(&self, id: &str, fd: OwnedFd, mode: &'static str) -> Result<(), QmpError> {
+    fn attach_beside(&self, id: &str, fd: OwnedFd, mode: &'static str) -> Result<Given, QmpError> {
         let chardevs = &self.service.chardevs;
         let may_type = mode == SHARE;
         let runtime = self.service.monitors.runtime();
-        let relay = beside::begin(chardevs, runtime, id, fd, may_type)?;
+        let (relay, from) = beside::begin(chardevs, runtime, id, fd, may_type)?;
         let (ended, attached) = (self.service.clone(), id.to_owned());
         let task = runtime.spawn(async move {
             relay.await;
@@ -228,7 +234,7 @@ impl Caller {
             runtime.spawn(async move { ended.attached.look(&ended.chardevs, &attached) });
         });
         self.note(id, mode, Tie::Beside(task.abort_handle()));
-        Ok(())
+        Ok(Given { from, live: from })
     }
 
     fn note(&self, id: &str, mode: &'static str, hold: Tie) {

@@ -120,6 +120,8 @@ impl Server {
     pub fn serve(&self, id: &str, mode: Mode) -> Result<(), ServeError> {
         let front = self.chardevs().front_end(id, Arc::new(Answering));
         let front = front.map_err(ServeError::Chardev)?;
+        // What it says is for one client, and no console's output.
+        self.chardevs().drop_default_history(id);
         let monitor = Monitor::new(front, mode, self.service.clone());
         self.spawn(monitor.run());
         Ok(())

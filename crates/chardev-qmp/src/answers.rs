@@ -22,6 +22,11 @@ pub(crate) fn monitors() -> Type {
     ]))
 }
 
+/// Which output somebody who is attached is given.
+pub(crate) fn given() -> Type {
+    Type::object([required("offset", Type::Int), required("live", Type::Int)])
+}
+
 /// The devices of the daemon.
 pub(crate) fn devices() -> Type {
     let mut members = vec![
@@ -31,6 +36,7 @@ pub(crate) fn devices() -> Type {
         required("state", Type::words(&STATES)),
         required("since", Type::Int),
         optional("restart", Type::Bool),
+        optional("command", Type::Str),
     ];
     members.extend(ending());
     Type::list(Type::object(members))

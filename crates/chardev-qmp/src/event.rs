@@ -87,6 +87,14 @@ pub const EVENTS: &[EventSpec] = &[
             optional("filename", Type::Str),
         ])
     }),
+    plain("X_CHARDEV_MARKED", || {
+        ObjectType::new([
+            required("id", Type::Str),
+            required("offset", Type::Int),
+            required("by", Type::Str),
+            required("text", Type::Str),
+        ])
+    }),
     plain("X_DEVICE_STARTED", || {
         let members = device().into_iter().chain([optional("pid", Type::Int)]);
         ObjectType::new(members.collect::<Vec<_>>())

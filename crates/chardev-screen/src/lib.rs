@@ -25,6 +25,7 @@ mod ask;
 mod font;
 mod keys;
 mod picture;
+mod reprint;
 mod screen;
 mod size;
 mod snapshot;

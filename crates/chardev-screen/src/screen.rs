@@ -1,7 +1,7 @@
 //! The state of a terminal that is fed bytes.
 
 use avt::parser::{DecMode, DecModes, EdScope, Function, State};
-use avt::{Parser, Terminal};
+use avt::{Parser, ScreenKind, Terminal};
 use unicode_width::UnicodeWidthChar;
 
 use crate::ask::{Ask, Listener, Said};
@@ -136,6 +136,10 @@ impl Screen {
     /// Whether cursor keys are to be sent in their application form.
     pub fn wants_application_keys(&self) -> bool {
         self.terminal.cursor_key_app_mode()
+    }
+
+    pub(crate) fn screen_kind(&self) -> ScreenKind {
+        self.terminal.active_screen_kind()
     }
 
     /// What it shows now.

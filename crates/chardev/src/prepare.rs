@@ -56,9 +56,10 @@ impl Chardevs {
         let policy = chardev_core::Policy::default().with(opened.policy);
         let chardev = ChardevRef::prepare(id, port.id(), opened.backend, policy, opened.log);
         chardev.with(|chardev| chardev.set_options(opened.options));
-        if let Some(history) = opened.policy.history {
-            chardev.with(|chardev| chardev.set_scrollback(history));
-        }
+        chardev.with(|chardev| match opened.policy.history {
+            Some(history) => chardev.set_scrollback(history),
+            None => chardev.set_default_scrollback(self.shared().default_history()),
+        });
         port.connect(&chardev);
         scene.coming.push(chardev.clone());
         Ok(Step::Add {

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use chardev::text::{from_os, shown, to_path};
+use chardev_core::SCROLLBACK_LIMIT;
+use chardev_qapi::opts::parse_size;
 use clap::{CommandFactory, Parser};
 
 /// The options that QEMU spells with one dash.
@@ -77,6 +79,10 @@ pub struct Args {
     /// Escape character of multiplexers, as a decimal or 0x… number (default: 1, Ctrl-A).
     #[arg(long, value_name = "N", value_parser = escape)]
     pub echr: Option<u8>,
+    /// Keep this much of the output of each chardev that does not say x-history itself, for
+    /// whoever comes later: 0 for none (default: 64k).
+    #[arg(long, value_name = "SIZE", value_parser = history)]
+    pub history: Option<usize>,
     /// Name reported by query-name: NAME or guest=NAME.
     #[arg(long)]
     pub name: Option<String>,
@@ -160,6 +166,14 @@ fn escape(text: &str) -> Result<u8, String> {
         None => text.parse(),
     };
     number.map_err(|_| format!("Bad argument to echr: '{text}' is not a number from 0 to 255"))
+}
+
+fn history(text: &str) -> Result<usize, String> {
+    let bytes = parse_size("history", text).map_err(|error| error.to_string())?;
+    let bytes = usize::try_from(bytes).ok();
+    let most = SCROLLBACK_LIMIT;
+    let bytes = bytes.filter(|bytes| *bytes <= most);
+    bytes.ok_or_else(|| format!("'{text}' is not a size from 0 to {most}, such as 64k"))
 }
 
 fn two_dashes(argument: OsString) -> OsString {

@@ -38,6 +38,8 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 const TASK_LIMIT: Duration = Duration::from_secs(3);
 /// How much of the default console's output waits for somebody to attach.
 const DEFAULT_RING: i64 = 1 << 20;
+/// How much of a console's output is kept for whoever comes later.
+const DEFAULT_HISTORY: usize = 64 << 10;
 
 /// Runs the daemon until a signal or `quit` ends it, or a guest over a `testdev`, whose status is
 /// then returned.
@@ -110,6 +112,7 @@ fn run_started(
     if let Some(escape) = args.echr {
         chardevs.set_escape(escape);
     }
+    chardevs.set_default_history(args.history.unwrap_or(DEFAULT_HISTORY));
     let file = args.config.as_ref().map(|file| directory.join(file));
     let (config, asked) = Config::new(file);
     signals::listen(stop.clone(), chardevs.clone(), config.clone())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Chardev, LogControl};
+use super::{Chardev, Given, LogControl};
 use crate::backend::BackendId;
 use crate::freeze::FreezeWatch;
 use crate::hub::Hub;
@@ -123,6 +123,11 @@ impl Chardev {
     /// Input bytes that outlived their source and wait for the front end.
     pub fn input_pending(&self) -> usize {
         self.input.bytes()
+    }
+
+    /// Which output the back end in the slot is given.
+    pub fn given(&self) -> Given {
+        self.given
     }
 
     /// Bytes that wait for the disk on their way to the log.

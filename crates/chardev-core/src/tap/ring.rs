@@ -16,6 +16,12 @@ use crate::memory;
 
 /// Bytes in one word.
 const WORD: usize = 8;
+/// The largest segment of a ring that many chardevs have and few of them fill, and how large that
+/// is at most.
+const TINY_SEGMENT: usize = 4 << 10;
+const TINY: usize = 64 << 10;
+/// A ring of another size has no more segments than this of the size that its former one had.
+const MOST_SEGMENTS: usize = 1024;
 /// The largest segment of a small ring and of a large one, and where that begins.
 const SMALL_SEGMENT: usize = 64 << 10;
 const LARGE_SEGMENT: usize = 1 << 20;
@@ -61,17 +67,21 @@ impl Ring {
             low: AtomicU64::new(offset),
             end: AtomicU64::new(offset),
         };
-        Self::with_marks(limit, Arc::new(marks))
+        Self::with_marks(limit, Arc::new(marks), None)
     }
 
-    fn with_marks(limit: usize, marks: Arc<Marks>) -> Self {
+    /// With segments of the size of a former ring, which can then be shared, where that makes
+    /// sense.
+    fn with_marks(limit: usize, marks: Arc<Marks>, former: Option<usize>) -> Self {
         let limit = limit.max(1);
-        let largest = if limit > LARGE {
-            LARGE_SEGMENT
-        } else {
-            SMALL_SEGMENT
+        let most = limit.min(SMALL_SEGMENT);
+        let former = former.filter(|size| *size <= most && limit / size <= MOST_SEGMENTS);
+        let largest = match limit {
+            limit if limit > LARGE => LARGE_SEGMENT,
+            limit if limit > TINY => SMALL_SEGMENT,
+            _ => TINY_SEGMENT,
         };
-        let segment_size = largest.min(limit.next_multiple_of(WORD));
+        let segment_size = former.unwrap_or(largest.min(limit.next_multiple_of(WORD)));
         let count = limit.div_ceil(segment_size);
         Ring {
             marks,
@@ -84,7 +94,7 @@ impl Ring {
 
     /// A ring for `limit` bytes with the newest bytes of `old`, which is not written any more.
     pub(super) fn resized(old: &Ring, limit: usize) -> Self {
-        let ring = Self::with_marks(limit, Arc::clone(&old.marks));
+        let ring = Self::with_marks(limit, Arc::clone(&old.marks), Some(old.segment_size));
         let end = old.end();
         old.until.store(end, Release);
         let low = old.low().max(end.saturating_sub(ring.limit as u64));

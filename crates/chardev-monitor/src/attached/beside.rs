@@ -16,8 +16,8 @@ const BUFFER: usize = 16 << 10;
 /// The first and the longest pause before input is offered again to a front end that is full.
 const PAUSE: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// Makes `fd` a viewer of chardev `id` that `may_type`. The future ends when it has left or the
-/// chardev is gone; dropping it ends the connection.
+/// Makes `fd` a viewer of chardev `id` that `may_type`, from the offset that is returned on. The
+/// future ends when it has left or the chardev is gone; dropping it ends the connection.
 ///
 /// # Errors
 /// It is no stream socket, there is no such chardev, or there are too many viewers.
@@ -27,7 +27,7 @@ pub(super) fn begin(
     id: &str,
     fd: OwnedFd,
     may_type: bool,
-) -> Result<impl Future<Output = ()> + Send + use<>, QmpError> {
+) -> Result<(impl Future<Output = ()> + Send + use<>, u64), QmpError> {
     if sockopt::socket_type(&fd) != Ok(SocketType::STREAM) {
         return Err("the attached descriptor must be a connected stream socket".into());
     }
@@ -48,14 +48,15 @@ pub(super) fn begin(
         framed: false,
     };
     let viewer = chardevs.watch(id, theirs.into(), &watch);
-    viewer.map_err(QmpError::because)?;
+    let offset = viewer.map_err(QmpError::because)?;
     let (chardevs, id) = (chardevs.clone(), id.to_owned());
-    Ok(async move {
+    let relay = async move {
         tokio::select! {
             () = show(&seen, &client) => {}
             () = take_typed(&client, &chardevs, &id, may_type) => {}
         }
-    })
+    };
+    Ok((relay, offset))
 }
 
 /// Until the chardev ends, or the client takes nothing more.

@@ -30,8 +30,11 @@ impl Caller {
             Command::Yank { instances } => self.yank(&instances).map(|()| Json::empty()),
             Command::QueryYank => Ok(self.query_yank()),
             Command::XChardevAttach { id, fdname, join } => {
-                let attached = self.attach(&id, &fdname, join).await;
-                attached.map(|()| Json::empty())
+                let given = self.attach(&id, &fdname, join).await;
+                given.map(|given| {
+                    let offset = Object::new().with("offset", given.from);
+                    offset.with("live", given.live).into()
+                })
             }
             Command::XChardevTransaction { actions } => self.transaction(actions).await,
             Command::XChardevSet { id, policy } => self.set_policy(&id, &policy),

@@ -8,6 +8,7 @@ mod descriptors;
 mod export;
 #[cfg(feature = "input")]
 mod input;
+mod marks;
 #[cfg(feature = "tls")]
 pub(crate) mod objects;
 mod output;
@@ -32,7 +33,12 @@ use crate::own::{Answer, OwnCommand};
 /// Commands of ours that are made like a program's own: types and work in one file. To add one,
 /// write its file and name it here.
 pub(crate) fn ours() -> Vec<OwnCommand> {
-    let ours = vec![export::command(), tasks::command(), typing::command()];
+    let ours = vec![
+        export::command(),
+        tasks::command(),
+        typing::command(),
+        marks::command(),
+    ];
     #[cfg(feature = "tls")]
     let ours = [ours, objects::commands().into()].concat();
     #[cfg(feature = "vc")]

@@ -10,7 +10,7 @@ use crate::command::Command;
 
 /// In the order of `query-commands`, after QEMU's.
 pub(super) const COMMANDS: &[CommandSpec] = &[
-    plain("x-chardev-attach", nothing, |args, _| {
+    plain("x-chardev-attach", answers::given, |args, _| {
         external(Command::XChardevAttach {
             id: args.required("id")?,
             fdname: args.required("fdname")?,

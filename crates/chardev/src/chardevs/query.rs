@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chardev_core::spec::{OptionValue, Options};
-use chardev_core::{Backend, ChangeTimes, Chardev, Stats};
+use chardev_core::{Backend, ChangeTimes, Chardev, Given, Stats};
 
 use super::Chardevs;
 use crate::tasks::Task;
@@ -46,6 +46,8 @@ pub struct Details {
     pub log_pending: u64,
     /// Why the log is not written, where that is known.
     pub log_trouble: Option<String>,
+    /// Which output the present back end is given.
+    pub given: Given,
     /// How long the last changes took; `None` before the first.
     pub change_times: Option<ChangeTimes>,
 }
@@ -167,6 +169,7 @@ impl Details {
             input_pending: chardev.input_pending() as u64,
             log_pending: chardev.log_pending(),
             log_trouble: chardev.log_trouble(),
+            given: chardev.given(),
             change_times: chardev.change_times(),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chardev_core::spec::KindSpec;
@@ -33,6 +33,7 @@ pub(crate) struct Shared {
     began: Instant,
     /// The byte before a command key of a multiplexer.
     escape: AtomicU8,
+    default_history: AtomicUsize,
     quit: Notify,
     /// The status that a guest has asked for.
     exit: watch::Sender<Option<u8>>,
@@ -74,6 +75,7 @@ impl Shared {
             next_backend: AtomicU64::new(1),
             began: Instant::now(),
             escape: AtomicU8::new(1),
+            default_history: AtomicUsize::new(0),
             quit: Notify::new(),
             exit: watch::Sender::new(None),
             kinds,
@@ -105,6 +107,14 @@ impl Shared {
 
     pub(super) fn set_escape(&self, byte: u8) {
         self.escape.store(byte, Ordering::Relaxed);
+    }
+
+    pub(crate) fn default_history(&self) -> usize {
+        self.default_history.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_default_history(&self, bytes: usize) {
+        self.default_history.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn viewers(&self) -> &Viewers {

@@ -99,15 +99,11 @@ fn an_editor_that_is_left_in_the_middle_leaves_no_trace() {
     let program = env!("CARGO_BIN_EXE_chardevctl");
     let socket = daemon.socket();
     let attach = |more: &str| format!("{program} --socket {} attach con0 {more}", socket.display());
-    for (number, leave) in ["\x1d.", "\x1dq"].iter().enumerate() {
-        // After the first time there is nothing kept to be shown, so it is looked at only once.
+    for leave in ["\x1d.", "\x1dq"] {
         tmux.enter(&attach(""));
-        match number {
-            0 => until("the editor is there", || {
-                tmux.modes().starts_with("alternate=1 cursor=0")
-            }),
-            _ => tmux.wait_for("[con0: attached"),
-        }
+        until("the editor is there", || {
+            tmux.modes().starts_with("alternate=1 cursor=0")
+        });
         tmux.type_in(leave);
         until("the terminal is at rest", || tmux.modes() == AT_REST);
         tmux.enter("echo $((6 * 7))lqk");

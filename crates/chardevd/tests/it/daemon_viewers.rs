@@ -13,6 +13,8 @@ fn start() -> (Daemon, UnixStream) {
     let feed = dir.path().join("feed");
     let chardev = format!("socket,id=feed,path={},server=on,wait=off", feed.display());
     let daemon = Daemon::start(&[
+        "--history",
+        "0",
         "-chardev",
         &chardev,
         "-chardev",

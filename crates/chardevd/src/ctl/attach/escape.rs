@@ -27,7 +27,17 @@ pub(super) enum Step<'a> {
     Break,
     /// Stop this program, as Ctrl-Z does elsewhere.
     Suspend,
-    /// Show the help line.
+    /// Change the console's back end.
+    Change,
+    /// Say who is here.
+    Who,
+    /// What is typed is not sent, or is again.
+    ReadOnly,
+    /// Set a marker.
+    Mark,
+    /// Send a file, or stop that.
+    SendFile,
+    /// Show the help lines.
     Help,
     /// The escape key, and then one that means nothing.
     Unknown,
@@ -72,6 +82,11 @@ impl Escape {
                         b'.' | b'q' => Step::Leave,
                         b'b' => Step::Break,
                         b'z' | 0x1a => Step::Suspend,
+                        b'c' => Step::Change,
+                        b'w' => Step::Who,
+                        b'r' => Step::ReadOnly,
+                        b'm' => Step::Mark,
+                        b's' => Step::SendFile,
                         b'h' | b'?' => Step::Help,
                         _ => Step::Unknown,
                     }
@@ -142,6 +157,11 @@ mod tests {
                     Step::Break => "BREAK",
                     Step::Suspend => "SUSPEND",
                     Step::Help => "HELP",
+                    Step::Change => "CHANGE",
+                    Step::Who => "WHO",
+                    Step::ReadOnly => "READ-ONLY",
+                    Step::Mark => "MARK",
+                    Step::SendFile => "SEND-FILE",
                     Step::Unknown => "UNKNOWN",
                 };
             }
@@ -162,6 +182,10 @@ mod tests {
             ("\x1dx.", "UNKNOWN."),
             ("\x1d", ""),
             ("\x1dzx", "SUSPENDx"),
+            (
+                "\x1dc\x1dw\x1dr\x1dm\x1ds",
+                "CHANGEWHOREAD-ONLYMARKSEND-FILE",
+            ),
             ("b.?h", "b.?h"),
         ] {
             let key = Some(0x1d);

@@ -2,12 +2,14 @@
 
 use std::os::unix::net::UnixStream;
 
+use chardev::screen::Size;
 use chardev::text::shown;
 use chardev_qapi::{ErrorKind, Json, Object};
 use chardev_qmp::client::ClientError;
 
 use super::link::Link;
 use super::reason::{Reason, how_it_ended, restarts};
+use super::replay::Replay;
 use super::within::{console_of, is_within, pid_in};
 use crate::ctl::connect::{Monitor, Target};
 use crate::ctl::failure::{Failure, Status};
@@ -47,6 +49,8 @@ pub(super) struct Joined {
     pub(super) console: UnixStream,
     pub(super) link: Link,
     pub(super) mode: Mode,
+    /// The console's last screen, for a terminal.
+    pub(super) replay: Option<Replay>,
     /// What the user should know.
     pub(super) notes: Vec<String>,
     /// Why it has already come to its end, but for what there is to see.
@@ -54,7 +58,15 @@ pub(super) struct Joined {
 }
 
 /// Attaches to chardev `id`.
-pub(super) fn join(target: &Target, id: &str, manner: Manner) -> Result<Joined, Failure> {
+///
+/// # Errors
+/// There is no such chardev, or somebody is there.
+pub(super) fn join(
+    target: &Target,
+    id: &str,
+    manner: Manner,
+    terminal: Option<Size>,
+) -> Result<Joined, Failure> {
     let mut monitor = target.private("attach", |monitor| refuse_itself(monitor, id))?;
     let failed = |error: &ClientError| target.failed(error);
     let others = who_is_there(&mut monitor, id);
@@ -72,13 +84,18 @@ pub(super) fn join(target: &Target, id: &str, manner: Manner) -> Result<Joined, 
         Manner::Share => arguments.insert("share", true),
         Manner::ReadOnly => arguments.insert("read-only", true),
     }
-    match monitor.execute("x-chardev-attach", arguments) {
-        Ok(_) => {}
+    let given = match monitor.execute("x-chardev-attach", arguments) {
+        Ok(given) => given,
         Err(ClientError::Command(error)) if error.kind() == Some(ErrorKind::Attached) => {
             return Err(refused(id, &error.desc));
         }
         Err(error) => return Err(suggest::failed(target, &mut monitor, id, &error)),
-    }
+    };
+    let offset = |name| given.get(name).and_then(Json::as_u64);
+    let replay = terminal.zip(offset("offset")).map(|(size, from)| {
+        let live = offset("live").unwrap_or(from);
+        Replay::begin(&mut monitor, id, size, from, live)
+    });
     let mut notes = Vec::new();
     if !others.is_empty() {
         notes.push(match manner {
@@ -96,6 +113,7 @@ pub(super) fn join(target: &Target, id: &str, manner: Manner) -> Result<Joined, 
             Manner::Share => Mode::Share,
             Manner::ReadOnly => Mode::ReadOnly,
         },
+        replay,
         notes,
         over,
     })

@@ -7,7 +7,7 @@
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use chardev_qapi::Object;
+use chardev_qapi::{Json, Object};
 use chardev_qmp::client::{ClientError, Event};
 
 use crate::ctl::connect::Monitor;
@@ -26,6 +26,8 @@ pub(super) struct Link {
 pub(super) enum Heard {
     /// An event.
     Event(Event),
+    /// A command has been answered, by what it is called.
+    Answer(&'static str, Json),
     /// A command failed.
     Failed(String),
     /// The daemon is gone.
@@ -72,7 +74,10 @@ impl Link {
         let mut news = Vec::new();
         while !self.gone {
             let result = match self.asked {
-                Some(_) => self.monitor.receive().map(drop),
+                Some(what) => self
+                    .monitor
+                    .receive()
+                    .map(|answer| news.push(Heard::Answer(what, answer))),
                 None => self
                     .monitor
                     .next_event()

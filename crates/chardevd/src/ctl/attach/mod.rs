@@ -6,11 +6,16 @@
 //! until there was none for `--idle` milliseconds.
 
 mod escape;
+mod file;
 mod join;
 mod link;
+mod menu;
 mod modes;
+mod news;
 mod pump;
+mod ready;
 mod reason;
+mod replay;
 mod screen;
 mod terminal;
 mod wait;
@@ -31,17 +36,22 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use super::connect::Target;
 use super::failure::{Failure, Status};
+use chardev::screen::Size;
 use escape::key_name;
 use join::Manner;
 pub(super) use join::what_is_behind;
 pub(super) use reason::{Reason, how_it_ended};
+use rustix::termios::isatty;
+use terminal::RawTerminal;
 use wait::Waited;
 
 /// Connects this terminal to a chardev; the previous back end is restored when you leave
 ///
-/// On a terminal the escape key starts a command: '.' or 'q' leaves, 'b' sends a break, '?' shows
-/// help, and typing the key twice sends it. Otherwise standard input is sent up to its
-/// end, and output is then copied until there has been none for a moment.
+/// On a terminal the console's last screen is shown again, and the escape key starts a command: '.'
+/// or 'q' leaves, 'b' sends a break, 'w' says who is here, 'r' makes it read only, 'c' changes the
+/// back end, 'm' sets a marker, 's' sends a file, '?' shows help, and typing the key twice sends
+/// it. Otherwise standard input is sent up to its end, and output is then copied until there has
+/// been none for a moment.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The chardev
@@ -58,6 +68,9 @@ pub(super) struct Args {
     /// Watch alongside whoever is attached; nothing you type is sent
     #[arg(long)]
     read_only: bool,
+    /// Do not show the console's last screen again
+    #[arg(long)]
+    no_replay: bool,
     /// Without a terminal: exit after standard input ends and the console has been silent this long
     #[arg(long, value_name = "MS", default_value_t = 500)]
     idle: u64,
@@ -108,7 +121,10 @@ fn attached(
         let escape = key.map(|key| format!("Ctrl-C or {} . gives up", key_name(key)));
         let (target, id) = (target.clone().with_escape(escape), args.id.clone());
         let manner = args.manner();
-        move || join::join(&target, &id, manner)
+        let size = waiting.terminal.as_ref().and_then(RawTerminal::size);
+        let size = size.filter(|_| !args.no_replay && isatty(std::io::stdout()));
+        let size = size.and_then(|(cols, rows)| Size::new(cols.into(), rows.into()));
+        move || join::join(&target, &id, manner, size)
     };
     let (joined, waiting) = match waiting.run(joining)? {
         Waited::Done(joined, waiting) => (joined?, waiting),

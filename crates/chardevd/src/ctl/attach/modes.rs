@@ -152,6 +152,20 @@ impl Modes {
         out.into_bytes()
     }
 
+    /// What gives a terminal the modes that drawing a screen leaves out.
+    pub(super) fn again_for_screen(&self) -> Vec<u8> {
+        // These a screen has of its own.
+        let drawn = [1049, 1047, 47, 1, 6, 7, 25, 69];
+        let mut out = String::new();
+        for (mode, at_rest) in PRIVATE.iter().filter(|(mode, _)| !drawn.contains(mode)) {
+            if self.private.contains(mode) {
+                out += &format!("\x1b[?{mode}{}", if *at_rest { 'l' } else { 'h' });
+            }
+        }
+        out += if self.keypad { "\x1b=" } else { "" };
+        out.into_bytes()
+    }
+
     fn step(&mut self, byte: u8) {
         // These end or begin a sequence wherever they come.
         match (byte, self.state) {

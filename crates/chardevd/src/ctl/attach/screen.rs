@@ -95,6 +95,12 @@ impl Screen {
         }
     }
 
+    /// Asks something of the user about the console `id`, on the terminal itself.
+    pub(super) fn ask(&mut self, id: &str, text: &str) {
+        let text = format!("\r\n[{}] {text}", shown(id));
+        self.shown.extend_from_slice(text.as_bytes());
+    }
+
     /// The last thing to say, on a terminal that is as it was.
     pub(super) fn farewell(&mut self, id: &str, text: &str) {
         let text = format!("\n{}\n", message(id, text));

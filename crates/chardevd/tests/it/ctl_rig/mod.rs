@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use chardev::screen::{Screen, Size, Snapshot};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -143,6 +144,22 @@ impl Attached {
             .expect("the terminal takes keys");
     }
 
+    /// Feeds what the terminal is sent to `shown` until that is as it should be.
+    pub(crate) fn show(
+        &mut self,
+        shown: &mut Screen,
+        what: &str,
+        mut done: impl FnMut(&Snapshot) -> bool,
+    ) {
+        let began = Instant::now();
+        shown.feed_all(std::mem::take(&mut self.seen).as_bytes());
+        while !done(&shown.snapshot()) {
+            let snapshot = shown.snapshot();
+            assert!(began.elapsed() < LIMIT, "not yet {what}: {snapshot:?}");
+            shown.feed_all(&self.read());
+        }
+    }
+
     /// Reads the screen until `wanted` has appeared after what was waited for before; returns what
     /// came before it.
     pub(crate) fn wait_for(&mut self, wanted: &str) -> String {
@@ -154,18 +171,26 @@ impl Attached {
                 return before;
             }
             assert!(began.elapsed() < LIMIT, "no {wanted:?} in {:?}", self.seen);
-            let second = Timespec {
-                tv_sec: 1,
-                tv_nsec: 0,
-            };
-            let mut fds = [PollFd::new(&self.screen, PollFlags::IN)];
-            let ready = poll(&mut fds, Some(&second)).expect("poll");
-            let mut buffer = [0; 4096];
-            if ready > 0 {
-                let count = self.screen.read(&mut buffer).expect("the screen");
-                self.seen += &String::from_utf8_lossy(&buffer[..count]);
-            }
+            let read = self.read();
+            self.seen += &String::from_utf8_lossy(&read);
         }
+    }
+
+    /// What the terminal is sent next, if that is soon.
+    fn read(&mut self) -> Vec<u8> {
+        let second = Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        let mut fds = [PollFd::new(&self.screen, PollFlags::IN)];
+        let ready = poll(&mut fds, Some(&second)).expect("poll");
+        let mut buffer = vec![0; 4096];
+        let count = match ready {
+            0 => 0,
+            _ => self.screen.read(&mut buffer).expect("the screen"),
+        };
+        buffer.truncate(count);
+        buffer
     }
 
     /// The terminal's other end is closed.
@@ -248,4 +273,9 @@ fn open_terminal() -> (File, OwnedFd) {
     };
     tcsetwinsize(&terminal, size).expect("a terminal");
     (screen.into(), terminal)
+}
+
+/// An empty screen of the terminals' size.
+pub(crate) fn blank() -> Screen {
+    Screen::new(Size::new(91, 37).expect("a size"))
 }

@@ -1,0 +1,44 @@
+//! Markers in a console's output (`x-chardev-mark`).
+
+use chardev_qapi::schema::{Type, required};
+use chardev_qapi::{Json, Object};
+
+use super::not_found;
+use crate::caller::Caller;
+use crate::own::{Answer, OwnCommand};
+
+/// The longest text of a marker, in bytes.
+const LONGEST: usize = 4096;
+
+/// The command `x-chardev-mark`.
+pub(super) fn command() -> OwnCommand {
+    OwnCommand::new("x-chardev-mark", mark)
+        .takes([required("id", Type::Str), required("text", Type::Str)])
+        .returns(Type::object([required("offset", Type::Int)]))
+}
+
+/// Tells everybody who hears of the chardev that something is worth finding at this place of its
+/// output.
+fn mark(arguments: &Object, caller: &Caller) -> Answer {
+    let text = |name| arguments.get(name).and_then(Json::as_str);
+    let (id, words) = (
+        text("id").unwrap_or_default(),
+        text("text").unwrap_or_default(),
+    );
+    if words.len() > LONGEST {
+        return Err(format!("Parameter 'text' expects up to {LONGEST} bytes").into());
+    }
+    let details = caller.chardevs().details(id).ok_or_else(|| not_found(id))?;
+    let offset = details.stats.output_accepted;
+    let by = caller.who();
+    tracing::info!("chardev '{id}': marker at offset {offset} by {by}: {words}");
+    let data = Object::new()
+        .with("id", id)
+        .with("offset", offset)
+        .with("by", by)
+        .with("text", words);
+    caller
+        .events()
+        .emit_about(id, "X_CHARDEV_MARKED", Some(data.into()));
+    Ok(Object::new().with("offset", offset).into())
+}
