@@ -21,6 +21,7 @@ mod raw;
 mod screen;
 mod send;
 mod suggest;
+mod table;
 mod trust;
 mod waiting;
 mod watch;
@@ -65,11 +66,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List the chardevs
-    List {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    List(list::Args),
     /// Add a chardev; takes the same argument as -chardev
     Add {
         /// KIND,id=ID[,OPTION=VALUE…]
@@ -164,7 +161,7 @@ pub fn main() -> ExitCode {
     let target = &target;
     let done = match args.command {
         Action::Demo(args) => return demo::run(&args),
-        Action::List { json } => list::list(target, json),
+        Action::List(args) => list::list(target, &args),
         Action::Add { line } => commands::add(target, &line),
         Action::Change { id, line } => commands::change(target, &id, &line),
         Action::Remove { id } => commands::remove(target, &id),

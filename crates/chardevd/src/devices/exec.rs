@@ -98,6 +98,10 @@ impl Device for Exec {
         Some(self.restart)
     }
 
+    fn command(&self) -> Option<&str> {
+        Some(&self.command)
+    }
+
     fn start(self: Box<Self>, start: &Start<'_>) -> Result<JoinHandle<()>, DaemonError> {
         let front = start.attach("chardev", &self.chardev)?;
         let held = start.is_held(&self.chardev);

@@ -53,6 +53,11 @@ pub(crate) trait Device: Debug + Send {
         None
     }
 
+    /// The command that its program is run by, if it has a program.
+    fn command(&self) -> Option<&str> {
+        None
+    }
+
     /// What it is plugged into; it goes with that, and not by itself.
     fn bus(&self) -> Option<&str> {
         None

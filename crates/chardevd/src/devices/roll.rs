@@ -40,6 +40,7 @@ pub(crate) struct Entry {
     chardev: String,
     /// Whether its program is started again when it ends; `None` for a device without a program.
     restart: Option<bool>,
+    command: Option<String>,
     /// What it is plugged into.
     bus: Option<String>,
     /// Asked for when it is to end.
@@ -123,6 +124,7 @@ impl Roll {
             chardev: chardev.to_owned(),
             bus: device.bus().map(str::to_owned),
             restart: device.restart(),
+            command: device.command().map(str::to_owned),
             stop: self.stop.child(),
             task: Mutex::default(),
             state: Mutex::new(Phase {
@@ -361,6 +363,9 @@ impl Entry {
         all.insert("since", state.since);
         if let Some(restart) = self.restart {
             all.insert("restart", restart);
+        }
+        if let Some(command) = &self.command {
+            all.insert("command", command.as_str());
         }
         with_all(all, &state.program)
     }
