@@ -11,7 +11,7 @@ mod stack;
 use crate::backend::BackendEvent;
 use crate::line::{Answer, Answers, Line, ModemLines, Purge};
 
-use self::rising::Rising;
+use self::rising::{Reader, Rising};
 pub use self::stack::Stack;
 
 /// One protocol. *Up* is towards the chardev, *down* towards the transport.
@@ -48,16 +48,8 @@ pub trait Layer: Send {
         usize::MAX
     }
 
-    /// Takes `bytes` on their way down.
+    /// Takes `bytes` on their way down. Nothing may be kept back: there may be no other call.
     fn send(&mut self, bytes: &[u8], flow: &mut Flow<'_>);
-
-    /// Lets go of what [`Layer::send`] kept back to make larger pieces of it.
-    fn flush(&mut self, _flow: &mut Flow<'_>) {}
-
-    /// Bytes taken on their way down that cannot go on yet.
-    fn held(&self) -> usize {
-        0
-    }
 
     /// Nothing more is sent.
     fn send_end(&mut self, _flow: &mut Flow<'_>) {}
@@ -82,6 +74,7 @@ pub trait Layer: Send {
 #[derive(Debug)]
 pub struct Flow<'a> {
     up: &'a mut Rising,
+    reader: Reader<'a>,
     down: &'a mut Vec<u8>,
     failure: &'a mut Option<Ending>,
 }
@@ -96,17 +89,28 @@ enum Ending {
 
 impl Flow<'_> {
     /// Passes `bytes` up.
+    #[inline]
     pub fn up(&mut self, bytes: &[u8]) {
-        if self.failure.is_none() {
-            self.up.push(bytes);
-        }
+        let mut rest = bytes;
+        self.up_by(bytes.len(), |buf| {
+            let (now, later) = rest.split_at(buf.len());
+            buf.copy_from_slice(now);
+            rest = later;
+        });
     }
 
-    /// As [`Flow::up`], without a copy.
-    pub fn up_owned(&mut self, bytes: Vec<u8>) {
-        if self.failure.is_none() {
-            self.up.push_owned(bytes);
+    /// Passes `count` bytes up, which `fill` puts into place, in order and in one piece or two:
+    /// into the buffer of whoever reads, as far as that goes, without another copy.
+    #[inline]
+    pub fn up_by(&mut self, count: usize, mut fill: impl FnMut(&mut [u8])) {
+        if self.failure.is_some() {
+            return;
         }
+        let read = match self.up.is_empty() {
+            true => self.reader.take(count, &mut fill),
+            false => 0,
+        };
+        self.up.push_by(count - read, fill);
     }
 
     /// Tells of `event` behind the bytes that went up so far: a break, a size, anything but a

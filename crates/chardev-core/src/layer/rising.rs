@@ -14,6 +14,33 @@ pub(super) struct Rising {
     taken: usize,
 }
 
+/// The buffer of whoever reads just now, if anybody does.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    pub(super) buf: &'a mut [u8],
+    pub(super) filled: &'a mut usize,
+}
+
+impl Reader<'_> {
+    pub(super) fn again(&mut self) -> Reader<'_> {
+        Reader {
+            buf: self.buf,
+            filled: self.filled,
+        }
+    }
+
+    /// Has `fill` fill up to `count` bytes, and returns how many.
+    pub(super) fn take(&mut self, count: usize, fill: impl FnOnce(&mut [u8])) -> usize {
+        let room = &mut self.buf[*self.filled..];
+        let count = count.min(room.len());
+        if count > 0 {
+            fill(&mut room[..count]);
+            *self.filled += count;
+        }
+        count
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Piece {
     Bytes(Vec<u8>),
@@ -48,6 +75,21 @@ impl Rising {
             Some(Piece::Bytes(last)) => last.extend_from_slice(bytes),
             _ if bytes.is_empty() => {}
             _ => self.pieces.push_back(Piece::Bytes(bytes.to_vec())),
+        }
+    }
+
+    /// The same of `count` bytes that `fill` puts into place.
+    pub(super) fn push_by(&mut self, count: usize, fill: impl FnOnce(&mut [u8])) {
+        if count == 0 || self.has_end() {
+            return;
+        }
+        if !matches!(self.pieces.back(), Some(Piece::Bytes(_))) {
+            self.pieces.push_back(Piece::Bytes(Vec::new()));
+        }
+        if let Some(Piece::Bytes(last)) = self.pieces.back_mut() {
+            let begin = last.len();
+            last.resize(begin + count, 0);
+            fill(&mut last[begin..]);
         }
     }
 

@@ -1,20 +1,33 @@
 //! front → chardev → [back end] → host: layers stacked on each other, and what waits above and
 //! below them.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 
-use super::rising::{Piece, Rising};
+use super::rising::{Piece, Reader, Rising};
 use super::{Ending, Flow, Layer};
 use crate::backend::BackendEvent;
 use crate::line::{Answer, Answers, Line, ModemLines, Purge};
 
 /// The most that is taken from above at once.
-const PIECE: usize = 32 << 10;
+const PIECE: usize = 128 << 10;
 /// From this much on the wire no output is taken.
 const WIRE_LIMIT: usize = 64 << 10;
 /// With this much on the wire no input is taken either: the peer does not even read its answers.
-const ANSWERS_LIMIT: usize = 2 * WIRE_LIMIT;
+/// Output alone never comes to that, even if every byte is doubled, or two peers that send could
+/// wait for each other.
+const ANSWERS_LIMIT: usize = 2 * WIRE_LIMIT + 2 * PIECE;
+
+/// A reader where nobody reads.
+macro_rules! nobody {
+    () => {
+        Reader {
+            buf: &mut [],
+            filled: &mut 0,
+        }
+    };
+}
 
 /// Layers between a chardev and a byte stream.
 ///
@@ -28,12 +41,12 @@ pub struct Stack {
     started: usize,
     top: Rising,
     wire: VecDeque<u8>,
+    /// Room for the wire that is [lent](Stack::lend).
+    spare: Vec<u8>,
     failure: Option<Failure>,
     send_ended: bool,
     /// What could not be set up yet.
     late: Option<Line>,
-    /// A layer was given something on its way down, and may have kept it back.
-    unflushed: bool,
 }
 
 /// The layer that can let nothing through any more, and why.
@@ -62,13 +75,12 @@ impl Stack {
             started: 0,
             top: Rising::default(),
             wire: VecDeque::new(),
+            spare: Vec::new(),
             failure: None,
             send_ended: false,
             late: None,
-            unflushed: false,
         };
         stack.start_opened();
-        stack.flush();
         stack
     }
 
@@ -98,21 +110,31 @@ impl Stack {
 
     /// Takes what the transport received.
     pub fn receive(&mut self, bytes: &[u8]) {
+        self.receive_for(bytes, &mut []);
+    }
+
+    /// The same for somebody who reads: fills `buf` with the input that comes of it, up to the next
+    /// event, if none waits before that. Returns how many bytes those are.
+    pub fn receive_for(&mut self, bytes: &[u8], buf: &mut [u8]) -> usize {
+        let mut filled = 0;
         if self.failure.is_some() {
-            return;
+            return filled;
         }
+        let reader = Reader {
+            buf,
+            filled: &mut filled,
+        };
         match self.layers.len().checked_sub(1) {
-            Some(lowest) => self.call(lowest, |layer, flow| layer.receive(bytes, flow)),
+            Some(lowest) => self.call(lowest, reader, |layer, flow| layer.receive(bytes, flow)),
             None => self.top.push(bytes),
         }
-        self.flush();
+        filled
     }
 
     /// The transport receives nothing more.
     pub fn receive_end(&mut self) {
         if self.failure.is_none() {
-            self.rise(self.layers.len(), Piece::End);
-            self.flush();
+            self.rise(self.layers.len(), nobody!(), Piece::End);
         }
     }
 
@@ -191,17 +213,9 @@ impl Stack {
 
     /// Takes as much of `bufs` as there is room for.
     pub fn send(&mut self, bufs: &[IoSlice<'_>]) -> usize {
-        let room = self.room();
-        let mut taken = 0;
-        for buf in bufs {
-            let piece = &buf[..buf.len().min(room - taken)];
-            if !piece.is_empty() {
-                taken += piece.len();
-                self.sink(0, piece);
-            }
-        }
-        self.flush();
-        taken
+        let bytes = one_piece(bufs, self.room());
+        self.sink(0, &bytes);
+        bytes.len()
     }
 
     /// Nothing more is sent: each layer may say so to its peer, except where nothing goes through
@@ -212,8 +226,7 @@ impl Stack {
         }
         let unspoilt = self.failure.as_ref().map_or(0, |failure| failure.at + 1);
         for at in self.idle().max(unspoilt)..self.layers.len() {
-            self.call(at, |layer, flow| layer.send_end(flow));
-            self.flush();
+            self.call(at, nobody!(), |layer, flow| layer.send_end(flow));
         }
     }
 
@@ -228,9 +241,10 @@ impl Stack {
         } else if self.is_open() && self.failure.is_none() {
             self.late = None;
             for at in 0..self.layers.len() {
-                self.call(at, |layer, flow| layer.apply(line, answers, flow));
+                self.call(at, nobody!(), |layer, flow| {
+                    layer.apply(line, answers, flow)
+                });
             }
-            self.flush();
         }
     }
 
@@ -240,10 +254,11 @@ impl Stack {
         if self.is_open() && self.failure.is_none() && self.wire.len() < ANSWERS_LIMIT {
             for at in 0..self.layers.len() {
                 if answer == Answer::Unsupported {
-                    self.call(at, |layer, flow| answer = layer.purge(which, flow));
+                    self.call(at, nobody!(), |layer, flow| {
+                        answer = layer.purge(which, flow)
+                    });
                 }
             }
-            self.flush();
         }
         answer
     }
@@ -274,29 +289,28 @@ impl Stack {
         }
         if self.wire.is_empty() {
             // An idle chardev has no buffer.
-            self.wire = VecDeque::new();
+            self.spare = std::mem::take(&mut self.wire).into();
         }
+    }
+
+    /// Lends it an empty `buffer` for what goes down next. To be [taken back](Stack::take_spare).
+    pub fn lend(&mut self, buffer: Vec<u8>) {
+        self.spare = buffer;
+    }
+
+    /// A buffer that is not needed, an empty one.
+    pub fn take_spare(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
     }
 
     /// Bytes taken from above that the transport has not taken, as long as they are by now.
     pub fn pending(&self) -> usize {
-        let held: usize = self.layers.iter().map(|layer| layer.held()).sum();
-        self.wire.len() + held
+        self.wire.len()
     }
 
     /// How many layers, from the top, have not been started.
     fn idle(&self) -> usize {
         self.layers.len() - self.started
-    }
-
-    /// What the layers keep back must not wait for the next call, which may never come.
-    fn flush(&mut self) {
-        if self.unflushed {
-            for at in self.idle()..self.layers.len() {
-                self.call(at, |layer, flow| layer.flush(flow));
-            }
-            self.unflushed = false;
-        }
     }
 
     /// Starts what may begin now.
@@ -308,15 +322,27 @@ impl Stack {
                 return;
             }
             self.started += 1;
-            self.call(next, |layer, flow| layer.start(flow));
+            self.call(next, nobody!(), |layer, flow| layer.start(flow));
         }
     }
 
     /// Calls one layer and passes on what came of it.
-    fn call(&mut self, at: usize, action: impl FnOnce(&mut dyn Layer, &mut Flow<'_>)) {
-        let (mut up, mut down, mut failure) = (Rising::default(), Vec::new(), None);
+    fn call(
+        &mut self,
+        at: usize,
+        mut reader: Reader<'_>,
+        action: impl FnOnce(&mut dyn Layer, &mut Flow<'_>),
+    ) {
+        let (mut between, mut failure) = (Rising::default(), None);
+        let is_wire = self.wire.is_empty() && at + 1 == self.layers.len();
+        let mut down = match is_wire {
+            true => self.take_spare(),
+            false => Vec::new(),
+        };
+        let is_top = at == 0;
         let mut flow = Flow {
-            up: &mut up,
+            up: if is_top { &mut self.top } else { &mut between },
+            reader: if is_top { reader.again() } else { nobody!() },
             down: &mut down,
             failure: &mut failure,
         };
@@ -324,14 +350,15 @@ impl Stack {
         if let Some(ending) = failure {
             self.failure.get_or_insert(Failure { at, ending });
         }
-        match self.wire.is_empty() && at + 1 == self.layers.len() {
+        match is_wire {
+            true if down.is_empty() => self.spare = down,
             true => self.wire = down.into(),
             false => self.sink(at + 1, &down),
         }
         // What rises from a layer that has just opened finds the next one started.
         self.start_opened();
-        for piece in up.into_pieces() {
-            self.rise(at, piece);
+        for piece in between.into_pieces() {
+            self.rise(at, reader.again(), piece);
         }
     }
 
@@ -349,20 +376,33 @@ impl Stack {
         if at == self.layers.len() {
             self.wire.extend(bytes);
         } else {
-            self.unflushed = true;
-            self.call(at, |layer, flow| layer.send(bytes, flow));
+            self.call(at, nobody!(), |layer, flow| layer.send(bytes, flow));
         }
     }
 
     /// Passes what came out of the layer at `from` to the one above, or to the top.
-    fn rise(&mut self, from: usize, piece: Piece) {
+    fn rise(&mut self, from: usize, reader: Reader<'_>, piece: Piece) {
         let Some(above) = from.checked_sub(1) else {
             return self.top.append(piece);
         };
         match piece {
-            Piece::Bytes(bytes) => self.call(above, |layer, flow| layer.receive(&bytes, flow)),
-            event @ (Piece::Event(_) | Piece::Breaks(_)) => self.rise(above, event),
-            Piece::End => self.call(above, |layer, flow| layer.receive_end(flow)),
+            Piece::Bytes(bytes) => {
+                self.call(above, reader, |layer, flow| layer.receive(&bytes, flow));
+            }
+            event @ (Piece::Event(_) | Piece::Breaks(_)) => self.rise(above, reader, event),
+            Piece::End => self.call(above, reader, |layer, flow| layer.receive_end(flow)),
         }
     }
+}
+
+/// The first `count` bytes of `bufs`, or fewer: protocols make of one write one frame or record.
+fn one_piece<'a>(bufs: &'a [IoSlice<'_>], count: usize) -> Cow<'a, [u8]> {
+    if let [only] = bufs {
+        return Cow::Borrowed(&only[..only.len().min(count)]);
+    }
+    let mut all = Vec::with_capacity(count.min(bufs.iter().map(|buf| buf.len()).sum()));
+    for buf in bufs {
+        all.extend_from_slice(&buf[..buf.len().min(count - all.len())]);
+    }
+    Cow::Owned(all)
 }

@@ -228,10 +228,12 @@ impl Tls {
             }
             let count = state.plaintext_bytes_to_read();
             if count > 0 {
-                let mut plain = vec![0; count];
-                let read = connection.reader().read_exact(&mut plain);
+                let mut read = Ok(());
+                flow.up_by(count, |buf| {
+                    let more = connection.reader().read_exact(buf);
+                    read = std::mem::replace(&mut read, Ok(())).and(more);
+                });
                 read.map_err(Failure::Io)?;
-                flow.up_owned(plain);
             }
             if state.peer_has_closed() {
                 self.ended = true;

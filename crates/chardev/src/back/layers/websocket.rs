@@ -99,8 +99,6 @@ pub(super) struct Websocket {
     decoder: Decoder,
     /// Where the masks of a client come from.
     random: Option<Random>,
-    /// Output until it is flushed.
-    kept: Vec<u8>,
     /// A close frame was sent, behind which nothing may come.
     closing: bool,
 }
@@ -127,7 +125,6 @@ impl Websocket {
             stage,
             decoder: Decoder::new(random.is_none()),
             random,
-            kept: Vec::new(),
             closing: false,
         }
     }
@@ -156,10 +153,11 @@ impl Websocket {
         rest
     }
 
-    fn hear(&mut self, found: Found, flow: &mut Flow<'_>) {
+    fn hear(&mut self, found: Found<'_>, flow: &mut Flow<'_>) {
         let payload = self.decoder.take_payload();
         match found {
-            Found::Data => return flow.up_owned(payload),
+            Found::Binary(mut masked) => flow.up_by(masked.len(), |buf| masked.read(buf)),
+            Found::Text => flow.up(&payload),
             Found::Ping if !self.closing => {
                 self.push(flow, |mask, out| pong_frame(&payload, mask, out));
             }
@@ -185,7 +183,7 @@ impl Websocket {
     }
 
     fn refuse(&mut self, violation: &Violation, flow: &mut Flow<'_>) {
-        flow.up_owned(self.decoder.take_payload());
+        flow.up(&self.decoder.take_payload());
         if !std::mem::replace(&mut self.closing, true) {
             let code = violation.code.to_be_bytes();
             self.push(flow, |mask, out| close_frame(&code, mask, out));
@@ -216,12 +214,10 @@ impl Layer for Websocket {
         }
         while !rest.is_empty() {
             match self.decoder.decode(rest) {
+                Ok((_, Found::Close)) => return self.hear(Found::Close, flow),
                 Ok((taken, found)) => {
                     if found != Found::Nothing {
                         self.hear(found, flow);
-                    }
-                    if found == Found::Close {
-                        return;
                     }
                     rest = &rest[taken..];
                 }
@@ -246,23 +242,11 @@ impl Layer for Websocket {
         if self.closing { 0 } else { usize::MAX }
     }
 
-    fn send(&mut self, bytes: &[u8], _flow: &mut Flow<'_>) {
-        self.kept.extend_from_slice(bytes);
-    }
-
-    fn flush(&mut self, flow: &mut Flow<'_>) {
-        let kept = std::mem::take(&mut self.kept);
-        if !kept.is_empty() {
-            self.push(flow, |mask, out| data_frame(&kept, mask, out));
-        }
-    }
-
-    fn held(&self) -> usize {
-        self.kept.len()
+    fn send(&mut self, bytes: &[u8], flow: &mut Flow<'_>) {
+        self.push(flow, |mask, out| data_frame(bytes, mask, out));
     }
 
     fn send_end(&mut self, flow: &mut Flow<'_>) {
-        self.flush(flow);
         if self.is_open() && !std::mem::replace(&mut self.closing, true) {
             self.push(flow, |mask, out| close_frame(GOING, mask, out));
         }

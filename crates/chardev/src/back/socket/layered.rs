@@ -2,6 +2,7 @@
 //!
 //! The stack has no descriptor; here is where its wire is sent and its input fetched.
 
+use std::cell::{Cell, RefCell};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use super::transport::{receive_plain, send_plain};
 use crate::back::LayerKind;
 
 /// The most that is fetched at once, for somebody who reads or for nobody.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = 256 << 10;
 const AHEAD_PIECE: usize = 4 << 10;
 /// How many pieces may come that bring neither input nor an end, before others have their turn.
 const TURNS: usize = 16;
@@ -21,6 +22,14 @@ const TURNS: usize = 16;
 const AHEAD: usize = 16 << 10;
 /// The same of events.
 const EVENTS_AHEAD: usize = 256;
+
+thread_local! {
+    /// What was fetched last, and room for a wire that is sent at once: one of each for all
+    /// connections of a thread, so that an idle one has none and a busy one finds its bytes in the
+    /// cache.
+    static FETCHED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The layers of one connection. Clones are of the same one: where a peer is handed over, both back
 /// ends have it until it is decided whose it is.
@@ -71,7 +80,9 @@ impl Layered {
             if stack.failure().is_some() || stack.has_end() {
                 return Err(Errno::PROTO);
             }
-            if !reads_ahead(&stack) || fetched(fetch(&mut stack, fd, AHEAD_PIECE))?.is_none() {
+            if !reads_ahead(&stack)
+                || fetched(fetch(&mut stack, fd, AHEAD_PIECE, &mut []))?.is_none()
+            {
                 break;
             }
         }
@@ -92,13 +103,14 @@ impl Layered {
             return Err(Errno::PROTO);
         }
         flush(&mut stack, fd)?;
-        match stack.send(bufs) {
+        stack.lend(SPARE.take());
+        let count = stack.send(bufs);
+        // That the peer is gone is noticed soon enough.
+        let _ = flush(&mut stack, fd);
+        SPARE.set(stack.take_spare());
+        match count {
             0 => Err(Errno::AGAIN),
-            count => {
-                // That the peer is gone is noticed soon enough.
-                let _ = flush(&mut stack, fd);
-                Ok(count)
-            }
+            count => Ok(count),
         }
     }
 
@@ -132,7 +144,15 @@ impl Layered {
                     return Err(Errno::AGAIN);
                 }
             }
-            fetch(&mut stack, fd, wanted.clamp(1, PIECE))?;
+            let most = wanted.clamp(1, PIECE);
+            let begin = bufs.iter().take_while(|buf| buf.is_empty()).count();
+            let (_, count) = match bufs[begin..].split_first_mut() {
+                Some((first, _)) => fetch(&mut stack, fd, most, first)?,
+                None => fetch(&mut stack, fd, most, &mut [])?,
+            };
+            if count > 0 {
+                return Ok(count + stack.read(&mut bufs[begin + 1..]));
+            }
         }
         Err(Errno::AGAIN)
     }
@@ -141,8 +161,8 @@ impl Layered {
     pub(super) fn fetch(&self, fd: &OwnedFd, mut limit: usize) {
         let mut stack = self.stack();
         while limit > 0 && stack.failure().is_none() && !stack.has_end() {
-            match fetch(&mut stack, fd, limit.min(PIECE)) {
-                Ok(count) if count > 0 => limit -= count,
+            match fetch(&mut stack, fd, limit.min(PIECE), &mut []) {
+                Ok((count, _)) if count > 0 => limit -= count,
                 _ => break,
             }
         }
@@ -173,7 +193,7 @@ impl Layered {
             if !self.listens(&stack) {
                 break;
             }
-            if fetched(fetch(&mut stack, fd, AHEAD_PIECE))?.is_none() {
+            if fetched(fetch(&mut stack, fd, AHEAD_PIECE, &mut []))?.is_none() {
                 break;
             }
             came |= stack.has_input();
@@ -278,23 +298,35 @@ fn flush(stack: &mut Stack, fd: &OwnedFd) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Fetches at most `most` bytes and puts them through the stack. 0 is the end.
-fn fetch(stack: &mut Stack, fd: &OwnedFd, most: usize) -> Result<usize, Errno> {
-    let mut piece = vec![0; most.min(PIECE)];
-    let count = receive_plain(fd, &mut piece)?;
-    match count {
-        0 => stack.receive_end(),
-        count => stack.receive(&piece[..count]),
-    }
+/// Fetches at most `most` bytes and puts them through the stack, for the reader of `buf` if there
+/// is one. Returns how many were fetched, of which 0 is the end, and how many are in `buf`.
+fn fetch(
+    stack: &mut Stack,
+    fd: &OwnedFd,
+    most: usize,
+    buf: &mut [u8],
+) -> Result<(usize, usize), Errno> {
+    let counts = FETCHED.with_borrow_mut(|piece| {
+        piece.resize(piece.len().max(most), 0);
+        let count = receive_plain(fd, &mut piece[..most])?;
+        let read = match count {
+            0 => {
+                stack.receive_end();
+                0
+            }
+            count => stack.receive_for(&piece[..count], buf),
+        };
+        Ok((count, read))
+    })?;
     // An answer that does not fit waits, and that the peer is gone is noticed soon enough.
     let _ = flush(stack, fd);
-    Ok(count)
+    Ok(counts)
 }
 
 /// What came of [`fetch`]: `None` if nothing was there.
-fn fetched(result: Result<usize, Errno>) -> Result<Option<usize>, Errno> {
+fn fetched(result: Result<(usize, usize), Errno>) -> Result<Option<usize>, Errno> {
     match result {
         Err(Errno::AGAIN) => Ok(None),
-        result => result.map(Some),
+        result => result.map(|(count, _)| Some(count)),
     }
 }

@@ -77,8 +77,6 @@ pub(crate) struct Escape {
     escaped: bool,
     paused: bool,
     breaks: bool,
-    /// Output is kept back until it is flushed, so that nobody can do without that.
-    kept: Vec<u8>,
 }
 
 impl Escape {
@@ -129,17 +127,8 @@ impl Layer for Escape {
         if self.paused { 0 } else { usize::MAX }
     }
 
-    fn send(&mut self, bytes: &[u8], _flow: &mut Flow<'_>) {
-        self.kept.append(&mut encode(bytes));
-    }
-
-    fn flush(&mut self, flow: &mut Flow<'_>) {
-        flow.down(&self.kept);
-        self.kept.clear();
-    }
-
-    fn held(&self) -> usize {
-        self.kept.len()
+    fn send(&mut self, bytes: &[u8], flow: &mut Flow<'_>) {
+        flow.down(&encode(bytes));
     }
 
     fn send_end(&mut self, flow: &mut Flow<'_>) {

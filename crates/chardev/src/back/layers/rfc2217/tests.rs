@@ -393,7 +393,7 @@ fn a_line_that_changes_without_end_has_a_bound_and_the_last_of_it_is_said() {
         assert_eq!(apply(&mut client, &line(speed)).serial, Answer::Pending);
     }
     let waiting: usize = client.wire().iter().map(|part| part.len()).sum();
-    assert!(waiting < 256 << 10, "{waiting} bytes");
+    assert!(waiting < 400 << 10, "{waiting} bytes");
     apply(&mut server, &watched());
     settle_at_last(&mut server, &mut client);
     assert_eq!(asked(&mut server).params.speed, 99_999);

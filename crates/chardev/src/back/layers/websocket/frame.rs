@@ -45,14 +45,37 @@ impl Violation {
 }
 
 /// What came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found<'a> {
     Nothing,
-    /// A piece of a message; the payload is what came of it.
-    Data,
+    /// A piece of a binary message.
+    Binary(Masked<'a>),
+    /// A piece of a text; the payload is what came of it.
+    Text,
     Ping,
     Pong,
     Close,
+}
+
+/// Bytes as they were sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Masked<'a> {
+    bytes: &'a [u8],
+    mask: [u8; 4],
+}
+
+impl Masked<'_> {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Fills `buf`, which is not longer than the rest, with what they mean.
+    pub(super) fn read(&mut self, buf: &mut [u8]) {
+        let (now, later) = self.bytes.split_at(buf.len());
+        copy_masked(self.mask, now, buf);
+        self.mask.rotate_left(now.len() % 4);
+        self.bytes = later;
+    }
 }
 
 /// Makes payloads of frames, however they are cut.
@@ -106,7 +129,7 @@ impl Decoder {
     ///
     /// # Errors
     /// The peer does not keep to the protocol. The payload is what was right before that.
-    pub(super) fn decode(&mut self, bytes: &[u8]) -> Result<(usize, Found), Violation> {
+    pub(super) fn decode<'a>(&mut self, bytes: &'a [u8]) -> Result<(usize, Found<'a>), Violation> {
         let taken = match &self.frame {
             None => self.take_head(bytes)?,
             Some(_) => 0,
@@ -116,25 +139,36 @@ impl Decoder {
         };
         let rest = &bytes[taken..];
         let count = usize::try_from(frame.left).map_or(rest.len(), |left| left.min(rest.len()));
-        let begin = self.payload.len();
-        self.payload.extend_from_slice(&rest[..count]);
-        frame.unmask(&mut self.payload[begin..]);
+        let mut masked = Masked {
+            bytes: &rest[..count],
+            mask: frame.mask,
+        };
+        frame.mask.rotate_left(count % 4);
         frame.left -= count as u64;
         let (opcode, is_final, complete) = (frame.opcode, frame.is_final, frame.left == 0);
         if complete {
             self.frame = None;
         }
+        if opcode < CLOSE && self.message == Some(false) {
+            if complete && is_final {
+                self.message = None;
+            }
+            return Ok((taken + count, Found::Binary(masked)));
+        }
+        let begin = self.payload.len();
+        self.payload.resize(begin + count, 0);
+        masked.read(&mut self.payload[begin..]);
         let found = match opcode {
             CLOSE.. if !complete => Found::Nothing,
             CLOSE => self.close()?,
             PING => Found::Ping,
             PONG => Found::Pong,
-            _ => self.data(complete && is_final)?,
+            _ => self.text(complete && is_final)?,
         };
         Ok((taken + count, found))
     }
 
-    fn close(&mut self) -> Result<Found, Violation> {
+    fn close(&mut self) -> Result<Found<'static>, Violation> {
         let checked = check_close(&self.payload);
         if checked.is_err() {
             self.payload.clear();
@@ -142,11 +176,9 @@ impl Decoder {
         checked.map(|()| Found::Close)
     }
 
-    /// The payload is the next piece of a message, of which only whole characters go on if it is
-    /// text.
-    fn data(&mut self, is_end: bool) -> Result<Found, Violation> {
-        let is_text = self.message == Some(true);
-        if is_text && !self.text.filter(&mut self.payload) {
+    /// The payload is the next piece of a text, of which only whole characters go on.
+    fn text(&mut self, is_end: bool) -> Result<Found<'static>, Violation> {
+        if !self.text.filter(&mut self.payload) {
             return Err(Violation::text());
         }
         if is_end {
@@ -155,7 +187,7 @@ impl Decoder {
                 return Err(Violation::text());
             }
         }
-        Ok(Found::Data)
+        Ok(Found::Text)
     }
 
     /// Takes what belongs to the head of a frame.
@@ -262,28 +294,23 @@ impl Decoder {
     }
 }
 
-impl Frame {
-    fn unmask(&mut self, bytes: &mut [u8]) {
-        apply_mask(self.mask, bytes);
-        self.mask.rotate_left(bytes.len() % 4);
-    }
-}
-
-/// Masks `bytes`, or makes them plain again.
-fn apply_mask(mask: [u8; 4], bytes: &mut [u8]) {
+/// Makes of `from` what it is with `mask`, or was without; `to` is as long.
+fn copy_masked(mask: [u8; 4], from: &[u8], to: &mut [u8]) {
     if mask == [0; 4] {
-        return;
+        return to.copy_from_slice(from);
     }
     // As many bytes at once as a machine has in a wide register.
     let wide: [u8; 32] = std::array::from_fn(|at| mask[at % 4]);
-    let mut pieces = bytes.chunks_exact_mut(wide.len());
-    for piece in &mut pieces {
-        for (byte, mask) in piece.iter_mut().zip(wide) {
-            *byte ^= mask;
+    let mut pieces = to.chunks_exact_mut(wide.len());
+    let mut wholes = from.chunks_exact(wide.len());
+    for (to, from) in (&mut pieces).zip(&mut wholes) {
+        for ((to, from), mask) in to.iter_mut().zip(from).zip(wide) {
+            *to = from ^ mask;
         }
     }
-    for (byte, mask) in pieces.into_remainder().iter_mut().zip(wide) {
-        *byte ^= mask;
+    let rest = pieces.into_remainder().iter_mut();
+    for ((to, from), mask) in rest.zip(wholes.remainder()).zip(wide) {
+        *to = from ^ mask;
     }
 }
 
@@ -342,7 +369,12 @@ fn frame(opcode: u8, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
         }
     }
     out.extend(mask.iter().flatten());
-    let begin = out.len();
-    out.extend_from_slice(payload);
-    apply_mask(mask.unwrap_or_default(), &mut out[begin..]);
+    match mask {
+        None => out.extend_from_slice(payload),
+        Some(mask) => {
+            let begin = out.len();
+            out.resize(begin + payload.len(), 0);
+            copy_masked(mask, payload, &mut out[begin..]);
+        }
+    }
 }
