@@ -14,6 +14,7 @@ mod export;
 mod failure;
 mod frames;
 mod holder;
+mod import;
 mod keys;
 mod list;
 mod private;
@@ -115,6 +116,16 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Print the configuration of conserver or ser2net as one of chardevd's, with comments on
+    /// what has no place in it
+    Import {
+        /// conserver.cf or ser2net.yaml
+        #[arg(value_parser = crate::cli::path)]
+        file: PathBuf,
+        /// Whose it is, if that cannot be seen
+        #[arg(long, value_enum)]
+        from: Option<import::Whose>,
+    },
     /// Attach this terminal; the previous back end is restored on detach
     Attach(attach::Args),
     /// Follow a chardev's output without disturbing its peer
@@ -171,6 +182,7 @@ pub fn main() -> ExitCode {
         Action::Export { json } => export::export(target, json),
         Action::Consoles { json } => consoles::consoles(target, json),
         Action::Reload { json } => consoles::reload(target, json),
+        Action::Import { file, from } => import::import(&file, from),
         Action::Attach(args) => attach::run(target, &args),
         Action::Watch(args) => watch::watch(target, &args),
         Action::History(args) => watch::history(target, &args),

@@ -10,6 +10,7 @@ mod config_start;
 mod ctl;
 mod ctl_attached;
 mod ctl_expect;
+mod ctl_import;
 mod ctl_list;
 mod ctl_replay;
 mod ctl_rig;

@@ -200,6 +200,7 @@ pub(crate) fn change(client: &mut Client<UnixStream>, id: &str, backend: &str) -
 pub(crate) trait Viewer: Read + AsFd {}
 impl Viewer for UnixStream {}
 impl Viewer for File {}
+impl Viewer for std::net::TcpStream {}
 
 /// Reads until `text` has come at the end of a read, and returns everything.
 pub(crate) fn read_until(viewer: &mut impl Viewer, text: &str) -> String {
