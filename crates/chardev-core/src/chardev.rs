@@ -23,7 +23,7 @@ use crate::held::Inside;
 use crate::input::InputQueue;
 use crate::line::{Answers, Line, TerminalSize};
 use crate::log::Hole;
-use crate::notice::Told;
+use crate::notice::{Notice, Told};
 use crate::parked::Awaited;
 use crate::policy::{Closed, Policy, PolicyChange};
 use crate::ringbuf::RingBuffer;
@@ -349,6 +349,8 @@ impl Chardev {
     /// The peer's terminal has a new size.
     pub fn resize(&mut self, size: TerminalSize) {
         self.size = Some(size);
+        let offset = self.stats.output_accepted;
+        self.tell(Notice::Resized { size, offset });
         self.push_event(Event::Resized(size));
     }
 

@@ -12,6 +12,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::chardev::Chardev;
+use crate::line::TerminalSize;
 use crate::registry::Registry;
 use crate::stats::{DropReason, Stats};
 
@@ -54,6 +55,14 @@ pub enum Notice {
     /// There was no memory for what its ring buffer or history would have had room for: the
     /// oldest bytes went early, counted as overwritten.
     OutOfMemory,
+    /// The terminal at its other end has another size; of several that were not read in time this
+    /// is the last.
+    Resized {
+        /// The size.
+        size: TerminalSize,
+        /// Where in the output that was.
+        offset: u64,
+    },
     /// Output is missing in the log from `offset` on.
     LogHole {
         /// The absolute offset of the first byte that is missing.
@@ -220,6 +229,10 @@ impl Queue {
                     return true;
                 }
                 (Notice::OutOfMemory, Notice::OutOfMemory) => return true,
+                (waiting @ Notice::Resized { .. }, Notice::Resized { .. }) => {
+                    *waiting = notice.clone();
+                    return true;
+                }
                 // The changes before and after a peer came are two.
                 (
                     Notice::Connected { .. } | Notice::Disconnected { .. },

@@ -84,6 +84,13 @@ fn describe(data: Object, notice: Notice) -> (&'static str, Object) {
         Notice::Drained { undelivered } => {
             ("X_CHARDEV_DRAINED", data.with("undelivered", undelivered))
         }
+        Notice::Resized { size, offset } => {
+            let data = data.with("cols", u64::from(size.cols));
+            let data = data
+                .with("rows", u64::from(size.rows))
+                .with("offset", offset);
+            ("X_CHARDEV_RESIZED", data)
+        }
         Notice::OutOfMemory => ("X_CHARDEV_OUT_OF_MEMORY", data),
         Notice::LogHole {
             offset,

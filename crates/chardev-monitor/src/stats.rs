@@ -35,6 +35,12 @@ pub(crate) fn describe(info: &Info, details: &Details, attached: Vec<Object>) ->
     if let Some(trouble) = &details.log_trouble {
         described.insert("log-trouble", trouble.as_str());
     }
+    if let Some(size) = details.size {
+        let size = Object::new()
+            .with("cols", u64::from(size.cols))
+            .with("rows", u64::from(size.rows));
+        described.insert("size", size);
+    }
     if let Some(peer) = &details.peer {
         described.insert("peer", peer.as_str());
     }

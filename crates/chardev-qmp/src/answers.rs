@@ -88,6 +88,10 @@ pub(crate) fn chardev_stats() -> Type {
     let counters = Stats::COUNTERS.iter();
     members.extend(counters.map(|counter| required(counter.name, Type::Int)));
     members.extend([
+        optional(
+            "size",
+            Type::object([required("cols", Type::Int), required("rows", Type::Int)]),
+        ),
         optional("peer", Type::Str),
         optional("attached", attached()),
         required("viewers", Type::Int),

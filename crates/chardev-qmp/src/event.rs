@@ -87,6 +87,14 @@ pub const EVENTS: &[EventSpec] = &[
             optional("filename", Type::Str),
         ])
     }),
+    plain("X_CHARDEV_RESIZED", || {
+        ObjectType::new([
+            required("id", Type::Str),
+            required("cols", Type::Int),
+            required("rows", Type::Int),
+            required("offset", Type::Int),
+        ])
+    }),
     plain("X_CHARDEV_MARKED", || {
         ObjectType::new([
             required("id", Type::Str),

@@ -7,6 +7,7 @@ use super::{Chardev, Given, LogControl};
 use crate::backend::BackendId;
 use crate::freeze::FreezeWatch;
 use crate::hub::Hub;
+use crate::line::TerminalSize;
 
 use crate::mux::Mux;
 use crate::policy::Policy;
@@ -123,6 +124,11 @@ impl Chardev {
     /// Input bytes that outlived their source and wait for the front end.
     pub fn input_pending(&self) -> usize {
         self.input.bytes()
+    }
+
+    /// The size of the terminal at its other end, if that is known.
+    pub fn terminal_size(&self) -> Option<TerminalSize> {
+        self.size
     }
 
     /// Which output the back end in the slot is given.

@@ -56,6 +56,9 @@ impl Watched {
                     Notice::Disconnected { .. } => format!("{id}:out"),
                     Notice::Changed { offset, count, .. } => format!("{id}:{count}x@{offset}"),
                     Notice::Drained { undelivered } => format!("{id}:drained-{undelivered}"),
+                    Notice::Resized { size, offset } => {
+                        format!("{id}:{}x{}@{offset}", size.cols, size.rows)
+                    }
                     Notice::OutOfMemory => format!("{id}:no-memory"),
                     Notice::LogHole { offset, bytes, .. } => match bytes {
                         None => format!("{id}:hole@{offset}"),
@@ -205,4 +208,23 @@ fn each_observer_is_told_everything() {
     let connected = Notice::Connected { peer: None };
     let told = second.poll(&watched.waker, Duration::ZERO);
     assert_eq!(told, Observed::Notice("con0".to_owned(), connected));
+}
+
+#[test]
+fn of_several_sizes_that_were_not_read_in_time_the_last_is_told() {
+    let mut watched = Watched::new();
+    let peer = Peer::new(false, 0);
+    let chardev = watched.chardev("a", &peer);
+    watched.all();
+    let resize = |cols, rows| {
+        let size = chardev_core::TerminalSize { cols, rows };
+        chardev.with(|chardev| chardev.resize(size));
+    };
+    resize(80, 24);
+    resize(100, 30);
+    assert_eq!(watched.all(), "a:100x30@0");
+    resize(81, 25);
+    assert_eq!(watched.all(), "a:81x25@0");
+    let size = chardev.with(|chardev| chardev.terminal_size());
+    assert_eq!(size.map(|size| (size.cols, size.rows)), Some((81, 25)));
 }

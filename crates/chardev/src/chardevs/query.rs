@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chardev_core::spec::{OptionValue, Options};
-use chardev_core::{Backend, ChangeTimes, Chardev, Given, Stats};
+use chardev_core::{Backend, ChangeTimes, Chardev, Given, Stats, TerminalSize};
 
 use super::Chardevs;
 use crate::tasks::Task;
@@ -46,6 +46,8 @@ pub struct Details {
     pub log_pending: u64,
     /// Why the log is not written, where that is known.
     pub log_trouble: Option<String>,
+    /// The size of the terminal at its other end, if that is known.
+    pub size: Option<TerminalSize>,
     /// Which output the present back end is given.
     pub given: Given,
     /// How long the last changes took; `None` before the first.
@@ -169,6 +171,7 @@ impl Details {
             input_pending: chardev.input_pending() as u64,
             log_pending: chardev.log_pending(),
             log_trouble: chardev.log_trouble(),
+            size: chardev.terminal_size(),
             given: chardev.given(),
             change_times: chardev.change_times(),
         }

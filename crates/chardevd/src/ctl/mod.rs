@@ -9,6 +9,7 @@ pub mod connect;
 mod consoles;
 pub mod demo;
 mod device;
+mod events;
 mod expect;
 mod export;
 mod failure;
@@ -17,12 +18,16 @@ mod holder;
 mod import;
 mod keys;
 mod list;
+mod logs;
+mod play;
 mod private;
 mod raw;
+mod record;
 mod screen;
 mod send;
 mod suggest;
 mod table;
+mod time;
 mod trust;
 mod waiting;
 mod watch;
@@ -136,6 +141,21 @@ enum Action {
     Send(send::Args),
     /// Wait for output that matches a pattern, and answer it: for scripts
     Expect(expect::Args),
+    /// Print what happens to the consoles, as it happens
+    Events(events::Args),
+    /// Say where a console's log is, and print its last lines
+    Logs(logs::Args),
+    /// Record a console's output with its times
+    Record(record::Args),
+    /// Play a recording, or a log that has an index
+    Play(play::Args),
+    /// Set a marker in a console's output
+    Mark {
+        /// The chardev
+        id: String,
+        /// What it says
+        text: String,
+    },
     /// Print what a console shows, or draw it
     Screen(screen::Args),
     /// Run one QMP command, or relay QMP from standard input
@@ -188,6 +208,11 @@ pub fn main() -> ExitCode {
         Action::History(args) => watch::history(target, &args),
         Action::Send(args) => send::run(target, &args),
         Action::Expect(args) => expect::run(target, &args),
+        Action::Events(args) => events::run(target, &args),
+        Action::Logs(args) => logs::run(target, &args),
+        Action::Record(args) => record::run(target, &args),
+        Action::Play(args) => play::run(&args),
+        Action::Mark { id, text } => record::mark(target, &id, &text),
         Action::Screen(args) => screen::screen(target, &args),
         Action::Qmp {
             command: Some(command),

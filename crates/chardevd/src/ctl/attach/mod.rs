@@ -40,6 +40,7 @@ use chardev::screen::Size;
 use escape::key_name;
 use join::Manner;
 pub(super) use join::what_is_behind;
+pub(super) use modes::Modes;
 pub(super) use reason::{Reason, how_it_ended};
 use rustix::termios::isatty;
 use terminal::RawTerminal;

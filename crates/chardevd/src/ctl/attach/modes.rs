@@ -51,7 +51,7 @@ const COLOURS: [(&[u8], &str); 4] = [
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(super) struct Modes {
+pub(in crate::ctl) struct Modes {
     state: Within,
     /// The sequence that is being read.
     sequence: Vec<u8>,
@@ -88,14 +88,14 @@ enum Within {
 
 impl Modes {
     /// Follows what the terminal is sent.
-    pub(super) fn follow(&mut self, bytes: &[u8]) {
+    pub(in crate::ctl) fn follow(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.step(byte);
         }
     }
 
     /// What puts the terminal to rest; nothing if it is.
-    pub(super) fn rest(&self) -> Vec<u8> {
+    pub(in crate::ctl) fn rest(&self) -> Vec<u8> {
         let mut out = String::new();
         if self.state != Within::Text {
             // Whatever was begun is cancelled; the end of a string is harmless outside of one.

@@ -1,0 +1,164 @@
+//! `chardevctl logs`: where a console's log is, and its last lines.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chardev::text::{shown, shown_path, to_path};
+use chardev_qapi::{Json, Object};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::commands::{print, print_bytes};
+use super::connect::Target;
+use super::failure::Failure;
+use super::suggest::execute;
+use super::waiting::timespec;
+
+/// How often to look whether a log has grown.
+const LOOK: Duration = Duration::from_millis(200);
+/// How much of a log is looked at from its end at a time.
+const PIECE: u64 = 64 << 10;
+
+/// Says where a console's log is, and prints its last lines
+///
+/// The log is a file on the daemon's machine; with --follow it is followed when it is rotated, too.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The chardev
+    id: String,
+    /// So many lines
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10)]
+    lines: usize,
+    /// Go on as the log grows, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    /// Only print where the log and its index are
+    #[arg(long, conflicts_with_all = ["lines", "follow"])]
+    path: bool,
+}
+
+/// Prints what is asked for.
+pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
+    let (log, index) = find(target, &args.id)?;
+    if args.path {
+        let paths = [Some(log), index].into_iter().flatten();
+        return print(
+            &paths
+                .map(|path| format!("{}\n", shown_path(&path)))
+                .collect::<String>(),
+        );
+    }
+    let place = shown_path(&log);
+    // Who cannot hear it has the lines all the same.
+    let _ = match &index {
+        Some(index) => writeln!(io::stderr(), "==> {place} (index: {})", shown_path(index)),
+        None => writeln!(io::stderr(), "==> {place}"),
+    };
+    let failed = |error: io::Error| Failure::from(format!("{}: {error}", shown_path(&log)));
+    let mut file = File::open(&log).map_err(failed)?;
+    seek_lines(&mut file, args.lines).map_err(failed)?;
+    loop {
+        let mut bytes = Vec::new();
+        let count = (&mut file).take(PIECE).read_to_end(&mut bytes);
+        if count.map_err(failed)? > 0 {
+            if !print_bytes(&bytes)? {
+                return Ok(());
+            }
+            continue;
+        }
+        if !args.follow || !is_read()? {
+            return Ok(());
+        }
+        // What was rotated has been read to its end.
+        if let Some(new) = replaced(&file, &log).map_err(failed)? {
+            file = new;
+        }
+    }
+}
+
+/// The log of chardev `id`, and its index.
+fn find(target: &Target, id: &str) -> Result<(PathBuf, Option<PathBuf>), Failure> {
+    let mut monitor = target.connect()?;
+    // For the error, if there is no such chardev.
+    let named = Object::new().with("id", id);
+    execute(target, &mut monitor, id, "x-query-chardev-stats", named)?;
+    let all = execute(target, &mut monitor, id, "x-export", Object::new())?;
+    let directory = all.get("directory").and_then(Json::as_str);
+    let directory = directory.map(|directory| to_path(directory, None));
+    let chardevs = all.get("chardevs").and_then(Json::as_array);
+    let mut chardevs = chardevs.unwrap_or_default().iter();
+    let own = chardevs.find(|one| one.get("id").and_then(Json::as_str) == Some(id));
+    let data = own.and_then(|own| own.get("backend")?.get("data"));
+    let path = |name| {
+        let path = to_path(data?.get(name)?.as_str()?, None);
+        Some(match &directory {
+            Some(directory) => directory.join(path),
+            None => path,
+        })
+    };
+    match path("logfile") {
+        Some(log) => Ok((log, path("x-logindex"))),
+        None => Err(format!(
+            "{} has no log\nadd logfile=PATH to its back end with 'chardevctl change'; 'chardevctl history' prints what is kept in memory",
+            shown(id)
+        )
+        .into()),
+    }
+}
+
+/// Goes to where the last `count` lines begin.
+fn seek_lines(file: &mut File, count: usize) -> io::Result<()> {
+    let end = file.metadata()?.len();
+    let (mut start, mut found) = (end, 0);
+    while start > 0 {
+        let piece = start.min(PIECE);
+        start -= piece;
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.take(piece).read_to_end(&mut bytes)?;
+        for (at, byte) in bytes.iter().enumerate().rev() {
+            let place = start + at as u64 + 1;
+            // The end of the last line begins no other.
+            if *byte == b'\n' && place < end {
+                found += 1;
+                if found == count {
+                    file.seek(SeekFrom::Start(place))?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+    file.seek(SeekFrom::Start(if count == 0 { end } else { 0 }))?;
+    Ok(())
+}
+
+/// The file that is at `path` now, if it is another one or begins anew.
+fn replaced(file: &File, path: &Path) -> io::Result<Option<File>> {
+    let name = |found: &Metadata| (found.dev(), found.ino());
+    let old = file.metadata()?;
+    let new = match std::fs::metadata(path) {
+        Ok(new) => new,
+        // Between two renamings.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut at = file;
+    let is_cut = new.len() < at.stream_position()?;
+    match name(&old) != name(&new) || is_cut {
+        true => File::open(path).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Waits a moment; `false` if nobody reads what we print any more.
+fn is_read() -> Result<bool, Failure> {
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    match poll(&mut fds, Some(&timespec(LOOK))) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(true),
+        Ok(_) => Ok(false),
+        Err(error) => Err(format!("poll: {error}").into()),
+    }
+}
