@@ -278,8 +278,8 @@ impl Daemon {
             return Ok(());
         };
         let chardevs = self.server().chardevs().clone();
-        let wanted = config::load(file, &chardevs.kinds())?;
-        let directory = std::env::current_dir().unwrap_or_default();
+        let directory = self.shop.directory().to_owned();
+        let wanted = config::load(file, &directory, &chardevs.kinds())?;
         for line in wanted.objects.values() {
             self.add_object(line, &directory)?;
         }

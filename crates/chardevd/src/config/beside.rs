@@ -1,7 +1,6 @@
 //! What a reload does beside chardevs and devices: objects and monitors.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use chardev::spec::Options;
 
@@ -63,9 +62,8 @@ impl Keeper {
     }
 
     async fn add_object(&self, line: &str) -> Result<(), String> {
-        let directory = std::env::current_dir().unwrap_or_default();
-        let server = self.runner.shop.server();
-        let added = server.add_object(line, Path::new(&directory)).await;
+        let shop = &self.runner.shop;
+        let added = shop.server().add_object(line, shop.directory()).await;
         added.map_err(|error| error.to_string())
     }
 

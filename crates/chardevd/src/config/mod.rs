@@ -41,24 +41,43 @@ pub(crate) use self::commands::{Asked, Config};
 use self::errors::Mistakes;
 use self::item::Wanted;
 pub(crate) use self::keeper::Keeper;
+use self::read::Sections;
 pub(crate) use self::runner::Runner;
 pub(crate) use self::schema::schema;
 pub(crate) use self::verdict::check;
 
-/// Reads the configuration that begins with `file`, for back ends of these kinds. Waits for the
-/// disk.
+/// Reads the configuration that begins with `file`, for back ends of these kinds; relative paths in
+/// it start at `directory`. Waits for the disk.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub(crate) fn load(file: &Path, kinds: &[&'static KindSpec]) -> Result<Wanted, Mistakes> {
+pub(crate) fn load(
+    file: &Path,
+    directory: &Path,
+    kinds: &[&'static KindSpec],
+) -> Result<Wanted, Mistakes> {
     let mut mistakes = Mistakes::default();
     let sections = read::read(file, &mut mistakes);
-    let written = expand::expand(&sections, &mut mistakes);
+    let mut wanted = understand(&sections, kinds, &mut mistakes);
+    let items = wanted.items.iter_mut().flat_map(|item| &mut item.chardevs);
+    for part in items {
+        part.options.start_paths_at(directory);
+    }
+    for options in wanted
+        .monitors
+        .iter_mut()
+        .filter_map(|it| it.options.as_mut())
+    {
+        options.start_paths_at(directory);
+    }
+    mistakes.or(wanted)
+}
+
+/// What these sections come to, as far as they are good.
+fn understand(sections: &Sections, kinds: &[&'static KindSpec], mistakes: &mut Mistakes) -> Wanted {
+    let written = expand::expand(sections, mistakes);
     let mut wanted = Wanted::default();
-    let mut reader = Reader {
-        kinds,
-        mistakes: &mut mistakes,
-    };
+    let mut reader = Reader { kinds, mistakes };
     let chardevs = sections.chardevs.iter();
     let mut items: Vec<_> = chardevs
         .filter_map(|entry| raw::chardev(entry, &mut reader))
@@ -82,6 +101,53 @@ pub(crate) fn load(file: &Path, kinds: &[&'static KindSpec]) -> Result<Wanted, M
     let monitors = sections.monitors.iter().enumerate();
     let monitors = monitors.filter_map(|(at, value)| raw::monitor(value, at, &mut reader));
     wanted.monitors = monitors.collect();
-    clash::find(&wanted, &mut mistakes);
-    mistakes.or(wanted)
+    clash::find(&wanted, mistakes);
+    wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with `text`, of which everything has a place; or how many items it has.
+    fn understood(text: &str) -> Result<usize, Mistakes> {
+        let mut mistakes = Mistakes::default();
+        let mut sections = Sections::default();
+        sections.add(values::parse("f", 0, text, &mut mistakes), &mut mistakes);
+        let wanted = understand(&sections, &chardev::back::specs(), &mut mistakes);
+        mistakes.or(wanted.items.len())
+    }
+
+    #[test]
+    fn whatever_is_written_is_understood_or_refused_with_a_place() {
+        let docs = include_str!("../../../../docs/configuration.md");
+        let mut blocks = docs.split("```toml\n").skip(1);
+        let good = blocks.nth(1).and_then(|text| text.split("```").next());
+        let good = good.expect("a lab's file");
+        assert_eq!(understood(good).expect("it is good"), 54);
+        let mut refused = 0;
+        // Half a file, a file without one line, and one with a character in the wrong place.
+        let cuts = good
+            .char_indices()
+            .step_by(31)
+            .map(|(at, _)| good[..at].to_owned());
+        let lines = good.lines().count();
+        let without = (0..lines).map(|out| {
+            let kept = good.lines().enumerate().filter(|(at, _)| *at != out);
+            kept.map(|(_, line)| format!("{line}\n")).collect()
+        });
+        let odd = good
+            .char_indices()
+            .step_by(23)
+            .zip("\"[{=,'\\#0é\n}]".chars().cycle());
+        let wrong = odd.map(|((at, _), c)| format!("{}{c}{}", &good[..at], &good[at..]));
+        for text in cuts.chain(without).chain(wrong) {
+            if let Err(mistakes) = understood(&text) {
+                refused += 1;
+                let said = mistakes.to_string();
+                assert!(said.starts_with("f:"), "{said}");
+            }
+        }
+        assert!(refused > 80, "{refused}");
+    }
 }

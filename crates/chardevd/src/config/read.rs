@@ -79,7 +79,8 @@ fn beside(file: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
 }
 
 impl Sections {
-    fn add(&mut self, file: Table, mistakes: &mut Mistakes) {
+    /// Adds what one file says.
+    pub(super) fn add(&mut self, file: Table, mistakes: &mut Mistakes) {
         for Entry { key, place, value } in file.0 {
             let named = match key.as_str() {
                 "defaults" => {

@@ -49,9 +49,10 @@ impl Keeper {
     async fn load(&self) -> Result<Wanted, String> {
         let (file, kinds) = (self.file.clone(), self.runner.chardevs().kinds());
         let (done, loaded) = tokio::sync::oneshot::channel();
+        let directory = self.runner.shop.directory().to_owned();
         let load = move || {
             // Who waited for it may have gone with the daemon.
-            let _ = done.send(super::load(&file, &kinds));
+            let _ = done.send(super::load(&file, &directory, &kinds));
         };
         let spawned = chardev::new_thread("config").and_then(|thread| thread.spawn(load));
         spawned.map_err(|error| format!("no thread: {error}"))?;

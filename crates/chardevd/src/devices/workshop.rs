@@ -62,6 +62,11 @@ impl Workshop {
         &self.worker
     }
 
+    /// The directory that the daemon was started in.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The devices there are.
     pub fn roll(&self) -> &Roll {
         &self.roll

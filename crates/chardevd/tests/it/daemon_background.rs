@@ -313,3 +313,36 @@ fn a_second_signal_ends_at_once_and_leaves_no_pidfile() {
     assert_eq!(status.unwrap().code(), Some(143));
     assert!(!dir.path().join("pid").exists());
 }
+
+#[test]
+fn a_configuration_means_the_same_in_the_background() {
+    let file = |more: &str| {
+        format!(
+            "[defaults]\nto = 'socket,path=sub/{{name}}.sock,server=on'\nlog = 'sub/{{name}}.log'\n\
+             [console.a]\nexec = 'pwd; exec cat'\n{more}[[monitor]]\nlisten = 'unix:qmp'\n"
+        )
+    };
+    let daemon = Background::start(&["--config", "f.toml"], |dir| {
+        fs::create_dir(dir.join("sub")).unwrap();
+        fs::write(dir.join("f.toml"), file("")).unwrap();
+    });
+    let more = "[console.b]\nexec = 'pwd; exec cat'\ncwd = 'sub'\n";
+    fs::write(daemon.path("f.toml"), file(more)).unwrap();
+    let mut client = connect(&daemon.path("qmp"));
+    let report = client
+        .execute("x-reload", Default::default())
+        .unwrap()
+        .to_string();
+    assert!(report.contains("\"added\": [\"b\"]"), "{report}");
+    assert!(report.contains("\"unchanged\": [\"a\"]"), "{report}");
+    for (name, place) in [("a", ""), ("b", "sub")] {
+        let log = daemon.path(&format!("sub/{name}.log"));
+        let expected = daemon.path(place);
+        let expected = expected.to_str().unwrap().trim_end_matches('/');
+        until("the log is there", || {
+            fs::read_to_string(&log).is_ok_and(|said| said.trim_end() == expected)
+        });
+        assert!(UnixStream::connect(daemon.path(&format!("sub/{name}.sock"))).is_ok());
+    }
+    daemon.end();
+}
