@@ -26,6 +26,8 @@ pub(crate) async fn watch(
             Observed::Notice(id, notice) => {
                 if notice == Notice::OutOfMemory {
                     tracing::warn!(
+                        console = id,
+                        event = "memory-short",
                         "chardev '{id}': not enough memory for all of its ring buffer or history; \
                          it keeps less than requested"
                     );

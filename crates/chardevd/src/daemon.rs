@@ -30,7 +30,7 @@ use crate::edge::{self, Inherited};
 use crate::options::OPTIONS;
 use crate::pidfile::PidFile;
 use crate::startup_fds::StartupFds;
-use crate::{default, help, messages, signals};
+use crate::{default, help, messages, service, signals};
 
 /// How long peers have to take what was accepted when the daemon ends.
 const END_LIMIT: Duration = Duration::from_secs(2);
@@ -138,8 +138,9 @@ fn run_started(
         daemon.fds.close_rest();
         started = background.detach();
     }
-    if started.is_err() {
-        daemon.server().stop().request(Reason::Signal);
+    match &started {
+        Ok(()) => daemon.tell_manager(),
+        Err(_) => drop(daemon.server().stop().request(Reason::Signal)),
     }
     let status = daemon.serve();
     drop(pidfile);
@@ -331,6 +332,9 @@ impl Daemon {
 
     /// Serves QMP to this user alone.
     fn start_default_monitor(&mut self, socket: &Path) -> Result<(), DaemonError> {
+        if self.fds.has(service::MONITOR) {
+            return self.start_given_monitor();
+        }
         default::prepare(socket)?;
         // The socket is made for this user alone. The shell, which runs already, has its own umask.
         let old = rustix::process::umask(FileMode::from_raw_mode(0o177));
@@ -339,6 +343,18 @@ impl Daemon {
         let started = self.start_compat(&device, 0, Mode::Control { pretty: false });
         rustix::process::umask(old);
         started
+    }
+
+    /// Serves QMP on the socket that systemd opened for it, to whom that lets in.
+    fn start_given_monitor(&mut self) -> Result<(), DaemonError> {
+        let kinds = self.server().chardevs().kinds();
+        let name = service::MONITOR;
+        let line = format!("socket,fd={name},server=on,wait=off,x-clients=0");
+        let parsed = parse_backend_line(&line, &kinds)?;
+        let served = self
+            .add("compat_monitor0", parsed.options)
+            .and_then(|()| self.start_monitor("compat_monitor0", Mode::Control { pretty: false }));
+        served.map_err(|error| error.within(format_args!("the socket '{name}' of systemd")))
     }
 
     /// With `mux=on` the back end is called `ID-base`, and `ID` is a multiplexer over it.
@@ -458,6 +474,13 @@ impl Daemon {
         })
     }
 
+    fn tell_manager(&self) {
+        if let Err(error) = service::begin(self.server().chardevs(), self.shop.worker()) {
+            let words = format!("systemd is not told how we are: {error}");
+            messages::say(Level::WARN, &words);
+        }
+    }
+
     /// Waits for the wish to end, then for the devices, then for the peers; gives the status that
     /// the process is to have.
     fn serve(self) -> ExitCode {
@@ -480,6 +503,7 @@ impl Daemon {
                     stop.request(Reason::Guest);
                 }
             }
+            service::stopping();
             let all = async {
                 ending.roll().finished().await;
                 server.finished().await;

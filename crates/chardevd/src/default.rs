@@ -11,8 +11,13 @@ use chardev::text::{from_os, shown, shown_path};
 use crate::DaemonError;
 
 /// The QMP socket of a daemon started without arguments, and where `chardevctl` looks for one:
-/// `chardevd/qmp.sock` in the user's runtime directory, or in `/tmp/chardevd-UID` without one.
+/// `chardevd/qmp.sock` in the user's runtime directory, or in `/tmp/chardevd-UID` without one. In a
+/// service of systemd's it is `qmp.sock` in the service's runtime directory.
 pub fn default_socket() -> PathBuf {
+    let service = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+    if let Some(dir) = service.filter(|dir| dir.is_absolute()) {
+        return dir.join("qmp.sock");
+    }
     let uid = rustix::process::getuid().as_raw();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let run_user = PathBuf::from(format!("/run/user/{uid}"));

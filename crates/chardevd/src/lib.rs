@@ -24,6 +24,7 @@ pub mod help;
 pub mod messages;
 mod options;
 mod pidfile;
+mod service;
 pub mod signals;
 mod startup_fds;
 

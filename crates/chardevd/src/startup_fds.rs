@@ -1,5 +1,7 @@
-//! The descriptors that the command line may name: by number, and in sets (`--add-fd`).
+//! The descriptors that the command line may name: by number, by the name that systemd gives a
+//! socket, and in sets (`--add-fd`).
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -11,18 +13,30 @@ use chardev_qapi::opts::{parse_number, parse_opts};
 
 use crate::DaemonError;
 use crate::edge::Inherited;
+use crate::service;
 
 /// What was inherited, and the sets it can be put into.
 #[derive(Debug)]
 pub(crate) struct StartupFds {
     inherited: Inherited,
+    /// Numbers by name.
+    named: HashMap<String, String>,
     sets: FdSets,
 }
 
 impl StartupFds {
     /// Descriptors by number out of `inherited`, by set out of `sets`.
     pub(crate) fn new(inherited: Inherited, sets: FdSets) -> Self {
-        StartupFds { inherited, sets }
+        StartupFds {
+            inherited,
+            named: service::sockets(),
+            sets,
+        }
+    }
+
+    /// Whether a socket is called `name`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.named.contains_key(name)
     }
 
     /// Closes what the command line did not name: whoever gave it to a daemon in the background by
@@ -64,7 +78,8 @@ impl StartupFds {
 
 impl FdSource for StartupFds {
     fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
-        self.inherited.take(name)
+        let number = self.named.get(name).map_or(name, String::as_str);
+        self.inherited.take(number)
     }
 
     fn open_set(&self, set: i64, access: Access) -> io::Result<OwnedFd> {

@@ -31,7 +31,11 @@ fn mark(arguments: &Object, caller: &Caller) -> Answer {
     let details = caller.chardevs().details(id).ok_or_else(|| not_found(id))?;
     let offset = details.stats.output_accepted;
     let by = caller.who();
-    tracing::info!("chardev '{id}': marker at offset {offset} by {by}: {words}");
+    tracing::info!(
+        console = id,
+        event = "marker",
+        "chardev '{id}': marker at offset {offset} by {by}: {words}"
+    );
     let data = Object::new()
         .with("id", id)
         .with("offset", offset)

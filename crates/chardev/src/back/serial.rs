@@ -182,6 +182,8 @@ impl Serial {
         let comes_back = device.is_terminal && self.way_back.is_there();
         if comes_back {
             tracing::warn!(
+                console = self.port.label(),
+                event = "device-gone",
                 "the device '{}' of chardev '{}' is gone, and with it what it had not sent; waiting for it",
                 self.way_back.name(),
                 self.port.label()
@@ -218,7 +220,11 @@ impl Serial {
         self.device = Some(device);
         self.events.push_back(BackendEvent::Opened);
         let (path, label) = (self.way_back.name(), self.port.label());
-        tracing::info!("the device '{path}' of chardev '{label}' is there");
+        tracing::info!(
+            console = label,
+            event = "device-back",
+            "the device '{path}' of chardev '{label}' is there"
+        );
     }
 }
 

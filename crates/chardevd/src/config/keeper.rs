@@ -13,6 +13,7 @@ use super::order::stages;
 use super::report::Report;
 use super::runner::Runner;
 use super::table::{Kept, State, Table};
+use crate::service;
 
 /// How long the start of the daemon waits for what takes its time.
 const START_LIMIT: Duration = Duration::from_secs(2);
@@ -93,12 +94,12 @@ impl Keeper {
                 _ = stop.requested() => return,
                 request = self.requests.recv() => match request {
                     Some(Request::Reload(answer)) => {
-                        let reloaded = self.reload().await;
+                        let reloaded = self.reload_as_told().await;
                         // Who asked may have left.
                         let _ = answer.send(reloaded);
                     }
                     Some(Request::HangUp) => {
-                        let reloaded = self.reload().await;
+                        let reloaded = self.reload_as_told().await;
                         self.tell(reloaded);
                     }
                     None => return,
@@ -109,6 +110,13 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    async fn reload_as_told(&mut self) -> Result<Report, String> {
+        service::reloading(true);
+        let reloaded = self.reload().await;
+        service::reloading(false);
+        reloaded
     }
 
     /// Tries to start these, side by side, and notes what came of each.

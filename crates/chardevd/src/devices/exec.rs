@@ -230,6 +230,9 @@ impl Exec {
             .env("CHARDEV", to_os(&self.chardev))
             .env("CHARDEVD_PID", std::process::id().to_string());
         command.env_remove(crate::background::VARIABLE);
+        for variable in crate::service::VARIABLES {
+            command.env_remove(variable);
+        }
         if std::env::var_os("TERM").is_none() {
             command.env("TERM", "vt100");
         }
@@ -260,8 +263,18 @@ impl Life {
             return;
         }
         match status {
-            Ok(_) => tracing::info!("exec on '{chardev}': {}", in_words(status)),
-            Err(_) => tracing::error!("exec on '{chardev}': {}", in_words(status)),
+            Ok(_) => tracing::info!(
+                console = chardev,
+                event = "program-ended",
+                "exec on '{chardev}': {}",
+                in_words(status)
+            ),
+            Err(_) => tracing::error!(
+                console = chardev,
+                event = "program-failed",
+                "exec on '{chardev}': {}",
+                in_words(status)
+            ),
         }
         entry.has_ended(self.pid, status, self.again);
     }
@@ -357,7 +370,12 @@ async fn type_in(front: Arc<FrontEnd>, master: Arc<AsyncFd<OwnedFd>>, run: RunSt
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!("exec on '{}': input was lost: {error}", front.label());
+                let label = front.label();
+                tracing::warn!(
+                    console = label,
+                    event = "input-lost",
+                    "exec on '{label}': input was lost: {error}"
+                );
                 return;
             }
         }
@@ -434,7 +452,11 @@ async fn hang_up(
     }
     if groups.iter().any(|group| is_alive(*group)) {
         let label = screen.front.label();
-        tracing::warn!("exec on '{label}': it ignored SIGHUP and SIGTERM; killing it");
+        tracing::warn!(
+            console = label,
+            event = "program-killed",
+            "exec on '{label}': it ignored SIGHUP and SIGTERM; killing it"
+        );
         signal(&groups, &[Signal::KILL]);
     }
     match status {

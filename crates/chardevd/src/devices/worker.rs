@@ -45,6 +45,11 @@ impl Worker {
         })
     }
 
+    /// Where tasks of the thread are spawned from.
+    pub(crate) fn handle(&self) -> Handle {
+        self.runtime.clone()
+    }
+
     pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,

@@ -27,6 +27,8 @@ impl<S: Subscriber> Layer<S> for Messages {
         said.push_str(&text.fields);
         let mut message = Message::new(Some(*metadata.level()), &said);
         message.kind = Some(metadata.callsite());
+        message.console = text.console;
+        message.event = text.event;
         super::ERRORS.push(message);
     }
 }
@@ -35,9 +37,25 @@ impl<S: Subscriber> Layer<S> for Messages {
 struct Text {
     message: String,
     fields: String,
+    console: Option<String>,
+    event: Option<String>,
 }
 
 impl Visit for Text {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            // The text names them in its own way.
+            "console" => self.console = Some(value.to_owned()),
+            "event" => self.event = Some(value.to_owned()),
+            name => {
+                if name == "label" {
+                    self.console = Some(value.to_owned());
+                }
+                self.record_debug(field, &value);
+            }
+        }
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         // Writing to a string does not fail.
         let _ = match field.name() {

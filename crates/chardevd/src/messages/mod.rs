@@ -35,7 +35,7 @@ static OUTPUT: Queue = Queue::new("output");
 /// Takes over what is said from here on, for the program called `program`. `filter` is what is said
 /// without `RUST_LOG`; with `verbose`, modules are named.
 pub fn start(program: &'static str, filter: &str, verbose: bool) {
-    ERRORS.begin(program, Target::Standard, wants_colours());
+    ERRORS.begin(program, Target::standard(), wants_colours());
     OUTPUT.begin(program, Target::Output, false);
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     let messages = Messages { verbose };

@@ -25,6 +25,9 @@ pub(super) struct Message {
     pub(super) text: String,
     /// Where in the code it comes from, for what repeats.
     pub(super) kind: Option<Identifier>,
+    /// The console it is about, and what happened, for who looks for that.
+    pub(super) console: Option<String>,
+    pub(super) event: Option<String>,
     /// Written as it is, for standard output.
     raw: bool,
 }
@@ -68,6 +71,8 @@ impl Message {
             level,
             text,
             kind: None,
+            console: None,
+            event: None,
             raw: false,
         }
     }
@@ -77,6 +82,8 @@ impl Message {
             level: None,
             text: text.to_owned(),
             kind: None,
+            console: None,
+            event: None,
             raw: true,
         }
     }
@@ -150,7 +157,8 @@ impl Queue {
 
     /// Whether messages go to standard error.
     pub(super) fn is_standard(&self) -> bool {
-        matches!(self.lock().target.as_deref(), Some(Target::Standard))
+        let target = self.lock().target.clone();
+        target.is_some_and(|target| target.is_standard())
     }
 
     /// From here on messages go to `target`. Whoever is stuck in writing to the old one is left

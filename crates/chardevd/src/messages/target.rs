@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use chardev::text::shown_path;
+use chardev::text::{shown, shown_path};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tracing::Level;
@@ -20,6 +20,8 @@ use crate::DaemonError;
 
 /// Where the system's log takes messages; journald and every syslog daemon listen there.
 const SYSTEM_LOG: &str = "/dev/log";
+/// Where the journal takes messages with fields.
+const JOURNAL: &str = "/run/systemd/journal/socket";
 /// Who speaks: a daemon of the system.
 const FACILITY: u8 = 3 << 3;
 
@@ -31,6 +33,8 @@ pub(super) enum Target {
     Output,
     File(PathBuf, File),
     SystemLog(PathBuf),
+    /// systemd's journal, with fields of its own for the console and for what happened.
+    Journal(PathBuf),
 }
 
 impl Target {
@@ -60,6 +64,23 @@ impl Target {
 
     pub(super) fn system_log() -> Self {
         Target::SystemLog(SYSTEM_LOG.into())
+    }
+
+    /// Standard error, or the journal if that is what reads standard error: `JOURNAL_STREAM` says
+    /// which file that would be.
+    #[expect(clippy::disallowed_methods, reason = "the start may wait")]
+    pub(super) fn standard() -> Self {
+        let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+        let stat = rustix::fs::fstat(rustix::stdio::stderr());
+        match stat.is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino)) {
+            true => Target::Journal(JOURNAL.into()),
+            false => Target::Standard,
+        }
+    }
+
+    /// Whether this is where the program was told to speak.
+    pub(super) fn is_standard(&self) -> bool {
+        matches!(self, Target::Standard | Target::Journal(_))
     }
 
     /// The same file, opened anew.
@@ -93,22 +114,33 @@ impl Target {
                 let priority = FACILITY | severity(message.level);
                 format!("<{priority}>{program}[{}]: {said}", std::process::id())
             }
+            Target::Journal(_) => journal_entry(program, message),
         }
     }
 
     /// Writes a line; may wait for as long as nobody takes it.
-    pub(super) fn write(&self, _message: &Message, line: &str) -> io::Result<()> {
+    pub(super) fn write(&self, message: &Message, line: &str) -> io::Result<()> {
         match self {
             Target::Standard => write_all(rustix::stdio::stderr(), line.as_bytes()),
             Target::Output => write_all(rustix::stdio::stdout(), line.as_bytes()),
             Target::File(_, file) => write_all(file.as_fd(), line.as_bytes()),
-            Target::SystemLog(path) => {
+            Target::SystemLog(path) | Target::Journal(path) => {
                 let socket = UnixDatagram::unbound()?;
                 // A log that is stopped must not keep what is said later.
                 socket.set_nonblocking(true)?;
-                socket.send_to(line.as_bytes(), path).map(drop)
+                let sent = socket.send_to(line.as_bytes(), path).map(drop);
+                match (self, sent) {
+                    (Target::Journal(_), Err(_)) => self.write_plain(message),
+                    (_, sent) => sent,
+                }
             }
         }
+    }
+
+    /// For a journal that cannot be reached by its own socket, and reads standard error.
+    fn write_plain(&self, message: &Message) -> io::Result<()> {
+        let line = format!("<{}>{}\n", severity(message.level), message.text);
+        write_all(rustix::stdio::stderr(), line.as_bytes())
     }
 
     /// Whether a message that failed so counts as lost: not where there is nobody to tell that.
@@ -136,6 +168,22 @@ fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A line for each field; a text of ours has one line.
+fn journal_entry(program: &str, message: &Message) -> String {
+    let mut entry = format!(
+        "MESSAGE={}\nPRIORITY={}\nSYSLOG_IDENTIFIER={program}\n",
+        message.text,
+        severity(message.level)
+    );
+    let fields = [("CONSOLE", &message.console), ("EVENT", &message.event)];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            entry.push_str(&format!("{name}={}\n", shown(value)));
+        }
+    }
+    entry
 }
 
 fn severity(level: Option<Level>) -> u8 {
@@ -171,6 +219,34 @@ mod tests {
         let system = Target::system_log().line("chardevd", false, &message);
         let start = format!("<28>chardevd[{}]: warning: a", std::process::id());
         assert!(system.starts_with(&start), "{system}");
+    }
+
+    #[test]
+    fn the_journal_is_told_the_console_and_what_happened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let journal = UnixDatagram::bind(&path).unwrap();
+        let target = Target::Journal(path);
+        let mut message = Message::new(Some(Level::WARN), "two\nlines");
+        message.console = Some("con0\nMESSAGE=forged".to_owned());
+        message.event = Some("refused".to_owned());
+        let line = target.line("chardevd", true, &message);
+        target.write(&message, &line).unwrap();
+        let mut buf = [0; 500];
+        let count = journal.recv(&mut buf).unwrap();
+        let told = str::from_utf8(&buf[..count]).unwrap();
+        let lines: Vec<&str> = told.lines().collect();
+        let [
+            text,
+            "PRIORITY=4",
+            "SYSLOG_IDENTIFIER=chardevd",
+            console,
+            "EVENT=refused",
+        ] = lines[..]
+        else {
+            panic!("{told}");
+        };
+        assert!(text.starts_with("MESSAGE=two") && console.starts_with("CONSOLE=con0"));
     }
 
     #[test]

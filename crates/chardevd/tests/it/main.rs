@@ -61,6 +61,7 @@ mod pointers;
 mod qemu_rig;
 mod rfc2217;
 mod schema;
+mod service;
 mod telnet;
 mod telnet_rig;
 mod tls;

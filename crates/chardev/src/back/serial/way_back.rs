@@ -182,7 +182,11 @@ async fn search(port: &Port, place: &Place, former: Option<LinkMark>) -> Found {
                 Errno::OPNOTSUPP => "its driver does not do RS-485 as it should".to_owned(),
                 error => strerror(error),
             };
-            tracing::warn!("chardev '{label}' does not open '{name}' yet: {cause}");
+            tracing::warn!(
+                console = label,
+                event = "device-missing",
+                "chardev '{label}' does not open '{name}' yet: {cause}"
+            );
         }
         let interval = match place.interval {
             _ if absent && watches.as_ref().is_some_and(|watches| watches.complete) => {

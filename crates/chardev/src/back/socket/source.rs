@@ -283,7 +283,11 @@ impl Source {
                 again: Some(again), ..
             } => {
                 let (label, interval) = (self.port.label(), again.interval);
-                tracing::warn!("Unable to connect character device {label}: {cause}");
+                tracing::warn!(
+                    console = label,
+                    event = "connect-failed",
+                    "Unable to connect character device {label}: {cause}"
+                );
                 self.connect_after(interval);
             }
             #[cfg(feature = "dbus")]
@@ -419,7 +423,11 @@ async fn reach(label: &str, target: &Target, interval: Duration) -> OwnedFd {
             Ok(fd) => return fd,
             Err(cause) if !told => {
                 told = true;
-                tracing::warn!("Unable to connect character device {label}: {cause}");
+                tracing::warn!(
+                    console = label,
+                    event = "connect-failed",
+                    "Unable to connect character device {label}: {cause}"
+                );
             }
             Err(_) => {}
         }
