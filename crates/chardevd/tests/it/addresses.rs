@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::daemon_rig::connect;
+use crate::daemon_rig::{connect, until};
 use crate::qemu_rig::qemu10;
 use chardev_qapi::{Json, Object};
 use chardev_qmp::client::{Client, ClientError};
@@ -260,4 +260,76 @@ fn is_listed(line: &str) -> bool {
     only_v4
         .iter()
         .any(|host| only_v6.iter().any(|way| has(host, way)))
+}
+
+/// How often a client of Multipath TCP has met a server of it, in all of this machine.
+fn meetings() -> Option<u64> {
+    let table = std::fs::read_to_string("/proc/net/netstat").ok()?;
+    let mut lines = table.lines().filter(|line| line.starts_with("MPTcpExt:"));
+    let mut counted = lines.next()?.split(' ').zip(lines.next()?.split(' '));
+    let found = counted.find(|(name, _)| *name == "MPCapableSYNACKRX");
+    found?.1.parse().ok()
+}
+
+fn multipath(port: u16) -> Object {
+    inet("127.0.0.1", port, (None, None)).with("mptcp", true)
+}
+
+#[test]
+fn multipath_tcp_is_spoken_with_qemu() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(hosts(dir.path()), HOSTS).unwrap();
+    let enabled = std::fs::read_to_string("/proc/sys/net/mptcp/enabled");
+    let Some(mut before) = meetings().filter(|_| enabled.is_ok_and(|on| on.trim() == "1")) else {
+        eprintln!("SKIPPED: Multipath TCP with QEMU; this kernel has none, or it is turned off");
+        return;
+    };
+    let here = Command::new(env!("CARGO_BIN_EXE_chardevd"));
+    let Some(mut qemu) = Server::start(qemu10(), "qemu", dir.path()) else {
+        eprintln!("SKIPPED: Multipath TCP with QEMU; no mount namespace for this user");
+        return;
+    };
+    let mut here = Server::start(here, "here", dir.path()).unwrap();
+    for qemu_serves in [true, false] {
+        let (server, client) = match qemu_serves {
+            true => (&mut qemu, &mut here),
+            false => (&mut here, &mut qemu),
+        };
+        server.add(multipath(0), true).unwrap();
+        let name = server.filename();
+        let port = name.trim_end_matches(",server=on").rsplit(':').next();
+        let port = port.unwrap().parse().unwrap();
+        client.add(multipath(port), false).unwrap();
+        until("a connection", || server.filename().contains(" <-> "));
+        let after = meetings().unwrap();
+        assert!(after > before, "QEMU serves: {qemu_serves}");
+        before = after;
+        client.remove();
+        server.remove();
+    }
+}
+
+#[test]
+fn multipath_tcp_that_is_turned_off_is_said() {
+    let off = "echo 0 >/proc/sys/net/mptcp/enabled && exec \"$0\" \"$@\"";
+    let apart = |way: &[&str], command: &[&str]| {
+        let mut apart = Command::new("unshare");
+        apart.arg("--net").args(way).args(["sh", "-c", off]);
+        apart.args(command).output().unwrap()
+    };
+    let ways = [&[][..], &["--user", "--map-root-user"]];
+    let works = |way: &&&[&str]| apart(way, &["true"]).status.success();
+    let Some(way) = ways.iter().find(works) else {
+        eprintln!("SKIPPED: Multipath TCP turned off; no network namespace where it can be");
+        return;
+    };
+    for server in ["server=on,wait=off", "server=off"] {
+        let chardev = format!("socket,id=c,host=127.0.0.1,port=1,mptcp=on,{server}");
+        let daemon = env!("CARGO_BIN_EXE_chardevd");
+        let output = apart(way, &[daemon, "-chardev", &chardev]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{said}");
+        let words = "Multipath TCP is turned off: sysctl net.mptcp.enabled=1 allows mptcp=on";
+        assert!(said.contains(words), "{said}");
+    }
 }
