@@ -54,6 +54,11 @@ const PIECES: &[&[u8]] = &[
 ];
 
 #[test]
+fn fuzz_telnet_with_what_is_kept() {
+    corpus::replay("telnet", body::run);
+}
+
+#[test]
 fn fuzz_telnet() {
     let mut random = corpus::Random(0x7e1_7e7);
     for _ in 0..20_000 {

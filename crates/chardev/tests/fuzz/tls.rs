@@ -7,6 +7,12 @@ use crate::corpus;
 use crate::tls_ends::ends;
 
 #[test]
+fn fuzz_tls_with_what_is_kept() {
+    let ends = ends();
+    corpus::replay("tls", |input| body::run(input, &ends));
+}
+
+#[test]
 fn fuzz_tls() {
     let ends = ends();
     let mut random = corpus::Random(0x8446);

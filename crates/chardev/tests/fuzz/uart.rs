@@ -6,6 +6,11 @@ mod body;
 use crate::corpus;
 
 #[test]
+fn fuzz_uart_script_with_what_is_kept() {
+    corpus::replay("uart_script", body::run);
+}
+
+#[test]
 fn fuzz_uart_script() {
     let mut random = corpus::Random(0x16550a);
     for _ in 0..4_000 {

@@ -6,6 +6,12 @@ mod body;
 use crate::corpus;
 
 #[test]
+fn fuzz_virtio_with_what_is_kept() {
+    corpus::replay("virtio_chains", body::run_chains);
+    corpus::replay("virtio_control", body::run_control);
+}
+
+#[test]
 fn fuzz_virtio_chains() {
     replay(0x0076_6972, 8, body::run_chains);
 }

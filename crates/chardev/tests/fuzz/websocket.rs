@@ -20,6 +20,11 @@ const DICTIONARY: &[&str] = &[
 ];
 
 #[test]
+fn fuzz_websocket_with_what_is_kept() {
+    corpus::replay("websocket", body::run);
+}
+
+#[test]
 fn fuzz_websocket() {
     let mut random = corpus::Random(0x6455);
     for round in 0..20_000 {

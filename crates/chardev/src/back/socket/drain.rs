@@ -11,6 +11,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown, sockopt};
 
+use super::inet;
 use super::layered::Layered;
 use super::transport::{Transport, acknowledge, poll_now, receive_plain, send_plain};
 use crate::port::Port;
@@ -32,6 +33,8 @@ pub(super) struct SocketDrain {
     breaks: u64,
     /// The closing messages of the layers are on their way, and then the end.
     ends: bool,
+    /// The peer was told the end.
+    parted: bool,
 }
 
 impl SocketDrain {
@@ -44,6 +47,7 @@ impl SocketDrain {
             settles: true,
             breaks: 0,
             ends: false,
+            parted: false,
         }
     }
 
@@ -128,6 +132,17 @@ impl SocketDrain {
     }
 }
 
+impl Drop for SocketDrain {
+    /// TCP answers what comes after the end with a reset. Multipath TCP takes it in for a minute,
+    /// unless it is told to let go; by now the peer has everything, or will not take it.
+    fn drop(&mut self) {
+        let delivered = || unsent(self.fd.as_fd()) == Ok(0);
+        if self.parted && inet::is_mptcp(&self.fd) && delivered() {
+            let _ = rustix::net::connect_unspec(&self.fd);
+        }
+    }
+}
+
 impl Drain for SocketDrain {
     fn pending(&mut self) -> u64 {
         if poll_now(&self.fd, PollFlags::empty()).intersects(PollFlags::HUP | PollFlags::ERR) {
@@ -180,6 +195,7 @@ impl Drain for SocketDrain {
     }
 
     fn half_close(&mut self) {
+        self.parted = true;
         if let Some(layers) = &self.layers {
             layers.send_end();
             self.ends = true;

@@ -179,6 +179,43 @@ fn no_peer_has_come_over_dbus() {
 }
 
 #[test]
+fn the_peer_reads_and_sends_over_multipath_tcp() {
+    check_over_multipath(State::Reads);
+}
+
+#[test]
+fn the_peer_has_stalled_over_multipath_tcp() {
+    check_over_multipath(State::Stalled);
+}
+
+#[test]
+fn the_peer_has_half_closed_over_multipath_tcp() {
+    check_over_multipath(State::HalfClosed);
+}
+
+#[test]
+fn the_peer_has_left_with_output_unread_over_multipath_tcp() {
+    check_over_multipath(State::Left);
+}
+
+#[test]
+fn the_peer_never_stops_sending_over_multipath_tcp() {
+    check_over_multipath(State::Floods);
+}
+
+#[test]
+fn no_peer_has_come_over_multipath_tcp() {
+    check_over_multipath(State::Absent);
+}
+
+fn check_over_multipath(state: State) {
+    match peer::mptcp() {
+        Ok(_) => check_layered(state, Kind::MULTIPATH),
+        Err(error) => eprintln!("SKIPPED: changes of mptcp, {state:?}; no Multipath TCP: {error}"),
+    }
+}
+
+#[test]
 fn the_peer_reads_and_sends_over_vsock() {
     check_over_vsock(State::Reads);
 }

@@ -17,6 +17,7 @@ use chardev::{Chardevs, Info};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::speech::{Dressed, Escaped, Speech};
 use super::stream;
@@ -55,6 +56,8 @@ pub(crate) enum Kind {
     Dbus,
     /// A socket of this machine's own vsock.
     Vsock,
+    /// TCP, but Multipath.
+    Mptcp,
 }
 
 impl Kind {
@@ -79,6 +82,9 @@ impl Kind {
     /// One whose peer comes by another way; the other is there to have a pair.
     pub(crate) const REGISTERED: [Kind; 2] = [Kind::Dbus, Kind::EscapedUnix];
 
+    /// Where the kernel has it.
+    pub(crate) const MULTIPATH: [Kind; 2] = [Kind::Mptcp, Kind::EscapedUnix];
+
     /// Where the kernel has its loopback.
     pub(crate) const MACHINES: [Kind; 2] = [Kind::Vsock, Kind::EscapedTcp];
 
@@ -95,7 +101,8 @@ impl Kind {
             | Kind::Tls
             | Kind::Telnet
             | Kind::Rfc2217
-            | Kind::Vsock => Kind::Tcp,
+            | Kind::Vsock
+            | Kind::Mptcp => Kind::Tcp,
             plain => plain,
         }
     }
@@ -110,6 +117,7 @@ impl Kind {
             Kind::Rfc2217 => "rfc2217",
             Kind::Dbus => "dbus",
             Kind::Vsock => "vsock",
+            Kind::Mptcp => "mptcp",
             Kind::File => "file",
             Kind::Unix => "unix",
             Kind::Tcp => "tcp",
@@ -180,13 +188,17 @@ impl Place {
             _ => {
                 let mut port = if connects { 1 } else { 0 };
                 if connects && !alone {
-                    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+                    let tcp = match kind {
+                        Kind::Mptcp => mptcp_listener(),
+                        _ => TcpListener::bind("127.0.0.1:0").unwrap(),
+                    };
                     port = tcp.local_addr().unwrap().port();
                     listener = Some(Listener::Tcp(tcp));
                 }
                 let inet = InetAddress {
                     host: "127.0.0.1".to_owned(),
                     port: port.to_string(),
+                    mptcp: kind == Kind::Mptcp,
                     ..InetAddress::default()
                 };
                 socket(SocketAddress::Inet(inet))
@@ -234,11 +246,35 @@ impl Place {
             (None, Kind::File | Kind::Ringbuf) => (None, None),
             (None, _) => {
                 let address = info.filename.strip_suffix(",server=on").unwrap();
-                let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
-                both(at_once(TcpStream::connect(("127.0.0.1", port)).unwrap()))
+                let port: u16 = address.rsplit_once(':').unwrap().1.parse().unwrap();
+                let address = SocketAddr::from(([127, 0, 0, 1], port));
+                both(at_once(match self.kind {
+                    Kind::Mptcp => {
+                        let socket = mptcp().unwrap();
+                        socket.connect(&address.into()).unwrap();
+                        socket.into()
+                    }
+                    _ => TcpStream::connect(address).unwrap(),
+                }))
             }
         }
     }
+}
+
+/// A socket of Multipath TCP.
+///
+/// # Errors
+/// The kernel has none.
+pub(crate) fn mptcp() -> std::io::Result<Socket> {
+    Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))
+}
+
+fn mptcp_listener() -> TcpListener {
+    let socket = mptcp().unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).unwrap();
+    socket.listen(1).unwrap();
+    socket.into()
 }
 
 /// What is sent leaves at once, and no more than a little is received unread.
