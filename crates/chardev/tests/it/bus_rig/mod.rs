@@ -31,7 +31,9 @@ impl Bus {
         let mut said = BufReader::new(child.stdout.take().unwrap());
         said.read_line(&mut line).unwrap();
         assert!(line.starts_with("unix:"), "{line}");
-        (Bus(child), line.trim_end().to_owned())
+        // Without the name of this very bus, so that the next one at that place is found as well.
+        let address = line.trim_end().split(",guid=").next();
+        (Bus(child), address.unwrap_or_default().to_owned())
     }
 }
 
