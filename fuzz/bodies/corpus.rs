@@ -1,5 +1,42 @@
-//! Seeded input for replaying fuzz bodies where no fuzzer can run: pieces of a dictionary, cut,
-//! repeated and mixed with arbitrary bytes. The same seed gives the same input.
+//! Input for replaying fuzz bodies where no fuzzer can run: what a fuzzer has found and is kept in
+//! `fuzz/corpus`, and seeded input: pieces of a dictionary, cut, repeated and mixed with arbitrary
+//! bytes. The same seed gives the same input.
+
+use std::path::{Path, PathBuf};
+
+/// Runs the body of `target` with each input that is kept for it; there must be some.
+pub(crate) fn replay(target: &str, mut run: impl FnMut(&[u8])) {
+    // Every crate that replays lies in `crates`.
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let dir = dir.join(target);
+    let entries = std::fs::read_dir(&dir).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; `cargo xtask fuzz --keep` makes it",
+            dir.display()
+        )
+    });
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", dir.display());
+    for file in files {
+        let input = std::fs::read(&file).expect("an input");
+        let _named = Named(file);
+        run(&input);
+    }
+}
+
+/// Names the input that ends the test.
+struct Named(PathBuf);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the input is {}", self.0.display());
+        }
+    }
+}
 
 /// A small generator of numbers (xorshift).
 pub(crate) struct Random(pub(crate) u64);

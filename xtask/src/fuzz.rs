@@ -1,6 +1,9 @@
 //! `cargo xtask fuzz`: the fuzz bodies are ordinary functions. With nightly and cargo-fuzz they are
-//! driven by coverage; without, the tests named `fuzz_…` feed them seeded input on stable.
+//! driven by coverage; without, the tests named `fuzz_…` feed them seeded input on stable, and what
+//! was kept of earlier runs in `fuzz/corpus`.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::sh::{self, Result};
@@ -13,7 +16,14 @@ pub(crate) struct Args {
     /// Run this target alone
     #[arg(long)]
     target: Option<String>,
+    /// Keep some of what was found in fuzz/corpus, for the replay
+    #[arg(long)]
+    keep: bool,
 }
+
+/// How many inputs of a target are kept, and how long they are at most.
+const KEPT: usize = 60;
+const LONGEST: u64 = 512;
 
 /// What a target is built and run with; others have cargo-fuzz's own settings, with
 /// AddressSanitizer.
@@ -82,14 +92,50 @@ fn real(args: &Args) -> Result {
         let settings = SETTINGS.iter().find(|(name, ..)| name == target);
         let (build, run) = settings.map_or((&[][..], &[][..]), |(_, build, run)| (*build, *run));
         eprintln!("xtask: FUZZING {target} for {seconds} s");
+        let folder = |name: &str| sh::root().join("fuzz").join(name).join(target);
+        let (found, kept) = (folder("found"), folder("corpus"));
+        fs::create_dir_all(&found)?;
+        fs::create_dir_all(&kept)?;
         let mut command = fuzz(&["run"]);
-        command.args(build).arg(target).arg("--").args(run);
+        // What is new goes to the first of the two.
+        command.args(build).arg(target).arg(&found).arg(&kept);
+        command.arg("--").args(run);
         sh::run(command.arg(format!("-max_total_time={seconds}")))?;
+        if args.keep {
+            sh::run(fuzz(&["cmin"]).args(build).arg(target).arg(&found))?;
+            keep(&found, &kept)?;
+        }
     }
     eprintln!(
         "xtask: FUZZED {} targets for {seconds} s each",
         targets.len()
     );
+    Ok(())
+}
+
+/// Keeps some inputs, half of them the longest and half of all lengths, in the place of those that
+/// were kept before.
+fn keep(found: &Path, kept: &Path) -> Result {
+    let mut inputs = Vec::new();
+    for entry in fs::read_dir(found)? {
+        let entry = entry?;
+        let length = entry.metadata()?.len();
+        if length <= LONGEST {
+            inputs.push((length, entry.path()));
+        }
+    }
+    inputs.sort();
+    fs::remove_dir_all(kept)?;
+    fs::create_dir_all(kept)?;
+    let count = inputs.len().min(KEPT);
+    let (others, longest) = inputs.split_at(inputs.len() - count / 2);
+    let few = count - count / 2;
+    let spread = (0..few).map(|at| &others[at * others.len() / few]);
+    for (_, input) in spread.chain(longest) {
+        let name = input.file_name().unwrap_or_default();
+        fs::copy(input, kept.join(name))?;
+    }
+    eprintln!("xtask: KEPT {count} inputs in {}", kept.display());
     Ok(())
 }
 

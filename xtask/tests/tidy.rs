@@ -475,6 +475,7 @@ fn tree() -> Vec<File> {
                 ".git",
                 "Cargo.lock",
                 "fuzz/corpus",
+                "fuzz/found",
                 "fuzz/artifacts",
                 "fuzz/target",
             ];

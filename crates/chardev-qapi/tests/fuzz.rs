@@ -17,6 +17,11 @@ const DICTIONARY: &[&str] = &[
 ];
 
 #[test]
+fn fuzz_chardev_line_with_what_is_kept() {
+    corpus::replay("chardev_line", |input| body::run(input, kinds::KINDS));
+}
+
+#[test]
 fn fuzz_chardev_line() {
     let mut random = corpus::Random(0x5eed);
     for _ in 0..20_000 {

@@ -17,6 +17,11 @@ const DICTIONARY: &[&str] = &[
 ];
 
 #[test]
+fn fuzz_qmp_session_with_what_is_kept() {
+    corpus::replay("qmp_session", |input| body::run(input, kinds::KINDS));
+}
+
+#[test]
 fn fuzz_qmp_session() {
     let mut random = corpus::Random(0x5eed);
     for _ in 0..5_000 {

@@ -17,6 +17,11 @@ const DICTIONARY: &[&str] = &[
 ];
 
 #[test]
+fn fuzz_qmp_daemon_with_what_is_kept() {
+    corpus::replay("qmp_daemon", body::run);
+}
+
+#[test]
 fn fuzz_qmp_daemon() {
     let mut random = corpus::Random(0xdae_5eed);
     for round in 0..1_500 {

@@ -93,6 +93,11 @@ const PIECES: &[&str] = &[
 ];
 
 #[test]
+fn fuzz_screen_with_what_is_kept() {
+    corpus::replay("screen", body::run);
+}
+
+#[test]
 fn fuzz_screen() {
     let mut random = corpus::Random(0x5c_4ee4);
     for _ in 0..4_000 {
