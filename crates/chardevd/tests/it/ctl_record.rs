@@ -1,6 +1,7 @@
 //! `chardevctl record`, `play`, `events`, `mark` and `logs`.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -126,6 +127,9 @@ fn a_recording_that_finds_no_room_ends_after_a_whole_event_and_says_so() {
     assert!(events(&file).concat().contains("xxx"));
     let full = daemon.ctl(&["record", "con0", "--overwrite", "-o", "/dev/full"]);
     assert_eq!(full.status.code(), Some(1));
+    // What is no file is not taken away.
+    let device = std::fs::metadata("/dev/full").expect("the device");
+    assert!(device.file_type().is_char_device());
 }
 
 #[test]

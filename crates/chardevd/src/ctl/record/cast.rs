@@ -81,8 +81,9 @@ impl Cast {
             begun: Vec::new(),
         };
         let begun = cast.line(&Json::Object(header).to_string());
-        if begun.is_err() {
-            // A file without its first line is none.
+        // A file without its first line is none; what is no file, such as a device, stays.
+        let is_file = || cast.file.metadata().is_ok_and(|it| it.is_file());
+        if begun.is_err() && is_file() {
             let _ = std::fs::remove_file(path);
         }
         begun?;
