@@ -73,6 +73,11 @@ pub struct Args {
     /// Serve the human monitor on this device: stdio, tcp:…, unix:… or pty; `none` for no monitor.
     #[arg(long, value_name = "DEV")]
     pub monitor: Vec<String>,
+    /// Do not serve QMP to this user where chardevctl looks for it, chardevd/qmp.sock in the
+    /// runtime directory. Only the monitors that are named serve then.
+    #[arg(long, env = "CHARDEVD_NO_DEFAULT_MONITOR", hide_env_values = true,
+          value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_default_monitor: bool,
     /// Add an inherited file descriptor to a set, for /dev/fdset/SET: fd=FD,set=SET[,opaque=TEXT].
     #[arg(long, value_name = "LINE")]
     pub add_fd: Vec<String>,

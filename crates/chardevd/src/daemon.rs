@@ -24,6 +24,7 @@ use crate::DaemonError;
 use crate::background::{self, Background};
 use crate::cli::Args;
 use crate::config::{self, Asked, Config, Keeper, Runner};
+use crate::default_monitor::DefaultMonitor;
 use crate::devices::virtio::watch_ports;
 use crate::devices::{Roll, Worker, Workshop};
 use crate::edge::{self, Inherited};
@@ -54,7 +55,9 @@ pub fn run(args: &Args) -> Result<ExitCode, DaemonError> {
             if args.is_default() {
                 daemon.start_default()
             } else {
-                daemon.start(args)
+                daemon.start(args)?;
+                daemon.add_default_monitor(args);
+                Ok(())
             }
         },
     )
@@ -129,6 +132,7 @@ fn run_started(
         fds: Arc::new(StartupFds::new(inherited, server.fd_sets().clone())),
         shop: Workshop::new(server, roll, worker, directory.into()),
         daemonized: args.daemonize,
+        default_monitor: None,
         held: HashSet::new(),
         config: Some((config, asked)),
     };
@@ -175,6 +179,7 @@ pub struct Daemon {
     shop: Workshop,
     fds: Arc<StartupFds>,
     daemonized: bool,
+    default_monitor: Option<DefaultMonitor>,
     /// Chardevs whose device waits for the first client (`wait=on`).
     held: HashSet<String>,
     /// What the command line says of a file, and what its keeper is asked.
@@ -328,6 +333,15 @@ impl Daemon {
         self.start_default_monitor(&socket)?;
         messages::print(&default::welcome(&shell, &socket));
         Ok(())
+    }
+
+    /// A monitor where `chardevctl` looks for one, unless there is one or none is wanted.
+    fn add_default_monitor(&mut self, args: &Args) {
+        let has_one = args.config.is_some() && !args.has_monitor();
+        if !has_one && !args.no_default_monitor {
+            let monitor = DefaultMonitor::start(self.shop.server(), self.shop.worker());
+            self.default_monitor = monitor;
+        }
     }
 
     /// Serves QMP to this user alone.

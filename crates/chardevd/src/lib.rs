@@ -17,6 +17,7 @@ mod config;
 pub mod ctl;
 pub mod daemon;
 pub mod default;
+mod default_monitor;
 pub mod devices;
 mod edge;
 mod error;

@@ -87,7 +87,8 @@ impl Programs {
         );
         let mut command = Command::new(&self.daemon);
         command
-            .args(["--chardev", &setup.chardev, "--device"])
+            .args(["--no-default-monitor", "--chardev", &setup.chardev])
+            .arg("--device")
             .arg(format!(
                 "exec,chardev={},command={}",
                 setup.id,

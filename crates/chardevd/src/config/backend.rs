@@ -172,7 +172,7 @@ impl Reader<'_> {
 }
 
 /// The keys that a back end of this kind takes, in a table and on the command line.
-pub(super) fn keys_of(spec: &KindSpec) -> Vec<&'static str> {
+pub(crate) fn keys_of(spec: &KindSpec) -> Vec<&'static str> {
     let mut keys = Vec::new();
     for option in spec.all_options() {
         match (option.ty, option.name) {

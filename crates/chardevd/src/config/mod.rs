@@ -31,6 +31,7 @@ mod table;
 mod values;
 mod verdict;
 
+pub(crate) use backend::keys_of;
 use std::path::Path;
 use std::sync::Arc;
 

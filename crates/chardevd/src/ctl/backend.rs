@@ -6,6 +6,7 @@ use chardev::text::shown_lines;
 use chardev_qapi::{Json, backend_to_json, parse_backend_line, parse_chardev};
 
 use super::failure::Failure;
+use super::meant;
 
 /// A back end without an id, as the member `backend` of a command.
 ///
@@ -13,7 +14,8 @@ use super::failure::Failure;
 /// What is wrong with the line, in QEMU's words.
 pub(super) fn backend_json(line: &str) -> Result<Json, Failure> {
     let kinds = chardev::back::specs();
-    let parsed = parse_backend_line(line, &kinds)?;
+    let parsed = parse_backend_line(line, &kinds);
+    let parsed = parsed.map_err(|error| meant::back_end(error, line))?;
     warn(&parsed.warnings);
     refuse_mux(parsed.mux)?;
     Ok(backend_to_json(&parsed.options, &kinds))
@@ -25,7 +27,8 @@ pub(super) fn backend_json(line: &str) -> Result<Json, Failure> {
 /// What is wrong with the line, in QEMU's words.
 pub(super) fn chardev_json(line: &str) -> Result<(String, Json), Failure> {
     let kinds = chardev::back::specs();
-    let parsed = parse_chardev(line, &kinds)?;
+    let parsed = parse_chardev(line, &kinds);
+    let parsed = parsed.map_err(|error| meant::back_end(error, line))?;
     warn(&parsed.warnings);
     refuse_mux(parsed.mux)?;
     Ok((parsed.id, backend_to_json(&parsed.options, &kinds)))

@@ -18,6 +18,7 @@ use rustix::net::{
 };
 
 use super::failure::{Failure, Status};
+use super::running;
 use super::trust;
 use super::waiting::{Patience, Stage, Wait};
 use crate::DaemonError;
@@ -188,11 +189,11 @@ fn not_there(address: &Address, error: &io::Error) -> Failure {
         io::ErrorKind::TimedOut if error.raw_os_error().is_none() => {
             return Failure::of_connection(address, error);
         }
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            "start the daemon with 'chardevd', or name its monitor with --socket PATH"
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => running::remedy(),
+        io::ErrorKind::PermissionDenied => {
+            "the monitor belongs to the user who started the daemon".to_owned()
         }
-        io::ErrorKind::PermissionDenied => "the monitor belongs to the user who started the daemon",
-        _ => "name the daemon's monitor with --socket PATH or --host HOST:PORT",
+        _ => "name the daemon's monitor with --socket PATH or --host HOST:PORT".to_owned(),
     };
     let text = format!("no chardevd at {address}: {error}\n{remedy}");
     Failure::new(Status::NoDaemon, text)

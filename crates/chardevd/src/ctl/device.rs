@@ -11,6 +11,8 @@ use super::attach::how_it_ended;
 use super::commands::print;
 use super::connect::Target;
 use super::failure::Failure;
+use super::meant;
+use super::suggest::nearest;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -21,9 +23,15 @@ pub(super) enum Action {
         json: bool,
     },
     /// Add a device; takes the same argument as -device ('chardevd --device help' lists them)
+    ///
+    /// A command may be given after --, as it is, instead of with command=, where each comma is
+    /// written twice: chardevctl device add exec,chardev=con0 -- sh -c 'echo a, b'
     Add {
         /// DRIVER[,id=ID][,OPTION=VALUE…]
         line: String,
+        /// The command of an exec and its arguments
+        #[arg(last = true)]
+        command: Vec<String>,
     },
     /// Remove a device and release its chardevs
     Del {
@@ -40,17 +48,59 @@ pub(super) enum Action {
 pub(super) fn run(target: &Target, action: &Action) -> Result<(), Failure> {
     match action {
         Action::List { json } => list(target, *json),
-        Action::Add { line } => {
-            let opts = parse_opts(line, "driver");
+        Action::Add { line, command } => {
+            let mut opts = parse_opts(line, "driver");
+            meant::check_device(&opts)?;
+            if !command.is_empty() {
+                let words = command.iter().map(|word| quoted(word));
+                let words = words.collect::<Vec<_>>().join(" ");
+                opts.pairs.push(("command".to_owned(), words));
+            }
+            let driver = opts.get("driver").unwrap_or_default().to_owned();
             let arguments = opts.pairs.iter();
             let arguments = arguments.fold(Object::new(), |mut all, (key, value)| {
                 all.insert(key.as_str(), value.as_str());
                 all
             });
-            ask(target, "device_add", arguments).map(drop)
+            let added = ask(target, "device_add", arguments).map(drop);
+            added.map_err(|failure| match meant::driver(&driver) {
+                Some(hint) => failure.with_hint(&hint),
+                None => failure,
+            })
         }
-        Action::Del { id } => ask(target, "device_del", named(id)).map(drop),
-        Action::Restart { id } => ask(target, "x-device-restart", named(id)).map(drop),
+        Action::Del { id } => about(target, "device_del", id),
+        Action::Restart { id } => about(target, "x-device-restart", id),
+    }
+}
+
+/// A command about device `id`, or the one that was meant if there is none.
+fn about(target: &Target, command: &str, id: &str) -> Result<(), Failure> {
+    let mut monitor = target.connect()?;
+    let Err(error) = monitor.execute(command, named(id)) else {
+        return Ok(());
+    };
+    let failure = target.failed(&error);
+    let devices = monitor.execute("x-query-devices", Object::new());
+    let devices = devices.as_ref().ok().and_then(Json::as_array);
+    let ids = devices.unwrap_or_default().iter();
+    let ids: Vec<&str> = ids
+        .filter_map(|device| device.get("id")?.as_str())
+        .collect();
+    match nearest(id, ids.iter().copied()) {
+        Some(meant) if !ids.contains(&id) => {
+            let meant = shown(meant);
+            Err(format!("{error}\ndid you mean '{meant}'?").into())
+        }
+        _ => Err(failure),
+    }
+}
+
+/// A word as the shell that runs a command reads it.
+fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./:=+@%".contains(letter);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => crate::default::quoted(word),
     }
 }
 

@@ -103,6 +103,12 @@ impl Failure {
         }
     }
 
+    /// The same, with another line that says what to do.
+    pub(super) fn with_hint(mut self, hint: &str) -> Self {
+        self.text = self.text.map(|text| format!("{text}\n{hint}"));
+        self
+    }
+
     /// The same, of which the user has been told.
     pub(super) fn told(mut self) -> Self {
         self.text = None;

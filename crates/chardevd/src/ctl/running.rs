@@ -1,0 +1,108 @@
+//! Daemons that run although nobody serves where we have looked, and how to reach them.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use chardev::text::shown;
+
+/// The longest command line that is looked at.
+const LONGEST: usize = 64 << 10;
+
+/// What to do where no monitor is.
+pub(super) fn remedy() -> String {
+    match daemons().first() {
+        None => {
+            "start the daemon with 'chardevd', or name its monitor with --socket PATH".to_owned()
+        }
+        Some((pid, arguments)) => told(*pid, arguments),
+    }
+}
+
+/// What to do about a daemon that runs with these arguments.
+fn told(pid: u32, arguments: &[String]) -> String {
+    match monitor(arguments) {
+        Some(monitor) => {
+            format!(
+                "chardevd (pid {pid}) serves elsewhere: chardevctl {}",
+                shown(monitor)
+            )
+        }
+        None => format!(
+            "chardevd (pid {pid}) has no monitor here: start it without --no-default-monitor, or with --qmp unix:PATH,server=on,wait=off and name that with --socket PATH"
+        ),
+    }
+}
+
+/// The daemons of this user, with their arguments.
+fn daemons() -> Vec<(u32, Vec<String>)> {
+    let me = rustix::process::geteuid().as_raw();
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let found = all.filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        if entry.metadata().ok()?.uid() != me {
+            return None;
+        }
+        let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+        if name.trim_end() != "chardevd" {
+            return None;
+        }
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let line = &line[..line.len().min(LONGEST)];
+        let words = line.split(|byte| *byte == 0).skip(1);
+        let words = words.map(|word| String::from_utf8_lossy(word).into_owned());
+        Some((pid, words.collect()))
+    });
+    found.collect()
+}
+
+/// The arguments for us that reach the monitor which a daemon's arguments name.
+fn monitor(arguments: &[String]) -> Option<String> {
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let name = word.trim_start_matches('-');
+        let value = match name.split_once('=') {
+            Some(("qmp", value)) => Some(value),
+            _ if name == "qmp" => words.next().map(String::as_str),
+            _ => None,
+        };
+        let Some(value) = value else { continue };
+        let place = value.split(',').next().unwrap_or(value);
+        if let Some(path) = place.strip_prefix("unix:") {
+            return Some(format!("--socket {path}"));
+        }
+        if let Some(address) = place.strip_prefix("tcp:") {
+            return Some(format!("--host {address}"));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{monitor, told};
+
+    #[test]
+    fn a_monitor_is_found_in_the_arguments_of_a_daemon() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for (line, expected) in [
+            (
+                "-chardev null,id=a -qmp unix:/a/q,server=on,wait=off",
+                Some("--socket /a/q"),
+            ),
+            (
+                "--qmp=tcp:localhost:4444,server=on",
+                Some("--host localhost:4444"),
+            ),
+            ("-qmp stdio", None),
+            ("--chardev null,id=qmp", None),
+        ] {
+            assert_eq!(monitor(&words(line)).as_deref(), expected, "{line}");
+        }
+        let said = told(7, &words("-qmp unix:/a/q"));
+        assert_eq!(
+            said,
+            "chardevd (pid 7) serves elsewhere: chardevctl --socket /a/q"
+        );
+        assert!(told(7, &[]).contains("--no-default-monitor"));
+    }
+}
