@@ -30,6 +30,7 @@ mod send;
 mod suggest;
 mod table;
 mod time;
+mod top;
 mod trust;
 mod waiting;
 mod watch;
@@ -143,6 +144,8 @@ enum Action {
     Send(send::Args),
     /// Wait for output that matches a pattern, and answer it: for scripts
     Expect(expect::Args),
+    /// Show the consoles and what goes through them, and work with them
+    Top(top::Args),
     /// Print what happens to the consoles, as it happens
     Events(events::Args),
     /// Say where a console's log is, and print its last lines
@@ -210,6 +213,7 @@ pub fn main() -> ExitCode {
         Action::History(args) => watch::history(target, &args),
         Action::Send(args) => send::run(target, &args),
         Action::Expect(args) => expect::run(target, &args),
+        Action::Top(args) => top::run(target, &args),
         Action::Events(args) => events::run(target, &args),
         Action::Logs(args) => logs::run(target, &args),
         Action::Record(args) => record::run(target, &args),

@@ -18,6 +18,7 @@ mod ctl_replay;
 mod ctl_rig;
 mod ctl_screen;
 mod ctl_signals;
+mod ctl_top;
 mod ctl_waits;
 mod daemon;
 mod daemon_attached;

@@ -43,8 +43,9 @@ pub(super) use join::what_is_behind;
 pub(super) use modes::Modes;
 pub(super) use reason::{Reason, how_it_ended};
 use rustix::termios::isatty;
-use terminal::RawTerminal;
+pub(super) use terminal::RawTerminal;
 use wait::Waited;
+pub(super) use wait::suspend;
 
 /// Connects this terminal to a chardev; the previous back end is restored when you leave
 ///
@@ -154,7 +155,7 @@ impl Args {
 }
 
 /// Signals are noted, until it is `over`.
-fn watch_signals(over: &Arc<AtomicBool>) -> std::io::Result<Signals> {
+pub(super) fn watch_signals(over: &Arc<AtomicBool>) -> std::io::Result<Signals> {
     for signal in ENDING.into_iter().chain([SIGTSTP]) {
         register_conditional_default(signal, Arc::clone(over))?;
     }

@@ -9,13 +9,13 @@ use rustix::termios::{
 
 /// Keeps standard input's terminal raw; restores it when dropped.
 #[derive(Debug)]
-pub(super) struct RawTerminal {
+pub(in crate::ctl) struct RawTerminal {
     before: Termios,
 }
 
 impl RawTerminal {
     /// Takes the terminal for the time until it is attached; `None` if standard input is none.
-    pub(super) fn enter() -> io::Result<Option<RawTerminal>> {
+    pub(in crate::ctl) fn enter() -> io::Result<Option<RawTerminal>> {
         let stdin = io::stdin();
         if !isatty(stdin.as_fd()) {
             return Ok(None);
@@ -27,7 +27,7 @@ impl RawTerminal {
     }
 
     /// Keys come one by one, as they will to the console, but Ctrl-C and its like are signals.
-    pub(super) fn make_patient(&self) -> io::Result<()> {
+    pub(in crate::ctl) fn make_patient(&self) -> io::Result<()> {
         let mut modes = self.before.clone();
         modes.make_raw();
         modes.local_modes |= self.before.local_modes & LocalModes::ISIG;
@@ -36,20 +36,20 @@ impl RawTerminal {
     }
 
     /// Makes it raw, again after [`restore`](RawTerminal::restore).
-    pub(super) fn make_raw(&self) -> io::Result<()> {
+    pub(in crate::ctl) fn make_raw(&self) -> io::Result<()> {
         let mut modes = self.before.clone();
         modes.make_raw();
         set(&modes)
     }
 
     /// Puts back what was there.
-    pub(super) fn restore(&self) {
+    pub(in crate::ctl) fn restore(&self) {
         // On the way out there is nobody left to tell: the terminal may be gone.
         let _ = tcsetattr(io::stdin().as_fd(), OptionalActions::Now, &self.before);
     }
 
     /// Columns and rows, if the terminal knows them.
-    pub(super) fn size(&self) -> Option<(u16, u16)> {
+    pub(in crate::ctl) fn size(&self) -> Option<(u16, u16)> {
         let size = tcgetwinsize(io::stdin().as_fd()).ok()?;
         (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
     }

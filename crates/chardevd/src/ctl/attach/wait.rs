@@ -144,7 +144,7 @@ impl Waiting {
 }
 
 /// Stops us, with the terminal as it was for whoever uses it meanwhile.
-pub(super) fn suspend(terminal: Option<&RawTerminal>) {
+pub(in crate::ctl) fn suspend(terminal: Option<&RawTerminal>) {
     if let Some(terminal) = terminal {
         terminal.restore();
     }

@@ -13,6 +13,7 @@ use super::connect::{Monitor, Target};
 use super::failure::Failure;
 use super::table::terminal_width;
 use shown::table;
+pub(super) use shown::{attached, dropped, front_end};
 
 /// Lists the chardevs: where each goes, who uses it, what came and went, and what is behind it
 ///
