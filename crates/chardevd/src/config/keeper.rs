@@ -23,7 +23,7 @@ const START_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) enum Request {
     /// Read the files again and tell what came of it: on a refusal, all that is wrong.
     Reload(oneshot::Sender<Result<Report, String>>),
-    /// The same, told to the log.
+    /// The same, for nobody who waits for an answer.
     HangUp,
 }
 
@@ -95,12 +95,13 @@ impl Keeper {
                 request = self.requests.recv() => match request {
                     Some(Request::Reload(answer)) => {
                         let reloaded = self.reload_as_told().await;
+                        self.tell(&reloaded);
                         // Who asked may have left.
                         let _ = answer.send(reloaded);
                     }
                     Some(Request::HangUp) => {
                         let reloaded = self.reload_as_told().await;
-                        self.tell(reloaded);
+                        self.tell(&reloaded);
                     }
                     None => return,
                 },
@@ -142,7 +143,8 @@ impl Keeper {
         while tasks.join_next().await.is_some() {}
     }
 
-    fn tell(&self, reloaded: Result<Report, String>) {
+    /// Tells the log.
+    fn tell(&self, reloaded: &Result<Report, String>) {
         let file = self.file.display();
         match reloaded {
             Ok(report) => {

@@ -202,10 +202,13 @@ impl Keeper {
             Fate::Started(item, Before::Other) => (item, None, &mut report.changed),
             Fate::Started(item, _) => (item, None, &mut report.added),
             Fate::Changed(kept, item) => {
-                let same = kept.item.device == item.device;
+                // Somebody may have taken the device away.
+                let is_there = |id: &String| self.runner.shop.roll().has(id);
+                let runs =
+                    kept.item.device == item.device && kept.device.as_ref().is_none_or(is_there);
                 (
                     item,
-                    Some(kept.device).filter(|_| same),
+                    Some(kept.device).filter(|_| runs),
                     &mut report.changed,
                 )
             }

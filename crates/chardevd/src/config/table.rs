@@ -100,3 +100,24 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pauses_between_attempts_grow_up_to_a_minute() {
+        let mut state = State::Starting;
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+            let before = Instant::now();
+            state = state.failed("no such file");
+            let State::Failed { next, .. } = &state else {
+                panic!("{state:?}")
+            };
+            let [least, most] =
+                [before, Instant::now()].map(|from| from + Duration::from_secs(seconds));
+            assert!((least..=most).contains(next), "{seconds} s");
+        }
+        assert_eq!(state.tries(), 9);
+    }
+}

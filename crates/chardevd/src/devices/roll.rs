@@ -201,13 +201,18 @@ impl Roll {
         }
     }
 
+    /// Whether there is a device `id`.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.find(id).is_ok()
+    }
+
     /// Waits until there is no device `id`.
     pub(crate) async fn gone(&self, id: &str) {
         loop {
             // From here on, so that none is missed between the look and the wait.
             let mut left = pin!(self.left.notified());
             left.as_mut().enable();
-            if self.find(id).is_err() {
+            if !self.has(id) {
                 return;
             }
             left.await;
