@@ -9,6 +9,7 @@ use clap::Subcommand;
 
 use super::attach::how_it_ended;
 use super::commands::print;
+use super::complete;
 use super::connect::Target;
 use super::failure::Failure;
 use super::meant;
@@ -28,6 +29,7 @@ pub(super) enum Action {
     /// written twice: chardevctl device add exec,chardev=con0 -- sh -c 'echo a, b'
     Add {
         /// DRIVER[,id=ID][,OPTION=VALUE…]
+        #[arg(add = complete::device())]
         line: String,
         /// The command of an exec and its arguments
         #[arg(last = true)]
@@ -36,11 +38,13 @@ pub(super) enum Action {
     /// Remove a device and release its chardevs
     Del {
         /// The device
+        #[arg(add = complete::devices())]
         id: String,
     },
     /// Restart a device's program
     Restart {
         /// The device
+        #[arg(add = complete::devices())]
         id: String,
     },
 }

@@ -5,6 +5,7 @@ use chardev_qapi::{Json, Object};
 use chardev_qmp::client::Event;
 
 use super::commands::print_bytes;
+use super::complete;
 use super::connect::Target;
 use super::failure::{Failure, Status};
 use super::time::utc;
@@ -15,6 +16,7 @@ use super::time::utc;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Only of these chardevs and devices
+    #[arg(add = complete::ids())]
     id: Vec<String>,
     /// Print QMP's events, one JSON object a line
     #[arg(long)]

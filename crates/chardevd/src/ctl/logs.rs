@@ -11,6 +11,7 @@ use chardev_qapi::{Json, Object};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::commands::{print, print_bytes};
+use super::complete;
 use super::connect::Target;
 use super::failure::Failure;
 use super::suggest::execute;
@@ -27,6 +28,7 @@ const PIECE: u64 = 64 << 10;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The chardev
+    #[arg(add = complete::ids())]
     id: String,
     /// So many lines
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10)]

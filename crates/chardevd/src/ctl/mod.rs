@@ -5,6 +5,7 @@
 mod attach;
 mod backend;
 mod commands;
+mod complete;
 pub mod connect;
 mod consoles;
 pub mod demo;
@@ -79,28 +80,34 @@ enum Action {
     /// Add a chardev; takes the same argument as -chardev
     Add {
         /// KIND,id=ID[,OPTION=VALUE…]
+        #[arg(add = complete::back_end(true))]
         line: String,
     },
     /// Change a chardev's back end without losing a byte
     Change {
         /// The chardev
+        #[arg(add = complete::ids())]
         id: String,
         /// KIND[,OPTION=VALUE…]: the argument of -chardev, without an id
+        #[arg(add = complete::back_end(false))]
         line: String,
     },
     /// Remove an unused chardev
     Remove {
         /// The chardev
+        #[arg(add = complete::ids())]
         id: String,
     },
     /// Send a break to a chardev's front end
     Break {
         /// The chardev
+        #[arg(add = complete::ids())]
         id: String,
     },
     /// Restart the program behind a chardev
     Restart {
         /// The chardev
+        #[arg(add = complete::ids())]
         id: String,
     },
     /// List, add, remove or restart devices: programs, null modems, guests' ports
@@ -157,6 +164,7 @@ enum Action {
     /// Set a marker in a console's output
     Mark {
         /// The chardev
+        #[arg(add = complete::ids())]
         id: String,
         /// What it says
         text: String,
@@ -166,10 +174,13 @@ enum Action {
     /// Run one QMP command, or relay QMP from standard input
     Qmp {
         /// Command name, such as query-chardev
+        #[arg(add = complete::commands())]
         command: Option<String>,
         /// Arguments, as a JSON object
         arguments: Option<String>,
     },
+    /// Print a script that makes a shell complete chardevctl's arguments
+    Completions(complete::Args),
     /// Change the back end of a busy console repeatedly and account for every byte
     Demo(demo::Args),
 }
@@ -184,6 +195,7 @@ pub fn main() -> ExitCode {
     if let Some(done) = demo::run_program(std::env::args_os()) {
         return finish(done);
     }
+    complete::answer::<Args>();
     let args: Args = crate::cli::parse(std::env::args_os());
     let address = match (args.socket, args.host) {
         (_, Some(host)) => Address::Tcp(host),
@@ -219,6 +231,7 @@ pub fn main() -> ExitCode {
         Action::Record(args) => record::run(target, &args),
         Action::Play(args) => play::run(&args),
         Action::Mark { id, text } => record::mark(target, &id, &text),
+        Action::Completions(args) => complete::run(&args),
         Action::Screen(args) => screen::screen(target, &args),
         Action::Qmp {
             command: Some(command),

@@ -6,6 +6,7 @@ use chardev::screen::{Picture, Screen, Size};
 use chardev_qapi::{Json, Object};
 
 use super::commands::{print, print_bytes};
+use super::complete;
 use super::connect::Target;
 use super::failure::Failure;
 use super::suggest::execute;
@@ -17,6 +18,7 @@ use super::suggest::execute;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The chardev
+    #[arg(add = complete::ids())]
     id: String,
     /// Write a picture to this file instead
     #[arg(long, value_name = "FILE")]

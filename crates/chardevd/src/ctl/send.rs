@@ -7,6 +7,7 @@ use chardev_qapi::{Json, Object};
 use chardev_qmp::ringbuf::{Format, encode};
 
 use super::commands::print;
+use super::complete;
 use super::connect::{Monitor, Target};
 use super::failure::{Failure, Status};
 use super::keys::{self, Key};
@@ -29,6 +30,7 @@ const PIECE: usize = 16 << 10;
 #[command(after_help = keys::HELP)]
 pub(super) struct Args {
     /// The chardev
+    #[arg(add = complete::ids())]
     id: String,
     /// What to type, with escapes such as \r; several are joined by spaces
     #[arg(required = true, allow_hyphen_values = true)]

@@ -36,6 +36,14 @@ impl Patience {
         }
     }
 
+    /// Waits for `timeout` from now on and says nothing.
+    pub(super) fn silent(timeout: Duration) -> Self {
+        Patience {
+            until: Some((Instant::now() + timeout, timeout)),
+            escape: None,
+        }
+    }
+
     /// The same, where the user can give up in other ways.
     pub(super) fn with_escape(mut self, escape: String) -> Self {
         self.escape = Some(escape);

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::commands::print_bytes;
+use super::complete;
 use super::connect::{Monitor, Target};
 use super::failure::{Failure, Status};
 use super::frames::{Frame, Frames};
@@ -26,6 +27,7 @@ const FDNAME: &str = "chardevctl-watch";
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The chardev
+    #[arg(add = complete::ids())]
     id: String,
     /// Start at this absolute offset; if negative, that many bytes before the end [default: now]
     #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
@@ -45,6 +47,7 @@ pub(super) struct Args {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct HistoryArgs {
     /// The chardev
+    #[arg(add = complete::ids())]
     id: String,
     /// Start at this absolute offset; if negative, that many bytes before the end [default: the
     /// oldest byte kept]

@@ -9,6 +9,7 @@ mod config_reload;
 mod config_start;
 mod ctl;
 mod ctl_attached;
+mod ctl_complete;
 mod ctl_expect;
 mod ctl_import;
 mod ctl_list;

@@ -34,6 +34,7 @@ use signal_hook::flag::register_conditional_default;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
+use super::complete;
 use super::connect::Target;
 use super::failure::{Failure, Status};
 use chardev::screen::Size;
@@ -57,6 +58,7 @@ pub(super) use wait::suspend;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The chardev
+    #[arg(add = complete::ids())]
     id: String,
     /// Escape key: ^X for Ctrl-X, a single character, or none
     #[arg(long, value_name = "KEY", default_value = "^]")]

@@ -13,6 +13,7 @@ use chardev::text::shown;
 use chardev_qapi::{Json, Object};
 
 use super::commands::print;
+use super::complete;
 use super::connect::Target;
 use super::failure::{Failure, Status};
 use super::keys;
@@ -35,6 +36,7 @@ use steps::{Pattern, Step, Steps};
 )]
 pub(super) struct Args {
     /// The chardev
+    #[arg(add = complete::ids())]
     id: String,
     /// Start at this absolute offset; if negative, up to that many bytes before the end; 'oldest'
     /// for all that is kept [default: now]

@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::attach::Reason;
+use super::complete;
 use super::connect::{Monitor, Target};
 use super::failure::{Failure, Status};
 use super::frames::{Frame, Frames};
@@ -34,6 +35,7 @@ use cast::{Cast, Kind};
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The chardev
+    #[arg(add = complete::ids())]
     id: String,
     /// The file to write, which must not be there yet
     #[arg(short, long, value_name = "FILE")]

@@ -1,0 +1,115 @@
+//! Completion in a shell: of ids, which the daemon is asked for, and of lines that say what a back
+//! end or a device is to be.
+
+mod line;
+mod script;
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chardev_qapi::{Json, Object};
+use clap::CommandFactory;
+use clap_complete::CompleteEnv;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
+
+use super::connect::{Address, Target};
+use super::waiting::Patience;
+pub(super) use script::{Args, run};
+
+/// Set by the scripts: the shell that asks.
+const ASKS: &str = "CHARDEVCTL_COMPLETE";
+/// How long a daemon may take to say what there is.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Answers a shell and ends, if one asks.
+pub(super) fn answer<C: CommandFactory>() {
+    CompleteEnv::with_factory(C::command).var(ASKS).complete();
+}
+
+/// The ids of chardevs.
+pub(super) fn ids() -> ArgValueCandidates {
+    candidates(|| named("query-chardev", "label"))
+}
+
+/// The ids of devices.
+pub(super) fn devices() -> ArgValueCandidates {
+    candidates(|| named("x-query-devices", "id"))
+}
+
+/// A back end, without an id or with one.
+pub(super) fn back_end(with_id: bool) -> ArgValueCompleter {
+    completer(move |typed| line::back_end(typed, with_id))
+}
+
+/// A device.
+pub(super) fn device() -> ArgValueCompleter {
+    completer(line::device)
+}
+
+/// The names of QMP's commands.
+pub(super) fn commands() -> ArgValueCandidates {
+    candidates(|| named("query-commands", "name"))
+}
+
+fn candidates(all: impl Fn() -> Vec<String> + Send + Sync + 'static) -> ArgValueCandidates {
+    ArgValueCandidates::new(move || all().into_iter().map(CompletionCandidate::new).collect())
+}
+
+fn completer(all: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |typed: &OsStr| {
+        let all = typed.to_str().map(&all).unwrap_or_default();
+        all.into_iter().map(CompletionCandidate::new).collect()
+    })
+}
+
+/// What the objects that a command answers have under `member`; nothing if nobody answers.
+fn named(command: &str, member: &str) -> Vec<String> {
+    let target = target(std::env::args_os());
+    let answer = target.connect().ok().and_then(|mut monitor| {
+        let answer = monitor.execute(command, Object::new());
+        answer.ok()
+    });
+    let all = answer.as_ref().and_then(Json::as_array);
+    let text = |one: &Json| Some(one.get(member)?.as_str()?.to_owned());
+    all.unwrap_or_default().iter().filter_map(text).collect()
+}
+
+/// The monitor that the line which is being completed would be for.
+fn target(words: impl Iterator<Item = OsString>) -> Target {
+    let words: Vec<String> = words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let option = |name: &str| {
+        let joined = format!("{name}=");
+        words.iter().enumerate().find_map(|(at, word)| {
+            let joined = word.strip_prefix(&joined).map(str::to_owned);
+            joined.or_else(|| (word == name).then(|| words.get(at + 1).cloned()).flatten())
+        })
+    };
+    let socket = option("--socket").map(PathBuf::from);
+    let socket = socket.or_else(|| std::env::var_os("CHARDEVD_SOCKET").map(PathBuf::from));
+    let address = match (option("--host"), socket) {
+        (Some(host), _) => Address::Tcp(host),
+        (None, Some(path)) => Address::Unix(path),
+        (None, None) => Address::Unix(crate::default_socket()),
+    };
+    Target {
+        address,
+        patience: Patience::silent(LIMIT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Address, target};
+
+    #[test]
+    fn the_daemon_is_the_one_that_the_line_names() {
+        let address = |line: &str| target(line.split(' ').map(Into::into)).address;
+        for line in ["x -- x --socket /a/b list", "x -- x --socket=/a/b attach c"] {
+            assert_eq!(address(line), Address::Unix("/a/b".into()));
+        }
+        assert_eq!(address("x -- x --host h:1"), Address::Tcp("h:1".to_owned()));
+    }
+}
