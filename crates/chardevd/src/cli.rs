@@ -73,6 +73,9 @@ pub struct Args {
     /// Serve the human monitor on this device: stdio, tcp:…, unix:… or pty; `none` for no monitor.
     #[arg(long, value_name = "DEV")]
     pub monitor: Vec<String>,
+    /// Serve metrics for Prometheus there: HOST:PORT, or unix:PATH. Whoever can connect reads them.
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<String>,
     /// Do not serve QMP to this user where chardevctl looks for it, chardevd/qmp.sock in the
     /// runtime directory. Only the monitors that are named serve then.
     #[arg(long, env = "CHARDEVD_NO_DEFAULT_MONITOR", hide_env_values = true,

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::error::Error;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,6 +27,7 @@ use crate::default_monitor::DefaultMonitor;
 use crate::devices::virtio::watch_ports;
 use crate::devices::{Roll, Worker, Workshop};
 use crate::edge::{self, Inherited};
+use crate::metrics::{Address, Configured, Endpoint, Source};
 use crate::options::OPTIONS;
 use crate::pidfile::PidFile;
 use crate::startup_fds::StartupFds;
@@ -86,7 +86,7 @@ fn run_started(
     own: impl FnOnce(Builder) -> Builder,
     start: impl FnOnce(&mut Daemon) -> Result<(), DaemonError>,
 ) -> Result<ExitCode, DaemonError> {
-    if let Some(told) = only_tell(args) {
+    if let Some(told) = help::only_tell(args) {
         return Ok(told);
     }
     edge::unblock_signals();
@@ -111,18 +111,15 @@ fn run_started(
         messages::to_file(&directory.join(file))?;
     }
     let stop = Stop::default();
-    let chardevs = Chardevs::new().map_err(|error| DaemonError::of("cannot start", error))?;
-    if let Some(escape) = args.echr {
-        chardevs.set_escape(escape);
-    }
-    chardevs.set_default_history(args.history.unwrap_or(DEFAULT_HISTORY));
+    let chardevs = no_chardevs(args)?;
     let file = args.config.as_ref().map(|file| directory.join(file));
     let (config, asked) = Config::new(file);
     signals::listen(stop.clone(), chardevs.clone(), config.clone())
         .map_err(|error| DaemonError::of("cannot listen for signals", error))?;
     let pidfile = args.pidfile.as_deref();
-    let pidfile = pidfile.map(|path| PidFile::create(path, &directory));
-    let pidfile = pidfile.transpose()?;
+    let pidfile = pidfile
+        .map(|path| PidFile::create(path, &directory))
+        .transpose()?;
     let worker = Worker::new("devices").map_err(|error| DaemonError::of("cannot start", error))?;
     let server = builder(args, &chardevs, &config)?.stop(stop.clone());
     let roll = Roll::new(server.events().clone(), stop);
@@ -134,10 +131,12 @@ fn run_started(
         daemonized: args.daemonize,
         default_monitor: None,
         held: HashSet::new(),
+        metrics: (None, config.metrics.clone()),
         config: Some((config, asked)),
     };
     let _terminal = Restore;
-    let mut started = start(&mut daemon);
+    let mut started = daemon.start_metrics(args.metrics.as_deref());
+    started = started.and_then(|()| start(&mut daemon));
     if let (Ok(()), Some(background)) = (&started, background) {
         daemon.fds.close_rest();
         started = background.detach();
@@ -149,6 +148,16 @@ fn run_started(
     let status = daemon.serve();
     drop(pidfile);
     started.map(|()| status)
+}
+
+/// What holds the chardevs, of which there are none yet.
+fn no_chardevs(args: &Args) -> Result<Chardevs, DaemonError> {
+    let chardevs = Chardevs::new().map_err(|error| DaemonError::of("cannot start", error))?;
+    if let Some(escape) = args.echr {
+        chardevs.set_escape(escape);
+    }
+    chardevs.set_default_history(args.history.unwrap_or(DEFAULT_HISTORY));
+    Ok(chardevs)
 }
 
 /// The server of the daemon's monitors, with its commands.
@@ -184,6 +193,8 @@ pub struct Daemon {
     held: HashSet<String>,
     /// What the command line says of a file, and what its keeper is asked.
     config: Option<(Config, Asked)>,
+    /// The endpoint of the command line, and that of the file.
+    metrics: (Option<Endpoint>, Configured),
 }
 
 impl Daemon {
@@ -289,7 +300,7 @@ impl Daemon {
         for line in wanted.objects.values() {
             self.add_object(line, &directory)?;
         }
-        let monitors = wanted.monitors.clone();
+        let (monitors, metrics) = (wanted.monitors.clone(), wanted.metrics.clone());
         let keeper = Keeper::new(&config, asked, self.runner());
         let stop = self.server().stop().clone();
         let started = chardevs.block_on(async {
@@ -300,6 +311,10 @@ impl Daemon {
             }
         });
         started.ok_or("interrupted by a signal")?;
+        if let Some(address) = metrics {
+            let endpoint = Endpoint::start(address, Source::new(&chardevs, &config.table));
+            config.metrics.set(Some(chardevs.block_on(endpoint)?));
+        }
         for monitor in &monitors {
             let started = match &monitor.options {
                 Some(options) => self.add(&monitor.chardev, options.clone()),
@@ -312,6 +327,19 @@ impl Daemon {
             true => self.start_default_monitor(&default::default_socket()),
             false => Ok(()),
         }
+    }
+
+    fn start_metrics(&mut self, address: Option<&str>) -> Result<(), DaemonError> {
+        let (Some(address), Some((config, _))) = (address, &self.config) else {
+            return Ok(());
+        };
+        let chardevs = self.server().chardevs();
+        let address = Address::parse(address);
+        let address = address.map_err(|error| format!("--metrics: {error}"))?;
+        let address = address.within(self.shop.directory());
+        let started = Endpoint::start(address, Source::new(chardevs, &config.table));
+        self.metrics.0 = Some(chardevs.block_on(started)?);
+        Ok(())
     }
 
     fn runner(&self) -> Runner {
@@ -498,12 +526,12 @@ impl Daemon {
     /// Waits for the wish to end, then for the devices, then for the peers; gives the status that
     /// the process is to have.
     fn serve(self) -> ExitCode {
-        let shop = self.shop;
+        let (shop, (metrics, configured)) = (self.shop, self.metrics);
         let server = shop.server();
         let (chardevs, stop) = (server.chardevs(), server.stop());
         shop.roll().open(&shop);
         let ending = shop.clone();
-        chardevs.block_on(async move {
+        let status = chardevs.block_on(async move {
             let mut status = ExitCode::SUCCESS;
             tokio::select! {
                 _ = stop.requested() => {}
@@ -525,27 +553,13 @@ impl Daemon {
             let _ = tokio::time::timeout(TASK_LIMIT, all).await;
             chardevs.shut_down(END_LIMIT).await;
             status
-        })
+        });
+        configured.finish();
+        if let Some(metrics) = metrics {
+            metrics.finish();
+        }
+        status
     }
-}
-
-/// What ends the program again, once it has been told.
-fn only_tell(args: &Args) -> Option<ExitCode> {
-    if let Some(text) = wanted_help(args) {
-        // A reader that left early, such as `head`, is no failure.
-        let _ = std::io::stdout().write_all(text.as_bytes());
-        return Some(ExitCode::SUCCESS);
-    }
-    let file = args.config.as_deref().filter(|_| args.check)?;
-    Some(config::check(file))
-}
-
-fn wanted_help(args: &Args) -> Option<String> {
-    if args.config_schema {
-        return Some(config::schema());
-    }
-    let chardev = args.chardev.iter().find_map(|line| help::chardev(line));
-    chardev.or_else(|| args.device.iter().find_map(|line| help::device(line)))
 }
 
 /// `NAME`, or `guest=NAME`; what else QEMU takes there concerns its process.

@@ -1,11 +1,34 @@
 //! The lists behind `--chardev help`, `--chardev KIND,help` and `--device help`.
 
 use std::fmt::Write;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 use chardev::spec::{OptionSpec, OptionType};
 use chardev_qapi::opts::parse_opts;
 
+use crate::cli::Args;
+use crate::config;
 use crate::devices::DEVICES;
+
+/// What ends the program again, once it has been told.
+pub(crate) fn only_tell(args: &Args) -> Option<ExitCode> {
+    if let Some(text) = wanted(args) {
+        // A reader that left early, such as `head`, is no failure.
+        let _ = io::stdout().write_all(text.as_bytes());
+        return Some(ExitCode::SUCCESS);
+    }
+    let file = args.config.as_deref().filter(|_| args.check)?;
+    Some(config::check(file))
+}
+
+fn wanted(args: &Args) -> Option<String> {
+    if args.config_schema {
+        return Some(config::schema());
+    }
+    let list = args.chardev.iter().find_map(|line| chardev(line));
+    list.or_else(|| args.device.iter().find_map(|line| device(line)))
+}
 
 /// The help that a `--chardev` argument asks for, if it does.
 pub fn chardev(text: &str) -> Option<String> {

@@ -23,6 +23,7 @@ mod edge;
 mod error;
 pub mod help;
 pub mod messages;
+mod metrics;
 mod options;
 mod pidfile;
 mod service;

@@ -7,6 +7,7 @@ use chardev::spec::Options;
 use super::item::Monitor;
 use super::keeper::Keeper;
 use super::report::Report;
+use crate::metrics::{Address, Endpoint, Source};
 
 /// What was in the place of objects that a reload has put there.
 pub(super) type Replaced = BTreeMap<String, Option<String>>;
@@ -88,6 +89,22 @@ impl Keeper {
             }
         }
         self.monitors = all;
+    }
+
+    /// The endpoint of metrics that is wanted from now on, if that is not the one there is; what
+    /// this one is replaced by may be none.
+    pub(super) async fn open_metrics(
+        &self,
+        wanted: Option<Address>,
+    ) -> Result<Option<Option<Endpoint>>, String> {
+        if wanted == self.metrics.address() {
+            return Ok(None);
+        }
+        let Some(address) = wanted else {
+            return Ok(Some(None));
+        };
+        let source = Source::new(self.runner.chardevs(), &self.table);
+        Endpoint::start(address, source).await.map(Some).map(Some)
     }
 
     async fn start_monitor(&self, monitor: &Monitor) -> Result<(), String> {

@@ -12,6 +12,7 @@ use super::item::Sort;
 use super::keeper::Request;
 use super::report::Report;
 use super::table::{Kept, State, Table};
+use crate::metrics::Configured;
 
 /// How many reloads wait for one that is in work.
 const WAITING: usize = 8;
@@ -23,7 +24,8 @@ pub(crate) type Asked = mpsc::Receiver<Request>;
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     file: Option<PathBuf>,
-    pub(super) table: Table,
+    pub(crate) table: Table,
+    pub(crate) metrics: Configured,
     requests: mpsc::Sender<Request>,
 }
 
@@ -34,6 +36,7 @@ impl Config {
         let config = Config {
             file,
             table: Table::default(),
+            metrics: Configured::default(),
             requests,
         };
         (config, asked)

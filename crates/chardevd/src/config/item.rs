@@ -9,6 +9,7 @@ use chardev_qapi::opts::parse_opts;
 
 use super::errors::Place;
 use crate::devices::bus_id;
+use crate::metrics::Address;
 
 /// Everything that is wanted.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,7 @@ pub(crate) struct Wanted {
     /// The objects by their ids: arguments of `-object`.
     pub(crate) objects: BTreeMap<String, String>,
     pub(crate) monitors: Vec<Monitor>,
+    pub(crate) metrics: Option<Address>,
 }
 
 /// What one section of the file is made into.

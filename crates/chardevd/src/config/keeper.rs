@@ -13,6 +13,7 @@ use super::order::stages;
 use super::report::Report;
 use super::runner::Runner;
 use super::table::{Kept, State, Table};
+use crate::metrics::Configured;
 use crate::service;
 
 /// How long the start of the daemon waits for what takes its time.
@@ -36,6 +37,7 @@ pub(crate) struct Keeper {
     /// The objects that the file has, by their ids.
     pub(super) objects: BTreeMap<String, String>,
     pub(super) monitors: Vec<Monitor>,
+    pub(super) metrics: Configured,
     requests: Asked,
 }
 
@@ -48,6 +50,7 @@ impl Keeper {
             table: config.table.clone(),
             objects: BTreeMap::new(),
             monitors: Vec::new(),
+            metrics: config.metrics.clone(),
             requests: asked,
         }
     }

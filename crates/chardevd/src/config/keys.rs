@@ -199,6 +199,13 @@ pub(super) const MONITOR: &[Key] = &[
     ),
 ];
 
+/// What `[metrics]` takes.
+pub(super) const METRICS: &[Key] = &[key(
+    "listen",
+    Shape::Text,
+    "where they are served over HTTP: HOST:PORT, or unix:PATH",
+)];
+
 /// The sections, and what each is for. `chardev`, `device` and `object` take `line`, or a table
 /// in which this key says the kind.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
@@ -222,6 +229,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "[[object]]: TLS credentials or an authorization list, in QEMU's terms",
     ),
     ("monitor", "[[monitor]]: a monitor"),
+    ("metrics", "metrics for Prometheus"),
 ];
 
 /// The key that says the kind of a raw section's table.

@@ -45,6 +45,7 @@ pub(crate) use self::keeper::Keeper;
 use self::read::Sections;
 pub(crate) use self::runner::Runner;
 pub(crate) use self::schema::schema;
+pub(crate) use self::table::{State, Table};
 pub(crate) use self::verdict::check;
 
 /// Reads the configuration that begins with `file`, for back ends of these kinds; relative paths in
@@ -71,6 +72,7 @@ pub(crate) fn load(
     {
         options.start_paths_at(directory);
     }
+    wanted.metrics = wanted.metrics.map(|address| address.within(directory));
     mistakes.or(wanted)
 }
 
@@ -102,6 +104,8 @@ fn understand(sections: &Sections, kinds: &[&'static KindSpec], mistakes: &mut M
     let monitors = sections.monitors.iter().enumerate();
     let monitors = monitors.filter_map(|(at, value)| raw::monitor(value, at, &mut reader));
     wanted.monitors = monitors.collect();
+    let metrics = sections.metrics.as_ref();
+    wanted.metrics = metrics.and_then(|value| raw::metrics(value, &mut reader));
     clash::find(&wanted, mistakes);
     wanted
 }

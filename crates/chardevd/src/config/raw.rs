@@ -12,8 +12,9 @@ use super::console::{check_name, parts};
 use super::device::json;
 use super::errors::{Place, meant};
 use super::item::{About, Item, Monitor, Sort, Wanted};
-use super::keys::{MONITOR, kind_key};
+use super::keys::{METRICS, MONITOR, kind_key};
 use super::values::{Entry, Table, Value};
+use crate::metrics::Address;
 
 /// `[chardev.ID]`: a `line`, or a table with `kind`.
 pub(super) fn chardev(entry: &Entry, reader: &mut Reader<'_>) -> Option<Item> {
@@ -139,6 +140,24 @@ pub(super) fn monitor(value: &Value, number: usize, reader: &mut Reader<'_>) -> 
         options: Some(options),
         mode,
     })
+}
+
+/// `[metrics]`.
+pub(super) fn metrics(value: &Value, reader: &mut Reader<'_>) -> Option<Address> {
+    check_table(value, &[METRICS], "[metrics]", reader.mistakes);
+    let Some(listen) = value.table()?.get("listen") else {
+        let hint = "add listen = \"127.0.0.1:9450\"".to_owned();
+        let what = "nothing says where metrics are served";
+        reader.mistakes.add_hint(&value.place, what, hint);
+        return None;
+    };
+    match Address::parse(listen.text()?) {
+        Ok(address) => Some(address),
+        Err(error) => {
+            reader.mistakes.add(&listen.place, error);
+            None
+        }
+    }
 }
 
 /// The `line` of a raw section, which has nothing beside it.

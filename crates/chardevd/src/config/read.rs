@@ -20,6 +20,7 @@ pub(super) struct Sections {
     pub(super) devices: Vec<Value>,
     pub(super) objects: Vec<Value>,
     pub(super) monitors: Vec<Value>,
+    pub(super) metrics: Option<Value>,
 }
 
 /// Reads `file`, then `conf.d/*.toml` in the directory it is in, by name. Waits for the disk.
@@ -86,6 +87,17 @@ impl Sections {
                 "defaults" => {
                     if let Some(value) = table(value, &key, mistakes) {
                         self.defaults.push(value);
+                    }
+                    continue;
+                }
+                "metrics" => {
+                    match (&self.metrics, table(value, &key, mistakes)) {
+                        (_, None) => {}
+                        (None, read) => self.metrics = read,
+                        (Some(other), Some(_)) => {
+                            let hint = format!("the other one is at {}", other.place);
+                            mistakes.add_hint(&place, "metrics are there twice", hint);
+                        }
                     }
                     continue;
                 }

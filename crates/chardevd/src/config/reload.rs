@@ -28,6 +28,7 @@ impl Keeper {
     /// All that is wrong with them, or what refuses a change; everything is as it was then.
     pub(super) async fn reload(&mut self) -> Result<Report, String> {
         let wanted = self.load().await?;
+        let metrics = self.open_metrics(wanted.metrics).await?;
         let objects = self.put_objects(&wanted.objects).await?;
         let old = self.table.lock().clone();
         let fates = compare(old, wanted.items);
@@ -43,6 +44,9 @@ impl Keeper {
         let mut report = Report::default();
         self.settle(fates, failed, &mut report).await;
         self.settle_monitors(monitors, &mut report).await;
+        if let Some(metrics) = metrics {
+            self.metrics.set(metrics);
+        }
         Ok(report)
     }
 

@@ -5,7 +5,7 @@ use chardev_qapi::{Json, Object};
 
 use super::backend::keys_of;
 use super::keys::{
-    CONSOLE, Key, MONITOR, MORE_OF_CONSOLE, MORE_OF_LINES, SECTIONS, Shape, kind_key,
+    CONSOLE, Key, METRICS, MONITOR, MORE_OF_CONSOLE, MORE_OF_LINES, SECTIONS, Shape, kind_key,
 };
 use crate::devices::DEVICES;
 
@@ -23,6 +23,7 @@ pub(crate) fn schema() -> String {
             "chardev" => named(raw(reference("table"))),
             "device" => list(raw(device_table())),
             "object" => list(raw(object_table())),
+            "metrics" => table(&[METRICS]).with("required", words(["listen"])),
             _ => list(table(&[MONITOR]).with("required", words(["listen"]))),
         };
         sections.insert(*name, section.with("description", *help));

@@ -60,6 +60,7 @@ mod linux_rig;
 mod linux_serial;
 mod load;
 mod matrix;
+mod metrics;
 mod pointers;
 mod qemu_rig;
 mod rfc2217;
