@@ -19,6 +19,16 @@ pub(super) enum Key {
     Break,
 }
 
+impl Key {
+    /// The bytes that it is.
+    pub(super) fn text(&self) -> &[u8] {
+        match self {
+            Key::Text(bytes) => bytes,
+            Key::Break => &[],
+        }
+    }
+}
+
 /// Takes the escapes out of `text`.
 ///
 /// # Errors

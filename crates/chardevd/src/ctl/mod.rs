@@ -23,6 +23,7 @@ mod logs;
 mod meant;
 mod play;
 mod private;
+mod progress;
 mod raw;
 mod record;
 mod running;

@@ -11,6 +11,7 @@ use super::complete;
 use super::connect::{Monitor, Target};
 use super::failure::{Failure, Status};
 use super::keys::{self, Key};
+use super::progress::Progress;
 use super::suggest::execute;
 
 /// How long the front end may go without reading.
@@ -111,14 +112,18 @@ impl<'a> Typist<'a> {
             offset: self.offset()?,
             count: 0,
         };
+        let all: usize = keys.iter().map(|key| key.text().len()).sum();
+        let mut progress = Progress::begin();
         for key in keys {
             match key {
                 Key::Break => self.send_break()?,
                 Key::Text(bytes) => {
                     let size = self.pace.map_or(usize::MAX, |_| 1);
                     for piece in bytes.chunks(size) {
-                        self.type_bytes(piece)?;
+                        self.type_bytes(piece, (sent.count, all), &mut progress)?;
                         sent.count += piece.len() as u64;
+                        let (id, count) = (self.id, sent.count);
+                        progress.tell(|| format!("{id}: {count} of {all} bytes sent"));
                         self.pace.into_iter().for_each(std::thread::sleep);
                     }
                 }
@@ -139,7 +144,12 @@ impl<'a> Typist<'a> {
     }
 
     /// Types `bytes`, for as long as the front end reads.
-    fn type_bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    fn type_bytes(
+        &mut self,
+        bytes: &[u8],
+        (before_it, all): (u64, usize),
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
         let (mut rest, mut before) = (bytes, u64::MAX);
         let mut since = Instant::now();
         // Before the time-out of the connection itself, which could not say what waits.
@@ -160,6 +170,13 @@ impl<'a> Typist<'a> {
             if queued > 0 || waiting < before {
                 since = Instant::now();
             }
+            progress.tell(|| {
+                let done = before_it + (bytes.len() - rest.len()) as u64;
+                format!(
+                    "{}: {done} of {all} bytes sent, {waiting} not read yet",
+                    self.id
+                )
+            });
             before = waiting;
             if left < TICK {
                 return Err(self.not_read(waiting, rest.len()));

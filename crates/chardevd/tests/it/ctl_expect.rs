@@ -7,7 +7,7 @@ use std::process::Output;
 
 use chardev_qapi::Json;
 
-use crate::ctl_rig::{Daemon, LIMIT, text, until};
+use crate::ctl_rig::{Attached, Daemon, LIMIT, text, until};
 
 /// A daemon with a shell behind `con0`, of whose output 64 KiB are kept.
 fn with_shell(backend: &str) -> Daemon {
@@ -213,4 +213,22 @@ fn a_slow_typist_takes_its_time() {
     let sent = Json::parse(&sent).expect("JSON");
     assert_eq!(sent.get("sent").and_then(Json::as_u64), Some(8));
     printed(&expect(&daemon, &["--from", "oldest", "ok\r?\nready:"]));
+}
+
+#[test]
+fn on_a_terminal_what_takes_long_says_how_far_it_is_and_leaves_no_trace() {
+    let daemon = with_shell("ringbuf");
+    let wait = ["expect", "con0", "--from", "0", "--timeout", "3", "never"];
+    let mut waiting = Attached::begin(daemon.command().args(wait));
+    waiting.wait_for("con0: waiting for 'never' (6 bytes so far: ready:)");
+    waiting.wait_for("\r\x1b[Kchardevctl: con0: nothing matched 'never' within 3 s");
+    assert_eq!(waiting.wait().code(), Some(4));
+    let words = "x".repeat(60);
+    let mut sending = Attached::begin(
+        daemon
+            .command()
+            .args(["send", "con0", "--pace", "25", &words]),
+    );
+    sending.wait_for(" of 60 bytes sent");
+    sending.wait_for("\r\x1b[K6 sent 60 bytes");
 }

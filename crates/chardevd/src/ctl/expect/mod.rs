@@ -17,6 +17,7 @@ use super::complete;
 use super::connect::Target;
 use super::failure::{Failure, Status};
 use super::keys;
+use super::progress::Progress;
 use super::send::{Typist, parse_pace};
 use scan::{Found, Scanner};
 use source::Source;
@@ -95,12 +96,23 @@ fn wait(
     pattern: &Pattern,
 ) -> Result<Found, Failure> {
     let from = scanner.offset();
+    let mut progress = Progress::begin();
     loop {
         if let Some(found) = scanner.find(&pattern.regex) {
             return Ok(found);
         }
-        let until = target.time_left().map(|left| Instant::now() + left);
-        if !source.read(until, scanner)? {
+        progress.tell(|| {
+            let (id, seen) = (&args.id, scanner.end() - from);
+            let tail = String::from_utf8_lossy(scanner.tail()).into_owned();
+            format!(
+                "{id}: waiting for '{}' ({seen} bytes so far: {tail})",
+                pattern.text
+            )
+        });
+        let left = target.time_left();
+        let look = [left, progress.next()].into_iter().flatten().min();
+        let until = look.map(|look| Instant::now() + look);
+        if !source.read(until, scanner)? && left.is_some_and(|left| left.is_zero()) {
             return Err(too_late(target, args, scanner, pattern, from));
         }
     }

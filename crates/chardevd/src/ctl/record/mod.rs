@@ -77,6 +77,15 @@ pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
         waiting: VecDeque::new(),
         cast,
     };
+    let _ = std::io::Write::write_all(
+        &mut std::io::stderr(),
+        format!(
+            "chardevctl: recording {} to {}; Ctrl-C ends it\n",
+            shown(&args.id),
+            shown_path(&args.output)
+        )
+        .as_bytes(),
+    );
     let ended = recorder.record(&viewer, &mut monitor);
     let told = recorder.cast.told();
     // Who cannot hear it has the file all the same.
