@@ -269,7 +269,7 @@ impl Daemon {
             self.start_compat(dev, number, mode)
                 .map_err(|error| error.within(format_args!("{option} {}", shown(dev))))?;
         }
-        self.start_config(args.has_monitor())
+        self.start_config(args.has_monitor() || args.no_default_monitor)
     }
 
     fn add_object(&self, line: &str, directory: &Path) -> Result<(), DaemonError> {
@@ -294,6 +294,7 @@ impl Daemon {
         let Some(file) = config.file() else {
             return Ok(());
         };
+        edge::allow_more_descriptors();
         let chardevs = self.server().chardevs().clone();
         let directory = self.shop.directory().to_owned();
         let wanted = config::load(file, &directory, &chardevs.kinds())?;

@@ -13,6 +13,7 @@ use chardev::OpenError;
 use chardev::back::FdSource;
 use rustix::fs::Mode;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::unix::AsyncFd;
 
 /// The descriptors above 2 that we were started with, each handed out once, by number.
@@ -101,6 +102,10 @@ pub(crate) fn lead_session(command: &mut tokio::process::Command, umask: Mode) {
             unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), before, 8) };
         }
         rustix::process::umask(umask);
+        if let Some(former) = FORMER_LIMIT.get() {
+            // Programs that use `select` cannot have more.
+            let _ = setrlimit(Resource::Nofile, *former);
+        }
         rustix::process::setsid()?;
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
         Ok(())
@@ -108,6 +113,26 @@ pub(crate) fn lead_session(command: &mut tokio::process::Command, umask: Mode) {
     // SAFETY: system calls, which is all a child of a process with threads may do here: no
     // allocation, no lock, no panic.
     unsafe { command.pre_exec(between) };
+}
+
+/// How many descriptors the process could have before [`allow_more_descriptors`].
+static FORMER_LIMIT: OnceLock<Rlimit> = OnceLock::new();
+/// As many as hundreds of thousands of consoles need.
+const DESCRIPTORS: u64 = 1 << 20;
+
+/// Lets the process have as many descriptors as it may: a shell's limit is what four hundred
+/// consoles use up. Programs that it starts have the limit that it had.
+pub(crate) fn allow_more_descriptors() {
+    let former = getrlimit(Resource::Nofile);
+    let most = former.maximum.unwrap_or(DESCRIPTORS).min(DESCRIPTORS);
+    let more = Rlimit {
+        current: Some(most),
+        ..former
+    };
+    if former.current.is_some_and(|now| now < most) && setrlimit(Resource::Nofile, more).is_ok() {
+        // Once is enough: whoever was first has kept what it was.
+        let _ = FORMER_LIMIT.set(former);
+    }
 }
 
 /// Large pieces of memory are given back to the system when they are freed, also after the first:

@@ -25,11 +25,15 @@ impl Configured {
     }
 
     pub(crate) fn start_in(dir: TempDir, text: &str) -> Self {
+        Configured::run_in(dir, text, Command::new(env!("CARGO_BIN_EXE_chardevd")))
+    }
+
+    /// With the program that `command` runs.
+    fn run_in(dir: TempDir, text: &str, mut command: Command) -> Self {
         let file = dir.path().join("f.toml");
         let monitor = dir.path().join("qmp");
         let text = format!("{text}\n[[monitor]]\nlisten = 'unix:qmp'\n");
         fs::write(&file, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chardevd"));
         command.current_dir(dir.path()).args(["--config", "f.toml"]);
         let daemon = Daemon::adopt_in(command, dir, &monitor);
         Configured { daemon, file }
@@ -85,6 +89,7 @@ fn each_source_of_a_console_is_one() {
     let configured = Configured::start_in(
         dir,
         "[defaults]\nto = 'socket,path={name}.sock,server=on'\ngroups = ['all', '{name}s']\n
+         policy = { x-closed = 'hold' }\n
          [console.words]\nexec = ['sh', '-c', 'while read x; do echo \"$0 $x\"; done', \"it's, me\"]\n
          [console.line]\nexec = 'stty -echo; while read x; do echo got $x; done'\n
          [console.far]\nsocket = 'unix:served'\ndescription = 'far away'\n
@@ -188,6 +193,7 @@ fn without_a_monitor_there_is_the_one_that_chardevctl_looks_for() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chardevd"));
     command.current_dir(dir.path()).args(["--config", "f.toml"]);
     command.env("XDG_RUNTIME_DIR", dir.path());
+    command.env_remove("CHARDEVD_NO_DEFAULT_MONITOR");
     let socket = dir.path().join("chardevd/qmp.sock");
     let runtime = dir.path().to_owned();
     let _daemon = Daemon::adopt_in(command, dir, &socket);
@@ -252,4 +258,57 @@ fn a_mux_is_put_on_a_console_and_on_its_line() {
     let mut got = [0; 8];
     far.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"through\n");
+}
+
+#[test]
+fn five_hundred_consoles_of_one_template_are_there() {
+    let file = |five: &str| {
+        format!(
+            "[template.t]\nsocket = {{ path = '{{name}}.far', server = true }}\n\
+             to = 'socket,path={{name}}.near,server=on'\ngroups = ['g{{n}}']\n\
+             policy = {{ x-closed = 'hold' }}\n\
+             [[lines]]\ntemplate = 't'\nnames = 'c[001-495]'\n\
+             [[lines]]\ntemplate = 't'\nnames = 'd[1-5]'\n{five}\n"
+        )
+    };
+    let configured = Configured::start(&file(""));
+    let all = configured.ask("x-query-consoles");
+    let all = all.as_array().unwrap();
+    assert_eq!(all.len(), 500);
+    let running = |console: &&Json| text(console, "state") == "running";
+    until("all are there", || {
+        let all = configured.ask("x-query-consoles");
+        all.as_array().unwrap().iter().filter(running).count() == 500
+    });
+    let mut far = console(&configured.path("c495.far"));
+    let mut near = console(&configured.path("c495.near"));
+    far.write_all(b"the last one\n").unwrap();
+    read_until(&mut near, "the last one\n");
+    assert_eq!(configured.said_of("d5", "groups").unwrap(), "[\"g5\"]");
+
+    let report = configured.reload(&file("to = 'socket,path={name}.new,server=on'"));
+    let count = |sort: &str| report.get(sort).unwrap().as_array().unwrap().len();
+    assert_eq!((count("changed"), count("unchanged")), (5, 495));
+    far.write_all(b"still\n").unwrap();
+    read_until(&mut near, "still\n");
+    console(&configured.path("d5.new"));
+}
+
+#[test]
+fn a_shells_limit_of_descriptors_is_for_programs_alone() {
+    let text = "[console.limit]\nexec = 'while read x; do ulimit -Sn; done'\n\
+                to = 'socket,path=limit,server=on'\n\
+                [template.t]\nsocket = { path = '{name}.far', server = true }\n\
+                [[lines]]\ntemplate = 't'\nnames = 'c[1-100]'\n";
+    let mut command = Command::new("sh");
+    let script = "ulimit -Sn 80; exec \"$0\" \"$@\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_chardevd")]);
+    let configured = Configured::run_in(tempfile::tempdir().unwrap(), text, command);
+    let mut limit = console(&configured.path("limit"));
+    limit.write_all(b"\n").unwrap();
+    read_until(&mut limit, "80\r\n");
+    for number in 1..=100 {
+        let name = format!("c{number}");
+        assert_eq!(configured.state(&name), "running", "{name}");
+    }
 }
