@@ -9,6 +9,7 @@ use chardev_qapi::schema::{Member, ObjectType};
 use chardev_qmp::{Own, OwnEvent, Version, command_names};
 use tokio::runtime::Handle;
 
+use crate::access::Access;
 use crate::attached::Attached;
 use crate::caller::Caller;
 use crate::commands;
@@ -38,6 +39,7 @@ pub struct Builder {
     own_events: Vec<OwnEvent>,
     options: &'static [CommandLineOption],
     events: Events,
+    access: Access,
     attached: Attached,
     stop: Stop,
     devices: Arc<dyn Devices>,
@@ -55,6 +57,7 @@ impl Builder {
             own_events: Vec::new(),
             options: &[],
             events: Events::new(attached.clone()),
+            access: Access::default(),
             attached,
             stop: Stop::default(),
             devices: Arc::new(()),
@@ -102,6 +105,13 @@ impl Builder {
     pub fn own_event(mut self, name: &'static str, data: impl Into<Vec<Member>>) -> Self {
         let data = ObjectType::new(data);
         self.own_events.push(OwnEvent { name, data });
+        self
+    }
+
+    /// Who may what; without this whoever can connect may do everything.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
         self
     }
 
@@ -195,6 +205,7 @@ impl Builder {
             own_commands: self.commands.into(),
             options: self.options,
             events: self.events,
+            access: self.access,
             attached: self.attached,
             stop: self.stop,
             run: RunState::default(),

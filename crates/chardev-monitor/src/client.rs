@@ -8,12 +8,21 @@ use std::task::{Context, Poll, Waker};
 use chardev_qapi::Object;
 use chardev_qmp::Event;
 
+use crate::access::Role;
 use crate::events::{MAX_WAITING, now};
 
 /// Who is at a monitor.
 #[derive(Debug)]
 pub(crate) struct Client {
     who: Who,
+    /// What it may do goes by these: the user, and the most that its monitor lets anybody do.
+    uid: Option<u32>,
+    limit: Mutex<Role>,
+    /// The program itself.
+    is_program: bool,
+    /// The client who brought this one, and whose place it has: a connection that somebody brings
+    /// may be another's.
+    sponsor: Option<Arc<Client>>,
     since: u64,
     /// Whether it has asked for events about chardevs.
     hears: AtomicBool,
@@ -27,6 +36,8 @@ pub(crate) struct Who {
     pub peer: Option<String>,
     /// Its process, over a Unix socket.
     pub pid: Option<i32>,
+    /// Its user, likewise.
+    pub uid: Option<u32>,
     /// What that runs, once it is known.
     pub program: Arc<OnceLock<String>>,
 }
@@ -39,9 +50,25 @@ struct Mail {
 }
 
 impl Client {
-    /// A client that has just come.
-    pub(crate) fn new(who: Who) -> Self {
+    /// Nobody, who may do nothing.
+    pub(crate) fn nobody() -> Self {
+        Client::new(Who::default(), Role::View)
+    }
+
+    /// The program itself.
+    pub(crate) fn program() -> Self {
+        let mut program = Client::new(Who::default(), Role::Admin);
+        program.is_program = true;
+        program
+    }
+
+    /// A client that has just come to a monitor whose clients may do no more than `limit`.
+    pub(crate) fn new(who: Who, limit: Role) -> Self {
         Client {
+            uid: who.uid,
+            limit: Mutex::new(limit),
+            is_program: false,
+            sponsor: None,
             who,
             since: now().as_secs(),
             hears: AtomicBool::new(false),
@@ -52,6 +79,39 @@ impl Client {
     /// Who it is.
     pub(crate) fn who(&self) -> &Who {
         &self.who
+    }
+
+    /// The same as one who may do what `sponsor` may.
+    pub(crate) fn brought_by(mut self, sponsor: Arc<Client>) -> Self {
+        self.sponsor = Some(sponsor);
+        self
+    }
+
+    /// Its user.
+    pub(crate) fn uid(&self) -> Option<u32> {
+        match &self.sponsor {
+            Some(sponsor) => sponsor.uid(),
+            None => self.uid,
+        }
+    }
+
+    /// The most that it may do.
+    pub(crate) fn limit(&self) -> Role {
+        let own = *lock(&self.limit);
+        let sponsor = self.sponsor.as_ref();
+        sponsor.map_or(own, |sponsor| own.min(sponsor.limit()))
+    }
+
+    pub(crate) fn set_limit(&self, limit: Role) {
+        *lock(&self.limit) = limit;
+    }
+
+    /// Whether it is the program itself.
+    pub(crate) fn is_program(&self) -> bool {
+        match &self.sponsor {
+            Some(sponsor) => sponsor.is_program(),
+            None => self.is_program,
+        }
     }
 
     /// Whether it has asked for events about chardevs.
@@ -90,7 +150,9 @@ impl Client {
     }
 
     pub(crate) fn describe(&self) -> Object {
-        let Who { peer, pid, program } = &self.who;
+        let Who {
+            peer, pid, program, ..
+        } = &self.who;
         let mut described = Object::new();
         if let Some(peer) = peer {
             described.insert("peer", peer.as_str());
@@ -108,10 +170,12 @@ impl Client {
 impl Who {
     /// Who is behind a name that a back end gave its peer.
     pub(crate) fn of(peer: Option<String>) -> Self {
-        let pid: Option<i32> = peer.as_deref().and_then(|peer| {
-            let (pid, _) = peer.strip_prefix("pid ")?.split_once(',')?;
-            pid.parse().ok()
+        // No other kind of peer is called so.
+        let process = peer.as_deref().and_then(|peer| {
+            let (pid, uid) = peer.strip_prefix("pid ")?.split_once(", uid ")?;
+            Some((pid.parse::<i32>().ok()?, uid.parse::<u32>().ok()?))
         });
+        let (pid, uid) = process.unzip();
         let program = Arc::<OnceLock<String>>::default();
         if let Some(pid) = pid {
             // Whoever comes to a monitor is not to hold up the others, however slow the host is.
@@ -125,7 +189,12 @@ impl Who {
             // Without a thread the name stays unknown.
             let _ = chardev::new_thread("who").and_then(|thread| thread.spawn(look));
         }
-        Who { peer, pid, program }
+        Who {
+            peer,
+            pid,
+            uid,
+            program,
+        }
     }
 }
 
@@ -140,8 +209,8 @@ impl std::fmt::Display for Who {
     }
 }
 
-fn lock(mail: &Mutex<Mail>) -> MutexGuard<'_, Mail> {
-    mail.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

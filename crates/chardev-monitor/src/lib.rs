@@ -48,11 +48,13 @@
 //! - It makes no devices: `device_add`, `device_del` and `x-query-devices` do what the program's
 //!   [`Devices`] do.
 //! - Commands of the program's own are QMP's alone: the monitor for people does not have them.
-//! - It asks nobody who they are: who may open the socket may use every command.
+//! - Unless told to ([`Access`]) it asks nobody who they are: who may open the socket may use every
+//!   command. What it then goes by is the user at the other end of a Unix socket.
 //! - The wire is in `chardev-qmp`, which knows no socket; the back ends are in `chardev`.
 #![forbid(unsafe_code)]
 #![warn(clippy::disallowed_methods)]
 
+mod access;
 mod attached;
 mod builder;
 mod caller;
@@ -81,6 +83,7 @@ mod viewing;
 pub use chardev_qapi::{ErrorKind, Json, Object, QmpError, schema};
 pub use chardev_qmp::{Command, Event, Version};
 
+pub use access::{Access, Grant, Role};
 pub use builder::Builder;
 pub use caller::Caller;
 #[cfg(feature = "tls")]

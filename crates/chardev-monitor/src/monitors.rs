@@ -9,6 +9,7 @@ use chardev_qapi::{Json, Object};
 use rustix::process::{Resource, getrlimit};
 use tokio::runtime::Handle;
 
+use crate::access::Role;
 use crate::client::{Client, Who};
 use crate::monitor::Mode;
 use crate::stop::Stop;
@@ -42,6 +43,8 @@ struct Posts {
 pub(crate) struct Post {
     label: String,
     mode: Mode,
+    /// The most that its clients may do.
+    role: Mutex<Role>,
     state: Mutex<Taken>,
 }
 
@@ -85,10 +88,11 @@ impl Monitors {
     }
 
     /// A further monitor.
-    pub(crate) fn open(&self, label: &str, mode: Mode) -> Arc<Post> {
+    pub(crate) fn open(&self, label: &str, mode: Mode, role: Role) -> Arc<Post> {
         let post = Arc::new(Post {
             label: label.to_owned(),
             mode,
+            role: Mutex::new(role),
             state: Mutex::default(),
         });
         lock(&self.shared.posts).push(Arc::clone(&post));
@@ -97,7 +101,7 @@ impl Monitors {
 
     /// Where the clients of descriptors that were handed over are.
     pub(crate) fn passed(&self) -> Arc<Post> {
-        let open = || self.open(PASSED, Mode::Control { pretty: false });
+        let open = || self.open(PASSED, Mode::Control { pretty: false }, Role::Admin);
         Arc::clone(self.shared.passed.get_or_init(open))
     }
 
@@ -135,6 +139,16 @@ impl Monitors {
             format!("chardev={},mode={mode}", post.label)
         };
         served.map(line).collect()
+    }
+
+    /// The monitors on chardev `label` let nobody do more than `role` from here on.
+    pub(crate) fn limit(&self, label: &str, role: Role) {
+        let posts = lock(&self.shared.posts).clone();
+        for post in posts.iter().filter(|post| post.label == label) {
+            *lock(&post.role) = role;
+            let clients = lock(&post.state).clients.clone();
+            clients.iter().for_each(|client| client.set_limit(role));
+        }
     }
 
     /// What `x-query-monitors` answers.
@@ -175,9 +189,13 @@ impl Post {
         }
     }
 
-    /// Somebody has come.
-    pub(crate) fn enter(&self, who: Who) -> Arc<Client> {
-        let client = Arc::new(Client::new(who));
+    /// Somebody has come, perhaps brought by a client of ours.
+    pub(crate) fn enter(&self, who: Who, sponsor: Option<Arc<Client>>) -> Arc<Client> {
+        let client = Client::new(who, *lock(&self.role));
+        let client = Arc::new(match sponsor {
+            Some(sponsor) => client.brought_by(sponsor),
+            None => client,
+        });
         lock(&self.state).clients.push(Arc::clone(&client));
         client
     }
@@ -241,7 +259,7 @@ mod tests {
     #[tokio::test]
     async fn there_is_room_for_so_many_and_then_no_more_until_one_leaves() {
         let monitors = Monitors::new(Handle::current());
-        let post = monitors.open("m", Mode::Readline);
+        let post = monitors.open("m", Mode::Readline, Role::Admin);
         let places: Vec<Place> = std::iter::from_fn(|| monitors.place(&post)).collect();
         assert_eq!(places.len(), monitors.shared.room);
         assert_eq!(post.taken(), places.len());

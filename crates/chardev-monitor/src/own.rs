@@ -7,6 +7,7 @@ use std::sync::Arc;
 use chardev_qapi::schema::{Member, ObjectType, Type};
 use chardev_qapi::{Json, Object, QmpError};
 
+use crate::access::{Need, Role};
 use crate::caller::Caller;
 
 /// What a command comes to: the value after `return`, or an error in the words the client gets.
@@ -34,7 +35,19 @@ type Work = Pin<Box<dyn Future<Output = Answer> + Send>>;
 #[derive(Clone)]
 pub struct OwnCommand {
     pub(crate) spec: chardev_qmp::OwnCommand,
+    open_to: OpenTo,
     work: Arc<dyn Fn(Object, Caller) -> Work + Send + Sync>,
+}
+
+/// Who may use a command.
+#[derive(Clone, Copy)]
+enum OpenTo {
+    /// Who may do everything.
+    Admins,
+    /// Who has this role for the chardev that is named in this argument.
+    Role(Role, &'static str),
+    /// Everybody; what a client may not see is left out of the list that is the answer.
+    All,
 }
 
 impl OwnCommand {
@@ -94,6 +107,37 @@ impl OwnCommand {
         self
     }
 
+    /// Whoever has `role` for the chardev in argument `key` may use it, and without that argument
+    /// whoever has it for all. Without this, only admins may; see [`Access`](crate::Access).
+    #[must_use]
+    pub fn open_to(mut self, role: Role, key: &'static str) -> Self {
+        self.open_to = OpenTo::Role(role, key);
+        self
+    }
+
+    /// Whoever has `role` for all chardevs may use it.
+    #[must_use]
+    pub fn open_to_all_of(mut self, role: Role) -> Self {
+        self.open_to = OpenTo::Role(role, "");
+        self
+    }
+
+    /// Everybody may use it: its answer is a list of objects, of which a client only gets those
+    /// whose `chardev`, `label` or `id` it may see.
+    #[must_use]
+    pub fn lists_chardevs(mut self) -> Self {
+        self.open_to = OpenTo::All;
+        self
+    }
+
+    pub(crate) fn need(&self, arguments: &Object) -> Need {
+        match self.open_to {
+            OpenTo::Admins => Need::all(Role::Admin),
+            OpenTo::Role(role, key) => Need::of_argument(role, key, arguments),
+            OpenTo::All => Need::List,
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.spec.name
@@ -113,6 +157,7 @@ impl OwnCommand {
                 allow_oob: false,
                 schema: None,
             },
+            open_to: OpenTo::Admins,
             work: Arc::new(work),
         }
     }

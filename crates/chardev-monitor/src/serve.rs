@@ -10,6 +10,7 @@ use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev::text::from_os;
 use chardev::{AddError, AttachError, OpenError};
 
+use crate::access::Role;
 use crate::monitor::{Answering, Mode, Monitor};
 use crate::server::Server;
 
@@ -118,13 +119,28 @@ impl Server {
     /// As [`Chardevs::front_end`](chardev::Chardevs::front_end).
     #[doc(alias = "mon")]
     pub fn serve(&self, id: &str, mode: Mode) -> Result<(), ServeError> {
+        self.serve_as(id, mode, Role::Admin)
+    }
+
+    /// The same for clients that may do no more than `role` says, whatever else they are
+    /// [granted](crate::Access).
+    ///
+    /// # Errors
+    /// As [`Server::serve`].
+    pub fn serve_as(&self, id: &str, mode: Mode, role: Role) -> Result<(), ServeError> {
         let front = self.chardevs().front_end(id, Arc::new(Answering));
         let front = front.map_err(ServeError::Chardev)?;
         // What it says is for one client, and no console's output.
         self.chardevs().drop_default_history(id);
-        let monitor = Monitor::new(front, mode, self.service.clone());
+        let monitor = Monitor::new(front, mode, role, self.service.clone());
         self.spawn(monitor.run());
         Ok(())
+    }
+
+    /// The clients of the monitor on chardev `id`, those who are there among them, may do no more
+    /// than `role` says from here on.
+    pub fn limit(&self, id: &str, role: Role) {
+        self.service.monitors.limit(id, role);
     }
 
     /// Serves QMP to whoever has the other end of `fd`, a connected stream socket: a child of this
@@ -133,6 +149,6 @@ impl Server {
     /// # Errors
     /// It is none, or there are too many clients.
     pub fn serve_fd(&self, fd: OwnedFd) -> Result<(), ServeError> {
-        Monitor::serve(fd, self.service.clone())
+        Monitor::serve(fd, None, self.service.clone())
     }
 }

@@ -6,9 +6,10 @@ use chardev::Chardevs;
 use chardev_qmp::{Own, Version};
 use tokio::task::JoinHandle;
 
+use crate::access::Access;
 use crate::builder::Builder;
 use crate::caller::Caller;
-use crate::client::{Client, Who};
+use crate::client::Client;
 use crate::event_forwarder;
 use crate::events::{Events, Subscription};
 use crate::fds::{FdSets, NamedFds};
@@ -63,6 +64,11 @@ impl Server {
         self.service.events.subscribe()
     }
 
+    /// Who may what.
+    pub fn access(&self) -> &Access {
+        &self.service.access
+    }
+
     /// The wish to end: `quit` asks for it, and so may the program.
     pub fn stop(&self) -> &Stop {
         &self.service.stop
@@ -81,7 +87,7 @@ impl Server {
     /// The program itself as one who asks for commands, with descriptors of its own.
     pub fn caller(&self) -> Caller {
         Caller {
-            client: Arc::new(Client::new(Who::default())),
+            client: Arc::new(Client::program()),
             fds: Arc::new(NamedFds::new(self.service.fdsets.clone())),
             service: self.service.clone(),
         }

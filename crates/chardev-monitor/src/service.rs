@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chardev::Chardevs;
 use chardev_qmp::{Own, Version};
 
+use crate::access::Access;
 use crate::attached::Attached;
 use crate::devices::Devices;
 use crate::events::Events;
@@ -28,6 +29,7 @@ pub(crate) struct Service {
     pub(crate) own: Arc<Own>,
     pub(crate) options: &'static [CommandLineOption],
     pub(crate) events: Events,
+    pub(crate) access: Access,
     pub(crate) attached: Attached,
     pub(crate) stop: Stop,
     pub(crate) run: RunState,

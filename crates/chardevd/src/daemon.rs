@@ -12,7 +12,7 @@ use chardev::front::virtio_console::PortWatch;
 use chardev::spec::{OptionValue, Options, ParameterError, Problem};
 use chardev::text::{from_os, shown};
 use chardev::{AddError, AttachError, Chardevs};
-use chardev_monitor::{Builder, Mode, Reason, ServeError, Server, Stop};
+use chardev_monitor::{Builder, Mode, Reason, Role, ServeError, Server, Stop};
 use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
 use chardev_qapi::{UnknownDevice, parse_device};
@@ -321,7 +321,8 @@ impl Daemon {
                 Some(options) => self.add(&monitor.chardev, options.clone()),
                 None => Ok(()),
             };
-            let started = started.and_then(|()| self.start_monitor(&monitor.chardev, monitor.mode));
+            let started = started
+                .and_then(|()| self.start_monitor(&monitor.chardev, monitor.mode, monitor.role));
             started.map_err(|error| error.within(format_args!("{}: monitor", monitor.place)))?;
         }
         match monitors.is_empty() && !has_monitor {
@@ -394,9 +395,13 @@ impl Daemon {
         let name = service::MONITOR;
         let line = format!("socket,fd={name},server=on,wait=off,x-clients=0");
         let parsed = parse_backend_line(&line, &kinds)?;
-        let served = self
-            .add("compat_monitor0", parsed.options)
-            .and_then(|()| self.start_monitor("compat_monitor0", Mode::Control { pretty: false }));
+        let served = self.add("compat_monitor0", parsed.options).and_then(|()| {
+            self.start_monitor(
+                "compat_monitor0",
+                Mode::Control { pretty: false },
+                Role::Admin,
+            )
+        });
         served.map_err(|error| error.within(format_args!("the socket '{name}' of systemd")))
     }
 
@@ -483,7 +488,7 @@ impl Daemon {
         };
         let id = opts.get("chardev");
         let id = id.ok_or_else(|| ParameterError::missing("chardev"))?;
-        self.start_monitor(id, mode)
+        self.start_monitor(id, mode, Role::Admin)
     }
 
     fn start_compat(&mut self, dev: &str, number: usize, mode: Mode) -> Result<(), DaemonError> {
@@ -499,15 +504,15 @@ impl Daemon {
             let text = format!("{}{more}", shown(&error));
             error.shown_as(text)
         })?;
-        let started = self.start_monitor(&id, mode);
+        let started = self.start_monitor(&id, mode, Role::Admin);
         started.map_err(|error| {
             let text = shown(&error).to_string();
             error.shown_as(text)
         })
     }
 
-    fn start_monitor(&mut self, id: &str, mode: Mode) -> Result<(), DaemonError> {
-        let served = self.server().serve(id, mode);
+    fn start_monitor(&mut self, id: &str, mode: Mode, role: Role) -> Result<(), DaemonError> {
+        let served = self.server().serve_as(id, mode, role);
         served.map_err(|error| match error {
             ServeError::Chardev(AttachError::NotFound(ref id)) => {
                 let text = format!("chardev \"{id}\" not found");

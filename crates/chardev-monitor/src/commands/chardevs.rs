@@ -54,6 +54,11 @@ impl Caller {
         options: Options,
         answer: impl FnOnce(Json) -> Vec<u8> + Send + 'static,
     ) -> Result<Json, QmpError> {
+        let command = Command::ChardevChange { id, options };
+        self.permit(&command)?;
+        let Command::ChardevChange { id, options } = command else {
+            return Err("no change".into());
+        };
         let answer = |info: &Info| answer(chardev_return(info));
         let chardevs = &self.service.chardevs;
         let changed = chardevs.change_answering(&id, &options, self.source(), answer);

@@ -1,6 +1,7 @@
 //! Descriptors, by name and in sets, and connections made from them.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use chardev::back::FdSource;
 use chardev_qapi::{Json, QmpError};
@@ -54,7 +55,8 @@ impl Caller {
 
     fn monitor_add(&self, fdname: &str) -> Result<(), QmpError> {
         let fd = self.fds.take(fdname)?;
-        Monitor::serve(fd, self.service.clone()).map_err(generic)
+        let sponsor = Some(Arc::clone(&self.client));
+        Monitor::serve(fd, sponsor, self.service.clone()).map_err(generic)
     }
 }
 

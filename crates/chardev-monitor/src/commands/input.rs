@@ -5,6 +5,7 @@ use chardev_qapi::schema::{Member, ObjectType, Type, optional, required};
 use chardev_qapi::{ErrorKind, Json, Object, QmpError, name_of_scancode};
 
 use super::screens::key;
+use crate::access::Role;
 use crate::caller::Caller;
 use crate::own::{Answer, OwnCommand};
 
@@ -26,6 +27,8 @@ const AXES: &[&str] = &["x", "y"];
 /// The command `input-send-event`.
 pub(super) fn command() -> OwnCommand {
     OwnCommand::new("input-send-event", send)
+        // Which mouse or console it comes to may be another than the one that is named.
+        .open_to_all_of(Role::Attach)
         .takes([
             optional("device", Type::Str),
             optional("head", Type::Int),

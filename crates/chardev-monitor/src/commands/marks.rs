@@ -4,6 +4,7 @@ use chardev_qapi::schema::{Type, required};
 use chardev_qapi::{Json, Object};
 
 use super::not_found;
+use crate::access::Role;
 use crate::caller::Caller;
 use crate::own::{Answer, OwnCommand};
 
@@ -13,6 +14,7 @@ const LONGEST: usize = 4096;
 /// The command `x-chardev-mark`.
 pub(super) fn command() -> OwnCommand {
     OwnCommand::new("x-chardev-mark", mark)
+        .open_to(Role::Attach, "id")
         .takes([required("id", Type::Str), required("text", Type::Str)])
         .returns(Type::object([required("offset", Type::Int)]))
 }

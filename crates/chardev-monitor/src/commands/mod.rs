@@ -27,6 +27,7 @@ use chardev::back::FdSource;
 use chardev_qapi::{ErrorKind, Json, Object, QmpError};
 use chardev_qmp::Command;
 
+use crate::access::{Need, audit};
 use crate::caller::Caller;
 use crate::own::{Answer, OwnCommand};
 
@@ -60,6 +61,23 @@ impl Caller {
     /// # Errors
     /// What the client is to be told.
     pub async fn run(self, command: Command, sent: Option<OwnedFd>) -> Answer {
+        let need = self.permit(&command)?;
+        let answer = self.clone().carry_out(command, sent).await?;
+        Ok(self.visible(&need, answer))
+    }
+
+    /// What `command` needs, of a client that has it.
+    ///
+    /// # Errors
+    /// It has not.
+    pub(crate) fn permit(&self, command: &Command) -> Result<Need, QmpError> {
+        let need = self.need(command);
+        let permitted = self.service.access.check(&self.client, &need);
+        audit(self, command, &need, permitted.is_ok());
+        permitted.map(|()| need)
+    }
+
+    async fn carry_out(self, command: Command, sent: Option<OwnedFd>) -> Answer {
         let command = match self.try_descriptors(command, sent) {
             Ok(answer) => return answer,
             Err(command) => command,
@@ -76,6 +94,17 @@ impl Caller {
         tried.unwrap_or_else(|command| Err(format!("no handler for {command:?}").into()))
     }
 
+    /// What of an answer the client may see.
+    fn visible(&self, need: &Need, answer: Json) -> Json {
+        match answer {
+            Json::Array(mut list) if *need == Need::List => {
+                list.retain(|part| self.service.access.shows(&self.client, part));
+                Json::Array(list)
+            }
+            answer => answer,
+        }
+    }
+
     fn source(&self) -> Arc<dyn FdSource> {
         Arc::clone(&self.fds) as Arc<dyn FdSource>
     }
@@ -88,7 +117,7 @@ fn chardev_return(info: &Info) -> Json {
     }
 }
 
-fn not_found(id: &str) -> QmpError {
+pub(crate) fn not_found(id: &str) -> QmpError {
     QmpError::generic(format!("Chardev '{id}' not found")).of_kind(ErrorKind::NotFound)
 }
 

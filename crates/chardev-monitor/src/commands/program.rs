@@ -86,10 +86,17 @@ impl Caller {
         };
         let text = match hmp.begin(line) {
             Step::Print(text) => text,
-            Step::Ask(Command::Quit, _) => {
-                self.service.stop.request(Reason::Quit);
-                String::new()
-            }
+            Step::Ask(Command::Quit, show) => match self.permit(&Command::Quit) {
+                Ok(_) => {
+                    self.service.stop.request(Reason::Quit);
+                    String::new()
+                }
+                Err(error) => show
+                    .answer(&Err(error))
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
+            },
             Step::Ask(command, show) => {
                 let work = Box::pin(self.clone().run(command, None));
                 match show.answer(&work.await) {

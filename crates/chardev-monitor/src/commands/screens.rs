@@ -7,6 +7,7 @@ use chardev_qapi::schema::{Member, ObjectType, Type, optional, required};
 use chardev_qapi::spec::{Expected, ParameterError};
 use chardev_qapi::{ErrorKind, Json, KEY_NAMES, Object, QmpError, name_of_scancode};
 
+use crate::access::Role;
 use crate::caller::Caller;
 use crate::own::{Answer, OwnCommand};
 
@@ -24,6 +25,7 @@ pub(super) fn commands() -> [OwnCommand; 3] {
         ])
         .returns(Type::object([]));
     let send_key = OwnCommand::new("send-key", send_key)
+        .open_to(Role::Attach, "x-device")
         .takes([
             required("keys", Type::list(Type::Object(key()))),
             optional("hold-time", Type::Int),
@@ -31,6 +33,7 @@ pub(super) fn commands() -> [OwnCommand; 3] {
         ])
         .returns(Type::object([]));
     let x_screen = OwnCommand::waiting("x-screen", screen)
+        .open_to(Role::View, "id")
         .takes([
             required("id", Type::Str),
             optional("attributes", Type::Bool),

@@ -8,17 +8,19 @@ use crate::own::OwnCommand;
 
 /// The command `x-query-chardev-tasks`.
 pub(super) fn command() -> OwnCommand {
-    OwnCommand::new("x-query-chardev-tasks", |_, caller| {
+    let command = OwnCommand::new("x-query-chardev-tasks", |_, caller| {
         let tasks = caller.service.chardevs.tasks();
         Ok(tasks.iter().map(show).collect::<Vec<_>>().into())
-    })
-    .takes([])
-    .returns(Type::list(Type::object([
-        required("label", Type::Str),
-        required("kind", Type::Str),
-        required("age-ms", Type::Int),
-        optional("undelivered", Type::Int),
-    ])))
+    });
+    command
+        .lists_chardevs()
+        .takes([])
+        .returns(Type::list(Type::object([
+            required("label", Type::Str),
+            required("kind", Type::Str),
+            required("age-ms", Type::Int),
+            optional("undelivered", Type::Int),
+        ])))
 }
 
 fn show(task: &Task) -> Json {

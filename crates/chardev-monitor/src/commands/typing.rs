@@ -9,6 +9,7 @@ use chardev_qmp::ringbuf::{self, Format};
 use tokio::time::Instant;
 
 use super::not_found;
+use crate::access::Role;
 use crate::caller::Caller;
 use crate::own::{Answer, OwnCommand};
 
@@ -20,6 +21,7 @@ const PAUSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50
 /// The command `x-chardev-send`.
 pub(super) fn command() -> OwnCommand {
     OwnCommand::waiting("x-chardev-send", send)
+        .open_to(Role::Attach, "id")
         .takes([
             required("id", Type::Str),
             required("data", Type::Str),

@@ -36,7 +36,7 @@ impl Monitor {
                 let post = Arc::clone(&self.post);
                 let mode = post.mode();
                 let runtime = service.monitors.runtime().clone();
-                runtime.spawn(Monitor::at(post, Some(place), front, mode, service).run());
+                runtime.spawn(Monitor::at(post, (Some(place), None), front, mode, service).run());
             }
             Err(error) => tracing::warn!("monitor on '{}': {error}", self.label),
         }
@@ -45,7 +45,9 @@ impl Monitor {
 
     pub(super) fn greet(&mut self) {
         self.forget_client();
-        self.caller.client = self.post.enter(Who::of(self.front.peer()));
+        self.caller.client = self
+            .post
+            .enter(Who::of(self.front.peer()), self.sponsor.clone());
         self.session.handle_connect();
         self.connected = true;
     }
@@ -53,7 +55,7 @@ impl Monitor {
     pub(super) fn forget_client(&mut self) {
         if self.connected {
             self.post.leave(&self.caller.client);
-            self.caller.client = Arc::new(Client::new(Who::default()));
+            self.caller.client = Arc::new(Client::nobody());
         }
         self.session.handle_disconnect();
         self.connected = false;

@@ -27,8 +27,9 @@ use chardev_qmp::hmp::HmpSession;
 use chardev_qmp::{Conversation, Session, SessionConfig};
 use tokio::time::Sleep;
 
+use crate::access::Role;
 use crate::caller::Caller;
-use crate::client::{Client, Who};
+use crate::client::Client;
 use crate::events::{Subscription, events_lost, now};
 use crate::fds::NamedFds;
 use crate::monitors::{PASSED, Place, Post};
@@ -89,6 +90,8 @@ pub(crate) struct Monitor {
     post: Arc<Post>,
     /// It serves this one client, and ends with it.
     place: Option<Place>,
+    /// Who brought the client.
+    sponsor: Option<Arc<Client>>,
     ended: bool,
     patience: Patience,
     stopping: Pin<Box<dyn Future<Output = Reason> + Send>>,
@@ -102,17 +105,22 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// A monitor for the clients of `front`.
-    pub(crate) fn new(front: FrontEnd, mode: Mode, service: Service) -> Self {
-        let post = service.monitors.open(&front.label(), mode);
-        Monitor::at(post, None, front, mode, service)
+    /// A monitor for the clients of `front`, none of which may do more than `role` says.
+    pub(crate) fn new(front: FrontEnd, mode: Mode, role: Role, service: Service) -> Self {
+        let post = service.monitors.open(&front.label(), mode, role);
+        Monitor::at(post, (None, None), front, mode, service)
     }
 
-    /// Serves the client at the other end of `fd` (`x-monitor-add`).
+    /// Serves the client at the other end of `fd` (`x-monitor-add`), who may do what `sponsor` may
+    /// who brought it.
     ///
     /// # Errors
     /// There is no room for more clients, or `fd` is no connected stream socket.
-    pub(crate) fn serve(fd: OwnedFd, service: Service) -> Result<(), ServeError> {
+    pub(crate) fn serve(
+        fd: OwnedFd,
+        sponsor: Option<Arc<Client>>,
+        service: Service,
+    ) -> Result<(), ServeError> {
         let post = service.monitors.passed();
         let place = service.monitors.place(&post);
         let place = place.ok_or(ServeError::TooMany)?;
@@ -122,13 +130,14 @@ impl Monitor {
         let front = front.map_err(ServeError::Descriptor)?;
         let runtime = service.monitors.runtime().clone();
         let mode = post.mode();
-        runtime.spawn(Monitor::at(post, Some(place.used()), front, mode, service).run());
+        let place = (Some(place.used()), sponsor);
+        runtime.spawn(Monitor::at(post, place, front, mode, service).run());
         Ok(())
     }
 
     fn at(
         post: Arc<Post>,
-        place: Option<Place>,
+        (place, sponsor): (Option<Place>, Option<Arc<Client>>),
         front: FrontEnd,
         mode: Mode,
         service: Service,
@@ -156,10 +165,11 @@ impl Monitor {
             stopping: Box::pin(service.stop.requested()),
             post,
             place,
+            sponsor,
             ended: false,
             patience: Patience::default(),
             caller: Caller {
-                client: Arc::new(Client::new(Who::default())),
+                client: Arc::new(Client::nobody()),
                 fds: Arc::new(NamedFds::new(service.fdsets.clone())),
                 service,
             },
@@ -227,7 +237,10 @@ impl Monitor {
     /// QEMU is silent about chardevs, and a client that reads one line for one command works with
     /// it; so the events of our own are for clients that have asked for them.
     fn wants(&self, event: &chardev_qmp::Event) -> bool {
-        !event.name.starts_with("X_") || self.caller.client.hears()
+        let heard = !event.name.starts_with("X_") || self.caller.client.hears();
+        let service = &self.caller.service;
+        let shows = |data| service.access.shows(&self.caller.client, data);
+        heard && event.data.as_ref().is_none_or(shows)
     }
 
     /// Tells the client that the daemon ends; nothing is read or begun after that.

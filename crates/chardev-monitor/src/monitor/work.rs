@@ -71,7 +71,7 @@ impl Monitor {
         }
         // What a command caused is told before its answer.
         self.poll_events(cx);
-        if done.is_quit {
+        if done.is_quit && result.is_ok() {
             self.caller.service.stop.request(Reason::Quit);
             self.poll_stop(cx);
         }

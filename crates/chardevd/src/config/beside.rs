@@ -77,6 +77,8 @@ impl Keeper {
                 .iter()
                 .any(|old| old.chardev == monitor.chardev);
             if is_there {
+                let server = self.runner.shop.server();
+                server.limit(&monitor.chardev, monitor.role);
                 all.push(monitor);
                 continue;
             }
@@ -113,7 +115,11 @@ impl Keeper {
             let adding = self.runner.chardevs().add_with(id, options, fds);
             adding.await.map_err(|error| error.to_string())?;
         }
-        let served = self.runner.shop.server().serve(id, monitor.mode);
+        let served = self
+            .runner
+            .shop
+            .server()
+            .serve_as(id, monitor.mode, monitor.role);
         served.map_err(|error| error.to_string())
     }
 }

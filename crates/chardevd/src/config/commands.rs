@@ -78,6 +78,7 @@ impl Config {
             OwnCommand::new("x-query-consoles", move |_, caller| {
                 Ok(asked.query(caller.chardevs()))
             })
+            .lists_chardevs()
             .takes([])
             .returns(Type::list(Type::object(console))),
             OwnCommand::waiting("x-reload", move |_, _| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chardev::spec::Options;
-use chardev_monitor::Mode;
+use chardev_monitor::{Grant, Mode, Role};
 use chardev_qapi::opts::parse_opts;
 
 use super::errors::Place;
@@ -20,6 +20,8 @@ pub(crate) struct Wanted {
     pub(crate) objects: BTreeMap<String, String>,
     pub(crate) monitors: Vec<Monitor>,
     pub(crate) metrics: Option<Address>,
+    /// Who may what, if that is said.
+    pub(crate) access: Option<Vec<Grant>>,
 }
 
 /// What one section of the file is made into.
@@ -75,6 +77,8 @@ pub(crate) struct Monitor {
     /// The back end of that, if it is the monitor's own.
     pub(crate) options: Option<Options>,
     pub(crate) mode: Mode,
+    /// The most that its clients may do.
+    pub(crate) role: Role,
 }
 
 impl Item {

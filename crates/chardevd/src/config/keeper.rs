@@ -58,6 +58,7 @@ impl Keeper {
     /// Starts all items and keeps them from then on. Waits until they are there or have failed,
     /// but no longer than a moment.
     pub(crate) async fn begin(mut self, wanted: Wanted) {
+        self.runner.shop.server().access().set(wanted.access);
         self.objects = wanted.objects;
         self.monitors = wanted.monitors;
         let kept = |item: &Item| Kept {

@@ -197,6 +197,32 @@ pub(super) const MONITOR: &[Key] = &[
         Shape::Switch,
         "whether QMP is indented (default false)",
     ),
+    key(
+        "role",
+        Shape::Text,
+        "the most that its clients may do: view, attach, change or admin (the default)",
+    ),
+];
+
+/// What `[[access]]` takes.
+pub(super) const ACCESS: &[Key] = &[
+    key("role", Shape::Text, "view, attach, change or admin"),
+    key(
+        "users",
+        Shape::Texts,
+        "whose it is, by names or numbers; everybody's without these and unix-groups",
+    ),
+    key(
+        "unix-groups",
+        Shape::Texts,
+        "the members of these groups have it",
+    ),
+    key(
+        "consoles",
+        Shape::Texts,
+        "for these consoles; for everything without these and groups",
+    ),
+    key("groups", Shape::Texts, "for the consoles of these groups"),
 ];
 
 /// What `[metrics]` takes.
@@ -227,6 +253,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     (
         "object",
         "[[object]]: TLS credentials or an authorization list, in QEMU's terms",
+    ),
+    (
+        "access",
+        "[[access]]: who may what; without any, whoever can connect may do everything",
     ),
     ("monitor", "[[monitor]]: a monitor"),
     ("metrics", "metrics for Prometheus"),

@@ -4,6 +4,7 @@
 //!  FILE, conf.d ─▶ read ─▶ expand ─▶ console, raw ─▶ Wanted ─▶ keeper ─▶ chardevs, devices
 //! ```
 
+mod access;
 mod backend;
 mod beside;
 mod check;
@@ -106,6 +107,9 @@ fn understand(sections: &Sections, kinds: &[&'static KindSpec], mistakes: &mut M
     wanted.monitors = monitors.collect();
     let metrics = sections.metrics.as_ref();
     wanted.metrics = metrics.and_then(|value| raw::metrics(value, &mut reader));
+    let accesses = sections.accesses.iter();
+    let grants = accesses.filter_map(|value| access::grant(value, &wanted.items, mistakes));
+    wanted.access = (!sections.accesses.is_empty()).then(|| grants.collect());
     clash::find(&wanted, mistakes);
     wanted
 }

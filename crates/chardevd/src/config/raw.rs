@@ -6,6 +6,7 @@ use chardev::spec::OptionValue;
 use chardev_monitor::Mode;
 use chardev_qapi::{Device, Json, parse_device};
 
+use super::access::role;
 use super::backend::Reader;
 use super::check::check_table;
 use super::console::{check_name, parts};
@@ -97,6 +98,7 @@ pub(super) fn object(value: &Value, wanted: &mut Wanted, reader: &mut Reader<'_>
 pub(super) fn monitor(value: &Value, number: usize, reader: &mut Reader<'_>) -> Option<Monitor> {
     check_table(value, &[MONITOR], "[[monitor]]", reader.mistakes);
     let table = value.table()?;
+    let role = role(table, "role", reader.mistakes)?.unwrap_or_default();
     let pretty = table.get("pretty").and_then(Value::switch).unwrap_or(false);
     let mode = match table.text("mode") {
         None | Some("control") => Mode::Control { pretty },
@@ -122,6 +124,7 @@ pub(super) fn monitor(value: &Value, number: usize, reader: &mut Reader<'_>) -> 
             chardev,
             options: None,
             mode,
+            role,
         });
     }
     let mut options = reader.backend(listen)?.options;
@@ -139,6 +142,7 @@ pub(super) fn monitor(value: &Value, number: usize, reader: &mut Reader<'_>) -> 
         chardev: format!("monitor{number}"),
         options: Some(options),
         mode,
+        role,
     })
 }
 

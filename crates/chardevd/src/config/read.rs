@@ -21,6 +21,7 @@ pub(super) struct Sections {
     pub(super) objects: Vec<Value>,
     pub(super) monitors: Vec<Value>,
     pub(super) metrics: Option<Value>,
+    pub(super) accesses: Vec<Value>,
 }
 
 /// Reads `file`, then `conf.d/*.toml` in the directory it is in, by name. Waits for the disk.
@@ -114,6 +115,10 @@ impl Sections {
                 }
                 "object" => {
                     add_list(&mut self.objects, value, &key, mistakes);
+                    continue;
+                }
+                "access" => {
+                    add_list(&mut self.accesses, value, &key, mistakes);
                     continue;
                 }
                 "monitor" => {

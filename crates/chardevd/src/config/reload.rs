@@ -41,6 +41,7 @@ impl Keeper {
             }
         };
         self.drop_objects(wanted.objects);
+        self.runner.shop.server().access().set(wanted.access);
         let mut report = Report::default();
         self.settle(fates, failed, &mut report).await;
         self.settle_monitors(monitors, &mut report).await;

@@ -5,7 +5,8 @@ use chardev_qapi::{Json, Object};
 
 use super::backend::keys_of;
 use super::keys::{
-    CONSOLE, Key, METRICS, MONITOR, MORE_OF_CONSOLE, MORE_OF_LINES, SECTIONS, Shape, kind_key,
+    ACCESS, CONSOLE, Key, METRICS, MONITOR, MORE_OF_CONSOLE, MORE_OF_LINES, SECTIONS, Shape,
+    kind_key,
 };
 use crate::devices::DEVICES;
 
@@ -24,6 +25,7 @@ pub(crate) fn schema() -> String {
             "device" => list(raw(device_table())),
             "object" => list(raw(object_table())),
             "metrics" => table(&[METRICS]).with("required", words(["listen"])),
+            "access" => list(table(&[ACCESS]).with("required", words(["role"]))),
             _ => list(table(&[MONITOR]).with("required", words(["listen"]))),
         };
         sections.insert(*name, section.with("description", *help));

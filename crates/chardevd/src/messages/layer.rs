@@ -3,10 +3,13 @@
 use std::fmt::{Debug, Write as _};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::queue::Message;
+
+/// What the monitors call the lines about who did what.
+const AUDIT: &str = "chardevd::audit";
 
 /// Puts events into the queue.
 #[derive(Debug)]
@@ -26,7 +29,9 @@ impl<S: Subscriber> Layer<S> for Messages {
         }
         said.push_str(&text.fields);
         let mut message = Message::new(Some(*metadata.level()), &said);
-        message.kind = Some(metadata.callsite());
+        // Each thing that somebody was allowed to do is told, however many there are.
+        let told_always = metadata.target() == AUDIT && *metadata.level() == Level::INFO;
+        message.kind = (!told_always).then(|| metadata.callsite());
         message.console = text.console;
         message.event = text.event;
         super::ERRORS.push(message);

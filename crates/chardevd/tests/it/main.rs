@@ -1,5 +1,6 @@
 //! The tests of chardevd, in one program: a file a subject, and folders that they share.
 
+mod access;
 mod addresses;
 mod back_ends;
 #[path = "../../../chardev/tests/it/bus_rig/mod.rs"]

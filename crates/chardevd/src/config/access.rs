@@ -1,0 +1,121 @@
+//! `[[access]]`: roles, for whom, for which consoles.
+
+use std::collections::BTreeSet;
+
+use chardev_monitor::{Grant, Role};
+use nix::unistd::{Group, User};
+
+use super::check::check_table;
+use super::errors::{Mistakes, Place, meant};
+use super::item::{Item, Sort};
+use super::keys::ACCESS;
+use super::values::{Data, Table, Value};
+
+/// What one `[[access]]` gives, among the consoles `items`. Asks the host for users and groups, and
+/// so may wait.
+pub(super) fn grant(value: &Value, items: &[Item], mistakes: &mut Mistakes) -> Option<Grant> {
+    check_table(value, &[ACCESS], "[[access]]", mistakes);
+    let table = value.table()?;
+    let role = role(table, "role", mistakes)?.or_else(|| {
+        let hint = "add role = \"view\", \"attach\", \"change\" or \"admin\"".to_owned();
+        mistakes.add_hint(&value.place, "this access has no role", hint);
+        None
+    })?;
+    Some(Grant {
+        role,
+        users: users(table, mistakes),
+        chardevs: consoles(table, items, mistakes),
+    })
+}
+
+/// The role that `key` names, if it is there.
+pub(super) fn role(table: &Table, key: &str, mistakes: &mut Mistakes) -> Option<Option<Role>> {
+    let Some(value) = table.get(key) else {
+        return Some(None);
+    };
+    let text = value.text()?;
+    match text.parse() {
+        Ok(role) => Some(Some(role)),
+        Err(_) => {
+            let hint = meant(text, Role::ALL.into_iter().map(Role::name));
+            mistakes.add_hint(&value.place, format!("there is no role '{text}'"), hint);
+            None
+        }
+    }
+}
+
+/// Without `users` and `unix-groups` it is for everybody.
+fn users(table: &Table, mistakes: &mut Mistakes) -> Option<BTreeSet<u32>> {
+    let (named, grouped) = (texts(table, "users"), texts(table, "unix-groups"));
+    if named.is_none() && grouped.is_none() {
+        return None;
+    }
+    let mut all = BTreeSet::new();
+    for (name, place) in named.unwrap_or_default() {
+        match name.parse().ok().or_else(|| user(&name)) {
+            Some(uid) => _ = all.insert(uid),
+            None => {
+                let hint = "write the name of a user of this host, or a number".to_owned();
+                mistakes.add_hint(&place, format!("there is no user '{name}'"), hint);
+            }
+        }
+    }
+    for (name, place) in grouped.unwrap_or_default() {
+        match Group::from_name(&name) {
+            Ok(Some(group)) => all.extend(group.mem.iter().filter_map(|name| user(name))),
+            Ok(None) | Err(_) => {
+                let hint = "write the name of a group of this host".to_owned();
+                mistakes.add_hint(&place, format!("there is no group '{name}'"), hint);
+            }
+        }
+    }
+    Some(all)
+}
+
+fn user(name: &str) -> Option<u32> {
+    Some(User::from_name(name).ok()??.uid.as_raw())
+}
+
+/// Without `consoles` and `groups` it is for all, and for what concerns no console.
+fn consoles(table: &Table, items: &[Item], mistakes: &mut Mistakes) -> Option<BTreeSet<String>> {
+    let (named, grouped) = (texts(table, "consoles"), texts(table, "groups"));
+    if named.is_none() && grouped.is_none() {
+        return None;
+    }
+    let known = |item: &&Item| item.sort != Sort::Device;
+    let mut all = BTreeSet::new();
+    for (name, place) in named.unwrap_or_default() {
+        if !items.iter().filter(known).any(|item| item.name == name) {
+            let names = items.iter().filter(known).map(|item| item.name.as_str());
+            let hint = meant(&name, names);
+            mistakes.add_hint(&place, format!("there is no console '{name}'"), hint);
+        }
+        all.insert(name);
+    }
+    for (name, place) in grouped.unwrap_or_default() {
+        let members = items
+            .iter()
+            .filter(|item| item.about.groups.contains(&name));
+        let before = all.len();
+        all.extend(members.map(|item| item.name.clone()));
+        if all.len() == before {
+            let groups = items.iter().flat_map(|item| &item.about.groups);
+            let hint = meant(&name, groups.map(String::as_str));
+            mistakes.add_hint(&place, format!("no console is in group '{name}'"), hint);
+        }
+    }
+    Some(all)
+}
+
+/// A text or a list of them, with the place of each.
+fn texts(table: &Table, key: &str) -> Option<Vec<(String, Place)>> {
+    let value = table.get(key)?;
+    let all = match &value.data {
+        Data::List(list) => list.as_slice(),
+        _ => std::slice::from_ref(value),
+    };
+    let texts = all
+        .iter()
+        .filter_map(|value| Some((value.text()?.to_owned(), value.place.clone())));
+    Some(texts.collect())
+}
