@@ -7,6 +7,7 @@ mod ci;
 mod fuzz;
 mod guarantees;
 mod interop;
+mod man;
 mod model;
 mod mutants;
 mod qmp;
@@ -50,6 +51,8 @@ enum Task {
     Guarantees(guarantees::Args),
     /// Write the lists of all back ends and their options
     BackEnds,
+    /// Write the manual pages
+    Man(man::Args),
     /// Change a busy console's back end for a long time; every byte counts, and nothing may grow
     Soak(soak::Args),
     /// Measure beside an installed QEMU and socat
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Mutants(args) => mutants::run(&args),
         Task::Guarantees(args) => guarantees::run(&args),
         Task::BackEnds => back_ends::run(),
+        Task::Man(args) => man::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Bench(args) => bench::run(&args),
     };

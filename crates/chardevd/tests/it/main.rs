@@ -60,6 +60,7 @@ mod linux_restart;
 mod linux_rig;
 mod linux_serial;
 mod load;
+mod man;
 mod matrix;
 mod metrics;
 mod pointers;
