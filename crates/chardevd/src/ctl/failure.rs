@@ -120,6 +120,11 @@ impl Failure {
         self.text.as_deref()
     }
 
+    /// The kind of reason.
+    pub(super) fn status(&self) -> Status {
+        self.status
+    }
+
     /// The exit status.
     pub(super) fn code(&self) -> ExitCode {
         ExitCode::from(self.status as u8)

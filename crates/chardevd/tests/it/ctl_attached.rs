@@ -43,6 +43,36 @@ fn whoever_is_there_is_named_and_not_pushed_out_by_mistake() {
 }
 
 #[test]
+fn at_a_terminal_the_user_says_what_to_do_about_who_is_there() {
+    let daemon = Daemon::start();
+    let first = Attached::new(&daemon);
+    let asked = || {
+        let mut other = attach(&daemon, &[]);
+        other.wait_for(&format!("pid {},", first.child.id()));
+        other.wait_for("any other key to leave: ");
+        other
+    };
+    let mut left = asked();
+    left.type_in(b"q");
+    left.wait_for("joins with --share");
+    assert_eq!(left.wait().code(), Some(5));
+    assert!(!left.is_raw());
+    let mut beside = asked();
+    beside.type_in(b"s");
+    beside.wait_for("[con0: attached, shared with others;");
+    beside.type_in(b"echo $((6 * 7))x\r");
+    beside.wait_for("42x");
+    let mut taking = asked();
+    taking.type_in(b"f");
+    taking.wait_for("[con0: attached; Ctrl-] ? for help]");
+    let by = format!("taken by chardevctl (pid {},", taking.child.id());
+    ended(first, &by, 5);
+    ended(beside, &by, 5);
+    taking.type_in(b"\x1d.");
+    ended(taking, "[con0: left]", 0);
+}
+
+#[test]
 fn several_share_a_console() {
     let daemon = Daemon::start();
     let mut first = Attached::new(&daemon);

@@ -5,6 +5,7 @@
 //! gives commands. Without one, standard input is sent up to its end, and then output is copied
 //! until there was none for `--idle` milliseconds.
 
+mod ask;
 mod escape;
 mod file;
 mod join;
@@ -120,29 +121,52 @@ fn attached(
         terminal::RawTerminal::enter().map_err(|error| format!("standard input: {error}"))?;
     let is_terminal = terminal.is_some();
     let key = key.filter(|_| is_terminal);
-    let waiting = wait::Waiting::new(signals, terminal, key);
-    let joining = {
-        let escape = key.map(|key| format!("Ctrl-C or {} . gives up", key_name(key)));
-        let (target, id) = (target.clone().with_escape(escape), args.id.clone());
-        let manner = args.manner();
-        let size = waiting.terminal.as_ref().and_then(RawTerminal::size);
-        let size = size.filter(|_| !args.no_replay && isatty(std::io::stdout()));
-        let size = size.and_then(|(cols, rows)| Size::new(cols.into(), rows.into()));
-        move || join::join(&target, &id, manner, size)
-    };
-    let (joined, waiting) = match waiting.run(joining)? {
-        Waited::Done(joined, waiting) => (joined?, waiting),
-        Waited::Left => {
-            let text = format!("{} was not attached: you gave up", shown(&args.id));
-            return Err(text.into());
+    let mut waiting = wait::Waiting::new(signals, terminal, key);
+    let mut manner = args.manner();
+    let (joined, waiting) = loop {
+        let size = replay_size(args, &waiting);
+        match waiting.run(joining(target, args, key, manner, size))? {
+            Waited::Done(Err(failure), mut same) if ask::can_help(&failure, &same) => {
+                match ask::ask(&failure, &mut same)? {
+                    ask::Wish::Join(wanted) => manner = wanted,
+                    ask::Wish::Leave => return Err(failure),
+                    ask::Wish::Signal(signal) => return Ok((Reason::Signal(signal), true)),
+                }
+                waiting = same;
+            }
+            Waited::Done(joined, waiting) => break (joined?, waiting),
+            Waited::Left => {
+                let text = format!("{} was not attached: you gave up", shown(&args.id));
+                return Err(text.into());
+            }
+            Waited::Signal(signal) => return Ok((Reason::Signal(signal), true)),
         }
-        Waited::Signal(signal) => return Ok((Reason::Signal(signal), true)),
     };
     let screen = screen::Screen::open(is_terminal);
     let screen = screen.map_err(|error| format!("standard output: {error}"))?;
     let idle = std::time::Duration::from_millis(args.idle);
     let pump = pump::Pump::new(&args.id, joined, waiting, screen, idle);
     Ok((pump.run()?, is_terminal))
+}
+
+/// The size of the terminal that the console's last screen is for, if that is wanted.
+fn replay_size(args: &Args, waiting: &wait::Waiting) -> Option<Size> {
+    let size = waiting.terminal.as_ref().and_then(RawTerminal::size);
+    let size = size.filter(|_| !args.no_replay && isatty(std::io::stdout()));
+    size.and_then(|(cols, rows)| Size::new(cols.into(), rows.into()))
+}
+
+/// The work of attaching in this manner.
+fn joining(
+    target: &Target,
+    args: &Args,
+    key: Option<u8>,
+    manner: Manner,
+    size: Option<Size>,
+) -> impl FnOnce() -> Result<join::Joined, Failure> + Send + 'static {
+    let escape = key.map(|key| format!("Ctrl-C or {} . gives up", key_name(key)));
+    let (target, id) = (target.clone().with_escape(escape), args.id.clone());
+    move || join::join(&target, &id, manner, size)
 }
 
 impl Args {

@@ -40,7 +40,35 @@ pub(super) enum Waited<T> {
     Signal(i32),
 }
 
+/// What came of a question.
+pub(super) enum Key {
+    /// This was typed.
+    Typed(u8),
+    /// The terminal has gone.
+    End,
+    /// A signal is to end us; the terminal is as it was.
+    Signal(i32),
+}
+
 impl Waiting {
+    /// Waits for a key that is for us.
+    pub(super) fn key(&mut self) -> Result<Key, Failure> {
+        let failed = |error: io::Error| format!("cannot ask: {error}");
+        let (done, _working) = UnixStream::pair().map_err(failed)?;
+        loop {
+            let [_, signal, typed] = self.wait(&done)?;
+            if signal && let Some(signal) = self.take_signals() {
+                return Ok(Key::Signal(signal));
+            }
+            let mut buffer = [0];
+            match typed.then(|| read(io::stdin(), &mut buffer)) {
+                None | Some(Err(Errno::AGAIN | Errno::INTR)) => {}
+                Some(Ok(1..)) => return Ok(Key::Typed(buffer[0])),
+                Some(Ok(0) | Err(_)) => return Ok(Key::End),
+            }
+        }
+    }
+
     /// Waits at `terminal`, if there is one.
     pub(super) fn new(signals: Signals, terminal: Option<RawTerminal>, key: Option<u8>) -> Self {
         Waiting {
