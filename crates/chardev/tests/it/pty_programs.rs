@@ -28,7 +28,7 @@ struct Program {
     command: fn(&mut Command, &str, &Path),
 }
 
-/// Opens a console forty times with `program`; the five of them make 200.
+/// Opens a console 200 times with `program`.
 fn opened_again_and_again(program: &Program) {
     let chardevs = Chardevs::new().unwrap();
     let path = add(&chardevs, "con0", &hold("pty")).pty.unwrap();
@@ -40,7 +40,7 @@ fn opened_again_and_again(program: &Program) {
         .tempdir()
         .unwrap();
     let mut printed = 0;
-    for round in 0..40 {
+    for round in 0..200 {
         let text = lines(printed, PRINTED);
         thread::scope(|scope| {
             // The console prints all the time, so also while the program opens it.
