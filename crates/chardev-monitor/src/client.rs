@@ -83,7 +83,9 @@ impl Client {
 
     /// The same as one who may do what `sponsor` may.
     pub(crate) fn brought_by(mut self, sponsor: Arc<Client>) -> Self {
-        self.sponsor = Some(sponsor);
+        // Not a chain of them, which would grow with each that brings the next.
+        let first = sponsor.sponsor.clone();
+        self.sponsor = Some(first.unwrap_or(sponsor));
         self
     }
 
@@ -216,6 +218,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_brings_a_client_stands_for_all_that_it_brings() {
+        let uid = Who::of(Some("pid 4711, uid 7".to_owned()));
+        let first = Arc::new(Client::new(uid, Role::Attach));
+        let mut last = Arc::clone(&first);
+        for _ in 0..1_000_000 {
+            let next = Client::new(Who::default(), Role::Admin);
+            last = Arc::new(next.brought_by(last));
+        }
+        assert_eq!((last.uid(), last.limit()), (Some(7), Role::Attach));
+        first.set_limit(Role::View);
+        assert_eq!(last.limit(), Role::View);
+    }
 
     #[test]
     fn a_peer_is_named_by_its_program_where_that_is_known() {
