@@ -46,7 +46,7 @@ fn what_qmp_asks_for_is_said_with_its_defaults() {
         (
             "socket",
             "'addr': {'type': 'inet', 'data': {'host': 'h', 'port': '1', 'mptcp': true}}",
-            "socket,id=a,host=h,port=1,mptcp=on",
+            "socket,id=a,host=h,port=1,mptcp=on,server=on,wait=off",
         ),
         (
             "socket",
