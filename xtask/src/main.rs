@@ -10,6 +10,7 @@ mod interop;
 mod man;
 mod model;
 mod mutants;
+mod package;
 mod qmp;
 mod server;
 mod sh;
@@ -53,6 +54,8 @@ enum Task {
     BackEnds,
     /// Write the manual pages
     Man(man::Args),
+    /// Build the Debian package and try it in a fresh tree
+    Package,
     /// Change a busy console's back end for a long time; every byte counts, and nothing may grow
     Soak(soak::Args),
     /// Measure beside an installed QEMU and socat
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Task::Guarantees(args) => guarantees::run(&args),
         Task::BackEnds => back_ends::run(),
         Task::Man(args) => man::run(&args),
+        Task::Package => package::run(),
         Task::Soak(args) => soak::run(&args),
         Task::Bench(args) => bench::run(&args),
     };

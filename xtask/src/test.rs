@@ -42,6 +42,13 @@ fn build_guest() -> Result {
 
 /// A test that cannot boot a guest says so, but what passes is not shown.
 fn say_what_did_not_run() {
+    let note = sh::target_dir().map(|target| target.join("tmp/package-not-tested"));
+    if let Some(reason) = note
+        .ok()
+        .and_then(|note| std::fs::read_to_string(note).ok())
+    {
+        eprintln!("xtask: NOT TESTED: {reason}");
+    }
     let device = std::fs::OpenOptions::new()
         .read(true)
         .write(true)

@@ -63,6 +63,7 @@ mod load;
 mod man;
 mod matrix;
 mod metrics;
+mod package;
 mod pointers;
 mod qemu_rig;
 mod rfc2217;

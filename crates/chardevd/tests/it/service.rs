@@ -45,6 +45,7 @@ impl Manager {
             .args(arguments)
             .env("NOTIFY_SOCKET", self.dir.path().join("notify"))
             .env("RUNTIME_DIRECTORY", self.dir.path())
+            .env_remove("CHARDEVD_NO_DEFAULT_MONITOR")
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null());

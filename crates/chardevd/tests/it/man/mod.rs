@@ -72,7 +72,7 @@ fn programs(command: &clap::Command, others: &[(&str, &str)], dir: &Path) {
     }
 }
 
-fn write(dir: &Path) {
+pub(crate) fn write(dir: &Path) {
     let mut daemon = chardevd::cli::command();
     daemon.build();
     let others = [
