@@ -69,6 +69,7 @@ mod qemu_rig;
 mod rfc2217;
 mod schema;
 mod service;
+mod ssh;
 mod telnet;
 mod telnet_rig;
 mod tls;
