@@ -45,11 +45,19 @@ impl Monitor {
 
     pub(super) fn greet(&mut self) {
         self.forget_client();
-        self.caller.client = self
-            .post
-            .enter(Who::of(self.front.peer()), self.sponsor.clone());
+        self.caller.client = self.post.enter(self.who(), self.sponsor.clone());
         self.session.handle_connect();
         self.connected = true;
+    }
+
+    /// Who is there. On standard input it is who has started us.
+    fn who(&self) -> Who {
+        let mut who = Who::of(self.front.peer());
+        let info = self.caller.service.chardevs.info(&self.label);
+        if who.peer.is_none() && info.is_some_and(|info| info.kind == "stdio") {
+            who.uid = Some(rustix::process::geteuid().as_raw());
+        }
+        who
     }
 
     pub(super) fn forget_client(&mut self) {

@@ -373,6 +373,31 @@ fn a_client_that_attaches_has_the_rights_it_came_with() {
     assert!(!attached && why.contains("not found"), "{why}");
 }
 
+#[test]
+fn whoever_started_the_daemon_may_do_everything_on_standard_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = "[[access]]\nrole = \"view\"\nusers = [\"1\"]\n\
+                [[monitor]]\nlisten = \"stdio\"\nmode = \"readline\"\n";
+    std::fs::write(dir.path().join("c.toml"), file).unwrap();
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_chardevd"))
+        .args(["--config", "c.toml"])
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut typed = daemon.stdin.take().unwrap();
+    typed
+        .write_all(b"chardev-add null,id=new\ninfo chardev\nquit\n")
+        .unwrap();
+    let output = daemon.wait_with_output().unwrap();
+    let said = text(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("new: filename=null"),
+        "{said}"
+    );
+}
+
 /// Who is there already is held against the new file at once.
 #[test]
 fn a_reload_gives_and_takes_rights() {

@@ -76,7 +76,12 @@ impl Manager {
 fn a_manager_is_told_of_readiness_reloads_life_and_the_end() {
     let manager = Manager::new();
     let file = manager.dir.path().join("consoles.toml");
-    std::fs::write(&file, "[chardev.con0]\nkind = \"ringbuf\"\n").unwrap();
+    let monitor = "[[monitor]]\nlisten = \"unix:qmp\"\n";
+    std::fs::write(
+        &file,
+        format!("{monitor}[chardev.con0]\nkind = \"ringbuf\"\n"),
+    )
+    .unwrap();
     let watchdog = Some(Duration::from_millis(200));
     let mut daemon = manager.start(&["--config", "consoles.toml"], watchdog);
     let ready = manager.wait_for("READY=1");
@@ -85,7 +90,7 @@ fn a_manager_is_told_of_readiness_reloads_life_and_the_end() {
     // More than one, so each is in time.
     manager.wait_for("WATCHDOG=1");
     manager.wait_for("WATCHDOG=1");
-    std::fs::write(&file, "").unwrap();
+    std::fs::write(&file, monitor).unwrap();
     let pid = Pid::from_child(&daemon.0);
     kill_process(pid, Signal::HUP).unwrap();
     let reloading = manager.wait_for("RELOADING=1");
@@ -158,6 +163,7 @@ fn sockets_that_the_manager_has_opened_are_found_by_name() {
         .arg(format!("XDG_RUNTIME_DIR={}", dir.path().display()))
         .arg(env!("CARGO_BIN_EXE_chardevd"))
         .args(["--config", "consoles.toml"])
+        .env_remove("CHARDEVD_NO_DEFAULT_MONITOR")
         .current_dir(dir.path())
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
