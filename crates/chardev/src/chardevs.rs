@@ -3,6 +3,7 @@
 mod attached;
 mod blocking;
 #[cfg(feature = "input")]
+mod history;
 mod input;
 mod logs;
 mod query;
@@ -485,25 +486,6 @@ impl Chardevs {
     /// it is 1, Ctrl-A, at first.
     pub fn set_escape(&self, escape: u8) {
         self.shared.set_escape(escape);
-    }
-
-    /// Keeps so many bytes of the output of every chardev that is added from here on and names no
-    /// `x-history` (0, which it is at first, for none). Memory is used as output comes; viewers
-    /// find no less than without it, and what a query says of a chardev's options does not change.
-    pub fn set_default_history(&self, bytes: usize) {
-        self.shared.set_default_history(bytes);
-    }
-
-    /// Chardev `id` keeps output only if its user has asked for it, in spite of
-    /// [`Chardevs::set_default_history`].
-    pub fn drop_default_history(&self, id: &str) {
-        if let Some(chardev) = self.registry.get(id) {
-            chardev.with(|chardev| {
-                if chardev.has_default_scrollback() {
-                    chardev.set_default_scrollback(0);
-                }
-            });
-        }
     }
 
     /// Waits until somebody asks a multiplexer to end the program.

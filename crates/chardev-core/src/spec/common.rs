@@ -53,7 +53,7 @@ pub const COMMON_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "x-history",
         OptionType::Size,
-        "bytes of output to keep for viewers and x-chardev-history, and with x-closed=history for the next peer; up to 1 GiB (default: none, 1M with x-closed=history)",
+        "bytes of output to keep for viewers and x-chardev-history, and with x-closed=history for the next peer; up to 1 GiB (default: 1M with x-closed=history; otherwise none in the library, and in chardevd 64k or what its --history says)",
     ).sets(set_history),
     OptionSpec::new(
         "x-drain-ms",

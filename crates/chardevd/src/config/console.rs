@@ -14,7 +14,7 @@ use super::log::set_log;
 use super::source::{Source, read_source};
 use super::values::{Data, Value};
 
-/// How much of a console waits for its first peer, and how much is kept for viewers.
+/// How much of a console waits for its first peer.
 const KEPT: i64 = 64 << 10;
 
 /// Makes an item of a console.
@@ -88,9 +88,8 @@ fn read_to(written: &Written, reader: &mut Reader<'_>) -> Option<Backend> {
     let history = match written.keys.get("history").map(|value| &value.data) {
         Some(Data::Number(bytes)) => Some(*bytes),
         Some(Data::Text(text)) => size(text),
-        // One for the next peer is as long as its policy has it.
-        _ if to.options.str("x-closed") == Some("history") => None,
-        _ => Some(KEPT),
+        // As much as the daemon keeps of any chardev, and for viewers no less than of others.
+        _ => None,
     };
     if let (Some(bytes), None) = (history, to.options.get("x-history")) {
         to.options.set("x-history", OptionValue::Int(bytes));

@@ -34,14 +34,15 @@ pub(super) enum Before {
 
 impl Fate {
     /// What it does to chardevs. `exists` knows which there are: somebody may have removed some.
-    pub(super) fn actions(&self, exists: &dyn Fn(&str) -> bool) -> Vec<Action> {
+    /// A chardev whose history is said no more has `history`.
+    pub(super) fn actions(&self, exists: &dyn Fn(&str) -> bool, history: usize) -> Vec<Action> {
         match self {
             Fate::Same(_) => Vec::new(),
             Fate::Started(item, _) => item.chardevs.iter().map(add).collect(),
             Fate::Changed(kept, item) => {
                 let parts = item.chardevs.iter();
                 let mut actions: Vec<_> = parts
-                    .filter_map(|part| change(&kept.item, part, exists))
+                    .filter_map(|part| change(&kept.item, part, exists, history))
                     .collect();
                 let gone = kept.item.chardevs.iter().rev();
                 let gone = gone.filter(|part| item.part(&part.id).is_none() && exists(&part.id));
@@ -95,12 +96,18 @@ pub(super) fn compare(old: Vec<Kept>, new: Vec<Item>) -> Vec<Fate> {
     fates
 }
 
-/// The policies that a console is given without a change of its back end.
-pub(super) fn policies(old: &Item, new: &Item) -> Vec<(String, Options)> {
+/// The policies that a console is given without a change of its back end; its history is
+/// `history` if that is said no more.
+pub(super) fn policies(old: &Item, new: &Item, history: usize) -> Vec<(String, Options)> {
     let parts = new.chardevs.iter().filter_map(|part| {
         let before = &old.part(&part.id)?.options;
         let differs = *before != part.options && only_policy(before, &part.options);
-        differs.then(|| (part.id.clone(), whole_policy(before, &part.options)))
+        differs.then(|| {
+            (
+                part.id.clone(),
+                whole_policy(before, &part.options, history),
+            )
+        })
     });
     parts.collect()
 }
@@ -120,7 +127,12 @@ fn let_go(part: &Part) -> Action {
     }
 }
 
-fn change(old: &Item, part: &Part, exists: &dyn Fn(&str) -> bool) -> Option<Action> {
+fn change(
+    old: &Item,
+    part: &Part,
+    exists: &dyn Fn(&str) -> bool,
+    history: usize,
+) -> Option<Action> {
     let before = old.part(&part.id).map(|part| &part.options);
     if !exists(&part.id) {
         return Some(add(part));
@@ -131,7 +143,7 @@ fn change(old: &Item, part: &Part, exists: &dyn Fn(&str) -> bool) -> Option<Acti
     if *before == part.options || only_policy(before, &part.options) {
         return None;
     }
-    let mut options = whole_policy(before, &part.options);
+    let mut options = whole_policy(before, &part.options, history);
     if before.get("logfile").is_some() && options.get("logfile").is_none() {
         // Without another log a chardev keeps the one it has.
         options.set("logfile", OptionValue::Str("/dev/null".to_owned()));
@@ -169,13 +181,16 @@ fn without(options: &Options, is_out: impl Fn(&str) -> bool) -> Options {
 
 /// The options with the defaults of what of the policy is said no more: a change keeps what it
 /// does not name.
-fn whole_policy(before: &Options, options: &Options) -> Options {
+fn whole_policy(before: &Options, options: &Options, history: usize) -> Options {
     let mut whole = options.clone();
     let text = |text: &str| OptionValue::Str(text.to_owned());
     for (name, default) in [
         ("x-closed", text("discard")),
         ("x-log-full", text("hole")),
-        ("x-history", OptionValue::Int(0)),
+        (
+            "x-history",
+            OptionValue::Int(history.try_into().unwrap_or(i64::MAX)),
+        ),
         ("x-drain-ms", OptionValue::Int(30_000)),
     ] {
         if before.get(name).is_some() && whole.get(name).is_none() {

@@ -133,13 +133,14 @@ impl Keeper {
         monitors: &[Monitor],
     ) -> (Vec<Action>, Vec<Option<usize>>) {
         let exists = |id: &str| self.runner.chardevs().info(id).is_some();
+        let history = self.runner.chardevs().default_history();
         let (mut actions, mut owners) = (Vec::new(), Vec::new());
         for (at, fate) in fates
             .iter()
             .enumerate()
             .filter(|(at, fate)| in_it(at, fate))
         {
-            actions.extend(fate.actions(&exists));
+            actions.extend(fate.actions(&exists, history));
             owners.resize(actions.len(), Some(at));
         }
         for monitor in monitors {
@@ -159,12 +160,13 @@ impl Keeper {
     async fn settle(&self, fates: Vec<Fate>, mut failed: Failed, report: &mut Report) {
         let mut ending = Vec::new();
         let mut leaving = Vec::new();
+        let history = self.runner.chardevs().default_history();
         for fate in &fates {
             leaving.extend(fate.leaving());
             match fate {
                 Fate::Gone(kept) => ending.extend(kept.device.clone()),
                 Fate::Changed(kept, item) => {
-                    for (id, policy) in policies(&kept.item, item) {
+                    for (id, policy) in policies(&kept.item, item, history) {
                         let set = policy
                             .policy()
                             .map(|set| self.runner.chardevs().set_policy(&id, set));

@@ -312,3 +312,28 @@ fn a_shells_limit_of_descriptors_is_for_programs_alone() {
         assert_eq!(configured.state(&name), "running", "{name}");
     }
 }
+
+/// What is set neither in the file nor elsewhere is the daemon's, and is shown as nobody's wish.
+#[test]
+fn a_console_keeps_what_the_daemon_keeps_unless_the_file_says_history() {
+    let one = "[console.a]\nto = 'null'\nfrom = 'null'\n";
+    let configured = Configured::start(&format!("{one}history = '1M'\n"));
+    let lines = |configured: &Configured| {
+        let exported = configured.daemon.client();
+        let mut exported = exported;
+        exported
+            .execute("x-export", Object::new())
+            .unwrap()
+            .to_string()
+    };
+    assert!(lines(&configured).contains("x-history=1048576"));
+    // What is said no more is what the daemon keeps of every chardev.
+    configured.reload(one);
+    assert!(lines(&configured).contains("x-history=65536"));
+    let other = Configured::start(one);
+    let said = lines(&other);
+    assert!(
+        said.contains("id=a") && !said.contains("x-history"),
+        "{said}"
+    );
+}

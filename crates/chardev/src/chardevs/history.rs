@@ -1,0 +1,29 @@
+//! front → [chardev: scrollback] → viewers: how much is kept where nobody has said.
+
+use super::Chardevs;
+
+impl Chardevs {
+    /// Keeps so many bytes of the output of every chardev that is added from here on and names no
+    /// `x-history` (0, which it is at first, for none). Memory is used as output comes; viewers
+    /// find no less than without it, and what a query says of a chardev's options does not change.
+    pub fn set_default_history(&self, bytes: usize) {
+        self.shared.set_default_history(bytes);
+    }
+
+    /// How much that is now.
+    pub fn default_history(&self) -> usize {
+        self.shared.default_history()
+    }
+
+    /// Chardev `id` keeps output only if its user has asked for it, in spite of
+    /// [`Chardevs::set_default_history`].
+    pub fn drop_default_history(&self, id: &str) {
+        if let Some(chardev) = self.registry.get(id) {
+            chardev.with(|chardev| {
+                if chardev.has_default_scrollback() {
+                    chardev.set_default_scrollback(0);
+                }
+            });
+        }
+    }
+}
