@@ -10,13 +10,12 @@ use std::time::Duration;
 use chardev::back::FdSource;
 use chardev::front::virtio_console::PortWatch;
 use chardev::spec::{OptionValue, Options, ParameterError, Problem};
-use chardev::text::{from_os, shown};
+use chardev::text::shown;
 use chardev::{AddError, AttachError, Chardevs};
 use chardev_monitor::{Builder, Mode, Reason, Role, ServeError, Server, Stop};
 use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
 use chardev_qapi::{UnknownDevice, parse_device};
-use rustix::fs::Mode as FileMode;
 use tracing::Level;
 
 use crate::DaemonError;
@@ -55,9 +54,11 @@ pub fn run(args: &Args) -> Result<ExitCode, DaemonError> {
             if args.is_default() {
                 daemon.start_default()
             } else {
-                daemon.start(args)?;
-                daemon.add_default_monitor(args);
-                Ok(())
+                let listens = daemon.start(args)?;
+                match listens || args.no_default_monitor {
+                    true => Ok(()),
+                    false => daemon.add_default_monitor(),
+                }
             }
         },
     )
@@ -228,7 +229,8 @@ impl Daemon {
         }
     }
 
-    fn start(&mut self, args: &Args) -> Result<(), DaemonError> {
+    /// Whether the configuration has a monitor is the answer.
+    fn start(&mut self, args: &Args) -> Result<bool, DaemonError> {
         for line in &args.add_fd {
             self.fds
                 .add_to_set(line)
@@ -269,7 +271,7 @@ impl Daemon {
             self.start_compat(dev, number, mode)
                 .map_err(|error| error.within(format_args!("{option} {}", shown(dev))))?;
         }
-        self.start_config(args.has_monitor() || args.no_default_monitor)
+        self.start_config()
     }
 
     fn add_object(&self, line: &str, directory: &Path) -> Result<(), DaemonError> {
@@ -286,13 +288,13 @@ impl Daemon {
     }
 
     /// Starts what the configuration says, and keeps it so. Consoles may fail; what everybody
-    /// needs may not.
-    fn start_config(&mut self, has_monitor: bool) -> Result<(), DaemonError> {
+    /// needs may not. The answer is whether it has a monitor.
+    fn start_config(&mut self) -> Result<bool, DaemonError> {
         let Some((config, asked)) = self.config.take() else {
-            return Ok(());
+            return Ok(false);
         };
         let Some(file) = config.file() else {
-            return Ok(());
+            return Ok(false);
         };
         edge::allow_more_descriptors();
         let chardevs = self.server().chardevs().clone();
@@ -325,10 +327,7 @@ impl Daemon {
                 .and_then(|()| self.start_monitor(&monitor.chardev, monitor.mode, monitor.role));
             started.map_err(|error| error.within(format_args!("{}: monitor", monitor.place)))?;
         }
-        match monitors.is_empty() && !has_monitor {
-            true => self.start_default_monitor(&default::default_socket()),
-            false => Ok(()),
-        }
+        Ok(!monitors.is_empty())
     }
 
     fn start_metrics(&mut self, address: Option<&str>) -> Result<(), DaemonError> {
@@ -360,49 +359,17 @@ impl Daemon {
         let command = format!("exec {}", default::quoted(&shell)).replace(',', ",,");
         let device = format!("exec,chardev=con0,command={command},restart=on");
         self.start_device(&device, &[])?;
-        self.start_default_monitor(&socket)?;
+        let (server, worker) = (self.shop.server(), self.shop.worker());
+        self.default_monitor = Some(DefaultMonitor::start(server, worker, &self.fds)?);
         messages::print(&default::welcome(&shell, &socket));
         Ok(())
     }
 
-    /// A monitor where `chardevctl` looks for one, unless there is one or none is wanted.
-    fn add_default_monitor(&mut self, args: &Args) {
-        let has_one = args.config.is_some() && !args.has_monitor();
-        if !has_one && !args.no_default_monitor {
-            let monitor = DefaultMonitor::start(self.shop.server(), self.shop.worker());
-            self.default_monitor = monitor;
-        }
-    }
-
-    /// Serves QMP to this user alone.
-    fn start_default_monitor(&mut self, socket: &Path) -> Result<(), DaemonError> {
-        if self.fds.has(service::MONITOR) {
-            return self.start_given_monitor();
-        }
-        default::prepare(socket)?;
-        // The socket is made for this user alone. The shell, which runs already, has its own umask.
-        let old = rustix::process::umask(FileMode::from_raw_mode(0o177));
-        let path = from_os(socket.as_os_str()).replace(',', ",,");
-        let device = format!("unix:{path},server=on,wait=off,x-clients=0");
-        let started = self.start_compat(&device, 0, Mode::Control { pretty: false });
-        rustix::process::umask(old);
-        started
-    }
-
-    /// Serves QMP on the socket that systemd opened for it, to whom that lets in.
-    fn start_given_monitor(&mut self) -> Result<(), DaemonError> {
-        let kinds = self.server().chardevs().kinds();
-        let name = service::MONITOR;
-        let line = format!("socket,fd={name},server=on,wait=off,x-clients=0");
-        let parsed = parse_backend_line(&line, &kinds)?;
-        let served = self.add("compat_monitor0", parsed.options).and_then(|()| {
-            self.start_monitor(
-                "compat_monitor0",
-                Mode::Control { pretty: false },
-                Role::Admin,
-            )
-        });
-        served.map_err(|error| error.within(format_args!("the socket '{name}' of systemd")))
+    /// A monitor where `chardevctl` looks for one, unless another daemon has it.
+    fn add_default_monitor(&mut self) -> Result<(), DaemonError> {
+        let (server, worker) = (self.shop.server(), self.shop.worker());
+        self.default_monitor = DefaultMonitor::start_if_free(server, worker, &self.fds)?;
+        Ok(())
     }
 
     /// With `mux=on` the back end is called `ID-base`, and `ID` is a multiplexer over it.

@@ -8,19 +8,25 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixListener as StdListener;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chardev::back::FdSource;
 use chardev::text::shown_path;
 use chardev_monitor::Server;
 use rustix::fs::Mode;
-use tokio::net::UnixListener;
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use rustix::net::sockopt::socket_acceptconn;
+use tokio::io::unix::AsyncFd;
 use tracing::Level;
 
 use crate::devices::Worker;
-use crate::{DaemonError, default, messages};
+use crate::startup_fds::StartupFds;
+use crate::{DaemonError, default, edge, messages, service};
 
 /// How long clients wait while there are no descriptors for them.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -28,28 +34,60 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The socket; its name goes with it.
 #[derive(Debug)]
 pub(crate) struct DefaultMonitor {
+    /// None if the socket is systemd's.
+    _name: Option<Name>,
+}
+
+#[derive(Debug)]
+struct Name {
     socket: PathBuf,
     /// The file's number, so that nobody else's is removed.
     number: u64,
 }
 
 impl DefaultMonitor {
-    /// Serves QMP to this user alone. Where another daemon does so already, that is said, and there
-    /// is none.
-    pub(crate) fn start(server: &Server, worker: &Worker) -> Option<Self> {
-        let socket = default::default_socket();
-        match listen(server, worker, &socket) {
-            Ok(monitor) => Some(monitor),
-            Err(error) => {
+    /// Serves QMP to this user alone; or on the socket that systemd opened for it, to whom that
+    /// lets in.
+    ///
+    /// # Errors
+    /// Another daemon does so already, or the directory is not this user's.
+    pub(crate) fn start(
+        server: &Server,
+        worker: &Worker,
+        fds: &StartupFds,
+    ) -> Result<Self, DaemonError> {
+        if fds.has(service::MONITOR) {
+            let served = given(server, worker, fds);
+            let what = format_args!("the socket '{}' of systemd", service::MONITOR);
+            return served
+                .map(|()| DefaultMonitor { _name: None })
+                .map_err(|error| error.within(what));
+        }
+        let name = listen(server, worker, &default::default_socket())?;
+        Ok(DefaultMonitor { _name: Some(name) })
+    }
+
+    /// The same, but where another daemon has the place that is said, and there is none.
+    ///
+    /// # Errors
+    /// The socket that systemd opened cannot be served.
+    pub(crate) fn start_if_free(
+        server: &Server,
+        worker: &Worker,
+        fds: &StartupFds,
+    ) -> Result<Option<Self>, DaemonError> {
+        match DefaultMonitor::start(server, worker, fds) {
+            Err(error) if !fds.has(service::MONITOR) => {
                 let words = format!("no default monitor here (--no-default-monitor): {error}");
                 messages::say(Level::INFO, &words);
-                None
+                Ok(None)
             }
+            started => started.map(Some),
         }
     }
 }
 
-impl Drop for DefaultMonitor {
+impl Drop for Name {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.socket).is_ok_and(|found| found.ino() == self.number) {
             // It may be gone by now, which is as well.
@@ -58,7 +96,7 @@ impl Drop for DefaultMonitor {
     }
 }
 
-fn listen(server: &Server, worker: &Worker, socket: &Path) -> Result<DefaultMonitor, DaemonError> {
+fn listen(server: &Server, worker: &Worker, socket: &Path) -> Result<Name, DaemonError> {
     default::prepare(socket)?;
     let failed = |error: io::Error| {
         DaemonError::of(
@@ -67,34 +105,58 @@ fn listen(server: &Server, worker: &Worker, socket: &Path) -> Result<DefaultMoni
         )
     };
     let old = rustix::process::umask(Mode::from_raw_mode(0o177));
-    let bound = StdListener::bind(socket);
+    let bound = UnixListener::bind(socket);
     rustix::process::umask(old);
     let listener = bound.map_err(failed)?;
     let found = fs::symlink_metadata(socket).map_err(failed)?;
-    let monitor = DefaultMonitor {
+    let name = Name {
         socket: socket.to_owned(),
         number: found.ino(),
     };
-    listener.set_nonblocking(true).map_err(failed)?;
-    let server = server.clone();
-    worker.spawn(async move {
-        if let Ok(listener) = UnixListener::from_std(listener) {
-            serve(&server, &listener).await;
-        }
-    });
-    Ok(monitor)
+    begin(server, worker, listener.into()).map_err(failed)?;
+    Ok(name)
 }
 
-async fn serve(server: &Server, listener: &UnixListener) {
+/// Serves on the socket that systemd opened.
+fn given(server: &Server, worker: &Worker, fds: &StartupFds) -> Result<(), DaemonError> {
+    let listener = fds.take(service::MONITOR)?;
+    if !socket_acceptconn(&listener).unwrap_or(false) {
+        return Err("it is not listening; it needs a ListenStream=, and no Accept=yes".into());
+    }
+    let begun = begin(server, worker, listener);
+    begun.map_err(|error| DaemonError::of("cannot be served", error))
+}
+
+fn begin(server: &Server, worker: &Worker, listener: OwnedFd) -> io::Result<()> {
+    rustix::io::ioctl_fionbio(&listener, true)?;
+    let server = server.clone();
+    worker.spawn(async move {
+        match edge::async_fd(listener) {
+            Ok(listener) => serve(&server, &listener).await,
+            Err(error) => messages::say(Level::WARN, &format!("default monitor: {error}")),
+        }
+    });
+    Ok(())
+}
+
+async fn serve(server: &Server, listener: &AsyncFd<OwnedFd>) {
     loop {
-        let accepted = listener.accept().await;
-        let client = accepted.and_then(|(client, _)| client.into_std());
-        let Ok(client) = client else {
-            // Out of descriptors; the client stays in the kernel's queue.
-            tokio::time::sleep(PAUSE).await;
-            continue;
+        let Ok(mut ready) = listener.readable().await else {
+            return;
         };
-        if let Err(error) = server.serve_fd(client.into()) {
+        let client = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+            Ok(client) => client,
+            Err(Errno::AGAIN) => {
+                ready.clear_ready();
+                continue;
+            }
+            Err(_) => {
+                // Out of descriptors; the client stays in the kernel's queue.
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(error) = server.serve_fd(client) {
             messages::say(Level::WARN, &format!("default monitor: {error}"));
         }
     }

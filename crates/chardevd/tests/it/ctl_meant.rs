@@ -199,3 +199,46 @@ fn there_is_a_monitor_whatever_the_arguments_and_one_daemon_has_it() {
     assert!(said.contains("chardevd (pid "), "{said}");
     stop(third);
 }
+
+#[test]
+fn a_configuration_needs_no_monitor_of_its_own_to_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("lab.toml");
+    let text_of_file = "[console.lab0]\nto = 'null'\nfrom = 'null'\n";
+    std::fs::write(&file, text_of_file).expect("a file");
+    let config = ["--config", file.to_str().expect("text")];
+    let list = || {
+        let mut command = chardevctl();
+        command.env("XDG_RUNTIME_DIR", dir.path());
+        command.args(["list", "--json"]).output().expect("it runs")
+    };
+    let first = start(dir.path(), &config);
+    until("it answers", || list().status.success());
+    let listed = text(&list().stdout);
+    assert!(
+        listed.contains("lab0") && !listed.contains("monitor"),
+        "{listed}"
+    );
+    // Another daemon has the place, and this one works without.
+    let other = dir.path().join("other.toml");
+    let socket = dir.path().join("other");
+    let text_of_file = format!(
+        "[console.other]\nto = {{ kind = 'socket', path = '{}', server = true }}\nfrom = 'null'\n",
+        socket.display()
+    );
+    std::fs::write(&other, text_of_file).expect("a file");
+    let other = other.to_str().expect("text");
+    let mut second = start(dir.path(), &["--config", other]);
+    let stderr = second.stderr.take().expect("a pipe");
+    let mut said = String::new();
+    let mut lines = std::io::BufReader::new(stderr);
+    std::io::BufRead::read_line(&mut lines, &mut said).expect("text");
+    until("its console is there", || {
+        std::os::unix::net::UnixStream::connect(&socket).is_ok()
+    });
+    let given_up = "no default monitor here (--no-default-monitor): a daemon is already";
+    assert!(said.contains(given_up), "{said}");
+    stop(second);
+    assert!(text(&list().stdout).contains("lab0"), "it is still there");
+    stop(first);
+}
