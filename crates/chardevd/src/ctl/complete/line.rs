@@ -4,7 +4,6 @@ use std::path::Path;
 
 use chardev::spec::{KindSpec, OptionType};
 
-use super::named;
 use crate::config::keys_of;
 use crate::devices::DEVICES;
 
@@ -82,7 +81,7 @@ fn values(kind: &KindSpec, key: &str, value: &str) -> Vec<String> {
 }
 
 fn chardevs(key: &str, value: &str) -> Vec<String> {
-    let ids = named("query-chardev", "label");
+    let ids = super::chardevs();
     beginning_with(key, value, ids.iter().map(String::as_str))
 }
 

@@ -29,7 +29,14 @@ pub(super) fn answer<C: CommandFactory>() {
 
 /// The ids of chardevs.
 pub(super) fn ids() -> ArgValueCandidates {
-    candidates(|| named("query-chardev", "label"))
+    candidates(chardevs)
+}
+
+/// The ids of chardevs that are no monitor's.
+fn chardevs() -> Vec<String> {
+    let monitors = named("x-query-monitors", "label");
+    let all = named("query-chardev", "label").into_iter();
+    all.filter(|id| !monitors.contains(id)).collect()
 }
 
 /// The ids of devices.

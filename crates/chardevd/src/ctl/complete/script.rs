@@ -1,7 +1,7 @@
 //! `chardevctl completions`: what a shell reads to complete our command lines.
 
 use clap::ValueEnum;
-use clap_complete::env::{EnvCompleter, Fish, Zsh};
+use clap_complete::env::{EnvCompleter, Fish};
 
 use super::ASKS;
 use crate::ctl::commands::print_bytes;
@@ -37,6 +37,31 @@ const BASH: &str = r#"_chardevctl() {
 complete -o bashdefault -F _chardevctl chardevctl
 "#;
 
+/// What goes on, such as `path=`, is not followed by a blank.
+const ZSH: &str = r#"#compdef chardevctl
+_chardevctl() {
+    local one value
+    local -a all ended open folders
+    all=("${(@f)$(
+        _CLAP_IFS=$'\n' _CLAP_COMPLETE_INDEX=$((CURRENT - 1)) ASKS=zsh \
+            "${words[1]}" -- "${words[@]}" 2>/dev/null
+    )}")
+    for one in $all; do
+        value=${one%%:*}
+        case $value in
+            */) folders+=("${value%/}${one#"$value"}") ;;
+            *[=,]) open+=("$one") ;;
+            *) ended+=("$one") ;;
+        esac
+    done
+    (($#folders)) && _describe -V values folders -S / -r /
+    (($#open)) && _describe -V values open -S ''
+    (($#ended)) && _describe -V values ended
+    (($#all))
+}
+compdef _chardevctl chardevctl
+"#;
+
 /// Prints a script for a shell, which then completes what is typed after chardevctl
 ///
 /// For bash, add this to ~/.bashrc: source <(chardevctl completions bash)
@@ -66,7 +91,10 @@ pub(in crate::ctl) fn run(args: &Args) -> Result<(), Failure> {
             script.extend_from_slice(BASH.replace("ASKS", ASKS).as_bytes());
             Ok(())
         }
-        Shell::Zsh => Zsh.write_registration(ASKS, name, name, name, &mut script),
+        Shell::Zsh => {
+            script.extend_from_slice(ZSH.replace("ASKS", ASKS).as_bytes());
+            Ok(())
+        }
         Shell::Fish => Fish.write_registration(ASKS, name, name, name, &mut script),
     };
     written.map_err(|error| format!("no script: {error}"))?;
