@@ -2,8 +2,8 @@
 
 mod attached;
 mod blocking;
-#[cfg(feature = "input")]
 mod history;
+#[cfg(feature = "input")]
 mod input;
 mod logs;
 mod query;
