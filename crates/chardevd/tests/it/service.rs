@@ -86,7 +86,7 @@ fn a_manager_is_told_of_readiness_reloads_life_and_the_end() {
     let mut daemon = manager.start(&["--config", "consoles.toml"], watchdog);
     let ready = manager.wait_for("READY=1");
     let state = |told: &[String], state: &str| told.contains(&format!("STATUS={state}"));
-    assert!(state(&ready, "1 chardev, 1 connected"), "{ready:?}");
+    assert!(state(&ready, "2 chardevs, 1 connected"), "{ready:?}");
     // More than one, so each is in time.
     manager.wait_for("WATCHDOG=1");
     manager.wait_for("WATCHDOG=1");
@@ -96,7 +96,7 @@ fn a_manager_is_told_of_readiness_reloads_life_and_the_end() {
     let reloading = manager.wait_for("RELOADING=1");
     assert!(reloading[1].starts_with("MONOTONIC_USEC="), "{reloading:?}");
     let ready = manager.wait_for("READY=1");
-    assert!(state(&ready, "0 chardevs, 0 connected"), "{ready:?}");
+    assert!(state(&ready, "1 chardev, 0 connected"), "{ready:?}");
     kill_process(pid, Signal::TERM).unwrap();
     manager.wait_for("STOPPING=1");
     assert!(daemon.0.wait().unwrap().success());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chardev::objects::{NewObject, TlsCreds, TlsEndpoint};
 use chardev::{Chardevs, Info};
@@ -293,6 +293,9 @@ impl<'a> Walk<'a> {
             State::HalfClosed => {
                 self.present.peer.as_ref().unwrap().end();
                 self.wait_held(state);
+                if kind == Kind::Vsock {
+                    self.wait_quiet();
+                }
             }
             State::Left => self.leave(),
             State::Floods => self.present.peer.as_ref().unwrap().flood(),
@@ -324,6 +327,19 @@ impl<'a> Walk<'a> {
         // Nothing more is delivered then. What a ring before this one left may still wait.
         let delivered = self.device.front().stats().output_delivered;
         self.present.end = Some(delivered as usize);
+    }
+
+    /// Waits until all input has arrived. A guest's kernel delivers vsock's by a task of its own,
+    /// at times later than the 60 ms of silence after which a change takes it for complete.
+    fn wait_quiet(&self) {
+        let mut last = (self.device.input().len(), Instant::now());
+        while last.1.elapsed() < Duration::from_millis(500) {
+            std::thread::park_timeout(LOOK_AGAIN);
+            let count = self.device.input().len();
+            if count != last.0 {
+                last = (count, Instant::now());
+            }
+        }
     }
 
     fn wait_held(&self, state: State) {
