@@ -157,7 +157,9 @@ async fn serve(server: &Server, listener: &AsyncFd<OwnedFd>) {
             }
         };
         if let Err(error) = server.serve_fd(client) {
-            messages::say(Level::WARN, &format!("default monitor: {error}"));
+            // However many come: those are summed up, and they come no faster.
+            tracing::warn!("default monitor: {error}");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use chardev::Chardevs;
@@ -26,10 +26,12 @@ pub(crate) const VARIABLES: [&str; 6] = [
 /// What the socket of the default monitor is called (`FileDescriptorName=`).
 pub(crate) const MONITOR: &str = "qmp";
 
+/// How much waits for a manager that takes nothing; what comes then is not told.
+const WAITING: usize = 16;
 /// How long the last word may take to be said.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-static NOTES: OnceLock<Sender<Note>> = OnceLock::new();
+static NOTES: OnceLock<SyncSender<Note>> = OnceLock::new();
 
 #[derive(Debug)]
 enum Note {
@@ -45,15 +47,16 @@ pub(crate) fn begin(chardevs: &Chardevs, worker: &Worker) -> std::io::Result<()>
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return Ok(());
     }
-    let (sender, notes) = channel();
+    let (sender, notes) = sync_channel(WAITING);
     if NOTES.set(sender).is_err() {
         return Ok(());
     }
-    let teller = Teller {
+    let mut teller = Teller {
         chardevs: chardevs.clone(),
         devices: worker.handle(),
         // Twice as often as it has to be.
         every: sd_notify::watchdog_enabled().map(|limit| limit / 2),
+        asked: None,
     };
     chardev::new_thread("service")?.spawn(move || teller.run(&notes))?;
     Ok(())
@@ -87,8 +90,7 @@ pub(crate) fn sockets() -> HashMap<String, String> {
 
 fn tell(note: Note) {
     if let Some(notes) = NOTES.get() {
-        // The thread ends with the process, so somebody takes it.
-        let _ = notes.send(note);
+        let _ = notes.try_send(note);
     }
 }
 
@@ -96,10 +98,12 @@ struct Teller {
     chardevs: Chardevs,
     devices: tokio::runtime::Handle,
     every: Option<Duration>,
+    /// A question about life without an answer yet; there is no second one meanwhile.
+    asked: Option<Receiver<()>>,
 }
 
 impl Teller {
-    fn run(&self, notes: &Receiver<Note>) {
+    fn run(&mut self, notes: &Receiver<Note>) {
         notify(&[NotifyState::Ready, NotifyState::Status(&self.state())]);
         let mut due = self.every.map(|every| Instant::now() + every);
         loop {
@@ -130,13 +134,21 @@ impl Teller {
     }
 
     /// Whether whoever serves consoles comes to what is new.
-    fn is_alive(&self) -> bool {
-        let (alive, signs) = channel();
-        let (first, second) = (alive.clone(), alive);
-        self.chardevs.spawn(async move { first.send(()).ok() });
-        self.devices.spawn(async move { second.send(()).ok() });
+    fn is_alive(&mut self) -> bool {
+        let answered = self.asked.take().unwrap_or_else(|| self.ask());
         let limit = self.every.unwrap_or(LAST_WORD);
-        (0..2).all(|_| signs.recv_timeout(limit).is_ok())
+        // The answer is the end of both tasks.
+        let is_alive = answered.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected);
+        self.asked = (!is_alive).then_some(answered);
+        is_alive
+    }
+
+    fn ask(&self) -> Receiver<()> {
+        let (alive, answered) = channel::<()>();
+        let other = alive.clone();
+        self.chardevs.spawn(async move { drop(alive) });
+        self.devices.spawn(async move { drop(other) });
+        answered
     }
 
     fn state(&self) -> String {
@@ -154,4 +166,34 @@ impl Teller {
 fn notify(states: &[NotifyState<'_>]) {
     // A manager that has gone is told nothing.
     let _ = sd_notify::notify(states);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread that is stuck gives no sign, and is asked once; it is alive again afterwards.
+    #[test]
+    fn a_sign_of_life_is_that_of_both_threads() {
+        let chardevs = Chardevs::new().unwrap();
+        let worker = Worker::new("stuck").unwrap();
+        let mut teller = Teller {
+            chardevs,
+            devices: worker.handle(),
+            every: Some(Duration::from_millis(50)),
+            asked: None,
+        };
+        assert!(teller.is_alive());
+        let (release, released) = channel::<()>();
+        worker.spawn(async move { released.recv().is_ok() });
+        for _ in 0..3 {
+            assert!(!teller.is_alive());
+            assert!(teller.asked.is_some());
+        }
+        drop(release);
+        let end = Instant::now() + Duration::from_secs(20);
+        while !teller.is_alive() {
+            assert!(Instant::now() < end, "it stays dead");
+        }
+    }
 }

@@ -398,6 +398,43 @@ fn whoever_started_the_daemon_may_do_everything_on_standard_input() {
     );
 }
 
+/// The default monitor is none of the configuration's, and knows its clients as well.
+#[test]
+fn at_the_default_monitor_users_are_known_too() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    let looker = IN_GROUP + 1;
+    let file = format!(
+        "[chardev.a1]\nkind = \"ringbuf\"\n[[access]]\nrole = \"view\"\nusers = \"{looker}\"\n"
+    );
+    std::fs::write(dir.path().join("c.toml"), file).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_chardevd"))
+        .args(["--config", "c.toml"])
+        .env("RUNTIME_DIRECTORY", dir.path())
+        .env_remove("CHARDEVD_NO_DEFAULT_MONITOR")
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let daemon = Daemon { child, dir };
+    let socket = daemon.dir.path().join("qmp.sock");
+    until("the socket is there", || socket.exists());
+    // As an administrator does who lets a group in.
+    std::fs::set_permissions(daemon.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).unwrap();
+    let history = r#"{"id":"ID"}"#;
+    for (user, sees, changes) in [
+        (0, true, true),
+        (looker, true, false),
+        (NOBODY, false, false),
+    ] {
+        let mut client = Client::new(&daemon, user, "qmp.sock");
+        assert_eq!(client.is_refused("x-chardev-history", history, "a1"), !sees);
+        let set = r#"{"id":"ID"}"#;
+        assert_eq!(client.is_refused("x-chardev-set", set, "a1"), !changes);
+    }
+}
+
 /// Who is there already is held against the new file at once.
 #[test]
 fn a_reload_gives_and_takes_rights() {
