@@ -3,6 +3,7 @@
 //! An endpoint has a thread of its own, which looks at one chardev after the other, each for a
 //! moment; no console waits for it.
 
+mod families;
 mod http;
 mod text;
 

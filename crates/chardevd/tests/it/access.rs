@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use chardev_qapi::Json;
 
 use crate::ctl_rig::{LIMIT, chardevctl, text, until};
+use crate::ended::Ended;
 
 /// What a command is allowed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,16 +130,8 @@ const EVERYWHERE: u32 = 43_000;
 const NOBODY: u32 = 44_000;
 
 struct Daemon {
-    child: Child,
+    _child: Ended,
     dir: tempfile::TempDir,
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // Either call fails only if it has already ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Daemon {
@@ -170,7 +163,10 @@ impl Daemon {
             .stderr(std::fs::File::create(dir.path().join("said")).unwrap())
             .spawn()
             .unwrap();
-        let daemon = Daemon { child, dir };
+        let daemon = Daemon {
+            _child: Ended(child),
+            dir,
+        };
         for socket in ["all", "lookers"] {
             let path = daemon.dir.path().join(socket);
             until("the sockets are there", || path.exists());
@@ -186,17 +182,9 @@ impl Daemon {
 
 /// Somebody at a monitor.
 struct Client {
-    child: Child,
+    _child: Ended,
     into: ChildStdin,
     from: BufReader<ChildStdout>,
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        // As above.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Client {
@@ -212,7 +200,11 @@ impl Client {
             .expect("setpriv runs socat: only root can be other users");
         let into = child.stdin.take().unwrap();
         let from = BufReader::new(child.stdout.take().unwrap());
-        let mut client = Client { child, into, from };
+        let mut client = Client {
+            _child: Ended(child),
+            into,
+            from,
+        };
         assert!(client.next().get("QMP").is_some());
         client.ask("qmp_capabilities", "");
         client
@@ -416,7 +408,10 @@ fn at_the_default_monitor_users_are_known_too() {
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
-    let daemon = Daemon { child, dir };
+    let daemon = Daemon {
+        _child: Ended(child),
+        dir,
+    };
     let socket = daemon.dir.path().join("qmp.sock");
     until("the socket is there", || socket.exists());
     // As an administrator does who lets a group in.

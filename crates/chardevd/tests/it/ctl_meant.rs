@@ -80,15 +80,7 @@ fn a_command_is_taken_as_it_is() {
         "",
     ];
     daemon.succeed(&line);
-    let found = daemon.succeed(&[
-        "expect",
-        "con0",
-        "--from",
-        "oldest",
-        "--timeout",
-        "20",
-        "it's.*",
-    ]);
+    let found = daemon.expect("it's.*");
     assert!(found.ends_with(" it's \n"), "{found}");
     assert!(
         daemon

@@ -30,15 +30,7 @@ fn the_lines_of_a_shell_are_shown_again_wherever_the_output_went_meanwhile() {
         let backend = format!("{backend},id=con0");
         let device = "exec,chardev=con0,command=echo kept; printf '\\033[1;31mred\\033[m '; PS1=ready: exec sh";
         let daemon = Daemon::with(&["--chardev", &backend, "--device", device]);
-        daemon.succeed(&[
-            "expect",
-            "con0",
-            "--from",
-            "oldest",
-            "--timeout",
-            "20",
-            "ready:",
-        ]);
+        daemon.expect("ready:");
         for arguments in [&[][..], &["--share"], &["--read-only"]] {
             let mut attached = attach(&daemon, arguments);
             let mut shown = blank();
@@ -127,15 +119,7 @@ fn there_is_no_seam_between_what_was_and_what_comes() {
 fn nothing_is_shown_again_where_nothing_is_kept_or_it_is_not_wanted() {
     let device = "exec,chardev=con0,command=echo begun; exec cat";
     let daemon = Daemon::with(&["--chardev", "null,id=con0", "--device", device]);
-    daemon.succeed(&[
-        "expect",
-        "con0",
-        "--from",
-        "oldest",
-        "--timeout",
-        "20",
-        "begun",
-    ]);
+    daemon.expect("begun");
     let mut attached = attach(&daemon, &["--no-replay"]);
     attached.type_in(b"more\r");
     assert!(!attached.wait_for("more").contains("begun"));

@@ -3,7 +3,9 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+
+use crate::ended::Ended;
 
 const PEERS: [&str; 8] = [
     "commands",
@@ -103,17 +105,6 @@ fn check(peer: &str) {
         "{peer}.py: {}\n{said}\n{complained}",
         output.status
     );
-}
-
-/// A process that does not outlive its test, even if the test fails.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        // Either call fails only if the daemon has already ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 pub(crate) fn python() -> PathBuf {

@@ -53,6 +53,7 @@ mod daemon_waits;
 mod dbus;
 mod demo;
 mod differential;
+mod ended;
 mod interop;
 mod linux;
 mod linux_expect;

@@ -11,6 +11,7 @@ use chardev_qapi::Json;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::ctl_rig::{Daemon, LIMIT, text, until, wait};
+use crate::ended::Ended;
 use crate::tls::free_port;
 
 /// Where the daemons of these tests serve their metrics.
@@ -296,14 +297,9 @@ fn the_configuration_says_where_and_a_reload_moves_it() {
 }
 
 /// A real Prometheus with what it scrapes, which ends with the test.
-struct Prometheus(std::process::Child, u16);
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        // Either call fails only if it has already ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+struct Prometheus {
+    _child: Ended,
+    port: u16,
 }
 
 impl Prometheus {
@@ -322,7 +318,10 @@ impl Prometheus {
             .stderr(Stdio::null())
             .spawn()
             .expect("prometheus is a package that ./setup installs");
-        Prometheus(child, port)
+        Prometheus {
+            _child: Ended(child),
+            port,
+        }
     }
 
     /// The answer to a query, once it listens.
@@ -335,7 +334,7 @@ impl Prometheus {
                 false => format!("%{byte:02X}"),
             })
             .collect();
-        let mut addresses = ("127.0.0.1", self.1).to_socket_addrs().unwrap();
+        let mut addresses = ("127.0.0.1", self.port).to_socket_addrs().unwrap();
         let client = TcpStream::connect(addresses.next().unwrap()).ok()?;
         let request = format!("GET /api/v1/query?query={escaped} HTTP/1.0\r\n\r\n");
         Some(ask(client, &request).1)

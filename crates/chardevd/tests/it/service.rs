@@ -5,23 +5,13 @@ use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::ctl_rig::{LIMIT, chardevctl, text, until};
-
-/// The daemon, which is ended by the end of the test.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // Either call fails only if it has already ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::ended::Ended;
 
 /// Stands in for systemd.
 struct Manager {
@@ -39,7 +29,7 @@ impl Manager {
         Manager { dir, socket }
     }
 
-    fn start(&self, arguments: &[&str], watchdog: Option<Duration>) -> Daemon {
+    fn start(&self, arguments: &[&str], watchdog: Option<Duration>) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chardevd"));
         command
             .args(arguments)
@@ -52,7 +42,7 @@ impl Manager {
         if let Some(limit) = watchdog {
             command.env("WATCHDOG_USEC", limit.as_micros().to_string());
         }
-        Daemon(command.spawn().unwrap())
+        Ended(command.spawn().unwrap())
     }
 
     fn told(&self) -> Vec<String> {
@@ -91,7 +81,7 @@ fn a_manager_is_told_of_readiness_reloads_life_and_the_end() {
     manager.wait_for("WATCHDOG=1");
     manager.wait_for("WATCHDOG=1");
     std::fs::write(&file, monitor).unwrap();
-    let pid = Pid::from_child(&daemon.0);
+    let pid = Pid::from_child(&daemon);
     kill_process(pid, Signal::HUP).unwrap();
     let reloading = manager.wait_for("RELOADING=1");
     assert!(reloading[1].starts_with("MONOTONIC_USEC="), "{reloading:?}");
@@ -99,7 +89,7 @@ fn a_manager_is_told_of_readiness_reloads_life_and_the_end() {
     assert!(state(&ready, "1 chardev, 0 connected"), "{ready:?}");
     kill_process(pid, Signal::TERM).unwrap();
     manager.wait_for("STOPPING=1");
-    assert!(daemon.0.wait().unwrap().success());
+    assert!(daemon.wait().unwrap().success());
 }
 
 #[test]
@@ -120,9 +110,9 @@ fn a_manager_that_takes_nothing_is_not_waited_for() {
     for _ in 0..100 {
         assert!(list().status.success());
     }
-    let pid = Pid::from_child(&daemon.0);
+    let pid = Pid::from_child(&daemon);
     kill_process(pid, Signal::TERM).unwrap();
-    until("the daemon ends", || daemon.0.try_wait().unwrap().is_some());
+    until("the daemon ends", || daemon.try_wait().unwrap().is_some());
 }
 
 #[test]
@@ -168,10 +158,10 @@ fn sockets_that_the_manager_has_opened_are_found_by_name() {
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
     let mut activated =
-        Daemon(command.spawn().expect(
+        Ended(command.spawn().expect(
             "systemd-socket-activate is part of the package systemd, which ./setup installs",
         ));
-    let mut said = BufReader::new(activated.0.stderr.take().unwrap()).lines();
+    let mut said = BufReader::new(activated.stderr.take().unwrap()).lines();
     let listening = (0..2).map(|_| said.next().unwrap().unwrap());
     assert!(
         listening

@@ -2,24 +2,17 @@
 //! docs/service.md says.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::ctl_rig::{Attached, Daemon, text, until};
+use crate::ended::Ended;
 use crate::tls::free_port;
 
 /// A real sshd for the user who runs the test, which ends with it.
 struct Server {
-    child: Child,
+    _child: Ended,
     port: u16,
     dir: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Either call fails only if it has already ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn make_key(dir: &Path, name: &str) -> PathBuf {
@@ -67,7 +60,11 @@ impl Server {
             .stderr(Stdio::from(std::fs::File::create(path("log")).unwrap()))
             .spawn()
             .expect("sshd is part of openssh-server, which ./setup installs");
-        let server = Server { child, port, dir };
+        let server = Server {
+            _child: Ended(child),
+            port,
+            dir,
+        };
         until("sshd listens", || {
             std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
         });

@@ -85,6 +85,21 @@ impl Daemon {
             .expect("chardevctl runs")
     }
 
+    /// Waits until the output of `con0` matches `pattern`, however old it is; returns what
+    /// `chardevctl expect` prints.
+    pub(crate) fn expect(&self, pattern: &str) -> String {
+        let limit = LIMIT.as_secs().to_string();
+        self.succeed(&[
+            "expect",
+            "con0",
+            "--from",
+            "oldest",
+            "--timeout",
+            &limit,
+            pattern,
+        ])
+    }
+
     pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.ctl(arguments);
         assert!(
