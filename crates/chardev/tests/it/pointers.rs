@@ -2,11 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 
 use chardev::backends::Unix;
 use chardev::spec::Options;
-use chardev::{Axis, BlockingFrontEnd as _, Chardevs, InputEvent, ModemLines, MouseButton};
+use chardev::{
+    Axis, BlockingFrontEnd as _, Chardevs, FrontEnd, InputEvent, ModemLines, MouseButton,
+};
 
 use crate::common::{DEADLINE, input, read_until, wait_for};
 
@@ -47,20 +50,12 @@ fn two_hundred_changes_lose_and_double_nothing() {
         };
         chardevs.send_input(Some("mouse"), &[moved]).unwrap();
         expected.extend(report(by));
-        chardevs
-            .blocking_change("mouse", Unix::listen(&path))
-            .unwrap();
-        let mut client = UnixStream::connect(&path).unwrap();
-        assert!(front.wait_connected(Some(DEADLINE)).unwrap());
-        client.write_all(&[round]).unwrap();
+        let client = speak_over_a_socket(&chardevs, ("mouse", &front), &path, round);
         expected.push(round);
-        front.write_all(&[round; 100], Some(DEADLINE)).unwrap();
         chardevs.blocking_change("mouse", mouse()).unwrap();
         // It is new, and says its name as soon as it is set up.
         expected.extend(&name);
-        let mut got = Vec::new();
-        client.read_to_end(&mut got).unwrap();
-        assert_eq!(got, [round; 100]);
+        assert_eq!(rest(client), [round; 100]);
         let read = read_until(&front, expected.len());
         assert_eq!(read, expected, "round {round}");
         expected.clear();
@@ -96,23 +91,37 @@ fn two_hundred_changes_of_a_tablet_lose_and_double_nothing() {
             expected.push(if down { 0xa0 } else { 0xe0 });
             expected.extend(&report[1..]);
         }
-        chardevs
-            .blocking_change("tablet", Unix::listen(&path))
-            .unwrap();
-        let mut client = UnixStream::connect(&path).unwrap();
-        assert!(front.wait_connected(Some(DEADLINE)).unwrap());
-        client.write_all(&[round]).unwrap();
+        let client = speak_over_a_socket(&chardevs, ("tablet", &front), &path, round);
         expected.push(round);
-        front.write_all(&[round; 100], Some(DEADLINE)).unwrap();
         chardevs.blocking_change("tablet", tablet()).unwrap();
-        let mut got = Vec::new();
-        client.read_to_end(&mut got).unwrap();
-        assert_eq!(got, [round; 100]);
+        assert_eq!(rest(client), [round; 100]);
         let read = read_until(&front, expected.len());
         assert_eq!(read, expected, "round {round}");
         expected.clear();
     }
     assert_eq!(input(&front), b"", "a new tablet says nothing by itself");
+}
+
+/// The pointer gives way to a socket, whose client says one byte and is told a hundred.
+fn speak_over_a_socket(
+    chardevs: &Chardevs,
+    (id, front): (&str, &FrontEnd),
+    path: &Path,
+    round: u8,
+) -> UnixStream {
+    chardevs.blocking_change(id, Unix::listen(path)).unwrap();
+    let mut client = UnixStream::connect(path).unwrap();
+    assert!(front.wait_connected(Some(DEADLINE)).unwrap());
+    client.write_all(&[round]).unwrap();
+    front.write_all(&[round; 100], Some(DEADLINE)).unwrap();
+    client
+}
+
+/// All that is still to come.
+fn rest(mut client: UnixStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).unwrap();
+    rest
 }
 
 /// What had no room is one report, which a change must not lose either.
