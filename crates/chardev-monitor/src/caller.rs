@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use chardev::Chardevs;
 use chardev::back::FdSource;
-use chardev_qapi::QmpError;
+use chardev_qapi::{Json, QmpError};
 
+use crate::access::{Identity, Role};
 use crate::client::Client;
 use crate::events::Events;
 use crate::fds::NamedFds;
@@ -55,6 +56,21 @@ impl Caller {
 
     /// Who asks, for people: `chardevctl (pid 4711, uid 0)`, or what is known of that.
     pub fn who(&self) -> String {
-        self.client.who().to_string()
+        self.client.title()
+    }
+
+    /// Who asks, as far as they have proven it.
+    pub fn identity(&self) -> Identity {
+        self.client.identity()
+    }
+
+    /// Whether they have `role` for chardev `id`, or for all of them.
+    pub fn may(&self, role: Role, id: Option<&str>) -> bool {
+        self.service.access.allows(&self.client, role, id)
+    }
+
+    /// Whether they may know of what `told` is about: the data of an event, or a part of an answer.
+    pub fn sees(&self, told: &Json) -> bool {
+        self.service.access.shows(&self.client, told)
     }
 }

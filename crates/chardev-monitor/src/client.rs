@@ -8,18 +8,18 @@ use std::task::{Context, Poll, Waker};
 use chardev_qapi::Object;
 use chardev_qmp::Event;
 
-use crate::access::Role;
+use crate::access::{Identity, Role};
 use crate::events::{MAX_WAITING, now};
+use crate::monitors::Terms;
+use crate::tokens::Origin;
 
 /// Who is at a monitor.
 #[derive(Debug)]
 pub(crate) struct Client {
     who: Who,
-    /// What it may do goes by these: the user, and the most that its monitor lets anybody do.
-    uid: Option<u32>,
-    limit: Mutex<Role>,
-    /// The program itself.
-    is_program: bool,
+    /// What it may do goes by these: who it is, and the most that its monitor lets anybody do.
+    identity: Mutex<Identity>,
+    terms: Mutex<Terms>,
     /// The client who brought this one, and whose place it has: a connection that somebody brings
     /// may be another's.
     sponsor: Option<Arc<Client>>,
@@ -38,7 +38,9 @@ pub(crate) struct Who {
     pub pid: Option<i32>,
     /// Its user, likewise.
     pub uid: Option<u32>,
-    /// What that runs, once it is known.
+    /// The names that it has proven by a certificate.
+    pub names: Vec<String>,
+    /// What its process runs, once it is known.
     pub program: Arc<OnceLock<String>>,
 }
 
@@ -52,22 +54,27 @@ struct Mail {
 impl Client {
     /// Nobody, who may do nothing.
     pub(crate) fn nobody() -> Self {
-        Client::new(Who::default(), Role::View)
+        Client::new(Who::default(), Role::View.into())
     }
 
-    /// The program itself.
-    pub(crate) fn program() -> Self {
-        let mut program = Client::new(Who::default(), Role::Admin);
-        program.is_program = true;
-        program
+    /// The program itself, or somebody whom it answers for.
+    pub(crate) fn known(identity: Identity, peer: Option<String>) -> Self {
+        let who = Who {
+            peer,
+            ..Who::default()
+        };
+        let client = Client::new(who, Terms::default());
+        client.set_identity(identity);
+        client
     }
 
-    /// A client that has just come to a monitor whose clients may do no more than `limit`.
-    pub(crate) fn new(who: Who, limit: Role) -> Self {
+    /// A client that has just come to a monitor with these terms.
+    pub(crate) fn new(who: Who, terms: Terms) -> Self {
+        let by_user = || who.uid.map(Identity::User);
+        let identity = Identity::of_names(who.names.clone()).or_else(by_user);
         Client {
-            uid: who.uid,
-            limit: Mutex::new(limit),
-            is_program: false,
+            identity: Mutex::new(identity.unwrap_or_default()),
+            terms: Mutex::new(terms),
             sponsor: None,
             who,
             since: now().as_secs(),
@@ -89,31 +96,54 @@ impl Client {
         self
     }
 
-    /// Its user.
-    pub(crate) fn uid(&self) -> Option<u32> {
+    /// Who it has proven to be, or whose place it has.
+    pub(crate) fn identity(&self) -> Identity {
+        let own = lock(&self.identity).clone();
+        match (&self.sponsor, &own) {
+            (Some(sponsor), Identity::Nobody | Identity::User(_)) => sponsor.identity(),
+            _ => own,
+        }
+    }
+
+    /// It has proven to be somebody else.
+    #[cfg_attr(not(feature = "tokens"), allow(dead_code))]
+    pub(crate) fn set_identity(&self, identity: Identity) {
+        *lock(&self.identity) = identity;
+    }
+
+    /// Whether it has yet to prove who it is before it may do anything.
+    pub(crate) fn is_stranger(&self) -> bool {
+        lock(&self.terms).known_only && self.identity().is_nobody()
+    }
+
+    /// Where it comes from, as far as guesses are counted.
+    #[cfg_attr(not(feature = "tokens"), allow(dead_code))]
+    pub(crate) fn origin(&self) -> Origin {
         match &self.sponsor {
-            Some(sponsor) => sponsor.uid(),
-            None => self.uid,
+            Some(sponsor) => sponsor.origin(),
+            None => Origin::of_peer(self.who.peer.as_deref(), self.who.uid),
+        }
+    }
+
+    /// Who it is, for people: `token lab1 (192.0.2.1:99)`, `chardevctl (pid 4711, uid 0)`.
+    pub(crate) fn title(&self) -> String {
+        let from = self.who.to_string();
+        match self.identity() {
+            Identity::Nobody | Identity::User(_) => from,
+            Identity::Program if self.who.peer.is_none() => "the daemon".to_owned(),
+            known => format!("{known} ({from})"),
         }
     }
 
     /// The most that it may do.
     pub(crate) fn limit(&self) -> Role {
-        let own = *lock(&self.limit);
+        let own = lock(&self.terms).role;
         let sponsor = self.sponsor.as_ref();
         sponsor.map_or(own, |sponsor| own.min(sponsor.limit()))
     }
 
-    pub(crate) fn set_limit(&self, limit: Role) {
-        *lock(&self.limit) = limit;
-    }
-
-    /// Whether it is the program itself.
-    pub(crate) fn is_program(&self) -> bool {
-        match &self.sponsor {
-            Some(sponsor) => sponsor.is_program(),
-            None => self.is_program,
-        }
+    pub(crate) fn set_terms(&self, terms: Terms) {
+        *lock(&self.terms) = terms;
     }
 
     /// Whether it has asked for events about chardevs.
@@ -195,6 +225,7 @@ impl Who {
             peer,
             pid,
             uid,
+            names: Vec::new(),
             program,
         }
     }
@@ -222,14 +253,17 @@ mod tests {
     #[test]
     fn whoever_brings_a_client_stands_for_all_that_it_brings() {
         let uid = Who::of(Some("pid 4711, uid 7".to_owned()));
-        let first = Arc::new(Client::new(uid, Role::Attach));
+        let first = Arc::new(Client::new(uid, Role::Attach.into()));
         let mut last = Arc::clone(&first);
         for _ in 0..1_000_000 {
-            let next = Client::new(Who::default(), Role::Admin);
+            let next = Client::new(Who::default(), Terms::default());
             last = Arc::new(next.brought_by(last));
         }
-        assert_eq!((last.uid(), last.limit()), (Some(7), Role::Attach));
-        first.set_limit(Role::View);
+        assert_eq!(
+            (last.identity(), last.limit()),
+            (Identity::User(7), Role::Attach)
+        );
+        first.set_terms(Role::View.into());
         assert_eq!(last.limit(), Role::View);
     }
 

@@ -49,7 +49,9 @@
 //!   [`Devices`] do.
 //! - Commands of the program's own are QMP's alone: the monitor for people does not have them.
 //! - Unless told to ([`Access`]) it asks nobody who they are: who may open the socket may use every
-//!   command. What it then goes by is the user at the other end of a Unix socket.
+//!   command. What it then goes by is the user at the other end of a Unix socket, a [`Token`] that
+//!   the client presents, or the name in its certificate: an [`Identity`]. For somebody whom the
+//!   program has let in by itself there is [`Server::caller_as`].
 //! - The wire is in `chardev-qmp`, which knows no socket; the back ends are in `chardev`.
 #![forbid(unsafe_code)]
 #![warn(clippy::disallowed_methods)]
@@ -77,13 +79,15 @@ mod server;
 mod service;
 mod stats;
 mod stop;
+mod strangers;
 mod thread;
+mod tokens;
 mod viewing;
 
 pub use chardev_qapi::{ErrorKind, Json, Object, QmpError, schema};
 pub use chardev_qmp::{Command, Event, Version};
 
-pub use access::{Access, Grant, Role};
+pub use access::{Access, Grant, Identity, Role, TlsName};
 pub use builder::Builder;
 pub use caller::Caller;
 #[cfg(feature = "tls")]
@@ -92,9 +96,13 @@ pub use devices::{Devices, Doing};
 pub use events::{Events, Subscription};
 pub use fds::{FdError, FdSets, MAX_IN_SETS};
 pub use monitor::Mode;
+pub use monitors::Terms;
 pub use options::CommandLineOption;
 pub use own::{Answer, OwnCommand};
 pub use run::RunState;
 pub use serve::{Clients, ServeError};
 pub use server::Server;
 pub use stop::{Reason, Stop};
+pub use tokens::{Digest, Origin, Token, Tokens};
+#[cfg(feature = "tokens")]
+pub use tokens::{Refused, Secret};

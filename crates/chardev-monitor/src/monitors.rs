@@ -13,6 +13,7 @@ use crate::access::Role;
 use crate::client::{Client, Who};
 use crate::monitor::Mode;
 use crate::stop::Stop;
+use crate::strangers::{Stranger, Strangers};
 
 /// The least number of clients that are served where no limit was set, however few descriptors the
 /// process may have.
@@ -36,6 +37,27 @@ struct Posts {
     taken: AtomicUsize,
     posts: Mutex<Vec<Arc<Post>>>,
     passed: OnceLock<Arc<Post>>,
+    strangers: Strangers,
+}
+
+/// On which terms the clients of a monitor are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The most that they may do.
+    pub role: Role,
+    /// Whether they have to prove who they are before anything else: a user of this host has done
+    /// so, and who has shown a certificate; others present a token. Until then a client may
+    /// negotiate and present one, within 30 s.
+    pub known_only: bool,
+}
+
+impl From<Role> for Terms {
+    fn from(role: Role) -> Self {
+        Terms {
+            role,
+            known_only: false,
+        }
+    }
 }
 
 /// One monitor, with whoever is at it.
@@ -43,8 +65,7 @@ struct Posts {
 pub(crate) struct Post {
     label: String,
     mode: Mode,
-    /// The most that its clients may do.
-    role: Mutex<Role>,
+    terms: Mutex<Terms>,
     state: Mutex<Taken>,
 }
 
@@ -78,6 +99,7 @@ impl Monitors {
                 taken: AtomicUsize::new(0),
                 posts: Mutex::default(),
                 passed: OnceLock::new(),
+                strangers: Strangers::default(),
             }),
         }
     }
@@ -88,11 +110,11 @@ impl Monitors {
     }
 
     /// A further monitor.
-    pub(crate) fn open(&self, label: &str, mode: Mode, role: Role) -> Arc<Post> {
+    pub(crate) fn open(&self, label: &str, mode: Mode, terms: Terms) -> Arc<Post> {
         let post = Arc::new(Post {
             label: label.to_owned(),
             mode,
-            role: Mutex::new(role),
+            terms: Mutex::new(terms),
             state: Mutex::default(),
         });
         lock(&self.shared.posts).push(Arc::clone(&post));
@@ -101,7 +123,7 @@ impl Monitors {
 
     /// Where the clients of descriptors that were handed over are.
     pub(crate) fn passed(&self) -> Arc<Post> {
-        let open = || self.open(PASSED, Mode::Control { pretty: false }, Role::Admin);
+        let open = || self.open(PASSED, Mode::Control { pretty: false }, Terms::default());
         Arc::clone(self.shared.passed.get_or_init(open))
     }
 
@@ -141,14 +163,22 @@ impl Monitors {
         served.map(line).collect()
     }
 
-    /// The monitors on chardev `label` let nobody do more than `role` from here on.
-    pub(crate) fn limit(&self, label: &str, role: Role) {
+    /// The monitors on chardev `label` serve on these terms from here on.
+    pub(crate) fn limit(&self, label: &str, terms: Terms) {
         let posts = lock(&self.shared.posts).clone();
         for post in posts.iter().filter(|post| post.label == label) {
-            *lock(&post.role) = role;
+            *lock(&post.terms) = terms;
             let clients = lock(&post.state).clients.clone();
-            clients.iter().for_each(|client| client.set_limit(role));
+            clients.iter().for_each(|client| client.set_terms(terms));
         }
+    }
+
+    /// Notes that `client` has yet to prove who it is, if that is so.
+    pub(crate) fn note_stranger(&self, client: &Client) -> Option<Stranger> {
+        let strangers = &self.shared.strangers;
+        client
+            .is_stranger()
+            .then(|| strangers.enter(client.origin()))
     }
 
     /// What `x-query-monitors` answers.
@@ -191,7 +221,7 @@ impl Post {
 
     /// Somebody has come, perhaps brought by a client of ours.
     pub(crate) fn enter(&self, who: Who, sponsor: Option<Arc<Client>>) -> Arc<Client> {
-        let client = Client::new(who, *lock(&self.role));
+        let client = Client::new(who, *lock(&self.terms));
         let client = Arc::new(match sponsor {
             Some(sponsor) => client.brought_by(sponsor),
             None => client,
@@ -259,7 +289,7 @@ mod tests {
     #[tokio::test]
     async fn there_is_room_for_so_many_and_then_no_more_until_one_leaves() {
         let monitors = Monitors::new(Handle::current());
-        let post = monitors.open("m", Mode::Readline, Role::Admin);
+        let post = monitors.open("m", Mode::Readline, Terms::default());
         let places: Vec<Place> = std::iter::from_fn(|| monitors.place(&post)).collect();
         assert_eq!(places.len(), monitors.shared.room);
         assert_eq!(post.taken(), places.len());

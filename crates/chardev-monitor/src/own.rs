@@ -48,6 +48,9 @@ enum OpenTo {
     Role(Role, &'static str),
     /// Everybody; what a client may not see is left out of the list that is the answer.
     All,
+    /// Everybody, those too who have yet to say who they are.
+    #[cfg_attr(not(feature = "tokens"), allow(dead_code))]
+    Strangers,
 }
 
 impl OwnCommand {
@@ -130,11 +133,19 @@ impl OwnCommand {
         self
     }
 
+    /// Everybody may use it, before they have proven who they are.
+    #[cfg(feature = "tokens")]
+    pub(crate) fn open_to_strangers(mut self) -> Self {
+        self.open_to = OpenTo::Strangers;
+        self
+    }
+
     pub(crate) fn need(&self, arguments: &Object) -> Need {
         match self.open_to {
             OpenTo::Admins => Need::all(Role::Admin),
             OpenTo::Role(role, key) => Need::of_argument(role, key, arguments),
             OpenTo::All => Need::List,
+            OpenTo::Strangers => Need::Stranger,
         }
     }
 

@@ -12,6 +12,7 @@ use chardev::{AddError, AttachError, OpenError};
 
 use crate::access::Role;
 use crate::monitor::{Answering, Mode, Monitor};
+use crate::monitors::Terms;
 use crate::server::Server;
 
 /// How many clients a socket has at a time.
@@ -122,25 +123,30 @@ impl Server {
         self.serve_as(id, mode, Role::Admin)
     }
 
-    /// The same for clients that may do no more than `role` says, whatever else they are
-    /// [granted](crate::Access).
+    /// The same on terms: a [`Role`] that clients may do no more than, whatever else they are
+    /// [granted](crate::Access), and whether they have to prove who they are.
     ///
     /// # Errors
     /// As [`Server::serve`].
-    pub fn serve_as(&self, id: &str, mode: Mode, role: Role) -> Result<(), ServeError> {
+    pub fn serve_as(
+        &self,
+        id: &str,
+        mode: Mode,
+        terms: impl Into<Terms>,
+    ) -> Result<(), ServeError> {
         let front = self.chardevs().front_end(id, Arc::new(Answering));
         let front = front.map_err(ServeError::Chardev)?;
         // What it says is for one client, and no console's output.
         self.chardevs().drop_default_history(id);
-        let monitor = Monitor::new(front, mode, role, self.service.clone());
+        let monitor = Monitor::new(front, mode, terms.into(), self.service.clone());
         self.spawn(monitor.run());
         Ok(())
     }
 
-    /// The clients of the monitor on chardev `id`, those who are there among them, may do no more
-    /// than `role` says from here on.
-    pub fn limit(&self, id: &str, role: Role) {
-        self.service.monitors.limit(id, role);
+    /// The clients of the monitor on chardev `id`, those who are there among them, are served on
+    /// these terms from here on.
+    pub fn limit(&self, id: &str, terms: impl Into<Terms>) {
+        self.service.monitors.limit(id, terms.into());
     }
 
     /// Serves QMP to whoever has the other end of `fd`, a connected stream socket: a child of this

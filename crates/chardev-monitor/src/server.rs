@@ -6,7 +6,7 @@ use chardev::Chardevs;
 use chardev_qmp::{Own, Version};
 use tokio::task::JoinHandle;
 
-use crate::access::Access;
+use crate::access::{Access, Identity};
 use crate::builder::Builder;
 use crate::caller::Caller;
 use crate::client::Client;
@@ -86,8 +86,15 @@ impl Server {
 
     /// The program itself as one who asks for commands, with descriptors of its own.
     pub fn caller(&self) -> Caller {
+        self.caller_as(Identity::Program, None)
+    }
+
+    /// Somebody at `peer` (an address, for people) whom the program answers for, as one who asks
+    /// for commands: a user of its web page, for example. What they may do is held against
+    /// [`Access`] as it is at every single command.
+    pub fn caller_as(&self, identity: Identity, peer: Option<String>) -> Caller {
         Caller {
-            client: Arc::new(Client::program()),
+            client: Arc::new(Client::known(identity, peer)),
             fds: Arc::new(NamedFds::new(self.service.fdsets.clone())),
             service: self.service.clone(),
         }

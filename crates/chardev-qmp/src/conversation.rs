@@ -3,7 +3,7 @@
 use chardev_qapi::{Json, QmpError};
 
 use crate::event::Event;
-use crate::session::{Request, Session, Token};
+use crate::session::{Lock, Request, Session, Token};
 
 /// A conversation without I/O; see [`Session`] for what each method promises.
 pub trait Conversation: Send {
@@ -15,6 +15,9 @@ pub trait Conversation: Send {
 
     /// A multiplexer shows this front end, or another one. Programs do not care.
     fn handle_focus(&mut self, _focused: bool) {}
+
+    /// Answers everything with `lock.refusal` but what it allows, or everything again.
+    fn set_lock(&mut self, _lock: Option<Lock>) {}
 
     /// Takes bytes from the client and returns how many; the rest must be offered again.
     fn handle_bytes(&mut self, bytes: &[u8]) -> usize;
@@ -57,6 +60,10 @@ impl Conversation for Session {
 
     fn handle_disconnect(&mut self) {
         Session::handle_disconnect(self);
+    }
+
+    fn set_lock(&mut self, lock: Option<Lock>) {
+        Session::set_lock(self, lock);
     }
 
     fn handle_bytes(&mut self, bytes: &[u8]) -> usize {

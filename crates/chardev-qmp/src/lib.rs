@@ -63,7 +63,7 @@ pub use conversation::Conversation;
 pub use event::{EVENTS, Event, EventSpec, MAX_STREAMS, Throttle};
 pub use own::{Own, OwnCommand, OwnEvent};
 pub use session::{
-    EVENT_HIGH_WATER, MAX_QUEUED, MAX_QUEUED_SIZE, OUTPUT_HIGH_WATER, Request, Session,
+    EVENT_HIGH_WATER, Lock, MAX_QUEUED, MAX_QUEUED_SIZE, OUTPUT_HIGH_WATER, Request, Session,
     SessionConfig, Token, Version,
 };
 pub use table::{command_names, query_qmp_schema};

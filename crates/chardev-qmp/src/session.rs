@@ -98,6 +98,15 @@ pub struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(u64);
 
+/// All that a client may do which has yet to prove who it is, besides negotiating.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// The command by which it proves it.
+    pub allowed: &'static str,
+    /// What it is told about every other one.
+    pub refusal: &'static str,
+}
+
 /// A request whose arguments are in order.
 #[derive(Clone, Debug)]
 struct Checked {
@@ -125,6 +134,7 @@ pub struct Session {
     parser: Parser,
     connected: bool,
     negotiated: bool,
+    lock: Option<Lock>,
     oob: bool,
     /// The client wants to know of which kind an error is.
     tells_kinds: bool,
@@ -152,6 +162,7 @@ impl Session {
             parser: Parser::new(),
             connected: false,
             negotiated: false,
+            lock: None,
             oob: false,
             tells_kinds: false,
             queue: VecDeque::new(),
@@ -195,6 +206,7 @@ impl Session {
         self.parser = Parser::new();
         self.connected = false;
         self.negotiated = false;
+        self.lock = None;
         self.untold_events = 0;
         self.oob = false;
         self.tells_kinds = false;
@@ -205,6 +217,12 @@ impl Session {
         self.oob_ready.clear();
         self.oob_in_flight.clear();
         self.output.clear();
+    }
+
+    /// Until the client has left, or this is called again, it may do no more than `lock` says.
+    /// That is looked at when a request comes to be worked on.
+    pub fn set_lock(&mut self, lock: Option<Lock>) {
+        self.lock = lock;
     }
 
     /// Takes bytes from the client and returns how many.
@@ -304,10 +322,10 @@ impl Session {
     /// Sends an event. How often is for a [`Throttle`](crate::Throttle) to say, once for all
     /// sessions.
     ///
-    /// Returns whether it was sent: clients that have not negotiated get none, and one that does
-    /// not read loses them (see [`dropped_events`](Session::dropped_events)).
+    /// Returns whether it was sent: clients that have not negotiated, or are locked, get none, and
+    /// one that does not read loses them (see [`dropped_events`](Session::dropped_events)).
     pub fn send_event(&mut self, event: &Event) -> bool {
-        if !self.connected || !self.negotiated {
+        if !self.connected || !self.negotiated || self.lock.is_some() {
             return false;
         }
         if self.output.len() >= EVENT_HIGH_WATER {
@@ -431,6 +449,11 @@ impl Session {
         if !self.negotiated && name != "qmp_capabilities" {
             let text = "Expecting capabilities negotiation with 'qmp_capabilities'";
             return Err(QmpError::command_not_found(text));
+        }
+        if let Some(lock) = self.lock {
+            if name != lock.allowed && name != "qmp_capabilities" {
+                return Err(lock.refusal.into());
+            }
         }
         Known::find(name, &self.own).ok_or_else(|| {
             QmpError::command_not_found(format!("The command {name} has not been found"))

@@ -1,23 +1,31 @@
-//! Who may what: roles for chardevs, given to users of this host.
+//! Who may what: roles for chardevs, given to users of this host, to tokens, and to names in
+//! certificates.
 //!
 //! Every command of every client comes through [`Caller::run`](crate::Caller::run), and is held
 //! there against what it needs (`needs.rs`): a role, for the chardevs it is about or for all. An
 //! answer or an event tells a client nothing of a chardev that it may not even see.
 
 mod audit;
+mod identity;
 mod needs;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chardev_qapi::{Json, QmpError};
 
 use crate::client::Client;
+use crate::tokens::{Token, Tokens};
 
 pub(crate) use audit::audit;
+pub use identity::{Identity, TlsName};
 pub(crate) use needs::Need;
+
+/// What a client is told that has yet to prove who it is.
+pub(crate) const STRANGER: &str = "Permission denied: this monitor has to know who you are; \
+     present a token with 'x-authenticate' first (chardevctl --token-file FILE)";
 
 /// What somebody may do with a chardev; each includes those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,21 +42,31 @@ pub enum Role {
     Admin,
 }
 
-/// A role that somebody has.
+/// A role that somebody has. Without `users` and `subjects` it is whoever can connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
     /// The role.
     pub role: Role,
-    /// Whose it is, by user ID; `None` is whoever can connect.
+    /// Whose it is, by user ID.
     pub users: Option<BTreeSet<u32>>,
+    /// Whose it is, by the subject or another name of their verified certificate; see [`TlsName`].
+    pub subjects: Option<BTreeSet<String>>,
     /// For which chardevs it is; `None` is all, and what concerns no chardev.
     pub chardevs: Option<BTreeSet<String>>,
 }
 
-/// The grants that count. Clones share them.
+/// The grants and tokens that count. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    grants: Arc<Mutex<Option<Arc<[Grant]>>>>,
+    rules: Arc<Mutex<Rules>>,
+    tokens: Tokens,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Rules {
+    grants: Option<Arc<[Grant]>>,
+    /// The groups that tokens may be for, and who is in them.
+    groups: Arc<BTreeMap<String, BTreeSet<String>>>,
 }
 
 impl Role {
@@ -81,35 +99,79 @@ impl FromStr for Role {
     }
 }
 
+impl Grant {
+    fn is_for(&self, identity: &Identity) -> bool {
+        let (users, subjects) = (self.users.as_ref(), self.subjects.as_ref());
+        match identity {
+            _ if users.is_none() && subjects.is_none() => true,
+            Identity::User(uid) => users.is_some_and(|users| users.contains(uid)),
+            Identity::Tls(name) => {
+                subjects.is_some_and(|all| all.iter().any(|subject| name.is(subject)))
+            }
+            Identity::Nobody | Identity::Program | Identity::Token(_) => false,
+        }
+    }
+}
+
 impl Access {
     /// Only what these grants say is allowed from here on, also to who is there already; root, and
     /// the user that the program runs as, may do everything. Without any (`None`, as at the
-    /// beginning) whoever can connect may do everything.
+    /// beginning) whoever can connect may do everything, other than by a token.
     pub fn set(&self, grants: Option<Vec<Grant>>) {
-        let mut now = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
-        *now = grants.map(Into::into);
+        self.lock().grants = grants.map(Into::into);
+    }
+
+    /// The groups of chardevs that tokens may be for.
+    pub fn set_groups(&self, groups: BTreeMap<String, BTreeSet<String>>) {
+        self.lock().groups = Arc::new(groups);
+    }
+
+    /// The groups of chardevs that tokens may be for.
+    pub fn groups(&self) -> Arc<BTreeMap<String, BTreeSet<String>>> {
+        Arc::clone(&self.lock().groups)
+    }
+
+    /// The tokens there are.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// Whether there are grants.
     pub fn is_restricted(&self) -> bool {
-        self.now().is_some()
+        self.now().grants.is_some()
+    }
+
+    /// Whether `identity` has `role` for chardev `id`, or for all.
+    pub fn permits(&self, identity: &Identity, role: Role, id: Option<&str>) -> bool {
+        if identity.is_owner() {
+            return true;
+        }
+        let Rules { grants, groups } = self.now();
+        if let Identity::Token(token) = identity {
+            // One that was removed must not be as good as none.
+            if !self.tokens.is_good(token) {
+                return false;
+            }
+            if token_allows(token, &groups, role, id) {
+                return true;
+            }
+        }
+        match grants {
+            None => !matches!(identity, Identity::Token(_)),
+            Some(grants) => grants.iter().any(|grant| {
+                let chardevs = grant.chardevs.as_ref();
+                grant.role >= role
+                    && grant.is_for(identity)
+                    && chardevs.is_none_or(|all| id.is_some_and(|id| all.contains(id)))
+            }),
+        }
     }
 
     /// Whether `client` has `role` for chardev `id`, or for all.
     pub(crate) fn allows(&self, client: &Client, role: Role, id: Option<&str>) -> bool {
-        if role > client.limit() {
-            return false;
-        }
-        let Some(grants) = self.now().filter(|_| !is_owner(client)) else {
-            return true;
-        };
-        grants.iter().any(|grant| {
-            let users = grant.users.as_ref();
-            let chardevs = grant.chardevs.as_ref();
-            grant.role >= role
-                && users.is_none_or(|users| client.uid().is_some_and(|uid| users.contains(&uid)))
-                && chardevs.is_none_or(|all| id.is_some_and(|id| all.contains(id)))
-        })
+        role <= client.limit()
+            && !client.is_stranger()
+            && self.permits(&client.identity(), role, id)
     }
 
     /// Whether `client` may know of what `told` is about, an event or a part of an answer.
@@ -125,6 +187,9 @@ impl Access {
     /// # Errors
     /// What is missing; a chardev that it may not see is not there.
     pub(crate) fn check(&self, client: &Client, need: &Need) -> Result<(), QmpError> {
+        if client.is_stranger() && *need != Need::Stranger {
+            return Err(STRANGER.into());
+        }
         let Need::Role { role, ids } = need else {
             return Ok(());
         };
@@ -142,7 +207,7 @@ impl Access {
             }
             Some(id) => {
                 let of = id.map_or_else(String::new, |id| format!(" for '{id}'"));
-                let who = client.who();
+                let who = client.title();
                 Err(format!(
                     "Permission denied: this needs the role '{role}'{of}, which {who} does not \
                      have; [[access]] in the configuration gives it"
@@ -152,14 +217,25 @@ impl Access {
         }
     }
 
-    fn now(&self) -> Option<Arc<[Grant]>> {
-        let now = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
-        now.clone()
+    fn now(&self) -> Rules {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The program itself, root, or the user it runs as.
-fn is_owner(client: &Client) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    client.is_program() || client.uid().is_some_and(|uid| uid == 0 || uid == own)
+fn token_allows(
+    token: &Token,
+    groups: &BTreeMap<String, BTreeSet<String>>,
+    role: Role,
+    id: Option<&str>,
+) -> bool {
+    let is_in = |name: &str, id: &str| {
+        name == id || groups.get(name).is_some_and(|members| members.contains(id))
+    };
+    let covers =
+        |all: &BTreeSet<String>| id.is_some_and(|id| all.iter().any(|name| is_in(name, id)));
+    token.role >= role && token.consoles.as_ref().is_none_or(covers)
 }

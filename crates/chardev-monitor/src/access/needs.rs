@@ -10,6 +10,8 @@ use crate::caller::Caller;
 /// What a command needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
+    /// Nothing, not even that it is known who asks.
+    Stranger,
     /// Nothing: it tells no secret.
     Nothing,
     /// Nothing, but its answer is a list that leaves out what the client may not see.
@@ -159,7 +161,7 @@ fn transaction(actions: &[ChardevAction]) -> Need {
         match action {
             ChardevAction::Change { id, options } => match change([id], options) {
                 Need::Role { ids, .. } => all.extend(ids),
-                Need::Nothing | Need::List => {}
+                Need::Stranger | Need::Nothing | Need::List => {}
             },
             ChardevAction::Add { .. } | ChardevAction::Remove { .. } => {
                 return Need::all(Role::Admin);

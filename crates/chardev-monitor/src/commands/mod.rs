@@ -3,6 +3,8 @@
 //! Each file has the commands that are its own, and gives back the others. `output.rs`, the last
 //! one that is asked, names those, so that the compiler finds a command that nobody has.
 
+#[cfg(feature = "tokens")]
+pub(crate) mod authenticate;
 mod chardevs;
 mod descriptors;
 mod export;
@@ -42,6 +44,8 @@ pub(crate) fn ours() -> Vec<OwnCommand> {
     ];
     #[cfg(feature = "tls")]
     let ours = [ours, objects::commands().into()].concat();
+    #[cfg(feature = "tokens")]
+    let ours = [ours, vec![authenticate::command()]].concat();
     #[cfg(feature = "vc")]
     let ours = [ours, screens::commands().into()].concat();
     #[cfg(feature = "input")]

@@ -48,6 +48,7 @@ impl Monitor {
         self.caller.client = self.post.enter(self.who(), self.sponsor.clone());
         self.session.handle_connect();
         self.connected = true;
+        self.look_whether_strange();
     }
 
     /// Who is there. On standard input it is who has started us.
@@ -67,6 +68,7 @@ impl Monitor {
         }
         self.session.handle_disconnect();
         self.connected = false;
+        self.strange = None;
         self.running = None;
         self.overtaking.clear();
         self.unread = VecDeque::new();

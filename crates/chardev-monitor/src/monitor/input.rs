@@ -72,6 +72,7 @@ impl Monitor {
         if !self.connected {
             return;
         }
+        self.count_input(count);
         let used = match self.unread.is_empty() && !self.is_outdated() {
             true => self.session.handle_bytes(&self.buffer[..count]),
             false => 0,

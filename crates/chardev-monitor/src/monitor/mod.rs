@@ -11,6 +11,7 @@
 
 mod clients;
 mod input;
+mod strange;
 mod work;
 
 use std::collections::VecDeque;
@@ -27,18 +28,18 @@ use chardev_qmp::hmp::HmpSession;
 use chardev_qmp::{Conversation, Session, SessionConfig};
 use tokio::time::Sleep;
 
-use crate::access::Role;
 use crate::caller::Caller;
 use crate::client::Client;
 use crate::events::{Subscription, events_lost, now};
 use crate::fds::NamedFds;
-use crate::monitors::{PASSED, Place, Post};
+use crate::monitors::{PASSED, Place, Post, Terms};
 use crate::patience::Patience;
 use crate::serve::ServeError;
 use crate::service::Service;
 use crate::stop::Reason;
 
 use input::READ_AHEAD;
+use strange::Strange;
 use work::Running;
 
 /// How long a client may stall when the daemon ends, before it is not waited for.
@@ -77,6 +78,8 @@ pub(crate) struct Monitor {
     front: FrontEnd,
     session: Box<dyn Conversation>,
     connected: bool,
+    /// Its client has yet to prove who it is.
+    strange: Option<Strange>,
     running: Option<Running>,
     /// Commands that were asked for out of band.
     overtaking: Vec<Running>,
@@ -105,9 +108,9 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// A monitor for the clients of `front`, none of which may do more than `role` says.
-    pub(crate) fn new(front: FrontEnd, mode: Mode, role: Role, service: Service) -> Self {
-        let post = service.monitors.open(&front.label(), mode, role);
+    /// A monitor for the clients of `front`, on these terms.
+    pub(crate) fn new(front: FrontEnd, mode: Mode, terms: Terms, service: Service) -> Self {
+        let post = service.monitors.open(&front.label(), mode, terms);
         Monitor::at(post, (None, None), front, mode, service)
     }
 
@@ -157,6 +160,7 @@ impl Monitor {
         Monitor {
             session,
             connected: false,
+            strange: None,
             running: None,
             overtaking: Vec::new(),
             unread: VecDeque::new(),
@@ -205,7 +209,7 @@ impl Monitor {
             if self.ended || (self.stopped && self.poll_farewell(cx)) {
                 return Poll::Ready(());
             }
-            let moved = moved | self.take_clients(cx) | self.give_up(cx);
+            let moved = moved | self.take_clients(cx) | self.give_up(cx) | self.poll_strange(cx);
             if !moved && !self.end_served_client() {
                 return Poll::Pending;
             }

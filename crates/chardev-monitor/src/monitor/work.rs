@@ -75,6 +75,8 @@ impl Monitor {
             self.caller.service.stop.request(Reason::Quit);
             self.poll_stop(cx);
         }
+        // Before what the client has sent behind it is looked at.
+        self.poll_proof();
         self.session.respond(done.token, result.map_err(with_kind));
         true
     }

@@ -24,6 +24,7 @@ pub(super) fn grant(value: &Value, items: &[Item], mistakes: &mut Mistakes) -> O
     Some(Grant {
         role,
         users: users(table, mistakes),
+        subjects: None,
         chardevs: consoles(table, items, mistakes),
     })
 }

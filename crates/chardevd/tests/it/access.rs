@@ -76,6 +76,7 @@ const COMMANDS: &[(&str, &str, Needs)] = &[
     ("screendump", r#"{"filename":"/nonexistent/x"}"#, Admin),
     ("send-key", r#"{"keys":[],"x-device":"ID"}"#, Attach),
     ("stop", "", Admin),
+    ("x-authenticate", r#"{"token":"nonsense"}"#, Nothing),
     ("x-chardev-attach", r#"{"id":"ID","fdname":"f"}"#, Attach),
     ("x-chardev-events", r#"{"enable":false}"#, Nothing),
     ("x-chardev-history", r#"{"id":"ID"}"#, View),
