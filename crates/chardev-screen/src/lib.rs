@@ -27,6 +27,7 @@ mod keys;
 mod picture;
 mod reprint;
 mod screen;
+mod scrolled;
 mod size;
 mod snapshot;
 

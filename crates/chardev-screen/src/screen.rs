@@ -5,6 +5,7 @@ use avt::{Parser, ScreenKind, Terminal};
 use unicode_width::UnicodeWidthChar;
 
 use crate::ask::{Ask, Listener, Said};
+use crate::scrolled::Scrolled;
 use crate::size::Size;
 use crate::snapshot::Snapshot;
 
@@ -37,6 +38,7 @@ pub struct Screen {
     answers: Vec<u8>,
     /// Characters push those behind them aside.
     inserts: bool,
+    pub(crate) scrolled: Scrolled,
 }
 
 impl std::fmt::Debug for Screen {
@@ -61,6 +63,7 @@ impl Screen {
             title: String::new(),
             answers: Vec::new(),
             inserts: false,
+            scrolled: Scrolled::default(),
         }
     }
 
@@ -105,7 +108,8 @@ impl Screen {
         let is_plain = |byte: &&u8| matches!(byte, b' '..=b'~');
         let count = bytes.iter().take(PIECE).take_while(is_plain).count();
         let text = bytes[..count].iter().map(|byte| char::from(*byte));
-        self.terminal.execute(text.map(Function::Print));
+        self.terminal
+            .execute_with(text.map(Function::Print), &mut self.scrolled);
         count
     }
 
@@ -179,7 +183,7 @@ impl Screen {
             return 0;
         };
         let work = self.work(&function);
-        self.terminal.execute(function);
+        self.terminal.execute_with(function, &mut self.scrolled);
         work
     }
 

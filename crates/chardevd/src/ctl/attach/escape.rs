@@ -37,6 +37,8 @@ pub(super) enum Step<'a> {
     Mark,
     /// Send a file, or stop that.
     SendFile,
+    /// Look back through what the console has said.
+    LookBack,
     /// Show the help lines.
     Help,
     /// The escape key, and then one that means nothing.
@@ -87,6 +89,7 @@ impl Escape {
                         b'r' => Step::ReadOnly,
                         b'm' => Step::Mark,
                         b's' => Step::SendFile,
+                        b'l' | b'[' => Step::LookBack,
                         b'h' | b'?' => Step::Help,
                         _ => Step::Unknown,
                     }
@@ -162,6 +165,7 @@ mod tests {
                     Step::ReadOnly => "READ-ONLY",
                     Step::Mark => "MARK",
                     Step::SendFile => "SEND-FILE",
+                    Step::LookBack => "LOOK-BACK",
                     Step::Unknown => "UNKNOWN",
                 };
             }
@@ -186,6 +190,7 @@ mod tests {
                 "\x1dc\x1dw\x1dr\x1dm\x1ds",
                 "CHANGEWHOREAD-ONLYMARKSEND-FILE",
             ),
+            ("\x1dl\x1d[", "LOOK-BACKLOOK-BACK"),
             ("b.?h", "b.?h"),
         ] {
             let key = Some(0x1d);

@@ -48,6 +48,8 @@ pub(super) enum Mode {
 pub(super) struct Joined {
     pub(super) console: UnixStream,
     pub(super) link: Link,
+    /// Of the first byte that comes.
+    pub(super) offset: u64,
     pub(super) mode: Mode,
     /// The console's last screen, for a terminal.
     pub(super) replay: Option<Replay>,
@@ -108,6 +110,7 @@ pub(super) fn join(
     Ok(Joined {
         console: ours,
         link: Link::new(monitor),
+        offset: offset("offset").unwrap_or_default(),
         mode: match manner {
             Manner::Alone | Manner::Force => Mode::Alone,
             Manner::Share => Mode::Share,

@@ -28,8 +28,8 @@ pub(super) enum Heard {
     Event(Event),
     /// A command has been answered, by what it is called.
     Answer(&'static str, Json),
-    /// A command failed.
-    Failed(String),
+    /// A command failed, by what it is called, and what to say about that.
+    Failed(&'static str, String),
     /// The daemon is gone.
     Gone,
 }
@@ -87,7 +87,7 @@ impl Link {
             match (result, self.asked) {
                 (Err(ClientError::Io(error)), _) if error.kind() == ErrorKind::WouldBlock => break,
                 (Err(ClientError::Command(error)), Some(what)) => {
-                    news.push(Heard::Failed(format!("{what} failed: {error}")));
+                    news.push(Heard::Failed(what, format!("{what} failed: {error}")));
                     self.asked = None;
                 }
                 (Err(_), _) => {

@@ -5,6 +5,7 @@ use chardev_qapi::{Json, Object};
 use super::escape::{Step, key_name};
 use super::file::Sending;
 use super::join::Mode;
+use super::lookback::{HISTORY, Lookback};
 use super::pump::Pump;
 use super::reason::Reason;
 use crate::ctl::backend::backend_json;
@@ -63,6 +64,8 @@ impl Pump<'_> {
                 return;
             };
             match step {
+                Step::Text(keys) if self.lookback.is_some() => self.look(keys),
+                step if self.lookback.is_some() && step != Step::Leave => self.go_on(),
                 Step::Text(_) if self.mode == Mode::ReadOnly || self.muted => {}
                 Step::Text(text) => self.typed.extend_from_slice(text),
                 Step::Leave => return self.leave(Reason::Left),
@@ -100,11 +103,12 @@ impl Pump<'_> {
             Step::SendFile => self.question(Question::File),
             Step::Change => self.question(Question::Change),
             Step::Mark => self.question(Question::Mark),
+            Step::LookBack => self.wish(HISTORY, "x-chardev-history", Lookback::question(self.id)),
             _ => self.help(),
         }
     }
 
-    fn wish(&mut self, what: &'static str, command: &'static str, arguments: Object) {
+    pub(super) fn wish(&mut self, what: &'static str, command: &'static str, arguments: Object) {
         self.wishes.push_back(Wish {
             what,
             command,
@@ -189,7 +193,7 @@ impl Pump<'_> {
             for line in [
                 format!("{key} then: . or q leave, b break, z suspend, ? this help, {key} itself"),
                 "w who is here, r read only on and off, c change the back end, m marker".to_owned(),
-                "s send a file, or stop sending it".to_owned(),
+                "s send a file, or stop sending it, l look back".to_owned(),
             ] {
                 self.say(&line);
             }

@@ -5,11 +5,13 @@
 //! gives commands. Without one, standard input is sent up to its end, and then output is copied
 //! until there was none for `--idle` milliseconds.
 
+mod aside;
 mod ask;
 mod escape;
 mod file;
 mod join;
 mod link;
+mod lookback;
 mod menu;
 mod modes;
 mod news;
@@ -53,9 +55,9 @@ pub(super) use wait::suspend;
 ///
 /// On a terminal the console's last screen is shown again, and the escape key starts a command: '.'
 /// or 'q' leaves, 'b' sends a break, 'w' says who is here, 'r' makes it read only, 'c' changes the
-/// back end, 'm' sets a marker, 's' sends a file, '?' shows help, and typing the key twice sends
-/// it. Otherwise standard input is sent up to its end, and output is then copied until there has
-/// been none for a moment.
+/// back end, 'm' sets a marker, 's' sends a file, 'l' looks back through what the console has said,
+/// '?' shows help, and typing the key twice sends it. Otherwise standard input is sent up to its
+/// end, and output is then copied until there has been none for a moment.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The chardev

@@ -152,6 +152,14 @@ impl Modes {
         out.into_bytes()
     }
 
+    /// Whether a program draws on the whole screen, so that only drawing it again brings it back.
+    pub(super) fn is_full_screen(&self) -> bool {
+        self.region
+            || [1049, 1047, 47]
+                .iter()
+                .any(|mode| self.private.contains(mode))
+    }
+
     /// What gives a terminal the modes that drawing a screen leaves out.
     pub(super) fn again_for_screen(&self) -> Vec<u8> {
         // These a screen has of its own.

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::join::Mode;
 use super::link::Heard;
+use super::lookback::{HISTORY, REDRAW};
 use super::menu::{WHO, tell_who};
 use super::pump::Pump;
 use super::reason::{Reason, how_it_ended, restarts};
@@ -24,8 +25,11 @@ impl Pump<'_> {
     pub(super) fn take_news(&mut self) {
         for news in self.link.take_news() {
             match news {
-                Heard::Failed(text) => self.say(&text),
+                Heard::Failed(REDRAW, _) => self.end_pages(None),
+                Heard::Failed(_, text) => self.say(&text),
                 Heard::Answer(WHO, answer) => tell_who(self, &answer),
+                Heard::Answer(HISTORY, answer) => self.look_back(&answer),
+                Heard::Answer(REDRAW, answer) => self.end_pages(Some(&answer)),
                 Heard::Answer(..) | Heard::Gone => {}
                 Heard::Event(event) => self.take_event(&event),
             }

@@ -15,6 +15,7 @@ use super::escape::{Escape, key_name};
 use super::file::Sending;
 use super::join::{Joined, Mode};
 use super::link::Link;
+use super::lookback::Lookback;
 use super::menu::{Prompt, Wish};
 use super::reason::Reason;
 use super::replay::Replay;
@@ -62,6 +63,12 @@ pub(super) struct Pump<'a> {
     pub(super) wishes: VecDeque<Wish>,
     /// The line that is being typed for us.
     pub(super) prompt: Option<Prompt>,
+    /// What the console has said, while that is looked at.
+    pub(super) lookback: Option<Lookback>,
+    /// The offset of what comes next from the console.
+    pub(super) offset: u64,
+    /// How much of what comes next has been drawn already.
+    pub(super) drawn: u64,
     /// What is typed is not sent.
     pub(super) muted: bool,
     /// The file that is being sent.
@@ -101,6 +108,9 @@ impl<'a> Pump<'a> {
             breaks: 0,
             wishes: VecDeque::new(),
             prompt: None,
+            lookback: None,
+            drawn: 0,
+            offset: joined.offset,
             muted: false,
             sending: None,
             replay: joined.replay,
@@ -142,6 +152,7 @@ impl<'a> Pump<'a> {
             self.leave_if_idle();
         }
         let reason = self.find_reason();
+        self.end_pages(None);
         self.screen.flush();
         self.screen.rest();
         // The message belongs on a terminal that is as it was.
@@ -227,6 +238,8 @@ impl<'a> Pump<'a> {
             Ok(0) => self.console_ended = true,
             Ok(count) => {
                 let mut bytes = &buffer[..count];
+                self.offset += count as u64;
+                self.skip(&mut bytes);
                 if let Some(replay) = &mut self.replay {
                     replay.take(&mut bytes);
                     self.draw_replay();
@@ -270,7 +283,10 @@ impl<'a> Pump<'a> {
         let signals: Vec<i32> = self.signals.pending().collect();
         for signal in signals {
             match signal {
-                SIGWINCH => self.want_size(),
+                SIGWINCH => {
+                    self.want_size();
+                    self.resize_page();
+                }
                 SIGTSTP => self.suspend(),
                 SIGCONT => {
                     if self.terminal.is_some() {
@@ -292,6 +308,7 @@ impl<'a> Pump<'a> {
 
     /// Stops us; SIGCONT brings everything back.
     pub(super) fn suspend(&mut self) {
+        self.end_pages(None);
         if self.terminal.is_some() {
             self.screen.rest();
         }

@@ -11,6 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
 use rustix::io::{Errno, write};
 use rustix::termios::isatty;
 
+use super::aside::Aside;
 use super::modes::Modes;
 use crate::ctl::waiting::timespec;
 
@@ -27,7 +28,9 @@ pub(super) struct Screen {
     errors: Option<Output>,
     shown: Vec<u8>,
     /// What the console did to the terminal, if there is one.
-    modes: Option<Modes>,
+    pub(super) modes: Option<Modes>,
+    /// What comes while something else is shown in place of the console.
+    pub(super) aside: Option<Aside>,
     /// Whether messages are for a raw terminal, which does not return its carriage.
     raw: bool,
     ended: bool,
@@ -49,6 +52,7 @@ impl Screen {
             output: Output::open(output.as_fd(), "/proc/self/fd/1")?,
             shown: Vec::new(),
             modes,
+            aside: None,
             raw,
             ended: false,
         })
@@ -61,7 +65,8 @@ impl Screen {
 
     /// Whether it takes output of the console.
     pub(super) fn has_room(&self) -> bool {
-        self.shown.len() < BUFFER
+        // What comes aside is bounded by itself.
+        self.shown.len() < BUFFER || self.aside.is_some()
     }
 
     /// Whether something waits for the descriptor.
@@ -76,7 +81,10 @@ impl Screen {
 
     /// Takes output of the console.
     pub(super) fn show(&mut self, bytes: &[u8]) {
-        self.shown.extend_from_slice(bytes);
+        match &mut self.aside {
+            Some(aside) => aside.show(bytes),
+            None => self.shown.extend_from_slice(bytes),
+        }
     }
 
     /// Says something of our own about the console `id`; lost if nobody takes it.
@@ -88,6 +96,9 @@ impl Screen {
         match &self.errors {
             Some(errors) => {
                 let _ = write(&errors.file, text.as_bytes());
+            }
+            None if self.aside.is_some() => {
+                self.aside.iter_mut().for_each(|aside| aside.say(&text));
             }
             // In one place they stay in order, and a terminal that is stuck holds up nothing.
             None if self.shown.len() < 2 * BUFFER => self.shown.extend_from_slice(text.as_bytes()),
@@ -114,7 +125,7 @@ impl Screen {
     pub(super) fn write(&mut self) {
         match write(&self.output.file, &self.shown) {
             Ok(count) => {
-                if let Some(modes) = &mut self.modes {
+                if let (Some(modes), None) = (&mut self.modes, &self.aside) {
                     modes.follow(&self.shown[..count]);
                 }
                 self.shown.drain(..count);
@@ -159,8 +170,20 @@ impl Screen {
         }
     }
 
+    /// Shows something in place of the console.
+    pub(super) fn show_page(&mut self, page: &str) {
+        if self.shown.len() < BUFFER && !self.ended {
+            self.shown.extend_from_slice(page.as_bytes());
+        }
+    }
+
+    /// Forgets what is waiting.
+    pub(super) fn clear(&mut self) {
+        self.shown.clear();
+    }
+
     /// Writes `bytes` past what is waiting.
-    fn push_out(&mut self, bytes: &[u8]) {
+    pub(super) fn push_out(&mut self, bytes: &[u8]) {
         if self.ended || bytes.is_empty() {
             return;
         }
