@@ -2,6 +2,7 @@
 
 mod attached;
 mod blocking;
+mod durations;
 mod history;
 #[cfg(feature = "input")]
 mod input;
@@ -36,6 +37,7 @@ use crate::viewers::{Watch, WatchError};
 use crate::{scene, writer};
 
 pub use self::attached::{AttachedPeer, PeerPlace};
+pub use self::durations::ChangeDurations;
 pub use self::logs::ReopenError;
 pub use self::query::{Details, Info};
 pub use self::ring::RingError;
@@ -242,8 +244,10 @@ impl Chardevs {
 
     /// Notes how long a change took that began at `began`.
     pub(crate) fn note_change(&self, id: &str, began: Instant) {
+        let took = began.elapsed();
+        self.shared.durations.note(took);
         if let Some(chardev) = self.registry.get(id) {
-            chardev.with(|chardev| chardev.note_change_time(began.elapsed()));
+            chardev.with(|chardev| chardev.note_change_time(took));
         }
     }
 

@@ -181,7 +181,9 @@ pub use chardev_core::{
 };
 #[cfg(feature = "vc")]
 pub use chardev_screen as screen;
-pub use chardevs::{AttachedPeer, Chardevs, Details, Info, PeerPlace, ReopenError, RingError};
+pub use chardevs::{
+    AttachedPeer, ChangeDurations, Chardevs, Details, Info, PeerPlace, ReopenError, RingError,
+};
 #[cfg(feature = "vc")]
 pub use chardevs::{PictureFormat, ScreenError, ShownScreen};
 #[cfg(any(feature = "input", feature = "vc"))]

@@ -11,6 +11,7 @@ use chardev_core::{BackendId, MuxHost};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::durations::Durations;
 use crate::back::{KINDS, Kind};
 #[cfg(feature = "dbus")]
 use crate::dbus::Buses;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     #[cfg(feature = "dbus")]
     buses: Buses,
     tasks: Arc<Tasks>,
+    pub(super) durations: Durations,
     #[cfg(any(feature = "input", feature = "vc"))]
     input_events: Arc<InputEvents>,
     /// Dropped with the last `Chardevs`, which ends the I/O thread.
@@ -83,6 +85,7 @@ impl Shared {
             #[cfg(feature = "dbus")]
             buses: Buses::default(),
             tasks: Arc::default(),
+            durations: Durations::default(),
             #[cfg(any(feature = "input", feature = "vc"))]
             input_events: Arc::default(),
             _stop: stop,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use chardev::{ChangeTimes, Details, Info};
+use chardev::{ChangeDurations, ChangeTimes, Details, Info};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -64,6 +64,7 @@ pub(super) fn text(source: &Source, format: Format) -> String {
         format,
         chardevs: accounts.len(),
         rows: rows(&accounts),
+        durations: source.chardevs.change_durations(),
         tasks: source.chardevs.tasks().len(),
         states,
     };
@@ -135,6 +136,7 @@ struct All {
     format: Format,
     chardevs: usize,
     rows: Vec<Row>,
+    durations: ChangeDurations,
     tasks: usize,
     states: [(&'static str, usize); 3],
 }
@@ -147,6 +149,7 @@ impl Collector for All {
             at += family.series.len();
         }
         self.times(&mut encoder)?;
+        self.durations(&mut encoder)?;
         self.process(&mut encoder)
     }
 }
@@ -223,6 +226,25 @@ impl All {
             }
         }
         Ok(())
+    }
+
+    /// Of all chardevs together: a histogram of each would be sixteen series a console, and would
+    /// be gone with it.
+    fn durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let it = &self.durations;
+        let bounds = it
+            .counts
+            .iter()
+            .map(|(bound, count)| (bound.as_secs_f64(), *count));
+        let buckets: Vec<(f64, u64)> = bounds.chain([(f64::MAX, it.longer)]).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let mut metric = encoder.encode_descriptor(
+            "chardev_change_duration",
+            "How long changes took, of all chardevs",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        metric.encode_histogram::<NoLabelSet>(it.sum.as_secs_f64(), count, &buckets, None)
     }
 
     fn process(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -72,6 +72,8 @@ fn bytes_drops_and_changes_are_counted_and_promtool_finds_no_fault() {
         "ringbuf,id=con0,size=4K",
         "--device",
         "exec,chardev=con0,restart=off,command=head -c 10000 /dev/zero",
+        "--chardev",
+        "null,id=gone",
     ]);
     let output = r#"chardev_output_bytes_total{console="con0"}"#;
     until("the output is counted", || {
@@ -99,7 +101,7 @@ fn bytes_drops_and_changes_are_counted_and_promtool_finds_no_fault() {
             1.0,
         ),
         (r#"chardev_connected{console="con0"}"#, 0.0),
-        ("chardevd_chardevs", 2.0),
+        ("chardevd_chardevs", 3.0),
         ("chardevd_chardevs_unlabelled", 0.0),
     ] {
         assert_eq!(value(&text, series), Some(wanted), "{series} in {text}");
@@ -109,7 +111,22 @@ fn bytes_drops_and_changes_are_counted_and_promtool_finds_no_fault() {
         time.is_some_and(|time| time > 0.0 && time < 20.0),
         "{time:?}"
     );
+    // A histogram of all, in which those that are gone stay.
+    daemon.succeed(&["change", "gone", "ringbuf"]);
+    let other = r#"chardev_change_last_seconds{console="gone"}"#;
+    let other = value(&scrape(&daemon), other);
+    daemon.succeed(&["remove", "gone"]);
+    let after = scrape(&daemon);
+    let longest = r#"chardev_change_duration_seconds_bucket{le="30.0"}"#;
+    for series in [longest, "chardev_change_duration_seconds_count"] {
+        assert_eq!(value(&after, series), Some(2.0), "{series} in {after}");
+    }
+    let sum = value(&after, "chardev_change_duration_seconds_sum");
+    let both = time.unwrap() + other.unwrap();
+    let close = |sum: f64| (sum - both).abs() < 0.000_01;
+    assert!(sum.is_some_and(close), "{sum:?} is not {both}");
     assert_eq!(faults(&text), "");
+    assert_eq!(faults(&after), "");
     // It would find one.
     let wrong = text.replace("# HELP chardevd_chardevs ", "# ");
     assert!(faults(&wrong).contains("no help text"));
