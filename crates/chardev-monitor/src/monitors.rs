@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use crate::access::Role;
 use crate::client::{Client, Who};
 use crate::monitor::Mode;
-use crate::stop::Stop;
+use crate::stop::{Reason, Stop};
 use crate::strangers::{Stranger, Strangers};
 
 /// The least number of clients that are served where no limit was set, however few descriptors the
@@ -67,6 +67,9 @@ pub(crate) struct Post {
     mode: Mode,
     terms: Mutex<Terms>,
     state: Mutex<Taken>,
+    /// Asked for when the monitor is wanted no more, and once it has let its chardev go.
+    closing: Stop,
+    gone: Stop,
 }
 
 #[derive(Debug, Default)]
@@ -116,6 +119,8 @@ impl Monitors {
             mode,
             terms: Mutex::new(terms),
             state: Mutex::default(),
+            closing: Stop::default(),
+            gone: Stop::default(),
         });
         lock(&self.shared.posts).push(Arc::clone(&post));
         post
@@ -151,7 +156,9 @@ impl Monitors {
     /// The monitors there are, as arguments of `-mon`.
     pub(crate) fn lines(&self) -> Vec<String> {
         let posts = lock(&self.shared.posts);
-        let served = posts.iter().filter(|post| post.label != PASSED);
+        let served = posts
+            .iter()
+            .filter(|post| post.label != PASSED && !post.closing.is_requested());
         let line = |post: &Arc<Post>| {
             let mode = match post.mode {
                 Mode::Control { pretty: true } => "control,pretty=on",
@@ -181,6 +188,24 @@ impl Monitors {
             .then(|| strangers.enter(client.origin()))
     }
 
+    /// Ends the monitors on chardev `label`, and returns once they have let it go.
+    pub(crate) async fn close(&self, label: &str) {
+        let all = lock(&self.shared.posts).clone();
+        let closing: Vec<_> = all.iter().filter(|post| post.label == label).collect();
+        for post in &closing {
+            post.closing.request(Reason::Deleted);
+        }
+        for post in closing {
+            post.gone.requested().await;
+        }
+    }
+
+    /// The monitor at `post` has let its chardev go.
+    pub(crate) fn closed(&self, post: &Arc<Post>) {
+        lock(&self.shared.posts).retain(|other| !Arc::ptr_eq(other, post));
+        post.gone.request(Reason::Deleted);
+    }
+
     /// What `x-query-monitors` answers.
     pub(crate) fn query(&self) -> Json {
         let posts = lock(&self.shared.posts).clone();
@@ -203,6 +228,11 @@ impl Post {
     /// Notes how many it takes, 0 for any number.
     pub(crate) fn set_limit(&self, limit: usize) {
         lock(&self.state).limit = limit;
+    }
+
+    /// Asked for when the monitor is wanted no more.
+    pub(crate) fn closing(&self) -> &Stop {
+        &self.closing
     }
 
     /// Wakes the task of `cx` when another client may be taken.

@@ -149,6 +149,12 @@ impl Server {
         self.service.monitors.limit(id, terms.into());
     }
 
+    /// Ends the monitors on chardev `id`, which stays, and returns once they have let it go. Who is
+    /// at one of them is answered what was asked, but for no longer than a second, and hung up on.
+    pub async fn end(&self, id: &str) {
+        self.service.monitors.close(id).await;
+    }
+
     /// Serves QMP to whoever has the other end of `fd`, a connected stream socket: a child of this
     /// process, for example.
     ///

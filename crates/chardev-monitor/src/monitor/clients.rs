@@ -10,7 +10,7 @@ use crate::client::{Client, Who};
 impl Monitor {
     /// Takes further clients, where the chardev may have several.
     pub(super) fn take_clients(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.place.is_some() || self.stopped {
+        if self.place.is_some() || self.stopped || self.closed {
             return false;
         }
         let limit = self.front.accept_limit();

@@ -18,7 +18,7 @@ impl Monitor {
     }
 
     pub(super) fn read_input(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.stopped {
+        if self.stopped || self.closed {
             return false;
         }
         if !self.unread.is_empty() && self.session.wants_input() && !self.is_outdated() {

@@ -99,7 +99,10 @@ pub(crate) struct Monitor {
     patience: Patience,
     stopping: Pin<Box<dyn Future<Output = Reason> + Send>>,
     stopped: bool,
-    /// How long the client has to take what it is owed once the daemon ends.
+    closing: Pin<Box<dyn Future<Output = Reason> + Send>>,
+    /// The monitor is wanted no more: it reads nothing.
+    closed: bool,
+    /// How long the client has to take what it is owed once the daemon or the monitor ends.
     farewell: Option<Pin<Box<Sleep>>>,
     buffer: Box<[u8]>,
     /// The monitor's chardev, and how many changes of it have been noticed.
@@ -166,7 +169,9 @@ impl Monitor {
             unread: VecDeque::new(),
             sent: VecDeque::new(),
             events: service.events.subscribe(),
-            stopping: Box::pin(service.stop.requested()),
+            stopping: service.stop.requested(),
+            closing: post.closing().requested(),
+            closed: false,
             post,
             place,
             sponsor,
@@ -191,22 +196,27 @@ impl Monitor {
         self.front.set_open(true);
         poll_fn(|cx| self.poll(cx)).await;
         self.forget_client();
-        if self.place.is_none() {
-            poll_fn(|cx| self.post.poll_empty(cx)).await;
+        if self.place.is_some() {
+            return;
         }
+        poll_fn(|cx| self.post.poll_empty(cx)).await;
+        let (monitors, post) = (self.caller.service.monitors.clone(), self.post.clone());
+        drop(self);
+        monitors.closed(&post);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..TURN {
             // Nothing is told before all input is read: a client may have left, and what it was to
             // be told must not greet the next one.
+            let closed = self.poll_closed(cx);
             let read = self.read_input(cx);
             let moved = read
                 | (!read && self.poll_events(cx))
                 | self.poll_stop(cx)
                 | (!read && self.write_output(cx))
                 | self.poll_command(cx);
-            if self.ended || (self.stopped && self.poll_farewell(cx)) {
+            if self.ended || closed || (self.stopped && self.poll_farewell(cx)) {
                 return Poll::Ready(());
             }
             let moved = moved | self.take_clients(cx) | self.give_up(cx) | self.poll_strange(cx);
@@ -277,6 +287,21 @@ impl Monitor {
         }
         self.farewell = None;
         true
+    }
+
+    /// Whether the monitor is wanted no more and its client, which may have asked for just that,
+    /// has been answered, or has had its time.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> bool {
+        self.closed = self.closed || self.closing.as_mut().poll(cx).is_ready();
+        if !self.closed {
+            return false;
+        }
+        let is_answered = self.running.is_none()
+            && self.overtaking.is_empty()
+            && self.session.output().is_empty();
+        let fresh = || Box::pin(tokio::time::sleep(FAREWELL));
+        let farewell = self.farewell.get_or_insert_with(fresh);
+        is_answered || farewell.as_mut().poll(cx).is_ready()
     }
 
     /// Whether the client of a daemon that ends has everything, or has taken nothing for too long.

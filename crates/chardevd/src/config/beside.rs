@@ -68,17 +68,21 @@ impl Keeper {
         added.map_err(|error| error.to_string())
     }
 
-    /// Starts the monitors that are new, once the transaction has moved those that were there.
-    pub(super) async fn settle_monitors(&mut self, wanted: Vec<Monitor>, report: &mut Report) {
-        let mut all = Vec::with_capacity(wanted.len());
-        for monitor in wanted {
-            let is_there = self
-                .monitors
-                .iter()
-                .any(|old| old.chardev == monitor.chardev);
-            if is_there {
+    /// Starts the monitors that are new, once the transaction has moved those that were there, and
+    /// ends those that are wanted no more.
+    pub(super) async fn settle_monitors(&mut self, placed: Placed, report: &mut Report) {
+        let mut all = Vec::with_capacity(placed.wanted.len());
+        for monitor in placed.leaving {
+            self.end_monitor(monitor.chardev);
+        }
+        for monitor in placed.wanted {
+            let same = |old: &&Monitor| old.chardev == monitor.chardev;
+            if let Some(before) = self.monitors.iter().find(same) {
                 let server = self.runner.shop.server();
                 server.limit(&monitor.chardev, monitor.role);
+                if before.mode != monitor.mode {
+                    self.begin_anew(monitor.clone());
+                }
                 all.push(monitor);
                 continue;
             }
@@ -109,6 +113,36 @@ impl Keeper {
         Endpoint::start(address, source).await.map(Some).map(Some)
     }
 
+    /// Takes a monitor away, with its chardev unless that is somebody else's. Nobody waits for it,
+    /// for the reload may be a command of a client who is at it.
+    fn end_monitor(&self, id: String) {
+        let (runner, table) = (self.runner.clone(), self.table.clone());
+        let end = async move {
+            runner.shop.server().end(&id).await;
+            let is_wanted = table
+                .lock()
+                .iter()
+                .any(|kept| kept.item.part(&id).is_some());
+            if !is_wanted {
+                runner.remove(&[id]).await;
+            }
+        };
+        self.runner.shop.worker().spawn(end);
+    }
+
+    /// The same chardev speaks another language from here on.
+    fn begin_anew(&self, monitor: Monitor) {
+        let server = self.runner.shop.server().clone();
+        let begin = async move {
+            server.end(&monitor.chardev).await;
+            let begun = server.serve_as(&monitor.chardev, monitor.mode, monitor.role);
+            if let Err(error) = begun {
+                tracing::warn!("{}: monitor: {error}", monitor.place);
+            }
+        };
+        self.runner.shop.worker().spawn(begin);
+    }
+
     async fn start_monitor(&self, monitor: &Monitor) -> Result<(), String> {
         let (id, fds) = (&monitor.chardev, self.runner.source());
         if let Some(options) = &monitor.options {
@@ -124,9 +158,34 @@ impl Keeper {
     }
 }
 
+/// What becomes of monitors in a reload.
+pub(super) struct Placed {
+    /// Those that are wanted, each on its chardev.
+    pub(super) wanted: Vec<Monitor>,
+    /// Those that are wanted no more.
+    pub(super) leaving: Vec<Monitor>,
+}
+
+impl Placed {
+    /// All monitors as the transaction makes them: those that are wanted no more go where nobody
+    /// comes, since they can end only once it is known that they will.
+    pub(super) fn in_transaction(&self) -> Vec<Monitor> {
+        let nowhere = |old: &Monitor| Monitor {
+            options: old.options.as_ref().map(|_| Options::new("null")),
+            ..old.clone()
+        };
+        let leaving = self.leaving.iter().map(nowhere);
+        self.wanted.iter().cloned().chain(leaving).collect()
+    }
+}
+
 /// The monitors that are wanted, each on the chardev of one that is there and says the same or, if
-/// there is none, of one that is wanted no more; those on `null` are such.
-pub(super) fn placed(old: &[Monitor], wanted: Vec<Monitor>) -> Vec<Monitor> {
+/// there is none, of one that is wanted no more, or on one that is not `taken`.
+pub(super) fn placed(
+    old: &[Monitor],
+    wanted: Vec<Monitor>,
+    taken: impl Fn(&str) -> bool,
+) -> Placed {
     let mut free: Vec<&Monitor> = old.iter().collect();
     let mut take = |fits: &dyn Fn(&Monitor) -> bool| {
         let at = free.iter().position(|old| fits(old))?;
@@ -136,7 +195,7 @@ pub(super) fn placed(old: &[Monitor], wanted: Vec<Monitor>) -> Vec<Monitor> {
         .iter()
         .map(|new| take(&|old| old.mode == new.mode && old.options == new.options))
         .collect();
-    let mut all = Vec::with_capacity(old.len().max(wanted.len()));
+    let mut all = Vec::with_capacity(wanted.len());
     let mut number = 0;
     for (mut monitor, same) in wanted.into_iter().zip(same) {
         // One on a chardev of somebody else's has nothing that could be another's.
@@ -145,10 +204,7 @@ pub(super) fn placed(old: &[Monitor], wanted: Vec<Monitor>) -> Vec<Monitor> {
         if let Some(place) = same.or_else(other) {
             monitor.chardev = place;
         } else if own {
-            while old
-                .iter()
-                .any(|old| old.chardev == format!("monitor{number}"))
-            {
+            while taken(&format!("monitor{number}")) {
                 number += 1;
             }
             monitor.chardev = format!("monitor{number}");
@@ -156,14 +212,10 @@ pub(super) fn placed(old: &[Monitor], wanted: Vec<Monitor>) -> Vec<Monitor> {
         }
         all.push(monitor);
     }
-    // What is left cannot end, and stays where nobody comes.
-    all.extend(
-        free.into_iter()
-            .filter(|old| old.options.is_some())
-            .map(|old| Monitor {
-                options: Some(Options::new("null")),
-                ..old.clone()
-            }),
-    );
-    all
+    let stays = |old: &Monitor| all.iter().any(|new| new.chardev == old.chardev);
+    let leaving = free.into_iter().filter(|old| !stays(old));
+    Placed {
+        leaving: leaving.cloned().collect(),
+        wanted: all,
+    }
 }

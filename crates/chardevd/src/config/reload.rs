@@ -32,8 +32,9 @@ impl Keeper {
         let objects = self.put_objects(&wanted.objects).await?;
         let old = self.table.lock().clone();
         let fates = compare(old, wanted.items);
-        let monitors = placed(&self.monitors, wanted.monitors);
-        let failed = match self.commit(&fates, &monitors).await {
+        let taken = |id: &str| self.runner.chardevs().info(id).is_some();
+        let monitors = placed(&self.monitors, wanted.monitors, taken);
+        let failed = match self.commit(&fates, &monitors.in_transaction()).await {
             Ok(failed) => failed,
             Err(why) => {
                 self.put_back(objects).await;

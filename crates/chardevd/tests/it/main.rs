@@ -6,6 +6,7 @@ mod back_ends;
 #[path = "../../../chardev/tests/it/bus_rig/mod.rs"]
 mod bus_rig;
 mod config_check;
+mod config_monitors;
 mod config_reload;
 mod config_start;
 mod ctl;
