@@ -1,14 +1,20 @@
-//! The commands that are one request and its answer: add, change, remove, break, restart.
+//! The commands that are one request and its answer: add, change, remove, break, restart, quit.
 
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 
 use chardev::text::shown;
 use chardev_qapi::{Json, Object};
+use chardev_qmp::client::ClientError;
+use rustix::event::PollFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::backend::{backend_json, chardev_json};
 use super::connect::Target;
 use super::failure::Failure;
+use super::holder::look;
 use super::suggest::{execute, failed};
+use super::waiting::{Stage, Wait};
 
 /// Adds a chardev.
 pub(super) fn add(target: &Target, line: &str) -> Result<(), Failure> {
@@ -53,6 +59,36 @@ pub(super) fn restart(target: &Target, id: &str) -> Result<(), Failure> {
     };
     let again = monitor.execute("x-device-restart", Object::new().with("id", device));
     again.map(drop).map_err(|error| target.failed(&error))
+}
+
+/// Ends the daemon, and waits until it has ended where it can be seen.
+pub(super) fn quit(target: &Target) -> Result<(), Failure> {
+    let mut monitor = target.connect()?;
+    let server = look(&target.address, Some(monitor.stream())).server;
+    // The socket of a service is its manager's too, which stays.
+    let server = server.filter(|server| server.name != "systemd");
+    let process = server.and_then(|server| {
+        let pid = Pid::from_raw(server.pid.try_into().ok()?)?;
+        pidfd_open(pid, PidfdFlags::empty()).ok()
+    });
+    let asked = monitor.execute("quit", Object::new());
+    asked.map_err(|error| target.failed(&error))?;
+    loop {
+        match monitor.next_event() {
+            Ok(_) => {}
+            Err(ClientError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(target.failed(&ClientError::Io(error)));
+            }
+            Err(_) => break,
+        }
+    }
+    let Some(process) = process else {
+        return Ok(());
+    };
+    let place = (&target.address, Some(monitor.stream()));
+    let wait = Wait::new(target.patience.clone());
+    let ended = wait.until_ready(process.as_fd(), PollFlags::IN, Stage::Answer, place);
+    ended.map_err(|error| Failure::of_connection(&target.address, &error))
 }
 
 fn about(target: &Target, id: &str, command: &str) -> Result<(), Failure> {

@@ -172,6 +172,8 @@ enum Action {
     },
     /// Print what a console shows, or draw it
     Screen(screen::Args),
+    /// End the daemon; what it has accepted is delivered first
+    Quit,
     /// Run one QMP command, or relay QMP from standard input
     Qmp {
         /// Command name, such as query-chardev
@@ -232,6 +234,7 @@ pub fn main() -> ExitCode {
         Action::Record(args) => record::run(target, &args),
         Action::Play(args) => play::run(&args),
         Action::Mark { id, text } => record::mark(target, &id, &text),
+        Action::Quit => commands::quit(target),
         Action::Completions(args) => complete::run(&args),
         Action::Screen(args) => screen::screen(target, &args),
         Action::Qmp {
