@@ -72,6 +72,7 @@ mod rfc2217;
 mod schema;
 mod service;
 mod ssh;
+mod stories;
 mod telnet;
 mod telnet_rig;
 mod tls;
