@@ -1,5 +1,5 @@
 //! Consoles over OpenSSH: a key of a person's leads to one console and to nothing else, as
-//! docs/service.md says.
+//! docs/service.md says, by options of the key or by sshd's `ForceCommand`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -26,28 +26,61 @@ fn make_key(dir: &Path, name: &str) -> PathBuf {
     key
 }
 
+/// What leads a key to its console.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    /// The options of each key.
+    Key,
+    /// One command for all keys of the user, which are told apart by a variable.
+    ForceCommand,
+}
+
 impl Server {
     /// One where the keys `con0` and `con1` lead to the consoles of these names.
     fn start(daemon: &Daemon) -> Self {
+        Self::start_by(daemon, By::Key)
+    }
+
+    fn start_by(daemon: &Daemon, by: By) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         make_key(dir.path(), "host");
+        let attach = format!(
+            "{} --socket {} attach",
+            env!("CARGO_BIN_EXE_chardevctl"),
+            daemon.socket().display()
+        );
         let mut keys = String::new();
         for console in ["con0", "con1"] {
             let public = make_key(dir.path(), console).with_extension("pub");
             let public = std::fs::read_to_string(public).unwrap();
-            keys += &format!(
-                "restrict,pty,command=\"{} --socket {} attach {console}\" {public}",
-                env!("CARGO_BIN_EXE_chardevctl"),
-                daemon.socket().display()
-            );
+            keys += &match by {
+                By::Key => format!("restrict,pty,command=\"{attach} {console}\" {public}"),
+                By::ForceCommand => format!("environment=\"CONSOLE={console}\" {public}"),
+            };
         }
+        let more = match by {
+            By::Key => String::new(),
+            By::ForceCommand => {
+                let user = Command::new("id").arg("-un").output().unwrap();
+                let user = text(&user.stdout);
+                let user = user.trim();
+                // A key of a user who has others that lead nowhere.
+                let public = make_key(dir.path(), "bare").with_extension("pub");
+                keys += &std::fs::read_to_string(public).unwrap();
+                format!(
+                    "PermitUserEnvironment CONSOLE\nSubsystem sftp internal-sftp\n\
+                     Match User {user}\n    ForceCommand {attach} -- \"$CONSOLE\"\n    \
+                     DisableForwarding yes\n"
+                )
+            }
+        };
         std::fs::write(path("keys"), keys).unwrap();
         let port = free_port();
         // The directory is not the user's home, so its owner is not looked at.
         let config = format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
-             StrictModes no\nUsePAM no\nPasswordAuthentication no\nPrintMotd no\n",
+             StrictModes no\nUsePAM no\nPasswordAuthentication no\nPrintMotd no\n{more}",
             path("host"),
             path("keys"),
         );
@@ -164,4 +197,93 @@ fn a_key_leads_nowhere_else() {
     let refused = run(&mut server.ssh("stranger", &["-o", "BatchMode=yes"]));
     let said = text(&refused.stderr);
     assert!(said.contains("Permission denied"), "{said}");
+}
+
+#[test]
+fn a_forced_command_leads_each_key_to_its_console_and_nowhere_else() {
+    let daemon = consoles();
+    let server = Server::start_by(&daemon, By::ForceCommand);
+    for (console, prompt) in [("con0", "zero:"), ("con1", "one:")] {
+        let mut attached = Attached::begin(&mut server.ssh(console, &["-tt"]));
+        attached.wait_for(&format!("[{console}: attached"));
+        attached.type_in(b"echo $((40 + 2))\r");
+        attached.wait_for("\r\n42\r\n");
+        attached.wait_for(prompt);
+        attached.type_in(b"\x1d.");
+        assert_eq!(attached.wait().code(), Some(0), "{}", server.said());
+    }
+    // Whoever asks for another command, or for another console, gets his own.
+    let asks = ["id; echo ran", "chardevctl attach con1", "$(id)", "con1"];
+    for asked in asks {
+        let mut command = server.ssh("con0", &["-tt", "-o", "SetEnv=CONSOLE=con1"]);
+        let mut attached = Attached::begin(command.arg(asked));
+        let mut out = attached.wait_for("[con0: attached");
+        attached.type_in(b"echo $((40 + 3))\r");
+        out += &attached.wait_for("\r\n43\r\n");
+        attached.type_in(b"\x1d.");
+        assert_eq!(
+            attached.wait().code(),
+            Some(0),
+            "{asked}: {}",
+            server.said()
+        );
+        let leaks = ["uid=", "ran", "one:"].iter().any(|it| out.contains(it));
+        assert!(!leaks, "{asked}: {out}");
+    }
+    // A key that no console is named for is told so, and is on none.
+    let bare = run(&mut server.ssh("bare", &[]));
+    let out = text(&bare.stdout) + &text(&bare.stderr);
+    assert!(
+        !bare.status.success() && out.contains("chardevctl:"),
+        "{out}"
+    );
+    assert!(!out.contains("zero:") && !out.contains("one:"), "{out}");
+}
+
+#[test]
+fn a_forced_command_lets_no_file_and_no_port_through() {
+    // One that talks, or those who want files would wait for its first word.
+    let daemon = Daemon::with(&[
+        "--chardev",
+        "ringbuf,id=con0",
+        "--device",
+        "exec,chardev=con0,command=exec yes",
+    ]);
+    let server = Server::start_by(&daemon, By::ForceCommand);
+    let file = server.dir.path().join("file");
+    let copy = server.dir.path().join("copy");
+    std::fs::write(&file, "secret").unwrap();
+    let own = server.ssh("con0", &[]);
+    // What ssh is given before the host, which the others take, too, but for their -P.
+    let words = || own.get_args().take_while(|word| *word != "-p");
+    let port = server.port.to_string();
+    let remote = |path: &Path| format!("127.0.0.1:{}", path.display());
+    for (program, protocol) in [("scp", "-O"), ("scp", "-s"), ("sftp", "-q")] {
+        for (from, to) in [
+            (file.display().to_string(), remote(&copy)),
+            (remote(&file), copy.display().to_string()),
+        ] {
+            let mut command = Command::new(program);
+            command.arg(protocol).args(words()).args(["-P", &port]);
+            command.stdin(Stdio::null());
+            match program {
+                // It only fetches by arguments.
+                "sftp" if !from.starts_with("127") => continue,
+                _ => command.args([from, to]),
+            };
+            let output = run(&mut command);
+            let said = text(&output.stderr) + &server.said();
+            assert!(!output.status.success(), "{program} {protocol}: {said}");
+            assert!(!copy.exists(), "{program} {protocol}");
+        }
+    }
+    let forward = format!("127.0.0.1:{}", server.port);
+    let refused = run(&mut server.ssh("con0", &["-W", &forward]));
+    let said = text(&refused.stderr);
+    assert!(said.contains("stdio forwarding failed"), "{said}");
+    let back = format!("{}:{forward}", free_port());
+    let refused = run(&mut server.ssh("con0", &["-R", &back, "-o", "ExitOnForwardFailure=yes"]));
+    let said = text(&refused.stderr);
+    assert!(!refused.status.success(), "{said}");
+    assert!(said.contains("remote port forwarding failed"), "{said}");
 }
