@@ -3,6 +3,8 @@
 //! signals.
 #![allow(unsafe_code)]
 
+mod spawn;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::mem::MaybeUninit;
@@ -11,10 +13,11 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use chardev::OpenError;
 use chardev::back::FdSource;
-use rustix::fs::Mode;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::unix::AsyncFd;
+
+pub(crate) use spawn::{Started, lead_session};
 
 /// The descriptors above 2 that we were started with, each handed out once, by number.
 #[derive(Debug)]
@@ -86,33 +89,6 @@ pub(crate) fn new_session(command: &mut std::process::Command) {
     let between = || Ok(rustix::process::setsid().map(drop)?);
     // SAFETY: one system call between `fork` and `exec`: no allocation, no lock, no panic.
     unsafe { std::os::unix::process::CommandExt::pre_exec(command, between) };
-}
-
-/// Makes the program that `command` starts the leader of a session on its standard input, which
-/// must be a terminal, with every signal as a login would give it: whoever started us may have
-/// had some ignored, as a shell does for what it puts into the background.
-pub(crate) fn lead_session(command: &mut tokio::process::Command, umask: Mode) {
-    let between = move || {
-        for signal in 1..=libc::SIGRTMAX() {
-            // The kernel's call, since the C library keeps two signals to itself. All zero is its
-            // `sigaction` for the default action.
-            let (default, before) = ([0u64; 4], std::ptr::null_mut::<u64>());
-            // SAFETY: both pointers are as the call wants them. It fails for signals without a
-            // choice, which changes nothing.
-            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), before, 8) };
-        }
-        rustix::process::umask(umask);
-        if let Some(former) = FORMER_LIMIT.get() {
-            // Programs that use `select` cannot have more.
-            let _ = setrlimit(Resource::Nofile, *former);
-        }
-        rustix::process::setsid()?;
-        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
-        Ok(())
-    };
-    // SAFETY: system calls, which is all a child of a process with threads may do here: no
-    // allocation, no lock, no panic.
-    unsafe { command.pre_exec(between) };
 }
 
 /// How many descriptors the process could have before [`allow_more_descriptors`].

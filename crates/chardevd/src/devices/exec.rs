@@ -3,17 +3,19 @@
 //! The program leads a session on a new pty, so job control, `^C` and the window size work as on
 //! any terminal. A break is what it is on a terminal with BRKINT: SIGINT for the foreground.
 
+mod program;
+
 use std::future::{pending, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use chardev::spec::ParameterError;
-use chardev::text::{to_os, to_path};
+use chardev::text::to_path;
 use chardev::{Event, FrontEnd, Input, TerminalSize};
 use chardev_monitor::{RunState, Stop};
 use chardev_qapi::opts::Opts;
@@ -23,12 +25,10 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetpgrp, tcsetwinsize};
 use tokio::io::unix::AsyncFd;
-use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::DaemonError;
-use crate::background::user_umask;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
 use crate::devices::roll::{Entry, in_words};
 use crate::devices::{Device, DeviceKind, Start, first_client, required, switch};
@@ -166,11 +166,12 @@ impl Exec {
         run: &RunState,
     ) -> io::Result<ExitStatus> {
         let (master, slave) = open_terminal(front.size())?;
-        let mut child = self.command(&slave)?.spawn()?;
-        life.pid = child.id();
+        let slave = Arc::new(slave);
+        let program = self.program(&slave).await?;
+        let pid = program.pid;
+        life.pid = Some(pid.as_raw_nonzero().get().unsigned_abs());
         entry.has_started(life.pid);
-        let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
-        let mut ended = tokio::spawn(async move { child.wait().await });
+        let mut ended = tokio::spawn(program::ended(program));
         let master = Arc::new(edge::async_fd(master)?);
         front.set_open(true);
         let keyboard = tokio::spawn(type_in(Arc::clone(front), Arc::clone(&master), run.clone()));
@@ -220,30 +221,6 @@ impl Exec {
         }
         front.set_open(false);
         status
-    }
-
-    fn command(&self, terminal: &OwnedFd) -> io::Result<Command> {
-        let mut command = Command::new("/bin/sh");
-        command
-            .arg("-c")
-            .arg(to_os(&self.command))
-            .env("CHARDEV", to_os(&self.chardev))
-            .env("CHARDEVD_PID", std::process::id().to_string());
-        command.env_remove(crate::background::VARIABLE);
-        for variable in crate::service::VARIABLES {
-            command.env_remove(variable);
-        }
-        if std::env::var_os("TERM").is_none() {
-            command.env("TERM", "vt100");
-        }
-        if let Some(cwd) = &self.cwd {
-            command.current_dir(cwd);
-        }
-        command.stdin(Stdio::from(terminal.try_clone()?));
-        command.stdout(Stdio::from(terminal.try_clone()?));
-        command.stderr(Stdio::from(terminal.try_clone()?));
-        edge::lead_session(&mut command, user_umask());
-        Ok(command)
     }
 }
 
@@ -423,13 +400,13 @@ fn poll_keys(
 async fn hang_up(
     screen: &mut Screen<'_>,
     ended: &mut JoinHandle<io::Result<ExitStatus>>,
-    pid: Option<Pid>,
+    pid: Pid,
 ) -> io::Result<ExitStatus> {
-    let mut groups: Vec<Pid> = pid.into_iter().collect();
+    let mut groups = vec![pid];
     groups.extend(
         tcgetpgrp(screen.master.get_ref())
             .ok()
-            .filter(|group| Some(*group) != pid),
+            .filter(|group| *group != pid),
     );
     let mut status = None;
     for hint in [Signal::HUP, Signal::TERM] {

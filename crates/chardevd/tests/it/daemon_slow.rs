@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::config_start::Configured;
 use crate::daemon_rig::{DEADLINE, Daemon, connect, console, until};
 use chardev_qapi::{Json, Object};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -192,4 +193,28 @@ fn an_end_does_not_wait_for_logs_that_are_reopened() {
         slowness.strace.try_wait().unwrap().is_some()
     });
     assert!(DEADLINE > SLOW);
+}
+
+#[test]
+fn a_program_whose_directory_takes_seconds_keeps_no_other_from_starting() {
+    let configured = Configured::start("");
+    let slow = configured.path("slow");
+    std::fs::create_dir(&slow).unwrap();
+    let _slow = Slowness::at(&configured.daemon, "chdir", slow.to_str());
+    let pid = |id: &str| {
+        let all = configured.ask("x-query-devices");
+        let mut all = all.as_array().unwrap().iter();
+        let is_it = |device: &&Json| device.get("id").and_then(Json::as_str) == Some(id);
+        all.find(is_it).and_then(|it| it.get("pid").cloned())
+    };
+    let began = Instant::now();
+    configured.reload(
+        "[console.one]\nexec = 'exec cat'\ncwd = 'slow'\nto = 'null'\n\
+         [console.two]\nexec = 'exec cat'\nto = 'null'\n",
+    );
+    until("the other one runs", || pid("two").is_some());
+    assert_eq!(pid("one"), None, "after {:?}", began.elapsed());
+    assert!(began.elapsed() < SLOW, "{:?}", began.elapsed());
+    until("it runs as well", || pid("one").is_some());
+    assert!(began.elapsed() >= SLOW, "{:?}", began.elapsed());
 }

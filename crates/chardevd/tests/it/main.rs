@@ -48,6 +48,7 @@ mod daemon_screen;
 mod daemon_secondary;
 mod daemon_shortage;
 mod daemon_slow;
+mod daemon_spawn;
 mod daemon_terminal;
 mod daemon_viewers;
 mod daemon_waits;
