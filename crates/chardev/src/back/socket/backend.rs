@@ -397,6 +397,9 @@ impl LineControl for SocketBackend {
             registration.tell(line.open, line.echo);
         }
         let kept = self.half_close();
+        if line.accepts && !self.front.accepts && self.clients.is_some() {
+            self.source.expect_many();
+        }
         self.front.accepts = line.accepts;
         self.front.answers = line.half_close;
         let keeps = self.half_close();

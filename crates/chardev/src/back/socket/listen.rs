@@ -28,6 +28,9 @@ use crate::sys::{async_fd, failed};
 
 /// Clients that may wait in the kernel while one is served.
 const BACKLOG: i32 = 16;
+/// The same where they are taken as they come: a crowd must not make the kernel turn away others,
+/// who would try again a second later.
+const CROWD: i32 = 256;
 /// How often a port is looked for that is free on every address.
 const PORT_ATTEMPTS: usize = 16;
 
@@ -174,6 +177,14 @@ impl Listener {
             }
         }
         Ok(None)
+    }
+
+    /// Clients are taken as they come from now on.
+    pub(super) fn expect_many(&self) {
+        for socket in &self.sockets {
+            // Where that fails fewer can wait.
+            let _ = rustix::net::listen(socket, CROWD);
+        }
     }
 
     /// Waits for the first client. Runs on the I/O thread and keeps nothing borrowed.

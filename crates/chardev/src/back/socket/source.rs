@@ -216,6 +216,13 @@ impl Source {
         matches!(self.way, Way::Listener { .. })
     }
 
+    /// Peers are taken as they come from now on.
+    pub(super) fn expect_many(&self) {
+        if let Way::Listener { listener, .. } = &self.way {
+            listener.expect_many();
+        }
+    }
+
     /// The next peer, if it has come by now, whether or not anything told of it yet. A client that
     /// has not is told of when it comes.
     pub(super) fn next(&mut self) -> Option<OwnedFd> {
