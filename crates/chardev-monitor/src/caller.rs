@@ -7,7 +7,7 @@ use chardev::Chardevs;
 use chardev::back::FdSource;
 use chardev_qapi::{Json, QmpError};
 
-use crate::access::{Identity, Role};
+use crate::access::{Access, Identity, Role};
 use crate::client::Client;
 use crate::events::Events;
 use crate::fds::NamedFds;
@@ -57,6 +57,11 @@ impl Caller {
     /// Who asks, for people: `chardevctl (pid 4711, uid 0)`, or what is known of that.
     pub fn who(&self) -> String {
         self.client.title()
+    }
+
+    /// Who may what, and the tokens there are.
+    pub fn access(&self) -> &Access {
+        &self.service.access
     }
 
     /// Who asks, as far as they have proven it.

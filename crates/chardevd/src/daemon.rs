@@ -2,6 +2,7 @@
 
 mod arguments;
 mod configured;
+mod open_monitors;
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -165,6 +166,7 @@ fn builder(args: &Args, chardevs: &Chardevs, config: &Config) -> Result<Builder,
         .package(concat!("chardevd ", env!("CARGO_PKG_VERSION")))
         .command_line(OPTIONS);
     let commands = config.commands().into_iter();
+    let commands = commands.chain(config.tokens.commands(config));
     let server = commands.fold(server, Builder::own_command);
     let name = args.name.as_deref().map(guest_name).transpose()?;
     Ok(match name.flatten() {

@@ -29,6 +29,7 @@ mod pidfile;
 mod service;
 pub mod signals;
 mod startup_fds;
+mod tokens;
 
 pub use default::default_socket;
 pub use edge::Inherited;

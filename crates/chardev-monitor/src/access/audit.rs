@@ -2,14 +2,15 @@
 
 use chardev_qmp::Command;
 
-use super::{Need, Role};
+use super::{Identity, Need, Role};
 use crate::caller::Caller;
 
 /// What the log calls these lines, so that they can be filtered.
 const TARGET: &str = "chardevd::audit";
 
 /// Tells the log of `command`, which is about to be carried out or was refused. Where everybody may
-/// do everything nobody has to answer for it, and it is told to those who debug.
+/// do everything, and has not said who they are, nobody has to answer for it, and it is told to
+/// those who debug.
 pub(crate) fn audit(caller: &Caller, command: &Command, need: &Need, permitted: bool) {
     let Need::Role { role, ids } = need else {
         return;
@@ -22,11 +23,16 @@ pub(crate) fn audit(caller: &Caller, command: &Command, need: &Need, permitted: 
     let console = ids.first().map_or("", String::as_str);
     if !permitted {
         tracing::warn!(target: TARGET, console, event = "refused", "{who} may not {event}{of}");
-    } else if caller.service.access.is_restricted() {
+    } else if answers_for_it(caller) {
         tracing::info!(target: TARGET, console, event, "{who}: {event}{of}");
     } else {
         tracing::debug!(target: TARGET, console, event, "{who}: {event}{of}");
     }
+}
+
+fn answers_for_it(caller: &Caller) -> bool {
+    let known = matches!(caller.identity(), Identity::Token(_) | Identity::Tls(_));
+    known || caller.service.access.is_restricted()
 }
 
 fn list(ids: &[String]) -> String {

@@ -24,7 +24,8 @@ pub(super) fn grant(value: &Value, items: &[Item], mistakes: &mut Mistakes) -> O
     Some(Grant {
         role,
         users: users(table, mistakes),
-        subjects: None,
+        subjects: texts(table, "tls-subjects")
+            .map(|all| all.into_iter().map(|(subject, _)| subject).collect()),
         chardevs: consoles(table, items, mistakes),
     })
 }
@@ -63,7 +64,10 @@ fn users(table: &Table, mistakes: &mut Mistakes) -> Option<BTreeSet<u32>> {
     }
     for (name, place) in grouped.unwrap_or_default() {
         match Group::from_name(&name) {
-            Ok(Some(group)) => all.extend(group.mem.iter().filter_map(|name| user(name))),
+            Ok(Some(group)) => {
+                all.extend(group.mem.iter().filter_map(|name| user(name)));
+                all.extend(of_primary_group(group.gid.as_raw()));
+            }
             Ok(None) | Err(_) => {
                 let hint = "write the name of a group of this host".to_owned();
                 mistakes.add_hint(&place, format!("there is no group '{name}'"), hint);
@@ -71,6 +75,19 @@ fn users(table: &Table, mistakes: &mut Mistakes) -> Option<BTreeSet<u32>> {
         }
     }
     Some(all)
+}
+
+/// The users of the host's own file whose primary group it is: a group does not list those.
+#[expect(clippy::disallowed_methods, reason = "on a thread that may wait")]
+fn of_primary_group(gid: u32) -> Vec<u32> {
+    let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+    let passwd = String::from_utf8_lossy(&passwd).into_owned();
+    let users = passwd.lines().filter_map(|line| {
+        let mut parts = line.split(':').skip(2).map(str::parse::<u32>);
+        let (uid, of) = (parts.next()?.ok()?, parts.next()?.ok()?);
+        (of == gid).then_some(uid)
+    });
+    users.collect()
 }
 
 fn user(name: &str) -> Option<u32> {

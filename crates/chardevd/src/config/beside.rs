@@ -79,7 +79,7 @@ impl Keeper {
             let same = |old: &&Monitor| old.chardev == monitor.chardev;
             if let Some(before) = self.monitors.iter().find(same) {
                 let server = self.runner.shop.server();
-                server.limit(&monitor.chardev, monitor.role);
+                server.limit(&monitor.chardev, monitor.terms);
                 if before.mode != monitor.mode {
                     self.begin_anew(monitor.clone());
                 }
@@ -135,7 +135,7 @@ impl Keeper {
         let server = self.runner.shop.server().clone();
         let begin = async move {
             server.end(&monitor.chardev).await;
-            let begun = server.serve_as(&monitor.chardev, monitor.mode, monitor.role);
+            let begun = server.serve_as(&monitor.chardev, monitor.mode, monitor.terms);
             if let Err(error) = begun {
                 tracing::warn!("{}: monitor: {error}", monitor.place);
             }
@@ -153,7 +153,7 @@ impl Keeper {
             .runner
             .shop
             .server()
-            .serve_as(id, monitor.mode, monitor.role);
+            .serve_as(id, monitor.mode, monitor.terms);
         served.map_err(|error| error.to_string())
     }
 }

@@ -13,6 +13,7 @@ use super::keeper::Request;
 use super::report::Report;
 use super::table::{Kept, State, Table};
 use crate::metrics::Configured;
+use crate::tokens::Store;
 
 /// How many reloads wait for one that is in work.
 const WAITING: usize = 8;
@@ -26,6 +27,7 @@ pub(crate) struct Config {
     file: Option<PathBuf>,
     pub(crate) table: Table,
     pub(crate) metrics: Configured,
+    pub(crate) tokens: Store,
     requests: mpsc::Sender<Request>,
 }
 
@@ -37,6 +39,7 @@ impl Config {
             file,
             table: Table::default(),
             metrics: Configured::default(),
+            tokens: Store::default(),
             requests,
         };
         (config, asked)

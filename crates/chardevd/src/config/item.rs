@@ -1,10 +1,11 @@
 //! What a configuration comes to, in QEMU's terms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chardev::spec::Options;
-use chardev_monitor::{Grant, Mode, Role};
+use chardev_monitor::{Grant, Mode, Terms};
 use chardev_qapi::opts::parse_opts;
 
 use super::errors::Place;
@@ -22,6 +23,8 @@ pub(crate) struct Wanted {
     pub(crate) metrics: Option<Address>,
     /// Who may what, if that is said.
     pub(crate) access: Option<Vec<Grant>>,
+    /// Where tokens are kept, if they are.
+    pub(crate) tokens: Option<PathBuf>,
 }
 
 /// What one section of the file is made into.
@@ -77,8 +80,24 @@ pub(crate) struct Monitor {
     /// The back end of that, if it is the monitor's own.
     pub(crate) options: Option<Options>,
     pub(crate) mode: Mode,
-    /// The most that its clients may do.
-    pub(crate) role: Role,
+    /// On which terms it serves.
+    pub(crate) terms: Terms,
+}
+
+impl Wanted {
+    /// The groups of consoles, and who is in each.
+    pub(crate) fn groups(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for item in &self.items {
+            for group in &item.about.groups {
+                groups
+                    .entry(group.clone())
+                    .or_default()
+                    .insert(item.name.clone());
+            }
+        }
+        groups
+    }
 }
 
 impl Item {

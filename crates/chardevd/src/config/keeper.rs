@@ -15,6 +15,7 @@ use super::runner::Runner;
 use super::table::{Kept, State, Table};
 use crate::metrics::Configured;
 use crate::service;
+use crate::tokens::Store;
 
 /// How long the start of the daemon waits for what takes its time.
 const START_LIMIT: Duration = Duration::from_secs(2);
@@ -38,6 +39,7 @@ pub(crate) struct Keeper {
     pub(super) objects: BTreeMap<String, String>,
     pub(super) monitors: Vec<Monitor>,
     pub(super) metrics: Configured,
+    pub(super) tokens: Store,
     requests: Asked,
 }
 
@@ -51,6 +53,7 @@ impl Keeper {
             objects: BTreeMap::new(),
             monitors: Vec::new(),
             metrics: config.metrics.clone(),
+            tokens: config.tokens.clone(),
             requests: asked,
         }
     }
@@ -58,7 +61,7 @@ impl Keeper {
     /// Starts all items and keeps them from then on. Waits until they are there or have failed,
     /// but no longer than a moment.
     pub(crate) async fn begin(mut self, wanted: Wanted) {
-        self.runner.shop.server().access().set(wanted.access);
+        self.set_access(&wanted);
         self.objects = wanted.objects;
         self.monitors = wanted.monitors;
         let kept = |item: &Item| Kept {
@@ -81,6 +84,13 @@ impl Keeper {
             let _ = started.await;
         };
         let _ = tokio::time::timeout(START_LIMIT, waited).await;
+    }
+
+    /// Who may what from now on.
+    pub(super) fn set_access(&self, wanted: &Wanted) {
+        let access = self.runner.shop.server().access();
+        access.set_groups(wanted.groups());
+        access.set(wanted.access.clone());
     }
 
     async fn keep(mut self) {

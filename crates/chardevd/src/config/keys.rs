@@ -202,7 +202,19 @@ pub(super) const MONITOR: &[Key] = &[
         Shape::Text,
         "the most that its clients may do: view, attach, change or admin (the default)",
     ),
+    key(
+        "auth",
+        Shape::Text,
+        "required (the default of sockets, unless the role is view or attach), or ANYBODY-MAY-DO-EVERYTHING",
+    ),
 ];
+
+/// What `[tokens]` takes.
+pub(super) const TOKENS: &[Key] = &[key(
+    "file",
+    Shape::Text,
+    "where they are kept (default: tokens in the state directory)",
+)];
 
 /// What `[[access]]` takes.
 pub(super) const ACCESS: &[Key] = &[
@@ -210,12 +222,17 @@ pub(super) const ACCESS: &[Key] = &[
     key(
         "users",
         Shape::Texts,
-        "whose it is, by names or numbers; everybody's without these and unix-groups",
+        "whose it is, by names or numbers; everybody's without these, unix-groups and tls-subjects",
     ),
     key(
         "unix-groups",
         Shape::Texts,
         "the members of these groups have it",
+    ),
+    key(
+        "tls-subjects",
+        Shape::Texts,
+        "whose it is, by a name in their verified certificate: CN=ann,O=lab or DNS:laptop.example",
     ),
     key(
         "consoles",
@@ -260,6 +277,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("monitor", "[[monitor]]: a monitor"),
     ("metrics", "metrics for Prometheus"),
+    (
+        "tokens",
+        "tokens that clients may present, which chardevctl token makes",
+    ),
 ];
 
 /// The key that says the kind of a raw section's table.

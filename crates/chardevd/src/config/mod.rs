@@ -5,6 +5,7 @@
 //! ```
 
 mod access;
+mod auth;
 mod backend;
 mod beside;
 mod check;
@@ -74,6 +75,7 @@ pub(crate) fn load(
         options.start_paths_at(directory);
     }
     wanted.metrics = wanted.metrics.map(|address| address.within(directory));
+    wanted.tokens = wanted.tokens.map(|file| directory.join(file));
     mistakes.or(wanted)
 }
 
@@ -102,8 +104,10 @@ fn understand(sections: &Sections, kinds: &[&'static KindSpec], mistakes: &mut M
     for value in &sections.objects {
         raw::object(value, &mut wanted, &mut reader);
     }
+    let tokens = sections.tokens.as_ref();
+    wanted.tokens = tokens.map(|value| raw::tokens(value, &mut reader));
     let monitors = sections.monitors.iter().enumerate();
-    let monitors = monitors.filter_map(|(at, value)| raw::monitor(value, at, &mut reader));
+    let monitors = monitors.filter_map(|(at, value)| raw::monitor(value, at, &wanted, &mut reader));
     wanted.monitors = monitors.collect();
     let metrics = sections.metrics.as_ref();
     wanted.metrics = metrics.and_then(|value| raw::metrics(value, &mut reader));

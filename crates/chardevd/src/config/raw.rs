@@ -1,5 +1,6 @@
 //! What is said in QEMU's own terms: chardevs, devices, objects, monitors.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chardev::spec::OptionValue;
@@ -7,13 +8,14 @@ use chardev_monitor::Mode;
 use chardev_qapi::{Device, Json, parse_device};
 
 use super::access::role;
+use super::auth::{self, Way};
 use super::backend::Reader;
 use super::check::check_table;
 use super::console::{check_name, parts};
 use super::device::json;
 use super::errors::{Place, meant};
 use super::item::{About, Item, Monitor, Sort, Wanted};
-use super::keys::{METRICS, MONITOR, kind_key};
+use super::keys::{METRICS, MONITOR, TOKENS, kind_key};
 use super::values::{Entry, Table, Value};
 use crate::metrics::Address;
 
@@ -94,11 +96,16 @@ pub(super) fn object(value: &Value, wanted: &mut Wanted, reader: &mut Reader<'_>
     Some(())
 }
 
-/// `[[monitor]]`, the `number`th.
-pub(super) fn monitor(value: &Value, number: usize, reader: &mut Reader<'_>) -> Option<Monitor> {
+/// `[[monitor]]`, the `number`th, beside the rest of `wanted`.
+pub(super) fn monitor(
+    value: &Value,
+    number: usize,
+    wanted: &Wanted,
+    reader: &mut Reader<'_>,
+) -> Option<Monitor> {
     check_table(value, &[MONITOR], "[[monitor]]", reader.mistakes);
     let table = value.table()?;
-    let role = role(table, "role", reader.mistakes)?.unwrap_or_default();
+    let role = role(table, "role", reader.mistakes)?;
     let pretty = table.get("pretty").and_then(Value::switch).unwrap_or(false);
     let mode = match table.text("mode") {
         None | Some("control") => Mode::Control { pretty },
@@ -119,12 +126,15 @@ pub(super) fn monitor(value: &Value, number: usize, reader: &mut Reader<'_>) -> 
     };
     let device = listen.text().map(|text| parse_device(text, reader.kinds));
     if let Some(Ok(Device::Existing(chardev))) = device {
+        let parts = wanted.items.iter().flat_map(|item| &item.chardevs);
+        let part = parts.clone().find(|part| part.id == chardev);
+        let way = Way::of(part.map(|part| &part.options), wanted);
         return Some(Monitor {
             place: value.place.clone(),
+            terms: auth::terms(value, (mode, role), &way, wanted, reader.mistakes)?,
             chardev,
             options: None,
             mode,
-            role,
         });
     }
     let mut options = reader.backend(listen)?.options;
@@ -137,12 +147,18 @@ pub(super) fn monitor(value: &Value, number: usize, reader: &mut Reader<'_>) -> 
         options.set("server", OptionValue::Bool(true));
         options.set("wait", OptionValue::Bool(false));
     }
+    let way = Way::of(Some(&options), wanted);
+    let terms = auth::terms(value, (mode, role), &way, wanted, reader.mistakes)?;
+    // One who does not say who he is must not keep out the others.
+    if terms.known_only && way.may_have_several(&options) {
+        options.set("x-clients", OptionValue::Int(0));
+    }
     Some(Monitor {
         place: value.place.clone(),
         chardev: format!("monitor{number}"),
         options: Some(options),
         mode,
-        role,
+        terms,
     })
 }
 
@@ -162,6 +178,13 @@ pub(super) fn metrics(value: &Value, reader: &mut Reader<'_>) -> Option<Address>
             None
         }
     }
+}
+
+/// `[tokens]`: where they are kept.
+pub(super) fn tokens(value: &Value, reader: &mut Reader<'_>) -> PathBuf {
+    check_table(value, &[TOKENS], "[tokens]", reader.mistakes);
+    let file = value.table().and_then(|table| table.text("file"));
+    file.map_or_else(crate::tokens::default_file, PathBuf::from)
 }
 
 /// The `line` of a raw section, which has nothing beside it.

@@ -21,6 +21,7 @@ pub(super) struct Sections {
     pub(super) objects: Vec<Value>,
     pub(super) monitors: Vec<Value>,
     pub(super) metrics: Option<Value>,
+    pub(super) tokens: Option<Value>,
     pub(super) accesses: Vec<Value>,
 }
 
@@ -92,14 +93,11 @@ impl Sections {
                     continue;
                 }
                 "metrics" => {
-                    match (&self.metrics, table(value, &key, mistakes)) {
-                        (_, None) => {}
-                        (None, read) => self.metrics = read,
-                        (Some(other), Some(_)) => {
-                            let hint = format!("the other one is at {}", other.place);
-                            mistakes.add_hint(&place, "metrics are there twice", hint);
-                        }
-                    }
+                    put_one(&mut self.metrics, value, (&key, &place), mistakes);
+                    continue;
+                }
+                "tokens" => {
+                    put_one(&mut self.tokens, value, (&key, &place), mistakes);
                     continue;
                 }
                 "template" => &mut self.templates,
@@ -133,6 +131,23 @@ impl Sections {
                 }
             };
             add_named(named, value, &key, mistakes);
+        }
+    }
+}
+
+/// The table of `[SECTION]`, which may be there once in all files.
+fn put_one(
+    one: &mut Option<Value>,
+    value: Value,
+    (section, place): (&str, &Place),
+    mistakes: &mut Mistakes,
+) {
+    match (&one, table(value, section, mistakes)) {
+        (_, None) => {}
+        (None, read) => *one = read,
+        (Some(other), Some(_)) => {
+            let hint = format!("the other one is at {}", other.place);
+            mistakes.add_hint(place, format!("{section} are there twice"), hint);
         }
     }
 }

@@ -28,12 +28,13 @@ impl Keeper {
     /// All that is wrong with them, or what refuses a change; everything is as it was then.
     pub(super) async fn reload(&mut self) -> Result<Report, String> {
         let wanted = self.load().await?;
-        let metrics = self.open_metrics(wanted.metrics).await?;
+        let tokens = self.tokens.open(wanted.tokens.clone()).await?;
+        let metrics = self.open_metrics(wanted.metrics.clone()).await?;
         let objects = self.put_objects(&wanted.objects).await?;
         let old = self.table.lock().clone();
-        let fates = compare(old, wanted.items);
+        let fates = compare(old, wanted.items.clone());
         let taken = |id: &str| self.runner.chardevs().info(id).is_some();
-        let monitors = placed(&self.monitors, wanted.monitors, taken);
+        let monitors = placed(&self.monitors, wanted.monitors.clone(), taken);
         let failed = match self.commit(&fates, &monitors.in_transaction()).await {
             Ok(failed) => failed,
             Err(why) => {
@@ -41,8 +42,9 @@ impl Keeper {
                 return Err(why);
             }
         };
+        self.set_access(&wanted);
+        tokens.commit(self.runner.shop.server().access().tokens());
         self.drop_objects(wanted.objects);
-        self.runner.shop.server().access().set(wanted.access);
         let mut report = Report::default();
         self.settle(fates, failed, &mut report).await;
         self.settle_monitors(monitors, &mut report).await;

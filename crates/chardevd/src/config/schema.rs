@@ -6,7 +6,7 @@ use chardev_qapi::{Json, Object};
 use super::backend::keys_of;
 use super::keys::{
     ACCESS, CONSOLE, Key, METRICS, MONITOR, MORE_OF_CONSOLE, MORE_OF_LINES, SECTIONS, Shape,
-    kind_key,
+    TOKENS, kind_key,
 };
 use crate::devices::DEVICES;
 
@@ -25,6 +25,7 @@ pub(crate) fn schema() -> String {
             "device" => list(raw(device_table())),
             "object" => list(raw(object_table())),
             "metrics" => table(&[METRICS]).with("required", words(["listen"])),
+            "tokens" => table(&[TOKENS]),
             "access" => list(table(&[ACCESS]).with("required", words(["role"]))),
             _ => list(table(&[MONITOR]).with("required", words(["listen"]))),
         };

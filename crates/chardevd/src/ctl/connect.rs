@@ -18,6 +18,7 @@ use rustix::net::{
 };
 
 use super::failure::{Failure, Status};
+use super::proof::Proof;
 use super::running;
 use super::trust;
 use super::waiting::{Patience, Stage, Wait};
@@ -48,6 +49,8 @@ pub struct Target {
     pub address: Address,
     /// How to wait for it.
     pub(super) patience: Patience,
+    /// What says who we are, if the socket does not.
+    pub(super) proof: Option<Proof>,
 }
 
 /// A connection to a monitor that can send a descriptor along with what is written next.
@@ -77,7 +80,7 @@ impl Target {
     /// # Errors
     /// As for [`Target::open`], or what is wrong with the server.
     pub(super) fn connect(&self) -> Result<Monitor, Failure> {
-        self.negotiate(self.open()?)
+        self.negotiate(self.open()?, self.proof.as_ref())
     }
 
     /// Negotiates over a socket that this monitor was given to serve.
@@ -86,11 +89,13 @@ impl Target {
     /// As for every connection: why there is none, and what to do about it.
     pub(super) fn connect_over(&self, socket: UnixStream) -> Result<Monitor, Failure> {
         let stream = Stream::new(self, Socket::Unix(socket), Wait::new(self.patience.clone()));
-        self.negotiate(stream)
+        // It is for whom this one is for.
+        self.negotiate(stream, None)
     }
 
-    fn negotiate(&self, stream: Stream) -> Result<Monitor, Failure> {
+    fn negotiate(&self, stream: Stream, proof: Option<&Proof>) -> Result<Monitor, Failure> {
         let connected = Client::connect(stream).and_then(|mut monitor| {
+            proof.map_or(Ok(()), |proof| proof.present(&mut monitor))?;
             monitor.ask_for_error_kinds()?;
             Ok(monitor)
         });
@@ -280,6 +285,7 @@ pub fn connect(address: &Address) -> Result<Monitor, DaemonError> {
     let target = Target {
         address: address.clone(),
         patience: Patience::default(),
+        proof: None,
     };
     let connected = target.connect();
     connected.map_err(|failure| DaemonError::new(failure.to_string()))

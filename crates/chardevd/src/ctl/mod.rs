@@ -24,6 +24,7 @@ mod meant;
 mod play;
 mod private;
 mod progress;
+pub mod proof;
 mod raw;
 mod record;
 mod running;
@@ -32,6 +33,7 @@ mod send;
 mod suggest;
 mod table;
 mod time;
+mod token;
 mod top;
 mod trust;
 mod waiting;
@@ -47,6 +49,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use connect::{Address, Target};
 use failure::Failure;
+use proof::Proof;
 pub(crate) use suggest::nearest;
 use waiting::Patience;
 
@@ -67,6 +70,15 @@ struct Args {
     /// Reach the daemon's monitor over TCP instead; overrides --socket
     #[arg(long, global = true, value_name = "HOST:PORT")]
     host: Option<String>,
+    /// Say who you are by the token in this file; without it by the one in CHARDEVD_TOKEN, if any
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "CHARDEVD_TOKEN_FILE",
+        hide_env_values = true
+    )]
+    token_file: Option<PathBuf>,
     /// Give up after this long; for attach, watch and qmp, the time to connect
     #[arg(long, global = true, value_name = "SECONDS", value_parser = waiting::parse_timeout)]
     timeout: Option<Duration>,
@@ -170,6 +182,9 @@ enum Action {
         /// What it says
         text: String,
     },
+    /// Make, list or remove tokens, by which others may use this daemon's monitors
+    #[command(subcommand)]
+    Token(token::Action),
     /// Print what a console shows, or draw it
     Screen(screen::Args),
     /// End the daemon; what it has accepted is delivered first
@@ -205,9 +220,14 @@ pub fn main() -> ExitCode {
         (Some(path), None) => Address::Unix(path),
         (None, None) => Address::Unix(crate::default_socket()),
     };
+    let proof = match Proof::find(args.token_file.as_deref()) {
+        Ok(proof) => proof,
+        Err(failure) => return finish(Err(failure)),
+    };
     let target = Target {
         address,
         patience: Patience::new(args.timeout),
+        proof,
     };
     let target = &target;
     let done = match args.command {
@@ -236,6 +256,7 @@ pub fn main() -> ExitCode {
         Action::Mark { id, text } => record::mark(target, &id, &text),
         Action::Quit => commands::quit(target),
         Action::Completions(args) => complete::run(&args),
+        Action::Token(action) => token::run(target, &action),
         Action::Screen(args) => screen::screen(target, &args),
         Action::Qmp {
             command: Some(command),

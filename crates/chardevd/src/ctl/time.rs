@@ -23,6 +23,21 @@ fn date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year + u64::from(month <= 2), month, day)
 }
 
+/// Reads `YYYY-MM-DD`: its beginning in UTC, in seconds since 1970.
+pub(super) fn parse_date(text: &str) -> Option<i64> {
+    let mut parts = text.splitn(3, '-').map(str::parse::<u64>);
+    let mut next = || parts.next()?.ok();
+    let (year, month, day) = (next()?, next()?, next()?);
+    if !(1970..=9999).contains(&year) || text.len() != 10 {
+        return None;
+    }
+    // A year has no more days than this after 1970, and the date says which one it is.
+    let first = (year - 1970) * 365;
+    let days =
+        (first..first + 2 * 366 + (year - 1970) / 4).find(|it| date(*it) == (year, month, day))?;
+    i64::try_from(days * 86_400).ok()
+}
+
 /// Reads `SECONDS`, `MINUTES:SECONDS` or `HOURS:MINUTES:SECONDS`; seconds may have a fraction.
 pub(super) fn parse_span(text: &str) -> Result<Duration, String> {
     let wrong = || format!("'{text}' is no time: give seconds, M:SS or H:MM:SS");

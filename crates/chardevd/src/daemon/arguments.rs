@@ -8,7 +8,7 @@ use chardev::back::FdSource;
 use chardev::spec::{OptionValue, Options, ParameterError, Problem};
 use chardev::text::shown;
 use chardev::{AddError, AttachError};
-use chardev_monitor::{Mode, Role, ServeError};
+use chardev_monitor::{Mode, ServeError, Terms};
 use chardev_qapi::cmdline::{hint, parse_backend_line, parse_chardev};
 use chardev_qapi::opts::{parse_bool, parse_opts};
 use chardev_qapi::{UnknownDevice, parse_device};
@@ -79,7 +79,9 @@ impl Daemon {
             self.start_compat(dev, number, mode)
                 .map_err(|error| error.within(format_args!("{option} {}", shown(dev))))?;
         }
-        self.start_config()
+        let has_monitor = self.start_config()?;
+        self.warn_of_open_monitors(args);
+        Ok(has_monitor)
     }
 
     pub(super) fn add_object(&self, line: &str, directory: &Path) -> Result<(), DaemonError> {
@@ -178,7 +180,7 @@ impl Daemon {
         };
         let id = opts.get("chardev");
         let id = id.ok_or_else(|| ParameterError::missing("chardev"))?;
-        self.start_monitor(id, mode, Role::Admin)
+        self.start_monitor(id, mode, Terms::default())
     }
 
     fn start_compat(&mut self, dev: &str, number: usize, mode: Mode) -> Result<(), DaemonError> {
@@ -194,7 +196,7 @@ impl Daemon {
             let text = format!("{}{more}", shown(&error));
             error.shown_as(text)
         })?;
-        let started = self.start_monitor(&id, mode, Role::Admin);
+        let started = self.start_monitor(&id, mode, Terms::default());
         started.map_err(|error| {
             let text = shown(&error).to_string();
             error.shown_as(text)
@@ -205,9 +207,9 @@ impl Daemon {
         &mut self,
         id: &str,
         mode: Mode,
-        role: Role,
+        terms: Terms,
     ) -> Result<(), DaemonError> {
-        let served = self.server().serve_as(id, mode, role);
+        let served = self.server().serve_as(id, mode, terms);
         served.map_err(|error| match error {
             ServeError::Chardev(AttachError::NotFound(ref id)) => {
                 let text = format!("chardev \"{id}\" not found");

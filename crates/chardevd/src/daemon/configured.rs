@@ -25,6 +25,8 @@ impl Daemon {
             self.add_object(line, &directory)?;
         }
         let (monitors, metrics) = (wanted.monitors.clone(), wanted.metrics.clone());
+        let tokens = chardevs.block_on(config.tokens.open(wanted.tokens.clone()))?;
+        tokens.commit(self.server().access().tokens());
         let keeper = Keeper::new(&config, asked, self.runner());
         let stop = self.server().stop().clone();
         let started = chardevs.block_on(async {
@@ -45,7 +47,7 @@ impl Daemon {
                 None => Ok(()),
             };
             let started = started
-                .and_then(|()| self.start_monitor(&monitor.chardev, monitor.mode, monitor.role));
+                .and_then(|()| self.start_monitor(&monitor.chardev, monitor.mode, monitor.terms));
             started.map_err(|error| error.within(format_args!("{}: monitor", monitor.place)))?;
         }
         Ok(!monitors.is_empty())

@@ -110,8 +110,11 @@ const COMMANDS: &[(&str, &str, Needs)] = &[
     ("x-query-consoles", "", Nothing),
     ("x-query-devices", "", Nothing),
     ("x-query-monitors", "", View),
+    ("x-query-tokens", "", Admin),
     ("x-reload", "", Admin),
     ("x-screen", r#"{"id":"ID"}"#, View),
+    ("x-token-add", r#"{"name":"more","role":"view"}"#, Admin),
+    ("x-token-remove", r#"{"name":"nobody"}"#, Admin),
     (
         "yank",
         r#"{"instances":[{"type":"chardev","id":"ID"}]}"#,
@@ -151,6 +154,7 @@ impl Daemon {
             file += &format!("[[access]]\nrole = \"{role}\"\nusers = \"{some}\"\ngroups = \"a\"\n");
             file += &format!("[[access]]\nrole = \"{role}\"\nusers = [\"{all}\"]\n");
         }
+        file += "[tokens]\nfile = \"tokens\"\n";
         for (name, role) in [("all", "admin"), ("lookers", "view")] {
             let path = dir.path().join(name);
             let listen = format!("unix:{},x-clients=0,server=on,wait=off", path.display());
@@ -240,6 +244,28 @@ impl Client {
     }
 }
 
+/// Each command and console, for a client that has this role, for group `a` or for everything.
+fn check_all(mut client: Client, who: &str, (role, everywhere): (Needs, bool)) {
+    for (command, arguments, needs) in COMMANDS {
+        for id in ["a1", "b1"] {
+            let has = match (arguments.contains("ID"), everywhere, id) {
+                (_, true, _) | (true, false, "a1") => role,
+                _ => Nothing,
+            };
+            let may = has >= *needs;
+            // What ends the test is for those who may not.
+            if may && ["quit", "stop", "qmp_capabilities"].contains(command) {
+                continue;
+            }
+            assert_eq!(
+                client.is_refused(command, arguments, id),
+                !may,
+                "{who} ({role:?}) {command} {id}"
+            );
+        }
+    }
+}
+
 #[test]
 fn each_role_may_what_it_says_for_each_command_and_console() {
     let daemon = Daemon::start();
@@ -251,32 +277,33 @@ fn each_role_may_what_it_says_for_each_command_and_console() {
     listed.sort();
     let known: Vec<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
     assert_eq!(listed, known, "each command has to say here what it needs");
-    let users = [(NOBODY, Nothing, false)]
-        .into_iter()
-        .chain((1..).zip(ROLES).flat_map(|(number, (role, _))| {
-            [
-                (IN_GROUP + number, role, false),
-                (EVERYWHERE + number, role, true),
-            ]
-        }));
-    for (user, role, everywhere) in users {
-        let mut client = Client::new(&daemon, user, "all");
-        for (command, arguments, needs) in COMMANDS {
-            for id in ["a1", "b1"] {
-                let has = match (arguments.contains("ID"), everywhere, id) {
-                    (_, true, _) | (true, false, "a1") => role,
-                    _ => Nothing,
-                };
-                let may = has >= *needs;
-                // What ends the test is for those who may not.
-                if may && ["quit", "stop", "qmp_capabilities"].contains(command) {
-                    continue;
-                }
-                assert_eq!(
-                    client.is_refused(command, arguments, id),
-                    !may,
-                    "user {user} ({role:?}) {command} {id}"
-                );
+    let nobody = Client::new(&daemon, NOBODY, "all");
+    check_all(nobody, "nobody", (Nothing, false));
+    for (number, (needs, role)) in (1..).zip(ROLES) {
+        for (user, everywhere) in [(IN_GROUP + number, false), (EVERYWHERE + number, true)] {
+            let client = Client::new(&daemon, user, "all");
+            check_all(client, &format!("user {user}"), (needs, everywhere));
+            // Whoever it was before, it is who has the token.
+            let name = format!("{role}-{everywhere}");
+            let scope = if everywhere {
+                ""
+            } else {
+                r#","consoles":["a"]"#
+            };
+            let made = format!(r#"{{"name":"{name}","role":"{role}"{scope}}}"#);
+            let made = root.ask("x-token-add", &made);
+            let token = made.get("return").and_then(|it| it.get("token"));
+            let token = token.expect("a token").to_string();
+            // Each guesses a little, and root does so once.
+            let user = 50_000 + 2 * number + u32::from(everywhere);
+            for user in [user, 0]
+                .into_iter()
+                .take(1 + usize::from(number == 1 && everywhere))
+            {
+                let mut client = Client::new(&daemon, user, "all");
+                let taken = client.ask("x-authenticate", &format!(r#"{{"token":{token}}}"#));
+                assert!(taken.get("return").is_some(), "{taken}");
+                check_all(client, &format!("token {name}"), (needs, everywhere));
             }
         }
     }
@@ -285,6 +312,8 @@ fn each_role_may_what_it_says_for_each_command_and_console() {
         "uid 44000) may not add a chardev",
         "uid 42003): change 'a1'",
         "uid 42002): type on 'a1'",
+        "uid 50006)): change 'a1'",
+        "token view-true (",
     ] {
         assert!(said.contains(line), "{line}: {said}");
     }
@@ -336,6 +365,39 @@ fn a_monitor_for_lookers_lets_nobody_do_more_not_even_root() {
         assert!(client.is_refused("chardev-send-break", r#"{"id":"ID"}"#, "b1"));
         assert!(client.is_refused("quit", "", ""));
     }
+}
+
+/// A group lists those who are in it besides; whose own group it is stands elsewhere.
+#[test]
+fn a_group_of_the_host_has_those_too_whose_primary_group_it_is() {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+    let group = std::fs::read_to_string("/etc/group").unwrap();
+    // A user of the system whose group is empty but for them.
+    let (user, group) = ["nobody:nogroup", "daemon:daemon", "bin:bin"]
+        .into_iter()
+        .find_map(|pair| {
+            let (user, name) = pair.split_once(':')?;
+            let line = group
+                .lines()
+                .find(|it| it.starts_with(&format!("{name}:")))?;
+            let parts: Vec<&str> = line.split(':').collect();
+            let user = passwd
+                .lines()
+                .find(|it| it.starts_with(&format!("{user}:")))?;
+            let user: Vec<&str> = user.split(':').collect();
+            (parts[3].is_empty() && user[3] == parts[2]).then(|| (user[2].to_owned(), name))
+        })
+        .expect("every host has such a user");
+    let daemon = Daemon::start();
+    let path = daemon.dir.path().join("consoles.toml");
+    let file = std::fs::read_to_string(&path).unwrap();
+    let more = format!("{file}[[access]]\nrole = \"view\"\nunix-groups = \"{group}\"\n");
+    std::fs::write(&path, more).unwrap();
+    let mut member = Client::new(&daemon, user.parse().unwrap(), "all");
+    assert!(member.is_refused("x-chardev-history", r#"{"id":"ID"}"#, "a1"));
+    let mut root = Client::new(&daemon, 0, "all");
+    assert!(root.ask("x-reload", "").get("return").is_some());
+    assert!(!member.is_refused("x-chardev-history", r#"{"id":"ID"}"#, "a1"));
 }
 
 /// Over a socket that it brings itself a client may do what it may anyway.

@@ -271,3 +271,58 @@ for path in sorted(root.glob('*.toml')):
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
 }
+
+/// Whoever can reach it could do everything, so it has to ask who comes, or say so in capitals.
+#[test]
+fn a_monitor_on_a_network_asks_who_comes_or_says_what_it_lets_them_do() {
+    let tcp = "[[monitor]]\nlisten = 'tcp:127.0.0.1:0,server=on,wait=off'\n";
+    let creds = "[[object]]\nline = 'tls-creds-x509,id=t,dir=.,endpoint=server'\n";
+    let tls = "[[monitor]]\nlisten = 'tcp:127.0.0.1:0,server=on,wait=off,tls-creds=t'\n";
+    let unverified = creds.replace("server'", "server,verify-peer=off'");
+    let on = "[chardev.q]\nline = 'socket,host=127.0.0.1,port=0,server=on,wait=off'\n\
+              [[monitor]]\nlisten = 'chardev:q'\n";
+    let udp = "[[monitor]]\nlisten = 'udp::9'\n";
+    for (refused, hint) in [
+        (tcp.to_owned(), "add a section [tokens]"),
+        (
+            format!("{tcp}auth = 'required'\n"),
+            "add a section [tokens]",
+        ),
+        (
+            format!("{tcp}role = 'admin'\n"),
+            "ANYBODY-MAY-DO-EVERYTHING",
+        ),
+        (
+            format!("{tcp}role = 'change'\n"),
+            "ANYBODY-MAY-DO-EVERYTHING",
+        ),
+        (format!("{unverified}{tls}"), "tls-creds"),
+        (format!("[tokens]\n{tcp}mode = 'readline'\n"), "tls-creds"),
+        (on.to_owned(), "[tokens]"),
+        (
+            on.replace("'chardev:q'", "'chardev:m'") + "[chardev.m]\nkind = 'mux'\nchardev = 'q'\n",
+            "[tokens]",
+        ),
+        (udp.to_owned(), "a Unix socket"),
+        (format!("[tokens]\n{udp}"), "a Unix socket"),
+        (
+            tcp.to_owned() + "auth = 'anybody-may-do-everything'\n",
+            "there are: required",
+        ),
+    ] {
+        let said = mistakes(&refused);
+        assert!(said.contains(hint), "{refused}{said}");
+    }
+    for good in [
+        format!("[tokens]\n{tcp}"),
+        format!("[tokens]\n{on}"),
+        format!("{tcp}role = 'view'\n"),
+        format!("{tcp}auth = 'ANYBODY-MAY-DO-EVERYTHING'\n"),
+        format!("{creds}{tls}"),
+        format!("{unverified}{tls}[tokens]\n"),
+        "[[monitor]]\nlisten = 'unix:/run/q,server=on,wait=off'\n".to_owned(),
+    ] {
+        let (ok, said) = check(&[("f.toml", &good)]);
+        assert!(ok, "{good}{said}");
+    }
+}

@@ -80,4 +80,5 @@ mod tls;
 // By rcgen, which is the library's tests' too.
 #[path = "../../../chardev/tests/it/tls_rig/mod.rs"]
 mod tls_rig;
+mod tokens;
 mod websocket;

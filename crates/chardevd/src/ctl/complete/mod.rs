@@ -14,6 +14,7 @@ use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 
 use super::connect::{Address, Target};
+use super::proof::Proof;
 use super::waiting::Patience;
 pub(super) use script::{Args, run};
 
@@ -42,6 +43,11 @@ fn chardevs() -> Vec<String> {
 /// The ids of devices.
 pub(super) fn devices() -> ArgValueCandidates {
     candidates(|| named("x-query-devices", "id"))
+}
+
+/// The names of tokens.
+pub(super) fn tokens() -> ArgValueCandidates {
+    candidates(|| named("x-query-tokens", "name"))
 }
 
 /// A back end, without an id or with one.
@@ -101,9 +107,13 @@ fn target(words: impl Iterator<Item = OsString>) -> Target {
         (None, Some(path)) => Address::Unix(path),
         (None, None) => Address::Unix(crate::default_socket()),
     };
+    let file = option("--token-file").map(PathBuf::from);
+    let file = file.or_else(|| std::env::var_os("CHARDEVD_TOKEN_FILE").map(PathBuf::from));
+    let proof = Proof::find(file.as_deref());
     Target {
         address,
         patience: Patience::silent(LIMIT),
+        proof: proof.ok().flatten(),
     }
 }
 
