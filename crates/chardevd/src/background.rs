@@ -4,8 +4,11 @@
 #![allow(clippy::disallowed_methods, reason = "only the start waits for it")]
 
 use std::env;
+use std::ffi::CString;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -57,6 +60,7 @@ impl Background {
     /// The daemon was not set up, and has said why.
     pub fn begin() -> Result<Option<Self>, DaemonError> {
         if let Some(number) = told_by_parent() {
+            take_name();
             rustix::process::umask(Mode::from_raw_mode(UMASK));
             return Ok(Some(Background { number }));
         }
@@ -101,6 +105,17 @@ impl Background {
         let ready = ready
             .map_err(|error| DaemonError::of(format_args!("-daemonize: {VARIABLE}"), error))?;
         Ok(Waiting { ready })
+    }
+}
+
+/// The system calls a program after the file it was started from, and that is `exe` here. Threads
+/// have the name of the one that starts them, so this comes before all others.
+fn take_name() {
+    let given = env::args_os().next().unwrap_or_default();
+    let name = Path::new(&given).file_name().unwrap_or_default();
+    if let Ok(name) = CString::new(name.as_bytes()) {
+        // Another name hinders nobody.
+        let _ = rustix::thread::set_name(&name);
     }
 }
 

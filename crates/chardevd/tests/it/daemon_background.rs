@@ -99,6 +99,8 @@ fn relative_paths_mean_the_same_in_the_background() {
             listener = Some(UnixListener::bind(dir.join("far.sock")).unwrap());
         },
     );
+    let name = fs::read_to_string(format!("/proc/{}/comm", daemon.pid.as_raw_nonzero()));
+    assert_eq!(name.unwrap(), "chardevd\n");
     assert_eq!(
         fs::read_link(format!("/proc/{}/cwd", daemon.pid.as_raw_nonzero())).unwrap(),
         Path::new("/")
