@@ -127,6 +127,8 @@ pub struct OptionSpec {
     pub help: &'static str,
     /// What it makes of a chardev's policy, for an option that `x-chardev-set` may set.
     pub policy: Option<SetPolicy>,
+    /// Whether its text is a path of the host.
+    pub is_path: bool,
 }
 
 /// Puts an option's value into a change of a policy.
@@ -146,6 +148,7 @@ impl OptionSpec {
             missing: "",
             help,
             policy: None,
+            is_path: false,
         }
     }
 
@@ -164,6 +167,12 @@ impl OptionSpec {
     pub const fn required_or(mut self, missing: &'static str) -> Self {
         self.required = true;
         self.missing = missing;
+        self
+    }
+
+    /// One whose text is a path of the host.
+    pub const fn path(mut self) -> Self {
+        self.is_path = true;
         self
     }
 

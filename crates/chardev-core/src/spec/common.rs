@@ -19,7 +19,8 @@ pub const COMMON_OPTIONS: &[OptionSpec] = &[
         "logfile",
         OptionType::Str,
         "file that receives a copy of all output",
-    ),
+    )
+    .path(),
     OptionSpec::new(
         "logappend",
         OptionType::Bool,
@@ -39,7 +40,8 @@ pub const COMMON_OPTIONS: &[OptionSpec] = &[
         "x-logindex",
         OptionType::Str,
         "index file with one line per log line: absolute offset, time, position in the log file",
-    ),
+    )
+    .path(),
     OptionSpec::new(
         "x-log-full",
         OptionType::Enum(&["hole", "hold"]),

@@ -189,6 +189,22 @@ impl Options {
         Some(text::to_path(given, self.directory()))
     }
 
+    /// Makes the relative paths among them, which `kind` tells, start at `directory`. An abstract
+    /// socket's name is none.
+    pub fn make_paths_absolute(&mut self, kind: &KindSpec, directory: &Path) {
+        for option in kind.all_options() {
+            match self.values.get_mut(option.name) {
+                Some(OptionValue::Str(path)) if option.is_path => absolute(path, directory),
+                Some(OptionValue::Address(SocketAddress::Unix {
+                    path,
+                    abstract_name: false,
+                    ..
+                })) => absolute(path, directory),
+                _ => {}
+            }
+        }
+    }
+
     /// What those of [`COMMON_OPTIONS`](super::COMMON_OPTIONS) that were given say about the
     /// policy.
     ///
@@ -218,6 +234,9 @@ impl Options {
         // Whether a peer is kept concerns one change alone.
         self.values.remove("x-handover");
         let names_log = self.get("logfile").is_some();
+        let elsewhere = former.and_then(Options::directory);
+        let elsewhere = elsewhere.filter(|former| self.directory() != Some(former));
+        let elsewhere = elsewhere.map(Path::to_owned);
         for option in COMMON_OPTIONS {
             let value = former.and_then(|former| former.get(option.name));
             let is_kept = match option.policy {
@@ -225,6 +244,14 @@ impl Options {
                 None => !names_log && option.name != "x-handover",
             };
             match value {
+                // It is where it was, though these start their paths elsewhere.
+                Some(OptionValue::Str(path)) if is_kept && option.is_path => {
+                    let mut path = path.clone();
+                    if let Some(directory) = &elsewhere {
+                        absolute(&mut path, directory);
+                    }
+                    self.set(option.name, OptionValue::Str(path));
+                }
                 Some(value) if is_kept => self.set(option.name, value.clone()),
                 // Without a log of its own nothing else about one means anything.
                 None if is_kept && option.policy.is_none() => _ = self.values.remove(option.name),
@@ -249,6 +276,11 @@ impl Options {
             _ => &[],
         }
     }
+}
+
+fn absolute(path: &mut String, directory: &Path) {
+    let place = text::to_path(path, Some(directory));
+    *path = text::from_os(place.as_os_str()).to_string();
 }
 
 impl From<&Options> for Options {

@@ -1,5 +1,7 @@
 //! Everything that runs, in a form that starts it again (`x-export`).
 
+use std::path::Path;
+
 use chardev::text::from_os;
 use chardev_qapi::schema::{Type, optional, required};
 use chardev_qapi::{Json, Object, backend_to_json, chardev_line, explicit};
@@ -42,8 +44,15 @@ fn objects(_service: &Service) -> Vec<String> {
 fn export(service: &Service) -> Json {
     let kinds = service.chardevs.kinds();
     let (mut chardevs, mut directory) = (Vec::new(), None);
-    for (id, options) in service.chardevs.options() {
-        directory = directory.or(options.directory().map(|path| from_os(path.as_os_str())));
+    for (id, mut options) in service.chardevs.options() {
+        let own = options.directory().map(Path::to_owned);
+        directory = directory.or_else(|| own.clone());
+        let kind = kinds.iter().find(|kind| kind.name == options.kind());
+        if let (Some(own), Some(kind)) = (own, kind)
+            && directory.as_ref() != Some(&own)
+        {
+            options.make_paths_absolute(kind, &own);
+        }
         let options = explicit(&options, &kinds);
         let mut entry = Object::new().with("id", id.as_str());
         entry.insert("backend", backend_to_json(&options, &kinds));
@@ -56,7 +65,7 @@ fn export(service: &Service) -> Json {
     let texts = |lines: Vec<String>| lines.into_iter().map(Json::from).collect::<Vec<_>>();
     let mut all = Object::new();
     if let Some(directory) = directory {
-        all.insert("directory", directory.to_string());
+        all.insert("directory", from_os(directory.as_os_str()).to_string());
     }
     all.insert("objects", texts(objects(service)));
     all.insert("chardevs", chardevs);

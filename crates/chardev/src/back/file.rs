@@ -29,9 +29,12 @@ pub(super) static KIND: Kind = Kind {
         "file",
         "writes output to a file, reads input from another",
         &[
-            OptionSpec::new("in", OptionType::Str, "file to read input from").key("input-path"),
+            OptionSpec::new("in", OptionType::Str, "file to read input from")
+                .key("input-path")
+                .path(),
             OptionSpec::new("out", OptionType::Str, "file to write output to")
                 .key("path")
+                .path()
                 .required_or("chardev: file: no filename given"),
             OptionSpec::new(
                 "append",

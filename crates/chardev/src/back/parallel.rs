@@ -39,6 +39,7 @@ pub(super) static KIND: Kind = Kind {
             "the device, for example /dev/parport0",
         )
         .key("path")
+        .path()
         .required_or("chardev: parallel: no device path given")],
     )
     .spelled(&[Short::Text(short)]),

@@ -29,6 +29,7 @@ pub(super) static KIND: Kind = Kind {
             "path of the FIFOs, without .in and .out",
         )
         .key("path")
+        .path()
         .required_or("chardev: pipe: no device path given")],
     )
     .spelled(&[Short::Path])

@@ -55,7 +55,8 @@ pub(super) static KIND: Kind = Kind {
                 "path",
                 OptionType::Str,
                 "symbolic link to create, pointing to the slave",
-            ),
+            )
+            .path(),
             OptionSpec::new(
                 "x-settle-ms",
                 OptionType::Int,

@@ -1,7 +1,10 @@
-//! Back ends as they are typed, in the grammar of `-chardev`, turned into what QMP takes.
+//! Back ends as they are typed, in the grammar of `-chardev`, turned into what QMP takes. Relative
+//! paths in them start at a directory of ours, where there is one (`Address::directory`).
 
 use std::io::Write as _;
+use std::path::Path;
 
+use chardev::spec::{KindSpec, Options};
 use chardev::text::shown_lines;
 use chardev_qapi::{Json, backend_to_json, parse_backend_line, parse_chardev};
 
@@ -12,26 +15,53 @@ use super::meant;
 ///
 /// # Errors
 /// What is wrong with the line, in QEMU's words.
-pub(super) fn backend_json(line: &str) -> Result<Json, Failure> {
+pub(super) fn backend_json(line: &str, directory: Option<&Path>) -> Result<Json, Failure> {
     let kinds = chardev::back::specs();
     let parsed = parse_backend_line(line, &kinds);
     let parsed = parsed.map_err(|error| meant::back_end(error, line))?;
     warn(&parsed.warnings);
     refuse_mux(parsed.mux)?;
-    Ok(backend_to_json(&parsed.options, &kinds))
+    Ok(json(directory, parsed.options, &kinds))
 }
 
 /// A whole `-chardev` line: the id, and the back end as the member `backend` of a command.
 ///
 /// # Errors
 /// What is wrong with the line, in QEMU's words.
-pub(super) fn chardev_json(line: &str) -> Result<(String, Json), Failure> {
+pub(super) fn chardev_json(
+    line: &str,
+    directory: Option<&Path>,
+) -> Result<(String, Json), Failure> {
     let kinds = chardev::back::specs();
     let parsed = parse_chardev(line, &kinds);
     let parsed = parsed.map_err(|error| meant::back_end(error, line))?;
     warn(&parsed.warnings);
     refuse_mux(parsed.mux)?;
-    Ok((parsed.id, backend_to_json(&parsed.options, &kinds)))
+    Ok((parsed.id, json(directory, parsed.options, &kinds)))
+}
+
+/// What QMP takes.
+fn json(directory: Option<&Path>, mut options: Options, kinds: &[&KindSpec]) -> Json {
+    let kind = kinds.iter().find(|kind| kind.name == options.kind());
+    if let (Some(kind), Some(directory)) = (kind, directory) {
+        options.make_paths_absolute(kind, directory);
+    }
+    backend_to_json(&options, kinds)
+}
+
+/// Where the first client is waited for before the back end is there, if it is.
+pub(super) fn first_client_at(backend: &Json) -> Option<String> {
+    let data = backend.get("data")?;
+    data.get("wait")?.as_bool().filter(|waits| *waits)?;
+    let address = data.get("addr")?.get("data")?;
+    let text = |name| address.get(name).and_then(Json::as_str);
+    match (text("path"), text("host"), text("port"), text("str")) {
+        (Some(path), ..) => Some(path.to_owned()),
+        (_, Some(host), Some(port), _) => Some(format!("{host}:{port}")),
+        (_, _, Some(port), _) => Some(format!("port {port}")),
+        (.., Some(name)) => Some(format!("descriptor {name}")),
+        _ => None,
+    }
 }
 
 fn warn(warnings: &[String]) {

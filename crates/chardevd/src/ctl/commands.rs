@@ -9,8 +9,8 @@ use chardev_qmp::client::ClientError;
 use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::backend::{backend_json, chardev_json};
-use super::connect::Target;
+use super::backend::{backend_json, chardev_json, first_client_at};
+use super::connect::{Monitor, Target};
 use super::failure::Failure;
 use super::holder::look;
 use super::suggest::{execute, failed};
@@ -18,17 +18,31 @@ use super::waiting::{Stage, Wait};
 
 /// Adds a chardev.
 pub(super) fn add(target: &Target, line: &str) -> Result<(), Failure> {
-    let (id, backend) = chardev_json(line)?;
-    let pty = target.connect()?.chardev_add(&id, backend);
+    let (id, backend) = chardev_json(line, target.address.directory().as_deref())?;
+    let mut monitor = target.connect()?;
+    speak_of_client(&mut monitor, &backend, "Ctrl-C adds nothing");
+    let pty = monitor.chardev_add(&id, backend);
     print_pty(pty.map_err(|error| target.failed(&error))?)
 }
 
 /// Changes a chardev's back end.
 pub(super) fn change(target: &Target, id: &str, line: &str) -> Result<(), Failure> {
-    let backend = backend_json(line)?;
+    let backend = backend_json(line, target.address.directory().as_deref())?;
     let mut monitor = target.connect()?;
+    let escape = format!("Ctrl-C leaves {id} as it was");
+    speak_of_client(&mut monitor, &backend, &escape);
     let pty = monitor.chardev_change(id, backend);
     print_pty(pty.map_err(|error| failed(target, &mut monitor, id, &error))?)
+}
+
+/// A server that is there only once its first client has come (`wait=on`, which is QEMU's default)
+/// is waited for: the user is told so, and how to do without.
+fn speak_of_client(monitor: &mut Monitor, backend: &Json, escape: &str) {
+    if let Some(place) = first_client_at(backend) {
+        let peer = format!("the first client at {place}");
+        let escape = format!("add wait=off to go on without; {escape}");
+        monitor.stream_mut().answers_after(peer, escape);
+    }
 }
 
 /// Removes a chardev.

@@ -33,6 +33,17 @@ pub enum Address {
     Tcp(String),
 }
 
+impl Address {
+    /// Where relative paths start that are for the daemon. Whoever reaches it by a Unix socket is
+    /// on its host and means paths from where they are, while the daemon may be anywhere.
+    pub(super) fn directory(&self) -> Option<PathBuf> {
+        match self {
+            Address::Unix(_) => std::env::current_dir().ok(),
+            Address::Tcp(_) => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -247,6 +258,11 @@ impl Stream {
     /// What is waited for from now on is something new.
     pub(super) fn restart_clock(&mut self) {
         self.wait.restart();
+    }
+
+    /// The next answers wait for `peer`; what the user can do about it is `escape`.
+    pub(super) fn answers_after(&mut self, peer: String, escape: String) {
+        self.wait.answers_after(peer, escape);
     }
 
     /// How long until [`Stream::look_at_the_clock`] has something to do.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use chardev::text::shown;
-use chardev_qapi::opts::parse_opts;
+use chardev::text::{from_os, shown, to_path};
+use chardev_qapi::opts::{Opts, parse_opts};
 use chardev_qapi::{Json, Object};
 use clap::Subcommand;
 
@@ -14,6 +14,7 @@ use super::connect::Target;
 use super::failure::Failure;
 use super::meant;
 use super::suggest::nearest;
+use crate::devices::PATHS;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -27,6 +28,7 @@ pub(super) enum Action {
     ///
     /// A command may be given after --, as it is, instead of with command=, where each comma is
     /// written twice: chardevctl device add exec,chardev=con0 -- sh -c 'echo a, b'
+    /// Paths in socket= and cwd= start where you are; over --host, where the daemon is.
     Add {
         /// DRIVER[,id=ID][,OPTION=VALUE…]
         #[arg(add = complete::device())]
@@ -60,6 +62,7 @@ pub(super) fn run(target: &Target, action: &Action) -> Result<(), Failure> {
                 let words = words.collect::<Vec<_>>().join(" ");
                 opts.pairs.push(("command".to_owned(), words));
             }
+            start_paths(&mut opts, target);
             let driver = opts.get("driver").unwrap_or_default().to_owned();
             let arguments = opts.pairs.iter();
             let arguments = arguments.fold(Object::new(), |mut all, (key, value)| {
@@ -74,6 +77,19 @@ pub(super) fn run(target: &Target, action: &Action) -> Result<(), Failure> {
         }
         Action::Del { id } => about(target, "device_del", id),
         Action::Restart { id } => about(target, "x-device-restart", id),
+    }
+}
+
+/// Makes paths start where this user is, if that is the daemon's host.
+fn start_paths(opts: &mut Opts, target: &Target) {
+    let Some(directory) = target.address.directory() else {
+        return;
+    };
+    for (key, value) in &mut opts.pairs {
+        if PATHS.contains(&key.as_str()) {
+            let place = to_path(value, Some(&directory));
+            *value = from_os(place.as_os_str()).to_string();
+        }
     }
 }
 

@@ -189,7 +189,7 @@ fn remedy(error: &QmpError) -> Option<&'static str> {
             "something is already listening there: stop it, or choose another port or path"
         }
         ErrorKind::NoFile => {
-            "paths are resolved by the daemon; create the directory or start the peer first"
+            "create the directory or start the peer first; over --host and in 'qmp' paths are the daemon's"
         }
         ErrorKind::Denied => "the daemon's user does not have permission",
         ErrorKind::FileExists => "remove it, or choose another path",

@@ -91,12 +91,17 @@ enum Action {
     /// List the chardevs
     List(list::Args),
     /// Add a chardev; takes the same argument as -chardev
+    ///
+    /// Relative paths in it start where you are; over --host, where the daemon is.
     Add {
         /// KIND,id=ID[,OPTION=VALUE…]
         #[arg(add = complete::back_end(true))]
         line: String,
     },
     /// Change a chardev's back end without losing a byte
+    ///
+    /// Relative paths start where you are; over --host, where the daemon is. If it fails, or you
+    /// give it up with Ctrl-C, the chardev is as it was.
     Change {
         /// The chardev
         #[arg(add = complete::ids())]

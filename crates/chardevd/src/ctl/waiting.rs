@@ -88,6 +88,8 @@ pub(super) struct Wait {
     since: Cell<Instant>,
     /// The last stage that was spoken of.
     told: Cell<Option<Stage>>,
+    /// Whom the answer waits for, if that is not the daemon, and what can be done.
+    peer: Option<(String, String)>,
 }
 
 impl Wait {
@@ -97,7 +99,13 @@ impl Wait {
             patience,
             since: Cell::new(Instant::now()),
             told: Cell::new(None),
+            peer: None,
         }
+    }
+
+    /// The answer waits for `peer`; what the user can do about it is `escape`.
+    pub(super) fn answers_after(&mut self, peer: String, escape: String) {
+        self.peer = Some((peer, escape));
     }
 
     /// Waits so long from now on.
@@ -152,7 +160,7 @@ impl Wait {
             && until <= Instant::now()
         {
             let seconds = timeout.as_secs_f64();
-            let text = describe(stage, address, &look(address, own));
+            let text = self.text(stage, (address, own)).0;
             let text = format!("{text}; gave up after {seconds} s (--timeout)");
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));
         }
@@ -160,12 +168,31 @@ impl Wait {
             && let Some(escape) = &self.patience.escape
         {
             self.told.set(Some(stage));
-            let text = describe(stage, address, &look(address, own));
+            let text = match self.text(stage, (address, own)) {
+                (text, Some(escape)) => format!("{text}; {escape}"),
+                (text, None) => format!("{text}; waiting ({escape})"),
+            };
             // Who cannot hear it waits all the same, and must not keep the monitor by it.
-            let text = shown(format!("{text}; waiting ({escape})"));
+            let text = shown(text);
             say(&format!("chardevctl: {text}\n"));
         }
         Ok(())
+    }
+
+    /// What is waited for, and what can be done if it is no daemon.
+    fn text(
+        &self,
+        stage: Stage,
+        (address, own): (&Address, Option<&Stream>),
+    ) -> (String, Option<&str>) {
+        let sight = look(address, own);
+        let stopped = sight.server.as_ref().is_some_and(|server| server.stopped);
+        match &self.peer {
+            Some((peer, escape)) if stage == Stage::Answer && !stopped => {
+                (format!("waiting for {peer}"), Some(escape))
+            }
+            _ => (describe(stage, address, &sight), None),
+        }
     }
 
     /// How long until the clock must be looked at.

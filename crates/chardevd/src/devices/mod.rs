@@ -30,6 +30,9 @@ pub(crate) use worker::on_own_thread;
 pub(crate) use workshop::Start;
 pub use workshop::Workshop;
 
+/// The options of devices that are paths of the host.
+pub(crate) const PATHS: [&str; 2] = ["cwd", "socket"];
+
 /// A kind of device: what it is called, its options, and how it is read.
 #[derive(Debug)]
 pub struct DeviceKind {

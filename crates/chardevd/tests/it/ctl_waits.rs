@@ -163,13 +163,90 @@ fn a_stopped_daemon_is_named_and_waited_for() {
 #[test]
 fn an_answer_that_takes_long_is_spoken_of() {
     let daemon = Daemon::running("cat");
-    let backend = "socket,path=other,server=on,wait=on";
-    let (mut child, errors, line) = begin(daemon.command().args(["change", "con0", backend]));
-    assert!(line.contains("has not answered yet; waiting"), "{line}");
-    let other = UnixStream::connect(daemon.dir().join("other")).expect("it waits");
+    let path = daemon.dir().join("other");
+    let at = path.display();
+    let backend = format!("socket,path={at},server=on");
+    let (mut child, errors, line) = begin(daemon.command().args(["change", "con0", &backend]));
+    let wanted = format!(
+        "chardevctl: waiting for the first client at {at}; add wait=off to go on without; Ctrl-C leaves con0 as it was\n"
+    );
+    assert_eq!(line, wanted);
+    let other = UnixStream::connect(&path).expect("it waits");
     assert!(wait(&mut child).success());
     assert_eq!(rest(errors), "");
     drop(other);
+    // What waits for nobody else is the daemon's to answer.
+    let path = daemon.dir().join("third");
+    let backend = format!("socket,path={},server=on", path.display());
+    end(&daemon.child, Signal::STOP);
+    let (mut child, errors, line) = begin(daemon.command().args(["change", "con0", &backend]));
+    end(&daemon.child, Signal::CONT);
+    assert!(line.contains("is stopped; 'kill -CONT"), "{line}");
+    until("it waits", || UnixStream::connect(&path).is_ok());
+    assert!(wait(&mut child).success());
+    drop(rest(errors));
+}
+
+#[test]
+fn a_wait_for_the_first_client_that_is_given_up_has_changed_nothing() {
+    let daemon = Daemon::running("echo before; exec cat");
+    daemon.expect("before");
+    let place = daemon.dir().join("other");
+    let at = place.display();
+    let list = || daemon.succeed(&["qmp", "query-chardev"]);
+    let (listed, kept) = (list(), daemon.succeed(&["history", "con0"]));
+    for (signal, arguments, escape) in [
+        (
+            Signal::INT,
+            ["change", "con0", &format!("socket,path={at},server=on")],
+            "Ctrl-C leaves con0 as it was",
+        ),
+        (
+            Signal::TERM,
+            [
+                "change",
+                "con0",
+                &format!("socket,path={at},server=on,wait=on,telnet=on"),
+            ],
+            "Ctrl-C leaves con0 as it was",
+        ),
+        (
+            Signal::INT,
+            [
+                "add",
+                &format!("socket,id=x,path={at},server=on"),
+                "--timeout=60",
+            ],
+            "Ctrl-C adds nothing",
+        ),
+        (
+            Signal::INT,
+            [
+                "add",
+                "socket,id=x,host=localhost,port=0,server=on",
+                "--timeout=60",
+            ],
+            "Ctrl-C adds nothing",
+        ),
+    ] {
+        let (mut child, _errors, line) = begin(daemon.command().args(arguments));
+        assert!(line.contains("waiting for the first client at "), "{line}");
+        assert!(line.contains(escape), "{line}");
+        end(&child, signal);
+        assert_eq!(wait(&mut child).signal(), Some(signal.as_raw()));
+        until("it is as it was", || list() == listed && !place.exists());
+        assert_eq!(daemon.succeed(&["history", "con0"]), kept);
+    }
+    let mut command = daemon.command();
+    command.args(["change", "con0", &format!("socket,path={at},server=on")]);
+    let output = timed(command);
+    assert_eq!(output.status.code(), Some(4));
+    let wanted = format!("waiting for the first client at {at}; gave up after 0.2 s (--timeout)\n");
+    assert!(
+        text(&output.stderr).ends_with(&wanted),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]

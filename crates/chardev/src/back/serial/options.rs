@@ -14,6 +14,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "the device, for example /dev/ttyS0",
     )
     .key("path")
+    .path()
     .required_or("chardev: serial/tty: no device path given"),
     OptionSpec::new(
         "x-reconnect-ms",

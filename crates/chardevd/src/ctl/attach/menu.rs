@@ -1,5 +1,7 @@
 //! The commands behind the escape key.
 
+use std::env::current_dir;
+
 use chardev_qapi::{Json, Object};
 
 use super::escape::{Step, key_name};
@@ -170,7 +172,8 @@ impl Pump<'_> {
             Question::Mark => {
                 self.wish("the marker", "x-chardev-mark", id.with("text", line));
             }
-            Question::Change => match backend_json(&line) {
+            // Who is attached is on the daemon's host.
+            Question::Change => match backend_json(&line, current_dir().ok().as_deref()) {
                 Ok(backend) => {
                     let arguments = id.with("backend", backend);
                     self.wish("the change", "chardev-change", arguments);

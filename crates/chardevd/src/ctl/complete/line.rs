@@ -5,12 +5,7 @@ use std::path::Path;
 use chardev::spec::{KindSpec, OptionType};
 
 use crate::config::keys_of;
-use crate::devices::DEVICES;
-
-/// Parts of the names of options that take a path.
-const PATHS: [&str; 9] = [
-    "path", "file", "index", "dir", "cwd", "socket", "in", "out", "device",
-];
+use crate::devices::{DEVICES, PATHS};
 
 /// How a back end may go on, `with_id` or without one.
 pub(super) fn back_end(typed: &str, with_id: bool) -> Vec<String> {
@@ -47,7 +42,7 @@ pub(super) fn device(typed: &str) -> Vec<String> {
         Some((key @ ("restart" | "tell-end"), value)) => {
             beginning_with(key, value, ["on", "off"].into_iter())
         }
-        Some((key, value)) if is_path(key) => paths(key, value),
+        Some((key, value)) if PATHS.contains(&key) => paths(key, value),
         Some(_) => Vec::new(),
         None => {
             let keys = kind.options.iter().map(|(name, _)| *name);
@@ -71,11 +66,13 @@ fn options<'a>(before: &str, typed: &str, keys: impl Iterator<Item = &'a str>) -
 fn values(kind: &KindSpec, key: &str, value: &str) -> Vec<String> {
     let mut options = kind.all_options();
     let option = options.find(|option| option.cli == key);
+    // An address has its path in a part of its own.
+    let is_path = option.map_or(key == "path", |option| option.is_path);
     match option.map(|option| option.ty) {
         Some(OptionType::Enum(words)) => beginning_with(key, value, words.iter().copied()),
         Some(OptionType::Bool) => beginning_with(key, value, ["on", "off"].into_iter()),
         _ if key == "chardev" || key.starts_with("chardevs") => chardevs(key, value),
-        _ if is_path(key) => paths(key, value),
+        _ if is_path => paths(key, value),
         _ => Vec::new(),
     }
 }
@@ -83,13 +80,6 @@ fn values(kind: &KindSpec, key: &str, value: &str) -> Vec<String> {
 fn chardevs(key: &str, value: &str) -> Vec<String> {
     let ids = super::chardevs();
     beginning_with(key, value, ids.iter().map(String::as_str))
-}
-
-fn is_path(key: &str) -> bool {
-    let mut parts = key.split('-');
-    PATHS
-        .iter()
-        .any(|path| parts.any(|part| part == *path) || key.ends_with(path) && path.len() > 3)
 }
 
 /// What is in the directory that `value` is about.

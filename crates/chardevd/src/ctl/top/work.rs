@@ -94,7 +94,8 @@ impl Top {
         let Some(id) = self.chosen().map(|console| console.id.clone()) else {
             return;
         };
-        let changed = backend_json(line).and_then(|backend| {
+        let directory = self.target.address.directory();
+        let changed = backend_json(line, directory.as_deref()).and_then(|backend| {
             let changed = self.monitor.chardev_change(&id, backend);
             changed.map_err(|error| self.target.failed(&error))
         });
