@@ -1,4 +1,6 @@
-//! front → [chardev: scrollback] → viewers: how much is kept where nobody has said.
+//! front → [chardev: scrollback] → viewers: how much is kept by default, and who reads it here.
+
+use chardev_core::{Slow, ViewError, ViewFrom, Viewer};
 
 use super::Chardevs;
 
@@ -25,5 +27,16 @@ impl Chardevs {
                 }
             });
         }
+    }
+
+    /// A viewer of chardev `id` that the program reads itself, which costs no descriptor; see
+    /// [`Chardevs::watch`] for one at a socket. The one who reads bounds how many there are.
+    ///
+    /// # Errors
+    /// There is no such chardev, or no output at that offset yet.
+    pub fn view(&self, id: &str, from: ViewFrom, slow: Slow) -> Result<Viewer, ViewError> {
+        let not_found = || ViewError::NotFound(id.to_owned());
+        let chardev = self.registry.get(id).ok_or_else(not_found)?;
+        chardev.view(from, slow)
     }
 }
