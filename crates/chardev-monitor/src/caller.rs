@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use chardev::Chardevs;
 use chardev::back::FdSource;
-use chardev_qapi::{Json, QmpError};
+use chardev_qapi::{Json, Object, QmpError};
+use chardev_qmp::Command;
 
 use crate::access::{Access, Identity, Role};
 use crate::client::Client;
 use crate::events::Events;
 use crate::fds::NamedFds;
+use crate::own::Answer;
 use crate::run::RunState;
 use crate::service::Service;
 use crate::stop::Stop;
@@ -77,5 +79,33 @@ impl Caller {
     /// Whether they may know of what `told` is about: the data of an event, or a part of an answer.
     pub fn sees(&self, told: &Json) -> bool {
         self.service.access.shows(&self.client, told)
+    }
+
+    /// Carries out the command `name`, as for a client that sends it.
+    ///
+    /// # Errors
+    /// What the client would be told; also if it is a command that concerns only the session.
+    pub async fn execute(self, name: &str, arguments: Object) -> Answer {
+        let kinds = self.service.chardevs.kinds();
+        let command = self.service.own.command(name, arguments, &kinds)?;
+        self.run(command, None).await
+    }
+
+    /// Holds what `command` needs against what the client may, as [`Caller::run`] does, and tells
+    /// the log of it: for a program that does itself what the command stands for.
+    ///
+    /// # Errors
+    /// What is missing, in the words for the client.
+    pub fn check(&self, command: &Command) -> Result<(), QmpError> {
+        self.permit(command).map(drop)
+    }
+
+    /// The same client with no descriptors, for when its monitor is no more.
+    #[must_use]
+    pub fn apart(&self) -> Caller {
+        Caller {
+            fds: Arc::new(NamedFds::new(self.service.fdsets.clone())),
+            ..self.clone()
+        }
     }
 }

@@ -170,6 +170,13 @@ impl Monitors {
         served.map(line).collect()
     }
 
+    /// The chardevs that monitors are on.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        let posts = lock(&self.shared.posts);
+        let served = posts.iter().filter(|post| post.label != PASSED);
+        served.map(|post| post.label.clone()).collect()
+    }
+
     /// The monitors on chardev `label` serve on these terms from here on.
     pub(crate) fn limit(&self, label: &str, terms: Terms) {
         let posts = lock(&self.shared.posts).clone();

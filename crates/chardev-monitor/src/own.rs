@@ -51,6 +51,8 @@ enum OpenTo {
     /// Everybody, those too who have yet to say who they are.
     #[cfg_attr(not(feature = "tokens"), allow(dead_code))]
     Strangers,
+    /// Everybody, whatever they may do.
+    Everybody,
 }
 
 impl OwnCommand {
@@ -140,12 +142,20 @@ impl OwnCommand {
         self
     }
 
+    /// Everybody may use it who may come to a monitor, whatever they may do there.
+    #[must_use]
+    pub fn open_to_everybody(mut self) -> Self {
+        self.open_to = OpenTo::Everybody;
+        self
+    }
+
     pub(crate) fn need(&self, arguments: &Object) -> Need {
         match self.open_to {
             OpenTo::Admins => Need::all(Role::Admin),
             OpenTo::Role(role, key) => Need::of_argument(role, key, arguments),
             OpenTo::All => Need::List,
             OpenTo::Strangers => Need::Stranger,
+            OpenTo::Everybody => Need::Nothing,
         }
     }
 

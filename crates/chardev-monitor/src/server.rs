@@ -84,6 +84,11 @@ impl Server {
         &self.service.fdsets
     }
 
+    /// The chardevs that monitors are on, which are nobody's console.
+    pub fn monitors(&self) -> Vec<String> {
+        self.service.monitors.labels()
+    }
+
     /// The program itself as one who asks for commands, with descriptors of its own.
     pub fn caller(&self) -> Caller {
         self.caller_as(Identity::Program, None)

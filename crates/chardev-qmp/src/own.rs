@@ -46,6 +46,26 @@ impl Own {
         }
     }
 
+    /// The command `name` with `arguments`, checked as a session does, for an owner who carries it
+    /// out without one; these kinds of back end exist.
+    ///
+    /// # Errors
+    /// There is none of that name that an owner carries out, or the arguments are wrong.
+    pub fn command(
+        &self,
+        name: &str,
+        arguments: Object,
+        kinds: &[&'static KindSpec],
+    ) -> Result<Command, QmpError> {
+        let not_found =
+            || QmpError::command_not_found(format!("The command {name} has not been found"));
+        let known = Known::find(name, self).ok_or_else(not_found)?;
+        match known.read(arguments, kinds)? {
+            Action::External(command) => Ok(command),
+            _ => Err(not_found()),
+        }
+    }
+
     /// The names of the commands.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.commands.iter().map(|command| command.name)
