@@ -59,6 +59,7 @@ pub(crate) fn lint() -> std::result::Result<Vec<&'static str>, sh::Error> {
     }
     doc()?;
     features("chardev")?;
+    features("chardevd")?;
     Ok(skipped)
 }
 

@@ -29,7 +29,7 @@ const UNSAFE_ALLOWED: [(&str, &str); 4] = [
 ];
 
 /// What a crate may depend on inside this workspace. `None` stands for everything but itself.
-const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 12] = [
+const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 13] = [
     ("chardev-core", Some(&[])),
     ("chardev-qapi", Some(&["chardev-core"])),
     ("chardev-qmp", Some(&["chardev-core", "chardev-qapi"])),
@@ -47,6 +47,10 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 12] = [
         Some(&["chardev", "chardev-qapi", "chardev-qmp"]),
     ),
     ("chardev-screen", Some(&[])),
+    (
+        "chardev-web",
+        Some(&["chardev", "chardev-monitor", "chardev-qapi", "chardev-qmp"]),
+    ),
     ("chardev-load", Some(&["chardev-qapi", "chardev-qmp"])),
     ("chardev-vfio-user", Some(&["chardev"])),
     ("chardev-vhost-user", Some(&["chardev-core", "chardev"])),
@@ -61,6 +65,7 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 12] = [
             "chardev-vfio-user",
             "chardev-vhost-user",
             "chardev-load",
+            "chardev-web",
         ]),
     ),
     (
@@ -479,7 +484,10 @@ fn tree() -> Vec<File> {
                 "fuzz/artifacts",
                 "fuzz/target",
             ];
-            if skipped.contains(&name.as_str()) || name.ends_with("__pycache__") {
+            if skipped.contains(&name.as_str())
+                || name.ends_with("__pycache__")
+                || name.ends_with("node_modules")
+            {
                 continue;
             }
             if path.is_dir() {

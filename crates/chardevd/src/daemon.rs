@@ -29,6 +29,7 @@ use crate::metrics::{Configured, Endpoint};
 use crate::options::OPTIONS;
 use crate::pidfile::PidFile;
 use crate::startup_fds::StartupFds;
+use crate::web::Page;
 use crate::{default, help, messages, service, signals};
 
 /// How long peers have to take what was accepted when the daemon ends.
@@ -132,8 +133,10 @@ fn run_started(
         default_monitor: None,
         held: HashSet::new(),
         metrics: (None, config.metrics.clone()),
+        page: config.page.clone(),
         config: Some((config, asked)),
     };
+    daemon.page.open(daemon.server());
     let _terminal = Restore;
     let mut started = daemon.start_metrics(args.metrics.as_deref());
     started = started.and_then(|()| start(&mut daemon));
@@ -167,6 +170,7 @@ fn builder(args: &Args, chardevs: &Chardevs, config: &Config) -> Result<Builder,
         .command_line(OPTIONS);
     let commands = config.commands().into_iter();
     let commands = commands.chain(config.tokens.commands(config));
+    let commands = commands.chain(config.page.commands());
     let server = commands.fold(server, Builder::own_command);
     let name = args.name.as_deref().map(guest_name).transpose()?;
     Ok(match name.flatten() {
@@ -196,6 +200,7 @@ pub struct Daemon {
     config: Option<(Config, Asked)>,
     /// The endpoint of the command line, and that of the file.
     metrics: (Option<Endpoint>, Configured),
+    page: Page,
 }
 
 impl Daemon {
@@ -242,7 +247,7 @@ impl Daemon {
     /// Waits for the wish to end, then for the devices, then for the peers; gives the status that
     /// the process is to have.
     fn serve(self) -> ExitCode {
-        let (shop, (metrics, configured)) = (self.shop, self.metrics);
+        let (shop, (metrics, configured), page) = (self.shop, self.metrics, self.page);
         let server = shop.server();
         let (chardevs, stop) = (server.chardevs(), server.stop());
         shop.roll().open(&shop);
@@ -270,6 +275,7 @@ impl Daemon {
             chardevs.shut_down(END_LIMIT).await;
             status
         });
+        page.finish();
         configured.finish();
         if let Some(metrics) = metrics {
             metrics.finish();

@@ -30,6 +30,7 @@ mod service;
 pub mod signals;
 mod startup_fds;
 mod tokens;
+mod web;
 
 pub use default::default_socket;
 pub use edge::Inherited;

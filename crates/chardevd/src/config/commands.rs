@@ -14,6 +14,7 @@ use super::report::Report;
 use super::table::{Kept, State, Table};
 use crate::metrics::Configured;
 use crate::tokens::Store;
+use crate::web::Page;
 
 /// How many reloads wait for one that is in work.
 const WAITING: usize = 8;
@@ -28,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) table: Table,
     pub(crate) metrics: Configured,
     pub(crate) tokens: Store,
+    pub(crate) page: Page,
     requests: mpsc::Sender<Request>,
 }
 
@@ -40,6 +42,7 @@ impl Config {
             table: Table::default(),
             metrics: Configured::default(),
             tokens: Store::default(),
+            page: Page::default(),
             requests,
         };
         (config, asked)

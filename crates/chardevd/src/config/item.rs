@@ -11,6 +11,7 @@ use chardev_qapi::opts::parse_opts;
 use super::errors::Place;
 use crate::devices::bus_id;
 use crate::metrics::Address;
+use crate::web::Settings;
 
 /// Everything that is wanted.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +22,7 @@ pub(crate) struct Wanted {
     pub(crate) objects: BTreeMap<String, String>,
     pub(crate) monitors: Vec<Monitor>,
     pub(crate) metrics: Option<Address>,
+    pub(crate) web: Option<Settings>,
     /// Who may what, if that is said.
     pub(crate) access: Option<Vec<Grant>>,
     /// Where tokens are kept, if they are.

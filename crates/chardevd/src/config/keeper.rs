@@ -16,6 +16,7 @@ use super::table::{Kept, State, Table};
 use crate::metrics::Configured;
 use crate::service;
 use crate::tokens::Store;
+use crate::web::Page;
 
 /// How long the start of the daemon waits for what takes its time.
 const START_LIMIT: Duration = Duration::from_secs(2);
@@ -40,6 +41,7 @@ pub(crate) struct Keeper {
     pub(super) monitors: Vec<Monitor>,
     pub(super) metrics: Configured,
     pub(super) tokens: Store,
+    pub(super) page: Page,
     requests: Asked,
 }
 
@@ -54,6 +56,7 @@ impl Keeper {
             monitors: Vec::new(),
             metrics: config.metrics.clone(),
             tokens: config.tokens.clone(),
+            page: config.page.clone(),
             requests: asked,
         }
     }

@@ -249,6 +249,21 @@ pub(super) const METRICS: &[Key] = &[key(
     "where they are served over HTTP: HOST:PORT, or unix:PATH",
 )];
 
+/// What `[web]` takes.
+pub(super) const WEB: &[Key] = &[
+    key("listen", Shape::Text, "where the page is served: HOST:PORT"),
+    key(
+        "hosts",
+        Shape::Texts,
+        "by which names browsers may ask for it, beside its address and localhost",
+    ),
+    key(
+        "connections",
+        Shape::Number,
+        "how many connections there may be (default 256)",
+    ),
+];
+
 /// The sections, and what each is for. `chardev`, `device` and `object` take `line`, or a table
 /// in which this key says the kind.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
@@ -281,6 +296,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "tokens",
         "tokens that clients may present, which chardevctl token makes",
     ),
+    ("web", "a web page with the consoles"),
 ];
 
 /// The key that says the kind of a raw section's table.

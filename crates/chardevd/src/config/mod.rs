@@ -32,6 +32,7 @@ mod source;
 mod table;
 mod values;
 mod verdict;
+mod web;
 
 pub(crate) use backend::keys_of;
 use std::path::Path;
@@ -111,6 +112,8 @@ fn understand(sections: &Sections, kinds: &[&'static KindSpec], mistakes: &mut M
     wanted.monitors = monitors.collect();
     let metrics = sections.metrics.as_ref();
     wanted.metrics = metrics.and_then(|value| raw::metrics(value, &mut reader));
+    let page = sections.web.as_ref();
+    wanted.web = page.and_then(|value| web::settings(value, reader.mistakes));
     let accesses = sections.accesses.iter();
     let grants = accesses.filter_map(|value| access::grant(value, &wanted.items, mistakes));
     wanted.access = (!sections.accesses.is_empty()).then(|| grants.collect());

@@ -22,6 +22,7 @@ pub(super) struct Sections {
     pub(super) monitors: Vec<Value>,
     pub(super) metrics: Option<Value>,
     pub(super) tokens: Option<Value>,
+    pub(super) web: Option<Value>,
     pub(super) accesses: Vec<Value>,
 }
 
@@ -98,6 +99,10 @@ impl Sections {
                 }
                 "tokens" => {
                     put_one(&mut self.tokens, value, (&key, &place), mistakes);
+                    continue;
+                }
+                "web" => {
+                    put_one(&mut self.web, value, (&key, &place), mistakes);
                     continue;
                 }
                 "template" => &mut self.templates,

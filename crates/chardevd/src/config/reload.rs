@@ -30,6 +30,7 @@ impl Keeper {
         let wanted = self.load().await?;
         let tokens = self.tokens.open(wanted.tokens.clone()).await?;
         let metrics = self.open_metrics(wanted.metrics.clone()).await?;
+        let page = self.page.prepare(wanted.web.clone()).await?;
         let objects = self.put_objects(&wanted.objects).await?;
         let old = self.table.lock().clone();
         let fates = compare(old, wanted.items.clone());
@@ -51,6 +52,7 @@ impl Keeper {
         if let Some(metrics) = metrics {
             self.metrics.set(metrics);
         }
+        self.page.set(page);
         Ok(report)
     }
 

@@ -38,6 +38,7 @@ mod top;
 mod trust;
 mod waiting;
 mod watch;
+mod web;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -194,6 +195,8 @@ enum Action {
     Screen(screen::Args),
     /// End the daemon; what it has accepted is delivered first
     Quit,
+    /// Open the web page, logged in as you are here
+    Web(web::Args),
     /// Run one QMP command, or relay QMP from standard input
     Qmp {
         /// Command name, such as query-chardev
@@ -260,6 +263,7 @@ pub fn main() -> ExitCode {
         Action::Play(args) => play::run(&args),
         Action::Mark { id, text } => record::mark(target, &id, &text),
         Action::Quit => commands::quit(target),
+        Action::Web(args) => web::run(target, &args),
         Action::Completions(args) => complete::run(&args),
         Action::Token(action) => token::run(target, &action),
         Action::Screen(args) => screen::screen(target, &args),

@@ -27,6 +27,7 @@ impl Daemon {
         let (monitors, metrics) = (wanted.monitors.clone(), wanted.metrics.clone());
         let tokens = chardevs.block_on(config.tokens.open(wanted.tokens.clone()))?;
         tokens.commit(self.server().access().tokens());
+        let page = wanted.web.clone();
         let keeper = Keeper::new(&config, asked, self.runner());
         let stop = self.server().stop().clone();
         let started = chardevs.block_on(async {
@@ -41,6 +42,9 @@ impl Daemon {
             let endpoint = Endpoint::start(address, Source::new(&chardevs, &config.table));
             config.metrics.set(Some(chardevs.block_on(endpoint)?));
         }
+        config
+            .page
+            .set(chardevs.block_on(config.page.prepare(page))?);
         for monitor in &monitors {
             let started = match &monitor.options {
                 Some(options) => self.add(&monitor.chardev, options.clone()),

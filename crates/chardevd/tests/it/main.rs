@@ -82,4 +82,7 @@ mod tls;
 #[path = "../../../chardev/tests/it/tls_rig/mod.rs"]
 mod tls_rig;
 mod tokens;
+mod web;
+mod web_rig;
+mod web_stream;
 mod websocket;

@@ -1,0 +1,70 @@
+//! What was printed.
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use chardev_monitor::Command;
+use chardev_qmp::ringbuf::Format;
+use serde::Deserialize;
+
+use crate::error::Failure;
+use crate::login::Visitor;
+use crate::site::Site;
+use crate::stream::place;
+
+/// Bytes in an answer if nothing is said, and at most.
+const USUAL: usize = 64 << 10;
+const MOST: usize = 1 << 20;
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    from: Option<String>,
+    size: Option<usize>,
+    format: Option<String>,
+}
+
+/// A piece of the output, as far as it is kept.
+#[utoipa::path(get, path = "/consoles/{id}/history", params(("id" = String, Path, description =
+    "the console"), ("from" = Option<String>, Query, description =
+    "an offset, `-N` before the end, `oldest` (the default) or `now`"), ("size" = Option<u64>, Query,
+    description = "so many bytes at most, up to 1 MiB"), ("format" = Option<String>, Query,
+    description = "`raw` (the default) or `text`")), responses((status = 200, description =
+    "bytes; `X-Start`, `X-Next`, `X-Oldest` and `X-End` say which")))]
+pub(super) async fn history(
+    State(site): State<Site>,
+    Visitor(session): Visitor,
+    Path(id): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Failure> {
+    session.caller.check(&Command::XChardevHistory {
+        id: id.clone(),
+        from: None,
+        size: None,
+        format: Format::Base64,
+    })?;
+    let from = place::read(asked.from.as_deref().unwrap_or("oldest"))?;
+    let size = asked.size.unwrap_or(USUAL).min(MOST);
+    let kind = match asked.format.as_deref() {
+        None | Some("raw") => "application/octet-stream",
+        Some("text") => "text/plain; charset=utf-8",
+        Some(_) => return Err(Failure::bad("'format' has to be raw or text")),
+    };
+    let history = site.server.chardevs().history(&id, from, size)?;
+    let next = history.start + history.bytes.len() as u64;
+    let numbers = [
+        ("x-start", history.start),
+        ("x-next", next),
+        ("x-oldest", history.oldest),
+        ("x-end", history.end),
+    ];
+    let mut response = ([(header::CONTENT_TYPE, kind)], history.bytes).into_response();
+    for (name, number) in numbers {
+        let name = HeaderName::from_static(name);
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from(number));
+    }
+    Ok(response)
+}

@@ -1,0 +1,78 @@
+//! What is done to a console by those who may type there.
+
+use axum::extract::Path;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chardev_monitor::{Json, Object};
+
+use super::Asked;
+use super::body::{Members, Raw};
+use crate::error::{Answer, Failure};
+use crate::login::{Session, Visitor};
+
+/// Types.
+#[utoipa::path(post, path = "/consoles/{id}/input", params(("id" = String, Path, description =
+    "the console")), request_body(content = String, content_type = "application/octet-stream",
+    description = "the bytes, up to 64 KiB"), responses((status = 200, description =
+    "`queued` says how many of them were taken, `offset` where the output was then")))]
+pub(super) async fn input(
+    Visitor(session): Visitor,
+    Path(id): Path<String>,
+    Raw(bytes): Raw,
+) -> Asked {
+    let arguments = Object::new()
+        .with("id", id)
+        .with("data", STANDARD.encode(&bytes))
+        .with("format", "base64");
+    run(&session, "x-chardev-send", arguments).await
+}
+
+/// Sends a break.
+#[utoipa::path(post, path = "/consoles/{id}/break", params(("id" = String, Path, description =
+    "the console")), responses((status = 200, description = "it was sent")))]
+pub(super) async fn send_break(Visitor(session): Visitor, Path(id): Path<String>) -> Asked {
+    run(&session, "chardev-send-break", Object::new().with("id", id)).await
+}
+
+/// Says how large the terminal is.
+#[utoipa::path(post, path = "/consoles/{id}/size", params(("id" = String, Path, description =
+    "the console")), request_body(content = String, content_type = "application/json", description =
+    "`{\"cols\": …, \"rows\": …}`"), responses((status = 200, description = "it was said")))]
+pub(super) async fn size(
+    Visitor(session): Visitor,
+    Path(id): Path<String>,
+    members: Members,
+) -> Asked {
+    let arguments = with_id(members, id)?;
+    run(&session, "x-chardev-set-winsize", arguments).await
+}
+
+/// Sets a marker in the output.
+#[utoipa::path(post, path = "/consoles/{id}/mark", params(("id" = String, Path, description =
+    "the console")), request_body(content = String, content_type = "application/json", description =
+    "`{\"text\": …}`"), responses((status = 200, description = "`offset` says where it is")))]
+pub(super) async fn mark(
+    Visitor(session): Visitor,
+    Path(id): Path<String>,
+    members: Members,
+) -> Asked {
+    let arguments = with_id(members, id)?;
+    run(&session, "x-chardev-mark", arguments).await
+}
+
+/// The arguments of a command about the chardev of the path.
+pub(super) fn with_id(Members(members): Members, id: String) -> Result<Object, Failure> {
+    if members.get("id").is_some() {
+        return Err(Failure::bad("'id' is in the path"));
+    }
+    let mut arguments = Object::new().with("id", id);
+    for (name, value) in members.iter() {
+        arguments.insert(name, Json::clone(value));
+    }
+    Ok(arguments)
+}
+
+pub(super) async fn run(session: &Session, name: &str, arguments: Object) -> Asked {
+    let answer = session.caller.clone().execute(name, arguments).await?;
+    Ok(Answer(answer))
+}

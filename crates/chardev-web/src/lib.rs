@@ -1,0 +1,33 @@
+//! A web page and an HTTP API for the consoles of a program, over a
+//! [`Server`](chardev_monitor::Server).
+//!
+//! ```text
+//!  browser ◀─HTTP/1.1, WebSocket─▶ thread "web" ── who asks ──▶ Caller::run ─▶ Chardevs
+//!                                       └─ output: a cursor in the console's scrollback each
+//! ```
+//!
+//! [`Web::start`] serves it on a thread of its own. Who may come in gets a session: by a
+//! [one-time link](Web::link), which stands for the client of a monitor who asked for it. What a
+//! session asks for is a command like any other, and is permitted and told to the log where those
+//! are.
+//!
+//! # What this crate does not do
+//! - It ends nothing and makes no consoles; what the program has beside chardevs it learns from the
+//!   program's own commands (`x-query-consoles`), where there are such.
+//! - It waits for no reader: a page is sent so much beyond what it says it has shown, and then
+//!   finds the rest in the scrollback, or a gap.
+#![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
+
+mod api;
+mod error;
+mod login;
+mod page;
+mod serve;
+mod settings;
+mod site;
+mod stream;
+mod web;
+
+pub use settings::{Listen, Settings};
+pub use web::{Prepared, Web};

@@ -1,0 +1,15 @@
+//! Who a request is from, and whether it may come from there at all.
+
+mod addresses;
+mod bucket;
+mod guard;
+mod headers;
+mod links;
+mod secret;
+mod sessions;
+
+pub(crate) use addresses::{Addresses, Guest};
+pub(crate) use guard::{Visitor, cookie, cookie_name, guard};
+pub(crate) use headers::Nonce;
+pub(crate) use links::Links;
+pub(crate) use sessions::{Session, Sessions};

@@ -1,0 +1,137 @@
+//! Connections: how many there may be, and how long they may take.
+
+mod patient;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tower_service::Service as _;
+
+use crate::api;
+use crate::login::Guest;
+use crate::settings::Listen;
+use crate::site::Site;
+use patient::Patient;
+
+/// How long a client may take for the head of a request, and rest between two.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// How long a request's head may be.
+const HEAD: usize = 16 << 10;
+/// How many headers it may have.
+const HEADERS: usize = 64;
+/// How long to rest when the process is out of descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What a client is told for whom there is no room.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\
+    Connection: close\r\nRetry-After: 5\r\n\r\n";
+
+/// Where it listens.
+#[derive(Debug)]
+pub(crate) struct Listener<S = tokio::net::TcpListener> {
+    socket: S,
+    pub(crate) address: SocketAddr,
+}
+
+impl Listener<TcpListener> {
+    /// Waits for a name server, where a name is given.
+    pub(crate) fn bind(listen: &Listen) -> io::Result<Self> {
+        let socket = TcpListener::bind((listen.host.as_str(), listen.port))?;
+        let address = socket.local_addr()?;
+        socket.set_nonblocking(true)?;
+        Ok(Listener { socket, address })
+    }
+
+    pub(crate) fn start(self) -> io::Result<Listener> {
+        let address = self.address;
+        let socket = tokio::net::TcpListener::from_std(self.socket)?;
+        Ok(Listener { socket, address })
+    }
+}
+
+/// What is known of a connection, for each of its requests. As long as there is a clone it counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    pub(crate) peer: SocketAddr,
+    /// Our address, as the client has it.
+    pub(crate) local: SocketAddr,
+    /// Whose place it has until somebody has logged in over it.
+    pub(crate) guest: Arc<Guest>,
+    _place: Arc<Place>,
+}
+
+/// How many connections there are. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places(Arc<AtomicUsize>);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct Place(Places);
+
+impl Places {
+    /// A further one, if there are less than `most`.
+    fn take(&self, most: usize) -> Option<Place> {
+        let more = |taken| (taken < most).then_some(taken + 1);
+        let relaxed = Ordering::Relaxed;
+        let taken = self.0.fetch_update(relaxed, relaxed, more);
+        taken.ok().map(|_| Place(self.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves whoever connects, for as long as it is polled.
+pub(crate) async fn accept(listener: Listener, site: Site) {
+    let router = api::router(&site);
+    loop {
+        let Ok((client, peer)) = listener.socket.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let place = site.places.take(site.settings().connections);
+        let guest = site.addresses.enter(peer.ip());
+        let (Some(place), Some(guest), Ok(local)) = (place, guest, client.local_addr()) else {
+            // If it is not taken at once it is not worth a wait.
+            let _ = client.try_write(FULL);
+            continue;
+        };
+        let connection = Connection {
+            peer,
+            local,
+            guest: Arc::new(guest),
+            _place: Arc::new(place),
+        };
+        // A key press is not to wait for the next.
+        let _ = client.set_nodelay(true);
+        tokio::spawn(serve(client, connection, router.clone()));
+    }
+}
+
+async fn serve(client: TcpStream, connection: Connection, router: Router) {
+    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(connection.clone());
+        router.clone().call(request)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(HEAD)
+        .max_headers(HEADERS)
+        .serve_connection(TokioIo::new(Patient::new(client)), service)
+        .with_upgrades();
+    // A client that goes wrong is told so by hyper, where that is of any use.
+    let _ = served.await;
+}

@@ -1,0 +1,92 @@
+//! What all requests share.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chardev_monitor::Server;
+
+use crate::login::{Addresses, Links, Sessions};
+use crate::serve::Places;
+use crate::settings::Settings;
+
+/// Clones share everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Site(Arc<Ground>);
+
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) server: Server,
+    pub(crate) sessions: Sessions,
+    pub(crate) links: Links,
+    /// Who comes from where, before anybody knows who that is.
+    pub(crate) addresses: Addresses,
+    pub(crate) places: Places,
+    now: Mutex<Now>,
+}
+
+/// What may be changed while it is served.
+#[derive(Clone, Debug)]
+struct Now {
+    settings: Arc<Settings>,
+    /// Where it listens in fact.
+    bound: Option<SocketAddr>,
+}
+
+impl Site {
+    pub(crate) fn new(server: Server, settings: Settings) -> Self {
+        Site(Arc::new(Ground {
+            server,
+            sessions: Sessions::default(),
+            links: Links::default(),
+            addresses: Addresses::default(),
+            places: Places::default(),
+            now: Mutex::new(Now {
+                settings: Arc::new(settings),
+                bound: None,
+            }),
+        }))
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.now().settings)
+    }
+
+    pub(crate) fn set(&self, settings: Settings) {
+        self.now().settings = Arc::new(settings);
+    }
+
+    pub(crate) fn bound(&self) -> Option<SocketAddr> {
+        self.now().bound
+    }
+
+    pub(crate) fn set_bound(&self, address: SocketAddr) {
+        self.now().bound = Some(address);
+    }
+
+    /// How browsers ask for it, for a link.
+    pub(crate) fn origin(&self) -> String {
+        let now = self.now().clone();
+        let listen = &now.settings.listen;
+        let port = now.bound.map_or(listen.port, |bound| bound.port());
+        let is_any = now.bound.is_some_and(|bound| bound.ip().is_unspecified());
+        let host = match now.settings.hosts.first() {
+            Some(host) if host.contains(':') => return format!("http://{host}"),
+            Some(host) => host.clone(),
+            None if is_any => "localhost".to_owned(),
+            None => listen.host.clone(),
+        };
+        format!("http://{}", crate::settings::Listen { host, port })
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::ops::Deref for Site {
+    type Target = Ground;
+
+    fn deref(&self) -> &Ground {
+        &self.0
+    }
+}

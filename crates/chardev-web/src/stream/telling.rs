@@ -1,0 +1,199 @@
+//! What a page is told: output within the window, events, and what was typed.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
+use chardev::{ViewEnd, Viewed, Viewer};
+use chardev_monitor::{Event, Json, Object, Role, Subscription};
+use futures_util::SinkExt as _;
+use futures_util::stream::SplitSink;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Line;
+use super::said::HEAD;
+
+/// The most output in a frame.
+const PIECE: usize = 32 << 10;
+/// A rest after a frame that was not full: what is printed in small pieces is sent in fewer.
+const REST: Duration = Duration::from_millis(4);
+/// How often it is asked whether the page is there.
+const PING: Duration = Duration::from_secs(15);
+/// How often it may give no sign before it has left.
+const MISSED: u32 = 2;
+
+type Sink = SplitSink<WebSocket, Message>;
+
+/// Why it ends, for the page; none if that is not there any more.
+type End = Option<&'static str>;
+
+/// What happens next.
+enum Next {
+    Output,
+    Event(Event),
+    News,
+    Ping,
+}
+
+/// Tells the page everything, until there is an end.
+pub(super) async fn tell(
+    line: &Line,
+    mut viewer: Viewer,
+    events: &Subscription,
+    sink: &mut Sink,
+) -> End {
+    let told = tell_all(line, &mut viewer, events, sink).await;
+    told.unwrap_or(None)
+}
+
+async fn tell_all(
+    line: &Line,
+    viewer: &mut Viewer,
+    events: &Subscription,
+    sink: &mut Sink,
+) -> Result<End, axum::Error> {
+    let mut told = line.input.as_ref().and_then(|input| input.typed());
+    sink.send(hello(line, viewer, told)).await?;
+    let mut pings = tokio::time::interval(PING);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut missed = 0;
+    let mut rested = Instant::now();
+    loop {
+        let room = line.news().window.room();
+        let output = async {
+            tokio::time::sleep_until(rested).await;
+            wait(viewer).await;
+        };
+        let next = tokio::select! {
+            biased;
+            () = line.changed.notified() => Next::News,
+            _ = pings.tick() => Next::Ping,
+            event = poll_fn(|cx| events.poll_next(cx)) => Next::Event(event),
+            () = output, if room > 0 => Next::Output,
+        };
+        match next {
+            Next::Output => {
+                let (message, end) = read(line, viewer, room, &mut rested);
+                if let Some(message) = message {
+                    sink.send(message).await?;
+                }
+                if end.is_some() {
+                    return Ok(end);
+                }
+            }
+            Next::Event(event) => {
+                if let Some(message) = show(line, &event) {
+                    sink.send(message).await?;
+                }
+            }
+            Next::News => {
+                let typed = line.news().typed;
+                if typed != told {
+                    told = typed;
+                    let words = Object::new().with("typed", typed.unwrap_or(0));
+                    sink.send(text(words)).await?;
+                }
+            }
+            Next::Ping => {
+                if !line.session.caller.may(Role::View, Some(&line.id)) {
+                    return Ok(Some("forbidden"));
+                }
+                match line.was_heard() {
+                    true => missed = 0,
+                    false => missed += 1,
+                }
+                if missed > MISSED {
+                    return Ok(None);
+                }
+                line.session.is_used();
+                sink.send(Message::Ping(axum::body::Bytes::new())).await?;
+            }
+        }
+    }
+}
+
+/// Waits until there is something, which costs no memory meanwhile.
+async fn wait(viewer: &Viewer) {
+    poll_fn(|cx| {
+        let mut byte = [0];
+        if viewer.peek(&mut byte).is_some() {
+            return Poll::Ready(());
+        }
+        viewer.wake_when_ready(cx.waker());
+        match viewer.peek(&mut byte) {
+            Some(_) => Poll::Ready(()),
+            None => Poll::Pending,
+        }
+    })
+    .await;
+}
+
+/// What there is, up to `room` bytes of it.
+fn read(
+    line: &Line,
+    viewer: &mut Viewer,
+    room: usize,
+    rested: &mut Instant,
+) -> (Option<Message>, End) {
+    let there = viewer.end().saturating_sub(viewer.offset());
+    let there = usize::try_from(there).unwrap_or(usize::MAX);
+    let most = there.min(room).min(PIECE);
+    let mut frame = vec![0; HEAD + most.max(1)];
+    match viewer.read(&mut frame[HEAD..]) {
+        Some(Viewed::Data { offset, count }) => {
+            frame[..HEAD].copy_from_slice(&offset.to_be_bytes());
+            frame.truncate(HEAD + count);
+            line.news().window.sent(offset, count as u64);
+            if count < PIECE {
+                *rested = Instant::now() + REST;
+            }
+            (Some(Message::Binary(frame.into())), None)
+        }
+        Some(Viewed::Gap { from, to }) => {
+            let gap = Object::new().with("from", from).with("to", to);
+            (Some(text(Object::new().with("gap", gap))), None)
+        }
+        Some(Viewed::End(ViewEnd::Removed)) => (None, Some("removed")),
+        Some(Viewed::End(ViewEnd::TooSlow(_))) => (None, Some("too-slow")),
+        None => (None, None),
+    }
+}
+
+/// The first word.
+fn hello(line: &Line, viewer: &Viewer, typed: Option<u64>) -> Message {
+    let chardevs = line.site.server.chardevs();
+    let details = chardevs.details(&line.id);
+    let oldest = details.map_or(viewer.offset(), |details| details.oldest_kept);
+    let role = Role::ALL.into_iter().rev();
+    let role = role
+        .into_iter()
+        .find(|role| line.session.caller.may(*role, Some(&line.id)));
+    let hello = Object::new()
+        .with("oldest", oldest)
+        .with("end", viewer.end())
+        .with("from", viewer.offset())
+        .with("role", role.map_or("none", Role::name))
+        .with("typed", typed.map_or(Json::Null, Json::from));
+    text(Object::new().with("hello", hello))
+}
+
+/// An event, if it is about the console.
+fn show(line: &Line, event: &Event) -> Option<Message> {
+    let data = event.data.as_ref()?;
+    let about = ["chardev", "label", "id"].map(|key| data.get(key).and_then(Json::as_str));
+    let about = about.into_iter().flatten().next()?;
+    if about != line.id || !line.session.caller.sees(data) {
+        return None;
+    }
+    let shown = Object::new()
+        .with("name", event.name)
+        .with("time", event.timestamp.as_secs())
+        .with("data", data.clone());
+    Some(text(Object::new().with("event", shown)))
+}
+
+/// A text of this value.
+pub(super) fn text(words: Object) -> Message {
+    Message::Text(Utf8Bytes::from(Json::from(words).to_string()))
+}

@@ -1,0 +1,163 @@
+//! The page as a program has it: where it is served, and links to it.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use chardev_monitor::{Caller, Server};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::serve::{Listener, accept};
+use crate::settings::Settings;
+use crate::site::Site;
+
+/// How long the end may take.
+const END_LIMIT: Duration = Duration::from_secs(1);
+/// How many changes wait for one that is being made.
+const WAITING: usize = 8;
+/// The priority of the thread: consoles go first, and keys should not have to wait long.
+const NICE: i32 = 5;
+
+/// A page that is served, until this is dropped.
+#[derive(Debug)]
+pub struct Web {
+    site: Site,
+    orders: mpsc::Sender<Prepared>,
+    /// Fails once the thread has ended.
+    ended: Mutex<Receiver<()>>,
+}
+
+/// What a page is to go by from here on, with everything that could fail done.
+#[derive(Debug)]
+pub struct Prepared {
+    settings: Settings,
+    /// Another one than there is.
+    listener: Option<Listener<TcpListener>>,
+}
+
+impl Web {
+    /// Serves the chardevs of `server`; returns once it listens.
+    ///
+    /// # Errors
+    /// Why it cannot listen there.
+    pub async fn start(server: Server, settings: Settings) -> Result<Self, String> {
+        let first = prepare(settings.clone(), None).await?;
+        let (orders, asked) = mpsc::channel(WAITING);
+        let (alive, ended) = channel::<()>();
+        let site = Site::new(server, settings);
+        let served = site.clone();
+        let run = move || run(&served, asked, alive);
+        let spawned = chardev::new_thread("web").and_then(|thread| thread.spawn(run));
+        spawned.map_err(|error| format!("no thread for the web page: {error}"))?;
+        let web = Web {
+            site,
+            orders,
+            ended: Mutex::new(ended),
+        };
+        web.set(first);
+        Ok(web)
+    }
+
+    /// Does what may fail of going by these settings.
+    ///
+    /// # Errors
+    /// Why it cannot listen there.
+    pub async fn prepare(&self, settings: Settings) -> Result<Prepared, String> {
+        prepare(settings, Some(&self.site.settings())).await
+    }
+
+    /// Goes by what was prepared from here on. Who is logged in, and who is connected, stays so.
+    pub fn set(&self, prepared: Prepared) {
+        if let Some(listener) = &prepared.listener {
+            self.site.set_bound(listener.address);
+        }
+        self.site.set(prepared.settings.clone());
+        // With so many waiting its thread has died, and nothing is served any more.
+        if self.orders.try_send(prepared).is_err() {
+            tracing::error!("web: the thread of the page has ended");
+        }
+    }
+
+    /// What it goes by.
+    pub fn settings(&self) -> Settings {
+        Settings::clone(&self.site.settings())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.site.bound()
+    }
+
+    /// A link that lets one browser in, once and soon, as the one who asks for it here.
+    pub fn link(&self, caller: &Caller) -> String {
+        let code = self.site.links.add(caller.apart());
+        format!("{}/login#{code}", self.site.origin())
+    }
+
+    /// Ends it, and waits a moment until nothing is left of it.
+    pub fn finish(self) {
+        drop(self.orders);
+        // It fails when the thread has ended, and that it takes longer stops nobody.
+        let ended = self
+            .ended
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(END_LIMIT);
+    }
+}
+
+/// The thread of the page.
+fn run(site: &Site, orders: mpsc::Receiver<Prepared>, _alive: Sender<()>) {
+    // It is served without that, too.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else { return };
+    runtime.block_on(obey(site, orders));
+    runtime.shutdown_background();
+}
+
+async fn obey(site: &Site, mut orders: mpsc::Receiver<Prepared>) {
+    let mut serving: Option<tokio::task::JoinHandle<()>> = None;
+    // Without anybody who could give another one it is over.
+    while let Some(Prepared { listener, .. }) = orders.recv().await {
+        let Some(listener) = listener else { continue };
+        match listener.start() {
+            Ok(listener) => {
+                let accepting = accept(listener, site.clone());
+                // The connections of the old one stay.
+                if let Some(old) = serving.replace(tokio::spawn(accepting)) {
+                    old.abort();
+                }
+            }
+            Err(error) => tracing::error!("web: it cannot be served: {error}"),
+        }
+    }
+}
+
+/// Listens, if that is to be elsewhere than `before`. A name server may take its time.
+async fn prepare(settings: Settings, before: Option<&Settings>) -> Result<Prepared, String> {
+    if before.is_some_and(|before| before.listen == settings.listen) {
+        let listener = None;
+        return Ok(Prepared { settings, listener });
+    }
+    let listen = settings.listen.clone();
+    let (done, bound) = oneshot::channel();
+    // Who waited for it may have left.
+    let bind = move || drop(done.send(Listener::bind(&listen)));
+    let spawned = chardev::new_thread("web-listen").and_then(|thread| thread.spawn(bind));
+    let bound = match spawned {
+        Ok(_) => bound
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("its thread panicked"))),
+        Err(error) => Err(error),
+    };
+    let bound = bound.map_err(|error| format!("the web page on {}: {error}", settings.listen))?;
+    Ok(Prepared {
+        settings,
+        listener: Some(bound),
+    })
+}

@@ -1,0 +1,53 @@
+//! `[web]`: where the page is served, and for whom.
+
+use super::check::check_table;
+use super::errors::Mistakes;
+use super::keys::WEB;
+use super::values::Value;
+use crate::web::Settings;
+
+/// What the section says.
+pub(super) fn settings(value: &Value, mistakes: &mut Mistakes) -> Option<Settings> {
+    check_table(value, &[WEB], "[web]", mistakes);
+    read(value, mistakes)
+}
+
+#[cfg(not(feature = "web"))]
+fn read(value: &Value, mistakes: &mut Mistakes) -> Option<Settings> {
+    let hint = "leave [web] out, or build it with the feature web".to_owned();
+    mistakes.add_hint(&value.place, crate::web::LACKS, hint);
+    None
+}
+
+#[cfg(feature = "web")]
+fn read(value: &Value, mistakes: &mut Mistakes) -> Option<Settings> {
+    use super::values::Data;
+
+    let table = value.table()?;
+    let Some(listen) = table.get("listen") else {
+        let hint = "add listen = \"127.0.0.1:8080\"".to_owned();
+        let what = "nothing says where the page is served";
+        mistakes.add_hint(&value.place, what, hint);
+        return None;
+    };
+    let address = chardev_web::Listen::parse(listen.text()?);
+    let address = address
+        .map_err(|why| mistakes.add(&listen.place, why))
+        .ok()?;
+    let hosts = table.get("hosts").map_or(Vec::new(), Value::texts);
+    let hosts = hosts.into_iter().map(|(host, _)| host.to_owned()).collect();
+    let connections = match table.get("connections").map(|it| (&it.data, &it.place)) {
+        None => Settings::CONNECTIONS,
+        Some((Data::Number(number @ 1..=100_000), _)) => usize::try_from(*number).ok()?,
+        Some((_, place)) => {
+            let what = "'connections' has to be from 1 to 100000";
+            mistakes.add(place, what);
+            return None;
+        }
+    };
+    Some(Settings {
+        listen: address,
+        hosts,
+        connections,
+    })
+}
