@@ -310,6 +310,12 @@ impl FrontEnd {
         self.chardev.with(|chardev| chardev.peer())
     }
 
+    /// What the present peer has proven to be called, by a certificate that was verified: first its
+    /// subject, as `CN=laptop,O=Example`, then its other names, as `DNS:laptop.example`.
+    pub fn peer_names(&self) -> Vec<String> {
+        self.chardev.with(|chardev| chardev.backend.peer_names())
+    }
+
     /// Whether the present peer is still there, as far as the kind can tell. It says nothing about
     /// whether one has come at all: ask [`FrontEnd::is_open`] first.
     pub fn presence(&self) -> Presence {

@@ -64,6 +64,12 @@ pub trait Layer: Send {
         Answer::Unsupported
     }
 
+    /// What the peer has proven to be called, once the layer is open: first the name that a list of
+    /// who may come would have, then its others.
+    fn peer_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The modem inputs as they stand, where the protocol has any.
     fn modem_inputs(&self) -> Option<ModemLines> {
         None

@@ -36,6 +36,10 @@ impl dyn Backend + '_ {
         self.peers()?.peer()
     }
 
+    pub(crate) fn peer_names(&mut self) -> Vec<String> {
+        self.peers().map_or_else(Vec::new, |peers| peers.names())
+    }
+
     pub(crate) fn pty(&mut self) -> Option<String> {
         self.peers()?.pty()
     }

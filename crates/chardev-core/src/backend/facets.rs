@@ -47,6 +47,12 @@ pub trait Peers {
         None
     }
 
+    /// What the present peer has proven to be called, by a certificate: first its subject, then
+    /// its other names.
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The slave's path, for the kind `pty` (QAPI `ChardevReturn`).
     fn pty(&self) -> Option<String> {
         None

@@ -268,6 +268,12 @@ impl Stack {
         self.layers.iter().find_map(|layer| layer.modem_inputs())
     }
 
+    /// What the peer has proven to be called; see [`Layer::peer_names`].
+    pub fn peer_names(&self) -> Vec<String> {
+        let mut all = self.layers.iter().map(|layer| layer.peer_names());
+        all.find(|names| !names.is_empty()).unwrap_or_default()
+    }
+
     /// What waits for the transport, oldest first.
     pub fn wire(&self) -> [IoSlice<'_>; 2] {
         let (first, second) = self.wire.as_slices();

@@ -54,6 +54,7 @@ impl Monitor {
     /// Who is there. On standard input it is who has started us.
     fn who(&self) -> Who {
         let mut who = Who::of(self.front.peer());
+        who.names = self.front.peer_names();
         let info = self.caller.service.chardevs.info(&self.label);
         if who.peer.is_none() && info.is_some_and(|info| info.kind == "stdio") {
             who.uid = Some(rustix::process::geteuid().as_raw());

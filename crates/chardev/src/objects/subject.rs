@@ -6,8 +6,13 @@ use std::fmt::Write;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT: u8 = 0x06;
-/// The tag of a certificate's version.
+const OCTETS: u8 = 0x04;
+const BOOLEAN: u8 = 0x01;
+/// The tags of a certificate's version and of its extensions.
 const VERSION: u8 = 0xa0;
+const EXTENSIONS: u8 = 0xa3;
+/// The extension with the other names of who it is about.
+const SUBJECT_ALT_NAME: &[u8] = b"\x55\x1d\x11";
 
 /// Attributes by their object identifiers, in DER.
 const NAMES: &[(&[u8], &str)] = &[
@@ -35,6 +40,73 @@ const NAMES: &[(&[u8], &str)] = &[
 
 /// The subject of `certificate`, in the order it has there; `None` if it is no certificate.
 pub(crate) fn subject(certificate: &[u8]) -> Option<String> {
+    let (SEQUENCE, name, _) = element(from_subject(certificate)?)? else {
+        return None;
+    };
+    spell(name)
+}
+
+/// The other names in `certificate`: `DNS:laptop.example`, `email:ann@example`, `URI:…`.
+pub(crate) fn alternatives(certificate: &[u8]) -> Vec<String> {
+    let mut names = Vec::new();
+    let Some(mut rest) = alternative_names(certificate) else {
+        return names;
+    };
+    while let Some((tag, content, more)) = element(rest) {
+        rest = more;
+        let prefix = match tag {
+            0x81 => "email",
+            0x82 => "DNS",
+            0x86 => "URI",
+            _ => continue,
+        };
+        // These are ASCII; what is not is nobody's name.
+        if let Some(text) = std::str::from_utf8(content).ok().filter(|it| it.is_ascii()) {
+            names.push(format!("{prefix}:{text}"));
+        }
+    }
+    names
+}
+
+/// The content of the extension that has them.
+fn alternative_names(certificate: &[u8]) -> Option<&[u8]> {
+    // Subject and public key.
+    let mut rest = element(element(from_subject(certificate)?)?.2)?.2;
+    let extensions = loop {
+        let (tag, content, more) = element(rest)?;
+        if tag == EXTENSIONS {
+            break content;
+        }
+        rest = more;
+    };
+    let (SEQUENCE, mut rest, _) = element(extensions)? else {
+        return None;
+    };
+    loop {
+        let (SEQUENCE, extension, more) = element(rest)? else {
+            return None;
+        };
+        rest = more;
+        let (OBJECT, oid, mut value) = element(extension)? else {
+            return None;
+        };
+        if value.first() == Some(&BOOLEAN) {
+            value = element(value)?.2;
+        }
+        if oid == SUBJECT_ALT_NAME {
+            let (OCTETS, value, _) = element(value)? else {
+                return None;
+            };
+            let (SEQUENCE, names, _) = element(value)? else {
+                return None;
+            };
+            return Some(names);
+        }
+    }
+}
+
+/// What a certificate says from its subject on.
+fn from_subject(certificate: &[u8]) -> Option<&[u8]> {
     let (SEQUENCE, certificate, _) = element(certificate)? else {
         return None;
     };
@@ -48,10 +120,7 @@ pub(crate) fn subject(certificate: &[u8]) -> Option<String> {
     for _ in 0..4 {
         rest = element(rest)?.2;
     }
-    let (SEQUENCE, name, _) = element(rest)? else {
-        return None;
-    };
-    spell(name)
+    Some(rest)
 }
 
 fn spell(mut name: &[u8]) -> Option<String> {
@@ -262,9 +331,10 @@ mod tests {
         let whole = certificate(&name, true);
         for end in 0..whole.len() {
             assert_eq!(subject(&whole[..end]), None, "{end}");
+            assert!(alternatives(&whole[..end]).is_empty(), "{end}");
             let mut spoilt = whole.clone();
             spoilt[end] ^= 0x80;
-            let _ = subject(&spoilt);
+            let _ = (subject(&spoilt), alternatives(&spoilt));
         }
     }
 }

@@ -20,6 +20,7 @@ use rustix::net::{
 use super::failure::{Failure, Status};
 use super::proof::Proof;
 use super::running;
+use super::tls::{self, Plain};
 use super::trust;
 use super::waiting::{Patience, Stage, Wait};
 use crate::DaemonError;
@@ -62,6 +63,8 @@ pub struct Target {
     pub(super) patience: Patience,
     /// What says who we are, if the socket does not.
     pub(super) proof: Option<Proof>,
+    /// The directory of certificates, if TCP is to be spoken with TLS.
+    pub(super) tls: Option<PathBuf>,
 }
 
 /// A connection to a monitor that can send a descriptor along with what is written next.
@@ -80,6 +83,7 @@ pub struct Stream {
 enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Plain),
 }
 
 /// A negotiated connection to a monitor.
@@ -122,7 +126,8 @@ impl Target {
         let me = rustix::process::geteuid().as_raw();
         chosen_by_us.map_or(Ok(()), |path| trust::check_place(path, me))?;
         let wait = Wait::new(self.patience.clone());
-        let opening = Opening::begin(&self.address).map_err(|error| error.to_string())?;
+        let opening = Opening::begin(&self.address, self.tls.as_deref())
+            .map_err(|error| error.to_string())?;
         let ready = wait.until_ready(
             opening.done.as_fd(),
             PollFlags::IN,
@@ -179,15 +184,20 @@ struct Opening {
 }
 
 impl Opening {
-    fn begin(address: &Address) -> io::Result<Self> {
+    fn begin(address: &Address, tls: Option<&Path>) -> io::Result<Self> {
         let (done, working) = UnixStream::pair()?;
         let (result, socket) = channel();
-        let address = address.clone();
+        let (address, tls) = (address.clone(), tls.map(Path::to_owned));
         std::thread::Builder::new().spawn(move || {
             let _working = working;
             let socket = match &address {
                 Address::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
-                Address::Tcp(host) => TcpStream::connect(host.as_str()).map(Socket::Tcp),
+                Address::Tcp(host) => {
+                    TcpStream::connect(host.as_str()).and_then(|socket| match &tls {
+                        Some(dir) => tls::connect(socket, host, dir).map(Socket::Tls),
+                        None => Ok(Socket::Tcp(socket)),
+                    })
+                }
             };
             // Nobody takes it who has given up.
             let _ = result.send(socket);
@@ -245,7 +255,7 @@ impl Stream {
     /// The TCP connection, if it is one.
     pub(super) fn tcp(&self) -> Option<&TcpStream> {
         match &self.socket {
-            Socket::Unix(_) => None,
+            Socket::Unix(_) | Socket::Tls(_) => None,
             Socket::Tcp(socket) => Some(socket),
         }
     }
@@ -302,6 +312,7 @@ pub fn connect(address: &Address) -> Result<Monitor, DaemonError> {
         address: address.clone(),
         patience: Patience::default(),
         proof: None,
+        tls: None,
     };
     let connected = target.connect();
     connected.map_err(|failure| DaemonError::new(failure.to_string()))
@@ -312,6 +323,7 @@ impl AsFd for Stream {
         match &self.socket {
             Socket::Unix(socket) => socket.as_fd(),
             Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Tls(plain) => plain.stream.as_fd(),
         }
     }
 }
@@ -320,6 +332,10 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match recv(self.as_fd(), &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((0, _)) if self.tls_failure().is_some() => {
+                    let why = self.tls_failure().unwrap_or_default();
+                    return Err(io::Error::other(why));
+                }
                 Ok((count, _)) => {
                     self.heard |= count > 0;
                     self.wait.progress();
@@ -342,7 +358,10 @@ impl Write for Stream {
                     return Ok(count);
                 }
                 Err(Errno::AGAIN) if self.waits => self.until_ready(PollFlags::OUT)?,
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let why = self.tls_failure().map(io::Error::other);
+                    return Err(why.unwrap_or_else(|| error.into()));
+                }
             }
         }
     }
@@ -353,6 +372,14 @@ impl Write for Stream {
 }
 
 impl Stream {
+    /// Why the server ended it, if it has said so.
+    fn tls_failure(&self) -> Option<String> {
+        match &self.socket {
+            Socket::Tls(plain) => plain.failure.get().cloned(),
+            Socket::Unix(_) | Socket::Tcp(_) => None,
+        }
+    }
+
     fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let Some(fd) = &self.passing else {

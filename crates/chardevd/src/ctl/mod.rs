@@ -33,6 +33,7 @@ mod send;
 mod suggest;
 mod table;
 mod time;
+mod tls;
 mod token;
 mod top;
 mod trust;
@@ -80,6 +81,16 @@ struct Args {
         hide_env_values = true
     )]
     token_file: Option<PathBuf>,
+    /// With --host, speak TLS: with ca-cert.pem and, to say who you are, client-cert.pem and
+    /// client-key.pem in this directory
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "CHARDEVD_TLS_DIR",
+        hide_env_values = true
+    )]
+    tls_dir: Option<PathBuf>,
     /// Give up after this long; for attach, watch and qmp, the time to connect
     #[arg(long, global = true, value_name = "SECONDS", value_parser = waiting::parse_timeout)]
     timeout: Option<Duration>,
@@ -236,6 +247,7 @@ pub fn main() -> ExitCode {
         address,
         patience: Patience::new(args.timeout),
         proof,
+        tls: args.tls_dir,
     };
     let target = &target;
     let done = match args.command {

@@ -11,7 +11,7 @@ use crate::ended::Ended;
 
 /// What a command is allowed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Needs {
+pub(crate) enum Needs {
     /// Nothing: it is answered, with what one may see.
     Nothing,
     View,
@@ -122,7 +122,7 @@ const COMMANDS: &[(&str, &str, Needs)] = &[
     ),
 ];
 
-const ROLES: [(Needs, &str); 4] = [
+pub(crate) const ROLES: [(Needs, &str); 4] = [
     (View, "view"),
     (Attach, "attach"),
     (Change, "change"),
@@ -186,7 +186,7 @@ impl Daemon {
 }
 
 /// Somebody at a monitor.
-struct Client {
+pub(crate) struct Client {
     _child: Ended,
     into: ChildStdin,
     from: BufReader<ChildStdout>,
@@ -195,14 +195,21 @@ struct Client {
 impl Client {
     fn new(daemon: &Daemon, user: u32, socket: &str) -> Self {
         let path = daemon.dir.path().join(socket);
-        let mut child = Command::new("setpriv")
+        let mut command = Command::new("setpriv");
+        command
             .args([format!("--reuid={user}"), format!("--regid={user}")])
             .args(["--clear-groups", "socat", "-t60", "-"])
-            .arg(format!("UNIX-CONNECT:{}", path.display()))
+            .arg(format!("UNIX-CONNECT:{}", path.display()));
+        Client::of(command)
+    }
+
+    /// One whose standard input and output are the monitor.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("setpriv runs socat: only root can be other users");
+            .expect("it runs; only root can be other users");
         let into = child.stdin.take().unwrap();
         let from = BufReader::new(child.stdout.take().unwrap());
         let mut client = Client {
@@ -245,7 +252,7 @@ impl Client {
 }
 
 /// Each command and console, for a client that has this role, for group `a` or for everything.
-fn check_all(mut client: Client, who: &str, (role, everywhere): (Needs, bool)) {
+pub(crate) fn check_all(mut client: Client, who: &str, (role, everywhere): (Needs, bool)) {
     for (command, arguments, needs) in COMMANDS {
         for id in ["a1", "b1"] {
             let has = match (arguments.contains("ID"), everywhere, id) {

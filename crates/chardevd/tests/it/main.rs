@@ -1,6 +1,7 @@
 //! The tests of chardevd, in one program: a file a subject, and folders that they share.
 
 mod access;
+mod access_tls;
 mod addresses;
 mod back_ends;
 #[path = "../../../chardev/tests/it/bus_rig/mod.rs"]

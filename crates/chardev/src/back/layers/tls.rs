@@ -15,7 +15,7 @@ use rustls::{ClientConnection, Connection, IoState, ServerConnection};
 
 use super::{LayerKind, LayerSpec};
 use crate::objects::tls_creds::{Config, Creds};
-use crate::objects::{Authz, Objects, TlsEndpoint, subject};
+use crate::objects::{Authz, Objects, TlsEndpoint, alternatives, subject};
 
 /// The layer of `tls-creds` and `tls-authz`, which stand where QEMU has them among the options.
 pub(super) const SPEC: LayerSpec = LayerSpec {
@@ -117,7 +117,7 @@ impl Source {
             authz: self.objects.authz(id),
             id: id.clone(),
         });
-        Tls::new(connection, guard)
+        Tls::new(connection, guard, creds.verify_peer)
     }
 
     fn creds(&self) -> Arc<Creds> {
@@ -184,6 +184,8 @@ impl fmt::Display for Failure {
 struct Tls {
     connection: Result<Connection, rustls::Error>,
     guard: Option<Guard>,
+    /// Whether the peer's certificate is verified.
+    verified: bool,
     open: bool,
     ended: bool,
     /// Our close_notify was sent.
@@ -191,7 +193,11 @@ struct Tls {
 }
 
 impl Tls {
-    fn new(connection: Result<Connection, rustls::Error>, guard: Option<Guard>) -> Self {
+    fn new(
+        connection: Result<Connection, rustls::Error>,
+        guard: Option<Guard>,
+        verified: bool,
+    ) -> Self {
         let connection = connection.map(|mut connection| {
             // What was encrypted goes down at once, so it is the stack that bounds it.
             connection.set_buffer_limit(None);
@@ -200,6 +206,7 @@ impl Tls {
         Tls {
             connection,
             guard,
+            verified,
             open: false,
             ended: false,
             closing: false,
@@ -281,6 +288,23 @@ impl Layer for Tls {
 
     fn is_open(&self) -> bool {
         self.open
+    }
+
+    fn peer_names(&self) -> Vec<String> {
+        let connection = self.connection.as_ref().ok();
+        let connection = connection.filter(|_| self.open && self.verified);
+        let certificate = connection
+            .and_then(|connection| connection.peer_certificates())
+            .and_then(|all| all.first());
+        let Some(certificate) = certificate else {
+            return Vec::new();
+        };
+        let subject = subject(certificate).into_iter();
+        let mut names: Vec<String> = subject.collect();
+        if !names.is_empty() {
+            names.extend(alternatives(certificate));
+        }
+        names
     }
 
     fn receive(&mut self, bytes: &[u8], flow: &mut Flow<'_>) {

@@ -444,6 +444,10 @@ impl Peers for SocketBackend {
         self.peer.as_ref()?.transport().peer()
     }
 
+    fn names(&self) -> Vec<String> {
+        self.peer.as_ref().map_or_else(Vec::new, Peer::names)
+    }
+
     fn input_ended(&self) -> bool {
         self.peer.as_ref().is_some_and(Peer::input_ended)
     }

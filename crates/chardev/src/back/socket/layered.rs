@@ -249,6 +249,11 @@ impl Layered {
         answer
     }
 
+    /// What the peer has proven to be called.
+    pub(super) fn peer_names(&self) -> Vec<String> {
+        self.stack().peer_names()
+    }
+
     /// The modem inputs of a layer that has any.
     pub(super) fn modem_inputs(&self) -> Option<ModemLines> {
         self.stack().modem_inputs()

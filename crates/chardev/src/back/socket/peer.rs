@@ -144,6 +144,12 @@ impl Peer {
         self.layers.as_ref().and_then(Layered::modem_inputs)
     }
 
+    /// What it has proven to be called.
+    pub(super) fn names(&self) -> Vec<String> {
+        let layers = self.layers.as_ref().filter(|_| self.is_shown());
+        layers.map_or_else(Vec::new, Layered::peer_names)
+    }
+
     /// What its layers have to tell before any further input.
     pub(super) fn poll_event(&self) -> Option<BackendEvent> {
         self.layers.as_ref().and_then(Layered::poll_event)

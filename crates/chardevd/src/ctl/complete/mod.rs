@@ -110,10 +110,12 @@ fn target(words: impl Iterator<Item = OsString>) -> Target {
     let file = option("--token-file").map(PathBuf::from);
     let file = file.or_else(|| std::env::var_os("CHARDEVD_TOKEN_FILE").map(PathBuf::from));
     let proof = Proof::find(file.as_deref());
+    let tls = option("--tls-dir").map(PathBuf::from);
     Target {
         address,
         patience: Patience::silent(LIMIT),
         proof: proof.ok().flatten(),
+        tls: tls.or_else(|| std::env::var_os("CHARDEVD_TLS_DIR").map(PathBuf::from)),
     }
 }
 
