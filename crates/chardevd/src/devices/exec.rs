@@ -3,6 +3,7 @@
 //! The program leads a session on a new pty, so job control, `^C` and the window size work as on
 //! any terminal. A break is what it is on a terminal with BRKINT: SIGINT for the foreground.
 
+mod plain;
 mod program;
 
 use std::future::{pending, poll_fn};

@@ -12,6 +12,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -38,8 +39,8 @@ pub(crate) struct Started {
 
 /// What the child needs, made before there is one: it can allocate nothing.
 struct Plan<'a> {
-    program: CString,
-    arguments: Pointers,
+    /// Programs with their arguments; the first that is there is run.
+    programs: Vec<(CString, Pointers)>,
     environment: Pointers,
     directory: Option<CString>,
     terminal: BorrowedFd<'a>,
@@ -63,29 +64,38 @@ impl Pointers {
             _strings: strings,
         }
     }
+
+    fn of<'a>(strings: impl Iterator<Item = &'a OsStr>) -> io::Result<Self> {
+        let strings: io::Result<_> = strings.map(c_string).collect();
+        Ok(Pointers::new(strings?))
+    }
 }
 
-/// Starts `command`, of which the program (a path), arguments, directory and environment count, as
-/// the leader of a session on `terminal`, with every signal as a login would give it: whoever
-/// started us may have had some ignored, as a shell does for what it puts into the background.
+/// Starts `command`, of which the program (a path), arguments, directory and environment count, or
+/// rather the first of `others` that is there, with the arguments that they share: as the leader of
+/// a session on `terminal`, with every signal as a login would give it, for whoever started us may
+/// have had some ignored, as a shell does for what it puts into the background.
 /// Returns once it runs, which may wait for a disk.
 ///
 /// # Errors
 /// Why it does not run.
 pub(crate) fn lead_session(
     command: &Command,
+    others: (Vec<PathBuf>, Vec<&str>),
     terminal: BorrowedFd<'_>,
     umask: Mode,
 ) -> io::Result<Started> {
-    let program = c_string(command.get_program())?;
-    let mut arguments = vec![program.clone()];
-    for argument in command.get_args() {
-        arguments.push(c_string(argument)?);
+    let mut programs = Vec::new();
+    for other in others.0 {
+        let arguments = others.1.iter().map(OsStr::new);
+        programs.push((c_string(other.as_os_str())?, Pointers::of(arguments)?));
     }
+    let program = command.get_program();
+    let arguments = [program].into_iter().chain(command.get_args());
+    programs.push((c_string(program)?, Pointers::of(arguments)?));
     let directory = command.get_current_dir();
     let plan = Plan {
-        program,
-        arguments: Pointers::new(arguments),
+        programs,
         environment: Pointers::new(environment(command)?),
         directory: directory
             .map(|path| c_string(path.as_os_str()))
@@ -197,17 +207,15 @@ impl Plan<'_> {
         // Nothing handles a signal any more, so whatever comes now is the program's.
         // SAFETY: there is nothing to be written to.
         unsafe { set_mask(&none, ptr::null_mut()) };
-        let (arguments, environment) = (&self.arguments.pointers, &self.environment.pointers);
-        // SAFETY: all are strings that end with a zero, in lists that end with a null. It returns
-        // only if it failed.
-        unsafe {
-            libc::execve(
-                self.program.as_ptr(),
-                arguments.as_ptr(),
-                environment.as_ptr(),
-            )
-        };
-        Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
+        let environment = self.environment.pointers.as_ptr();
+        let mut error = Errno::NOENT;
+        for (program, arguments) in &self.programs {
+            // SAFETY: all are strings that end with a zero, in lists that end with a null. It
+            // returns only if it failed.
+            unsafe { libc::execve(program.as_ptr(), arguments.pointers.as_ptr(), environment) };
+            error = Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO);
+        }
+        error
     }
 
     fn prepare(&self) -> Result<(), Errno> {

@@ -89,7 +89,7 @@ fn no_program_costs_a_copy_of_the_page_tables() {
     let configured = Configured::start("");
     let calls = configured.path("calls");
     let mut strace = Command::new("strace")
-        .args(["-f", "-e", "trace=fork,vfork,clone,clone3", "-o"])
+        .args(["-f", "-e", "trace=fork,vfork,clone,clone3,execve", "-o"])
         .arg(&calls)
         .args(["-p", &configured.daemon.id().to_string()])
         .stderr(Stdio::piped())
@@ -114,6 +114,9 @@ fn no_program_costs_a_copy_of_the_page_tables() {
     kill_process(Pid::from_child(&strace), Signal::TERM).unwrap();
     strace.wait().unwrap();
     let calls = std::fs::read_to_string(calls).unwrap();
+    // Nor one for a shell that has nothing to do.
+    let runs = |program: &str| calls.matches(&format!("execve(\"{program}\"")).count();
+    assert_eq!(runs("/bin/sh"), 0, "{calls}");
     let begins = |line: &&str| {
         ["fork(", "clone(", "clone3("]
             .iter()
@@ -128,4 +131,53 @@ fn no_program_costs_a_copy_of_the_page_tables() {
             "{call}"
         );
     }
+}
+
+#[test]
+fn a_plain_command_finds_all_as_it_would_from_a_shell() {
+    let consoles = [
+        ("plain", "env"),
+        ("shell", "env; true"),
+        ("lost", "exec nothing-there"),
+    ];
+    let mut arguments = Vec::new();
+    for (id, command) in consoles {
+        arguments.extend(["-chardev".to_owned(), format!("ringbuf,id={id}")]);
+        let device = format!("exec,chardev={id},id={id},tell-end=on,command={command}");
+        arguments.extend(["-device".to_owned(), device]);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let daemon = Daemon::start(&arguments);
+    let mut client = daemon.client();
+    let mut said = |id: &str| {
+        let mut text = String::new();
+        until("it has ended", || {
+            let read = Object::new().with("device", id).with("size", 65_536u64);
+            let more = client.execute("ringbuf-read", read).unwrap();
+            text += more.as_str().unwrap();
+            text.contains("the program ended")
+        });
+        text
+    };
+    let variables = |text: &str, id: &str| {
+        // These count shells.
+        let counts = |line: &&str| {
+            ["_=", "SHLVL=", "OLDPWD="]
+                .iter()
+                .any(|it| line.starts_with(it))
+        };
+        let mut lines: Vec<String> = text
+            .lines()
+            .filter(|line| line.contains('=') && !counts(line))
+            .map(|line| line.replace(&format!("CHARDEV={id}"), "CHARDEV=it"))
+            .collect();
+        lines.sort();
+        lines
+    };
+    let plain = variables(&said("plain"), "plain");
+    assert_eq!(plain, variables(&said("shell"), "shell"));
+    assert!(plain.contains(&"CHARDEV=it".to_owned()), "{plain:?}");
+    let lost = said("lost");
+    assert!(lost.contains("nothing-there: not found"), "{lost}");
+    assert!(lost.contains("status 127"), "{lost}");
 }

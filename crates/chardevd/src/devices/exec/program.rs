@@ -1,8 +1,10 @@
 //! The process of a program: how it is started, a few at a time, and its end.
 
+use std::env;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::Exec;
+use super::{Exec, plain};
 use crate::background::user_umask;
 use crate::devices::on_own_thread;
 use crate::edge::{self, Started};
@@ -30,7 +32,15 @@ impl Exec {
     /// beside those of other programs.
     pub(super) async fn program(&self, terminal: &Arc<OwnedFd>) -> io::Result<Started> {
         let (command, terminal) = (self.command(), Arc::clone(terminal));
-        let start = move || edge::lead_session(&command, terminal.as_fd(), user_umask());
+        let line = self.command.clone();
+        let start = move || {
+            let words = plain::words(&line).unwrap_or_default();
+            let programs = match words.first() {
+                Some(program) => plain::places(program, env::var_os("PATH")),
+                None => Vec::new(),
+            };
+            edge::lead_session(&command, (programs, words), terminal.as_fd(), user_umask())
+        };
         let _turn = timeout(TURN_LIMIT, TURNS.acquire()).await;
         on_own_thread("exec-start", start)
             .await
@@ -48,11 +58,13 @@ impl Exec {
         for variable in crate::service::VARIABLES {
             command.env_remove(variable);
         }
-        if std::env::var_os("TERM").is_none() {
+        if env::var_os("TERM").is_none() {
             command.env("TERM", "vt100");
         }
         if let Some(cwd) = &self.cwd {
-            command.current_dir(cwd);
+            // As the shell says it, which may not be there to do so.
+            let shown: PathBuf = cwd.components().collect();
+            command.current_dir(cwd).env("PWD", shown);
         }
         command
     }
