@@ -2,6 +2,7 @@
 //! upgraded, removed and purged in a fresh Debian tree, under its own systemd where that boots.
 
 mod build;
+mod image;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
