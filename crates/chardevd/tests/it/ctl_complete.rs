@@ -173,6 +173,19 @@ fn completes_all(mut shell: Shell) {
     });
 }
 
+#[test]
+fn zsh_offers_options_where_no_id_is_meant() {
+    let daemon = daemon();
+    let mut shell = Shell::zsh(&daemon);
+    let rows = |shown: &Snapshot| (1..37).map(|row| shown.row_text(row)).collect::<String>();
+    shell.terminal.type_in(b"\x15clear\rchardevctl watch \t");
+    shell.until("the ids", |shown| rows(shown).contains("modem"));
+    let shown = shell.shown.snapshot();
+    assert!(!rows(&shown).contains("--from"), "{shown:?}");
+    shell.terminal.type_in(b"\x15clear\rchardevctl watch --\t");
+    shell.until("the options", |shown| rows(shown).contains("--from"));
+}
+
 /// Fish says what it would complete without a terminal.
 #[test]
 fn fish_completes_ids_kinds_options_values_and_paths() {

@@ -37,11 +37,12 @@ const BASH: &str = r#"_chardevctl() {
 complete -o bashdefault -F _chardevctl chardevctl
 "#;
 
-/// What goes on, such as `path=`, is not followed by a blank.
+/// What goes on, such as `path=`, is not followed by a blank. Options have a tag of their own, so
+/// that they are offered where nothing else is.
 const ZSH: &str = r#"#compdef chardevctl
 _chardevctl() {
     local one value
-    local -a all ended open folders
+    local -a all ended open folders options
     all=("${(@f)$(
         _CLAP_IFS=$'\n' _CLAP_COMPLETE_INDEX=$((CURRENT - 1)) ASKS=zsh \
             "${words[1]}" -- "${words[@]}" 2>/dev/null
@@ -51,12 +52,14 @@ _chardevctl() {
         case $value in
             */) folders+=("${value%/}${one#"$value"}") ;;
             *[=,]) open+=("$one") ;;
+            -*) options+=("$one") ;;
             *) ended+=("$one") ;;
         esac
     done
     (($#folders)) && _describe -V values folders -S / -r /
     (($#open)) && _describe -V values open -S ''
     (($#ended)) && _describe -V values ended
+    (($#options)) && _describe -V -t options options options
     (($#all))
 }
 compdef _chardevctl chardevctl
