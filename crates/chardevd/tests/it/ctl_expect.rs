@@ -92,7 +92,7 @@ fn what_is_waited_for_in_vain_is_said_with_its_status() {
         "nothing matched 'never' within 0.1 s (--timeout); there was no output after offset 6",
     );
     failed(
-        &["--timeout", "0.1", "--from", "oldest", "-F", "(x"],
+        &["--timeout", "1", "--from", "oldest", "-F", "(x"],
         4,
         "the output from offset 0 to 6 ends in 'ready:'",
     );
