@@ -74,6 +74,7 @@ impl Config {
             optional("to", Type::Str),
             optional("pty", Type::Str),
             optional("chardev", Type::Str),
+            optional("parts", Type::list(Type::Str)),
             optional("device", Type::Str),
             required("groups", Type::list(Type::Str)),
             optional("description", Type::Str),
@@ -154,6 +155,12 @@ fn describe(kept: &Kept, chardevs: &Chardevs) -> Object {
     }
     if item.sort != Sort::Device {
         console.insert("chardev", item.name.as_str());
+    }
+    let parts = item.chardevs.iter().map(|part| part.id.as_str());
+    let parts = parts.filter(|id| *id != item.name);
+    let parts: Vec<Json> = parts.map(Json::from).collect();
+    if !parts.is_empty() {
+        console.insert("parts", parts);
     }
     if let Some(device) = device {
         console.insert("device", device.as_str());

@@ -35,6 +35,26 @@ pub enum Address {
 }
 
 impl Address {
+    /// The monitor that nobody has named: the user's own, or that of the system's service where
+    /// nobody serves the user's.
+    pub(super) fn usual() -> Address {
+        let (own, service) = (crate::default_socket(), Path::new(SERVICE));
+        let answers = |path: &Path| match UnixStream::connect(path) {
+            Ok(_) => true,
+            Err(error) => !is_nobody(&error),
+        };
+        // Who need not be disturbed is not.
+        match !service.exists() || (own.exists() && answers(&own)) {
+            true => Address::Unix(own),
+            false => Address::Unix(service.to_owned()),
+        }
+    }
+
+    /// Whether it is the one of the system's service.
+    fn is_service(&self) -> bool {
+        matches!(self, Address::Unix(path) if path == Path::new(SERVICE))
+    }
+
     /// Where relative paths start that are for the daemon. Whoever reaches it by a Unix socket is
     /// on its host and means paths from where they are, while the daemon may be anywhere.
     pub(super) fn directory(&self) -> Option<PathBuf> {
@@ -53,6 +73,9 @@ impl std::fmt::Display for Address {
         }
     }
 }
+
+/// Where the monitor of the system's service is, as the package's unit says.
+const SERVICE: &str = "/run/chardevd.sock";
 
 /// A monitor to be spoken to, and how patiently.
 #[derive(Clone, Debug)]
@@ -135,8 +158,10 @@ impl Target {
             (&self.address, None),
         );
         let socket = ready.and_then(|()| opening.finish());
-        let socket = socket.map_err(|error| not_there(&self.address, &error))?;
-        if let (Some(path), Socket::Unix(socket)) = (chosen_by_us, &socket) {
+        let socket = socket.map_err(|error| not_there(&self.address, chosen_by_us, &error))?;
+        // Nobody but root can have put the service's into its place, whoever serves it.
+        let own = chosen_by_us.filter(|_| !self.address.is_service());
+        if let (Some(path), Socket::Unix(socket)) = (own, &socket) {
             trust::check_peer(socket, path, me)?;
         }
         wait.progress();
@@ -147,6 +172,7 @@ impl Target {
     fn default_socket(&self) -> Option<&Path> {
         match &self.address {
             Address::Unix(path) if *path == crate::default_socket() => Some(path),
+            Address::Unix(path) if self.address.is_service() => Some(path),
             _ => None,
         }
     }
@@ -210,18 +236,31 @@ impl Opening {
     }
 }
 
-fn not_there(address: &Address, error: &io::Error) -> Failure {
+/// Whether an attempt to connect came to this because nobody is there.
+fn is_nobody(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+    kinds.contains(&error.kind())
+}
+
+fn not_there(address: &Address, usual: Option<&Path>, error: &io::Error) -> Failure {
     let remedy = match error.kind() {
         io::ErrorKind::TimedOut if error.raw_os_error().is_none() => {
             return Failure::of_connection(address, error);
         }
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => running::remedy(),
+        _ if is_nobody(error) => running::remedy(),
+        io::ErrorKind::PermissionDenied if address.is_service() => {
+            "it serves root and members of the group chardevd: have 'adduser YOU chardevd' run and log in anew, or start a daemon of your own with 'chardevd'".to_owned()
+        }
         io::ErrorKind::PermissionDenied => {
             "the monitor belongs to the user who started the daemon".to_owned()
         }
         _ => "name the daemon's monitor with --socket PATH or --host HOST:PORT".to_owned(),
     };
-    let text = format!("no chardevd at {address}: {error}\n{remedy}");
+    let nor = match usual {
+        Some(_) if is_nobody(error) && !address.is_service() => format!(", nor at {SERVICE}"),
+        _ => String::new(),
+    };
+    let text = format!("no chardevd at {address}{nor}: {error}\n{remedy}");
     Failure::new(Status::NoDaemon, text)
 }
 

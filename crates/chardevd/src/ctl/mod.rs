@@ -59,8 +59,8 @@ use waiting::Patience;
 #[derive(Debug, Parser)]
 #[command(name = "chardevctl", version, max_term_width = 100, after_help = failure::STATUSES)]
 struct Args {
-    /// Unix socket of the daemon's monitor [default: chardevd/qmp.sock in the runtime directory; it
-    /// must belong to you or root]
+    /// Unix socket of the daemon's monitor [default: chardevd/qmp.sock in your runtime directory,
+    /// and where nobody serves that, /run/chardevd.sock; it must belong to you or root]
     #[arg(
         long,
         global = true,
@@ -237,7 +237,7 @@ pub fn main() -> ExitCode {
     let address = match (args.socket, args.host) {
         (_, Some(host)) => Address::Tcp(host),
         (Some(path), None) => Address::Unix(path),
-        (None, None) => Address::Unix(crate::default_socket()),
+        (None, None) => Address::usual(),
     };
     let proof = match Proof::find(args.token_file.as_deref()) {
         Ok(proof) => proof,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use chardev::text::shown;
 
@@ -14,13 +15,16 @@ pub(super) fn remedy() -> String {
         None => {
             "start the daemon with 'chardevd', or name its monitor with --socket PATH".to_owned()
         }
-        Some((pid, arguments)) => told(*pid, arguments),
+        Some((pid, arguments)) => {
+            let directory = fs::read_link(format!("/proc/{pid}/cwd"));
+            told(*pid, arguments, &directory.unwrap_or_default())
+        }
     }
 }
 
 /// What to do about a daemon that runs with these arguments.
-fn told(pid: u32, arguments: &[String]) -> String {
-    match monitor(arguments) {
+fn told(pid: u32, arguments: &[String], directory: &Path) -> String {
+    match monitor(arguments, directory) {
         Some(monitor) => {
             format!(
                 "chardevd (pid {pid}) serves elsewhere: chardevctl {}",
@@ -55,8 +59,8 @@ fn daemons() -> Vec<(u32, Vec<String>)> {
     found.collect()
 }
 
-/// The arguments for us that reach the monitor which a daemon's arguments name.
-fn monitor(arguments: &[String]) -> Option<String> {
+/// The arguments for us that reach the monitor which the arguments of a daemon in `directory` name.
+fn monitor(arguments: &[String], directory: &Path) -> Option<String> {
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         let name = word.trim_start_matches('-');
@@ -68,7 +72,7 @@ fn monitor(arguments: &[String]) -> Option<String> {
         let Some(value) = value else { continue };
         let place = value.split(',').next().unwrap_or(value);
         if let Some(path) = place.strip_prefix("unix:") {
-            return Some(format!("--socket {path}"));
+            return Some(format!("--socket {}", directory.join(path).display()));
         }
         if let Some(address) = place.strip_prefix("tcp:") {
             return Some(format!("--host {address}"));
@@ -79,7 +83,7 @@ fn monitor(arguments: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{monitor, told};
+    use super::{Path, monitor, told};
 
     #[test]
     fn a_monitor_is_found_in_the_arguments_of_a_daemon() {
@@ -89,6 +93,7 @@ mod tests {
                 "-chardev null,id=a -qmp unix:/a/q,server=on,wait=off",
                 Some("--socket /a/q"),
             ),
+            ("-qmp unix:q,server=on", Some("--socket /there/q")),
             (
                 "--qmp=tcp:localhost:4444,server=on",
                 Some("--host localhost:4444"),
@@ -96,13 +101,17 @@ mod tests {
             ("-qmp stdio", None),
             ("--chardev null,id=qmp", None),
         ] {
-            assert_eq!(monitor(&words(line)).as_deref(), expected, "{line}");
+            assert_eq!(
+                monitor(&words(line), Path::new("/there")).as_deref(),
+                expected,
+                "{line}"
+            );
         }
-        let said = told(7, &words("-qmp unix:/a/q"));
+        let said = told(7, &words("-qmp unix:/a/q"), Path::new("/"));
         assert_eq!(
             said,
             "chardevd (pid 7) serves elsewhere: chardevctl --socket /a/q"
         );
-        assert!(told(7, &[]).contains("--no-default-monitor"));
+        assert!(told(7, &[], Path::new("/")).contains("--no-default-monitor"));
     }
 }

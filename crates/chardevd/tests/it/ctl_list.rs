@@ -1,13 +1,14 @@
 //! `chardevctl list`: what there is, in columns, once and again and again.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
 
 use chardev::screen::{Screen, Size};
 use chardev_qapi::Json;
 
-use crate::ctl_rig::{Attached, Daemon, blank, until, wait};
+use crate::config_start::Configured;
+use crate::ctl_rig::{Attached, Daemon, blank, chardevctl, text, until, wait};
 
 fn row<'a>(list: &'a str, id: &str) -> &'a str {
     let row = list.lines().find(|line| line.starts_with(id));
@@ -60,6 +61,50 @@ fn a_row_says_where_it_goes_who_is_there_what_was_dropped_and_what_runs() {
     let number = list.lines().position(|line| line.starts_with("wide"));
     let number = number.expect("a row");
     assert_eq!(column(number, "yes"), column(0, "OPEN"), "{list}");
+}
+
+#[test]
+fn parts_of_a_console_are_listed_when_they_are_asked_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let far = UnixListener::bind(dir.path().join("far")).expect("a socket");
+    let configured = Configured::start_in(
+        dir,
+        "[console.board]\nsocket = 'unix:far'\nto = { kind = 'ringbuf', mux = true }\n\
+         [console.shell]\nexec = 'exec cat'\n",
+    );
+    let run = |arguments: &[&str]| {
+        let mut command = chardevctl();
+        let command = command.arg("--socket").arg(configured.path("qmp"));
+        let output = command.args(arguments).output().expect("chardevctl runs");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let ids = |list: &str| {
+        let rows = list.lines().skip(1).map(str::split_whitespace);
+        let ids = rows.filter_map(|mut row| row.next().map(str::to_owned));
+        let mut ids: Vec<_> = ids.filter(|id| !id.starts_with("monitor")).collect();
+        ids.sort();
+        ids
+    };
+    let (peer, _) = far.accept().expect("the daemon connects");
+    until("it is connected", || {
+        row(&run(&["list"]), "board").ends_with("open: socket unix:far")
+    });
+    assert_eq!(ids(&run(&["list"])), ["board", "shell"]);
+    let all = ["board", "board-base", "board-line", "shell"];
+    assert_eq!(ids(&run(&["list", "--parts"])), all);
+    let json = Json::parse(&run(&["list", "--json"])).expect("JSON");
+    for entry in json.as_array().expect("a list") {
+        let said = |name| entry.get(name).and_then(Json::as_str);
+        let label = said("label").expect("a label");
+        let part = ["board-base", "board-line"].contains(&label);
+        assert_eq!(said("part-of"), part.then_some("board"), "{label}");
+    }
+    // Whoever looks at the console alone sees that its line is gone.
+    drop((peer, far));
+    until("it is not connected", || {
+        row(&run(&["list"]), "board").ends_with("open: socket unix:far (not connected)")
+    });
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod ctl_import;
 mod ctl_list;
 mod ctl_meant;
 mod ctl_paths;
+mod ctl_places;
 mod ctl_record;
 mod ctl_replay;
 mod ctl_rig;

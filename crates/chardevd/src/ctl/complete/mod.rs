@@ -33,11 +33,17 @@ pub(super) fn ids() -> ArgValueCandidates {
     candidates(chardevs)
 }
 
-/// The ids of chardevs that are no monitor's.
+/// The ids of chardevs that are no monitor's, and no part of a console.
 fn chardevs() -> Vec<String> {
     let monitors = named("x-query-monitors", "label");
+    let consoles = asked("x-query-consoles");
+    let parts = consoles
+        .iter()
+        .filter_map(|one| one.get("parts")?.as_array());
+    let parts: Vec<&str> = parts.flatten().filter_map(Json::as_str).collect();
     let all = named("query-chardev", "label").into_iter();
-    all.filter(|id| !monitors.contains(id)).collect()
+    all.filter(|id| !monitors.contains(id) && !parts.contains(&id.as_str()))
+        .collect()
 }
 
 /// The ids of devices.
@@ -76,16 +82,21 @@ fn completer(all: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> ArgVa
     })
 }
 
-/// What the objects that a command answers have under `member`; nothing if nobody answers.
+/// What the objects that a command answers have under `member`.
 fn named(command: &str, member: &str) -> Vec<String> {
+    let text = |one: &Json| Some(one.get(member)?.as_str()?.to_owned());
+    asked(command).iter().filter_map(text).collect()
+}
+
+/// The objects that a command answers; none if nobody answers.
+fn asked(command: &str) -> Vec<Json> {
     let target = target(std::env::args_os());
     let answer = target.connect().ok().and_then(|mut monitor| {
         let answer = monitor.execute(command, Object::new());
         answer.ok()
     });
     let all = answer.as_ref().and_then(Json::as_array);
-    let text = |one: &Json| Some(one.get(member)?.as_str()?.to_owned());
-    all.unwrap_or_default().iter().filter_map(text).collect()
+    all.unwrap_or_default().to_vec()
 }
 
 /// The monitor that the line which is being completed would be for.
@@ -105,7 +116,7 @@ fn target(words: impl Iterator<Item = OsString>) -> Target {
     let address = match (option("--host"), socket) {
         (Some(host), _) => Address::Tcp(host),
         (None, Some(path)) => Address::Unix(path),
-        (None, None) => Address::Unix(crate::default_socket()),
+        (None, None) => Address::usual(),
     };
     let file = option("--token-file").map(PathBuf::from);
     let file = file.or_else(|| std::env::var_os("CHARDEVD_TOKEN_FILE").map(PathBuf::from));

@@ -17,13 +17,18 @@ pub(super) use shown::{attached, dropped, front_end};
 
 /// Lists the chardevs: where each goes, who uses it, what came and went, and what is behind it
 ///
-/// DROPPED counts all bytes of output and input that nobody got; --json says why. On a terminal,
-/// long texts are cut to fit.
+/// A console of the configuration that comes from a serial line, a socket or the like has a chardev
+/// for that side too, NAME-line: it is part of the console, and listed only with --parts. DROPPED
+/// counts all bytes of output and input that nobody got; --json says why. On a terminal, long texts
+/// are cut to fit.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// List the parts of consoles, too; --json does so anyway, and says which they are (part-of)
+    #[arg(long)]
+    parts: bool,
     /// Show it anew every so many seconds, until Ctrl-C
     #[arg(long, short, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1",
           require_equals = true, value_parser = super::waiting::parse_timeout)]
@@ -33,7 +38,7 @@ pub(super) struct Args {
 /// Prints all chardevs.
 pub(super) fn list(target: &Target, args: &Args) -> Result<(), Failure> {
     if let Some(pause) = args.watch {
-        return watch::watch(target, args.json, pause);
+        return watch::watch(target, args, pause);
     }
     let mut monitor = target.connect()?;
     let entries = entries(target, &mut monitor)?;
@@ -41,8 +46,22 @@ pub(super) fn list(target: &Target, args: &Args) -> Result<(), Failure> {
     drop(monitor);
     match args.json {
         true => print(&format!("{}\n", Json::Array(entries).to_pretty_string())),
-        false => print(&table(&entries).text(terminal_width())),
+        false => print(&table(&shown_of(entries, args)).text(terminal_width())),
     }
+}
+
+/// Those that a table has.
+fn shown_of(entries: Vec<Json>, args: &Args) -> Vec<Json> {
+    match args.parts {
+        true => entries,
+        false => without_parts(entries),
+    }
+}
+
+/// Those that are no part of another.
+pub(in crate::ctl) fn without_parts(mut entries: Vec<Json>) -> Vec<Json> {
+    entries.retain(|entry| entry.get("part-of").is_none());
+    entries
 }
 
 /// All that is known of the chardevs.
@@ -54,7 +73,10 @@ pub(in crate::ctl) fn entries(
     let list = list.map_err(|error| target.failed(&error))?;
     let stats = ask(target, monitor, "x-query-chardev-stats")?;
     let devices = ask(target, monitor, "x-query-devices")?;
-    Ok(merge(&list, &stats, &devices))
+    let consoles = ask(target, monitor, "x-query-consoles")?;
+    let mut entries = merge(&list, &stats, &devices);
+    mark_parts(&mut entries, &consoles);
+    Ok(entries)
 }
 
 /// What a server that is not ours cannot tell; the list is of use without it.
@@ -85,6 +107,38 @@ fn merge(list: &Json, stats: &Json, devices: &Json) -> Vec<Json> {
         Json::Object(merged)
     });
     merged.collect()
+}
+
+/// Says which chardevs are parts of a console, and of the console how it is with its line.
+fn mark_parts(entries: &mut [Json], consoles: &Json) {
+    let consoles = consoles.as_array().unwrap_or_default().iter();
+    let consoles = consoles.filter_map(|console| {
+        let parts = console.get("parts")?.as_array()?.iter();
+        let parts: Vec<&str> = parts.filter_map(Json::as_str).collect();
+        Some((console.get("name")?.as_str()?, console.get("from")?, parts))
+    });
+    for (name, from, parts) in consoles {
+        let mut line = None;
+        for entry in entries.iter_mut() {
+            let label = entry.get("label").and_then(Json::as_str);
+            let label = label.unwrap_or_default().to_owned();
+            let Json::Object(entry) = entry else { continue };
+            if parts.contains(&label.as_str()) {
+                entry.insert("part-of", name);
+                if label == format!("{name}-line") {
+                    line = entry.get("open").and_then(Json::as_bool);
+                }
+            }
+        }
+        let Some(open) = line else { continue };
+        let own = entries
+            .iter_mut()
+            .find(|entry| entry.get("label").and_then(Json::as_str) == Some(name));
+        if let Some(Json::Object(own)) = own {
+            let line = Object::new().with("from", from.clone()).with("open", open);
+            own.insert("line", line);
+        }
+    }
 }
 
 /// The objects of a list by the text of one of their members.

@@ -85,6 +85,13 @@ pub(in crate::ctl) fn front_end(entry: &Json) -> String {
         Some(false) => "closed",
         None => "-",
     };
+    if let Some(line) = entry.get("line") {
+        let from = line.get("from").and_then(Json::as_str).unwrap_or("-");
+        return match line.get("open").and_then(Json::as_bool) {
+            Some(false) => format!("{open}: {} (not connected)", shown(from)),
+            _ => format!("{open}: {}", shown(from)),
+        };
+    }
     let Some(device) = entry.get("device") else {
         return open.to_owned();
     };

@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::termios::{isatty, tcgetwinsize};
 
-use super::{entries, table};
+use super::{Args, entries, shown_of, table};
 use crate::ctl::commands::print_bytes;
 use crate::ctl::connect::Target;
 use crate::ctl::failure::Failure;
@@ -16,15 +16,15 @@ use crate::ctl::table::cut;
 use crate::ctl::waiting::timespec;
 
 /// Shows it every `pause`, until nobody reads it.
-pub(super) fn watch(target: &Target, json: bool, pause: Duration) -> Result<(), Failure> {
+pub(super) fn watch(target: &Target, args: &Args, pause: Duration) -> Result<(), Failure> {
     let mut monitor = target.for_long("list")?;
     let is_terminal = isatty(io::stdout());
     loop {
         let entries = entries(target, &mut monitor)?;
-        let text = match (json, is_terminal) {
+        let text = match (args.json, is_terminal) {
             (true, _) => format!("{}\n", Json::Array(entries)),
-            (false, true) => screen(&entries),
-            (false, false) => table(&entries).text(None) + "\n",
+            (false, true) => screen(&shown_of(entries, args)),
+            (false, false) => table(&shown_of(entries, args)).text(None) + "\n",
         };
         if !print_bytes(text.as_bytes())? || !is_read(pause)? {
             return Ok(());

@@ -22,7 +22,7 @@ use signal_hook::consts::signal::{SIGCONT, SIGTSTP, SIGWINCH};
 use super::attach::{RawTerminal, Signals, suspend, watch_signals};
 use super::connect::{Monitor, Target};
 use super::failure::{Failure, Status};
-use super::list::entries;
+use super::list::{entries, without_parts};
 use super::waiting::{parse_timeout, timespec};
 use backend::Ansi;
 use keys::Key;
@@ -170,7 +170,7 @@ impl Top {
 
     /// Asks how things are.
     fn look(&mut self) -> Result<(), Failure> {
-        let entries = entries(&self.target, &mut self.monitor)?;
+        let entries = without_parts(entries(&self.target, &mut self.monitor)?);
         let id = self.chosen().map(|console| console.id.clone());
         self.consoles.update(&entries, Instant::now());
         // The choice stays with the console.
