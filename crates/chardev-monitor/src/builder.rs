@@ -25,6 +25,7 @@ use crate::server::Server;
 use crate::service::Service;
 use crate::stop::Stop;
 use crate::thread::Thread;
+use crate::tunnels::Tunnels;
 
 /// The version of QEMU whose chardev commands we answer to.
 const QEMU: (u32, u32, u32) = (10, 0, 0);
@@ -211,6 +212,7 @@ impl Builder {
             run: RunState::default(),
             fdsets: FdSets::default(),
             monitors: Monitors::new(runtime),
+            tunnels: Tunnels::default(),
             devices: self.devices,
         }
     }

@@ -12,6 +12,7 @@ use crate::access::{Identity, Role};
 use crate::events::{MAX_WAITING, now};
 use crate::monitors::Terms;
 use crate::tokens::Origin;
+use crate::tunnels::Tunnel;
 
 /// Who is at a monitor.
 #[derive(Debug)]
@@ -27,6 +28,10 @@ pub(crate) struct Client {
     /// Whether it has asked for events about chardevs.
     hears: AtomicBool,
     mail: Mutex<Mail>,
+    /// Its connection is its own, and may become a tunnel.
+    may_carry: AtomicBool,
+    /// What its connection is to carry.
+    tunnel: Mutex<Option<Tunnel>>,
 }
 
 /// A peer, as far as it is known.
@@ -80,6 +85,8 @@ impl Client {
             since: now().as_secs(),
             hears: AtomicBool::new(false),
             mail: Mutex::default(),
+            may_carry: AtomicBool::new(false),
+            tunnel: Mutex::default(),
         }
     }
 
@@ -179,6 +186,29 @@ impl Client {
                 Poll::Pending
             }
         }
+    }
+
+    /// Whether its connection may become a tunnel.
+    pub(crate) fn may_carry(&self) -> bool {
+        self.may_carry.load(Ordering::Relaxed)
+    }
+
+    /// Its connection is its own.
+    pub(crate) fn set_may_carry(&self) {
+        self.may_carry.store(true, Ordering::Relaxed);
+    }
+
+    /// Its connection carries this once it has been told so.
+    pub(crate) fn set_tunnel(&self, tunnel: Tunnel) {
+        *lock(&self.tunnel) = Some(tunnel);
+    }
+
+    pub(crate) fn has_tunnel(&self) -> bool {
+        lock(&self.tunnel).is_some()
+    }
+
+    pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
+        lock(&self.tunnel).take()
     }
 
     pub(crate) fn describe(&self) -> Object {

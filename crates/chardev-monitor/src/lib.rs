@@ -82,6 +82,7 @@ mod stop;
 mod strangers;
 mod thread;
 mod tokens;
+mod tunnels;
 mod viewing;
 
 pub use chardev_qapi::{ErrorKind, Json, Object, QmpError, schema};

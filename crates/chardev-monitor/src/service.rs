@@ -15,6 +15,7 @@ use crate::options::CommandLineOption;
 use crate::own::OwnCommand;
 use crate::run::RunState;
 use crate::stop::Stop;
+use crate::tunnels::Tunnels;
 
 /// Clones share everything. It keeps no thread alive: that is for the server.
 #[derive(Clone, Debug)]
@@ -35,5 +36,6 @@ pub(crate) struct Service {
     pub(crate) run: RunState,
     pub(crate) fdsets: FdSets,
     pub(crate) monitors: Monitors,
+    pub(crate) tunnels: Tunnels,
     pub(crate) devices: Arc<dyn Devices>,
 }

@@ -18,6 +18,7 @@ mod program;
 #[cfg(feature = "vc")]
 mod screens;
 mod tasks;
+mod tunnel;
 mod typing;
 
 use std::error::Error;
@@ -42,6 +43,7 @@ pub(crate) fn ours() -> Vec<OwnCommand> {
         typing::command(),
         marks::command(),
     ];
+    let ours = [ours, tunnel::commands().into()].concat();
     #[cfg(feature = "tls")]
     let ours = [ours, objects::commands().into()].concat();
     #[cfg(feature = "tokens")]

@@ -46,6 +46,9 @@ impl Monitor {
     pub(super) fn greet(&mut self) {
         self.forget_client();
         self.caller.client = self.post.enter(self.who(), self.sponsor.clone());
+        if self.place.is_some() {
+            self.caller.client.set_may_carry();
+        }
         self.session.handle_connect();
         self.connected = true;
         self.look_whether_strange();

@@ -12,6 +12,7 @@
 mod clients;
 mod input;
 mod strange;
+mod tunnel;
 mod work;
 
 use std::collections::VecDeque;
@@ -195,6 +196,10 @@ impl Monitor {
     pub(crate) async fn run(mut self) {
         self.front.set_open(true);
         poll_fn(|cx| self.poll(cx)).await;
+        if let Some(tunnel) = self.caller.client.take_tunnel() {
+            self.become_tunnel(tunnel).await;
+            return;
+        }
         self.forget_client();
         if self.place.is_some() {
             return;
@@ -216,7 +221,8 @@ impl Monitor {
                 | self.poll_stop(cx)
                 | (!read && self.write_output(cx))
                 | self.poll_command(cx);
-            if self.ended || closed || (self.stopped && self.poll_farewell(cx)) {
+            let carries = self.caller.client.has_tunnel() && self.session.output().is_empty();
+            if self.ended || closed || carries || (self.stopped && self.poll_farewell(cx)) {
                 return Poll::Ready(());
             }
             let moved = moved | self.take_clients(cx) | self.give_up(cx) | self.poll_strange(cx);

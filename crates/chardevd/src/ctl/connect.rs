@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -284,6 +284,15 @@ impl Stream {
     /// Passes `fd` along with the next bytes written. Only a unix socket can.
     pub fn pass(&mut self, fd: OwnedFd) {
         self.passing = Some(fd);
+    }
+
+    /// Nothing more is sent; what comes may still be read.
+    pub(super) fn end_sending(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Unix(socket) => socket.shutdown(Shutdown::Write),
+            Socket::Tcp(socket) => socket.shutdown(Shutdown::Write),
+            Socket::Tls(plain) => plain.stream.shutdown(Shutdown::Write),
+        }
     }
 
     /// Whether it is a unix socket, which can pass descriptors.

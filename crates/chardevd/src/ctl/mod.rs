@@ -37,6 +37,7 @@ mod tls;
 mod token;
 mod top;
 mod trust;
+mod tunnel;
 mod waiting;
 mod watch;
 mod web;
@@ -285,6 +286,7 @@ pub fn main() -> ExitCode {
         } => raw::one(target, &command, arguments.as_deref()),
         Action::Qmp { .. } => raw::all(target),
     };
+    tunnel::finish();
     finish(done)
 }
 

@@ -1,13 +1,15 @@
 //! A monitor for one client alone, so that a command that stays keeps nobody from the daemon's own:
-//! one end of a socket pair that the daemon is handed to serve.
+//! one end of a socket pair that the daemon is handed to serve. Over TCP, which passes no
+//! descriptors, it is a connection of its own, and streams are tunnels.
 
 use std::os::unix::net::UnixStream;
 
-use chardev_qapi::Object;
+use chardev_qapi::{Json, Object};
 use chardev_qmp::client::ClientError;
 
-use super::connect::{Address, Monitor, Target};
+use super::connect::{Monitor, Target};
 use super::failure::Failure;
+use super::tunnel;
 
 /// The name under which the daemon is given our end.
 const MONITOR: &str = "chardevctl-monitor";
@@ -16,23 +18,18 @@ impl Target {
     /// A monitor for the command called `what` alone, unless `check` finds a reason against it.
     ///
     /// # Errors
-    /// As for every connection, or it is no Unix socket.
+    /// As for every connection.
     pub(super) fn private(
         &self,
-        what: &str,
         check: impl FnOnce(&mut Monitor) -> Result<(), Failure>,
     ) -> Result<Monitor, Failure> {
         let mut monitor = self.connect()?;
-        if !monitor.stream().is_unix() {
-            let text = format!(
-                "{what} passes descriptors, which only a unix socket can: use --socket PATH"
-            );
-            return Err(text.into());
-        }
         check(&mut monitor)?;
-        let (ours, theirs) = pair()?;
+        if !monitor.stream().is_unix() {
+            return Ok(monitor);
+        }
+        let ours = self.stream_as(MONITOR, &mut monitor, true)?;
         let failed = |error: ClientError| self.failed(&error);
-        pass(&mut monitor, theirs, MONITOR).map_err(failed)?;
         let named = Object::new().with("fdname", MONITOR);
         let served = monitor.execute("x-monitor-add", named);
         served.map_err(failed)?;
@@ -41,29 +38,41 @@ impl Target {
 }
 
 impl Target {
-    /// A monitor for a command that may take long: one for us alone where that can be had.
+    /// A stream whose other end is the daemon's, under the name `fdname` at `monitor`. Over TCP it
+    /// is over with our sending, unless there is to be a `half_close`.
     ///
     /// # Errors
-    /// As for every connection.
-    pub(super) fn for_long(&self, what: &str) -> Result<Monitor, Failure> {
-        match &self.address {
-            Address::Unix(_) => self.private(what, |_| Ok(())),
-            Address::Tcp(_) => self.connect(),
+    /// As for every connection, or the monitor takes no second one.
+    pub(super) fn stream_as(
+        &self,
+        fdname: &str,
+        monitor: &mut Monitor,
+        half_close: bool,
+    ) -> Result<UnixStream, Failure> {
+        let (ours, theirs) = UnixStream::pair().map_err(|error| format!("socket pair: {error}"))?;
+        let failed = |error: ClientError| self.failed(&error);
+        if monitor.stream().is_unix() {
+            pass(monitor, theirs, fdname).map_err(failed)?;
+            return Ok(ours);
         }
+        let named = Object::new().with("fdname", fdname);
+        let offered = monitor.execute("x-tunnel-offer", named).map_err(failed)?;
+        let key = offered
+            .get("key")
+            .and_then(Json::as_str)
+            .unwrap_or_default();
+        let mut carrier = self.connect()?;
+        let key = Object::new()
+            .with("key", key)
+            .with("half-close", half_close);
+        carrier.execute("x-tunnel-join", key).map_err(failed)?;
+        tunnel::begin(carrier, theirs)?;
+        Ok(ours)
     }
 }
 
-/// Two ends, one for the daemon.
-pub(super) fn pair() -> Result<(UnixStream, UnixStream), Failure> {
-    UnixStream::pair().map_err(|error| format!("socket pair: {error}").into())
-}
-
 /// Hands a descriptor to the daemon under a name.
-pub(super) fn pass(
-    monitor: &mut Monitor,
-    stream: UnixStream,
-    fdname: &str,
-) -> Result<(), ClientError> {
+fn pass(monitor: &mut Monitor, stream: UnixStream, fdname: &str) -> Result<(), ClientError> {
     monitor.stream_mut().pass(stream.into());
     let named = Object::new().with("fdname", fdname);
     monitor.execute("getfd", named).map(drop)

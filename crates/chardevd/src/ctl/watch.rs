@@ -14,7 +14,6 @@ use super::complete;
 use super::connect::{Monitor, Target};
 use super::failure::{Failure, Status};
 use super::frames::{Frame, Frames};
-use super::private::{pair, pass};
 use super::suggest::{self, execute};
 
 /// The name under which the daemon is given our descriptor.
@@ -185,37 +184,23 @@ fn ask(
 /// Gives one end of a socket pair to the daemon and returns the other.
 fn attach(target: &Target, args: &Args) -> Result<UnixStream, Failure> {
     let mut monitor = target.connect()?;
-    let viewed = view(
-        target,
-        &mut monitor,
-        "watch",
-        &args.id,
-        args.from,
-        args.drop,
-    );
+    let viewed = view(target, &mut monitor, &args.id, args.from, args.drop);
     Ok(viewed?.0)
 }
 
-/// Makes us a viewer of chardev `id` over `monitor`, for the command called `what`: what the
+/// Makes us a viewer of chardev `id` over `monitor`: what the
 /// [`Frames`] come from, and the offset at which they begin.
 ///
 /// # Errors
-/// There is no such chardev, the offset has not been reached, or the monitor is no Unix socket.
+/// There is no such chardev, or the offset has not been reached.
 pub(super) fn view(
     target: &Target,
     monitor: &mut Monitor,
-    what: &str,
     id: &str,
     from: Option<i64>,
     drop_when_slow: bool,
 ) -> Result<(UnixStream, u64), Failure> {
-    if !monitor.stream().is_unix() {
-        let text =
-            format!("{what} passes a descriptor, which only a unix socket can: use --socket PATH");
-        return Err(text.into());
-    }
-    let (ours, theirs) = pair()?;
-    pass(monitor, theirs, FDNAME).map_err(|error| target.failed(&error))?;
+    let ours = target.stream_as(FDNAME, monitor, false)?;
     let fdname = || Object::new().with("fdname", FDNAME);
     let mut arguments = fdname()
         .with("id", id)

@@ -115,6 +115,9 @@ const COMMANDS: &[(&str, &str, Needs)] = &[
     ("x-screen", r#"{"id":"ID"}"#, View),
     ("x-token-add", r#"{"name":"more","role":"view"}"#, Admin),
     ("x-token-remove", r#"{"name":"nobody"}"#, Admin),
+    ("x-tunnel-join", r#"{"key":"nonsense"}"#, Nothing),
+    ("x-tunnel-offer", r#"{"fdname":"t"}"#, Nothing),
+    ("x-web-link", "", Nothing),
     (
         "yank",
         r#"{"instances":[{"type":"chardev","id":"ID"}]}"#,

@@ -24,6 +24,7 @@ mod ctl_replay;
 mod ctl_rig;
 mod ctl_screen;
 mod ctl_signals;
+mod ctl_tcp;
 mod ctl_top;
 mod ctl_waits;
 mod daemon;

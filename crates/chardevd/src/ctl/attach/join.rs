@@ -13,7 +13,6 @@ use super::replay::Replay;
 use super::within::{console_of, is_within, pid_in};
 use crate::ctl::connect::{Monitor, Target};
 use crate::ctl::failure::{Failure, Status};
-use crate::ctl::private::{pair, pass};
 use crate::ctl::suggest;
 
 /// The name under which the daemon is given our descriptor.
@@ -69,13 +68,12 @@ pub(super) fn join(
     manner: Manner,
     terminal: Option<Size>,
 ) -> Result<Joined, Failure> {
-    let mut monitor = target.private("attach", |monitor| refuse_itself(monitor, id))?;
+    let mut monitor = target.private(|monitor| refuse_itself(monitor, id))?;
     let failed = |error: &ClientError| target.failed(error);
     let others = who_is_there(&mut monitor, id);
-    let (ours, theirs) = pair()?;
+    let ours = target.stream_as(CONSOLE, &mut monitor, true)?;
     ours.set_nonblocking(true)
         .map_err(|error| format!("socket pair: {error}"))?;
-    pass(&mut monitor, theirs, CONSOLE).map_err(|error| failed(&error))?;
     let events = Object::new().with("enable", true);
     let heard = monitor.execute("x-chardev-events", events);
     heard.map_err(|error| failed(&error))?;

@@ -40,6 +40,7 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 use super::complete;
 use super::connect::Target;
 use super::failure::{Failure, Status};
+use super::tunnel;
 use chardev::screen::Size;
 use escape::key_name;
 use join::Manner;
@@ -104,6 +105,7 @@ pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
     over.store(true, Ordering::SeqCst);
     let (reason, told) = ended?;
     if let Reason::Signal(signal) = reason {
+        tunnel::finish();
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
     match reason.result(&args.id) {

@@ -43,13 +43,13 @@ impl Source {
         id: &str,
         from: Option<i64>,
     ) -> Result<(Source, u64), Failure> {
-        let mut monitor = target.private("expect", |_| Ok(()))?;
+        let mut monitor = target.private(|_| Ok(()))?;
         let failed = |error| target.failed(&error);
         let events = Object::new().with("enable", true);
         monitor
             .execute("x-chardev-events", events)
             .map_err(failed)?;
-        let (viewer, offset) = view(target, &mut monitor, "expect", id, from, false)?;
+        let (viewer, offset) = view(target, &mut monitor, id, from, false)?;
         viewer
             .set_nonblocking(true)
             .map_err(|error| format!("socket pair: {error}"))?;

@@ -17,7 +17,7 @@ use crate::ctl::waiting::timespec;
 
 /// Shows it every `pause`, until nobody reads it.
 pub(super) fn watch(target: &Target, args: &Args, pause: Duration) -> Result<(), Failure> {
-    let mut monitor = target.for_long("list")?;
+    let mut monitor = target.private(|_| Ok(()))?;
     let is_terminal = isatty(io::stdout());
     loop {
         let entries = entries(target, &mut monitor)?;

@@ -58,13 +58,13 @@ pub(super) fn mark(target: &Target, id: &str, text: &str) -> Result<(), Failure>
 
 /// Records until the chardev is gone.
 pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
-    let mut monitor = target.private("record", |_| Ok(()))?;
+    let mut monitor = target.private(|_| Ok(()))?;
     let failed = |error| target.failed(&error);
     let events = Object::new().with("enable", true);
     monitor
         .execute("x-chardev-events", events)
         .map_err(failed)?;
-    let (viewer, offset) = view(target, &mut monitor, "record", &args.id, args.from, false)?;
+    let (viewer, offset) = view(target, &mut monitor, &args.id, args.from, false)?;
     viewer
         .set_nonblocking(true)
         .map_err(|error| format!("socket pair: {error}"))?;

@@ -65,7 +65,7 @@ pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
     let signals = watch_signals(&over).map_err(|error| format!("signals: {error}"))?;
     let mut top = Top {
         target: target.clone(),
-        monitor: target.for_long("top")?,
+        monitor: target.private(|_| Ok(()))?,
         consoles: Consoles::default(),
         chosen: 0,
         output: None,
