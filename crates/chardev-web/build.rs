@@ -1,8 +1,12 @@
-//! Lists the files of the page, and of the terminal if they are installed, for `src/page.rs`.
+//! Packs the files of the page, and of the terminal if they are installed, for `src/page.rs`.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 /// What is taken out of `page/node_modules`: the path there, and the name that the page asks for.
 const INSTALLED: [(&str, &str); 5] = [
@@ -44,19 +48,29 @@ fn main() -> io::Result<()> {
         }
     }
     files.sort();
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let mut list = String::from("&[\n");
-    for (name, path) in &files {
+    for (at, (name, path)) in files.iter().enumerate() {
         println!("cargo:rerun-if-changed={}", path.display());
-        let digest = digest(&fs::read(path)?);
+        let bytes = fs::read(path)?;
+        let digest = digest(&bytes);
+        let packed = out.join(format!("{at}.gz"));
+        fs::write(&packed, pack(&bytes)?)?;
         let _ = writeln!(
             list,
-            "    File {{ name: {name:?}, etag: \"\\\"{digest:016x}\\\"\", bytes: include_bytes!({:?}) }},",
-            Path::new(path)
+            "    File {{ name: {name:?}, etag: \"\\\"{digest:016x}\\\"\", packed: include_bytes!({:?}) }},",
+            Path::new(&packed)
         );
     }
     list.push_str("]\n");
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     fs::write(out.join("files.rs"), list)
+}
+
+/// The bytes as gzip, which every browser takes as it is.
+fn pack(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    packer.write_all(bytes)?;
+    packer.finish()
 }
 
 /// FNV-1a: what tells one build's file from another's.

@@ -1,25 +1,25 @@
 //! The files of the page, which are in the program.
 
-use axum::body::Body;
-use axum::extract::{Extension, Request};
-use axum::http::{Method, StatusCode, header};
+use std::io::Read as _;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use flate2::read::GzDecoder;
 
 use crate::error::Failure;
-use crate::login::Nonce;
 
 /// A file.
 #[derive(Debug)]
 struct File {
     name: &'static str,
     etag: &'static str,
-    bytes: &'static [u8],
+    /// It as gzip.
+    packed: &'static [u8],
 }
 
 const FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
-
-/// Where a page says this, the nonce of its answer is put.
-const NONCE: &str = "{{nonce}}";
 
 /// Whether the terminal was there when this was built.
 pub(crate) fn has_terminal() -> bool {
@@ -31,7 +31,7 @@ fn find(name: &str) -> Option<&'static File> {
 }
 
 /// A file by its path; the page itself at the paths that people have.
-pub(crate) async fn file(Extension(nonce): Extension<Nonce>, request: Request) -> Response {
+pub(crate) async fn file(request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let status = StatusCode::METHOD_NOT_ALLOWED;
         return Failure::new(status, "method", "this is only to be read").into_response();
@@ -44,27 +44,40 @@ pub(crate) async fn file(Extension(nonce): Extension<Nonce>, request: Request) -
         let status = StatusCode::NOT_FOUND;
         return Failure::new(status, "not-found", "there is no such page").into_response();
     };
-    let kind = (header::CONTENT_TYPE, kind(file.name));
     // It is asked for again each time, and sent if it has changed with the program.
-    let cache = (header::CACHE_CONTROL, "no-cache");
-    if let Some(text) = text_with_nonce(file, &nonce) {
-        return ([kind], text).into_response();
-    }
+    let about = [
+        (header::ETAG, file.etag),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::VARY, "Accept-Encoding"),
+    ];
     let known = request.headers().get(header::IF_NONE_MATCH);
-    let etag = (header::ETAG, file.etag);
-    match known.is_some_and(|known| known == file.etag) {
-        true => (StatusCode::NOT_MODIFIED, [etag, cache]).into_response(),
-        false => ([kind, etag, cache], Body::from(file.bytes)).into_response(),
+    if known.is_some_and(|known| known == file.etag) {
+        return (StatusCode::NOT_MODIFIED, about).into_response();
+    }
+    let kind = [(header::CONTENT_TYPE, kind(file.name))];
+    match takes_gzip(request.headers()) {
+        true => {
+            let packed = [(header::CONTENT_ENCODING, "gzip")];
+            (about, kind, packed, Body::from(file.packed)).into_response()
+        }
+        false => (about, kind, Body::from(unpack(file))).into_response(),
     }
 }
 
-fn text_with_nonce(file: &File, nonce: &Nonce) -> Option<String> {
-    if !file.name.ends_with(".html") {
-        return None;
-    }
-    let text = std::str::from_utf8(file.bytes).ok()?;
-    text.contains(NONCE)
-        .then(|| text.replace(NONCE, nonce.get()))
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let mut words = accepted
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
+    words.any(|word| word.trim().eq_ignore_ascii_case("gzip"))
+}
+
+/// For programs that are no browsers.
+fn unpack(file: &File) -> Bytes {
+    let mut bytes = Vec::new();
+    // What this build has packed can be unpacked, into memory.
+    let _ = GzDecoder::new(file.packed).read_to_end(&mut bytes);
+    bytes.into()
 }
 
 fn kind(name: &str) -> &'static str {

@@ -37,13 +37,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 
 /// Lets through what may be, and puts onto every answer what browsers are to heed.
 pub(crate) async fn guard(State(site): State<Site>, mut request: Request, next: Next) -> Response {
-    let nonce = headers::Nonce::default();
-    request.extensions_mut().insert(nonce.clone());
     let mut response = match check(&site, &mut request) {
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     };
-    headers::add(response.headers_mut(), &nonce);
+    headers::add(response.headers_mut());
     response
 }
 

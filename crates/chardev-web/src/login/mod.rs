@@ -10,6 +10,5 @@ mod sessions;
 
 pub(crate) use addresses::{Addresses, Guest};
 pub(crate) use guard::{Visitor, cookie, cookie_name, guard};
-pub(crate) use headers::Nonce;
 pub(crate) use links::Links;
 pub(crate) use sessions::{Session, Sessions};
