@@ -59,8 +59,26 @@ pub(crate) fn lint() -> std::result::Result<Vec<&'static str>, sh::Error> {
     }
     doc()?;
     features("chardev")?;
+    skipped.extend(page_types()?);
     features("chardevd")?;
     Ok(skipped)
+}
+
+/// Checks the types of the web page's modules and of their tests.
+fn page_types() -> Result<Option<&'static str>> {
+    let page = sh::root().join("crates/chardev-web/page");
+    let compiler = page.join("node_modules/typescript/bin/tsc");
+    if !compiler.is_file() {
+        return Ok(Some(
+            "the types of the web page: ./setup installs what checks them",
+        ));
+    }
+    for project in ["jsconfig.json", "tests/jsconfig.json"] {
+        let mut node = Command::new("node");
+        node.current_dir(&page).arg(&compiler);
+        sh::run(node.args(["--project", project]))?;
+    }
+    Ok(None)
 }
 
 /// [`lint`] alone.

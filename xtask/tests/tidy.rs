@@ -92,6 +92,22 @@ fn no_source_file_is_longer_than_600_lines() {
 }
 
 #[test]
+fn no_file_of_the_web_page_is_longer_than_250_lines() {
+    let ends = [".js", ".mjs", ".css", ".html"];
+    let page = tree().into_iter().filter(|file| {
+        file.name.starts_with("crates/chardev-web/page/")
+            && ends.iter().any(|end| file.name.ends_with(end))
+    });
+    let page: Vec<_> = page.collect();
+    assert!(!page.is_empty(), "no files of the web page");
+    let long = page.into_iter().filter_map(|file| {
+        let lines = file.text.lines().count();
+        (lines > 250).then(|| format!("{}: {lines} lines", file.name))
+    });
+    check("split these files", long);
+}
+
+#[test]
 fn no_comment_is_wider_than_100_columns() {
     let wide = sources().into_iter().flat_map(|file| {
         file.lines_with(|line| line.trim_start().starts_with("//") && line.chars().count() > 100)

@@ -1,19 +1,68 @@
-// Logs in with the code of the link, if there is one, and lists the consoles.
-const api = "/api/v1";
-const code = location.hash.slice(1);
-if (location.pathname === "/login" && code) {
-  await fetch(`${api}/login`, {
-    method: "POST",
-    headers: { "X-Requested-By": "chardev", "Content-Type": "application/json" },
-    body: JSON.stringify({ code }),
-  });
-  history.replaceState(null, "", "/");
+// The page: who is there, and what of it is shown.
+
+import { attempt, byId, say } from "./dom.js";
+import { post, session } from "./api.js";
+import { showList } from "./list.js";
+import { show as showLogin, whoami } from "./login.js";
+import { showNews, startNews } from "./news.js";
+import { setting, showHelp, startTheme } from "./settings.js";
+
+/** @type {() => void} */
+let end = () => {};
+let route = 0;
+
+async function show() {
+  const mine = ++route;
+  const [place, query = ""] = location.hash.replace(/^#/, "").split("?");
+  const console = place.match(/^\/console\/(.+)$/);
+  end();
+  end = () => {};
+  const main = byId("main");
+  if (!console) {
+    end = showList(main);
+    return;
+  }
+  const { showConsole } = await import("./console.js");
+  if (mine !== route) return;
+  const at = new URLSearchParams(query).get("at");
+  end = showConsole(main, decodeURIComponent(console[1]), at === null ? undefined : Number(at));
 }
-const list = document.getElementById("consoles");
-const answer = await fetch(`${api}/consoles`);
-const consoles = answer.ok ? await answer.json() : [{ id: (await answer.json()).error.message }];
-list.replaceChildren(...consoles.map(({ id }) => {
-  const item = document.createElement("li");
-  item.textContent = id;
-  return item;
-}));
+
+/** @param {KeyboardEvent} event */
+function shortcut(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+  const { target } = event;
+  const isField = target instanceof HTMLElement && target.closest("input:not([type=range], [type=checkbox]), textarea, select, dialog, .xterm");
+  if (isField || setting("singleKeys", "on") !== "on") return;
+  const place = /** @type {Record<string, string>} */ ({ "/": "#filter, #find", t: "#type" })[event.key];
+  if (event.key === "?") byId("settings").click();
+  else if (place) /** @type {HTMLElement | null} */ (document.querySelector(place))?.[event.key === "t" ? "click" : "focus"]();
+  else return;
+  event.preventDefault();
+}
+
+async function start() {
+  startTheme();
+  const me = await whoami();
+  if (!me) return;
+  say(byId("state"), me.who);
+  const logout = byId("logout");
+  logout.hidden = false;
+  logout.addEventListener("click", () => attempt(async () => {
+    await post("/logout");
+    location.assign("/");
+  }));
+  byId("settings").addEventListener("click", () => showHelp(me.version));
+  byId("events").addEventListener("click", showNews);
+  document.addEventListener("keydown", shortcut);
+  session.addEventListener("unknown", () => {
+    end();
+    end = () => {};
+    showLogin();
+  });
+  addEventListener("hashchange", show);
+  await show();
+  startNews();
+}
+
+attempt(start);

@@ -86,6 +86,7 @@ mod tls;
 mod tls_rig;
 mod tokens;
 mod web;
+mod web_page;
 mod web_rig;
 mod web_stream;
 mod websocket;

@@ -1,0 +1,248 @@
+// One console: its state, its terminal, what can be done to it, and its time line.
+
+import { get, path } from "./api.js";
+import { announce, attempt, button, complain, el, say } from "./dom.js";
+import { Emulator, load } from "./emulator.js";
+import { findBar } from "./find.js";
+import { keyRow } from "./keyrow.js";
+import { chipList, chips } from "./list.js";
+import { Live } from "./live.js";
+import { Player } from "./player.js";
+import { Timeline } from "./timeline.js";
+import { toolbar } from "./toolbar.js";
+
+/** @typedef {import("./api.js").Console} Console */
+
+/** How often the state is asked for, in ms; the time line every so many times. */
+const PAUSE = 2000;
+const TIMES = 5;
+/** How long the time line rests before a moment is shown, in ms. */
+const REST = 60;
+
+class View {
+  /**
+   * @param {HTMLElement} main
+   * @param {string} id
+   */
+  constructor(main, id) {
+    this.id = id;
+    this.isOver = false;
+    /** @type {Console | undefined} */
+    this.console = undefined;
+    /** @type {Live | undefined} */
+    this.live = undefined;
+    /** @type {Player | undefined} */
+    this.player = undefined;
+    /** @type {number | undefined} */
+    this.timer = undefined;
+    /** @type {number | undefined} */
+    this.rest = undefined;
+    this.chips = el("ul", { class: "chips", "aria-label": "State" });
+    this.description = el("span", { class: "description" });
+    this.strip = el("p", { class: "strip", role: "status" });
+    this.now = el("div", { class: "place now" });
+    this.past = el("div", { class: "place past", hidden: true });
+    this.find = findBar(() => this.emulator());
+    this.tools = toolbar(this);
+    this.timeline = new Timeline(id, {
+      seek: (offset) => this.windBack(offset),
+      live: () => this.goLive(),
+      play: () => this.play(),
+      speed: (speed) => this.setSpeed(speed),
+      link: () => this.copyLink(),
+    });
+    this.head = el("div", { class: "consolehead" }, el("h1", {}, id), this.description, this.chips);
+    this.screens = el("section", { class: "screens", "aria-label": "Terminal" }, this.now, this.past);
+    main.replaceChildren(el("div", { class: "view" },
+      this.head, this.tools.element, this.find.element, this.strip, this.screens, this.timeline.element));
+    document.title = `${id} – Consoles`;
+  }
+
+  /** @param {number | undefined} at */
+  async start(at) {
+    const [console, parts] = await Promise.all([get(path(this.id)), load().catch(() => undefined)]);
+    if (this.isOver) return;
+    this.parts = parts;
+    this.tell(console);
+    await this.timeline.look();
+    this.timeline.reach(console.oldest, console.end);
+    if (!parts) return this.showText();
+    const keys = (/** @type {Uint8Array} */ bytes) => row.filter(bytes);
+    const live = new Live(this.now, console, parts, {
+      leave: () => this.tools.focus(),
+      find: () => this.find.open(),
+      filter: keys,
+      state: (state, words) => this.setState(state, words),
+      size: () => this.tools.update(),
+      event: () => this.look(),
+    });
+    this.live = live;
+    const row = keyRow(live.emulator.term, (text) => live.type(new TextEncoder().encode(text)));
+    this.screens.after(row.element);
+    this.tools.update();
+    await live.start();
+    if (at === undefined) live.emulator.term.focus();
+    else this.windBack(at);
+  }
+
+  /** Without xterm.js there is text. */
+  showText() {
+    this.setState("lost", "This chardevd was built without xterm.js: what a console shows is here as text.");
+    const text = el("pre", { class: "text", tabindex: "0" });
+    this.now.replaceChildren(text);
+    this.drawText = async () => say(text, (await get(path(this.id, "screen"))).text.join("\n"));
+  }
+
+  /** @param {Console} console */
+  tell(console) {
+    this.console = console;
+    say(this.description, [console.description, console.target].filter(Boolean).join(" · "));
+    this.chips.replaceChildren(...chipList(chips(console)));
+    if (this.live) this.live.role = console.role;
+    this.tools.update();
+  }
+
+  async look() {
+    clearTimeout(this.timer);
+    if (this.isOver) return;
+    try {
+      if (!document.hidden) {
+        const console = await get(path(this.id));
+        if (this.isOver) return;
+        this.tell(console);
+        this.turn = ((this.turn ?? 0) + 1) % TIMES;
+        if (this.turn === 0) await this.timeline.look();
+        this.timeline.reach(console.oldest, console.end);
+        await this.drawText?.();
+      }
+    } catch {
+      // The stream says what is the matter.
+    }
+    clearTimeout(this.timer);
+    if (!this.isOver) this.timer = setTimeout(() => this.look(), PAUSE);
+  }
+
+  /**
+   * @param {string} state
+   * @param {string} words
+   */
+  setState(state, words) {
+    const before = this.strip.dataset.state ?? "open";
+    this.strip.dataset.state = state;
+    say(this.strip, words);
+    if (state === "open" && before === "lost") announce("Connected again.");
+    if (state !== before) this.look();
+  }
+
+  /** The terminal that is to be seen. */
+  emulator() {
+    return this.player?.emulator ?? this.live?.emulator;
+  }
+
+  /** @param {number} offset */
+  windBack(offset) {
+    if (!this.parts || !this.live) return;
+    if (!this.player) {
+      this.past.hidden = false;
+      this.now.classList.add("behind");
+      const emulator = new Emulator(this.past, this.parts, { leave: () => this.tools.focus(), find: () => this.find.open() });
+      emulator.setTyping(false);
+      this.player = new Player(this.id, emulator, (player) => this.moved(player));
+      this.player.speed = Number(this.timeline.speed.value);
+    }
+    const { player } = this;
+    player.offset = offset;
+    this.moved(player);
+    clearTimeout(this.rest);
+    this.rest = setTimeout(() => attempt(() => player.seek(offset)), REST);
+  }
+
+  /** @param {Player} player */
+  moved(player) {
+    this.timeline.show(player.offset, false, player.isPlaying);
+    history.replaceState(null, "", this.link(player.offset));
+    this.setState("past", player.isAtEnd ? "This is the end of what was printed; Live goes on from there." : "This is the past.");
+  }
+
+  play() {
+    const { player } = this;
+    if (!player) {
+      // What is kept is played from its beginning.
+      this.windBack(this.timeline.oldest);
+      clearTimeout(this.rest);
+      return attempt(async () => {
+        await this.player?.seek(this.timeline.oldest);
+        await this.player?.play();
+      });
+    }
+    if (player.isPlaying) return player.pause();
+    return attempt(() => player.play());
+  }
+
+  /** @param {number} speed */
+  setSpeed(speed) {
+    if (this.player) this.player.speed = speed;
+  }
+
+  goLive() {
+    clearTimeout(this.rest);
+    const { player } = this;
+    if (player) {
+      player.close();
+      player.emulator.dispose();
+      this.player = undefined;
+      this.past.hidden = true;
+      this.past.replaceChildren();
+      this.now.classList.remove("behind");
+      announce("Live.");
+    }
+    history.replaceState(null, "", this.link());
+    this.setState("open", "");
+    this.timeline.show(this.timeline.end, true);
+  }
+
+  /** @param {number} [offset] */
+  link(offset) {
+    const at = offset === undefined ? "" : `?at=${offset}`;
+    return `#/console/${encodeURIComponent(this.id)}${at}`;
+  }
+
+  copyLink() {
+    const { next } = this.live?.stream ?? { next: 0 };
+    const offset = this.player?.offset ?? (next === "now" ? this.timeline.end : next);
+    const link = new URL(this.link(offset), location.href).href;
+    attempt(async () => {
+      await navigator.clipboard.writeText(link);
+      announce("The link was copied.");
+      this.strip.textContent = link;
+    });
+  }
+
+  end() {
+    this.isOver = true;
+    clearTimeout(this.timer);
+    clearTimeout(this.rest);
+    this.player?.close();
+    this.player?.emulator.dispose();
+    this.live?.close();
+  }
+}
+
+/**
+ * Shows a console in `main`; returns what ends it.
+ * @param {HTMLElement} main
+ * @param {string} id
+ * @param {number | undefined} at a moment of its past
+ */
+export function showConsole(main, id, at) {
+  const view = new View(main, id);
+  view.start(at).then(() => view.look()).catch((error) => {
+    if (view.isOver) return;
+    main.replaceChildren(el("h1", {}, id), el("p", { class: "error" }, error.message),
+      el("p", {}, el("a", { href: "#/" }, "All consoles")), button("Try again", () => location.reload()));
+    complain(error);
+  });
+  return () => view.end();
+}
+
+/** @typedef {View} ConsoleView */

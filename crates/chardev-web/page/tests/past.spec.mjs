@@ -1,0 +1,96 @@
+// Winding a console back: to any moment, played on, by a link, and back to now.
+
+import { Daemon, check, openConsole, run, same, screen, shoot, shows, until, visitor } from "./rig.mjs";
+
+const LINES = 3000;
+const daemon = new Daemon(`
+[console.past]
+exec = ["sh", "-c", "stty -onlcr; seq -f 'line %06g\\r' ${LINES}; exec cat"]
+history = "1M"
+`);
+/** A line's length. */
+const LINE = "line 000001\r\n".length;
+/** @type {import("playwright-core").Page} */
+let page;
+
+const enter = async () => {
+  page ??= await visitor();
+  await page.goto(await daemon.link());
+  await page.locator(".console").first().waitFor();
+  await openConsole(page, "past");
+  await shows(page, `line 00${LINES}`);
+};
+/** What is shown of the past ends with this line. @param {number} line */
+const past = (line) => until(`line ${line} is the last of the past`, async () => {
+  const rows = (await screen(page, ".past")).filter((row) => row !== "");
+  return rows.at(-1) === `line ${String(line).padStart(6, "0")}`;
+});
+const slide = (/** @type {number} */ offset) => page.locator("input[type=range]").evaluate((input, to) => {
+  /** @type {HTMLInputElement} */ (input).value = String(to);
+  input.dispatchEvent(new Event("input", { bubbles: true }));
+}, offset);
+
+await run({
+  async "the time line winds back to any moment, and on to now"() {
+    await enter();
+    await slide(1000 * LINE);
+    await past(1000);
+    await page.getByText("This is the past.").waitFor();
+    await slide(20 * LINE);
+    await past(20);
+    await shoot(page, "past");
+    const slider = page.locator("input[type=range]");
+    await slider.focus();
+    await page.keyboard.press("PageUp");
+    await until("it is later", async () => (await screen(page, ".past")).some((row) => /^line 000[23]/.test(row)));
+    check(/ of /.test(await slider.getAttribute("aria-valuetext") ?? ""), "the place is said");
+    await page.keyboard.press("End");
+    await page.locator(".past").waitFor({ state: "hidden" });
+    await shows(page, `line 00${LINES}`);
+  },
+
+  async "it is played, faster, and paused"() {
+    await slide(10 * LINE);
+    await past(10);
+    /** @type {number} */
+    const before = await page.evaluate(() => {
+      const played = /** @type {number[]} */ ([]);
+      Object.assign(window, { played });
+      document.querySelector(".past")?.addEventListener("played", (event) => {
+        const { bytes, offset } = /** @type {CustomEvent} */ (event).detail;
+        played.push(offset, offset + bytes.length);
+      });
+      return 0;
+    });
+    same(before, 0, "nothing was played before");
+    await page.getByLabel("Speed").selectOption("16");
+    await page.locator("#play").click();
+    const at = () => page.evaluate(() => /** @type {any} */ (window).played.at(-1) ?? 0);
+    await until("a good deal is played", async () => await at() > 40 * LINE);
+    await page.locator("#play").click();
+    await page.getByRole("button", { name: "Play" }).waitFor();
+    const stopped = await at();
+    const seams = await page.evaluate(() => /** @type {any} */ (window).played.filter((/** @type {number} */ offset, /** @type {number} */ place, /** @type {number[]} */ all) => place % 2 === 0 && place > 0 && all[place - 1] !== offset));
+    same(seams, [], "places where something is missing or doubled");
+    const last = (await screen(page, ".past")).filter((row) => row.startsWith("line")).at(-1) ?? "";
+    const line = Number(last.slice(5));
+    check(Math.abs(line - stopped / LINE) <= 1, `${last} is shown at ${stopped}`);
+  },
+
+  async "a link leads to the moment"() {
+    await slide(777 * LINE);
+    await past(777);
+    await page.getByRole("button", { name: "Copy link" }).click();
+    const link = await until("the link is copied", async () => {
+      const text = await page.evaluate(() => navigator.clipboard.readText());
+      return text.includes("at=") ? text : "";
+    });
+    check(link.endsWith(`#/console/past?at=${777 * LINE}`), link);
+    await page.goto("about:blank");
+    await page.goto(link);
+    await past(777);
+    await page.locator("#live").click();
+    await page.locator(".past").waitFor({ state: "hidden" });
+    check(page.url().endsWith("#/console/past"), page.url());
+  },
+});

@@ -1,0 +1,63 @@
+// Two users at one console: one may do everything, the other may only look.
+
+import { Daemon, check, openConsole, run, same, screen, shows, until, visitor } from "./rig.mjs";
+
+const daemon = new Daemon(`
+[console.shell]
+exec = ["sh", "-c", "PS1='ready: ' exec sh"]
+`, { roles: ["view", "attach"] });
+
+const visit = async (/** @type {string} */ role) => {
+  const page = await visitor();
+  await page.goto(await daemon.link(role));
+  await page.locator(".console").first().waitFor();
+  await openConsole(page, "shell");
+  return page;
+};
+
+await run({
+  async "who may look sees what the other one types, and types nothing"() {
+    const [admin, looker] = [await visit(""), await visit("view")];
+    await looker.locator(".now .xterm-screen").click();
+    await looker.keyboard.type("echo by the looker\n");
+    await admin.locator(".now .xterm-screen").click();
+    await admin.keyboard.type("echo by the ''admin\n");
+    for (const page of [admin, looker]) await shows(page, "\nby the admin\n");
+    check(!(await screen(admin)).join("\n").includes("looker"), "the looker has typed nothing");
+    check(await looker.locator("#type").isDisabled(), "there is no way to type");
+    for (const name of ["Break", "Mark", "Take over", "Change …", "Policy …"]) {
+      same(await looker.getByRole("button", { name }).count(), 0, `the looker's ${name}`);
+    }
+    await until("the other one may", () => admin.getByRole("button", { name: "Change …" }).count());
+  },
+
+  async "the daemon refuses what the page does not offer"() {
+    const looker = await visit("view");
+    const tried = await looker.evaluate(async () => {
+      const post = async (/** @type {string} */ path, /** @type {string} */ body) => {
+        const headers = { "X-Requested-By": "chardev", "Content-Type": "application/json" };
+        const { status } = await fetch(`/api/v1/consoles/shell/${path}`, { method: "POST", headers, body });
+        return status;
+      };
+      const opened = (/** @type {string} */ mode) => new Promise((resolve) => {
+        const socket = new WebSocket(`/api/v1/consoles/shell/stream?mode=${mode}`);
+        socket.onopen = () => resolve(true);
+        socket.onerror = () => resolve(false);
+      });
+      return [
+        await post("input", "x"), await post("size", '{"cols": 9, "rows": 9}'),
+        await post("change", '{"type": "null", "data": {}}'), await post("policy", "{}"),
+        await opened("share"), await opened("watch"),
+      ];
+    });
+    same(tried, [403, 403, 403, 403, false, true], "what came of it");
+  },
+
+  async "who may attach is not offered to change"() {
+    const page = await visit("attach");
+    await page.locator(".now .xterm-screen").click();
+    await page.keyboard.type("echo by the ''third\n");
+    await shows(page, "\nby the third\n");
+    same(await page.getByRole("button", { name: "Change …" }).count(), 0, "a button to change");
+  },
+}, { areApart: true });

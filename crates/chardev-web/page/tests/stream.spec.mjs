@@ -1,0 +1,167 @@
+// Every byte once: over connections that are lost, in a burst, and after a sleep.
+
+import net from "node:net";
+import { Daemon, check, openConsole, run, same, until, visitor } from "./rig.mjs";
+
+const LOST = 50;
+/** How much is seen between two losses, in bytes. */
+const BETWEEN = 16 << 10;
+/** How many lines of 16 bytes each console prints. */
+const LINES = { cuts: 1_100_000, pour: 720_000, nap: 200_000 };
+
+/** Passes connections on, until it is told to cut them. */
+class Cutter {
+  constructor() {
+    /** @type {Set<net.Socket>} */
+    this.open = new Set();
+    this.target = 0;
+    this.server = net.createServer((near) => {
+      const far = net.connect(this.target, "127.0.0.1");
+      for (const [one, other] of [[near, far], [far, near]]) {
+        one.pipe(other);
+        one.on("error", () => other.destroy());
+        one.on("close", () => {
+          other.destroy();
+          this.open.delete(one);
+        });
+      }
+      this.open.add(near);
+    });
+    this.server.unref();
+  }
+
+  /** @returns {Promise<number>} */
+  listen() {
+    return new Promise((resolve) => {
+      this.server.listen(0, "127.0.0.1", () => resolve(/** @type {net.AddressInfo} */ (this.server.address()).port));
+    });
+  }
+
+  cut() {
+    for (const one of this.open) one.resetAndDestroy();
+  }
+}
+
+const cutter = new Cutter();
+const port = await cutter.listen();
+const burst = (/** @type {[string, number]} */ [name, lines]) => `
+[console.${name}]
+exec = ["sh", "-c", "stty -echo raw; echo ready; read line; exec seq -f '${name.padEnd(4)} %010g' ${lines}"]
+history = "64M"
+log = { file = "DIR/${name}.log", size = "1G", count = 1 }
+`;
+const daemon = new Daemon(Object.entries(LINES).map(burst).join(""), { hosts: [`127.0.0.1:${port}`] });
+/** @type {import("playwright-core").Page} */
+let page;
+
+/** Counts in the page what its terminal is given, from now on. */
+function count() {
+  return page.evaluate(() => {
+    const seen = { first: -1, next: -1, wrong: /** @type {string[]} */ ([]), bytes: /** @type {Uint8Array[]} */ ([]), gaps: 0, opened: 0 };
+    Object.assign(window, { seen });
+    const place = /** @type {HTMLElement} */ (document.querySelector(".now"));
+    place.addEventListener("output", (event) => {
+      const { bytes, offset } = /** @type {CustomEvent} */ (event).detail;
+      if (seen.next === -1) seen.first = offset;
+      else if (offset !== seen.next) seen.wrong.push(`${offset} after ${seen.next}`);
+      seen.next = offset + bytes.length;
+      seen.bytes.push(bytes.slice());
+    });
+    place.addEventListener("gap", () => { seen.gaps += 1; });
+  });
+}
+
+/** @returns {Promise<{first: number, next: number, wrong: string[], gaps: number}>} */
+function seen() {
+  return page.evaluate(() => {
+    const { first, next, wrong, gaps } = /** @type {any} */ (window).seen;
+    return { first, next, wrong, gaps };
+  });
+}
+
+/** The length and the digest of what the terminal was given. */
+function digest() {
+  return page.evaluate(async () => {
+    const all = await new Blob(/** @type {any} */ (window).seen.bytes).arrayBuffer();
+    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", all));
+    return { length: all.byteLength, digest: [...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("") };
+  });
+}
+
+/** @param {string} id */
+function end(id) {
+  return JSON.parse(daemon.ctl(["qmp", "x-query-chardev-stats", JSON.stringify({ id })]))[0]["output-offset"];
+}
+
+/**
+ * @param {string} id
+ * @param {() => void} [opened] told of each connection
+ */
+async function begin(id, opened = () => {}) {
+  if (!page) {
+    const link = new URL(await daemon.link());
+    cutter.target = Number(link.port);
+    link.port = String(port);
+    page = await visitor();
+    await page.goto(link.href);
+    await page.locator(".console").first().waitFor();
+  }
+  page.on("websocket", opened);
+  await openConsole(page, id);
+  await count();
+  await page.locator(".now .xterm-screen").click();
+  await page.keyboard.press("Control+J");
+  await until("it has begun", async () => (await seen()).next > 0);
+}
+
+/** @typedef {keyof typeof LINES} Id */
+
+/**
+ * All has come, in order, once, and is what the log has.
+ * @param {Id} id
+ */
+async function checkAll(id) {
+  await until(`${id} has printed it all`, () => end(id) > LINES[id] * 16);
+  const all = end(id);
+  await until(`the page has it all`, async () => (await seen()).next === all, 60_000);
+  const { wrong, gaps, first } = await seen();
+  same(wrong, [], "what came out of order");
+  same(gaps, 0, "gaps");
+  const { length, digest: is } = await digest();
+  same(length > LINES[id] * 16, true, `${length} bytes are all`);
+  await until("the log is written", () => daemon.digest(`${id}.log`, first).length === length);
+  same(is, daemon.digest(`${id}.log`, first).digest, "the digest of the log");
+}
+
+await run({
+  async "nothing is missing or doubled over 50 lost connections"() {
+    let opened = 0;
+    const counted = () => { opened += 1; };
+    await begin("cuts", counted);
+    for (let lost = 0; lost < LOST; lost += 1) {
+      const { next } = await seen();
+      await until("more has come", async () => (await seen()).next > next + BETWEEN);
+      const before = opened;
+      cutter.cut();
+      await until("it is connected again", () => opened > before);
+    }
+    check((await seen()).next < end("cuts"), "there was output at each loss");
+    await checkAll("cuts");
+    check(opened > LOST, `${opened} connections`);
+  },
+
+  async "more than 10 MiB in a burst arrive"() {
+    await begin("pour");
+    await checkAll("pour");
+  },
+
+  async "a tab that sleeps goes on where it was"() {
+    await begin("nap");
+    const cdp = await page.context().newCDPSession(page);
+    await cdp.send("Page.setWebLifecycleState", { state: "frozen" });
+    await until("all is printed meanwhile", () => end("nap") > LINES.nap * 16);
+    // What was sent before it slept is within its window.
+    await cdp.send("Page.setWebLifecycleState", { state: "active" });
+    await checkAll("nap");
+  },
+});
