@@ -8,6 +8,7 @@ mod beside;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use chardev::back::FdSource;
 use chardev::{AttachedPeer, Chardevs, Given, PeerPlace};
@@ -15,9 +16,11 @@ use chardev_qapi::{ErrorKind, Object, QmpError};
 use chardev_qmp::{Event, Join};
 use tokio::task::AbortHandle;
 
+use crate::access::{Access, Identity, Role};
 use crate::caller::Caller;
 use crate::client::Client;
 use crate::events::now;
+use crate::tokens::seconds;
 
 /// Everybody who is attached. Clones share everything.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +35,8 @@ struct Entry {
     mode: &'static str,
     by: String,
     since: u64,
+    /// Who it was then, whose rights it lives by.
+    identity: Identity,
     /// The monitor's client that made the attachment, while it is there.
     client: Weak<Client>,
     hold: Tie,
@@ -45,6 +50,10 @@ enum Tie {
     BackEnd(AttachedPeer),
     Beside(AbortHandle),
 }
+
+/// The longest time between two looks at what expires, and how long after that it is looked at.
+const HOUR: u64 = 3600;
+const MOMENT: Duration = Duration::from_millis(100);
 
 const ALONE: &str = "exclusive";
 const SHARE: &str = "share";
@@ -92,6 +101,59 @@ impl Attached {
         }
     }
 
+    /// Ends the attachments of those who may not be attached any more, whenever rights have
+    /// changed, for as long as the runtime runs.
+    pub(crate) async fn keep_to(self, access: Access, chardevs: Chardevs) {
+        loop {
+            let end = self.next_expiry();
+            let expired = async {
+                match end {
+                    Some(end) => tokio::time::sleep(end).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = access.tokens().changed.notified() => {}
+                () = expired => {}
+            }
+            let all = self.lock().clone();
+            for entry in all.iter().filter(|entry| !entry.is_permitted(&access)) {
+                if entry.place(&chardevs) != PeerPlace::There {
+                    self.look(&chardevs, &entry.id);
+                    continue;
+                }
+                if !self.remove(entry) {
+                    continue;
+                }
+                entry.tell("revoked", Object::new());
+                match &entry.hold {
+                    Tie::Beside(task) => task.abort(),
+                    Tie::BackEnd(_) => _ = chardevs.yank(&entry.id),
+                }
+                tracing::info!(
+                    target: "chardevd::audit",
+                    console = entry.id,
+                    event = "detached",
+                    "{} may not be attached to '{}' any more",
+                    entry.by,
+                    entry.id
+                );
+            }
+        }
+    }
+
+    /// How long until the first token of somebody who is attached expires, if any does.
+    fn next_expiry(&self) -> Option<Duration> {
+        let entries = self.lock();
+        let ends = entries.iter().filter_map(|entry| match &entry.identity {
+            Identity::Token(token) => token.expires,
+            _ => None,
+        });
+        let left = ends.min()?.saturating_sub(seconds());
+        // A clock may be set; and what is due has a moment to be over.
+        Some(Duration::from_secs(left.min(HOUR)) + MOMENT)
+    }
+
     fn of(&self, id: &str) -> Vec<Arc<Entry>> {
         let entries = self.lock();
         entries
@@ -101,8 +163,10 @@ impl Attached {
             .collect()
     }
 
-    fn insert(&self, entry: Entry) {
+    fn insert(&self, entry: Entry, access: &Access) {
         self.lock().push(Arc::new(entry));
+        // It may be the first to expire, or have lost its rights while it was attached.
+        access.tokens().changed.notify_one();
     }
 
     /// `false` if it was gone already.
@@ -119,6 +183,14 @@ impl Attached {
 }
 
 impl Entry {
+    fn is_permitted(&self, access: &Access) -> bool {
+        let role = match self.mode {
+            READ_ONLY => Role::View,
+            _ => Role::Attach,
+        };
+        access.permits(&self.identity, role, Some(&self.id))
+    }
+
     fn place(&self, chardevs: &Chardevs) -> PeerPlace {
         match &self.hold {
             Tie::BackEnd(peer) => chardevs.attached_peer(peer),
@@ -238,15 +310,17 @@ impl Caller {
     }
 
     fn note(&self, id: &str, mode: &'static str, hold: Tie) {
-        self.service.attached.insert(Entry {
+        let entry = Entry {
             id: id.to_owned(),
             mode,
             by: self.client.who().to_string(),
             since: now().as_secs(),
+            identity: self.client.identity(),
             client: Arc::downgrade(&self.client),
             hold,
             told: AtomicBool::new(false),
-        });
+        };
+        self.service.attached.insert(entry, &self.service.access);
     }
 }
 

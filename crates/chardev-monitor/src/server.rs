@@ -140,6 +140,7 @@ impl Server {
             chardevs,
             events,
             attached,
+            access,
             monitors,
             stop,
             ..
@@ -152,6 +153,8 @@ impl Server {
             events.clone(),
             attached.clone(),
         ));
+        let keeping = attached.clone().keep_to(access.clone(), chardevs.clone());
+        runtime.spawn(keeping);
         self.spawn(monitors.clone().passed_are_served(stop.clone()));
     }
 }

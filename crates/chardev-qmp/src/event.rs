@@ -137,7 +137,7 @@ pub const EVENTS: &[EventSpec] = &[
 ];
 
 /// Why an attachment ended, other than by who had made it.
-const DETACH_REASONS: [&str; 3] = ["taken", "moved", "removed"];
+const DETACH_REASONS: [&str; 4] = ["taken", "moved", "removed", "revoked"];
 
 /// What all events about devices tell.
 fn device() -> [Member; 3] {

@@ -119,6 +119,7 @@ impl Access {
     /// beginning) whoever can connect may do everything, other than by a token.
     pub fn set(&self, grants: Option<Vec<Grant>>) {
         self.lock().grants = grants.map(Into::into);
+        self.tokens.changed.notify_one();
     }
 
     /// The groups of chardevs that tokens may be for.

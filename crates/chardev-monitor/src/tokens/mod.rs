@@ -11,6 +11,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::Notify;
+
 use crate::access::Role;
 
 use self::guesses::Guesses;
@@ -51,6 +53,8 @@ pub struct Tokens {
     // Without the feature nobody can check one.
     #[cfg_attr(not(feature = "tokens"), allow(dead_code))]
     guesses: Arc<Mutex<Guesses>>,
+    /// Somebody may have fewer rights than before.
+    pub(crate) changed: Arc<Notify>,
 }
 
 impl Token {
@@ -77,6 +81,7 @@ impl Tokens {
     /// From now on there are these, and whoever came with another one has no rights any more.
     pub fn set(&self, all: Vec<Token>) {
         *self.lock() = all.into_iter().map(Arc::new).collect();
+        self.changed.notify_one();
     }
 
     /// All of them, in the order in which they were set.

@@ -434,3 +434,54 @@ fn a_reload_that_takes_the_tokens_away_takes_their_rights() {
     let (made, _, why) = daemon.ctl(&["token", "add", "new", "--role", "view"]);
     assert!(!made && why.contains("[tokens]"), "{why}");
 }
+
+/// Alone and beside others; whoever has another token stays.
+#[test]
+fn who_is_attached_by_a_token_leaves_with_it() {
+    let daemon = Daemon::start();
+    let attach = |file: &Path, more: &[&str]| {
+        let mut ctl = chardevctl();
+        ctl.arg("--socket").arg(daemon.path("qmp"));
+        ctl.arg("--token-file").arg(file);
+        let child = ctl
+            .args(["attach", "a1"])
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Ended(child)
+    };
+    let attached = || {
+        let (_, stats, _) = daemon.ctl(&["qmp", "x-query-chardev-stats", "{\"id\":\"a1\"}"]);
+        stats.matches("\"mode\"").count()
+    };
+    let (_, first) = daemon.token("first", &["--role", "attach"]);
+    let (_, second) = daemon.token("second", &["--role", "attach", "--console", "a1"]);
+    let (_, third) = daemon.token("third", &["--role", "view"]);
+    let mut alone = attach(&first, &[]);
+    until("the first is there", || attached() == 1);
+    let mut shares = attach(&second, &["--share"]);
+    until("the second is there", || attached() == 2);
+    let mut looks = attach(&third, &["--read-only"]);
+    until("the third is there", || attached() == 3);
+    for (name, child, left) in [("second", &mut shares, 2), ("first", &mut alone, 1)] {
+        assert!(daemon.ctl(&["token", "remove", name]).0);
+        until("it is gone", || child.0.try_wait().unwrap().is_some());
+        let mut said = String::new();
+        let mut stderr = child.0.stderr.take().unwrap();
+        std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+        assert!(
+            said.contains("may not be attached to it any more"),
+            "{name}: {said}"
+        );
+        until("the others stay", || attached() == left);
+    }
+    assert_eq!(looks.0.try_wait().unwrap(), None);
+    assert!(
+        daemon.said().contains("token first (chardevctl"),
+        "{}",
+        daemon.said()
+    );
+}

@@ -19,6 +19,8 @@ pub(in crate::ctl) enum Reason {
     Moved(Option<String>),
     /// The chardev was removed.
     Removed,
+    /// We may not be attached any more.
+    Revoked,
     /// The program behind the console has ended.
     Program(String),
     /// The daemon ends, or has ended.
@@ -38,6 +40,7 @@ impl Reason {
                 Some("taken") => Reason::Taken(owned("by")),
                 Some("moved") => Reason::Moved(destination(&event.data)),
                 Some("removed") => Reason::Removed,
+                Some("revoked") => Reason::Revoked,
                 _ => Reason::Unknown,
             }),
             "X_DEVICE_ENDED" if text("chardev") == Some(id) && !restarts(&event.data) => {
@@ -57,6 +60,7 @@ impl Reason {
             Reason::Moved(Some(to)) => format!("moved to {to}"),
             Reason::Moved(None) => "moved to another back end".to_owned(),
             Reason::Removed => format!("{id} was removed"),
+            Reason::Revoked => "you may not be attached to it any more".to_owned(),
             Reason::Program(how) => {
                 format!("{how}; 'chardevctl restart {id}' starts it again")
             }
@@ -69,7 +73,7 @@ impl Reason {
     pub(in crate::ctl) fn result(&self, id: &str) -> Result<(), Failure> {
         let status = match self {
             Reason::Left => return Ok(()),
-            Reason::Signal(_) => Status::Failed,
+            Reason::Signal(_) | Reason::Revoked => Status::Failed,
             Reason::Daemon => Status::NoDaemon,
             Reason::Taken(_) => Status::Taken,
             Reason::Moved(_) | Reason::Unknown => Status::Moved,
