@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use chardev::spec::{KindSpec, Options};
+use chardev::spec::{KindSpec, Options, Problem};
 use chardev::text::shown_lines;
 use chardev_qapi::{Json, backend_to_json, parse_backend_line, parse_chardev};
 
@@ -34,7 +34,12 @@ pub(super) fn chardev_json(
 ) -> Result<(String, Json), Failure> {
     let kinds = chardev::back::specs();
     let parsed = parse_chardev(line, &kinds);
-    let parsed = parsed.map_err(|error| meant::back_end(error, line))?;
+    let parsed = parsed.map_err(|error| match error.name() {
+        "id" if *error.problem() == Problem::Missing => {
+            format!("{error}\nadd id=NAME, such as {line},id=con1").into()
+        }
+        _ => meant::back_end(error, line),
+    })?;
     warn(&parsed.warnings);
     refuse_mux(parsed.mux)?;
     Ok((parsed.id, json(directory, parsed.options, &kinds)))

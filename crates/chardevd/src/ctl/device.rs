@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use chardev::text::{from_os, shown, to_path};
 use chardev_qapi::opts::{Opts, parse_opts};
 use chardev_qapi::{Json, Object};
+use chardev_qmp::client::ClientError;
 use clap::Subcommand;
 
 use super::attach::how_it_ended;
@@ -99,7 +100,6 @@ fn about(target: &Target, command: &str, id: &str) -> Result<(), Failure> {
     let Err(error) = monitor.execute(command, named(id)) else {
         return Ok(());
     };
-    let failure = target.failed(&error);
     let devices = monitor.execute("x-query-devices", Object::new());
     let devices = devices.as_ref().ok().and_then(Json::as_array);
     let ids = devices.unwrap_or_default().iter();
@@ -111,7 +111,11 @@ fn about(target: &Target, command: &str, id: &str) -> Result<(), Failure> {
             let meant = shown(meant);
             Err(format!("{error}\ndid you mean '{meant}'?").into())
         }
-        _ => Err(failure),
+        _ if !ids.contains(&id) && matches!(error, ClientError::Command(_)) => {
+            let error = shown(&error);
+            Err(format!("{error}\n'chardevctl device list' shows all devices").into())
+        }
+        _ => Err(target.failed(&error)),
     }
 }
 

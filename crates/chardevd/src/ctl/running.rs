@@ -1,8 +1,10 @@
 //! Daemons that run although nobody serves where we have looked, and how to reach them.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chardev::text::shown;
 
@@ -15,11 +17,21 @@ pub(super) fn remedy() -> String {
         None => {
             "start the daemon with 'chardevd', or name its monitor with --socket PATH".to_owned()
         }
-        Some((pid, arguments)) => {
-            let directory = fs::read_link(format!("/proc/{pid}/cwd"));
-            told(*pid, arguments, &directory.unwrap_or_default())
-        }
+        Some((pid, arguments)) => told(*pid, arguments, &directory(*pid)),
     }
+}
+
+/// Where a daemon was started. In the background it has gone to `/`; a shell has left word of where
+/// it came from.
+fn directory(pid: u32) -> PathBuf {
+    let now = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+    if now != Path::new("/") {
+        return now;
+    }
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let mut variables = environment.split(|byte| *byte == 0);
+    let from = variables.find_map(|variable| variable.strip_prefix(b"PWD="));
+    from.map_or(now, |from| PathBuf::from(OsStr::from_bytes(from)))
 }
 
 /// What to do about a daemon that runs with these arguments.

@@ -52,6 +52,14 @@ fn kinds_options_values_drivers_and_ids_that_were_meant_are_named() {
             &["device", "restart", "nosuch"],
             "Device 'nosuch' not found",
         ),
+        (
+            &["device", "del", "nosuch"],
+            "'chardevctl device list' shows all devices",
+        ),
+        (
+            &["add", "pty,path=/x"],
+            "add id=NAME, such as pty,path=/x,id=con1",
+        ),
         (&["lsit"], "'list'"),
     ] {
         let output = daemon.ctl(arguments);
