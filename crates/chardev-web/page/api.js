@@ -2,7 +2,7 @@
 
 /**
  * @typedef {{cols: number, rows: number}} Size
- * @typedef {{peer?: string, program?: string, pid?: number, since?: number}} Attached
+ * @typedef {{by: string, mode: string, since: number}} Attached
  * @typedef {{id: string, description?: string, groups?: string[], state?: string, kind?: string,
  *   target?: string, connected: boolean, open: boolean, peer?: string, role: string,
  *   viewers: number, attached?: Attached[], oldest: number, end: number,

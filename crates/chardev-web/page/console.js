@@ -2,12 +2,12 @@
 
 import { get, path } from "./api.js";
 import { announce, attempt, button, complain, el, say } from "./dom.js";
-import { Emulator, load } from "./emulator.js";
+import { load } from "./emulator.js";
 import { findBar } from "./find.js";
 import { keyRow } from "./keyrow.js";
 import { chipList, chips } from "./list.js";
 import { Live } from "./live.js";
-import { Player } from "./player.js";
+import { Past } from "./past.js";
 import { Timeline } from "./timeline.js";
 import { toolbar } from "./toolbar.js";
 
@@ -16,8 +16,7 @@ import { toolbar } from "./toolbar.js";
 /** How often the state is asked for, in ms; the time line every so many times. */
 const PAUSE = 2000;
 const TIMES = 5;
-/** How long the time line rests before a moment is shown, in ms. */
-const REST = 60;
+const SOON = 200;
 
 class View {
   /**
@@ -31,28 +30,25 @@ class View {
     this.console = undefined;
     /** @type {Live | undefined} */
     this.live = undefined;
-    /** @type {Player | undefined} */
-    this.player = undefined;
     /** @type {number | undefined} */
     this.timer = undefined;
-    /** @type {number | undefined} */
-    this.rest = undefined;
+    this.isSoon = false;
     this.chips = el("ul", { class: "chips", "aria-label": "State" });
     this.description = el("span", { class: "description" });
     this.strip = el("p", { class: "strip", role: "status" });
     this.now = el("div", { class: "place now" });
-    this.past = el("div", { class: "place past", hidden: true });
+    this.past = new Past(this);
     this.find = findBar(() => this.emulator());
     this.tools = toolbar(this);
     this.timeline = new Timeline(id, {
-      seek: (offset) => this.windBack(offset),
-      live: () => this.goLive(),
-      play: () => this.play(),
-      speed: (speed) => this.setSpeed(speed),
+      seek: (offset) => this.past.windBack(offset),
+      live: () => this.past.leave(),
+      play: () => this.past.play(),
+      speed: (speed) => this.past.setSpeed(speed),
       link: () => this.copyLink(),
     });
     this.head = el("div", { class: "consolehead" }, el("h1", {}, id), this.description, this.chips);
-    this.screens = el("section", { class: "screens", "aria-label": "Terminal" }, this.now, this.past);
+    this.screens = el("section", { class: "screens", "aria-label": "Terminal" }, this.now, this.past.host);
     main.replaceChildren(el("div", { class: "view" },
       this.head, this.tools.element, this.find.element, this.strip, this.screens, this.timeline.element));
     document.title = `${id} – Consoles`;
@@ -72,17 +68,19 @@ class View {
       leave: () => this.tools.focus(),
       find: () => this.find.open(),
       filter: keys,
-      state: (state, words) => this.setState(state, words),
+      state: (state, words) => this.past.player || this.setState(state, words),
       size: () => this.tools.update(),
-      event: () => this.look(),
+      event: () => this.lookSoon(),
     });
     this.live = live;
     const row = keyRow(live.emulator.term, (text) => live.type(new TextEncoder().encode(text)));
     this.screens.after(row.element);
     this.tools.update();
     await live.start();
-    if (at === undefined) live.emulator.term.focus();
-    else this.windBack(at);
+    // On a phone its keyboard would cover half of it.
+    const isTouched = matchMedia("(pointer: coarse)").matches;
+    if (at !== undefined) this.past.windBack(at);
+    else if (!isTouched) live.emulator.term.focus();
   }
 
   /** Without xterm.js there is text. */
@@ -104,6 +102,7 @@ class View {
 
   async look() {
     clearTimeout(this.timer);
+    this.isSoon = false;
     if (this.isOver) return;
     try {
       if (!document.hidden) {
@@ -122,6 +121,14 @@ class View {
     if (!this.isOver) this.timer = setTimeout(() => this.look(), PAUSE);
   }
 
+  /** Much may happen at a time. */
+  lookSoon() {
+    if (this.isSoon || this.isOver) return;
+    this.isSoon = true;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.look(), SOON);
+  }
+
   /**
    * @param {string} state
    * @param {string} words
@@ -136,69 +143,7 @@ class View {
 
   /** The terminal that is to be seen. */
   emulator() {
-    return this.player?.emulator ?? this.live?.emulator;
-  }
-
-  /** @param {number} offset */
-  windBack(offset) {
-    if (!this.parts || !this.live) return;
-    if (!this.player) {
-      this.past.hidden = false;
-      this.now.classList.add("behind");
-      const emulator = new Emulator(this.past, this.parts, { leave: () => this.tools.focus(), find: () => this.find.open() });
-      emulator.setTyping(false);
-      this.player = new Player(this.id, emulator, (player) => this.moved(player));
-      this.player.speed = Number(this.timeline.speed.value);
-    }
-    const { player } = this;
-    player.offset = offset;
-    this.moved(player);
-    clearTimeout(this.rest);
-    this.rest = setTimeout(() => attempt(() => player.seek(offset)), REST);
-  }
-
-  /** @param {Player} player */
-  moved(player) {
-    this.timeline.show(player.offset, false, player.isPlaying);
-    history.replaceState(null, "", this.link(player.offset));
-    this.setState("past", player.isAtEnd ? "This is the end of what was printed; Live goes on from there." : "This is the past.");
-  }
-
-  play() {
-    const { player } = this;
-    if (!player) {
-      // What is kept is played from its beginning.
-      this.windBack(this.timeline.oldest);
-      clearTimeout(this.rest);
-      return attempt(async () => {
-        await this.player?.seek(this.timeline.oldest);
-        await this.player?.play();
-      });
-    }
-    if (player.isPlaying) return player.pause();
-    return attempt(() => player.play());
-  }
-
-  /** @param {number} speed */
-  setSpeed(speed) {
-    if (this.player) this.player.speed = speed;
-  }
-
-  goLive() {
-    clearTimeout(this.rest);
-    const { player } = this;
-    if (player) {
-      player.close();
-      player.emulator.dispose();
-      this.player = undefined;
-      this.past.hidden = true;
-      this.past.replaceChildren();
-      this.now.classList.remove("behind");
-      announce("Live.");
-    }
-    history.replaceState(null, "", this.link());
-    this.setState("open", "");
-    this.timeline.show(this.timeline.end, true);
+    return this.past.player?.emulator ?? this.live?.emulator;
   }
 
   /** @param {number} [offset] */
@@ -209,7 +154,7 @@ class View {
 
   copyLink() {
     const { next } = this.live?.stream ?? { next: 0 };
-    const offset = this.player?.offset ?? (next === "now" ? this.timeline.end : next);
+    const offset = this.past.player?.offset ?? (next === "now" ? this.timeline.end : next);
     const link = new URL(this.link(offset), location.href).href;
     attempt(async () => {
       await navigator.clipboard.writeText(link);
@@ -221,9 +166,7 @@ class View {
   end() {
     this.isOver = true;
     clearTimeout(this.timer);
-    clearTimeout(this.rest);
-    this.player?.close();
-    this.player?.emulator.dispose();
+    this.past.end();
     this.live?.close();
   }
 }

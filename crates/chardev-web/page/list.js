@@ -10,6 +10,8 @@ import { Thumbnail } from "./thumbnail.js";
 
 /** How often the list is asked for, in ms. */
 const PAUSE = 2000;
+/** How soon after something has happened. */
+const SOON = 200;
 
 /** @param {Console} console */
 export function dropped({ drops = {} }) {
@@ -18,7 +20,7 @@ export function dropped({ drops = {} }) {
 
 /** @param {Console} console */
 export function whoIsOn({ attached = [] }) {
-  return attached.map(({ program, peer }) => program ?? peer ?? "somebody").join(", ");
+  return attached.map(({ by }) => by).join(", ");
 }
 
 /**
@@ -142,9 +144,11 @@ function follow(update, filter, sift, end, entries) {
   /** @type {number | undefined} */
   let timer;
   let isBusy = false;
+  let isSoon = false;
   let wasLost = false;
   const look = async () => {
     clearTimeout(timer);
+    isSoon = false;
     if (isBusy || stop.signal.aborted) return;
     isBusy = true;
     try {
@@ -161,7 +165,13 @@ function follow(update, filter, sift, end, entries) {
   };
   const { signal } = stop;
   filter.addEventListener("input", sift, { signal });
-  news.addEventListener("news", look, { signal });
+  news.addEventListener("news", () => {
+    // Much may happen at a time.
+    if (isBusy || isSoon) return;
+    isSoon = true;
+    clearTimeout(timer);
+    timer = setTimeout(look, SOON);
+  }, { signal });
   document.addEventListener("visibilitychange", look, { signal });
   changed.addEventListener("theme", () => {
     for (const entry of entries.values()) entry.thumbnail.redraw();

@@ -75,13 +75,13 @@ export class Live {
     const from = Math.max(0, screen.offset - BEFORE);
     const before = await history(this.id, from, BEFORE);
     if (this.isOver) return;
-    this.stream?.close();
-    term.reset();
     this.emulator.resize(screen);
     this.fitLetters();
     const count = Math.max(0, Math.min(before.bytes.length, screen.offset - before.start));
+    this.emulator.write("\x1bc", false);
     this.emulator.write(before.bytes.subarray(0, count), false);
     this.emulator.write(screen.redraw ?? "", false);
+    if (this.stream) return this.stream.moveTo(screen.offset);
     this.stream = new Stream(this.id, { from: screen.offset, share: this.mayType(), sink: this.sink() });
   }
 

@@ -38,13 +38,14 @@ function row(one) {
 /** Listens, and goes on listening: the browser connects again by itself. */
 export function startNews() {
   const source = new EventSource(`${BASE}/events`);
-  source.onmessage = ({ data }) => {
-    const told = JSON.parse(data);
-    const one = told.event ?? told;
-    kept.unshift(one);
-    kept.length = Math.min(kept.length, MOST);
-    news.dispatchEvent(new CustomEvent("news", { detail: one }));
-  };
+  for (const name of Object.keys(WORDS)) {
+    source.addEventListener(name, ({ data }) => {
+      const one = { name, time: Date.now() / 1000, data: JSON.parse(data) };
+      kept.unshift(one);
+      kept.length = Math.min(kept.length, MOST);
+      news.dispatchEvent(new CustomEvent("news", { detail: one }));
+    });
+  }
 }
 
 export function showNews() {

@@ -87,9 +87,12 @@ export class Player {
     try {
       const screen = await screenAt(this.id, { at: offset }, signal);
       if (signal.aborted) return;
+      const shown = screen.redraw || await this.before(offset, signal);
+      if (signal.aborted) return;
       this.emulator.resize(screen);
-      this.emulator.term.reset();
-      this.emulator.write(screen.redraw || await this.before(offset, signal), false);
+      // What was written before and is not parsed yet is wiped out in its turn.
+      this.emulator.write("\x1bc", false);
+      this.emulator.write(shown, false);
       this.offset = screen.offset;
       this.ahead = new Uint8Array();
       this.points = [];

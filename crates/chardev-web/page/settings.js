@@ -101,6 +101,6 @@ export function showHelp(version) {
     toggle("screenReader", "Read the terminal to a screen reader", "off"),
     toggle("singleKeys", "Single keys (/, t, ?) are shortcuts outside of fields", "on"),
     el("p", { class: "toggle" }, "Size of the terminal's letters: ", button("Smaller", grow(-1)), shown, button("Larger", grow(1))),
-    el("p", { class: "hint" }, `chardevd ${version}`),
+    el("p", { class: "hint" }, version),
   ]);
 }

@@ -6,6 +6,7 @@
 // is sent again is typed once.
 
 import { BASE, ApiError, get, path } from "./api.js";
+import { Typing } from "./typing.js";
 
 /**
  * @typedef {{oldest: number, end: number, from: number, role: string, typed: number | null}} Hello
@@ -19,10 +20,6 @@ import { BASE, ApiError, get, path } from "./api.js";
 
 /** The first and the longest pause before it is tried again, in ms. */
 const PAUSE = [100, 15_000];
-/** The longest frame of input, how much of it is on its way, and how much waits. */
-const FRAME = 16 << 10;
-const AHEAD = 48 << 10;
-const MOST = 4 << 20;
 /** So much is shown before it is said, unless there is nothing more to show. */
 const ACK = 64 << 10;
 const ENDS = {
@@ -46,11 +43,11 @@ export class Stream {
     this.acked = 0;
     /** Where the output ended when this connection began: what comes before that is old. */
     this.liveFrom = 0;
-    this.key = crypto.randomUUID();
-    /** What is not known to be typed, and the offset of its first byte. */
-    this.held = new Uint8Array();
-    this.typed = 0;
-    this.sent = 0;
+    this.typing = new Typing((frame) => {
+      const isOpen = this.isOpen();
+      if (isOpen) this.socket?.send(frame);
+      return isOpen;
+    });
     this.failures = 0;
     this.isOver = false;
     /** @type {WebSocket | undefined} */
@@ -69,7 +66,7 @@ export class Stream {
     clearTimeout(this.timer);
     this.timer = undefined;
     const mode = this.share ? "share" : "watch";
-    const input = this.share ? this.key : undefined;
+    const input = this.share ? this.typing.key : undefined;
     const url = new URL(BASE + path(this.id, "stream", { from: this.next, mode, input }), location.href);
     url.protocol = url.protocol.replace("http", "ws");
     const socket = new WebSocket(url);
@@ -102,13 +99,10 @@ export class Stream {
     this.sink.data(bytes, from, end > this.liveFrom, () => {
       this.shown = Math.max(this.shown, end);
       const isAll = this.shown === this.next;
-      if (isAll || this.shown - this.acked >= ACK) this.acknowledge();
+      if (!isAll && this.shown - this.acked < ACK) return;
+      this.acked = this.shown;
+      if (this.isOpen()) this.socket?.send(JSON.stringify({ ack: this.shown }));
     });
-  }
-
-  acknowledge() {
-    this.acked = this.shown;
-    this.tell({ ack: this.shown });
   }
 
   /** @param {any} told */
@@ -119,7 +113,7 @@ export class Stream {
       this.next = told.gap.to;
     }
     if (told.event) this.sink.event(told.event);
-    if (typeof told.typed === "number") this.confirm(told.typed);
+    if (typeof told.typed === "number") this.typing.confirm(told.typed);
     if (told.end) this.end(told.end);
   }
 
@@ -130,11 +124,9 @@ export class Stream {
     this.liveFrom = hello.end;
     // What was on its way over the old connection counts as shown for the new one.
     this.acked = this.next;
-    this.sent = this.typed;
-    if (typeof hello.typed === "number") this.confirm(hello.typed);
     this.sink.hello(hello);
     this.sink.state("open", "");
-    this.pump();
+    if (this.share) this.typing.resume(hello.typed);
   }
 
   /** @param {string} reason */
@@ -166,7 +158,7 @@ export class Stream {
           // The daemon has begun anew, and so do we.
           this.sink.gap(this.next, oldest);
           this.next = oldest;
-          this.key = crypto.randomUUID();
+          this.typing.forget();
         }
       } catch (error) {
         if (error instanceof ApiError && error.status === 404) return this.end("removed");
@@ -183,38 +175,7 @@ export class Stream {
    * @param {Uint8Array} bytes
    */
   type(bytes) {
-    if (!this.share || this.isOver) return false;
-    if (this.held.length + bytes.length > MOST) return false;
-    const held = new Uint8Array(this.held.length + bytes.length);
-    held.set(this.held);
-    held.set(bytes, this.held.length);
-    this.held = held;
-    this.pump();
-    return true;
-  }
-
-  /** Sends what may be on its way. */
-  pump() {
-    const end = this.typed + this.held.length;
-    while (this.isOpen() && this.sent < end && this.sent - this.typed < AHEAD) {
-      const from = this.sent - this.typed;
-      const bytes = this.held.subarray(from, from + FRAME);
-      const frame = new Uint8Array(8 + bytes.length);
-      new DataView(frame.buffer).setBigUint64(0, BigInt(this.sent));
-      frame.set(bytes, 8);
-      this.socket?.send(frame);
-      this.sent += bytes.length;
-    }
-  }
-
-  /** @param {number} typed */
-  confirm(typed) {
-    if (typed > this.typed) {
-      this.held = this.held.slice(typed - this.typed);
-      this.typed = typed;
-      this.sent = Math.max(this.sent, typed);
-    }
-    this.pump();
+    return this.share && !this.isOver && this.typing.add(bytes);
   }
 
   /**
@@ -224,6 +185,20 @@ export class Stream {
   setShare(share) {
     if (share === this.share || this.isOver) return;
     this.share = share;
+    this.again();
+  }
+
+  /**
+   * Goes on elsewhere in the output; what is typed is not touched by that.
+   * @param {number} offset
+   */
+  moveTo(offset) {
+    this.next = this.shown = this.acked = offset;
+    this.again();
+  }
+
+  /** A new connection at once, in place of the one there is. */
+  again() {
     const old = this.socket;
     this.connect();
     old?.close();
@@ -231,11 +206,6 @@ export class Stream {
 
   isOpen() {
     return this.socket?.readyState === WebSocket.OPEN;
-  }
-
-  /** @param {Record<string, any>} words */
-  tell(words) {
-    if (this.isOpen()) this.socket?.send(JSON.stringify(words));
   }
 
   close() {

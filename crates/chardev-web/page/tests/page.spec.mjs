@@ -144,4 +144,28 @@ await run({
     await page.keyboard.press("Escape");
     await page.locator(".find").waitFor({ state: "hidden" });
   },
+
+  async "links are opened apart, and only those to pages"() {
+    await page.locator(".now .xterm-screen").click();
+    await page.keyboard.type("clear; printf '\\033]8;;javascript:alert(1)\\033\\\\bad\\033]8;;\\033\\\\ %s\\n' " + new URL("/healthz", page.url()).href + "\n");
+    await until("it is printed", async () => (await screen(page))[0].startsWith("bad http"));
+    const box = await page.locator(".now .xterm-rows > div").first().boundingBox();
+    const cell = await page.evaluate(() => Number(document.querySelector(".size")?.textContent?.split("×")[0]));
+    const click = async (/** @type {number} */ column) => {
+      const { x = 0, y = 0, width = 0, height = 0 } = box ?? {};
+      await page.mouse.move(x + (width / cell) * (column - 0.5), y + height / 2);
+      await page.mouse.move(x + (width / cell) * (column + 0.5), y + height / 2);
+      await page.mouse.down();
+      await page.mouse.up();
+    };
+    /** @type {string[]} */
+    const opened = [];
+    page.context().on("page", (other) => opened.push(other.url()));
+    await click(1);
+    const [other] = await Promise.all([page.context().waitForEvent("page"), click(12)]);
+    await other.waitForURL(/\/healthz$/);
+    same(await other.evaluate(() => window.opener), null, "its way back");
+    await other.close();
+    same(opened.length, 1, "pages that were opened");
+  },
 });

@@ -50,7 +50,10 @@ exec = ["sh", "-c", "stty -echo raw; echo ready; read line; exec seq -f '${name.
 history = "64M"
 log = { file = "DIR/${name}.log", size = "1G", count = 1 }
 `;
-const daemon = new Daemon(Object.entries(LINES).map(burst).join(""), { hosts: [`127.0.0.1:${port}`] });
+const daemon = new Daemon(`${Object.entries(LINES).map(burst).join("")}
+[console.echo]
+exec = ["sh", "-c", "stty raw -echo; exec cat"]
+`, { hosts: [`127.0.0.1:${port}`] });
 /** @type {import("playwright-core").Page} */
 let page;
 
@@ -148,6 +151,27 @@ await run({
     check((await seen()).next < end("cuts"), "there was output at each loss");
     await checkAll("cuts");
     check(opened > LOST, `${opened} connections`);
+  },
+
+  async "what is typed arrives once, over lost connections too"() {
+    const before = end("echo");
+    await begin("echo");
+    let words = "";
+    for (let round = 0; round < 20; round += 1) {
+      const line = `round ${round} of what is typed;`;
+      words += line;
+      const typed = page.keyboard.type(line);
+      cutter.cut();
+      await typed;
+    }
+    await until("all came back", () => end("echo") - before >= words.length + 1);
+    const { length } = await until("the page has it", async () => {
+      const is = await digest();
+      return is.length >= words.length ? is : undefined;
+    });
+    same(length, end("echo") - before, "bytes");
+    const told = await page.evaluate(() => new Blob(/** @type {any} */ (window).seen.bytes).text());
+    same(told, `\n${words}`, "what came back");
   },
 
   async "more than 10 MiB in a burst arrive"() {
