@@ -137,7 +137,7 @@ impl Client {
         let from = self.who.to_string();
         match self.identity() {
             Identity::Nobody | Identity::User(_) => from,
-            Identity::Program if self.who.peer.is_none() => "the daemon".to_owned(),
+            Identity::Program if self.who.peer.is_none() => "the program".to_owned(),
             known => format!("{known} ({from})"),
         }
     }

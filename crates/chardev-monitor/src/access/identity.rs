@@ -70,7 +70,7 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Identity::Nobody => f.write_str("somebody"),
-            Identity::Program => f.write_str("the daemon"),
+            Identity::Program => f.write_str("the program"),
             Identity::User(uid) => write!(f, "user {uid}"),
             Identity::Token(token) => write!(f, "token {}", token.name),
             Identity::Tls(name) => write!(f, "TLS {}", name.subject.escape_debug()),

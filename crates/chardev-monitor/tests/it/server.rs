@@ -151,7 +151,7 @@ fn the_program_may_ask_for_commands_itself_and_end_with_a_word_to_everybody() {
         arguments: Object::new(),
     };
     let answer = chardevs.block_on(server.caller().run(asked, None)).unwrap();
-    assert_eq!(answer, Json::from("somebody"));
+    assert_eq!(answer, Json::from("the program"));
     let refused = client.execute("x-who ", Object::new());
     assert!(matches!(refused, Err(ClientError::Command(_))));
 
