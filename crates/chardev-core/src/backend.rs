@@ -9,6 +9,7 @@
 mod ask;
 mod facets;
 
+use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -56,6 +57,23 @@ pub enum Sent {
     Full,
     /// Nobody is there to take output; the chardev's policy decides.
     NoPeer,
+}
+
+/// A peer that a front end takes itself ([`Peers::accept`]).
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its connection.
+    pub fd: OwnedFd,
+    /// How the back end would have spoken to it, if that is not in plain bytes; for the library
+    /// that the back end is of.
+    pub means: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Spoken to in plain bytes.
+impl From<OwnedFd> for Accepted {
+    fn from(fd: OwnedFd) -> Self {
+        Accepted { fd, means: None }
+    }
 }
 
 /// Whether a peer is still there.

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::backend::{Presence, Ready};
+use crate::backend::{Accepted, Presence, Ready};
 use crate::chardev::{Chardev, ChardevRef, Front};
 use crate::error::AttachError;
 use crate::event::Event;
@@ -290,7 +290,7 @@ impl FrontEnd {
     /// end has several; `serving` is how many of them are being served. After `None` the read waker
     /// is woken when another one may be taken. If it returned `None` because `serving` was at
     /// [`accept_limit`](FrontEnd::accept_limit), call it again yourself after a peer ends.
-    pub fn accept(&self, serving: usize) -> Option<OwnedFd> {
+    pub fn accept(&self, serving: usize) -> Option<Accepted> {
         self.chardev.with(|chardev| {
             if chardev.misses(Ready::READ) {
                 return None;

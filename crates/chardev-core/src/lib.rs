@@ -59,8 +59,8 @@ pub mod text;
 mod times;
 
 pub use backend::{
-    Backend, BackendEvent, BackendId, Group, LineControl, Peers, Presence, Ready, RingControl,
-    Sent, Sharing,
+    Accepted, Backend, BackendEvent, BackendId, Group, LineControl, Peers, Presence, Ready,
+    RingControl, Sent, Sharing,
 };
 pub use change::{Change, NewBackend, Offer, Old};
 pub use chardev::{Chardev, ChardevRef, Given, LogControl, LogSink, WeakChardev};

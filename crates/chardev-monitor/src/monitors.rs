@@ -14,6 +14,7 @@ use crate::client::{Client, Who};
 use crate::monitor::Mode;
 use crate::stop::{Reason, Stop};
 use crate::strangers::{Stranger, Strangers};
+use crate::tokens::Origin;
 
 /// The least number of clients that are served where no limit was set, however few descriptors the
 /// process may have.
@@ -185,6 +186,11 @@ impl Monitors {
             let clients = lock(&post.state).clients.clone();
             clients.iter().for_each(|client| client.set_terms(terms));
         }
+    }
+
+    /// Somebody has come from `origin` who has yet to say anything.
+    pub(crate) fn enter_stranger(&self, origin: Origin) -> Stranger {
+        self.shared.strangers.enter(origin)
     }
 
     /// Notes that `client` has yet to prove who it is, if that is so.

@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 
 use chardev_core::spec::{KindSpec, Options};
 use chardev_core::{
-    AddError, AttachError, ChangeError, Chardev, ChardevRef, DrainStep, Drainer, FreezeWatch,
-    FrontEnd, FrontEndHooks, History, Hub, HubError, Observer, OpenError, PolicyChange, Refused,
-    Registry, RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
+    Accepted, AddError, AttachError, ChangeError, Chardev, ChardevRef, DrainStep, Drainer,
+    FreezeWatch, FrontEnd, FrontEndHooks, History, Hub, HubError, Observer, OpenError,
+    PolicyChange, Refused, Registry, RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
 };
 
 use crate::back::{FdSource, Kind, NoFds};
@@ -372,8 +372,9 @@ impl Chardevs {
         scene::attach(&self.shared, &chardev, hooks)
     }
 
-    /// A front end for one connected stream socket, such as one that [`FrontEnd::accept`] gave:
-    /// over a chardev that nobody else sees and that goes with it.
+    /// A front end for one connected stream socket, such as one that [`FrontEnd::accept`] gave,
+    /// which is spoken to in the layers of where it came from: over a chardev that nobody else sees
+    /// and that goes with it.
     ///
     /// # Errors
     /// The descriptor cannot be served, or the process is out of descriptors.
@@ -381,11 +382,11 @@ impl Chardevs {
     pub fn front_end_of(
         &self,
         label: &str,
-        fd: OwnedFd,
+        peer: impl Into<Accepted>,
         hooks: Arc<dyn FrontEndHooks>,
     ) -> Result<FrontEnd, OpenError> {
         let port = Port::of(&self.shared, label);
-        let backend = crate::back::taken(&port, fd)?;
+        let backend = crate::back::taken(&port, peer.into())?;
         let policy = chardev_core::Policy::default();
         let chardev = ChardevRef::new(label, port.id(), backend, policy, None);
         port.connect(&chardev);

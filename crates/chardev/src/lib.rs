@@ -170,11 +170,11 @@ mod writer;
 
 pub use background::Background;
 pub use chardev_core::{
-    AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId, CARRY_LIMIT,
-    ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Counter, Drain, DropReason, Epp, Event,
-    Flow, FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Given, Group, History, HubError,
-    Input, Late, Layer, Line, LineControl, LogControl, LogFull, LogSink, ModemChange, ModemLines,
-    NothingToDrain, Notice, Observed, Observer, OpenError, ParallelLines, ParallelPort,
+    Accepted, AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId,
+    CARRY_LIMIT, ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Counter, Drain, DropReason,
+    Epp, Event, Flow, FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Given, Group, History,
+    HubError, Input, Late, Layer, Line, LineControl, LogControl, LogFull, LogSink, ModemChange,
+    ModemLines, NothingToDrain, Notice, Observed, Observer, OpenError, ParallelLines, ParallelPort,
     ParallelRequest, Parity, Peers, Policy, PolicyChange, Presence, Purge, PurgeRequest, Ready,
     RemoveError, RingBuffer, RingControl, Sent, SerialParams, SerialRequest, Sharing, Slow, Stats,
     TerminalSize, ViewEnd, ViewError, ViewFrom, Viewed, Viewer, WeakChardev, spec, text,

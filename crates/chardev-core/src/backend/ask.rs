@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::os::fd::OwnedFd;
 
-use super::{Backend, Group, Presence};
+use super::{Accepted, Backend, Group, Presence};
 use crate::chardev::ChardevRef;
 use crate::error::OpenError;
 use crate::hub::Hub;
@@ -63,7 +63,7 @@ impl dyn Backend + '_ {
         }
     }
 
-    pub(crate) fn accept(&mut self, serving: usize) -> Option<OwnedFd> {
+    pub(crate) fn accept(&mut self, serving: usize) -> Option<Accepted> {
         self.peers()?.accept(serving)
     }
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::os::fd::OwnedFd;
 
-use super::{Backend, Presence};
+use super::{Accepted, Backend, Presence};
 use crate::chardev::ChardevRef;
 use crate::error::OpenError;
 use crate::hub::Hub;
@@ -79,7 +79,7 @@ pub trait Peers {
 
     /// The next peer that waits, for a front end that takes them itself ([`Line::accepts`]);
     /// `serving` is how many it serves.
-    fn accept(&mut self, _serving: usize) -> Option<OwnedFd> {
+    fn accept(&mut self, _serving: usize) -> Option<Accepted> {
         None
     }
 

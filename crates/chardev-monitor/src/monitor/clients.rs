@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Context;
 
+use super::strange::Strange;
 use super::{Answering, Monitor};
 use crate::client::{Client, Who};
 
@@ -23,20 +24,23 @@ impl Monitor {
             return false;
         };
         let serving = self.post.taken() - 1 + usize::from(self.connected);
-        let Some(fd) = self.front.accept(serving) else {
+        let Some(peer) = self.front.accept(serving) else {
             return false;
         };
         let place = place.used();
         let service = self.caller.service.clone();
+        let strange = Strange::arriving(&peer, &service.monitors);
         let front = service
             .chardevs
-            .front_end_of(&self.label, fd, Arc::new(Answering));
+            .front_end_of(&self.label, peer, Arc::new(Answering));
         match front {
             Ok(front) => {
                 let post = Arc::clone(&self.post);
                 let mode = post.mode();
                 let runtime = service.monitors.runtime().clone();
-                runtime.spawn(Monitor::at(post, (Some(place), None), front, mode, service).run());
+                let mut monitor = Monitor::at(post, (Some(place), None), front, mode, service);
+                monitor.strange = strange;
+                runtime.spawn(monitor.run());
             }
             Err(error) => tracing::warn!("monitor on '{}': {error}", self.label),
         }

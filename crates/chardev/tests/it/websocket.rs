@@ -252,10 +252,6 @@ fn what_does_not_go_together_is_refused() {
             "'x-websocket-client' option is incompatible with socket in server listen mode; use \
              'websocket'",
         ),
-        (
-            server().with("x-clients", OptionValue::Int(0)),
-            "'x-clients' option is incompatible with 'websocket'",
-        ),
     ] {
         let error = chardevs
             .block_on(chardevs.add("con0", &options))

@@ -67,12 +67,9 @@ impl Way {
 
     /// Whether several clients can come to a back end with these options, which says nothing of it.
     pub(super) fn may_have_several(self, options: &Options) -> bool {
-        let plain = ["tls-creds", "telnet", "websocket", "tn3270"];
-        let is_on = |name| options.str(name).is_some() || options.bool_or(name, false);
-        self == Way::Network
+        matches!(self, Way::Network | Way::Verified)
             && options.int("x-clients").is_none()
             && options.bool_or("server", false)
-            && !plain.into_iter().any(is_on)
     }
 }
 

@@ -150,7 +150,7 @@ pub(super) fn monitor(
     let way = Way::of(Some(&options), wanted);
     let terms = auth::terms(value, (mode, role), &way, wanted, reader.mistakes)?;
     // One who does not say who he is must not keep out the others.
-    if terms.known_only && way.may_have_several(&options) {
+    if (terms.known_only || way == Way::Verified) && way.may_have_several(&options) {
         options.set("x-clients", OptionValue::Int(0));
     }
     Some(Monitor {

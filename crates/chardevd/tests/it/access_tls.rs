@@ -1,12 +1,14 @@
 //! Roles by the names in clients' certificates, over TLS.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use chardev_qapi::Json;
 
 use crate::access::{Client, Needs, ROLES, check_all};
-use crate::ctl_rig::{LIMIT, chardevctl, text, until};
+use crate::ctl_rig::{Attached, LIMIT, chardevctl, text, until};
 use crate::ended::Ended;
 use crate::tls_rig::{Authority, CLIENT, SERVER, Wanted};
 
@@ -212,4 +214,33 @@ fn a_token_is_presented_over_tls_where_no_certificate_is_asked_for() {
         .unwrap();
     let said = text(&output.stdout) + &text(&output.stderr);
     assert!(output.status.success() && said.contains("b1"), "{said}");
+}
+
+#[test]
+fn several_are_there_at_a_time_and_whoever_stalls_keeps_nobody_out() {
+    let daemon = Daemon::start(
+        "[[access]]\nrole = 'attach'\ntls-subjects = 'DNS:client.example'\n",
+        "",
+    );
+    let keys = daemon.keys(CLIENT);
+    // They say nothing, or what is no handshake.
+    let connect = || TcpStream::connect(("127.0.0.1", daemon.port)).unwrap();
+    let stalled: Vec<TcpStream> = (0..200).map(|_| connect()).collect();
+    for mut one in &stalled[..100] {
+        // It may be displaced already.
+        let _ = one.write_all(b"GET / HTTP/1.1\r\n\r\n");
+    }
+    let mut first = Attached::begin(daemon.ctl(&keys).args(["attach", "a1"]));
+    first.wait_for("attached;");
+    let mut second = Attached::begin(daemon.ctl(&keys).args(["attach", "b1"]));
+    second.wait_for("attached;");
+    for (attached, id, word) in [(&mut first, "a1", "one"), (&mut second, "b1", "two")] {
+        attached.type_in(format!("{word}\r").as_bytes());
+        attached.wait_for(&format!("{word}\r\n{word}"));
+        let (good, said) = daemon.run(&keys, &["expect", id, "--from", "oldest", word]);
+        assert!(good, "{said}");
+        attached.type_in(b"\x1d.");
+        assert!(attached.wait().success());
+    }
+    drop(stalled);
 }

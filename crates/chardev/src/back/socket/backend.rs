@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chardev_core::{
-    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, ModemLines,
-    NothingToDrain, OpenError, Peers, Presence, Purge, Ready, Sent, Sharing, WeakChardev,
+    Accepted, Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl,
+    ModemLines, NothingToDrain, OpenError, Peers, Presence, Purge, Ready, Sent, Sharing,
+    WeakChardev,
 };
 
 use super::config::Config;
@@ -132,6 +133,17 @@ impl SocketBackend {
     fn keeps_half_closed(&self, peer: &Peer) -> bool {
         let may_be_answered = !self.front.attached && peer.transport().is_unix();
         self.half_close() || (may_be_answered && !peer.input_ended())
+    }
+
+    /// What a client that is handed out is spoken to in.
+    fn means(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::new(Config {
+            layers: self.layers.clone(),
+            handshake: self.handshake,
+            nodelay: self.nodelay,
+            keep_alive: self.keep_alive,
+            ..Config::given()
+        })
     }
 
     fn establish(&mut self, fd: Arc<OwnedFd>) -> Result<(), OpenError> {
@@ -453,16 +465,23 @@ impl Peers for SocketBackend {
     }
 
     fn presence(&self) -> Presence {
-        self.peer.as_ref().map_or(Presence::There, Peer::presence)
+        // One that was given and could not be spoken to leaves nothing to wait for.
+        let nobody = match self.source.is_given() && self.handshakes.is_empty() {
+            true => Presence::Gone,
+            false => Presence::There,
+        };
+        self.peer.as_ref().map_or(nobody, Peer::presence)
     }
 
-    fn accept(&mut self, serving: usize) -> Option<OwnedFd> {
+    fn accept(&mut self, serving: usize) -> Option<Accepted> {
         self.front.serving = serving;
         let limit = self.clients?;
         if !self.front.accepts || (limit != 0 && serving >= limit) {
             return None;
         }
-        self.source.next()
+        let fd = self.source.next()?;
+        let means = (!self.layers.is_empty()).then(|| self.means());
+        Some(Accepted { fd, means })
     }
 
     fn accept_limit(&self) -> Option<usize> {

@@ -86,23 +86,12 @@ impl Config {
     }
 
     /// With peers that are spoken to in `layers` and have `handshake` for opening them.
-    ///
-    /// # Errors
-    /// Several clients at a time are handed to a monitor as they come, in plain bytes.
-    pub(super) fn over(
-        self,
-        layers: Vec<LayerKind>,
-        handshake: Duration,
-    ) -> Result<Self, ParameterError> {
-        if let (Some(_), Some(layer)) = (self.clients, layers.first()) {
-            let name = layer.name();
-            return incompatible("x-clients", &format!("'{name}'"));
-        }
-        Ok(Config {
+    pub(super) fn over(self, layers: Vec<LayerKind>, handshake: Duration) -> Self {
+        Config {
             layers,
             handshake,
             ..self
-        })
+        }
     }
 }
 

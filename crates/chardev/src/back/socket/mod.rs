@@ -35,7 +35,7 @@ use std::time::Duration;
 use chardev_core::spec::{
     KindSpec, LineRule, OptionSpec, OptionType, Options, Short, SocketAddress,
 };
-use chardev_core::{Backend, OpenError};
+use chardev_core::{Accepted, Backend, OpenError};
 use rustix::net::{AddressFamily, sockopt};
 
 use crate::back::layers::{self, count_with_layers, with_layers};
@@ -75,7 +75,7 @@ pub(super) static KIND: Kind = Kind {
             let config = Config::read(options)?;
             let layers = layers::wanted(options, context)?;
             let handshake = config.handshake;
-            open(&config.over(layers, handshake)?, context).await
+            open(&config.over(layers, handshake), context).await
         })
     },
 };
@@ -178,7 +178,7 @@ pub fn open_layered<'a>(
     (layers, handshake): (Vec<LayerKind>, Duration),
 ) -> Opening<'a> {
     Box::pin(async move {
-        let config = Config::read(options)?.over(layers, handshake)?;
+        let config = Config::read(options)?.over(layers, handshake);
         open(&config, context).await
     })
 }
@@ -270,8 +270,10 @@ async fn around(
 }
 
 /// A back end around a peer that was taken from another one ([`chardev_core::Peers::accept`]).
-pub(crate) fn taken(port: &Port, fd: OwnedFd) -> Result<Box<dyn Backend>, OpenError> {
-    let backend = given(port, &Config::given(), "client", Arc::new(fd))?;
+pub(crate) fn taken(port: &Port, peer: Accepted) -> Result<Box<dyn Backend>, OpenError> {
+    let means = peer.means.as_deref().and_then(|means| means.downcast_ref());
+    let config = means.cloned().unwrap_or_else(Config::given);
+    let backend = given(port, &config, "client", Arc::new(peer.fd))?;
     Ok(Box::new(backend))
 }
 

@@ -23,7 +23,7 @@ pub(in crate::back) static KIND: Kind = Kind {
             let nodelay = options.bool_or("nodelay", true);
             let config = Config::read(&client.with("nodelay", OptionValue::Bool(nodelay)))?;
             let handshake = config.handshake;
-            let config = config.over(vec![rfc2217_client()], handshake)?;
+            let config = config.over(vec![rfc2217_client()], handshake);
             open(&config, context).await
         })
     },

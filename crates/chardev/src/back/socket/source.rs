@@ -211,6 +211,11 @@ impl Source {
         WantPeer::new(self.name(), self.is_listener(), layers)
     }
 
+    /// Whether there was one, and no other will come.
+    pub(super) fn is_given(&self) -> bool {
+        matches!(self.way, Way::Given { .. })
+    }
+
     /// Whether they come to a listener.
     pub(super) fn is_listener(&self) -> bool {
         matches!(self.way, Way::Listener { .. })
