@@ -70,7 +70,7 @@ class View {
       filter: keys,
       state: (state, words) => this.past.player || this.setState(state, words),
       size: () => this.tools.update(),
-      event: () => this.lookSoon(),
+      event: (event) => this.hear(event),
     });
     this.live = live;
     const row = keyRow(live.emulator.term, (text) => live.type(new TextEncoder().encode(text)));
@@ -97,6 +97,7 @@ class View {
     say(this.description, [console.description, console.target].filter(Boolean).join(" · "));
     this.chips.replaceChildren(...chipList(chips(console)));
     if (this.live) this.live.role = console.role;
+    this.live?.learn(console.size).catch(complain);
     this.tools.update();
   }
 
@@ -119,6 +120,14 @@ class View {
     }
     clearTimeout(this.timer);
     if (!this.isOver) this.timer = setTimeout(() => this.look(), PAUSE);
+  }
+
+  /** @param {{name: string, data: any}} event */
+  hear({ name, data }) {
+    const next = this.live?.stream?.next ?? "now";
+    if (name === "X_CHARDEV_MARKED") this.timeline.note("marks", { offset: data.offset, text: data.text });
+    if (name === "X_CHARDEV_CHANGED" && next !== "now") this.timeline.note("changes", { offset: next });
+    this.lookSoon();
   }
 
   /** Much may happen at a time. */

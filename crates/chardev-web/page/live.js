@@ -16,6 +16,8 @@ import { Stream } from "./stream.js";
 const BEFORE = 128 << 10;
 /** How long a size has to stay before the console is told, in ms. */
 const SETTLED = 150;
+/** How late an answer may be that has the size of before. */
+const LATE = 3000;
 
 export class Live {
   /**
@@ -35,6 +37,8 @@ export class Live {
     this.stream = undefined;
     /** The size that the console has, if it has one. @type {Size | undefined} */
     this.size = console.size;
+    /** When that was learned. */
+    this.sized = -LATE;
     this.isOver = false;
     this.emulator = new Emulator(host, parts, {
       input: (bytes) => this.type(view.filter(bytes)),
@@ -124,11 +128,24 @@ export class Live {
   }
 
   /**
+   * The console has this size, as asked for; the event of it may have come before the stream, and
+   * output for it with that.
+   * @param {Size | undefined} size
+   */
+  async learn(size) {
+    const isKnown = !size || (size.cols === this.size?.cols && size.rows === this.size.rows);
+    if (isKnown || !this.stream || performance.now() - this.sized < LATE) return;
+    this.adopt(size);
+    await this.draw();
+  }
+
+  /**
    * Somebody has given the console another size.
    * @param {Partial<Size>} size
    */
   adopt({ cols, rows }) {
     if (!cols || !rows) return;
+    this.sized = performance.now();
     this.size = { cols, rows };
     this.emulator.resize(this.size);
     this.fitLetters();

@@ -42,7 +42,8 @@ export class Past {
     view.now.classList.add("behind");
     const emulator = new Emulator(this.host, parts, { leave: () => view.tools.focus(), find: () => view.find.open() });
     emulator.setTyping(false);
-    const player = new Player(view.id, emulator, (moved) => this.moved(moved));
+    const { cols, rows } = view.live?.emulator.term ?? emulator.term;
+    const player = new Player(view.id, emulator, { cols, rows }, (moved) => this.moved(moved));
     player.speed = Number(view.timeline.speed.value);
     return player;
   }

@@ -5,9 +5,7 @@ import { number } from "./dom.js";
 
 /**
  * @typedef {{offset: number, time: number}} Point
- * @typedef {{points: Point[], holes?: {from: number, to: number}[],
- *   marks?: {offset: number, text?: string}[], changes?: {offset: number}[],
- *   oldest?: number, end?: number}} Times
+ * @typedef {{points: Point[], holes?: {from: number, to: number}[], oldest?: number, end?: number}} Times
  */
 
 /** How much is fetched at a time. */
@@ -50,10 +48,12 @@ export class Player {
   /**
    * @param {string} id
    * @param {import("./emulator.js").Emulator} emulator
+   * @param {import("./api.js").Size} size of the screen that it is played on
    * @param {(player: Player) => void} moved
    */
-  constructor(id, emulator, moved) {
+  constructor(id, emulator, size, moved) {
     this.id = id;
+    this.size = size;
     this.emulator = emulator;
     this.moved = moved;
     this.offset = 0;
@@ -85,7 +85,7 @@ export class Player {
     this.isAtEnd = false;
     this.moved(this);
     try {
-      const screen = await screenAt(this.id, { at: offset }, signal);
+      const screen = await screenAt(this.id, { ...this.size, at: offset }, signal);
       if (signal.aborted) return;
       const shown = screen.redraw || await this.before(offset, signal);
       if (signal.aborted) return;

@@ -30,6 +30,9 @@ export class Timeline {
     this.moves = moves;
     /** @type {Times} */
     this.times = { points: [] };
+    /** What happened while this was looked at.
+     * @type {Record<"marks" | "changes", {offset: number, text?: string}[]>} */
+    this.noted = { marks: [], changes: [] };
     this.oldest = 0;
     this.end = 0;
     this.isLive = true;
@@ -74,6 +77,17 @@ export class Timeline {
   }
 
   /**
+   * Something happened here.
+   * @param {"marks" | "changes"} what
+   * @param {{offset: number, text?: string}} where
+   */
+  note(what, where) {
+    this.noted[what].push(where);
+    this.noted[what] = this.noted[what].slice(-200);
+    this.draw();
+  }
+
+  /**
    * @param {number} oldest
    * @param {number} end
    */
@@ -96,7 +110,8 @@ export class Timeline {
       mark.style.width = `max(3px, calc(${at(to)} - ${at(from)}))`;
       return mark;
     };
-    const { holes = [], marks = [], changes = [] } = this.times;
+    const { holes = [] } = this.times;
+    const [marks, changes] = [this.noted.marks, this.noted.changes];
     this.marks.replaceChildren(
       ...holes.map(({ from, to }) => tick("hole", from, to, `${number(to - from)} bytes are missing`)),
       ...changes.map(({ offset }) => tick("change", offset, offset, "another back end")),

@@ -168,4 +168,46 @@ await run({
     await other.close();
     same(opened.length, 1, "pages that were opened");
   },
+
+  async "without xterm.js there is text"() {
+    const other = await visitor();
+    await other.route("**/xterm/*", (route) => route.fulfill({ status: 404 }));
+    await other.goto(await daemon.link());
+    await other.locator(".console").first().waitFor();
+    await other.evaluate(() => { location.hash = "#/console/boot"; });
+    await other.getByText("built without xterm.js").waitFor();
+    await other.locator("pre.text").getByText("booted").waitFor();
+    await other.context().close();
+  },
+
+  async "a size is learned, even if its event was missed"() {
+    const other = await visitor();
+    await other.addInitScript(() => {
+      localStorage.setItem("chardev.fit", "off");
+      const plain = Object.getOwnPropertyDescriptor(WebSocket.prototype, "onmessage")?.set;
+      const isMissed = (/** @type {MessageEvent} */ { data }) => typeof data === "string" && data.includes("X_CHARDEV_RESIZED");
+      Object.defineProperty(WebSocket.prototype, "onmessage", {
+        set(hear) {
+          plain?.call(this, (/** @type {MessageEvent} */ event) => isMissed(event) || hear(event));
+        },
+      });
+    });
+    await other.goto(await daemon.link());
+    await other.locator(".console").first().waitFor();
+    await openConsole(other, "boot");
+    for (const cols of [91, 92]) {
+      daemon.ctl(["qmp", "x-chardev-set-winsize", JSON.stringify({ id: "boot", cols, rows: 20 })]);
+      await other.locator(".size").getByText(`${cols}×20`).waitFor();
+    }
+    await other.context().close();
+  },
+
+  async "who logs out sees nothing any more, in no window"() {
+    const other = await page.context().newPage();
+    await other.goto(page.url());
+    await other.locator(".now .xterm-screen").waitFor();
+    await page.getByRole("button", { name: "Log out" }).click();
+    for (const window of [page, other]) await window.getByLabel("Token").waitFor();
+    same(await other.locator(".xterm").count(), 0, "terminals");
+  },
 });
