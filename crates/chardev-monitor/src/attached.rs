@@ -4,6 +4,7 @@
 //! whose input, if they may type, goes to the front end as well; so a slow one holds nobody up.
 
 mod beside;
+mod program;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,10 @@ use crate::caller::Caller;
 use crate::client::Client;
 use crate::events::now;
 use crate::tokens::seconds;
+
+pub use self::program::Joined;
+
+use self::program::Ending;
 
 /// Everybody who is attached. Clones share everything.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +54,8 @@ struct Entry {
 enum Tie {
     BackEnd(AttachedPeer),
     Beside(AbortHandle),
+    /// The program serves them itself.
+    Program(Arc<Ending>),
 }
 
 /// The longest time between two looks at what expires, and how long after that it is looked at.
@@ -129,6 +136,8 @@ impl Attached {
                 match &entry.hold {
                     Tie::Beside(task) => task.abort(),
                     Tie::BackEnd(_) => _ = chardevs.yank(&entry.id),
+                    // Whoever serves them has heard it.
+                    Tie::Program(_) => {}
                 }
                 tracing::info!(
                     target: "chardevd::audit",
@@ -163,10 +172,12 @@ impl Attached {
             .collect()
     }
 
-    fn insert(&self, entry: Entry, access: &Access) {
-        self.lock().push(Arc::new(entry));
+    fn insert(&self, entry: Entry, access: &Access) -> Arc<Entry> {
+        let entry = Arc::new(entry);
+        self.lock().push(Arc::clone(&entry));
         // It may be the first to expire, or have lost its rights while it was attached.
         access.tokens().changed.notify_one();
+        entry
     }
 
     /// `false` if it was gone already.
@@ -194,14 +205,18 @@ impl Entry {
     fn place(&self, chardevs: &Chardevs) -> PeerPlace {
         match &self.hold {
             Tie::BackEnd(peer) => chardevs.attached_peer(peer),
-            Tie::Beside(_) if !chardevs.contains(&self.id) => PeerPlace::Removed,
+            Tie::Beside(_) | Tie::Program(_) if !chardevs.contains(&self.id) => PeerPlace::Removed,
             Tie::Beside(task) if task.is_finished() => PeerPlace::Left,
-            Tie::Beside(_) => PeerPlace::There,
+            Tie::Beside(_) | Tie::Program(_) => PeerPlace::There,
         }
     }
 
     fn tell(&self, reason: &str, data: Object) {
         if self.told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Tie::Program(ending) = &self.hold {
+            ending.end(reason, &data);
             return;
         }
         let Some(client) = self.client.upgrade() else {
@@ -260,15 +275,7 @@ impl Caller {
             }
             Join::Force => {
                 let given = self.attach_alone(id, fd, ALONE).await?;
-                let by = self.client.who().to_string();
-                // Somebody may have looked since the place was taken, and have struck them off.
-                for entry in &others {
-                    attached.remove(entry);
-                    entry.tell("taken", Object::new().with("by", by.as_str()));
-                    if let Tie::Beside(task) = &entry.hold {
-                        task.abort();
-                    }
-                }
+                self.displace(&others);
                 Ok(given)
             }
             // The first of several has what was kept for whoever comes.
@@ -309,18 +316,31 @@ impl Caller {
         Ok(Given { from, live: from })
     }
 
-    fn note(&self, id: &str, mode: &'static str, hold: Tie) {
+    /// These are attached no more, and hear who has their place.
+    fn displace(&self, others: &[Arc<Entry>]) {
+        let by = self.client.title();
+        // Somebody may have looked since the place was taken, and have struck them off.
+        for entry in others {
+            self.service.attached.remove(entry);
+            entry.tell("taken", Object::new().with("by", by.as_str()));
+            if let Tie::Beside(task) = &entry.hold {
+                task.abort();
+            }
+        }
+    }
+
+    fn note(&self, id: &str, mode: &'static str, hold: Tie) -> Arc<Entry> {
         let entry = Entry {
             id: id.to_owned(),
             mode,
-            by: self.client.who().to_string(),
+            by: self.client.title(),
             since: now().as_secs(),
             identity: self.client.identity(),
             client: Arc::downgrade(&self.client),
             hold,
             told: AtomicBool::new(false),
         };
-        self.service.attached.insert(entry, &self.service.access);
+        self.service.attached.insert(entry, &self.service.access)
     }
 }
 

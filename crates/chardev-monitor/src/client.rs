@@ -90,11 +90,6 @@ impl Client {
         }
     }
 
-    /// Who it is.
-    pub(crate) fn who(&self) -> &Who {
-        &self.who
-    }
-
     /// The same as one who may do what `sponsor` may.
     pub(crate) fn brought_by(mut self, sponsor: Arc<Client>) -> Self {
         // Not a chain of them, which would grow with each that brings the next.

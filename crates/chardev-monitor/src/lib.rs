@@ -89,10 +89,13 @@ pub use chardev_qapi::{ErrorKind, Json, Object, QmpError, schema};
 pub use chardev_qmp::{Command, Event, Version};
 
 pub use access::{Access, Grant, Identity, Role, TlsName};
+pub use attached::Joined;
 pub use builder::Builder;
 pub use caller::Caller;
 #[cfg(feature = "tls")]
 pub use commands::objects::object_id;
+#[cfg(feature = "vc")]
+pub use commands::screens::screen_to_json;
 pub use devices::{Devices, Doing};
 pub use events::{Events, Subscription};
 pub use fds::{FdError, FdSets, MAX_IN_SETS};

@@ -16,7 +16,7 @@ pub(crate) mod objects;
 mod output;
 mod program;
 #[cfg(feature = "vc")]
-mod screens;
+pub(crate) mod screens;
 mod tasks;
 mod tunnel;
 mod typing;

@@ -119,7 +119,7 @@ async fn screen(arguments: Object, caller: Caller) -> Answer {
     let size = size(&arguments)?;
     let screen = caller.chardevs().screen(id.unwrap_or_default(), size).await;
     let screen = screen.map_err(no_screen)?;
-    Ok(show(&screen, flag("attributes"), flag("redraw")))
+    Ok(screen_to_json(&screen, flag("attributes"), flag("redraw")))
 }
 
 /// The size of the screen that a history is put on.
@@ -172,7 +172,8 @@ fn shown_members() -> Vec<Member> {
     ]
 }
 
-fn show(screen: &ShownScreen, attributes: bool, redraw: bool) -> Json {
+/// What `x-screen` answers for `screen`, with these parts of it.
+pub fn screen_to_json(screen: &ShownScreen, attributes: bool, redraw: bool) -> Json {
     let shown = &screen.shown;
     let rows = 0..usize::from(shown.size().rows());
     let text: Vec<Json> = rows.map(|row| shown.row_text(row).into()).collect();

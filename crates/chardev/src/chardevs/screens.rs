@@ -32,6 +32,25 @@ pub struct ShownScreen {
     pub from_history: bool,
 }
 
+impl ShownScreen {
+    /// What this output, which begins at the offset `start`, leaves on a screen of this size. It
+    /// computes for as long as the output is.
+    pub fn of_output(output: &[u8], start: u64, size: Size) -> Self {
+        let mut screen = Screen::new(size);
+        screen.feed_all(match start {
+            0 => output,
+            // What comes first may be the end of a sequence.
+            _ => from_line(output),
+        });
+        ShownScreen {
+            shown: screen.snapshot(),
+            redraw: screen.redraw(),
+            offset: start + output.len() as u64,
+            from_history: true,
+        }
+    }
+}
+
 /// The format of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[doc(alias = "ImageFormat")]
@@ -103,20 +122,7 @@ impl Chardevs {
         if kept.oldest == kept.end && !self.keeps_history(id) {
             return Err(ScreenError::NoScreen(id.to_owned()));
         }
-        let work = move || {
-            let mut screen = Screen::new(size);
-            screen.feed_all(match kept.start {
-                0 => &kept.bytes,
-                // What comes first may be the end of a sequence.
-                _ => from_line(&kept.bytes),
-            });
-            ShownScreen {
-                shown: screen.snapshot(),
-                redraw: screen.redraw(),
-                offset: kept.start + kept.bytes.len() as u64,
-                from_history: true,
-            }
-        };
+        let work = move || ShownScreen::of_output(&kept.bytes, kept.start, size);
         Ok(offload::offload(self.shared.runtime(), work).await)
     }
 
