@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chardev::text::shown_path;
+use chardev_logs::Entry;
 
 use super::{From, Moment, Recording, wrong};
 use crate::ctl::failure::Failure;
@@ -25,16 +26,6 @@ pub(super) struct Log {
     /// The line that is being shown, and the one after it.
     entry: Option<Entry>,
     ahead: Option<Entry>,
-}
-
-/// A line of the index.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    offset: u64,
-    time: Duration,
-    place: u64,
-    /// How many bytes are missing there.
-    hole: Option<u64>,
 }
 
 impl Log {
@@ -73,7 +64,7 @@ impl Log {
         if count.map_err(failed)? == 0 || !line.ends_with('\n') {
             return Ok(());
         }
-        let entry = read(line.trim_end());
+        let entry = Entry::parse(line.trim_end());
         let what = "no entry: it is like 'OFFSET SECONDS.MICROS PLACE'";
         self.ahead = Some(entry.ok_or_else(|| wrong(&self.index_path, self.line, what))?);
         Ok(())
@@ -87,7 +78,7 @@ impl Log {
 impl Recording for Log {
     /// A line of the index, or a piece of it where that is long.
     fn next(&mut self) -> Result<Option<Moment>, Failure> {
-        let Some(entry) = self.entry.clone() else {
+        let Some(entry) = self.entry else {
             return Ok(None);
         };
         let time = self.since(&entry);
@@ -135,46 +126,5 @@ impl Recording for Log {
             self.advance()?;
         }
         Ok(())
-    }
-}
-
-fn read(line: &str) -> Option<Entry> {
-    let mut words = line.split(' ');
-    let offset = words.next()?.parse().ok()?;
-    let (seconds, micros) = words.next()?.split_once('.')?;
-    let time = Duration::new(seconds.parse().ok()?, micros.parse::<u32>().ok()? * 1000);
-    let place = words.next()?.parse().ok()?;
-    let hole = match words.next() {
-        Some("hole") => words.next()?.parse().ok(),
-        _ => None,
-    };
-    Some(Entry {
-        offset,
-        time,
-        place,
-        hole,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Entry, read};
-    use std::time::Duration;
-
-    #[test]
-    fn entries_are_read() {
-        let time = Duration::new(12, 345_678_000);
-        let entry = |hole| Entry {
-            offset: 7,
-            time,
-            place: 9,
-            hole,
-        };
-        assert_eq!(read("7 12.345678 9"), Some(entry(None)));
-        assert_eq!(read("7 12.345678 9 hole 5"), Some(entry(Some(5))));
-        assert_eq!(read("7 12.345678 9 unindexed 5"), Some(entry(None)));
-        for bad in ["", "7", "7 12 9", "x 1.0 2", "7 12.345678 9 hole"] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
     }
 }
