@@ -29,7 +29,7 @@ const UNSAFE_ALLOWED: [(&str, &str); 4] = [
 ];
 
 /// What a crate may depend on inside this workspace. `None` stands for everything but itself.
-const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 13] = [
+const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 14] = [
     ("chardev-core", Some(&[])),
     ("chardev-qapi", Some(&["chardev-core"])),
     ("chardev-qmp", Some(&["chardev-core", "chardev-qapi"])),
@@ -49,8 +49,15 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 13] = [
     ("chardev-screen", Some(&[])),
     (
         "chardev-web",
-        Some(&["chardev", "chardev-monitor", "chardev-qapi", "chardev-qmp"]),
+        Some(&[
+            "chardev",
+            "chardev-logs",
+            "chardev-monitor",
+            "chardev-qapi",
+            "chardev-qmp",
+        ]),
     ),
+    ("chardev-logs", Some(&[])),
     ("chardev-load", Some(&["chardev-qapi", "chardev-qmp"])),
     ("chardev-vfio-user", Some(&["chardev"])),
     ("chardev-vhost-user", Some(&["chardev-core", "chardev"])),
@@ -65,6 +72,7 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 13] = [
             "chardev-vfio-user",
             "chardev-vhost-user",
             "chardev-load",
+            "chardev-logs",
             "chardev-web",
         ]),
     ),

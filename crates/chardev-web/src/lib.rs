@@ -20,7 +20,9 @@
 #![warn(clippy::disallowed_methods)]
 
 mod api;
+mod blocking;
 mod error;
+mod kept;
 mod login;
 mod page;
 mod serve;
@@ -29,5 +31,5 @@ mod site;
 mod stream;
 mod web;
 
-pub use settings::{Listen, Settings};
+pub use settings::{Listen, Proxy, Settings};
 pub use web::{Prepared, Web};

@@ -1,6 +1,7 @@
 //! What a program says of its page.
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// Where a page is served, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,17 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// How many connections there may be.
     pub connections: usize,
+    /// Who says who its clients are, if there is one.
+    pub proxy: Option<Proxy>,
+}
+
+/// A server in front of this one that lets people in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Where it connects from; from anywhere else the header is refused.
+    pub from: Vec<IpAddr>,
+    /// The header in which it says who asks: a user of this host.
+    pub header: String,
 }
 
 /// An address.
@@ -38,6 +50,7 @@ impl Default for Settings {
             },
             hosts: Vec::new(),
             connections: Settings::CONNECTIONS,
+            proxy: None,
         }
     }
 }

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chardev_monitor::Server;
+use tokio::sync::watch;
 
-use crate::login::{Addresses, Links, Sessions};
+use crate::blocking::Blocking;
+use crate::login::{Addresses, Links, Sessions, Users};
 use crate::serve::Places;
 use crate::settings::Settings;
 
@@ -21,6 +23,10 @@ pub(crate) struct Ground {
     /// Who comes from where, before anybody knows who that is.
     pub(crate) addresses: Addresses,
     pub(crate) places: Places,
+    pub(crate) blocking: Blocking,
+    pub(crate) users: Users,
+    /// Changes whenever somebody joins a console or leaves it.
+    pub(crate) joined: watch::Sender<u64>,
     now: Mutex<Now>,
 }
 
@@ -40,11 +46,19 @@ impl Site {
             links: Links::default(),
             addresses: Addresses::default(),
             places: Places::default(),
+            blocking: Blocking::new(),
+            users: Users::default(),
+            joined: watch::Sender::new(0),
             now: Mutex::new(Now {
                 settings: Arc::new(settings),
                 bound: None,
             }),
         }))
+    }
+
+    /// Somebody has joined a console, or left it.
+    pub(crate) fn announce(&self) {
+        self.joined.send_modify(|count| *count += 1);
     }
 
     pub(crate) fn settings(&self) -> Arc<Settings> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use chardev_monitor::{Caller, Server};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::blocking;
 use crate::serve::{Listener, accept};
 use crate::settings::Settings;
 use crate::site::Site;
@@ -114,6 +115,7 @@ fn run(site: &Site, orders: mpsc::Receiver<Prepared>, _alive: Sender<()>) {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(blocking::THREADS + 1)
         .build();
     let Ok(runtime) = runtime else { return };
     runtime.block_on(obey(site, orders));

@@ -3,12 +3,12 @@
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chardev_monitor::{Object, Role};
+use chardev_monitor::{Caller, Object, Role};
 
 use super::body::Members;
 use super::{Asked, done};
 use crate::error::{Answer, Failure};
-use crate::login::{Visitor, cookie_name};
+use crate::login::{Visitor, cookie_name, present};
 use crate::page;
 use crate::serve::Connection;
 use crate::site::Site;
@@ -28,37 +28,43 @@ pub(super) async fn me(State(site): State<Site>, Visitor(session): Visitor) -> A
     Ok(Answer(me.into()))
 }
 
-/// Comes in with the code of a one-time link.
+/// Comes in with the code of a one-time link, or with a token.
 #[utoipa::path(post, path = "/login", request_body(content = String, content_type =
-    "application/json", description = "`{\"code\": …}`"), responses((status = 200, description =
-    "a cookie for the session"), (status = 401, description = "the code is not good, or no more")))]
+    "application/json", description = "`{\"code\": …}` or `{\"token\": …}`"), responses((status = 200, description =
+    "a cookie for the session"), (status = 401, description = "it is not good, or no more")))]
 pub(super) async fn login(
     State(site): State<Site>,
     Extension(connection): Extension<Connection>,
     members: Members,
 ) -> Result<Response, Failure> {
-    if !site.addresses.may_log_in(connection.peer.ip()) {
-        return Err(Failure::too_many(
-            "too many attempts to log in; wait a moment",
-        ));
-    }
-    let code = members.text("code")?;
-    let Some(caller) = site.links.take(code) else {
-        tracing::warn!("web: somebody at {} has no good link", connection.peer);
-        let words = "this link is not good any more: 'chardevctl web' prints another";
-        return Err(Failure::new(StatusCode::UNAUTHORIZED, "bad-link", words));
+    let (caller, how) = match members.0.get("token") {
+        Some(_) => {
+            let identity = present(&site, members.text("token")?, &connection)?;
+            let peer = Some(connection.peer.to_string());
+            (site.server.caller_as(identity, peer), "token")
+        }
+        None => (follow(&site, members.text("code")?, &connection)?, "link"),
     };
     tracing::info!(
-        "web: {} came in from {}, by a link",
+        "web: {} came in from {}, by a {how}",
         caller.who(),
         connection.peer
     );
-    let secret = site.sessions.open(caller, "link");
+    let secret = site.sessions.open(caller, how);
     connection.guest.is_known();
     let name = cookie_name(&connection);
     Ok(with_cookie(&format!(
         "{name}={secret}; Path=/; HttpOnly; SameSite=Strict"
     )))
+}
+
+/// Whose link it is that `code` is of.
+fn follow(site: &Site, code: &str, connection: &Connection) -> Result<Caller, Failure> {
+    site.links.take(code).ok_or_else(|| {
+        tracing::warn!("web: somebody at {} has no good link", connection.peer);
+        let words = "this link is not good any more: 'chardevctl web' prints another";
+        Failure::new(StatusCode::UNAUTHORIZED, "bad-link", words)
+    })
 }
 
 /// Ends the session.

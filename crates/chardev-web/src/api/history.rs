@@ -1,4 +1,4 @@
-//! What was printed.
+//! What was printed: in memory, and before that in the log.
 
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderName, HeaderValue, header};
@@ -7,7 +7,9 @@ use chardev_monitor::Command;
 use chardev_qmp::ringbuf::Format;
 use serde::Deserialize;
 
+use super::cast;
 use crate::error::Failure;
+use crate::kept::Kept;
 use crate::login::Visitor;
 use crate::site::Site;
 use crate::stream::place;
@@ -30,7 +32,7 @@ pub(crate) struct Asked {
     "the console"), ("from" = Option<String>, Query, description =
     "an offset, `-N` before the end, `oldest` (the default) or `now`"), ("size" = Option<u64>, Query,
     description = "so many bytes at most, up to 1 MiB"), ("format" = Option<String>, Query,
-    description = "`raw` (the default) or `text`")), responses((status = 200, description =
+    description = "`raw` (the default), `text` or `asciicast`, of which 16 MiB at most")), responses((status = 200, description =
     "bytes; `X-Start`, `X-Next`, `X-Oldest` and `X-End` say which")))]
 pub(super) async fn history(
     State(site): State<Site>,
@@ -49,9 +51,11 @@ pub(super) async fn history(
     let kind = match asked.format.as_deref() {
         None | Some("raw") => "application/octet-stream",
         Some("text") => "text/plain; charset=utf-8",
-        Some(_) => return Err(Failure::bad("'format' has to be raw or text")),
+        Some("asciicast") => return cast::answer(&site, &id, from, asked.size).await,
+        Some(_) => return Err(Failure::bad("'format' has to be raw, text or asciicast")),
     };
-    let history = site.server.chardevs().history(&id, from, size)?;
+    let kept = Kept::of(&site, &id)?;
+    let history = site.blocking.run(move || kept.read(from, size)).await??;
     let next = history.start + history.bytes.len() as u64;
     let numbers = [
         ("x-start", history.start),

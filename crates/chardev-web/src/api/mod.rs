@@ -1,10 +1,13 @@
 //! What can be asked for: one file a resource.
 
+mod cast;
 mod changes;
 mod consoles;
 mod doors;
 mod history;
 mod screen;
+mod timeline;
+mod told;
 mod typing;
 
 use axum::Router;
@@ -57,10 +60,14 @@ fn documented() -> OpenApiRouter<Site> {
         .routes(routes!(stream::stream))
         .routes(routes!(history::history))
         .routes(routes!(screen::screen))
+        .routes(routes!(timeline::timeline))
         .routes(routes!(typing::input))
         .routes(routes!(typing::send_break))
         .routes(routes!(typing::size))
         .routes(routes!(typing::mark))
+        .routes(routes!(typing::takeover))
+        .routes(routes!(told::output))
+        .routes(routes!(told::events))
         .routes(routes!(changes::change))
         .routes(routes!(changes::policy))
         .routes(routes!(changes::schema));

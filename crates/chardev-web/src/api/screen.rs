@@ -1,12 +1,16 @@
 //! What a console shows.
 
-use axum::extract::{Path, Query};
-use chardev_monitor::Object;
+use axum::extract::{Path, Query, State};
+use chardev::{ShownScreen, ViewFrom, screen};
+use chardev_monitor::{Command, Object, screen_to_json};
+use chardev_qmp::ringbuf::Format;
 use serde::Deserialize;
 
 use super::Asked;
-use crate::error::Answer;
-use crate::login::Visitor;
+use crate::error::{Answer, Failure};
+use crate::kept::Kept;
+use crate::login::{Session, Visitor};
+use crate::site::Site;
 
 /// The size of the screen that a history is put on.
 #[derive(Debug, Deserialize)]
@@ -14,18 +18,27 @@ use crate::login::Visitor;
 pub(crate) struct Size {
     cols: Option<u16>,
     rows: Option<u16>,
+    at: Option<u64>,
 }
+
+/// How much of the output before a place is gone through for what it leaves on a screen.
+const BEFORE: u64 = 1 << 20;
 
 /// The screen as text, with attributes, and as bytes that draw it anew.
 #[utoipa::path(get, path = "/consoles/{id}/screen", params(("id" = String, Path, description =
-    "the console"), ("cols" = Option<u16>, Query), ("rows" = Option<u16>, Query)),
+    "the console"), ("cols" = Option<u16>, Query), ("rows" = Option<u16>, Query), ("at" = Option<u64>,
+    Query, description = "as it was when the output had come to this offset")),
     responses((status = 200, description = "what `x-screen` answers: `text`, `attributes`, \
     `redraw`, and the `offset` of the output that it shows")))]
 pub(super) async fn screen(
+    State(site): State<Site>,
     Visitor(session): Visitor,
     Path(id): Path<String>,
     Query(size): Query<Size>,
 ) -> Asked {
+    if let Some(at) = size.at {
+        return before(&site, &session, id, &size, at).await;
+    }
     let mut arguments = Object::new()
         .with("id", id)
         .with("attributes", true)
@@ -41,4 +54,32 @@ pub(super) async fn screen(
         .execute("x-screen", arguments)
         .await?;
     Ok(Answer(screen))
+}
+
+/// As it was when the output had come to `at`.
+async fn before(site: &Site, session: &Session, id: String, size: &Size, at: u64) -> Asked {
+    session.caller.check(&Command::XChardevHistory {
+        id: id.clone(),
+        from: None,
+        size: None,
+        format: Format::Base64,
+    })?;
+    let usual = screen::Size::DEFAULT;
+    let (cols, rows) = (
+        size.cols.unwrap_or(usual.cols()),
+        size.rows.unwrap_or(usual.rows()),
+    );
+    let size = screen::Size::new(cols.into(), rows.into());
+    let size = size.ok_or_else(|| Failure::bad("there is no screen of this size"))?;
+    let kept = Kept::of(site, &id)?;
+    // Beyond its end there is nothing to show.
+    kept.recent(ViewFrom::Offset(at), 0)?;
+    let work = move || {
+        let (start, output) = kept.read_all(at.saturating_sub(BEFORE), at)?;
+        let mut shown = ShownScreen::of_output(&output, start, size);
+        shown.offset = at;
+        Ok::<_, Failure>(screen_to_json(&shown, true, true))
+    };
+    let shown = site.blocking.run(work).await??;
+    Ok(Answer(shown))
 }

@@ -1,14 +1,16 @@
 //! What is done to a console by those who may type there.
 
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chardev_monitor::{Json, Object};
+use chardev_monitor::{Command, Json, Object};
+use chardev_qmp::Join;
 
 use super::Asked;
 use super::body::{Members, Raw};
 use crate::error::{Answer, Failure};
 use crate::login::{Session, Visitor};
+use crate::site::Site;
 
 /// Types.
 #[utoipa::path(post, path = "/consoles/{id}/input", params(("id" = String, Path, description =
@@ -58,6 +60,31 @@ pub(super) async fn mark(
 ) -> Asked {
     let arguments = with_id(members, id)?;
     run(&session, "x-chardev-mark", arguments).await
+}
+
+/// Has the console alone among those who type: the others are attached no more, and told by whom.
+#[utoipa::path(post, path = "/consoles/{id}/takeover", params(("id" = String, Path, description =
+    "the console")), responses((status = 200, description =
+    "`displaced` says how many those were")))]
+pub(super) async fn takeover(
+    State(site): State<Site>,
+    Visitor(session): Visitor,
+    Path(id): Path<String>,
+) -> Asked {
+    let caller = &session.caller;
+    caller.check(&Command::XChardevAttach {
+        id: id.clone(),
+        fdname: String::new(),
+        join: Join::Force,
+    })?;
+    if !site.server.chardevs().contains(&id) {
+        return Err(Failure::not_found(&id));
+    }
+    let displaced = caller.take_over(&id).await?;
+    site.announce();
+    Ok(Answer(
+        Object::new().with("displaced", displaced as u64).into(),
+    ))
 }
 
 /// The arguments of a command about the chardev of the path.

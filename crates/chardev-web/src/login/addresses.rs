@@ -16,11 +16,6 @@ const ASKS: Rate = Rate {
     a_second: 50.0,
     burst: 200.0,
 };
-/// How often one may try to log in.
-const LOGINS: Rate = Rate {
-    a_second: 1.0,
-    burst: 10.0,
-};
 /// How many addresses are remembered.
 const MOST: usize = 4096;
 
@@ -38,7 +33,6 @@ struct Map {
 struct Address {
     guests: usize,
     asks: Bucket,
-    logins: Bucket,
 }
 
 /// A connection over which nobody has logged in, until [`Guest::is_known`].
@@ -78,14 +72,6 @@ impl Addresses {
         entry.is_some_and(|entry| entry.asks.take(ASKS, now))
     }
 
-    /// Whether somebody at `address` may try once more to log in.
-    pub(crate) fn may_log_in(&self, address: IpAddr) -> bool {
-        let now = Instant::now();
-        let mut map = self.lock();
-        let entry = map.entry(address);
-        entry.is_some_and(|entry| entry.logins.take(LOGINS, now))
-    }
-
     fn leave(&self, address: IpAddr) {
         let mut map = self.lock();
         map.guests -= 1;
@@ -112,14 +98,13 @@ impl Map {
         Some(self.all.entry(address).or_insert_with(|| Address {
             guests: 0,
             asks: Bucket::new(ASKS, now),
-            logins: Bucket::new(LOGINS, now),
         }))
     }
 }
 
 impl Address {
     fn is_idle(&self, now: Instant) -> bool {
-        self.guests == 0 && self.asks.is_full(ASKS, now) && self.logins.is_full(LOGINS, now)
+        self.guests == 0 && self.asks.is_full(ASKS, now)
     }
 }
 

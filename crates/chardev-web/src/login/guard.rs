@@ -12,6 +12,8 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use chardev_monitor::{Identity, Origin, Refused};
+
 use super::headers;
 use super::sessions::Session;
 use crate::error::Failure;
@@ -37,7 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 
 /// Lets through what may be, and puts onto every answer what browsers are to heed.
 pub(crate) async fn guard(State(site): State<Site>, mut request: Request, next: Next) -> Response {
-    let mut response = match check(&site, &mut request) {
+    let mut response = match check(&site, &mut request).await {
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     };
@@ -45,7 +47,7 @@ pub(crate) async fn guard(State(site): State<Site>, mut request: Request, next: 
     response
 }
 
-fn check(site: &Site, request: &mut Request) -> Result<(), Failure> {
+async fn check(site: &Site, request: &mut Request) -> Result<(), Failure> {
     let connection = request.extensions().get::<Connection>().cloned();
     let connection = connection.ok_or_else(Failure::unknown)?;
     let settings = site.settings();
@@ -53,13 +55,18 @@ fn check(site: &Site, request: &mut Request) -> Result<(), Failure> {
     let host = host(headers, &settings, &connection)?;
     let is_upgrade = headers.contains_key(header::UPGRADE);
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    check_origin(headers, &host, is_upgrade || changes)?;
-    if changes && headers.get(BY.0).is_none_or(|value| value != BY.1) {
+    let bearer = bearer(headers);
+    // A browser adds no token by itself, whatever page asks.
+    check_origin(headers, &host, bearer.is_none() && (is_upgrade || changes))?;
+    let is_marked = headers.get(BY.0).is_some_and(|value| value == BY.1);
+    if bearer.is_none() && changes && !is_marked {
         let words = format!("a change needs the header '{}: {}'", BY.0, BY.1);
         return Err(Failure::forbidden(words));
     }
-    let session = cookie(headers, &cookie_name(&connection));
-    let session = session.and_then(|secret| site.sessions.find(secret));
+    let session = match bearer {
+        Some(token) => Some(by_token(site, token, &connection)?),
+        None => known(site, headers, &settings, &connection).await?,
+    };
     let may_ask = match &session {
         Some(session) => {
             connection.guest.is_known();
@@ -74,6 +81,92 @@ fn check(site: &Site, request: &mut Request) -> Result<(), Failure> {
         request.extensions_mut().insert(Visitor(session));
     }
     Ok(())
+}
+
+/// Whose request it is, by what a browser or a proxy adds to it.
+async fn known(
+    site: &Site,
+    headers: &HeaderMap,
+    settings: &Settings,
+    connection: &Connection,
+) -> Result<Option<Arc<Session>>, Failure> {
+    let tokens = site.server.access().tokens();
+    if let Some(user) = by_proxy(headers, settings, connection)? {
+        let uid = site.users.find(user, &site.blocking).await?;
+        let uid = uid.ok_or_else(|| {
+            Failure::forbidden(format!("'{}' is no user of this host", user.escape_debug()))
+        })?;
+        let begin = || {
+            let peer = format!("{user}, by the proxy at {}", connection.peer.ip());
+            site.server.caller_as(Identity::User(uid), Some(peer))
+        };
+        return Ok(Some(site.sessions.standing("proxy", user, tokens, begin)));
+    }
+    let secret = cookie(headers, &cookie_name(connection));
+    Ok(secret.and_then(|secret| site.sessions.find(secret, tokens)))
+}
+
+/// Whom a proxy names; nobody else may name anybody.
+fn by_proxy<'a>(
+    headers: &'a HeaderMap,
+    settings: &Settings,
+    connection: &Connection,
+) -> Result<Option<&'a str>, Failure> {
+    let Some(proxy) = &settings.proxy else {
+        return Ok(None);
+    };
+    let mut named = headers.get_all(&proxy.header).iter();
+    let (name, more) = (named.next(), named.next());
+    let is_proxy = proxy.from.contains(&connection.peer.ip().to_canonical());
+    match (name.map(|name| name.to_str()), more) {
+        (None, _) => Ok(None),
+        (Some(Ok(name)), None) if is_proxy => Ok(Some(name)),
+        _ if is_proxy => Err(Failure::bad(format!("'{}' names one user", proxy.header))),
+        _ => {
+            let words = format!("'{}' is for the proxy to say", proxy.header);
+            tracing::warn!(
+                "web: {} has said who it is in '{}'",
+                connection.peer,
+                proxy.header
+            );
+            Err(Failure::forbidden(words))
+        }
+    }
+}
+
+/// The token in a request.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let said = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = said.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The session of whoever presents `token` with every request.
+fn by_token(site: &Site, token: &str, connection: &Connection) -> Result<Arc<Session>, Failure> {
+    let tokens = site.server.access().tokens();
+    let identity = present(site, token, connection)?;
+    let begin = || {
+        site.server
+            .caller_as(identity, Some(connection.peer.to_string()))
+    };
+    Ok(site.sessions.standing("bearer", token, tokens, begin))
+}
+
+/// Who presents `token`.
+///
+/// # Errors
+/// It is not good, or too many were not.
+pub(crate) fn present(
+    site: &Site,
+    token: &str,
+    connection: &Connection,
+) -> Result<Identity, Failure> {
+    let origin = Origin::of_address(connection.peer.ip());
+    let checked = site.server.access().tokens().check(token, &origin);
+    checked.map_err(|refused| match refused {
+        Refused::TooMany(_) => Failure::too_many(refused.to_string()),
+        _ => Failure::new(StatusCode::UNAUTHORIZED, "bad-token", refused.to_string()),
+    })
 }
 
 /// The host that is asked for, which has to be one of ours.
@@ -117,6 +210,12 @@ fn host(
 
 /// A page of another origin gets nothing; `needed` is where a browser says of which it is.
 fn check_origin(headers: &HeaderMap, host: &str, needed: bool) -> Result<(), Failure> {
+    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+    let mode = headers.get("sec-fetch-mode").map(|mode| mode.as_bytes());
+    // A link on a foreign page may lead here, and nothing else of it may ask.
+    if matches!(site, Some(b"cross-site" | b"same-site")) && mode != Some(b"navigate") {
+        return Err(Failure::forbidden("another page has asked for this"));
+    }
     let Some(origin) = headers.get(header::ORIGIN) else {
         return match needed {
             true => Err(Failure::forbidden("this needs the header 'Origin'")),

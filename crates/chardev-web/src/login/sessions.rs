@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use chardev_monitor::Caller;
+use chardev_monitor::{Caller, Identity, Tokens};
 use tokio::sync::Notify;
 
 use super::bucket::{Bucket, Rate};
@@ -24,7 +24,9 @@ const ASKS: Rate = Rate {
 
 /// All sessions.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<HashMap<Hash, Arc<Session>>>);
+pub(crate) struct Sessions(Mutex<Map>);
+
+type Map = HashMap<Hash, Arc<Session>>;
 
 /// Somebody who is logged in.
 #[derive(Debug)]
@@ -50,52 +52,69 @@ impl Sessions {
     /// Somebody has come in; returns what they have to show from here on.
     pub(crate) fn open(&self, caller: Caller, how: &'static str) -> String {
         let secret = fresh();
-        let now = Instant::now();
-        let session = Arc::new(Session {
-            caller,
-            how,
-            inputs: Inputs::default(),
-            state: Mutex::new(Use {
-                seen: now,
-                asks: Bucket::new(ASKS, now),
-            }),
-            over: AtomicBool::new(false),
-            ended: Notify::new(),
-        });
-        let mut all = self.lock();
-        if all.len() >= MOST {
-            let oldest = all.iter().min_by_key(|(_, session)| session.lock().seen);
-            if let Some(oldest) = oldest.map(|(hash, _)| *hash) {
-                end(all.remove(&oldest));
-            }
-        }
-        all.insert(hash(&secret), session);
+        let session = Session::begin(caller, how);
+        insert(&mut self.lock(), key("cookie", &secret), session);
         secret
     }
 
-    /// The session of whoever shows `secret`.
-    pub(crate) fn find(&self, secret: &str) -> Option<Arc<Session>> {
-        let key = hash(secret);
+    /// The session of whoever shows `secret`, unless what gave it is worth nothing any more.
+    pub(crate) fn find(&self, secret: &str, tokens: &Tokens) -> Option<Arc<Session>> {
+        find(&mut self.lock(), &key("cookie", secret), tokens)
+    }
+
+    /// The session of somebody who proves with every request who they are: by what is called
+    /// `how`, as `name`. `begin` makes who they are with the first.
+    pub(crate) fn standing(
+        &self,
+        how: &'static str,
+        name: &str,
+        tokens: &Tokens,
+        begin: impl FnOnce() -> Caller,
+    ) -> Arc<Session> {
+        let key = key(how, name);
         let mut all = self.lock();
-        let session = all.get(&key)?;
-        let now = Instant::now();
-        let idle = now.saturating_duration_since(session.lock().seen);
-        if idle > IDLE {
-            end(all.remove(&key));
-            return None;
-        }
-        session.lock().seen = now;
-        Some(Arc::clone(session))
+        find(&mut all, &key, tokens).unwrap_or_else(|| {
+            let session = Session::begin(begin(), how);
+            insert(&mut all, key, Arc::clone(&session));
+            session
+        })
     }
 
     /// Ends the session of whoever shows `secret`.
     pub(crate) fn close(&self, secret: &str) {
-        end(self.lock().remove(&hash(secret)));
+        end(self.lock().remove(&key("cookie", secret)));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Hash, Arc<Session>>> {
+    fn lock(&self) -> MutexGuard<'_, Map> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is kept of what somebody shows: two sorts of that are never taken for each other.
+fn key(sort: &str, shown: &str) -> Hash {
+    hash(&format!("{sort} {shown}"))
+}
+
+fn find(all: &mut Map, key: &Hash, tokens: &Tokens) -> Option<Arc<Session>> {
+    let session = all.get(key)?;
+    let now = Instant::now();
+    let idle = now.saturating_duration_since(session.lock().seen);
+    if idle > IDLE || !session.is_good(tokens) {
+        end(all.remove(key));
+        return None;
+    }
+    session.lock().seen = now;
+    Some(Arc::clone(session))
+}
+
+fn insert(all: &mut Map, key: Hash, session: Arc<Session>) {
+    if all.len() >= MOST {
+        let oldest = all.iter().min_by_key(|(_, session)| session.lock().seen);
+        if let Some(oldest) = oldest.map(|(hash, _)| *hash) {
+            end(all.remove(&oldest));
+        }
+    }
+    end(all.insert(key, session));
 }
 
 fn end(session: Option<Arc<Session>>) {
@@ -106,6 +125,29 @@ fn end(session: Option<Arc<Session>>) {
 }
 
 impl Session {
+    fn begin(caller: Caller, how: &'static str) -> Arc<Self> {
+        let now = Instant::now();
+        Arc::new(Session {
+            caller,
+            how,
+            inputs: Inputs::default(),
+            state: Mutex::new(Use {
+                seen: now,
+                asks: Bucket::new(ASKS, now),
+            }),
+            over: AtomicBool::new(false),
+            ended: Notify::new(),
+        })
+    }
+
+    /// Whether what it was given for is worth something still.
+    fn is_good(&self, tokens: &Tokens) -> bool {
+        match self.caller.identity() {
+            Identity::Token(token) => tokens.is_good(&token),
+            _ => true,
+        }
+    }
+
     /// Whether it may ask once more.
     pub(crate) fn may_ask(&self) -> bool {
         let now = Instant::now();

@@ -20,7 +20,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, Path, Query, State};
 use axum::response::Response;
 use chardev::{Slow, Viewer};
-use chardev_monitor::{Command, Object, Subscription};
+use chardev_monitor::{Command, Joined, Json, Object, Subscription};
 use chardev_qmp::Join;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
@@ -34,6 +34,7 @@ use inputs::{Input, Name};
 use window::Window;
 
 pub(crate) use inputs::Inputs;
+pub(crate) use telling::wait;
 
 /// What the socket reads at a time: a page says little.
 const READ: usize = 4 << 10;
@@ -59,6 +60,8 @@ struct Line {
     id: String,
     /// What is typed, by one who may.
     input: Option<Input>,
+    /// The place of that one among those who are attached.
+    joined: Option<Joined>,
     news: Mutex<News>,
     changed: Notify,
     /// Whether anything was heard since this was last asked.
@@ -92,7 +95,12 @@ pub(crate) async fn stream(
     let from = place::read(asked.from.as_deref().unwrap_or("now"))?;
     let viewer = site.server.chardevs().view(&id, from, Slow::Skip)?;
     let events = site.server.subscribe();
+    let joined = input.is_some().then(|| session.caller.join(&id, true));
+    if joined.is_some() {
+        site.announce();
+    }
     let line = Line {
+        joined,
         site,
         session,
         id,
@@ -110,7 +118,11 @@ pub(crate) async fn stream(
     Ok(upgrade.on_upgrade(move |socket| async move {
         // For as long as this is open it counts as a connection.
         let _connection = connection;
+        let (site, was_listed) = (line.site.clone(), line.joined.is_some());
         run(line, viewer, events, socket).await;
+        if was_listed {
+            site.announce();
+        }
     }))
 }
 
@@ -143,14 +155,22 @@ fn input(session: &Session, id: &str, asked: &Asked) -> Result<Option<Input>, Fa
 
 async fn run(line: Line, viewer: Viewer, events: Subscription, socket: WebSocket) {
     let (mut sink, source) = socket.split();
+    let mut by = None;
     let reason = tokio::select! {
         reason = telling::tell(&line, viewer, &events, &mut sink) => reason,
         reason = listening::listen(&line, source) => reason,
         () = line.session.ended() => Some("logged-out"),
+        told = line.displaced() => {
+            by = told.get("by").cloned();
+            Some(told.get("reason").and_then(Json::as_str).map_or("taken", known))
+        }
     };
     let Some(reason) = reason else { return };
     let last = async {
-        let words = Object::new().with("end", reason);
+        let mut words = Object::new().with("end", reason);
+        if let Some(by) = by {
+            words.insert("by", by);
+        }
         sink.send(telling::text(words)).await?;
         let close = CloseFrame {
             code: 1000,
@@ -162,7 +182,24 @@ async fn run(line: Line, viewer: Viewer, events: Subscription, socket: WebSocket
     let _ = tokio::time::timeout(LAST, last).await;
 }
 
+/// Why somebody is attached no more, in a word of ours.
+fn known(reason: &str) -> &'static str {
+    match reason {
+        "removed" => "removed",
+        "revoked" => "forbidden",
+        _ => "taken",
+    }
+}
+
 impl Line {
+    /// Waits until somebody else has ended it.
+    async fn displaced(&self) -> Object {
+        match &self.joined {
+            Some(joined) => joined.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+
     fn news(&self) -> MutexGuard<'_, News> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -34,6 +34,7 @@ enum Next {
     Event(Event),
     News,
     Ping,
+    Joined,
 }
 
 /// Tells the page everything, until there is an end.
@@ -53,6 +54,8 @@ async fn tell_all(
     events: &Subscription,
     sink: &mut Sink,
 ) -> Result<End, axum::Error> {
+    let mut joined = line.site.joined.subscribe();
+    let mut attached = Vec::new();
     let mut told = line.input.as_ref().and_then(|input| input.typed());
     sink.send(hello(line, viewer, told)).await?;
     let mut pings = tokio::time::interval(PING);
@@ -70,8 +73,18 @@ async fn tell_all(
             () = line.changed.notified() => Next::News,
             _ = pings.tick() => Next::Ping,
             event = poll_fn(|cx| events.poll_next(cx)) => Next::Event(event),
+            // The site outlives its streams.
+            _ = joined.changed() => Next::Joined,
             () = output, if room > 0 => Next::Output,
         };
+        if !matches!(next, Next::Output | Next::News) {
+            let now = line.session.caller.attached(&line.id);
+            if now != attached {
+                sink.send(text(Object::new().with("attached", now.clone())))
+                    .await?;
+                attached = now;
+            }
+        }
         match next {
             Next::Output => {
                 let (message, end) = read(line, viewer, room, &mut rested);
@@ -95,26 +108,32 @@ async fn tell_all(
                     sink.send(text(words)).await?;
                 }
             }
+            Next::Joined => {}
             Next::Ping => {
-                if !line.session.caller.may(Role::View, Some(&line.id)) {
-                    return Ok(Some("forbidden"));
+                if let Some(end) = left(line, &mut missed) {
+                    return Ok(end);
                 }
-                match line.was_heard() {
-                    true => missed = 0,
-                    false => missed += 1,
-                }
-                if missed > MISSED {
-                    return Ok(None);
-                }
-                line.session.is_used();
                 sink.send(Message::Ping(axum::body::Bytes::new())).await?;
             }
         }
     }
 }
 
+/// Whether the page has no right to be there any more, or is not: how it ends then.
+fn left(line: &Line, missed: &mut u32) -> Option<End> {
+    if !line.session.caller.may(Role::View, Some(&line.id)) {
+        return Some(Some("forbidden"));
+    }
+    match line.was_heard() {
+        true => *missed = 0,
+        false => *missed += 1,
+    }
+    line.session.is_used();
+    (*missed > MISSED).then_some(None)
+}
+
 /// Waits until there is something, which costs no memory meanwhile.
-async fn wait(viewer: &Viewer) {
+pub(crate) async fn wait(viewer: &Viewer) {
     poll_fn(|cx| {
         let mut byte = [0];
         if viewer.peek(&mut byte).is_some() {

@@ -262,6 +262,25 @@ pub(super) const WEB: &[Key] = &[
         Shape::Number,
         "how many connections there may be (default 256)",
     ),
+    key(
+        "proxy",
+        Shape::Keys(PROXY),
+        "the server in front of this one that says who asks, a table",
+    ),
+];
+
+/// The keys of a proxy.
+pub(super) const PROXY: &[Key] = &[
+    key(
+        "from",
+        Shape::Texts,
+        "the addresses it connects from; from anywhere else its header is refused",
+    ),
+    key(
+        "header",
+        Shape::Text,
+        "the header in which it names a user of this host (default X-Remote-User)",
+    ),
 ];
 
 /// The sections, and what each is for. `chardev`, `device` and `object` take `line`, or a table

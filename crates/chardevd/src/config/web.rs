@@ -45,9 +45,39 @@ fn read(value: &Value, mistakes: &mut Mistakes) -> Option<Settings> {
             return None;
         }
     };
+    let proxy = table.get("proxy").map(|value| proxy(value, mistakes));
     Some(Settings {
+        proxy: proxy.flatten(),
         listen: address,
         hosts,
         connections,
+    })
+}
+
+/// What may be said of a proxy: an address alone, or a table.
+#[cfg(feature = "web")]
+fn proxy(value: &Value, mistakes: &mut Mistakes) -> Option<chardev_web::Proxy> {
+    let table = value.table();
+    let from = match table {
+        Some(table) => table.get("from").map_or(Vec::new(), Value::texts),
+        None => value.texts(),
+    };
+    let read = from.iter().map(|(text, place)| {
+        let address = text.parse().ok();
+        if address.is_none() {
+            let hint = "write one such as 127.0.0.1 or ::1".to_owned();
+            mistakes.add_hint(place, format!("'{text}' is no address"), hint);
+        }
+        address
+    });
+    let from: Vec<Option<std::net::IpAddr>> = read.collect();
+    if from.is_empty() {
+        let hint = "add from = [\"127.0.0.1\"]".to_owned();
+        mistakes.add_hint(&value.place, "nothing says where the proxy is", hint);
+    }
+    let header = table.and_then(|table| table.text("header"));
+    Some(chardev_web::Proxy {
+        from: from.into_iter().flatten().collect(),
+        header: header.unwrap_or("X-Remote-User").to_lowercase(),
     })
 }

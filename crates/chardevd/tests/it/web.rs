@@ -1,9 +1,12 @@
 //! The web page: who comes in, and what the API tells.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+
 use chardev_qapi::Json;
 
-use crate::ctl_rig::text;
-use crate::web_rig::{Page, Told, link};
+use crate::ctl_rig::{Attached, text};
+use crate::web_rig::{API, Browser, Page, Told, connect, link};
 
 const CAT: [&str; 4] = [
     "--chardev",
@@ -91,4 +94,126 @@ fn consoles_are_listed_typed_on_and_looked_at() {
         .and_then(|it| it.get("type"))
         .and_then(Json::as_str);
     assert_eq!(kind, Some("null"), "{one}");
+}
+
+#[test]
+fn output_is_told_as_events_that_go_on_where_they_ended() {
+    let page = Page::with(&CAT);
+    let browser = page.browser();
+    let mut events = Events::open(&browser, "/consoles/con0/output?from=oldest", None);
+    let (id, data) = events.next();
+    assert_eq!((id.as_str(), data.as_str()), ("6", "cmVhZHkK"));
+    drop(events);
+    assert_eq!(browser.post("/consoles/con0/input", "abc").status, 200);
+    let mut events = Events::open(&browser, "/consoles/con0/output", Some(&id));
+    let mut all = String::new();
+    while all.len() < 3 {
+        let (_, data) = events.next();
+        let bytes = chardev_qmp::ringbuf::decode(&data, chardev_qmp::ringbuf::Format::Base64);
+        all += &text(&bytes.expect("base64"));
+    }
+    assert_eq!(all, "abc");
+    // What happens to the consoles is told, too.
+    let mut events = Events::open(&browser, "/events", None);
+    assert_eq!(
+        browser
+            .post("/consoles/con0/mark", r#"{"text": "here"}"#)
+            .status,
+        200
+    );
+    loop {
+        let (_, data) = events.next();
+        let told = Json::parse(&data).expect("JSON");
+        if told.get("text").and_then(Json::as_str) == Some("here") {
+            break;
+        }
+    }
+}
+
+/// Server-sent events.
+struct Events(BufReader<TcpStream>);
+
+impl Events {
+    fn open(browser: &Browser, path: &str, last: Option<&str>) -> Events {
+        let mut client = connect(browser.address);
+        let mut headers = browser.headers();
+        headers.extend(last.map(|last| ("Last-Event-ID", last.to_owned())));
+        let lines = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"));
+        let lines = lines.collect::<String>();
+        let request = format!("GET {API}{path} HTTP/1.1\r\n{lines}\r\n");
+        client.write_all(request.as_bytes()).expect("it is asked");
+        let mut events = Events(BufReader::new(client));
+        assert_eq!(events.line(), "HTTP/1.1 200 OK");
+        while !events.line().is_empty() {}
+        events
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("a line");
+        assert!(line.ends_with('\n'), "it ended");
+        line.trim_end().to_owned()
+    }
+
+    /// The id and the data of the next one.
+    fn next(&mut self) -> (String, String) {
+        let (mut id, mut data) = (String::new(), None);
+        loop {
+            // What is around it is how HTTP cuts an answer that has no end.
+            let line = self.line();
+            match line.split_once(": ") {
+                Some(("id", value)) => id = value.to_owned(),
+                Some(("data", value)) => data = Some(value.to_owned()),
+                _ if line.is_empty() && data.is_some() => {
+                    return (id, data.unwrap_or_default());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn who_takes_over_is_alone_and_the_others_learn_from_whom() {
+    let page = Page::with(&CAT);
+    let (first, second) = (page.browser(), page.browser());
+    let mut mine = first.stream("con0", "mode=share");
+    let mut theirs = second.stream("con0", "mode=share");
+    let mut shared = page.daemon.command();
+    let mut attached = Attached::begin(shared.args(["attach", "con0", "--share"]));
+    attached.wait_for("attached");
+    let names = loop {
+        match mine.next() {
+            Told::Other(told) => {
+                let list = told.get("attached").and_then(Json::as_array);
+                if list.is_some_and(|list| list.len() == 2) {
+                    break told.to_string();
+                }
+            }
+            Told::End(reason) => panic!("{reason:?}"),
+            _ => {}
+        }
+    };
+    assert!(names.contains("share"), "{names}");
+    let answer = first.post("/consoles/con0/takeover", "").json();
+    let displaced = answer.get("displaced").and_then(Json::as_u64);
+    assert!(displaced >= Some(1), "{answer}");
+    loop {
+        if let Told::End(reason) = theirs.next() {
+            assert_eq!(reason.as_deref(), Some("taken"));
+            break;
+        }
+    }
+    attached.wait_for("taken by chardevctl (pid ");
+    let mut typed = 0;
+    mine.type_in(0, b"alone");
+    while typed < 5 {
+        match mine.next() {
+            Told::Output(output) => typed += output.len(),
+            Told::End(reason) => panic!("{reason:?}"),
+            _ => {}
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod stream;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
 use chardev_qapi::{Json, Object};
 
@@ -42,6 +43,13 @@ impl Page {
         let daemon = Daemon::with(arguments);
         let (address, _) = link(&daemon);
         Page { daemon, address }
+    }
+
+    /// One with this configuration.
+    pub(crate) fn configured(dir: &Path, configuration: &str) -> Page {
+        let file = dir.join("chardevd.toml");
+        std::fs::write(&file, configuration).expect("a file");
+        Page::with(&["--config", file.to_str().expect("a path")])
     }
 
     /// A browser that nobody has logged in with.
