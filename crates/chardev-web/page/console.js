@@ -70,6 +70,7 @@ class View {
       filter: keys,
       state: (state, words) => this.past.player || this.setState(state, words),
       size: () => this.tools.update(),
+      attached: (attached) => this.console && this.tell({ ...this.console, attached }),
       event: (event) => this.hear(event),
     });
     this.live = live;

@@ -26,6 +26,7 @@ export class Live {
    * @param {Awaited<ReturnType<typeof import("./emulator.js").load>>} parts
    * @param {{leave: () => void, find: () => void, filter: (bytes: Uint8Array) => Uint8Array,
    *   state: (state: string, words: string) => void, size: () => void,
+   *   attached: (attached: import("./api.js").Attached[]) => void,
    *   event: (event: {name: string, data: any}) => void}} view
    */
   constructor(host, console, parts, view) {
@@ -39,6 +40,9 @@ export class Live {
     this.size = console.size;
     /** When that was learned. */
     this.sized = -LATE;
+    /** Whether somebody has taken over, and what is said of that. */
+    this.isSilent = false;
+    this.words = "";
     this.isOver = false;
     this.emulator = new Emulator(host, parts, {
       input: (bytes) => this.type(view.filter(bytes)),
@@ -56,7 +60,7 @@ export class Live {
 
   /** Whether somebody may type here, and wants to. */
   mayType() {
-    return may(this.role, "attach") && setting("readOnly", "off") === "off";
+    return may(this.role, "attach") && !this.isSilent && setting("readOnly", "off") === "off";
   }
 
   /** Whether the console is to have the size of the window. */
@@ -106,10 +110,17 @@ export class Live {
       hello: (hello) => { this.role = hello.role; },
       event: (event) => {
         if (event.name === "X_CHARDEV_RESIZED") this.adopt(event.data);
-        if (event.name === "X_CHARDEV_DETACHED" && event.data?.by) announce(`Taken over by ${event.data.by}.`);
         this.view.event(event);
       },
-      state: (state, words) => this.view.state(state, words),
+      attached: (attached) => this.view.attached(attached),
+      silenced: (words) => {
+        this.isSilent = true;
+        this.words = words;
+        this.emulator.setTyping(false);
+        this.view.size();
+        announce(words);
+      },
+      state: (state, words) => this.view.state(state, state === "open" ? this.words : words),
     };
   }
 
@@ -122,6 +133,8 @@ export class Live {
   /** @param {boolean} isReadOnly */
   setReadOnly(isReadOnly) {
     set("readOnly", isReadOnly ? "on" : "off");
+    this.isSilent = false;
+    this.words = "";
     this.emulator.setTyping(this.mayType());
     this.stream?.setShare(this.mayType());
     this.fit();

@@ -15,6 +15,8 @@ import { Typing } from "./typing.js";
  * @property {(from: number, to: number) => void} gap
  * @property {(hello: Hello) => void} hello
  * @property {(event: {name: string, time: number, data: any}) => void} event
+ * @property {(attached: import("./api.js").Attached[]) => void} attached
+ * @property {(words: string) => void} silenced it goes on, without the right to type
  * @property {(state: "open" | "lost" | "ended", words: string) => void} state
  */
 
@@ -114,7 +116,8 @@ export class Stream {
     }
     if (told.event) this.sink.event(told.event);
     if (typeof told.typed === "number") this.typing.confirm(told.typed);
-    if (told.end) this.end(told.end);
+    if (told.attached) this.sink.attached(told.attached);
+    if (told.end) this.end(told.end, told.by);
   }
 
   /** @param {Hello} hello */
@@ -129,8 +132,17 @@ export class Stream {
     if (this.share) this.typing.resume(hello.typed);
   }
 
-  /** @param {string} reason */
-  end(reason) {
+  /**
+   * @param {string} reason
+   * @param {string} [by]
+   */
+  end(reason, by = "somebody") {
+    if (this.share && (reason === "taken" || reason === "forbidden")) {
+      this.share = false;
+      const taken = `Taken over by ${by}: you only watch now. "Type" shares it again.`;
+      this.sink.silenced(reason === "taken" ? taken : "You may not type here any more.");
+      return;
+    }
     const words = ENDS[/** @type {keyof typeof ENDS} */ (reason)];
     if (!words) return;
     this.close();

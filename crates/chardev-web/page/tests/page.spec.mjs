@@ -169,6 +169,17 @@ await run({
     same(opened.length, 1, "pages that were opened");
   },
 
+  async "what happens is listed, and a mark is on the time line"() {
+    await page.getByRole("button", { name: "Mark" }).click();
+    await page.getByLabel("Text of the mark").fill("here it was");
+    await page.getByRole("dialog").getByRole("button", { name: "Mark" }).click();
+    await page.locator(".marks .mark[title='here it was']").waitFor();
+    await page.getByRole("button", { name: "Events" }).click();
+    const row = page.getByRole("row").filter({ hasText: "here it was" });
+    await row.getByText("shell").waitFor();
+    await page.keyboard.press("Escape");
+  },
+
   async "without xterm.js there is text"() {
     const other = await visitor();
     await other.route("**/xterm/*", (route) => route.fulfill({ status: 404 }));

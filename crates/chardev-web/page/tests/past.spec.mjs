@@ -7,23 +7,30 @@ const daemon = new Daemon(`
 [console.past]
 exec = ["sh", "-c", "stty -onlcr; seq -f 'line %06g\\r' ${LINES}; exec cat"]
 history = "1M"
+[console.logged]
+exec = ["sh", "-c", "stty -onlcr; seq -f 'logged line %06g\\r' 6000; exec cat"]
+log = { file = "DIR/logged.log", index = "DIR/logged.idx", size = "40K", count = 4 }
 `);
 /** A line's length. */
 const LINE = "line 000001\r\n".length;
 /** @type {import("playwright-core").Page} */
 let page;
 
-const enter = async () => {
+const enter = async (/** @type {string} */ id, /** @type {string} */ last) => {
   page ??= await visitor();
   await page.goto(await daemon.link());
   await page.locator(".console").first().waitFor();
-  await openConsole(page, "past");
-  await shows(page, `line 00${LINES}`);
+  await openConsole(page, id);
+  await shows(page, last);
 };
-/** What is shown of the past ends with this line. @param {number} line */
-const past = (line) => until(`line ${line} is the last of the past`, async () => {
+/**
+ * What is shown of the past ends with this line.
+ * @param {number} line
+ * @param {string} [before]
+ */
+const past = (line, before = "") => until(`line ${line} is the last of the past`, async () => {
   const rows = (await screen(page, ".past")).filter((row) => row !== "");
-  return rows.at(-1) === `line ${String(line).padStart(6, "0")}`;
+  return rows.at(-1) === `${before}line ${String(line).padStart(6, "0")}`;
 });
 const slide = (/** @type {number} */ offset) => page.locator("input[type=range]").evaluate((input, to) => {
   /** @type {HTMLInputElement} */ (input).value = String(to);
@@ -32,7 +39,7 @@ const slide = (/** @type {number} */ offset) => page.locator("input[type=range]"
 
 await run({
   async "the time line winds back to any moment, and on to now"() {
-    await enter();
+    await enter("past", `line 00${LINES}`);
     await slide(1000 * LINE);
     await past(1000);
     await page.getByText("This is the past.").waitFor();
@@ -92,5 +99,19 @@ await run({
     await page.locator("#live").click();
     await page.locator(".past").waitFor({ state: "hidden" });
     check(page.url().endsWith("#/console/past"), page.url());
+  },
+
+  async "what is only in rotated logs is there too, with its time"() {
+    await enter("logged", "logged line 006000");
+    const line = "logged line 000001\r\n".length;
+    await slide(100 * line);
+    await past(100, "logged ");
+    const year = String(new Date().getFullYear());
+    await page.locator(".when").getByText(new RegExp(`^${year}-.*byte ${(100 * line).toLocaleString("en")} of`)).waitFor();
+    await page.getByLabel("Speed").selectOption("16");
+    await page.locator("#play").click();
+    await until("it goes on from there", async () => (await screen(page, ".past")).some((row) => /^logged line 0001[0-9]{2}$/.test(row)));
+    await page.locator("#live").click();
+    await shows(page, "logged line 006000");
   },
 });

@@ -5,6 +5,8 @@ import { Daemon, check, openConsole, run, same, screen, shows, until, visitor } 
 const daemon = new Daemon(`
 [console.shell]
 exec = ["sh", "-c", "PS1='ready: ' exec sh"]
+[tokens]
+file = "DIR/tokens"
 `, { roles: ["view", "attach"] });
 
 const visit = async (/** @type {string} */ role) => {
@@ -59,5 +61,39 @@ await run({
     await page.keyboard.type("echo by the ''third\n");
     await shows(page, "\nby the third\n");
     same(await page.getByRole("button", { name: "Change …" }).count(), 0, "a button to change");
+  },
+
+  async "who takes over is alone, and the others are told by whom"() {
+    const [first, second] = [await visit("attach"), await visit("")];
+    await first.locator(".chip.busy").getByText("uid").waitFor();
+    await second.getByRole("button", { name: "Take over" }).click();
+    const dialog = second.getByRole("dialog", { name: "Take over?" });
+    await dialog.getByRole("button", { name: "Take over" }).click();
+    await first.getByText(/Taken over by .*: you only watch now/).waitFor();
+    await first.locator(".now .xterm-screen").click();
+    await first.keyboard.type("echo by the first\n");
+    await second.locator(".now .xterm-screen").click();
+    await second.keyboard.type("echo by the ''second\n");
+    for (const page of [first, second]) await shows(page, "\nby the second\n");
+    check(!(await screen(second)).join("\n").includes("by the first"), "who was displaced types nothing");
+    await first.locator("#type").click();
+    await first.keyboard.type("echo once ''more\n");
+    for (const page of [first, second]) await shows(page, "\nonce more\n");
+  },
+
+  async "a token lets in, as far as its role goes"() {
+    const secret = daemon.ctl(["token", "add", "reader", "--role", "view"]).trim().split(/\s+/).find((word) => word.length > 30) ?? "";
+    const page = await visitor();
+    await page.goto(new URL("/", await daemon.link()).href);
+    await page.getByLabel("Token").fill("not a good one");
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.getByRole("alert").filter({ hasText: /\w/ }).waitFor();
+    await page.getByLabel("Token").fill(secret);
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.locator(".console").first().waitFor();
+    await openConsole(page, "shell");
+    check(await page.locator("#type").isDisabled(), "a reader does not type");
+    await page.reload();
+    await page.locator(".now .xterm-screen").waitFor();
   },
 }, { areApart: true });
