@@ -90,6 +90,11 @@ fn it_looks_well_and_can_be_used_by_everybody() {
 }
 
 #[test]
+fn firefox_shows_it_as_well() {
+    run("firefox");
+}
+
+#[test]
 fn its_terminal_shows_what_attach_shows() {
     run("screens");
 }
