@@ -29,7 +29,21 @@ mod serve;
 mod settings;
 mod site;
 mod stream;
+mod tls;
 mod web;
 
+/// What comes from outside and is read here, for tests.
+#[doc(hidden)]
+pub mod said {
+    pub use crate::stream::said::{INPUT, Said, input, text};
+    pub use crate::stream::window::{WINDOW, Window};
+
+    /// Whether it is a place in the output.
+    pub fn place(text: &str) -> bool {
+        crate::stream::place::read(text).is_ok()
+    }
+}
+
 pub use settings::{Listen, Proxy, Settings};
+pub use tls::Tls;
 pub use web::{Prepared, Web};

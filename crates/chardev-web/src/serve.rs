@@ -10,16 +10,21 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use chardev_monitor::Identity;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use crate::api;
 use crate::login::Guest;
 use crate::settings::Listen;
 use crate::site::Site;
+use crate::tls;
 use patient::Patient;
 
 /// How long a client may take for the head of a request, and rest between two.
@@ -65,6 +70,9 @@ pub(crate) struct Connection {
     pub(crate) local: SocketAddr,
     /// Whose place it has until somebody has logged in over it.
     pub(crate) guest: Arc<Guest>,
+    /// Whether TLS is spoken, and who has shown a certificate.
+    pub(crate) is_tls: bool,
+    pub(crate) identity: Option<Identity>,
     _place: Arc<Place>,
 }
 
@@ -111,15 +119,40 @@ pub(crate) async fn accept(listener: Listener, site: Site) {
             peer,
             local,
             guest: Arc::new(guest),
+            is_tls: false,
+            identity: None,
             _place: Arc::new(place),
         };
         // A key press is not to wait for the next.
         let _ = client.set_nodelay(true);
-        tokio::spawn(serve(client, connection, router.clone()));
+        let router = router.clone();
+        match site.tls() {
+            None => tokio::spawn(serve(client, connection, router)),
+            Some(tls) => tokio::spawn(serve_tls(client, connection, router, tls.config)),
+        };
     }
 }
 
-async fn serve(client: TcpStream, connection: Connection, router: Router) {
+/// Speaks TLS first.
+async fn serve_tls(
+    client: TcpStream,
+    mut connection: Connection,
+    router: Router,
+    config: Arc<ServerConfig>,
+) {
+    let accepting = TlsAcceptor::from(config).accept(client);
+    // Who does not get that far is nobody, and TLS has told them why.
+    if let Ok(Ok(client)) = tokio::time::timeout(HEAD_LIMIT, accepting).await {
+        connection.is_tls = true;
+        connection.identity = tls::identity(client.get_ref().1);
+        serve(client, connection, router).await;
+    }
+}
+
+async fn serve<S>(client: S, connection: Connection, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(connection.clone());

@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
+
+use crate::tls::Tls;
 
 /// Where a page is served, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub struct Settings {
     pub connections: usize,
     /// Who says who its clients are, if there is one.
     pub proxy: Option<Proxy>,
+    /// The files of certificates, if TLS is spoken.
+    pub tls: Option<Tls>,
 }
 
 /// A server in front of this one that lets people in.
@@ -38,6 +43,15 @@ pub struct Listen {
 impl Settings {
     /// How many connections there may be where nothing is said.
     pub const CONNECTIONS: usize = 256;
+
+    /// The same with relative paths that start at `directory`.
+    #[must_use]
+    pub fn within(self, directory: &Path) -> Self {
+        Settings {
+            tls: self.tls.map(|tls| tls.within(directory)),
+            ..self
+        }
+    }
 }
 
 impl Default for Settings {
@@ -51,6 +65,7 @@ impl Default for Settings {
             hosts: Vec::new(),
             connections: Settings::CONNECTIONS,
             proxy: None,
+            tls: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::blocking::Blocking;
 use crate::login::{Addresses, Links, Sessions, Users};
 use crate::serve::Places;
 use crate::settings::Settings;
+use crate::tls::Loaded;
 
 /// Clones share everything.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ struct Now {
     settings: Arc<Settings>,
     /// Where it listens in fact.
     bound: Option<SocketAddr>,
+    /// What TLS is spoken with.
+    tls: Option<Loaded>,
 }
 
 impl Site {
@@ -52,6 +55,7 @@ impl Site {
             now: Mutex::new(Now {
                 settings: Arc::new(settings),
                 bound: None,
+                tls: None,
             }),
         }))
     }
@@ -65,8 +69,14 @@ impl Site {
         Arc::clone(&self.now().settings)
     }
 
-    pub(crate) fn set(&self, settings: Settings) {
-        self.now().settings = Arc::new(settings);
+    pub(crate) fn set(&self, settings: Settings, tls: Option<Loaded>) {
+        let mut now = self.now();
+        now.settings = Arc::new(settings);
+        now.tls = tls;
+    }
+
+    pub(crate) fn tls(&self) -> Option<Loaded> {
+        self.now().tls.clone()
     }
 
     pub(crate) fn bound(&self) -> Option<SocketAddr> {
@@ -81,15 +91,16 @@ impl Site {
     pub(crate) fn origin(&self) -> String {
         let now = self.now().clone();
         let listen = &now.settings.listen;
+        let scheme = if now.tls.is_some() { "https" } else { "http" };
         let port = now.bound.map_or(listen.port, |bound| bound.port());
         let is_any = now.bound.is_some_and(|bound| bound.ip().is_unspecified());
         let host = match now.settings.hosts.first() {
-            Some(host) if host.contains(':') => return format!("http://{host}"),
+            Some(host) if host.contains(':') => return format!("{scheme}://{host}"),
             Some(host) => host.clone(),
             None if is_any => "localhost".to_owned(),
             None => listen.host.clone(),
         };
-        format!("http://{}", crate::settings::Listen { host, port })
+        format!("{scheme}://{}", crate::settings::Listen { host, port })
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {

@@ -1,6 +1,5 @@
 //! The page as a program has it: where it is served, and links to it.
 
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -11,13 +10,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::blocking;
 use crate::serve::{Listener, accept};
-use crate::settings::Settings;
+use crate::settings::{Listen, Settings};
 use crate::site::Site;
+use crate::tls::Loaded;
 
 /// How long the end may take.
 const END_LIMIT: Duration = Duration::from_secs(1);
 /// How many changes wait for one that is being made.
 const WAITING: usize = 8;
+/// How often it is looked whether certificates have changed.
+const LOOK: Duration = Duration::from_secs(30);
 /// The priority of the thread: consoles go first, and keys should not have to wait long.
 const NICE: i32 = 5;
 
@@ -36,6 +38,7 @@ pub struct Prepared {
     settings: Settings,
     /// Another one than there is.
     listener: Option<Listener<TcpListener>>,
+    tls: Option<Loaded>,
 }
 
 impl Web {
@@ -74,7 +77,8 @@ impl Web {
         if let Some(listener) = &prepared.listener {
             self.site.set_bound(listener.address);
         }
-        self.site.set(prepared.settings.clone());
+        self.site
+            .set(prepared.settings.clone(), prepared.tls.clone());
         // With so many waiting its thread has died, and nothing is served any more.
         if self.orders.try_send(prepared).is_err() {
             tracing::error!("web: the thread of the page has ended");
@@ -124,8 +128,19 @@ fn run(site: &Site, orders: mpsc::Receiver<Prepared>, _alive: Sender<()>) {
 
 async fn obey(site: &Site, mut orders: mpsc::Receiver<Prepared>) {
     let mut serving: Option<tokio::task::JoinHandle<()>> = None;
+    let mut looks = tokio::time::interval(LOOK);
     // Without anybody who could give another one it is over.
-    while let Some(Prepared { listener, .. }) = orders.recv().await {
+    loop {
+        let listener = tokio::select! {
+            prepared = orders.recv() => match prepared {
+                Some(prepared) => prepared.listener,
+                None => return,
+            },
+            _ = looks.tick(), if site.tls().is_some() => {
+                refresh(site).await;
+                continue;
+            }
+        };
         let Some(listener) = listener else { continue };
         match listener.start() {
             Ok(listener) => {
@@ -140,26 +155,48 @@ async fn obey(site: &Site, mut orders: mpsc::Receiver<Prepared>) {
     }
 }
 
-/// Listens, if that is to be elsewhere than `before`. A name server may take its time.
-async fn prepare(settings: Settings, before: Option<&Settings>) -> Result<Prepared, String> {
-    if before.is_some_and(|before| before.listen == settings.listen) {
-        let listener = None;
-        return Ok(Prepared { settings, listener });
-    }
-    let listen = settings.listen.clone();
-    let (done, bound) = oneshot::channel();
-    // Who waited for it may have left.
-    let bind = move || drop(done.send(Listener::bind(&listen)));
-    let spawned = chardev::new_thread("web-listen").and_then(|thread| thread.spawn(bind));
-    let bound = match spawned {
-        Ok(_) => bound
-            .await
-            .unwrap_or_else(|_| Err(io::Error::other("its thread panicked"))),
-        Err(error) => Err(error),
+/// Reads certificates again that have changed.
+async fn refresh(site: &Site) {
+    let settings = site.settings();
+    let (Some(tls), Some(loaded)) = (settings.tls.clone(), site.tls()) else {
+        return;
     };
-    let bound = bound.map_err(|error| format!("the web page on {}: {error}", settings.listen))?;
+    let look = move || tls.has_changed(&loaded).then(|| tls.load());
+    match site.blocking.run(look).await {
+        Ok(Some(Ok(loaded))) => {
+            tracing::info!("web: the certificates have changed, and are used from here on");
+            site.set(Settings::clone(&settings), Some(loaded));
+        }
+        Ok(Some(Err(why))) => tracing::warn!("{why}; those before are used still"),
+        Ok(None) | Err(_) => {}
+    }
+}
+
+/// Listens, if that is to be elsewhere than `before`, and reads certificates, if there are to be
+/// any. Both may take their time.
+async fn prepare(settings: Settings, before: Option<&Settings>) -> Result<Prepared, String> {
+    let moves = before.is_none_or(|before| before.listen != settings.listen);
+    let listen = moves.then(|| settings.listen.clone());
+    let certificates = settings.tls.clone();
+    let (done, prepared) = oneshot::channel();
+    let work = move || {
+        let tls = certificates.map(|tls| tls.load()).transpose()?;
+        let bind = |listen: Listen| {
+            let bound = Listener::bind(&listen);
+            bound.map_err(|error| format!("the web page on {listen}: {error}"))
+        };
+        let listener = listen.map(bind).transpose()?;
+        Ok((listener, tls))
+    };
+    // Who waited for it may have left.
+    let run = move || drop(done.send(work()));
+    let spawned = chardev::new_thread("web-listen").and_then(|thread| thread.spawn(run));
+    spawned.map_err(|error| format!("no thread for the web page: {error}"))?;
+    let panicked = |_| Err("the web page: its thread panicked".to_owned());
+    let (listener, tls) = prepared.await.unwrap_or_else(panicked)?;
     Ok(Prepared {
         settings,
-        listener: Some(bound),
+        listener,
+        tls,
     })
 }

@@ -21,7 +21,7 @@ use crate::offload::offload_open;
 
 pub(crate) use self::authz::Authz;
 pub use self::authz::{AuthzFormat, AuthzList, AuthzPolicy, AuthzRule, ReadList};
-pub(crate) use self::subject::{alternatives, subject};
+pub use self::subject::{alternatives, subject};
 
 /// What an object is made of, for [`Objects::add`].
 #[derive(Clone, Debug)]

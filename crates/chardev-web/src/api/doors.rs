@@ -53,9 +53,9 @@ pub(super) async fn login(
     let secret = site.sessions.open(caller, how);
     connection.guest.is_known();
     let name = cookie_name(&connection);
-    Ok(with_cookie(&format!(
-        "{name}={secret}; Path=/; HttpOnly; SameSite=Strict"
-    )))
+    let secure = if connection.is_tls { "; Secure" } else { "" };
+    let cookie = format!("{name}={secret}; Path=/; HttpOnly; SameSite=Strict{secure}");
+    Ok(with_cookie(&cookie))
 }
 
 /// Whose link it is that `code` is of.

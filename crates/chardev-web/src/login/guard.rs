@@ -103,7 +103,17 @@ async fn known(
         return Ok(Some(site.sessions.standing("proxy", user, tokens, begin)));
     }
     let secret = cookie(headers, &cookie_name(connection));
-    Ok(secret.and_then(|secret| site.sessions.find(secret, tokens)))
+    let session = secret.and_then(|secret| site.sessions.find(secret, tokens));
+    let (None, Some(Identity::Tls(name))) = (&session, &connection.identity) else {
+        return Ok(session);
+    };
+    let names = [std::slice::from_ref(&name.subject), &name.alternatives].concat();
+    let begin = || {
+        let peer = Some(connection.peer.to_string());
+        site.server.caller_as(Identity::Tls(Arc::clone(name)), peer)
+    };
+    let names = names.join("\0");
+    Ok(Some(site.sessions.standing("tls", &names, tokens, begin)))
 }
 
 /// Whom a proxy names; nobody else may name anybody.

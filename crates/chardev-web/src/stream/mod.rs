@@ -8,9 +8,9 @@
 mod inputs;
 mod listening;
 pub(crate) mod place;
-mod said;
+pub(crate) mod said;
 mod telling;
-mod window;
+pub(crate) mod window;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

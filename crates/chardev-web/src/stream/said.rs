@@ -3,7 +3,7 @@
 use chardev_monitor::Json;
 
 /// The longest frame of input, without its offset.
-pub(crate) const INPUT: usize = 64 << 10;
+pub const INPUT: usize = 64 << 10;
 /// How long the offset before it is.
 pub(crate) const HEAD: usize = 8;
 
@@ -12,7 +12,7 @@ const FURTHEST: u64 = 1 << 53;
 
 /// What a page says in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Said {
+pub enum Said {
     /// All before this offset is shown.
     Shown(u64),
     /// The size of its terminal.
@@ -27,7 +27,7 @@ pub(crate) enum Said {
 }
 
 /// Reads a text.
-pub(crate) fn text(text: &str) -> Option<Said> {
+pub fn text(text: &str) -> Option<Said> {
     let said = Json::parse(text).ok()?;
     let (name, value) = said.as_object()?.iter().next()?;
     if said.as_object()?.len() > 1 {
@@ -46,7 +46,7 @@ pub(crate) fn text(text: &str) -> Option<Said> {
 }
 
 /// Reads input: the offset of its first byte, and the bytes.
-pub(crate) fn input(frame: &[u8]) -> Option<(u64, &[u8])> {
+pub fn input(frame: &[u8]) -> Option<(u64, &[u8])> {
     let (head, bytes) = frame.split_first_chunk::<HEAD>()?;
     let offset = u64::from_be_bytes(*head);
     (bytes.len() <= INPUT && offset <= FURTHEST).then_some((offset, bytes))

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 /// The most bytes that a page is sent beyond what it has shown.
-pub(crate) const WINDOW: u64 = 256 << 10;
+pub const WINDOW: u64 = 256 << 10;
 /// The most frames, however short.
 const FRAMES: usize = 1024;
 
 /// What a page was sent and has not shown.
 #[derive(Debug, Default)]
-pub(crate) struct Window {
+pub struct Window {
     /// Each frame's first offset and the one after its last, without gaps that were told between.
     frames: VecDeque<(u64, u64)>,
     bytes: u64,
@@ -17,7 +17,7 @@ pub(crate) struct Window {
 
 impl Window {
     /// How many more bytes may be sent.
-    pub(crate) fn room(&self) -> usize {
+    pub fn room(&self) -> usize {
         match self.frames.len() < FRAMES {
             true => usize::try_from(WINDOW.saturating_sub(self.bytes)).unwrap_or(0),
             false => 0,
@@ -25,13 +25,13 @@ impl Window {
     }
 
     /// A frame of `count` bytes from `offset` on was sent.
-    pub(crate) fn sent(&mut self, offset: u64, count: u64) {
+    pub fn sent(&mut self, offset: u64, count: u64) {
         self.frames.push_back((offset, offset + count));
         self.bytes += count;
     }
 
     /// All before `offset` is shown.
-    pub(crate) fn shown(&mut self, offset: u64) {
+    pub fn shown(&mut self, offset: u64) {
         while let Some((from, to)) = self.frames.front_mut() {
             let upto = offset.clamp(*from, *to);
             self.bytes -= upto - *from;

@@ -39,7 +39,7 @@ const NAMES: &[(&[u8], &str)] = &[
 ];
 
 /// The subject of `certificate`, in the order it has there; `None` if it is no certificate.
-pub(crate) fn subject(certificate: &[u8]) -> Option<String> {
+pub fn subject(certificate: &[u8]) -> Option<String> {
     let (SEQUENCE, name, _) = element(from_subject(certificate)?)? else {
         return None;
     };
@@ -47,7 +47,7 @@ pub(crate) fn subject(certificate: &[u8]) -> Option<String> {
 }
 
 /// The other names in `certificate`: `DNS:laptop.example`, `email:ann@example`, `URI:…`.
-pub(crate) fn alternatives(certificate: &[u8]) -> Vec<String> {
+pub fn alternatives(certificate: &[u8]) -> Vec<String> {
     let mut names = Vec::new();
     let Some(mut rest) = alternative_names(certificate) else {
         return names;

@@ -267,6 +267,26 @@ pub(super) const WEB: &[Key] = &[
         Shape::Keys(PROXY),
         "the server in front of this one that says who asks, a table",
     ),
+    key(
+        "tls",
+        Shape::Keys(WEB_TLS),
+        "the certificates with which the page is served over TLS, a table",
+    ),
+];
+
+/// The files of TLS.
+pub(super) const WEB_TLS: &[Key] = &[
+    key(
+        "cert",
+        Shape::Text,
+        "the certificate that is shown, as PEM, with those it rests on",
+    ),
+    key("key", Shape::Text, "its key, as PEM"),
+    key(
+        "client-ca",
+        Shape::Text,
+        "who signs the certificates by which browsers are let in, as PEM",
+    ),
 ];
 
 /// The keys of a proxy.

@@ -75,6 +75,7 @@ pub(crate) fn load(
     {
         options.start_paths_at(directory);
     }
+    wanted.web = wanted.web.map(|page| web::within(page, directory));
     wanted.metrics = wanted.metrics.map(|address| address.within(directory));
     wanted.tokens = wanted.tokens.map(|file| directory.join(file));
     mistakes.or(wanted)

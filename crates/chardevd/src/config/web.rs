@@ -1,5 +1,7 @@
 //! `[web]`: where the page is served, and for whom.
 
+use std::path::Path;
+
 use super::check::check_table;
 use super::errors::Mistakes;
 use super::keys::WEB;
@@ -45,9 +47,11 @@ fn read(value: &Value, mistakes: &mut Mistakes) -> Option<Settings> {
             return None;
         }
     };
+    let tls = table.get("tls").map(|value| tls(value, mistakes));
     let proxy = table.get("proxy").map(|value| proxy(value, mistakes));
     Some(Settings {
         proxy: proxy.flatten(),
+        tls: tls.flatten(),
         listen: address,
         hosts,
         connections,
@@ -80,4 +84,33 @@ fn proxy(value: &Value, mistakes: &mut Mistakes) -> Option<chardev_web::Proxy> {
         from: from.into_iter().flatten().collect(),
         header: header.unwrap_or("X-Remote-User").to_lowercase(),
     })
+}
+
+/// The files of TLS.
+#[cfg(feature = "web")]
+fn tls(value: &Value, mistakes: &mut Mistakes) -> Option<chardev_web::Tls> {
+    let table = value.table();
+    let file = |name| Some(table?.text(name)?.into());
+    let (Some(cert), Some(key)) = (file("cert"), file("key")) else {
+        let hint = "write tls = { cert = \"cert.pem\", key = \"key.pem\" }".to_owned();
+        let what = "TLS needs a certificate and its key";
+        mistakes.add_hint(&value.place, what, hint);
+        return None;
+    };
+    Some(chardev_web::Tls {
+        cert,
+        key,
+        client_ca: file("client-ca"),
+    })
+}
+
+/// The same with relative paths that start at `directory`.
+pub(super) fn within(settings: Settings, directory: &Path) -> Settings {
+    #[cfg(feature = "web")]
+    return settings.within(directory);
+    #[cfg(not(feature = "web"))]
+    {
+        let _ = directory;
+        settings
+    }
 }

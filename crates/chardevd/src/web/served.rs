@@ -25,7 +25,7 @@ pub(crate) enum Next {
     Same,
     Gone,
     New(Web),
-    Moved(Arc<Web>, Prepared),
+    Moved(Arc<Web>, Box<Prepared>),
 }
 
 impl Page {
@@ -46,12 +46,15 @@ impl Page {
         match (wanted, web) {
             (None, Some(_)) if is_configured => Ok(Next::Gone),
             (None, _) => Ok(Next::Same),
-            (Some(settings), Some(web)) if web.settings() == settings && is_configured => {
+            // Certificates may be others where nothing else is.
+            (Some(settings), Some(web))
+                if web.settings() == settings && is_configured && settings.tls.is_none() =>
+            {
                 Ok(Next::Same)
             }
             (Some(settings), Some(web)) => {
                 let prepared = web.prepare(settings).await?;
-                Ok(Next::Moved(web, prepared))
+                Ok(Next::Moved(web, Box::new(prepared)))
             }
             (Some(settings), None) => {
                 let server = self.server()?;
@@ -75,7 +78,7 @@ impl Page {
             }
             Next::Moved(web, prepared) => {
                 place.is_configured = true;
-                web.set(prepared);
+                web.set(*prepared);
             }
         }
     }

@@ -92,4 +92,5 @@ mod web_login;
 mod web_page;
 mod web_rig;
 mod web_stream;
+mod web_tls;
 mod websocket;
