@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::daemon_rig::chardevd;
 use crate::interop::python;
+use crate::stories::documents;
 
 /// What `--check` says of these files, the first of which is named; the directory is cut out.
 fn check(files: &[(&str, &str)]) -> (bool, String) {
@@ -194,8 +195,8 @@ fn a_file_that_cannot_be_read_or_is_no_toml_says_so() {
 fn documented() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut blocks = Vec::new();
-    for name in ["README.md", "docs/configuration.md"] {
-        let text = fs::read_to_string(root.join(name)).unwrap();
+    for name in documents() {
+        let text = fs::read_to_string(root.join(&name)).unwrap();
         let mut block: Option<(String, String)> = None;
         for (number, line) in text.lines().enumerate() {
             match &mut block {

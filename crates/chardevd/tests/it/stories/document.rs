@@ -1,14 +1,11 @@
-//! What docs/stories.md says: its stories, each with its boxes, and what is to be seen after each.
+//! The boxes of a document: those that are run, each with what is to be seen after it, and those
+//! that say why they are not.
 
 /// Stands for whatever there is, in a line or, alone in one, of lines.
 const ANY: &str = "…";
 
-/// What is below one heading.
-#[derive(Debug)]
-pub(super) struct Story {
-    pub(super) heading: String,
-    pub(super) boxes: Vec<Box>,
-}
+/// Stands above a box that is not run, and is followed by the reason.
+const NOT_RUN: &str = "<!-- not run: ";
 
 /// Commands, and what they print.
 #[derive(Debug, Default)]
@@ -19,65 +16,69 @@ pub(super) struct Box {
     pub(super) printed: Vec<String>,
 }
 
-/// Takes the stories out of a document.
+/// Takes the boxes out of a document that are to be run.
 ///
 /// # Errors
-/// Whatever would not be run or not be compared.
-pub(super) fn read(document: &str) -> Result<Vec<Story>, String> {
-    let mut stories: Vec<Story> = Vec::new();
+/// Whatever would be neither run nor excused, or run and compared with nothing.
+pub(super) fn read(document: &str) -> Result<Vec<Box>, String> {
+    let mut boxes: Vec<Box> = Vec::new();
     let mut lines = document.lines().enumerate();
+    // The last line that was not empty, outside of boxes.
+    let mut before = "";
     // Whether the last box still lacks what it prints.
     let mut open = false;
     while let Some((number, line)) = lines.next() {
         let at = |what: &str| format!("line {}: {what}", number + 1);
-        if let Some(heading) = line.strip_prefix("## ") {
-            if open {
-                return Err(at("the box before is compared with nothing"));
-            }
-            stories.push(Story {
-                heading: heading.to_owned(),
-                boxes: Vec::new(),
-            });
+        if line.starts_with('#') && open {
+            return Err(at("the box before is compared with nothing"));
         }
-        let Some(language) = line.strip_prefix("```") else {
+        let Some(language) = line.trim_start().strip_prefix("```") else {
+            if !line.is_empty() {
+                before = line;
+            }
             continue;
         };
         let text: Vec<&str> = lines
             .by_ref()
             .map(|(_, line)| line)
-            .take_while(|line| !line.starts_with("```"))
+            .take_while(|line| !line.trim_start().starts_with("```"))
             .collect();
-        let boxes = stories.last_mut().map(|story| &mut story.boxes);
-        let boxes = boxes.ok_or_else(|| at("a box outside of all stories"))?;
-        match (language, open) {
-            ("sh", false) => boxes.push(Box {
-                line: number + 1,
-                commands: text.iter().map(|line| format!("{line}\n")).collect(),
-                printed: Vec::new(),
-            }),
-            ("sh", true) => return Err(at("the box before is compared with nothing")),
-            ("text", true)
+        let reason = std::mem::take(&mut before).strip_prefix(NOT_RUN);
+        match (language, reason) {
+            ("sh", Some(reason)) if reason.len() < "a word -->".len() => {
+                return Err(at("why is it not run?"));
+            }
+            ("sh", Some(_)) => {}
+            (_, Some(_)) => return Err(at("nobody would run this")),
+            ("sh", None) if open => return Err(at("the box before is compared with nothing")),
+            ("sh", None) if line != "```sh" => return Err(at("begin this box at the margin")),
+            ("sh", None) => {
+                open = true;
+                boxes.push(Box {
+                    line: number + 1,
+                    commands: text.iter().map(|line| format!("{line}\n")).collect(),
+                    printed: Vec::new(),
+                });
+            }
+            ("text", None) => {
+                let last = boxes.last_mut().filter(|_| open);
+                let last = last.ok_or_else(|| at("no box before it prints this"))?;
+                open = false;
                 if text
                     .iter()
-                    .all(|line| line.replace(ANY, "").trim().is_empty()) =>
-            {
-                return Err(at("anything would do here"));
-            }
-            ("text", true) => {
-                let last = boxes.last_mut().ok_or_else(|| at("there is no box"))?;
+                    .all(|line| line.replace(ANY, "").trim().is_empty())
+                {
+                    return Err(at("anything would do here"));
+                }
                 last.printed = text.into_iter().map(str::to_owned).collect();
             }
-            ("text", false) => return Err(at("no box before it prints this")),
-            _ => return Err(at("neither commands (sh) nor what they print (text)")),
+            ("" | "toml" | "ini" | "yaml" | "rust" | "json", None) => {}
+            (other, None) => return Err(at(&format!("'{other}' is no kind of box"))),
         }
-        open = language == "sh";
     }
-    if open {
-        return Err("the last box is compared with nothing".to_owned());
-    }
-    match stories.iter().find(|story| story.boxes.is_empty()) {
-        Some(empty) => Err(format!("'{}' has no boxes", empty.heading)),
-        None => Ok(stories),
+    match open {
+        true => Err("the last box is compared with nothing".to_owned()),
+        false => Ok(boxes),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The stories of docs/stories.md, run as they are printed there: each by one shell, in an empty
-//! directory, with nothing of ours around but the programs.
+//! The boxes of the documents, run as they are printed there: those of each document by one shell,
+//! in an empty directory, with nothing of ours around but the programs.
 
 mod document;
 
@@ -14,75 +14,96 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::ctl_rig::until;
 use crate::ended::Ended;
 use crate::interop::python;
-use document::{Story, fits, read};
+use document::{Box, fits, read};
 
 /// How long a story may take; only a hang reaches it.
 const LIMIT: Duration = Duration::from_secs(80);
 /// Begins a line between two boxes.
 const MARK: &str = "--- what comes now is of box ";
 
-const STORIES: [&str; 5] = [
-    "A new user",
-    "One virtual machine",
-    "A lab of serial lines",
-    "The author of a VMM",
-    "The author of a tool",
-];
-
-#[test]
-fn a_new_user_sees_what_the_story_says() {
-    check("A new user", &["cmp", "seq"]);
+/// A test for each document with boxes that are run, and the programs that it needs.
+macro_rules! stories {
+    ($($test:ident: $document:literal, $programs:expr;)*) => {
+        const STORIES: &[&str] = &[$($document),*];
+        $(
+            #[test]
+            fn $test() {
+                check($document, &$programs);
+            }
+        )*
+    };
 }
 
-#[test]
-fn the_owner_of_one_vm_sees_what_the_story_says() {
-    check("One virtual machine", &["qemu-system-x86_64", "socat"]);
+stories! {
+    who_opens_the_repository_sees_what_the_tour_says: "README.md", ["cmp", "seq"];
+    who_begins_a_file_sees_what_its_chapter_says: "docs/configuration.md", [];
+    who_has_conserver_sees_what_the_chapter_says: "docs/from-conserver.md", [];
+    who_has_qemu_sees_what_the_chapter_says: "docs/from-qemu.md", ["socat"];
+    who_has_ser2net_sees_what_the_chapter_says: "docs/from-ser2net.md", ["socat"];
+    who_has_virtlogd_sees_what_the_chapter_says: "docs/from-virtlogd.md", ["cmp", "seq"];
+    a_lab_sees_what_the_story_says: "docs/lab.md", ["socat"];
+    a_new_user_sees_what_the_story_says: "docs/new-user.md", ["cmp", "seq"];
+    the_owner_of_one_vm_sees_what_the_story_says: "docs/one-vm.md", ["qemu-system-x86_64", "socat"];
+    the_author_of_a_tool_sees_what_the_story_says: "docs/tool.md", [];
+    the_author_of_a_vmm_sees_what_the_story_says: "docs/vmm.md", [];
 }
 
-#[test]
-fn a_lab_sees_what_the_story_says() {
-    check("A lab of serial lines", &["socat"]);
-}
-
-#[test]
-fn the_author_of_a_vmm_sees_what_the_story_says() {
-    check("The author of a VMM", &[]);
-}
-
-#[test]
-fn the_author_of_a_tool_sees_what_the_story_says() {
-    check("The author of a tool", &[]);
-}
-
-#[test]
-fn every_story_has_a_test_and_is_linked_from_the_table() {
-    let document = fs::read_to_string(root().join("docs/stories.md")).unwrap();
-    let stories = read(&document).unwrap();
-    let headings: Vec<_> = stories.iter().map(|story| story.heading.as_str()).collect();
-    assert_eq!(headings, STORIES);
-    for heading in STORIES {
-        let anchor = heading.to_lowercase().replace(' ', "-");
-        assert!(document.contains(&format!("(#{anchor}) |")), "{heading}");
+/// All documents for people, by their place in the checkout.
+pub(crate) fn documents() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in ["", "docs/"] {
+        let entries = root().join(folder).read_dir().unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let documents = names.filter(|name| name.ends_with(".md"));
+        found.extend(documents.map(|name| format!("{folder}{name}")));
     }
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    assert!(readme.contains("(docs/stories.md)"));
+    found.sort();
+    found
 }
 
 #[test]
-fn what_would_not_be_compared_is_found() {
+fn every_box_of_every_document_is_run_or_says_why_not() {
+    let all = documents();
+    assert!(all.len() > 15, "{all:?}");
+    let mut with_boxes = Vec::new();
+    for name in all {
+        let text = fs::read_to_string(root().join(&name)).unwrap();
+        let boxes = read(&text).unwrap_or_else(|why| panic!("{name}: {why}"));
+        if !boxes.is_empty() {
+            with_boxes.push(name);
+        }
+    }
+    let mut stories = STORIES.to_vec();
+    stories.sort_unstable();
+    assert_eq!(with_boxes, stories, "a document with boxes and no test");
+}
+
+#[test]
+fn what_would_be_neither_run_nor_compared_is_found() {
     for (wrong, why) in [
-        ("## A\n```sh\nls\n```\n", "compared with nothing"),
-        ("## A\n```sh\nls\n```\n```sh\nls\n```\n", "line 5: "),
-        ("## A\n```sh\nls\n```\n## B\n", "line 5: "),
-        ("## A\n```sh\nls\n```\n```text\n …\n…\n```\n", "anything"),
-        ("## A\n```text\nx\n```\n", "no box"),
-        ("## A\n```toml\nx\n```\n", "neither"),
-        ("```sh\nls\n```\n", "outside"),
-        ("## A\nwords\n", "'A' has no boxes"),
+        ("# A\n```sh\nls\n```\n", "compared with nothing"),
+        ("# A\n```sh\nls\n```\n```sh\nls\n```\n", "line 5: "),
+        ("# A\n```sh\nls\n```\n## B\n", "line 5: "),
+        ("# A\n```sh\nls\n```\n```text\n …\n…\n```\n", "anything"),
+        ("# A\n```text\nx\n```\n", "no box"),
+        ("# A\n```python\nx\n```\n", "'python' is no kind"),
+        ("- A\n  ```sh\n  ls\n  ```\n", "margin"),
+        ("<!-- not run: -->\n```sh\nls\n```\n", "why"),
+        ("<!-- not run: x -->\n```sh\nls\n```\n", "why"),
+        (
+            "<!-- not run: it waits -->\n```toml\nx\n```\n",
+            "nobody would",
+        ),
+        (
+            "<!-- not run: it waits -->\nwords\n```sh\nls\n```\n",
+            "compared with nothing",
+        ),
     ] {
         let found = read(wrong).unwrap_err();
         assert!(found.contains(why), "{wrong}: {found}");
     }
+    let excused = "<!-- not run: it waits -->\n\n```sh\nls\n```\n";
+    assert!(read(excused).unwrap().is_empty());
 }
 
 #[test]
@@ -106,21 +127,32 @@ fn lines_are_compared_with_what_differs_left_out() {
     }
 }
 
-/// Runs one story, and compares what each of its boxes prints.
-fn check(heading: &str, programs: &[&str]) {
+#[test]
+fn the_recorded_tour_can_be_played() {
+    let recording = root().join("docs/tour.cast");
+    let played = Command::new(env!("CARGO_BIN_EXE_chardevctl"))
+        .args(["play", "--speed", "10000"])
+        .arg(recording)
+        .output()
+        .unwrap();
+    assert!(played.status.success(), "{played:?}");
+    let shown = String::from_utf8_lossy(&played.stdout);
+    // The line that typed it has a blank before the words, this one the end of a control sequence.
+    assert!(shown.contains("lnothing is missing\r\n"), "{shown}");
+}
+
+/// Runs the boxes of one document, and compares what each of them prints.
+fn check(document: &str, programs: &[&str]) {
     for program in programs {
         let found = Command::new("which").arg(program).output().unwrap();
         assert!(found.status.success(), "{program} is missing: run ./setup");
     }
-    let document = fs::read_to_string(root().join("docs/stories.md")).unwrap();
-    let stories = read(&document).unwrap();
-    let story = stories.iter().find(|story| story.heading == heading);
-    let story = story.expect("it is in the document");
+    let boxes = read(&fs::read_to_string(root().join(document)).unwrap()).unwrap();
     let place = Place::new();
-    let (printed, success) = place.run(story);
-    let mut boxes = printed.split(MARK).skip(1);
-    for (number, one) in story.boxes.iter().enumerate() {
-        let printed = boxes.next().unwrap_or_default();
+    let (printed, success) = place.run(&boxes);
+    let mut by_box = printed.split(MARK).skip(1);
+    for (number, one) in boxes.iter().enumerate() {
+        let printed = by_box.next().unwrap_or_default();
         let printed = printed.strip_prefix(&format!("{number}\n"));
         let printed = printed.map(|text| text.strip_suffix('\n').unwrap_or(text));
         let lines: Vec<_> = printed.unwrap_or_default().lines().collect();
@@ -128,13 +160,13 @@ fn check(heading: &str, programs: &[&str]) {
         let last = !success && number + 1 == printed_boxes(&place);
         assert!(
             fits(&one.printed, &lines) && !last,
-            "docs/stories.md:{}: {heading}: the box prints\n{}\n\nand not\n{}\n",
+            "{document}:{}: the box prints\n{}\n\nand not\n{}\n",
             one.line,
             lines.join("\n"),
             one.printed.join("\n"),
         );
     }
-    assert!(success, "{heading}: {printed}");
+    assert!(success, "{document}: {printed}");
     until("all that the story started has ended", || {
         place.processes().is_empty()
     });
@@ -185,8 +217,8 @@ impl Place {
     }
 
     /// What the shell prints, and whether it came to its end.
-    fn run(&self, story: &Story) -> (String, bool) {
-        let boxes = story.boxes.iter().enumerate();
+    fn run(&self, boxes: &[Box]) -> (String, bool) {
+        let boxes = boxes.iter().enumerate();
         let script: String = boxes
             .map(|(number, one)| format!("printf '%s\\n' '{MARK}{number}'\n{}echo\n", one.commands))
             .collect();
