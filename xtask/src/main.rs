@@ -3,6 +3,7 @@
 
 mod back_ends;
 mod bench;
+mod book;
 mod ci;
 mod fuzz;
 mod guarantees;
@@ -12,6 +13,7 @@ mod model;
 mod mutants;
 mod package;
 mod qmp;
+mod reference;
 mod server;
 mod sh;
 mod soak;
@@ -52,6 +54,10 @@ enum Task {
     Guarantees(guarantees::Args),
     /// Write the lists of all back ends and their options
     BackEnds,
+    /// Write the reference of the configuration, the command lines and QMP
+    Reference,
+    /// Make pages of the documentation, with mdbook
+    Book,
     /// Write the manual pages
     Man(man::Args),
     /// Build the Debian package and try it in a fresh tree
@@ -73,6 +79,8 @@ fn main() -> ExitCode {
         Task::Mutants(args) => mutants::run(&args),
         Task::Guarantees(args) => guarantees::run(&args),
         Task::BackEnds => back_ends::run(),
+        Task::Reference => reference::run(),
+        Task::Book => book::run(),
         Task::Man(args) => man::run(&args),
         Task::Package => package::run(),
         Task::Soak(args) => soak::run(&args),

@@ -1,5 +1,6 @@
 //! chardevd.toml(5), from the JSON schema that `chardevd --config-schema` prints.
 
+use std::fmt::Write;
 use std::process::Command;
 
 use chardev_qapi::{Json, Object};
@@ -11,13 +12,83 @@ use crate::ctl_rig::text;
 /// What only `[[lines]]` have, or have in their own sense.
 const OF_LINES: [&str; 4] = ["template", "names", "port", "n"];
 
-pub(super) fn page() -> Roff {
+/// A section, in words.
+pub(super) struct Section {
+    /// As it is written in the file.
+    pub(super) heading: String,
+    pub(super) about: String,
+    pub(super) keys: Vec<Key>,
+}
+
+/// A key, in words.
+pub(super) struct Key {
+    pub(super) name: String,
+    pub(super) shapes: String,
+    pub(super) about: String,
+    /// The keys of the table that it may be.
+    words: Vec<String>,
+}
+
+pub(super) fn sections() -> Vec<Section> {
     let printed = Command::new(env!("CARGO_BIN_EXE_chardevd"))
         .arg("--config-schema")
         .output()
         .unwrap();
     let schema = Json::parse(&text(&printed.stdout)).expect("JSON");
     let sections = object(&schema, "properties").expect("sections");
+    let sections = sections.iter();
+    sections.map(|(name, it)| section(name, it)).collect()
+}
+
+fn section(name: &str, section: &Json) -> Section {
+    let (heading, table) = unwrapped(name, section);
+    let about = section.get("description").and_then(Json::as_str);
+    // The heading says its form already.
+    let about = about.unwrap_or_default();
+    let about = about.rsplit_once("]: ").map_or(about, |(_, about)| about);
+    let mut about = sentence(about);
+    let all = table.and_then(|table| object(table, "properties"));
+    let only: &[&str] = match name {
+        "defaults" | "template" => {
+            about += "\n\nThe keys of [console.NAME], but for template and port.";
+            &[]
+        }
+        "lines" => {
+            about += "\n\nThe keys of [console.NAME], and:";
+            &OF_LINES
+        }
+        _ if all.is_none() => {
+            write!(
+                about,
+                "\n\nEither line, as on the command line of chardevd, or a table with the same \
+                 options as keys; {} says of which kind it is.",
+                kind(name)
+            )
+            .unwrap();
+            &[]
+        }
+        _ => {
+            return Section {
+                heading,
+                about,
+                keys: keys(all, |_| true),
+            };
+        }
+    };
+    Section {
+        heading,
+        about,
+        keys: keys(all, |key| only.contains(&key)),
+    }
+}
+
+fn keys(all: Option<&Object>, wanted: impl Fn(&str) -> bool) -> Vec<Key> {
+    let all = all.into_iter().flat_map(Object::iter);
+    let wanted = all.filter(|(name, _)| wanted(name));
+    wanted.map(|(name, json)| key(name, json)).collect()
+}
+
+pub(super) fn page() -> Roff {
     let mut page = begin("chardevd.toml", "5", "the configuration of chardevd");
     page.control("SH", ["DESCRIPTION"]);
     page.text([
@@ -34,40 +105,27 @@ pub(super) fn page() -> Roff {
         bold("chardevd --config-schema"),
         roman(" prints a JSON schema for editors."),
     ]);
-    for (name, section) in sections.iter() {
-        let (heading, table) = unwrapped(name, section);
-        page.control("SH", [heading.as_str()]);
-        let about = section.get("description").and_then(Json::as_str);
-        // The heading says its form already.
-        let about = about.unwrap_or_default();
-        let about = about.rsplit_once("]: ").map_or(about, |(_, about)| about);
-        page.text([roman(sentence(about))]);
-        match table.and_then(|table| object(table, "properties")) {
-            Some(_) if ["defaults", "template"].contains(&name) => {
+    for section in sections() {
+        page.control("SH", [section.heading.as_str()]);
+        for (at, about) in section.about.split("\n\n").enumerate() {
+            if at > 0 {
                 page.control("PP", []);
-                page.text([roman(
-                    "The keys of [console.NAME], but for template and port.",
-                )]);
             }
-            Some(keys) if name == "lines" => {
-                page.control("PP", []);
-                page.text([roman("The keys of [console.NAME], and:")]);
-                let own = keys.iter().filter(|(name, _)| OF_LINES.contains(name));
-                own.for_each(|(name, key)| of_key(name, key, &mut page));
-            }
-            Some(keys) => keys
-                .iter()
-                .for_each(|(name, key)| of_key(name, key, &mut page)),
-            None => {
-                page.control("PP", []);
+            page.text([roman(about)]);
+        }
+        for key in &section.keys {
+            page.control("TP", []);
+            page.text([
+                bold(key.name.as_str()),
+                roman(" = "),
+                italic(key.shapes.as_str()),
+            ]);
+            page.text([roman(key.about.as_str())]);
+            if !key.words.is_empty() {
                 page.text([
-                    roman("Either "),
-                    bold("line"),
-                    roman(", as on the command line of "),
-                    bold("chardevd"),
-                    roman("(1), or a table with the same options as keys; "),
-                    bold(kind(name)),
-                    roman(" says of which kind it is."),
+                    roman("Keys of the table: "),
+                    bold(key.words.join(", ")),
+                    roman("."),
                 ]);
             }
         }
@@ -110,21 +168,17 @@ fn kind(section: &str) -> &'static str {
     }
 }
 
-fn of_key(name: &str, key: &Json, page: &mut Roff) {
-    page.control("TP", []);
-    let shapes = shapes(key).join(" or ");
-    page.text([bold(name), roman(" = "), italic(shapes)]);
+fn key(name: &str, key: &Json) -> Key {
     let about = key.get("description").and_then(Json::as_str);
-    page.text([roman(sentence(about.unwrap_or_default()))]);
     let one = key.get("anyOf").and_then(Json::as_array);
     let mut tables = one.unwrap_or_default().iter().chain([key]);
-    if let Some(inner) = tables.find_map(|table| object(table, "properties")) {
-        let words: Vec<_> = inner.iter().map(|(name, _)| name).collect();
-        page.text([
-            roman("Keys of the table: "),
-            bold(words.join(", ")),
-            roman("."),
-        ]);
+    let inner = tables.find_map(|table| object(table, "properties"));
+    let words = inner.into_iter().flat_map(Object::iter);
+    Key {
+        name: name.to_owned(),
+        shapes: shapes(key).join(" or "),
+        about: sentence(about.unwrap_or_default()),
+        words: words.map(|(name, _)| name.to_owned()).collect(),
     }
 }
 

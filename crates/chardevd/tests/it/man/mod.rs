@@ -5,6 +5,7 @@
 
 mod config;
 mod qmp;
+mod reference;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -63,7 +63,7 @@ const SHORT: &[(&str, &str)] = &[
 ];
 
 pub(super) fn page() -> Roff {
-    let schema = Schema::ask();
+    let entries = entries();
     let mut page = begin("chardevd-qmp", "7", "what chardevd adds to QMP");
     page.control("SH", ["DESCRIPTION"]);
     page.text([
@@ -82,24 +82,17 @@ pub(super) fn page() -> Roff {
     ]);
     for (heading, sort) in [("COMMANDS", "command"), ("EVENTS", "event")] {
         page.control("SH", [heading]);
-        let all = schema
-            .0
-            .iter()
-            .filter(|entry| word(entry, "meta-type") == sort);
-        for entry in all.filter(|entry| is_ours(word(entry, "name"))) {
-            let name = word(entry, "name");
+        for entry in entries.iter().filter(|entry| entry.sort == sort) {
             page.control("TP", []);
-            let arguments = schema.show(word(entry, "arg-type"), 2);
-            let mut head = vec![bold(name)];
-            if arguments != "{}" {
-                head.extend([roman(" "), italic(arguments)]);
+            let mut head = vec![bold(entry.name.as_str())];
+            if entry.arguments != "{}" {
+                head.extend([roman(" "), italic(entry.arguments.as_str())]);
             }
             page.text(head);
-            page.text([roman(about(name).unwrap_or_default())]);
-            let returns = schema.show(word(entry, "ret-type"), 2);
-            if sort == "command" && returns != "{}" {
+            page.text([roman(entry.about.as_str())]);
+            if sort == "command" && entry.returns != "{}" {
                 page.control("IP", []);
-                page.text([roman("Returns: "), italic(returns)]);
+                page.text([roman("Returns: "), italic(entry.returns.as_str())]);
             }
         }
     }
@@ -112,6 +105,36 @@ pub(super) fn page() -> Roff {
         ],
     );
     page
+}
+
+/// A command or event of ours, in words.
+pub(super) struct Entry {
+    /// `command` or `event`.
+    pub(super) sort: &'static str,
+    pub(super) name: String,
+    pub(super) about: String,
+    pub(super) arguments: String,
+    pub(super) returns: String,
+}
+
+/// All our commands, then all our events.
+pub(super) fn entries() -> Vec<Entry> {
+    let schema = Schema::ask();
+    let of_sort = |sort: &'static str| {
+        let all = schema.0.iter();
+        let all = all.filter(move |entry| word(entry, "meta-type") == sort);
+        all.map(move |entry| (sort, entry))
+    };
+    let all = of_sort("command").chain(of_sort("event"));
+    all.filter(|(_, entry)| is_ours(word(entry, "name")))
+        .map(|(sort, entry)| Entry {
+            sort,
+            name: word(entry, "name").to_owned(),
+            about: about(word(entry, "name")).unwrap_or_default(),
+            arguments: schema.show(word(entry, "arg-type"), 2),
+            returns: schema.show(word(entry, "ret-type"), 2),
+        })
+        .collect()
 }
 
 /// The names of our commands and events.
