@@ -9,7 +9,6 @@ mod program;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use chardev::back::FdSource;
 use chardev::{AttachedPeer, Chardevs, Given, PeerPlace};
@@ -17,11 +16,10 @@ use chardev_qapi::{ErrorKind, Object, QmpError};
 use chardev_qmp::{Event, Join};
 use tokio::task::AbortHandle;
 
-use crate::access::{Access, Identity, Role};
+use crate::access::{Access, Identity, Role, expire};
 use crate::caller::Caller;
 use crate::client::Client;
 use crate::events::now;
-use crate::tokens::seconds;
 
 pub use self::program::Joined;
 
@@ -57,10 +55,6 @@ enum Tie {
     /// The program serves them itself.
     Program(Arc<Ending>),
 }
-
-/// The longest time between two looks at what expires, and how long after that it is looked at.
-const HOUR: u64 = 3600;
-const MOMENT: Duration = Duration::from_millis(100);
 
 const ALONE: &str = "exclusive";
 const SHARE: &str = "share";
@@ -111,18 +105,17 @@ impl Attached {
     /// Ends the attachments of those who may not be attached any more, whenever rights have
     /// changed, for as long as the runtime runs.
     pub(crate) async fn keep_to(self, access: Access, chardevs: Chardevs) {
+        let mut changed = access.tokens().changed.subscribe();
+        // What came before is looked at too.
+        changed.mark_changed();
         loop {
-            let end = self.next_expiry();
-            let expired = async {
-                match end {
-                    Some(end) => tokio::time::sleep(end).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let all = self.lock().clone();
             tokio::select! {
-                () = access.tokens().changed.notified() => {}
-                () = expired => {}
+                // We have the sender, so it is there.
+                _ = changed.changed() => {}
+                () = expire(all.iter().map(|entry| &entry.identity)) => {}
             }
+            drop(all);
             let all = self.lock().clone();
             for entry in all.iter().filter(|entry| !entry.is_permitted(&access)) {
                 if entry.place(&chardevs) != PeerPlace::There {
@@ -151,18 +144,6 @@ impl Attached {
         }
     }
 
-    /// How long until the first token of somebody who is attached expires, if any does.
-    fn next_expiry(&self) -> Option<Duration> {
-        let entries = self.lock();
-        let ends = entries.iter().filter_map(|entry| match &entry.identity {
-            Identity::Token(token) => token.expires,
-            _ => None,
-        });
-        let left = ends.min()?.saturating_sub(seconds());
-        // A clock may be set; and what is due has a moment to be over.
-        Some(Duration::from_secs(left.min(HOUR)) + MOMENT)
-    }
-
     fn of(&self, id: &str) -> Vec<Arc<Entry>> {
         let entries = self.lock();
         entries
@@ -176,7 +157,7 @@ impl Attached {
         let entry = Arc::new(entry);
         self.lock().push(Arc::clone(&entry));
         // It may be the first to expire, or have lost its rights while it was attached.
-        access.tokens().changed.notify_one();
+        access.tokens().changed.send_replace(());
         entry
     }
 

@@ -76,6 +76,12 @@ impl Caller {
         self.service.access.allows(&self.client, role, id)
     }
 
+    /// Waits until they have not (any more) `role` for chardev `id`: for what goes on after the
+    /// command that began it.
+    pub async fn lost(&self, role: Role, id: &str) {
+        self.service.access.lost(&self.identity(), role, id).await;
+    }
+
     /// Whether they may know of what `told` is about: the data of an event, or a part of an answer.
     pub fn sees(&self, told: &Json) -> bool {
         self.service.access.shows(&self.client, told)

@@ -1,10 +1,11 @@
 //! The commands about stored output and its viewers.
 
 use chardev::back::FdSource;
-use chardev::{ViewFrom, Watch};
+use chardev::{ViewFrom, Watch, Watching};
 use chardev_qapi::{Json, Object, QmpError};
 use chardev_qmp::ringbuf::{self, Format};
 
+use crate::access::Role;
 use crate::caller::Caller;
 
 /// Bytes in an answer if the client does not say, and at most.
@@ -21,12 +22,34 @@ impl Caller {
             Err(error) => return Err(format!("Failed to duplicate '{fdname}': {error}").into()),
         };
         match watched {
-            Ok(offset) => Ok(Object::new().with("offset", offset).into()),
+            Ok(watching) => {
+                let offset = watching.offset();
+                self.keep_to_rights(id, watching);
+                Ok(Object::new().with("offset", offset).into())
+            }
             Err(error) => {
                 self.fds.give_back(fdname, fd);
                 Err(QmpError::because(error))
             }
         }
+    }
+
+    /// Ends a viewer once the client may not look any more, as nobody comes back to ask.
+    fn keep_to_rights(&self, id: &str, watching: Watching) {
+        let (id, access) = (id.to_owned(), self.service.access.clone());
+        let (identity, who) = (self.client.identity(), self.client.title());
+        self.service.monitors.runtime().spawn(async move {
+            tokio::select! {
+                () = watching.ended() => return,
+                () = access.lost(&identity, Role::View, &id) => watching.revoke(),
+            }
+            tracing::info!(
+                target: "chardevd::audit",
+                console = id,
+                event = "revoked",
+                "{who} may not look at '{id}' any more"
+            );
+        });
     }
 
     /// `x-chardev-history`

@@ -33,7 +33,7 @@ use crate::offload;
 #[cfg(feature = "socket")]
 use crate::port::Port;
 use crate::tasks::TaskKind;
-use crate::viewers::{Watch, WatchError};
+use crate::viewers::{Watch, WatchError, Watching};
 use crate::{scene, writer};
 
 pub use self::attached::{AttachedPeer, PeerPlace};
@@ -447,14 +447,14 @@ impl Chardevs {
         true
     }
 
-    /// Makes the connected stream socket `fd` a viewer of chardev `id` (`x-chardev-watch`) and
-    /// returns the absolute offset it begins at. The viewer follows the chardev through changes
-    /// until it closes its end or the chardev is removed; what it sends is ignored.
+    /// Makes the connected stream socket `fd` a viewer of chardev `id` (`x-chardev-watch`).
+    /// It follows the chardev through changes until it closes its end, the chardev is removed, or
+    /// the program ends it by what is returned; what it sends is ignored.
     ///
     /// # Errors
     /// There is no such chardev, no output at that offset yet, no room for another viewer, or the
     /// descriptor is not a connected stream socket.
-    pub fn watch(&self, id: &str, fd: OwnedFd, watch: &Watch) -> Result<u64, WatchError> {
+    pub fn watch(&self, id: &str, fd: OwnedFd, watch: &Watch) -> Result<Watching, WatchError> {
         let not_found = || WatchError::View(ViewError::NotFound(id.to_owned()));
         let chardev = self.registry.get(id).ok_or_else(not_found)?;
         self.shared.viewers().add(&chardev, fd, watch)

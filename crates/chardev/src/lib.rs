@@ -193,5 +193,5 @@ pub use slow_fd::close_elsewhere;
 pub use tasks::{Task, TaskKind};
 pub use threads::new_thread;
 pub use transaction::{Action, ActionError, TransactionError};
-pub use viewers::{MAX_VIEWERS, Watch, WatchError};
+pub use viewers::{MAX_VIEWERS, Watch, WatchError, Watching};
 pub use wait::{BlockingFrontEnd, ReadyFd};

@@ -7,6 +7,7 @@
 
 mod audit;
 mod identity;
+mod losing;
 mod needs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use crate::tokens::{Token, Tokens};
 
 pub(crate) use audit::audit;
 pub use identity::{Identity, TlsName};
+pub(crate) use losing::expire;
 pub(crate) use needs::Need;
 
 /// What a client is told that has yet to prove who it is.
@@ -119,12 +121,13 @@ impl Access {
     /// beginning) whoever can connect may do everything, other than by a token.
     pub fn set(&self, grants: Option<Vec<Grant>>) {
         self.lock().grants = grants.map(Into::into);
-        self.tokens.changed.notify_one();
+        self.tokens.changed.send_replace(());
     }
 
     /// The groups of chardevs that tokens may be for.
     pub fn set_groups(&self, groups: BTreeMap<String, BTreeSet<String>>) {
         self.lock().groups = Arc::new(groups);
+        self.tokens.changed.send_replace(());
     }
 
     /// The groups of chardevs that tokens may be for.

@@ -48,7 +48,7 @@ pub(super) fn begin(
         framed: false,
     };
     let viewer = chardevs.watch(id, theirs.into(), &watch);
-    let offset = viewer.map_err(QmpError::because)?;
+    let offset = viewer.map_err(QmpError::because)?.offset();
     let (chardevs, id) = (chardevs.clone(), id.to_owned());
     let relay = async move {
         tokio::select! {

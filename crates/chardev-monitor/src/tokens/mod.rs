@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::access::Role;
 
@@ -54,7 +54,7 @@ pub struct Tokens {
     #[cfg_attr(not(feature = "tokens"), allow(dead_code))]
     guesses: Arc<Mutex<Guesses>>,
     /// Somebody may have fewer rights than before.
-    pub(crate) changed: Arc<Notify>,
+    pub(crate) changed: Arc<watch::Sender<()>>,
 }
 
 impl Token {
@@ -81,7 +81,7 @@ impl Tokens {
     /// From now on there are these, and whoever came with another one has no rights any more.
     pub fn set(&self, all: Vec<Token>) {
         *self.lock() = all.into_iter().map(Arc::new).collect();
-        self.changed.notify_one();
+        self.changed.send_replace(());
     }
 
     /// All of them, in the order in which they were set.

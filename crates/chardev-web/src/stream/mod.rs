@@ -20,7 +20,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, Path, Query, State};
 use axum::response::Response;
 use chardev::{Slow, Viewer};
-use chardev_monitor::{Command, Joined, Json, Object, Subscription};
+use chardev_monitor::{Command, Joined, Json, Object, Role, Subscription};
 use chardev_qmp::Join;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
@@ -160,6 +160,7 @@ async fn run(line: Line, viewer: Viewer, events: Subscription, socket: WebSocket
         reason = telling::tell(&line, viewer, &events, &mut sink) => reason,
         reason = listening::listen(&line, source) => reason,
         () = line.session.ended() => Some("logged-out"),
+        () = line.session.caller.lost(Role::View, &line.id) => Some("forbidden"),
         told = line.displaced() => {
             by = told.get("by").cloned();
             Some(told.get("reason").and_then(Json::as_str).map_or("taken", known))

@@ -2,12 +2,15 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use chardev_core::{ViewEnd, Viewed, Viewer};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
+
+use super::handle::Fate;
 
 /// The most bytes in one frame, and so the most that a stalled viewer holds of its own.
 const FRAME: usize = 16 << 10;
@@ -43,6 +46,7 @@ pub(super) struct Entry {
     /// No more than `pending` follows, and not for longer than this.
     until: Option<Instant>,
     pub(super) state: Wait,
+    fate: Arc<Fate>,
 }
 
 impl Entry {
@@ -55,7 +59,39 @@ impl Entry {
             pending: Vec::new(),
             until: None,
             state: Wait::Ready,
+            fate: Arc::default(),
         }
+    }
+
+    pub(super) fn fate(&self) -> &Arc<Fate> {
+        &self.fate
+    }
+
+    /// There may be more output, or its end.
+    pub(super) fn wake(&mut self) {
+        match self.state {
+            Wait::Armed => self.state = Wait::Ready,
+            // It still waits for its socket, but not for ever.
+            Wait::Blocked if self.is_to_end() => self.revoke(),
+            _ => {}
+        }
+    }
+
+    fn is_to_end(&self) -> bool {
+        self.until.is_none() && self.fate.is_revoked()
+    }
+
+    /// Only why it ends is left to be told.
+    fn revoke(&mut self) {
+        let text = match self.framed {
+            true => "end revoked\n".to_owned(),
+            false => format!(
+                "\r\n[chardev {}: viewer ended, it may not look any more]\r\n",
+                self.label
+            ),
+        };
+        self.pending.extend_from_slice(text.as_bytes());
+        self.until = Some(Instant::now() + LAST_WORDS);
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -83,6 +119,9 @@ impl Entry {
     fn send_turn(&mut self, buf: &mut [u8]) -> Result<Wait, Errno> {
         let mut left = TURN;
         while left > 0 {
+            if self.is_to_end() {
+                self.revoke();
+            }
             while !self.pending.is_empty() {
                 let sent = self.send(&self.pending, &[])?;
                 self.pending.drain(..sent);
@@ -165,8 +204,9 @@ impl Drop for Entry {
         for _ in 0..64 {
             match recv(&self.fd, &mut buf, RecvFlags::DONTWAIT) {
                 Ok((_, count)) if count > 0 => {}
-                _ => return,
+                _ => break,
             }
         }
+        self.fate.end();
     }
 }

@@ -6,6 +6,7 @@
 //! nothing until it moves again.
 
 mod entry;
+mod handle;
 mod thread;
 
 use std::io;
@@ -17,6 +18,7 @@ use rustix::net::{SocketType, getpeername, sockopt};
 
 use crate::sys::strerror;
 use entry::Entry;
+pub use handle::Watching;
 use thread::Server;
 
 /// The most viewers of all chardevs of a [`Chardevs`](crate::Chardevs) together.
@@ -30,9 +32,9 @@ pub struct Watch {
     /// What becomes of it when it is too slow.
     pub slow: Slow,
     /// With offsets: each piece of output comes as `data OFFSET COUNT`, a line feed and `COUNT`
-    /// bytes; what is missing as the line `gap FROM TO`; and the end as the line `end removed` or
-    /// `end too-slow BEHIND`. Otherwise the output comes as it is, and a gap is one line of text
-    /// in it.
+    /// bytes; what is missing as the line `gap FROM TO`; and the end as the line `end removed`,
+    /// `end too-slow BEHIND` or `end revoked`. Otherwise the output comes as it is, and a gap is
+    /// one line of text in it.
     pub framed: bool,
 }
 
@@ -89,13 +91,13 @@ impl Viewers {
         })
     }
 
-    /// Makes the socket `fd` a viewer of `chardev`; returns the offset it begins at.
+    /// Makes the socket `fd` a viewer of `chardev`.
     pub(crate) fn add(
         &self,
         chardev: &ChardevRef,
         fd: OwnedFd,
         watch: &Watch,
-    ) -> Result<u64, WatchError> {
+    ) -> Result<Watching, WatchError> {
         check_socket(&fd)?;
         let viewer = chardev
             .view(watch.from, watch.slow)
@@ -104,9 +106,14 @@ impl Viewers {
             viewer.offset(),
             chardev.with(|chardev| chardev.label().to_owned()),
         );
-        self.server
-            .add(Entry::new(fd, label, viewer, watch.framed))?;
-        Ok(offset)
+        let entry = Entry::new(fd, label, viewer, watch.framed);
+        let fate = Arc::clone(entry.fate());
+        self.server.add(entry)?;
+        Ok(Watching::new(
+            offset,
+            fate,
+            Arc::clone(self.server.signal()),
+        ))
     }
 
     /// Waits until there is none.

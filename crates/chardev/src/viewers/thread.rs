@@ -88,6 +88,11 @@ impl Server {
         Ok(())
     }
 
+    /// What the thread waits for.
+    pub(super) fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
     /// Waits until there is no viewer.
     pub(super) async fn ended(&self) {
         loop {
@@ -191,10 +196,7 @@ impl Loop {
     fn handle(&mut self, token: u64, flags: epoll::EventFlags) {
         if token == WAKE {
             self.server.signal.clear();
-            let armed = self.entries.values_mut();
-            for entry in armed.filter(|entry| entry.state == Wait::Armed) {
-                entry.state = Wait::Ready;
-            }
+            self.entries.values_mut().for_each(Entry::wake);
             return;
         }
         let Some(entry) = self.entries.get_mut(&token) else {

@@ -151,6 +151,46 @@ fn only_connected_stream_sockets_can_view() {
     assert_eq!(error.to_string(), "Chardev 'nobody' not found");
 }
 
+/// One that has everything, one with offsets, and one that has taken nothing for long.
+#[test]
+fn a_viewer_is_ended_by_the_program_and_told_why() {
+    let (chardevs, front) = console();
+    let begin = |watch: &Watch| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(DEADLINE)).unwrap();
+        (ours, chardevs.watch("con0", theirs.into(), watch).unwrap())
+    };
+    let (mut stays, _watching) = begin(&RAW);
+    let mut all = [begin(&RAW), begin(&FRAMED), begin(&FRAMED)];
+    front.write(b"seen");
+    assert_eq!(read_text(&mut all[0].0, 4), "seen");
+    assert_eq!(read_text(&mut all[1].0, 13), "data 0 4\nseen");
+    front.write(&[b'.'; 1 << 20]);
+    let mut last = [0; 1 << 20];
+    for viewer in [&mut stays, &mut all[0].0] {
+        viewer.read_exact(&mut last).unwrap();
+    }
+    assert!(read_text(&mut all[1].0, 1 << 20).ends_with('.'));
+    for (_, watching) in &all {
+        assert_eq!(watching.offset(), 0);
+        watching.revoke();
+    }
+    front.write(b"not seen");
+    let ends = [
+        "[chardev con0: viewer ended, it may not look any more]\r\n",
+        "end revoked\n",
+        "end revoked\n",
+    ];
+    for ((mut viewer, watching), end) in all.into_iter().zip(ends) {
+        let mut rest = String::new();
+        viewer.read_to_string(&mut rest).unwrap();
+        assert!(rest.ends_with(end), "{rest}");
+        assert!(rest.len() < 1 << 20 && !rest.contains("not seen"));
+        chardevs.block_on(watching.ended());
+    }
+    assert_eq!(read_text(&mut stays, 12), "....not seen");
+}
+
 #[test]
 fn a_viewer_that_is_to_be_dropped_when_slow_is_dropped() {
     let (chardevs, front) = console();

@@ -24,6 +24,8 @@ pub(super) enum Frame<'a> {
     Removed,
     /// The viewer was too slow, by so many bytes.
     TooSlow(u64),
+    /// The viewer may not look any more.
+    Revoked,
 }
 
 impl Frames {
@@ -60,6 +62,9 @@ impl Frames {
                 (Some(&"end"), None, None) if words.get(1) == Some(&"removed") => {
                     return Ok(Some(Frame::Removed));
                 }
+                (Some(&"end"), None, None) if words.get(1) == Some(&"revoked") => {
+                    return Ok(Some(Frame::Revoked));
+                }
                 (Some(&"end"), None, Some(behind)) if words.get(1) == Some(&"too-slow") => {
                     return Ok(Some(Frame::TooSlow(behind)));
                 }
@@ -81,7 +86,8 @@ mod tests {
 
     #[test]
     fn frames_are_taken_apart_however_they_are_cut() {
-        let sent = b"data 7 4\none\ngap 11 20\ndata 20 3\n\n\nxend too-slow 9\nend removed\n";
+        let sent =
+            b"data 7 4\none\ngap 11 20\ndata 20 3\n\n\nxend too-slow 9\nend removed\nend revoked\n";
         let whole: Vec<&[u8]> = vec![&sent[..]];
         for pieces in [whole, sent.chunks(1).collect(), sent.chunks(5).collect()] {
             let mut frames = Frames::default();
@@ -95,7 +101,10 @@ mod tests {
                 }
             }
             assert_eq!(data, b"one\n\n\nx");
-            assert_eq!(told, "Gap(11, 20) at 4; TooSlow(9) at 7; Removed at 7; ");
+            assert_eq!(
+                told,
+                "Gap(11, 20) at 4; TooSlow(9) at 7; Removed at 7; Revoked at 7; "
+            );
         }
     }
 

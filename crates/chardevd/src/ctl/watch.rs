@@ -94,6 +94,7 @@ fn show(args: &Args, frame: Frame<'_>) -> Result<bool, Failure> {
             let text = format!("{id}: too slow, {behind} bytes behind, so the viewer was ended");
             Err(text.into())
         }
+        Frame::Revoked => Err(revoked(&args.id)),
         _ if args.framed => Ok(true),
         Frame::Data(bytes) => print_bytes(bytes),
         Frame::Gap(from, to) => {
@@ -104,6 +105,11 @@ fn show(args: &Args, frame: Frame<'_>) -> Result<bool, Failure> {
             print_bytes(text.as_bytes())
         }
     }
+}
+
+/// What a viewer is told that may not look any more.
+pub(super) fn revoked(id: &str) -> Failure {
+    format!("{}: you may not look at it any more", shown(id)).into()
 }
 
 /// Waits for output, for as long as somebody reads what we print.

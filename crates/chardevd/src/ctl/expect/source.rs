@@ -15,7 +15,7 @@ use crate::ctl::connect::{Monitor, Target};
 use crate::ctl::failure::{Failure, Status};
 use crate::ctl::frames::{Frame, Frames};
 use crate::ctl::waiting::timespec;
-use crate::ctl::watch::view;
+use crate::ctl::watch::{revoked, view};
 
 /// How long the last output of a program may take that has ended.
 const SILENCE: Duration = Duration::from_millis(200);
@@ -155,6 +155,7 @@ impl Source {
                 Frame::TooSlow(behind) => {
                     return Err(format!("{id}: {behind} bytes were not looked at in time").into());
                 }
+                Frame::Revoked => return Err(revoked(&self.id)),
                 Frame::Removed => {
                     return Err(Failure::new(Status::Removed, format!("{id} was removed")));
                 }

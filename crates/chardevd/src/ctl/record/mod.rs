@@ -212,7 +212,7 @@ impl Recorder {
                     self.offset = to;
                     self.put_due()?;
                 }
-                Frame::TooSlow(_) | Frame::Removed => return Ok(true),
+                Frame::TooSlow(_) | Frame::Removed | Frame::Revoked => return Ok(true),
             }
         }
         Ok(false)
