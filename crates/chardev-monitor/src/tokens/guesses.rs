@@ -1,4 +1,4 @@
-//! Who has presented wrong tokens, and how long the next one from there is not looked at.
+//! Who has presented wrong tokens, and how long the next one from there is told no more.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,9 +42,9 @@ pub(super) struct Guesses {
 #[derive(Debug)]
 struct Count {
     wrong: u32,
-    skipped: u32,
+    too_soon: u32,
     last: Instant,
-    /// Until when nothing from there is looked at.
+    /// Until when wrong ones from there come too soon.
     until: Instant,
 }
 
@@ -52,7 +52,7 @@ struct Count {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) count: u32,
-    pub(super) skipped: u32,
+    pub(super) too_soon: u32,
 }
 
 impl Origin {
@@ -106,16 +106,16 @@ impl Tally {
 
 #[cfg_attr(not(feature = "tokens"), allow(dead_code))]
 impl Guesses {
-    /// How long nothing from `origin` is looked at.
+    /// How long a wrong one from `origin` is told no more than to wait.
     pub(super) fn wait(&self, origin: &Origin, now: Instant) -> Option<Duration> {
         let until = self.origins.get(origin)?.until;
         until.checked_duration_since(now).filter(|it| !it.is_zero())
     }
 
-    /// One was not looked at.
-    pub(super) fn skipped(&mut self, origin: &Origin, now: Instant) -> Tally {
+    /// One was wrong, and came too soon to be told so.
+    pub(super) fn too_soon(&mut self, origin: &Origin, now: Instant) -> Tally {
         let count = self.count(origin, now);
-        count.skipped = count.skipped.saturating_add(1);
+        count.too_soon = count.too_soon.saturating_add(1);
         count.tally()
     }
 
@@ -150,7 +150,7 @@ impl Guesses {
         }
         let new = || Count {
             wrong: 0,
-            skipped: 0,
+            too_soon: 0,
             last: now,
             until: now,
         };
@@ -183,8 +183,8 @@ impl Guesses {
 impl Count {
     fn tally(&self) -> Tally {
         Tally {
-            count: self.wrong.saturating_add(self.skipped),
-            skipped: self.skipped,
+            count: self.wrong.saturating_add(self.too_soon),
+            too_soon: self.too_soon,
         }
     }
 }
