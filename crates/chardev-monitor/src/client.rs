@@ -47,6 +47,8 @@ pub(crate) struct Who {
     pub names: Vec<String>,
     /// What its process runs, once it is known.
     pub program: Arc<OnceLock<String>>,
+    /// What its user is called, likewise.
+    pub user: Arc<OnceLock<String>>,
 }
 
 /// Events for one client alone.
@@ -127,9 +129,13 @@ impl Client {
         }
     }
 
-    /// Who it is, for people: `token lab1 (192.0.2.1:99)`, `chardevctl (pid 4711, uid 0)`.
+    /// Who it is, for people: `token lab1 (192.0.2.1:99)`, `user ann (uid 1000) with chardevctl
+    /// (pid 4711)`.
     pub(crate) fn title(&self) -> String {
         let from = self.who.to_string();
+        if let (Identity::User(_), Some(titled)) = (self.identity(), self.who.titled()) {
+            return titled;
+        }
         match self.identity() {
             Identity::Nobody | Identity::User(_) => from,
             Identity::Program if self.who.peer.is_none() => "the program".to_owned(),
@@ -234,16 +240,21 @@ impl Who {
         });
         let (pid, uid) = process.unzip();
         let program = Arc::<OnceLock<String>>::default();
-        if let Some(pid) = pid {
+        let user = Arc::<OnceLock<String>>::default();
+        if let (Some(pid), Some(uid)) = (pid, uid) {
             // Whoever comes to a monitor is not to hold up the others, however slow the host is.
-            let found = Arc::clone(&program);
-            #[expect(clippy::disallowed_methods, reason = "this file is on no disk")]
+            let (found, called) = (Arc::clone(&program), Arc::clone(&user));
+            #[expect(clippy::disallowed_methods, reason = "a thread of its own may wait")]
             let look = move || {
                 if let Ok(name) = std::fs::read(format!("/proc/{pid}/comm")) {
                     let _ = found.set(String::from_utf8_lossy(&name).trim_end().to_owned());
                 }
+                let users = std::fs::read("/etc/passwd").unwrap_or_default();
+                if let Some(name) = name_of(uid, &String::from_utf8_lossy(&users)) {
+                    let _ = called.set(name.to_owned());
+                }
             };
-            // Without a thread the name stays unknown.
+            // Without a thread the names stay unknown.
             let _ = chardev::new_thread("who").and_then(|thread| thread.spawn(look));
         }
         Who {
@@ -252,13 +263,39 @@ impl Who {
             uid,
             names: Vec::new(),
             program,
+            user,
         }
+    }
+
+    /// `user ann (uid 1000) with chardevctl (pid 4711)`, if that much is known.
+    fn titled(&self) -> Option<String> {
+        let (program, user) = (self.program.get()?, self.user.get()?);
+        let (pid, uid) = (self.pid?, self.uid?);
+        let (program, user) = (program.escape_debug(), user.escape_debug());
+        Some(format!(
+            "user {user} (uid {uid}) with {program} (pid {pid})"
+        ))
     }
 }
 
-/// For people: `chardevctl (pid 4711, uid 0)`, or what is known of that.
+/// The name of user `uid` in `users`, the host's own file of them.
+fn name_of(uid: u32, users: &str) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        let (name, number) = (parts.next()?, parts.nth(1)?);
+        (number.parse() == Ok(uid) && !name.is_empty()).then_some(name)
+    })
+}
+
+/// For people: `chardevctl (pid 4711, user ann)`, or what is known of that.
 impl std::fmt::Display for Who {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let (Some(program), Some(user), Some(pid)) =
+            (self.program.get(), self.user.get(), self.pid)
+        {
+            let (program, user) = (program.escape_debug(), user.escape_debug());
+            return write!(f, "{program} (pid {pid}, user {user})");
+        }
         match (self.program.get(), &self.peer) {
             (Some(program), Some(peer)) => write!(f, "{} ({peer})", program.escape_debug()),
             (None, Some(peer)) => f.write_str(peer),
@@ -295,16 +332,38 @@ mod tests {
     #[test]
     fn a_peer_is_named_by_its_program_where_that_is_known() {
         let id = std::process::id();
-        let own = Who::of(Some(format!("pid {id}, uid 7")));
+        let own = Who::of(Some(format!("pid {id}, uid 4000000000")));
         assert_eq!(own.pid, Some(id as i32));
         // It is looked up elsewhere.
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while own.program.get().is_none() && std::time::Instant::now() < end {
-            std::thread::yield_now();
-        }
-        assert!(own.to_string().ends_with(&format!(" (pid {id}, uid 7)")));
+        let until_known = |name: &OnceLock<String>| {
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            while name.get().is_none() && std::time::Instant::now() < end {
+                std::thread::yield_now();
+            }
+        };
+        until_known(&own.program);
+        let unnamed = format!(" (pid {id}, uid 4000000000)");
+        assert!(own.to_string().ends_with(&unnamed));
+        let root = Who::of(Some(format!("pid {id}, uid 0")));
+        until_known(&root.user);
+        assert!(
+            root.to_string()
+                .ends_with(&format!(" (pid {id}, user root)"))
+        );
+        let title = Client::new(root, Terms::default()).title();
+        assert!(title.starts_with("user root (uid 0) with "), "{title}");
+        assert!(title.ends_with(&format!(" (pid {id})")), "{title}");
         let far = Who::of(Some("192.0.2.1:99".to_owned()));
         assert_eq!((far.pid, far.to_string().as_str()), (None, "192.0.2.1:99"));
         assert_eq!(Who::of(None).to_string(), "somebody");
+    }
+
+    #[test]
+    fn a_user_has_the_name_in_the_file() {
+        let users = "root:x:0:0:root:/root:/bin/sh\n# a note\n\n:x:7:7::/:\nann:x:1000:1000::/home/ann:/bin/sh\n";
+        assert_eq!(name_of(0, users), Some("root"));
+        assert_eq!(name_of(1000, users), Some("ann"));
+        assert_eq!(name_of(7, users), None);
+        assert_eq!(name_of(1001, users), None);
     }
 }
