@@ -87,6 +87,37 @@ fn it_shows_rates_is_resized_takes_keys_and_leaves_the_terminal_as_it_was() {
     });
 }
 
+/// QEMU's `wait=on`: the screen goes on, and so does the console until somebody comes.
+#[test]
+fn a_server_that_waits_for_its_first_client_does_not_hold_up_the_screen() {
+    let daemon = daemon();
+    let mut attached = top(&daemon);
+    let mut shown = blank();
+    attached.show(&mut shown, "the consoles", |shown| has(shown, "con0"));
+    let path = daemon.dir().join("first");
+    let change = format!("csocket,path={},server=on\r", path.display());
+    let waits = |shown: &Snapshot| has(shown, "con0: waits for the first client at ");
+    attached.type_in(b"j");
+    attached.type_in(change.as_bytes());
+    attached.show(&mut shown, "what is waited for", waits);
+    attached.type_in(b"l");
+    attached.show(&mut shown, "its output meanwhile", |shown| {
+        has(shown, "ready:")
+    });
+    attached.type_in(b"l\x1b");
+    attached.show(&mut shown, "it is given up", |shown| {
+        has(shown, "con0: given up") && chosen(shown).is_some_and(|row| row.contains("ringbuf"))
+    });
+    attached.type_in(change.as_bytes());
+    attached.show(&mut shown, "what is waited for", waits);
+    let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    attached.show(&mut shown, "the change", |shown| {
+        has(shown, "con0: changed") && chosen(shown).is_some_and(|row| row.contains("unix:"))
+    });
+    attached.type_in(b"q");
+    assert!(attached.wait().success());
+}
+
 #[test]
 fn it_attaches_and_comes_back() {
     let daemon = daemon();

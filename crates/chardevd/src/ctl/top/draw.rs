@@ -44,12 +44,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, top: &Top, table: &mut TableState) {
         let lines = lines[skipped..].iter().map(|line| Line::raw(line.as_str()));
         frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()).block(block), pane);
     }
-    let foot_text = match (&top.prompt, &top.said) {
+    let said = top.said.clone();
+    let said = said.or_else(|| top.changing.as_ref().map(|it| it.waits()));
+    let foot_text = match (&top.prompt, &said) {
         (Some(line), _) => format!("change to KIND[,OPTION=VALUE…]: {line}"),
         (None, Some(said)) => said.clone(),
         (None, None) => HELP.to_owned(),
     };
-    let style = match top.prompt.is_none() && top.said.is_some() {
+    let style = match top.prompt.is_none() && said.is_some() {
         true => Style::new().fg(Color::Yellow),
         false => Style::new().add_modifier(Modifier::DIM),
     };

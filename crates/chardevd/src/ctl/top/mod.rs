@@ -1,6 +1,7 @@
 //! `chardevctl top`: the consoles, what goes through them, and keys to work with one.
 
 mod backend;
+mod change;
 mod draw;
 mod keys;
 mod state;
@@ -25,6 +26,7 @@ use super::failure::{Failure, Status};
 use super::list::{entries, without_parts};
 use super::waiting::{parse_timeout, timespec};
 use backend::Ansi;
+use change::Changing;
 use keys::Key;
 use state::{Console, Consoles};
 
@@ -39,6 +41,9 @@ pub(super) struct Args {
     delay: Duration,
 }
 
+/// How often it is seen whether a change is done.
+const GLANCE: Duration = Duration::from_millis(100);
+
 /// Everything that is shown.
 pub(super) struct Top {
     target: Target,
@@ -49,6 +54,8 @@ pub(super) struct Top {
     output: Option<Vec<String>>,
     /// The back end that is being typed.
     prompt: Option<String>,
+    /// The change that is in work.
+    changing: Option<Changing>,
     /// What the user should know.
     said: Option<String>,
     /// It is to end.
@@ -70,6 +77,7 @@ pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
         chosen: 0,
         output: None,
         prompt: None,
+        changing: None,
         said: None,
         over: false,
     };
@@ -124,7 +132,10 @@ impl Top {
             table.select(Some(self.chosen));
             let drawn = terminal.draw(|frame| draw::draw(frame, self, &mut table));
             drawn.map_err(failed)?;
-            let left = next.saturating_duration_since(Instant::now());
+            let mut left = next.saturating_duration_since(Instant::now());
+            if self.changing.is_some() {
+                left = left.min(GLANCE);
+            }
             let (typed, signal) = wait(&signals, left)?;
             if signal {
                 let pending: Vec<i32> = signals.pending().collect();
@@ -154,7 +165,7 @@ impl Top {
                     }
                 }
             }
-            if next <= Instant::now() {
+            if self.is_changed() || next <= Instant::now() {
                 self.look()?;
                 next = Instant::now() + delay;
             }

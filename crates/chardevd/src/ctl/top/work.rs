@@ -6,8 +6,8 @@ use chardev::text::shown;
 use chardev_qapi::{Json, Object};
 
 use super::Top;
+use super::change::Changing;
 use super::keys::Key;
-use crate::ctl::backend::backend_json;
 use crate::ctl::connect::Address;
 use crate::ctl::failure::Failure;
 
@@ -24,6 +24,12 @@ impl Top {
             return Ok(false);
         }
         self.said = None;
+        if matches!(key, Key::Escape | Key::Letter('\x03')) {
+            if let Some(changing) = self.changing.take() {
+                self.said = Some(changing.give_up());
+                return Ok(false);
+            }
+        }
         let last = self.consoles.all.len().saturating_sub(1);
         match key {
             Key::Up | Key::Letter('k') => self.choose(self.chosen.saturating_sub(1)),
@@ -33,6 +39,8 @@ impl Top {
             Key::First => self.choose(0),
             Key::Last => self.choose(last),
             Key::Enter | Key::Letter('a') => return Ok(self.chosen().is_some()),
+            // One at a time, whose end is told first.
+            Key::Letter('c') if self.changing.is_some() => {}
             Key::Letter('c') if self.chosen().is_some() => self.prompt = Some(String::new()),
             Key::Letter('l') => match self.output.take() {
                 Some(_) => {}
@@ -94,17 +102,26 @@ impl Top {
         let Some(id) = self.chosen().map(|console| console.id.clone()) else {
             return;
         };
-        let directory = self.target.address.directory();
-        let changed = backend_json(line, directory.as_deref()).and_then(|backend| {
-            let changed = self.monitor.chardev_change(&id, backend);
-            changed.map_err(|error| self.target.failed(&error))
-        });
-        let id = shown(&id);
-        self.said = Some(match changed {
-            Ok(Some(pty)) => format!("{id}: changed to {}", shown(pty)),
-            Ok(None) => format!("{id}: changed"),
-            Err(failure) => format!("{id}: {}", failure.to_string().replace('\n', "; ")),
-        });
+        match Changing::begin(&self.target, &id, line) {
+            Ok(changing) => match changing.soon() {
+                Some(said) => self.said = Some(said),
+                None => self.changing = Some(changing),
+            },
+            Err(failure) => {
+                let failure = failure.to_string().replace('\n', "; ");
+                self.said = Some(format!("{}: {failure}", shown(&id)));
+            }
+        }
+    }
+
+    /// Whether the change that was in work is over.
+    pub(super) fn is_changed(&mut self) -> bool {
+        let said = self.changing.as_ref().and_then(Changing::now);
+        let over = said.is_some();
+        if over {
+            (self.changing, self.said) = (None, said);
+        }
+        over
     }
 
     /// Attaches the terminal, which is as it was, to the console that is chosen, until the user
