@@ -288,6 +288,38 @@ fn logged(log: &Path) -> Vec<String> {
 }
 
 #[test]
+fn what_is_neither_is_refused_with_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("given");
+    let users = "root:x:0:0:root:/root:/bin/sh\nann:x:1:1::/:/bin/sh\n";
+    for (text, from, why) in [
+        (
+            users,
+            None,
+            "it begins with 'root:x:0:0:root:/root:/bin/sh'",
+        ),
+        ("---\nkind: Pod\n", None, "say which it is with --from"),
+        ("# nothing\n", None, "there is nothing in it"),
+        (users, Some("ser2net"), "it has no keys of ser2net's"),
+        (users, Some("conserver"), "'{' is missing"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let mut ctl = chardevctl();
+        ctl.arg("import").arg(&file);
+        if let Some(from) = from {
+            ctl.args(["--from", from]);
+        }
+        let output = ctl.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && said.contains(why),
+            "{text}: {said}"
+        );
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
 fn conserver_and_ours_serve_the_same_consoles_alike() {
     let dir = tempfile::tempdir().unwrap();
     let config = |line: &Line, logs: &Path| {

@@ -15,8 +15,10 @@ pub(super) fn read(text: &str, output: &mut Output) -> Result<(), String> {
         "ser2net opens a device when somebody connects; here it is open all the time, and what \
          comes while nobody is there is discarded, unless policy = { x-closed = \"history\" }.",
     );
-    let Content::Map(all) = parse(text)?.content else {
-        return Ok(());
+    let all = match parse(text)?.content {
+        Content::Map(all) => all,
+        Content::Text(text) if text.is_empty() => Vec::new(),
+        _ => return Err("it has no keys of ser2net's, such as 'connection:'".to_owned()),
     };
     let mut file = File::default();
     // A device goes to the first that wants it.
