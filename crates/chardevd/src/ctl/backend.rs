@@ -21,7 +21,9 @@ pub(super) fn backend_json(line: &str, directory: Option<&Path>) -> Result<Json,
     let parsed = parsed.map_err(|error| meant::back_end(error, line))?;
     warn(&parsed.warnings);
     refuse_mux(parsed.mux)?;
-    Ok(json(directory, parsed.options, &kinds))
+    let json = json(directory, parsed.options, &kinds);
+    refuse_nowhere(&json, line)?;
+    Ok(json)
 }
 
 /// A whole `-chardev` line: the id, and the back end as the member `backend` of a command.
@@ -42,7 +44,9 @@ pub(super) fn chardev_json(
     })?;
     warn(&parsed.warnings);
     refuse_mux(parsed.mux)?;
-    Ok((parsed.id, json(directory, parsed.options, &kinds)))
+    let json = json(directory, parsed.options, &kinds);
+    refuse_nowhere(&json, line)?;
+    Ok((parsed.id, json))
 }
 
 /// What QMP takes.
@@ -77,6 +81,20 @@ fn warn(warnings: &[String]) {
             "chardevctl: warning: {}",
             shown_lines(warning)
         );
+    }
+}
+
+/// A socket of which nothing is said is a descriptor without a name, to QEMU.
+fn refuse_nowhere(backend: &Json, line: &str) -> Result<(), Failure> {
+    let address = backend.get("data").and_then(|data| data.get("addr"));
+    let text = |value: Option<&Json>, name| value?.get(name)?.as_str().map(str::to_owned);
+    let named = text(address.and_then(|address| address.get("data")), "str");
+    match (text(address, "type").as_deref(), named.as_deref()) {
+        (Some("fd"), Some("")) => Err(format!(
+            "a socket needs an address\nadd path=FILE, or host=HOST,port=PORT, such as {line},path=/tmp/con0.sock,server=on,wait=off"
+        )
+        .into()),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `chardevctl consoles` and `chardevctl reload`: the configuration of a running daemon.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
 use chardev::text::{shown, shown_lines};
 use chardev_qapi::{Json, Object};
@@ -16,7 +17,19 @@ pub(super) fn consoles(target: &Target, json: bool) -> Result<(), Failure> {
     let consoles = answer.map_err(|error| target.failed(&error))?;
     match json {
         true => print(&format!("{}\n", consoles.to_pretty_string())),
-        false => print(&table(consoles.as_array().unwrap_or_default())),
+        false => {
+            let consoles = consoles.as_array().unwrap_or_default();
+            if consoles.is_empty() {
+                // Who cannot hear it has an empty list all the same.
+                let _ = writeln!(
+                    io::stderr(),
+                    "chardevctl: the daemon has no consoles of a configuration: it was started \
+                     without --config, or nothing is in that\n\
+                     'chardevctl list' shows all chardevs"
+                );
+            }
+            print(&table(consoles))
+        }
     }
 }
 

@@ -52,6 +52,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use connect::{Address, Target};
 use failure::Failure;
+pub(crate) use meant::back_end_meant;
 use proof::Proof;
 pub(crate) use suggest::nearest;
 use waiting::Patience;

@@ -34,13 +34,15 @@ pub(super) fn check_place(socket: &Path, me: u32) -> Result<(), Failure> {
         };
         if !as_expected {
             let kind = if is_directory { "directory" } else { "socket" };
-            return Err(refused(path, &format!("is no {kind}")));
+            return Err(refused(path, &format!("is no {kind}"), "remove it"));
         }
         if !trusts(me, found.uid()) {
-            return Err(refused(path, &format!("belongs to user {}", found.uid())));
+            let whose = format!("belongs to user {}", found.uid());
+            return Err(refused(path, &whose, "remove it"));
         }
         if is_directory && found.mode() & 0o022 != 0 {
-            return Err(refused(path, "can be written to by others"));
+            let remedy = format!("run 'chmod go-w {}'", shown_path(path));
+            return Err(refused(path, "can be written to by others", &remedy));
         }
     }
     Ok(())
@@ -57,7 +59,7 @@ pub(super) fn check_peer(stream: impl AsFd, socket: &Path, me: u32) -> Result<()
         true => Ok(()),
         false => {
             let whose = format!("is served by user {}", peer.uid.as_raw());
-            Err(refused(socket, &whose))
+            Err(refused(socket, &whose, "remove it"))
         }
     }
 }
@@ -66,10 +68,10 @@ fn trusts(me: u32, owner: u32) -> bool {
     owner == 0 || owner == me
 }
 
-fn refused(path: &Path, why: &str) -> Failure {
+fn refused(path: &Path, why: &str, remedy: &str) -> Failure {
     let text = format!(
         "{} {why}, so it is not spoken to\n\
-         remove it, or name the monitor with --socket PATH if you trust it",
+         {remedy}, or name the monitor with --socket PATH if you trust it",
         shown_path(path)
     );
     text.into()
@@ -110,7 +112,9 @@ mod tests {
         assert_eq!(said(&socket, me), "");
 
         set_permissions(&own, Permissions::from_mode(0o1777)).unwrap();
-        assert!(said(&socket, me).contains("can be written to by others"));
+        let by_others = said(&socket, me);
+        assert!(by_others.contains("can be written to by others"));
+        assert!(by_others.contains(&format!("'chmod go-w {}'", own.display())));
         set_permissions(&own, Permissions::from_mode(0o700)).unwrap();
 
         let link = dir.path().join("link");

@@ -16,6 +16,7 @@ use tracing::Level;
 
 use super::Daemon;
 use crate::cli::Args;
+use crate::ctl::back_end_meant;
 use crate::{DaemonError, messages};
 
 impl Daemon {
@@ -53,8 +54,10 @@ impl Daemon {
             let parsed = parse_chardev(line, &kinds);
             let parsed = parsed.map_err(|error| {
                 let hint = hint(&error);
+                let meant = back_end_meant(&error, line);
+                let meant = meant.map(|meant| format!("\ndid you mean '{}'?", shown(meant)));
                 let said = about("-chardev", line, error.into());
-                let text = format!("{said}{hint}");
+                let text = format!("{said}{hint}{}", meant.unwrap_or_default());
                 said.shown_as(text)
             })?;
             warn_all(&parsed.warnings);

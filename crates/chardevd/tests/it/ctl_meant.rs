@@ -6,6 +6,16 @@ use crate::ctl_rig::{Daemon, chardevctl, text, until, wait};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
+fn a_daemon_without_a_configuration_has_no_consoles_and_it_is_said() {
+    let daemon = Daemon::start();
+    let output = daemon.ctl(&["consoles"]);
+    assert!(output.status.success() && text(&output.stdout).starts_with("CONSOLE"));
+    let said = text(&output.stderr);
+    assert!(said.contains("it was started without --config"), "{said}");
+    assert!(said.contains("'chardevctl list'"), "{said}");
+}
+
+#[test]
 fn kinds_options_values_drivers_and_ids_that_were_meant_are_named() {
     let daemon = Daemon::with(&[
         "--chardev",
@@ -20,6 +30,10 @@ fn kinds_options_values_drivers_and_ids_that_were_meant_are_named() {
         (
             &["add", "nothing,id=x"],
             "'chardevd --chardev help' lists the kinds",
+        ),
+        (
+            &["change", "con1", "socket"],
+            "a socket needs an address\nadd path=FILE, or host=HOST,port=PORT",
         ),
         (&["change", "con1", "pty,pth=/x"], "did you mean 'path'?"),
         (

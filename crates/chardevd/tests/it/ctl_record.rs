@@ -195,6 +195,11 @@ fn a_log_is_found_followed_through_rotation_and_played_by_its_index() {
         play(&log, &["--speed", "1000", "--from", "@4"]),
         "two\nthree\n"
     );
+    // As others name it.
+    let (vm, beside) = (daemon.dir().join("vm.log"), daemon.dir().join("vm.index"));
+    std::fs::copy(&log, &vm).expect("a copy");
+    std::fs::copy(&index, &beside).expect("a copy");
+    assert_eq!(play(&vm, &["--speed", "1000"]), "one\ntwo\nthree\n");
     let paths = daemon.succeed(&["logs", "con0", "--path"]);
     assert_eq!(paths, format!("{}\n{}\n", log.display(), index.display()));
     assert_eq!(daemon.succeed(&["logs", "con0", "-n", "2"]), "two\nthree\n");

@@ -25,6 +25,11 @@ fn mistakes_name_the_argument_and_exit_1() {
             &["-chardev", "nosuch,id=a"],
             "'nosuch' is not a valid char driver name",
         ),
+        (&["-chardev", "ptty,id=a"], "did you mean 'pty'?"),
+        (
+            &["-chardev", "pty,id=a,x-hstory=1M"],
+            "did you mean 'x-history'?",
+        ),
         (
             &["-chardev", "file,id=a,path=/nonexistent/x"],
             "-chardev file,id=a,path=/nonexistent/x: Could not open '/nonexistent/x': \

@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Args {
     /// The recording, or the log
     file: PathBuf,
-    /// The index of the log [default: FILE.index or FILE.idx]
+    /// The index of the log [default: FILE.index or FILE.idx, or as FILE with this ending]
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
     /// So many times as fast
@@ -120,7 +120,13 @@ fn open(args: &Args) -> Result<Box<dyn Recording>, Failure> {
         name.push(ending);
         PathBuf::from(name)
     };
-    let beside = [named(".index"), named(".idx")];
+    let instead = |ending| args.file.with_extension(ending);
+    let beside = [
+        named(".index"),
+        named(".idx"),
+        instead("index"),
+        instead("idx"),
+    ];
     let index = args.index.clone();
     let index = index.or_else(|| beside.into_iter().find(|path| path.is_file()));
     let Some(index) = index else {
