@@ -1,91 +1,7 @@
 //! The terminal after `chardevctl attach`: as a terminal of its own kind, tmux, sees it.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use crate::ctl_rig::{Daemon, text, until};
-
-/// What tmux knows of a terminal's modes, each with what it is at rest.
-const AT_REST: &str = "alternate=0 cursor=1 insert=0 keypad=0 cursor-keys=0 mouse=0 any=0 button=0 \
-                       sgr=0 utf8=0 origin=0 wrap=1 region=0-23";
-const MODES: &str = "alternate=#{alternate_on} cursor=#{cursor_flag} insert=#{insert_flag} \
-                     keypad=#{keypad_flag} cursor-keys=#{keypad_cursor_flag} \
-                     mouse=#{mouse_standard_flag} any=#{mouse_any_flag} button=#{mouse_button_flag} \
-                     sgr=#{mouse_sgr_flag} utf8=#{mouse_utf8_flag} origin=#{origin_flag} \
-                     wrap=#{wrap_flag} region=#{scroll_region_upper}-#{scroll_region_lower}";
-
-/// A tmux with one window in which a shell runs.
-struct Tmux {
-    socket: PathBuf,
-}
-
-impl Tmux {
-    fn start(dir: &Path) -> Tmux {
-        let tmux = Tmux {
-            socket: dir.join("tmux"),
-        };
-        let shell = "PS1='ready: ' exec sh";
-        let size = ["-x", "80", "-y", "24"];
-        tmux.run(
-            &[
-                &["-f", "/dev/null", "new-session", "-d"][..],
-                &size,
-                &[shell],
-            ]
-            .concat(),
-        );
-        tmux.run(&["set-option", "-g", "status", "off"]);
-        tmux
-    }
-
-    fn run(&self, arguments: &[&str]) -> String {
-        let output = Command::new("tmux")
-            .arg("-S")
-            .arg(&self.socket)
-            .args(arguments)
-            .env_remove("TMUX")
-            .output()
-            .expect("tmux runs; ./setup installs it");
-        let errors = text(&output.stderr);
-        assert!(output.status.success(), "tmux {arguments:?}: {errors}");
-        text(&output.stdout)
-    }
-
-    fn type_in(&self, keys: &str) {
-        self.run(&["send-keys", "-l", keys]);
-    }
-
-    fn enter(&self, line: &str) {
-        self.type_in(line);
-        self.run(&["send-keys", "Enter"]);
-    }
-
-    fn wait_for(&self, wanted: &str) {
-        until(wanted, || self.screen().contains(wanted));
-    }
-
-    fn screen(&self) -> String {
-        self.run(&["capture-pane", "-p"])
-    }
-
-    fn modes(&self) -> String {
-        self.run(&["display-message", "-p", MODES])
-            .trim()
-            .to_owned()
-    }
-}
-
-impl Drop for Tmux {
-    fn drop(&mut self) {
-        let tmux = Command::new("tmux")
-            .arg("-S")
-            .arg(&self.socket)
-            .arg("kill-server")
-            .output();
-        // It fails only if the server is gone already.
-        let _ = tmux;
-    }
-}
+use crate::ctl_rig::{Daemon, until};
+use crate::tmux_rig::{AT_REST, Tmux};
 
 /// Everything an editor switches on, some text, and then it just waits.
 const EDITOR: &str = r"printf '\033[?1049h\033[?1h\033=\033[?1002h\033[?1006h\033[?2004h\033[?1004h\033[4h\033[3;9r\033[?6h\033[?7l\033[?25l\033(0\033[7;31m\033]0;unfinished'; exec cat";
@@ -113,17 +29,6 @@ fn an_editor_that_is_left_in_the_middle_leaves_no_trace() {
     }
 }
 
-/// Attaches the window of `tmux` to the console of `daemon`.
-fn attach_in(tmux: &Tmux, daemon: &Daemon) {
-    tmux.wait_for("ready:");
-    let program = env!("CARGO_BIN_EXE_chardevctl");
-    let socket = daemon.socket();
-    tmux.enter(&format!(
-        "{program} --socket {} attach con0",
-        socket.display()
-    ));
-}
-
 #[test]
 fn one_looks_back_and_finds_the_console_where_it_is_by_then() {
     let go = tempfile::tempdir().expect("a directory");
@@ -135,7 +40,7 @@ fn one_looks_back_and_finds_the_console_where_it_is_by_then() {
     let daemon = Daemon::running(&command);
     daemon.expect("line 200");
     let tmux = Tmux::start(daemon.dir());
-    attach_in(&tmux, &daemon);
+    tmux.run_ctl(&daemon, "attach con0");
     tmux.wait_for("line 200");
     tmux.enter("");
     tmux.wait_for("red");
@@ -183,7 +88,7 @@ fn an_editor_is_drawn_again_after_looking_back() {
         r"seq 100; printf '\033[?1049h\033[2J\033[?1002h\033[5;10Hthe editor\033[7;3H'; exec cat";
     let daemon = Daemon::running(editor);
     let tmux = Tmux::start(daemon.dir());
-    attach_in(&tmux, &daemon);
+    tmux.run_ctl(&daemon, "attach con0");
     tmux.wait_for("the editor");
     // What the attachment says about itself is drawn over.
     for round in 0..3 {

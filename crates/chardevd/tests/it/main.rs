@@ -25,6 +25,7 @@ mod ctl_rig;
 mod ctl_screen;
 mod ctl_signals;
 mod ctl_tcp;
+mod ctl_tmux;
 mod ctl_top;
 mod ctl_waits;
 mod daemon;
@@ -84,6 +85,7 @@ mod tls;
 // By rcgen, which is the library's tests' too.
 #[path = "../../../chardev/tests/it/tls_rig/mod.rs"]
 mod tls_rig;
+mod tmux_rig;
 mod tokens;
 mod web;
 mod web_guards;
