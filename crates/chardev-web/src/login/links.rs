@@ -27,7 +27,7 @@ impl Links {
     /// A further one for `caller`; returns its code.
     pub(crate) fn add(&self, caller: Caller) -> String {
         let code = fresh();
-        let mut links = self.lock();
+        let mut links = self.lock(Instant::now());
         if links.len() >= MOST {
             links.remove(0);
         }
@@ -41,16 +41,19 @@ impl Links {
 
     /// Whose link it is; nobody's from here on.
     pub(crate) fn take(&self, code: &str) -> Option<Caller> {
+        self.take_at(code, Instant::now())
+    }
+
+    pub(super) fn take_at(&self, code: &str, now: Instant) -> Option<Caller> {
         let code = hash(code);
-        let mut links = self.lock();
+        let mut links = self.lock(now);
         let at = links.iter().position(|link| link.code == code)?;
         Some(links.remove(at).caller)
     }
 
     /// Without those that are too old.
-    fn lock(&self) -> MutexGuard<'_, Vec<Link>> {
+    fn lock(&self, now: Instant) -> MutexGuard<'_, Vec<Link>> {
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
         links.retain(|link| link.until > now);
         links
     }

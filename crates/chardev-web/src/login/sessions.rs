@@ -59,7 +59,11 @@ impl Sessions {
 
     /// The session of whoever shows `secret`, unless what gave it is worth nothing any more.
     pub(crate) fn find(&self, secret: &str, tokens: &Tokens) -> Option<Arc<Session>> {
-        find(&mut self.lock(), &key("cookie", secret), tokens)
+        self.find_at(secret, tokens, Instant::now())
+    }
+
+    fn find_at(&self, secret: &str, tokens: &Tokens, now: Instant) -> Option<Arc<Session>> {
+        find(&mut self.lock(), &key("cookie", secret), tokens, now)
     }
 
     /// The session of somebody who proves with every request who they are: by what is called
@@ -73,7 +77,7 @@ impl Sessions {
     ) -> Arc<Session> {
         let key = key(how, name);
         let mut all = self.lock();
-        find(&mut all, &key, tokens).unwrap_or_else(|| {
+        find(&mut all, &key, tokens, Instant::now()).unwrap_or_else(|| {
             let session = Session::begin(begin(), how);
             insert(&mut all, key, Arc::clone(&session));
             session
@@ -95,9 +99,8 @@ fn key(sort: &str, shown: &str) -> Hash {
     hash(&format!("{sort} {shown}"))
 }
 
-fn find(all: &mut Map, key: &Hash, tokens: &Tokens) -> Option<Arc<Session>> {
+fn find(all: &mut Map, key: &Hash, tokens: &Tokens, now: Instant) -> Option<Arc<Session>> {
     let session = all.get(key)?;
-    let now = Instant::now();
     let idle = now.saturating_duration_since(session.lock().seen);
     if idle > IDLE || !session.is_good(tokens) {
         end(all.remove(key));
@@ -171,5 +174,56 @@ impl Session {
 
     fn lock(&self) -> MutexGuard<'_, Use> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::login::links::Links;
+    use chardev_monitor::Server;
+
+    #[test]
+    fn a_session_ends_that_asks_for_nothing_for_long_and_so_many_are_kept() {
+        let chardevs = chardev::Chardevs::new().expect("a thread");
+        let server = Server::builder(&chardevs).start().expect("a thread");
+        let tokens = server.access().tokens();
+        let sessions = Sessions::default();
+        let secret = sessions.open(server.caller(), "link");
+        let (now, hour) = (Instant::now(), Duration::from_secs(3600));
+        let find = |at| sessions.find_at(&secret, tokens, at).is_some();
+        assert!(find(now + 11 * hour) && find(now + 22 * hour));
+        assert!(!find(now + 35 * hour));
+        assert!(!find(now + 22 * hour), "it does not come back");
+        let all: Vec<_> = (0..MOST + 1)
+            .map(|_| sessions.open(server.caller(), "link"))
+            .collect();
+        assert_eq!(sessions.lock().len(), MOST);
+        assert!(sessions.find(&all[MOST], tokens).is_some());
+        // What proves who somebody is with each request is no cookie's secret.
+        sessions.standing("proxy", "ann", tokens, || server.caller());
+        for forged in ["ann", "proxy ann", "cookie ann"] {
+            assert!(sessions.find(forged, tokens).is_none(), "{forged}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_good_for_a_minute_and_once() {
+        let chardevs = chardev::Chardevs::new().expect("a thread");
+        let server = Server::builder(&chardevs).start().expect("a thread");
+        let links = Links::default();
+        let (code, late) = (links.add(server.caller()), links.add(server.caller()));
+        let now = Instant::now();
+        assert!(
+            links
+                .take_at(&code, now + Duration::from_secs(58))
+                .is_some()
+        );
+        assert!(links.take_at(&code, now).is_none());
+        assert!(
+            links
+                .take_at(&late, now + Duration::from_secs(61))
+                .is_none()
+        );
     }
 }

@@ -91,3 +91,28 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_let_go_and_who_is_slow_is_not() {
+        let (ours, mut theirs) = duplex(16);
+        let mut ours = Patient::new(ours);
+        let slow = async {
+            for _ in 0..48 {
+                tokio::time::sleep(LIMIT - Duration::from_secs(1)).await;
+                theirs.read_u8().await.expect("it is there");
+            }
+            theirs
+        };
+        let (written, _theirs) = tokio::join!(ours.write_all(&[0; 64]), slow);
+        written.expect("it is taken, if slowly");
+        let began = Instant::now();
+        let refused = ours.write_all(&[0; 64]).await.map_err(|error| error.kind());
+        assert_eq!(refused, Err(io::ErrorKind::TimedOut));
+        assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs());
+    }
+}
