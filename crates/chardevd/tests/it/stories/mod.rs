@@ -137,8 +137,8 @@ fn the_recorded_tour_can_be_played() {
         .unwrap();
     assert!(played.status.success(), "{played:?}");
     let shown = String::from_utf8_lossy(&played.stdout);
-    // The line that typed it has a blank before the words, this one the end of a control sequence.
-    assert!(shown.contains("lnothing is missing\r\n"), "{shown}");
+    // A line of its own, unlike the one that typed it.
+    assert!(shown.contains("\rnothing is missing\r\n"), "{shown}");
 }
 
 /// Runs the boxes of one document, and compares what each of them prints.
