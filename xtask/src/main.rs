@@ -12,6 +12,7 @@ mod man;
 mod model;
 mod mutants;
 mod package;
+mod plot;
 mod qmp;
 mod reference;
 mod server;
@@ -54,6 +55,8 @@ enum Task {
     Guarantees(guarantees::Args),
     /// Write the lists of all back ends and their options
     BackEnds,
+    /// Draw what was measured, from the tables in the documents
+    Plot(plot::Args),
     /// Write the reference of the configuration, the command lines and QMP
     Reference,
     /// Make pages of the documentation, with mdbook
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Task::Mutants(args) => mutants::run(&args),
         Task::Guarantees(args) => guarantees::run(&args),
         Task::BackEnds => back_ends::run(),
+        Task::Plot(args) => plot::run(&args),
         Task::Reference => reference::run(),
         Task::Book => book::run(),
         Task::Man(args) => man::run(&args),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The book's table of contents.
 const SUMMARY: &str = "docs/SUMMARY.md";
@@ -64,6 +65,16 @@ fn a_chapter_links_only_to_what_is_in_the_book() {
         "name the file in `…`, for the book has no such page:\n  {}",
         outside.join("\n  ")
     );
+}
+
+#[test]
+fn the_pictures_show_what_the_tables_say() {
+    let check = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(["plot", "--check"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success(), "{said}");
 }
 
 #[test]
