@@ -129,13 +129,18 @@ impl Client {
         }
     }
 
-    /// Who it is, for people: `token lab1 (192.0.2.1:99)`, `user ann (uid 1000) with chardevctl
-    /// (pid 4711)`.
+    /// Who it is, for the log of who did what: `user ann (uid 1000) with chardevctl (pid 4711)`,
+    /// or its title.
+    pub(crate) fn full_title(&self) -> String {
+        match (self.identity(), self.who.titled()) {
+            (Identity::User(_), Some(titled)) => titled,
+            _ => self.title(),
+        }
+    }
+
+    /// Who it is, for people: `token lab1 (192.0.2.1:99)`, `chardevctl (pid 4711, user ann)`.
     pub(crate) fn title(&self) -> String {
         let from = self.who.to_string();
-        if let (Identity::User(_), Some(titled)) = (self.identity(), self.who.titled()) {
-            return titled;
-        }
         match self.identity() {
             Identity::Nobody | Identity::User(_) => from,
             Identity::Program if self.who.peer.is_none() => "the program".to_owned(),
@@ -350,7 +355,7 @@ mod tests {
             root.to_string()
                 .ends_with(&format!(" (pid {id}, user root)"))
         );
-        let title = Client::new(root, Terms::default()).title();
+        let title = Client::new(root, Terms::default()).full_title();
         assert!(title.starts_with("user root (uid 0) with "), "{title}");
         assert!(title.ends_with(&format!(" (pid {id})")), "{title}");
         let far = Who::of(Some("192.0.2.1:99".to_owned()));

@@ -37,7 +37,7 @@ impl Caller {
     /// Ends a viewer once the client may not look any more, as nobody comes back to ask.
     fn keep_to_rights(&self, id: &str, watching: Watching) {
         let (id, access) = (id.to_owned(), self.service.access.clone());
-        let (identity, who) = (self.client.identity(), self.client.title());
+        let (identity, who) = (self.client.identity(), self.client.full_title());
         self.service.monitors.runtime().spawn(async move {
             tokio::select! {
                 () = watching.ended() => return,

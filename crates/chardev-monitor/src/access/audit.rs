@@ -19,7 +19,7 @@ pub(crate) fn audit(caller: &Caller, command: &Command, need: &Need, permitted: 
         return;
     }
     let event = word(command);
-    let (who, of) = (caller.client.title(), list(ids));
+    let (who, of) = (caller.client.full_title(), list(ids));
     let console = ids.first().map_or("", String::as_str);
     if !permitted {
         tracing::warn!(target: TARGET, console, event = "refused", "{who} may not {event}{of}");

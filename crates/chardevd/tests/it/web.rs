@@ -24,7 +24,7 @@ fn a_link_lets_one_browser_in_as_the_one_who_asked_for_it() {
     assert_eq!(first.log_in("code", &code).status, 200);
     let me = first.get("/me").json();
     let who = me.get("who").and_then(Json::as_str).unwrap_or_default();
-    assert!(who.contains("chardevctl (pid "), "{me}");
+    assert!(who.starts_with("chardevctl (pid "), "{me}");
     assert_eq!(me.get("admin").and_then(Json::as_bool), Some(true));
     let mut second = page.stranger();
     let refused = second.log_in("code", &code);
