@@ -34,7 +34,7 @@ pub(crate) fn write(section: &str) -> Result {
     })?;
     fs::write(&path, format!("{head}{BEGIN}\n{section}\n{END}{tail}"))?;
     eprintln!("xtask: wrote the tables into {}", path.display());
-    Ok(())
+    crate::plot::write()
 }
 
 /// The value below which the given share of the sorted values lies.

@@ -79,5 +79,5 @@ fn write(table: &str) -> Result {
         parts.ok_or_else(|| format!("{}: put the markers where the table goes", path.display()))?;
     fs::write(&path, format!("{head}{BEGIN}\n{table}\n{END}{tail}"))?;
     eprintln!("xtask: wrote the table into {}", path.display());
-    Ok(())
+    crate::plot::write()
 }

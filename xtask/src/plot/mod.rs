@@ -4,6 +4,7 @@
 mod svg;
 
 use std::fs;
+use std::path::Path;
 
 use crate::sh::{self, Result};
 use svg::{Bar, Plot, Row};
@@ -16,6 +17,27 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result {
+    if args.check { draw(look) } else { write() }
+}
+
+/// Draws all pictures anew, after the tables have changed.
+pub(crate) fn write() -> Result {
+    draw(|path, drawn| {
+        fs::write(path, drawn)?;
+        eprintln!("xtask: drew {}", path.display());
+        Ok(())
+    })
+}
+
+fn look(path: &Path, drawn: &str) -> Result {
+    if fs::read_to_string(path).ok().as_deref() == Some(drawn) {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(format!("{path} is not current: run cargo xtask plot").into())
+}
+
+fn draw(with: fn(&Path, &str) -> Result) -> Result {
     let read = |name: &str| fs::read_to_string(sh::root().join(name));
     let performance = read("docs/performance.md")?;
     let guarantees = read("docs/guarantees.md")?;
@@ -25,14 +47,7 @@ pub(crate) fn run(args: &Args) -> Result {
         ("beside", beside(&performance)?),
     ] {
         let path = sh::root().join(format!("docs/plot-{name}.svg"));
-        let drawn = plot.draw();
-        if !args.check {
-            fs::write(&path, drawn)?;
-            eprintln!("xtask: drew {}", path.display());
-        } else if fs::read_to_string(&path).ok().as_deref() != Some(drawn.as_str()) {
-            let path = path.display();
-            return Err(format!("{path} is not current: run cargo xtask plot").into());
-        }
+        with(&path, &plot.draw())?;
     }
     Ok(())
 }

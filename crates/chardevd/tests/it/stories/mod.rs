@@ -127,6 +127,27 @@ fn lines_are_compared_with_what_differs_left_out() {
     }
 }
 
+/// Tables of commands are not run, but what they name is there.
+#[test]
+fn every_command_that_a_document_names_is_one() {
+    let command = chardevd::ctl::command();
+    let known = |word: &str| word == "help" || command.find_subcommand(word).is_some();
+    let mut named = 0;
+    for name in documents() {
+        let text = fs::read_to_string(root().join(&name)).unwrap();
+        for after in text.split("`chardevctl ").skip(1) {
+            let end = after.find(|letter: char| !letter.is_ascii_lowercase() && letter != '-');
+            let word = &after[..end.unwrap_or(after.len())];
+            if !word.is_empty() && !word.starts_with('-') {
+                assert!(known(word), "{name}: chardevctl {word}");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 60, "only {named} were found");
+    assert!(!known("atach"));
+}
+
 #[test]
 fn the_recorded_tour_can_be_played() {
     let recording = root().join("docs/tour.cast");
