@@ -65,7 +65,7 @@ await run({
 
   async "who takes over is alone, and the others are told by whom"() {
     const [first, second] = [await visit("attach"), await visit("")];
-    await first.locator(".chip.busy").getByText("uid").waitFor();
+    await first.locator(".chip.busy").getByText(/pid \d+, u/).waitFor();
     await second.getByRole("button", { name: "Take over" }).click();
     const dialog = second.getByRole("dialog", { name: "Take over?" });
     await dialog.getByRole("button", { name: "Take over" }).click();

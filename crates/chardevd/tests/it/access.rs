@@ -317,12 +317,13 @@ fn each_role_may_what_it_says_for_each_command_and_console() {
             }
         }
     }
-    let said = daemon.said();
+    // What a program is called, around which the brackets are, may become known only later.
+    let said = daemon.said().replace(')', "");
     for line in [
-        "uid 44000) may not add a chardev",
-        "uid 42003): change 'a1'",
-        "uid 42002): type on 'a1'",
-        "uid 50006)): change 'a1'",
+        "uid 44000 may not add a chardev",
+        "uid 42003: change 'a1'",
+        "uid 42002: type on 'a1'",
+        "uid 50006: change 'a1'",
         "token view-true (",
     ] {
         assert!(said.contains(line), "{line}: {said}");

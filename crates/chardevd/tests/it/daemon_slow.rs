@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use crate::config_start::Configured;
@@ -19,8 +20,9 @@ const SLOW: Duration = Duration::from_secs(5);
 /// Makes the kernel slow for a daemon, until it is dropped.
 struct Slowness {
     strace: Child,
-    /// It says whom it stops; when it has nobody to tell, it ends.
-    said: BufReader<std::process::ChildStderr>,
+    /// It says whom it stops, and everybody who comes and goes. What nobody read would in the end
+    /// hold it up, and the daemon with it.
+    said: Receiver<String>,
 }
 
 impl Slowness {
@@ -40,22 +42,22 @@ impl Slowness {
             .stderr(Stdio::piped())
             .spawn()
             .expect("strace, which ./setup installs");
-        let mut said = BufReader::new(strace.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("attached") {
-            line.clear();
-            assert_ne!(said.read_line(&mut line).unwrap(), 0, "strace ended");
-        }
-        Slowness { strace, said }
+        let lines = BufReader::new(strace.stderr.take().unwrap()).lines();
+        let (tell, said) = channel();
+        std::thread::spawn(move || {
+            // The one who is told may have left.
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| drop(tell.send(line)));
+        });
+        let mut slowness = Slowness { strace, said };
+        slowness.begins("attached");
+        slowness
     }
 
     /// Waits until a call of that name is under way.
     fn begins(&mut self, call: &str) {
-        let mut line = String::new();
-        while !line.contains(call) {
-            line.clear();
-            assert_ne!(self.said.read_line(&mut line).unwrap(), 0, "strace ended");
-        }
+        while !self.said.recv().expect("strace goes on").contains(call) {}
     }
 }
 
