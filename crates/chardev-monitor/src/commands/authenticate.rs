@@ -12,7 +12,7 @@ pub(crate) const NAME: &str = "x-authenticate";
 
 /// The command `x-authenticate`.
 pub(super) fn command() -> OwnCommand {
-    OwnCommand::new(NAME, authenticate)
+    OwnCommand::waiting(NAME, authenticate)
         .open_to_strangers()
         .takes([required("token", Type::Str)])
         .returns(Type::object([
@@ -24,13 +24,18 @@ pub(super) fn command() -> OwnCommand {
 }
 
 /// From here on the client is who has the token, and nobody else that it was before.
-fn authenticate(arguments: &Object, caller: &Caller) -> Answer {
+async fn authenticate(arguments: Object, caller: Caller) -> Answer {
     let presented = arguments.get("token").and_then(Json::as_str);
     let (client, service) = (&caller.client, &caller.service);
     let tokens = service.access.tokens();
-    let identity = tokens
-        .check(presented.unwrap_or_default(), &client.origin())
-        .map_err(|refused| format!("Token not accepted: {refused}"))?;
+    let checked = tokens.check(presented.unwrap_or_default(), &client.origin());
+    let identity = match checked {
+        Ok(identity) => identity,
+        Err(refused) => {
+            tokio::time::sleep(refused.pause()).await;
+            return Err(format!("Token not accepted: {refused}").into());
+        }
+    };
     let Identity::Token(token) = identity else {
         return Err("Permission denied".into());
     };

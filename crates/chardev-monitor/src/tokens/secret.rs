@@ -15,6 +15,8 @@ use crate::access::Identity;
 
 /// What every token begins with, so that one that got lost is found by those who look for such.
 const PREFIX: &str = "chardev_";
+/// How long the answer to a guess that came too soon is kept back.
+const SLOWED: Duration = Duration::from_millis(100);
 /// Nothing longer is a token.
 const LONGEST: usize = 256;
 
@@ -33,6 +35,17 @@ pub enum Refused {
     /// It is none that we made, and too many wrong ones came from there; for so long nothing else
     /// is said of any.
     TooMany(Duration),
+}
+
+impl Refused {
+    /// How long to keep the answer back, so that guesses from one place come slowly, over however
+    /// many connections that has at a time.
+    pub fn pause(&self) -> Duration {
+        match self {
+            Refused::TooMany(wait) => SLOWED.min(*wait),
+            Refused::Wrong | Refused::Expired(..) => Duration::ZERO,
+        }
+    }
 }
 
 impl Secret {

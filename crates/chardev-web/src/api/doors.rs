@@ -39,7 +39,7 @@ pub(super) async fn login(
 ) -> Result<Response, Failure> {
     let (caller, how) = match members.0.get("token") {
         Some(_) => {
-            let identity = present(&site, members.text("token")?, &connection)?;
+            let identity = present(&site, members.text("token")?, &connection).await?;
             let peer = Some(connection.peer.to_string());
             (site.server.caller_as(identity, peer), "token")
         }

@@ -64,7 +64,7 @@ async fn check(site: &Site, request: &mut Request) -> Result<(), Failure> {
         return Err(Failure::forbidden(words));
     }
     let session = match bearer {
-        Some(token) => Some(by_token(site, token, &connection)?),
+        Some(token) => Some(by_token(site, token, &connection).await?),
         None => known(site, headers, &settings, &connection).await?,
     };
     let may_ask = match &session {
@@ -152,9 +152,13 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The session of whoever presents `token` with every request.
-fn by_token(site: &Site, token: &str, connection: &Connection) -> Result<Arc<Session>, Failure> {
+async fn by_token(
+    site: &Site,
+    token: &str,
+    connection: &Connection,
+) -> Result<Arc<Session>, Failure> {
     let tokens = site.server.access().tokens();
-    let identity = present(site, token, connection)?;
+    let identity = present(site, token, connection).await?;
     let begin = || {
         site.server
             .caller_as(identity, Some(connection.peer.to_string()))
@@ -166,13 +170,16 @@ fn by_token(site: &Site, token: &str, connection: &Connection) -> Result<Arc<Ses
 ///
 /// # Errors
 /// It is not good, or too many were not.
-pub(crate) fn present(
+pub(crate) async fn present(
     site: &Site,
     token: &str,
     connection: &Connection,
 ) -> Result<Identity, Failure> {
     let origin = Origin::of_address(connection.peer.ip());
     let checked = site.server.access().tokens().check(token, &origin);
+    if let Err(refused) = &checked {
+        tokio::time::sleep(refused.pause()).await;
+    }
     checked.map_err(|refused| match refused {
         Refused::TooMany(_) => Failure::too_many(refused.to_string()),
         _ => Failure::new(StatusCode::UNAUTHORIZED, "bad-token", refused.to_string()),

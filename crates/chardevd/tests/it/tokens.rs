@@ -360,6 +360,12 @@ fn a_thousand_guesses_are_slowed_and_told_in_few_lines() {
         .into_iter()
         .map(|thread| thread.join().unwrap())
         .sum();
+    // 125 one after the other, each but a few told only after a tenth of a second.
+    assert!(
+        begun.elapsed() >= Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
     // Three, and one after each pause: half a second, one, two, four …
     let pauses = (begun.elapsed().as_secs_f64() / 0.5 + 1.0).log2() as u32;
     assert!(
