@@ -16,7 +16,7 @@ use chardev_qapi::{ErrorKind, Object, QmpError};
 use chardev_qmp::{Event, Join};
 use tokio::task::AbortHandle;
 
-use crate::access::{Access, Identity, Role, expire};
+use crate::access::{Access, Identity, Role};
 use crate::caller::Caller;
 use crate::client::Client;
 use crate::events::now;
@@ -109,13 +109,8 @@ impl Attached {
         // What came before is looked at too.
         changed.mark_changed();
         loop {
-            let all = self.lock().clone();
-            tokio::select! {
-                // We have the sender, so it is there.
-                _ = changed.changed() => {}
-                () = expire(all.iter().map(|entry| &entry.identity)) => {}
-            }
-            drop(all);
+            // We have the sender, so it is there.
+            let _ = changed.changed().await;
             let all = self.lock().clone();
             for entry in all.iter().filter(|entry| !entry.is_permitted(&access)) {
                 if entry.place(&chardevs) != PeerPlace::There {
@@ -156,7 +151,7 @@ impl Attached {
     fn insert(&self, entry: Entry, access: &Access) -> Arc<Entry> {
         let entry = Arc::new(entry);
         self.lock().push(Arc::clone(&entry));
-        // It may be the first to expire, or have lost its rights while it was attached.
+        // It may have lost its rights while it was attached.
         access.tokens().changed.send_replace(());
         entry
     }

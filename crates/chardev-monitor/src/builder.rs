@@ -25,6 +25,8 @@ use crate::server::Server;
 use crate::service::Service;
 use crate::stop::Stop;
 use crate::thread::Thread;
+#[cfg(feature = "tokens")]
+use crate::tokens::Clock;
 use crate::tunnels::Tunnels;
 
 /// The version of QEMU whose chardev commands we answer to.
@@ -172,6 +174,8 @@ impl Builder {
         let runtime = thread
             .as_ref()
             .map_or(io_thread, |own| own.runtime().clone());
+        #[cfg(feature = "tokens")]
+        runtime.spawn(self.access.tokens().clone().tell_expiry(Clock::new()?));
         Ok(Server::new(self.into_service(runtime), thread))
     }
 

@@ -190,6 +190,8 @@ pub use chardevs::{PictureFormat, ScreenError, ShownScreen};
 pub use input_events::{Axis, InputError, InputEvent, MouseButton};
 pub use port::Port;
 pub use slow_fd::close_elsewhere;
+#[doc(hidden)]
+pub use sys::async_fd;
 pub use tasks::{Task, TaskKind};
 pub use threads::new_thread;
 pub use transaction::{Action, ActionError, TransactionError};

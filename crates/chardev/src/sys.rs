@@ -42,8 +42,15 @@ fn text_of(error: &io::Error) -> String {
     }
 }
 
-/// Registers a descriptor with the tokio runtime of the calling thread.
-pub(crate) fn async_fd(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// Registers a descriptor with the tokio runtime of the calling thread: for the crates beside this
+/// one, most of which forbid what is unsafe.
+///
+/// # Errors
+/// The descriptor cannot be polled.
+///
+/// # Panics
+/// There is no runtime with I/O.
+pub fn async_fd(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the `AsyncFd` owns the only handle of the descriptor, so it stays open and the
     // same for as long as the `AsyncFd` lives.
     let registered = unsafe { AsyncFd::register(fd) };

@@ -26,7 +26,7 @@ use tracing::Level;
 
 use crate::devices::Worker;
 use crate::startup_fds::StartupFds;
-use crate::{DaemonError, default, edge, messages, service};
+use crate::{DaemonError, default, messages, service};
 
 /// How long clients wait while there are no descriptors for them.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -131,7 +131,7 @@ fn begin(server: &Server, worker: &Worker, listener: OwnedFd) -> io::Result<()> 
     rustix::io::ioctl_fionbio(&listener, true)?;
     let server = server.clone();
     worker.spawn(async move {
-        match edge::async_fd(listener) {
+        match chardev::async_fd(listener) {
             Ok(listener) => serve(&server, &listener).await,
             Err(error) => messages::say(Level::WARN, &format!("default monitor: {error}")),
         }

@@ -15,7 +15,6 @@ use chardev::OpenError;
 use chardev::back::FdSource;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::io::unix::AsyncFd;
 
 pub(crate) use spawn::{Started, lead_session};
 
@@ -122,14 +121,6 @@ pub(crate) fn give_memory_back() {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 512 << 10);
         libc::mallopt(libc::M_ARENA_MAX, 4);
     }
-}
-
-/// Registers a descriptor with the tokio runtime of the calling thread.
-pub(crate) fn async_fd(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the `AsyncFd` owns the only handle of the descriptor, so it stays open and the
-    // same for as long as the `AsyncFd` lives.
-    let registered = unsafe { AsyncFd::register(fd) };
-    registered.map_err(std::io::Error::from)
 }
 
 /// Lets every signal through, whatever was blocked when we were started. Call it before there are

@@ -22,7 +22,6 @@ use crate::tokens::{Token, Tokens};
 
 pub(crate) use audit::audit;
 pub use identity::{Identity, TlsName};
-pub(crate) use losing::expire;
 pub(crate) use needs::Need;
 
 /// What a client is told that has yet to prove who it is.

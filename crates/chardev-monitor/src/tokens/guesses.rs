@@ -94,6 +94,7 @@ impl fmt::Display for Origin {
     }
 }
 
+#[cfg_attr(not(feature = "tokens"), allow(dead_code))]
 impl Tally {
     pub(super) fn is_worth_telling(self) -> bool {
         let mut step = 1;

@@ -2,6 +2,8 @@
 //!
 //! Only their hashes are kept. This file knows no disk: whoever makes tokens keeps them.
 
+#[cfg(feature = "tokens")]
+mod clock;
 mod guesses;
 #[cfg(feature = "tokens")]
 mod secret;
@@ -15,6 +17,8 @@ use tokio::sync::watch;
 
 use crate::access::Role;
 
+#[cfg(feature = "tokens")]
+pub(crate) use self::clock::Clock;
 use self::guesses::Guesses;
 pub use self::guesses::Origin;
 #[cfg(feature = "tokens")]

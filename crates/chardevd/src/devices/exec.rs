@@ -33,7 +33,6 @@ use crate::DaemonError;
 use crate::devices::pump::{Leftover, TURN, with_scratch};
 use crate::devices::roll::{Entry, in_words};
 use crate::devices::{Device, DeviceKind, Start, first_client, required, switch};
-use crate::edge;
 
 /// The most bytes on their way in one direction.
 const BUFFER: usize = 64 << 10;
@@ -173,7 +172,7 @@ impl Exec {
         life.pid = Some(pid.as_raw_nonzero().get().unsigned_abs());
         entry.has_started(life.pid);
         let mut ended = tokio::spawn(program::ended(program));
-        let master = Arc::new(edge::async_fd(master)?);
+        let master = Arc::new(chardev::async_fd(master)?);
         front.set_open(true);
         let keyboard = tokio::spawn(type_in(Arc::clone(front), Arc::clone(&master), run.clone()));
         let mut screen = Screen {

@@ -79,7 +79,7 @@ pub(super) async fn ended(program: Started) -> io::Result<ExitStatus> {
         let status = waited.map_err(io::Error::other)??;
         return status.ok_or_else(|| Errno::CHILD.into());
     };
-    let pidfd = edge::async_fd(pidfd)?;
+    let pidfd = chardev::async_fd(pidfd)?;
     loop {
         let mut ready = pidfd.readable().await?;
         match wait(pid, WaitOptions::NOHANG)? {
