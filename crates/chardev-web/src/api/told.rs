@@ -41,7 +41,7 @@ pub(crate) struct From {
     "the console"), ("from" = Option<String>, Query, description = "as for a stream"),
     ("Last-Event-ID" = Option<String>, Header, description = "goes on exactly there")),
     responses((status = 200, content_type = "text/event-stream", description =
-    "`data` is base64; the event `gap` says `from` and `to`, and `end` is the last")))]
+    "`data` is base64; the event `gap` says `from` and `to`, and `end` is the last: `removed`, `forbidden` or `logged-out`")))]
 pub(super) async fn output(
     State(site): State<Site>,
     Visitor(session): Visitor,
@@ -85,19 +85,19 @@ struct Reader {
 }
 
 impl Reader {
-    /// What comes next, and whether anything follows; none if they may not look any more.
+    /// What comes next, and whether anything follows.
     async fn next(&mut self) -> Option<(Event, bool)> {
         loop {
+            self.session.is_used();
             tokio::select! {
-                () = wait(&self.viewer) => {}
-                () = self.session.ended() => return None,
-                () = tokio::time::sleep(ALIVE) => {
-                    if !self.session.caller.may(Role::View, Some(&self.id)) {
-                        return None;
-                    }
-                    self.session.is_used();
-                    continue;
+                // Output that never ends must not keep either of these from being seen.
+                biased;
+                () = self.session.ended() => return Some((end("logged-out"), false)),
+                () = self.session.caller.lost(Role::View, &self.id) => {
+                    return Some((end("forbidden"), false));
                 }
+                () = wait(&self.viewer) => {}
+                () = tokio::time::sleep(ALIVE) => continue,
             }
             let there = self.viewer.end().saturating_sub(self.viewer.offset());
             let there = usize::try_from(there).unwrap_or(usize::MAX);
@@ -115,13 +115,16 @@ impl Reader {
                         .event("gap")
                         .data(Json::from(gap).to_string())
                 }
-                Viewed::End(_) => {
-                    return Some((Event::default().event("end").data("removed"), false));
-                }
+                Viewed::End(_) => return Some((end("removed"), false)),
             };
             return Some((event.id(self.viewer.offset().to_string()), true));
         }
     }
+}
+
+/// The last event, with its reason.
+fn end(reason: &str) -> Event {
+    Event::default().event("end").data(reason)
 }
 
 /// What happens to the consoles that one may see.
@@ -141,13 +144,12 @@ pub(super) async fn events(
 
 async fn next(subscription: &Subscription, session: &Session) -> Option<Event> {
     loop {
+        session.is_used();
         let event = tokio::select! {
-            event = poll_fn(|cx| subscription.poll_next(cx)) => event,
+            biased;
             () = session.ended() => return None,
-            () = tokio::time::sleep(ALIVE) => {
-                session.is_used();
-                continue;
-            }
+            event = poll_fn(|cx| subscription.poll_next(cx)) => event,
+            () = tokio::time::sleep(ALIVE) => continue,
         };
         let data = event.data.unwrap_or(Json::empty());
         if session.caller.sees(&data) {

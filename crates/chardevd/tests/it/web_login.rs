@@ -1,9 +1,12 @@
 //! Who comes in to the web page: tokens, what a proxy says, and what each of them may.
 
+use std::io::{BufRead, BufReader, Write};
+use std::time::Instant;
+
 use chardev_qapi::Json;
 
-use crate::ctl_rig::text;
-use crate::web_rig::{API, Browser, Page, Reply};
+use crate::ctl_rig::{LIMIT, text};
+use crate::web_rig::{API, Browser, Page, Reply, connect};
 
 /// Two consoles, and tokens.
 const FILE: &str = "
@@ -158,6 +161,41 @@ fn begins(page: &Page, path: &str, token: &str) -> u16 {
     let mut head = [0; 12];
     client.read_exact(&mut head).expect("it answers");
     text(&head[9..]).parse().expect("a status")
+}
+
+#[test]
+fn events_of_a_console_that_never_falls_silent_end_with_their_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let flood = "[console.con0]\nto = 'null'\nexec = 'while :; do echo flood; sleep 0.01; done'\n\
+                 [tokens]\nfile = 'tokens'\n";
+    let page = Page::configured(dir.path(), flood);
+    let secret = token(&page, "view");
+    let host = page.address;
+    let mut client = connect(host);
+    let asked = format!(
+        "GET {API}/consoles/con0/output HTTP/1.1\r\nHost: {host}\r\n\
+         Authorization: Bearer {secret}\r\n\r\n"
+    );
+    client.write_all(asked.as_bytes()).unwrap();
+    let mut events = BufReader::new(client);
+    let mut line = String::new();
+    while !line.starts_with("data: ") {
+        line.clear();
+        assert_ne!(events.read_line(&mut line).unwrap(), 0);
+    }
+    page.daemon.succeed(&["token", "remove", "the-view"]);
+    // What was on its way still comes.
+    let end = Instant::now() + LIMIT;
+    let mut last = String::new();
+    line.clear();
+    while events.read_line(&mut line).unwrap() > 0 {
+        assert!(Instant::now() < end, "it goes on");
+        if line.starts_with("data: ") {
+            last.clone_from(&line);
+        }
+        line.clear();
+    }
+    assert_eq!(last, "data: forbidden\n");
 }
 
 #[test]
