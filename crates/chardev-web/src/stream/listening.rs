@@ -9,6 +9,7 @@ use axum::extract::ws::{Message, WebSocket};
 use chardev_monitor::Command;
 use futures_util::StreamExt as _;
 use futures_util::stream::SplitStream;
+use tokio::time::Instant;
 
 use super::Line;
 use super::inputs::Typed;
@@ -31,6 +32,8 @@ pub(super) async fn listen(
 ) -> Option<&'static str> {
     let mut waiting = Waiting::default();
     let mut pause = PAUSE[0];
+    // What the page says meanwhile, such as what it has shown, does not put this off.
+    let mut again = Instant::now();
     loop {
         let is_full = waiting.bytes >= INPUT;
         if is_full {
@@ -39,14 +42,17 @@ pub(super) async fn listen(
         }
         let message = tokio::select! {
             message = source.next(), if !is_full => Some(message),
-            () = tokio::time::sleep(pause), if !waiting.frames.is_empty() => None,
+            () = tokio::time::sleep_until(again), if !waiting.frames.is_empty() => None,
         };
         match message {
-            None => match type_all(line, &mut waiting) {
-                Ok(true) => pause = PAUSE[0],
-                Ok(false) => pause = (pause * 2).min(PAUSE[1]),
-                Err(reason) => return Some(reason),
-            },
+            None => {
+                pause = match type_all(line, &mut waiting) {
+                    Ok(true) => PAUSE[0],
+                    Ok(false) => (pause * 2).min(PAUSE[1]),
+                    Err(reason) => return Some(reason),
+                };
+                again = Instant::now() + pause;
+            }
             Some(None | Some(Err(_) | Ok(Message::Close(_)))) => return None,
             Some(Some(Ok(message))) => {
                 line.heard.store(true, Ordering::Relaxed);

@@ -55,11 +55,50 @@ fn a_stream_goes_on_after_fifty_lost_connections_with_every_byte_once() {
 }
 
 #[test]
+fn what_is_typed_goes_on_while_output_never_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (out, go) = (dir.path().join("out"), dir.path().join("go"));
+    let program = format!(
+        "yes flood & while ! [ -e {} ]; do sleep 0.1; done; exec cat > {}",
+        go.display(),
+        out.display()
+    );
+    let page = console("1M", &program);
+    let browser = page.browser();
+    let mut stream = browser.stream("con0", "mode=share");
+    begin(&page);
+    stream.output(1);
+    // More than the front end has room for, so that some has to wait.
+    let wanted = numbers(30_000);
+    let mut offset = 0;
+    for frame in wanted.chunks(30_000) {
+        stream.type_in(offset, frame);
+        offset += frame.len() as u64;
+    }
+    // Some of it waits for so long that it is offered seldom.
+    let mut shown = 0;
+    while shown < 8 << 20 {
+        if let Told::Output(output) = stream.next() {
+            shown += output.len();
+        }
+        stream.acknowledge();
+    }
+    assert!(stream.typed < wanted.len() as u64);
+    std::fs::write(go, "").expect("written");
+    stream.wait_typed(wanted.len() as u64);
+    until("all has arrived", || {
+        stream.next();
+        stream.acknowledge();
+        std::fs::read(&out).is_ok_and(|all| all == wanted)
+    });
+}
+
+#[test]
 fn what_is_typed_is_typed_once_over_lost_connections() {
     let page = console("4M", "exec cat");
     let browser = page.browser();
     begin(&page);
-    let wanted = numbers(20_000);
+    let wanted = numbers(100_000);
     let mut round = 0;
     loop {
         let mut stream = browser.stream("con0", "mode=share&input=key");

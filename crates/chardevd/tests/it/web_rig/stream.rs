@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use chardev_qapi::{Json, Object};
 use tungstenite::client::IntoClientRequest as _;
@@ -9,6 +10,7 @@ use tungstenite::http::{HeaderName, HeaderValue};
 use tungstenite::{Error, Message, WebSocket};
 
 use super::connect;
+use crate::ctl_rig::LIMIT;
 
 /// A stream.
 pub(crate) struct Stream {
@@ -156,7 +158,9 @@ impl Stream {
 
     /// Waits until `count` bytes are typed.
     pub(crate) fn wait_typed(&mut self, count: u64) {
+        let end = Instant::now() + LIMIT;
         while self.typed < count {
+            assert!(Instant::now() < end, "{} of {count}", self.typed);
             match self.next() {
                 Told::End(reason) => panic!("{reason:?} after {} bytes", self.typed),
                 Told::Output(_) => self.acknowledge(),
