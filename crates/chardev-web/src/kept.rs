@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use chardev::{History, ViewFrom};
 use chardev_logs::Book;
+use chardev_monitor::Command;
+use chardev_qmp::ringbuf::Format;
 
 use crate::error::Failure;
+use crate::login::Session;
 use crate::site::Site;
 
 /// Where a console's output is kept.
@@ -26,11 +29,17 @@ struct Log {
 }
 
 impl Kept {
-    /// That of chardev `id`.
+    /// That of chardev `id`, for somebody who may see it.
     ///
     /// # Errors
-    /// There is none.
-    pub(crate) fn of(site: &Site, id: &str) -> Result<Kept, Failure> {
+    /// They may not, or there is none.
+    pub(crate) fn of(site: &Site, session: &Session, id: &str) -> Result<Kept, Failure> {
+        session.caller.check(&Command::XChardevHistory {
+            id: id.to_owned(),
+            from: None,
+            size: None,
+            format: Format::Base64,
+        })?;
         let mut all = site.server.chardevs().options().into_iter();
         let options = all.find(|(it, _)| it == id);
         let (_, options) = options.ok_or_else(|| Failure::not_found(id))?;

@@ -18,11 +18,11 @@ const SIZE: (u16, u16) = (80, 24);
 /// The recording from `from` on, of `size` bytes at most.
 pub(super) async fn answer(
     site: &Site,
+    kept: Kept,
     id: &str,
     from: ViewFrom,
     size: Option<usize>,
 ) -> Result<Response, Failure> {
-    let kept = Kept::of(site, id)?;
     let details = site.server.chardevs().details(id);
     let size_of = details.and_then(|details| details.size);
     let terminal = size_of.map_or(SIZE, |size| (size.cols, size.rows));

@@ -3,8 +3,6 @@
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use chardev_monitor::Command;
-use chardev_qmp::ringbuf::Format;
 use serde::Deserialize;
 
 use super::cast;
@@ -40,21 +38,15 @@ pub(super) async fn history(
     Path(id): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Failure> {
-    session.caller.check(&Command::XChardevHistory {
-        id: id.clone(),
-        from: None,
-        size: None,
-        format: Format::Base64,
-    })?;
+    let kept = Kept::of(&site, &session, &id)?;
     let from = place::read(asked.from.as_deref().unwrap_or("oldest"))?;
     let size = asked.size.unwrap_or(USUAL).min(MOST);
     let kind = match asked.format.as_deref() {
         None | Some("raw") => "application/octet-stream",
         Some("text") => "text/plain; charset=utf-8",
-        Some("asciicast") => return cast::answer(&site, &id, from, asked.size).await,
+        Some("asciicast") => return cast::answer(&site, kept, &id, from, asked.size).await,
         Some(_) => return Err(Failure::bad("'format' has to be raw, text or asciicast")),
     };
-    let kept = Kept::of(&site, &id)?;
     let history = site.blocking.run(move || kept.read(from, size)).await??;
     let next = history.start + history.bytes.len() as u64;
     let numbers = [

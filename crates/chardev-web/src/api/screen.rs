@@ -2,8 +2,7 @@
 
 use axum::extract::{Path, Query, State};
 use chardev::{ShownScreen, ViewFrom, screen};
-use chardev_monitor::{Command, Object, screen_to_json};
-use chardev_qmp::ringbuf::Format;
+use chardev_monitor::{Object, screen_to_json};
 use serde::Deserialize;
 
 use super::Asked;
@@ -58,12 +57,7 @@ pub(super) async fn screen(
 
 /// As it was when the output had come to `at`.
 async fn before(site: &Site, session: &Session, id: String, size: &Size, at: u64) -> Asked {
-    session.caller.check(&Command::XChardevHistory {
-        id: id.clone(),
-        from: None,
-        size: None,
-        format: Format::Base64,
-    })?;
+    let kept = Kept::of(site, session, &id)?;
     let usual = screen::Size::DEFAULT;
     let (cols, rows) = (
         size.cols.unwrap_or(usual.cols()),
@@ -71,7 +65,6 @@ async fn before(site: &Site, session: &Session, id: String, size: &Size, at: u64
     );
     let size = screen::Size::new(cols.into(), rows.into());
     let size = size.ok_or_else(|| Failure::bad("there is no screen of this size"))?;
-    let kept = Kept::of(site, &id)?;
     // Beyond its end there is nothing to show.
     kept.recent(ViewFrom::Offset(at), 0)?;
     let work = move || {

@@ -2,8 +2,7 @@
 
 use axum::extract::{Path, Query, State};
 use chardev::ViewFrom;
-use chardev_monitor::{Command, Json, Object};
-use chardev_qmp::ringbuf::Format;
+use chardev_monitor::{Json, Object};
 use serde::Deserialize;
 
 use super::Asked;
@@ -38,13 +37,7 @@ pub(super) async fn timeline(
     Path(id): Path<String>,
     Query(wanted): Query<Wanted>,
 ) -> Asked {
-    session.caller.check(&Command::XChardevHistory {
-        id: id.clone(),
-        from: None,
-        size: None,
-        format: Format::Base64,
-    })?;
-    let kept = Kept::of(&site, &id)?;
+    let kept = Kept::of(&site, &session, &id)?;
     let recent = kept.recent(ViewFrom::Now, 0)?;
     let book = site
         .blocking

@@ -5,11 +5,10 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use chardev_qapi::Json;
-
 use crate::access::{Client, Needs, ROLES, check_all};
-use crate::ctl_rig::{Attached, LIMIT, chardevctl, text, until};
+use crate::ctl_rig::{Attached, LIMIT, chardevctl, text};
 use crate::ended::Ended;
+use crate::tcp_rig;
 use crate::tls_rig::{Authority, CLIENT, SERVER, Wanted};
 
 struct Daemon {
@@ -43,33 +42,13 @@ impl Daemon {
              [[monitor]]\nlisten = 'unix:qmp,server=on,wait=off,x-clients=0'\n\
              [[monitor]]\nlisten = 'tcp:127.0.0.1:0,server=on,wait=off,tls-creds=t'\n{more}"
         );
-        std::fs::write(dir.path().join("c.toml"), file).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_chardevd"))
-            .args(["--config", "c.toml"])
-            .current_dir(dir.path())
-            .stdin(Stdio::null())
-            .stderr(std::fs::File::create(dir.path().join("said")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut daemon = Daemon {
-            _child: Ended(child),
+        let (child, port) = tcp_rig::start(dir.path(), &file);
+        Daemon {
+            _child: child,
             dir,
             ca,
-            port: 0,
-        };
-        until("the port is there", || {
-            let mut ctl = chardevctl();
-            ctl.arg("--socket").arg(daemon.dir.path().join("qmp"));
-            let listed = ctl.args(["qmp", "query-chardev"]).output().unwrap();
-            let all = Json::parse(&text(&listed.stdout)).ok();
-            let all = all.as_ref().and_then(Json::as_array).unwrap_or_default();
-            let names = all.iter().filter_map(|it| it.get("filename")?.as_str());
-            let port = names.filter_map(|name| name.split("127.0.0.1:").nth(1));
-            let mut port = port.filter_map(|name| name.split(',').next()?.parse().ok());
-            daemon.port = port.next_back().unwrap_or(0);
-            daemon.port != 0
-        });
-        daemon
+            port,
+        }
     }
 
     fn keys(&self, own: Wanted) -> PathBuf {

@@ -79,6 +79,7 @@ mod schema;
 mod service;
 mod ssh;
 mod stories;
+mod tcp_rig;
 mod telnet;
 mod telnet_rig;
 mod tls;

@@ -153,10 +153,8 @@ fn consoles() -> Daemon {
     ])
 }
 
-#[test]
-fn a_key_leads_to_its_console() {
-    let daemon = consoles();
-    let server = Server::start(&daemon);
+/// Each key is on its console, at the prompt of the shell there.
+fn each_is_on_its_console(server: &Server) {
     for (console, prompt) in [("con0", "zero:"), ("con1", "one:")] {
         let mut attached = Attached::begin(&mut server.ssh(console, &["-tt"]));
         attached.wait_for(&format!("[{console}: attached"));
@@ -167,6 +165,13 @@ fn a_key_leads_to_its_console() {
         let status = attached.wait();
         assert_eq!(status.code(), Some(0), "{}", server.said());
     }
+}
+
+#[test]
+fn a_key_leads_to_its_console() {
+    let daemon = consoles();
+    let server = Server::start(&daemon);
+    each_is_on_its_console(&server);
 }
 
 #[test]
@@ -203,15 +208,7 @@ fn a_key_leads_nowhere_else() {
 fn a_forced_command_leads_each_key_to_its_console_and_nowhere_else() {
     let daemon = consoles();
     let server = Server::start_by(&daemon, By::ForceCommand);
-    for (console, prompt) in [("con0", "zero:"), ("con1", "one:")] {
-        let mut attached = Attached::begin(&mut server.ssh(console, &["-tt"]));
-        attached.wait_for(&format!("[{console}: attached"));
-        attached.type_in(b"echo $((40 + 2))\r");
-        attached.wait_for("\r\n42\r\n");
-        attached.wait_for(prompt);
-        attached.type_in(b"\x1d.");
-        assert_eq!(attached.wait().code(), Some(0), "{}", server.said());
-    }
+    each_is_on_its_console(&server);
     // Whoever asks for another command, or for another console, gets his own.
     let asks = ["id; echo ran", "chardevctl attach con1", "$(id)", "con1"];
     for asked in asks {

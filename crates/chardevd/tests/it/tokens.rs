@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketType};
 
 use crate::ctl_rig::{LIMIT, chardevctl, text, until};
 use crate::ended::Ended;
+use crate::tcp_rig;
 use crate::web_rig::{Browser, Told};
 
 /// Two consoles, of which one is in group `a`; a monitor for root, and one that asks who comes.
@@ -31,31 +32,8 @@ pub(crate) struct Daemon {
 impl Daemon {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("c.toml"), FILE).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_chardevd"))
-            .args(["--config", "c.toml"])
-            .current_dir(dir.path())
-            .stdin(Stdio::null())
-            .stderr(std::fs::File::create(dir.path().join("said")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut daemon = Daemon {
-            child: Ended(child),
-            dir,
-            port: 0,
-        };
-        until("the socket is there", || daemon.path("qmp").exists());
-        until("the port is there", || {
-            let listed = daemon.ctl(&["qmp", "query-chardev"]);
-            let all = Json::parse(&listed.1).ok();
-            let all = all.as_ref().and_then(Json::as_array).unwrap_or_default();
-            let names = all.iter().filter_map(|it| it.get("filename")?.as_str());
-            let port = names.filter_map(|name| name.split("127.0.0.1:").nth(1));
-            let mut port = port.filter_map(|name| name.split(',').next()?.parse().ok());
-            daemon.port = port.next_back().unwrap_or(0);
-            daemon.port != 0
-        });
-        daemon
+        let (child, port) = tcp_rig::start(dir.path(), FILE);
+        Daemon { child, dir, port }
     }
 
     fn path(&self, name: &str) -> PathBuf {
