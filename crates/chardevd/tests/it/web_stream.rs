@@ -135,12 +135,21 @@ fn what_is_typed_is_typed_once_over_lost_connections() {
 
 #[test]
 fn a_page_that_shows_nothing_costs_its_window_and_learns_what_it_missed() {
-    let page = console("1M", "exec seq 1 1000000");
+    let page = console("1M", "seq 1 60000; read line; exec seq 60001 1000000");
     let browser = page.browser();
     let mut asleep = browser.stream("con0", "from=now");
     let mut awake = browser.stream("con0", "from=now");
     begin(&page);
     let wanted = numbers(1_000_000);
+    // More than the window, and less than is kept.
+    let mut got = Vec::new();
+    while got.len() < WINDOW {
+        match asleep.next_output() {
+            Told::Output(output) => got.extend(output),
+            told => panic!("{told:?} after {} bytes", got.len()),
+        }
+    }
+    begin(&page);
     let mut seen = 0;
     // One that shows what it gets keeps up, or is told how much it has missed.
     while seen < wanted.len() {
@@ -150,13 +159,6 @@ fn a_page_that_shows_nothing_costs_its_window_and_learns_what_it_missed() {
             told => panic!("{told:?}"),
         }
         awake.acknowledge();
-    }
-    let mut got = Vec::new();
-    while got.len() < WINDOW {
-        match asleep.next_output() {
-            Told::Output(output) => got.extend(output),
-            told => panic!("{told:?} after {} bytes", got.len()),
-        }
     }
     assert!(got == wanted[..WINDOW], "the window's content, and no more");
     assert!(!asleep.has_output());
