@@ -30,6 +30,8 @@ impl Pump<'_> {
                 Heard::Answer(WHO, answer) => tell_who(self, &answer),
                 Heard::Answer(HISTORY, answer) => self.look_back(&answer),
                 Heard::Answer(REDRAW, answer) => self.end_pages(Some(&answer)),
+                // Nobody draws the screen again that we are on our way back to.
+                Heard::Gone if self.lookback.is_none() => self.end_pages(None),
                 Heard::Answer(..) | Heard::Gone => {}
                 Heard::Event(event) => self.take_event(&event),
             }
