@@ -38,6 +38,8 @@ impl Tokens {
         };
         let mut told = seconds();
         loop {
+            // A clock that was wrong may have been set back while there was nothing to wait for.
+            told = told.min(seconds());
             let ends = self.list();
             let ends = ends.iter().filter_map(|token| token.expires);
             // What ended since was not told, even if it is over by now.
