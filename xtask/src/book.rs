@@ -1,16 +1,20 @@
-//! `cargo xtask book`: docs/ as pages of HTML, by mdbook. That is no part of `./setup`, because it
-//! takes minutes to compile; what is wrong with the book is found by `tests/documents.rs`.
+//! `cargo xtask book`: docs/ as pages of HTML, by mdbook: the one that `./setup` installs, or one
+//! on PATH.
 
 use std::process::Command;
 
 use crate::sh::{self, Result};
 
 pub(crate) fn run() -> Result {
-    let mdbook = sh::need(
-        "mdbook",
-        "NO BOOK WAS MADE. `cargo install mdbook --locked` brings it; docs/SUMMARY.md has the same \
-         chapters as plain files",
-    )?;
+    let ours = sh::venv().join("bin/mdbook");
+    let mdbook = match ours.is_file() {
+        true => ours,
+        false => sh::need(
+            "mdbook",
+            "NO BOOK WAS MADE. `./setup` brings it, or `cargo install mdbook --locked`; \
+             docs/SUMMARY.md has the same chapters as plain files",
+        )?,
+    };
     let root = sh::root();
     sh::run(Command::new(mdbook).arg("build").arg(&root))?;
     let page = root.join("target/book/index.html");

@@ -1,7 +1,6 @@
 //! `cargo xtask interop`: the Python peers against the daemon, or against the QEMU they were
 //! written for. A peer that fails against QEMU proves nothing about us.
 
-use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -99,9 +98,7 @@ fn peers() -> Result<Vec<PathBuf>> {
 
 /// The interpreter that has `qemu.qmp`, as `./setup` made it.
 fn python() -> Result<PathBuf> {
-    let venv = env::var_os("CHARDEV_INTEROP_VENV")
-        .map_or_else(|| sh::root().join("target/interop-venv"), PathBuf::from);
-    let python = venv.join("bin/python");
+    let python = sh::venv().join("bin/python");
     if python.is_file() {
         return Ok(python);
     }

@@ -27,6 +27,12 @@ pub(crate) fn git() -> Command {
     command
 }
 
+/// Where `./setup` puts what comes from pip.
+pub(crate) fn venv() -> PathBuf {
+    env::var_os("CHARDEV_INTEROP_VENV")
+        .map_or_else(|| root().join("target/interop-venv"), PathBuf::from)
+}
+
 /// Shows the command, runs it with our output, and fails if it fails.
 pub(crate) fn run(command: &mut Command) -> Result {
     eprintln!("xtask: {}", shown(command));

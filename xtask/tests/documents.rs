@@ -49,6 +49,42 @@ fn every_chapter_is_in_the_book_once() {
 }
 
 #[test]
+fn mdbook_makes_a_page_of_each_chapter_and_every_link_in_them_leads_somewhere() {
+    let made = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .arg("book")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{said}");
+    assert!(!said.contains("WARN") && !said.contains("ERROR"), "{said}");
+    let page = |name: &str| fs::read_to_string(root().join("target/book").join(name)).ok();
+    let mut links = 0;
+    for (_, chapter) in links_of(&documents()[SUMMARY]) {
+        let name = chapter.replace(".md", ".html");
+        let text = page(&name).unwrap_or_else(|| panic!("there is no page of {chapter}"));
+        let targets = text.split("href=\"").skip(1);
+        let targets = targets.filter_map(|rest| Some(rest.split_once('"')?.0));
+        for target in targets.filter(|target| !target.contains("://")) {
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let there = match path {
+                "" => Some(text.clone()),
+                path if path.ends_with(".html") => page(path),
+                path => root()
+                    .join("target/book")
+                    .join(path)
+                    .exists()
+                    .then(String::new),
+            };
+            let id = format!("id=\"{anchor}\"");
+            let is_found = there.is_some_and(|there| anchor.is_empty() || there.contains(&id));
+            assert!(is_found, "{name}: {target} leads nowhere");
+            links += 1;
+        }
+    }
+    assert!(links > 500, "only {links} links were found");
+}
+
+#[test]
 fn a_chapter_links_only_to_what_is_in_the_book() {
     let outside = documents()
         .into_iter()
