@@ -25,6 +25,7 @@ mod error;
 mod kept;
 mod login;
 mod page;
+mod renewal;
 mod serve;
 mod settings;
 mod site;

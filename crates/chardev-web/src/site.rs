@@ -75,6 +75,16 @@ impl Site {
         now.tls = tls;
     }
 
+    /// Speaks TLS by `tls` from here on, unless other settings than these have been given.
+    pub(crate) fn renew(&self, settings: &Arc<Settings>, tls: Loaded) -> bool {
+        let mut now = self.now();
+        let is_same = Arc::ptr_eq(&now.settings, settings);
+        if is_same {
+            now.tls = Some(tls);
+        }
+        is_same
+    }
+
     pub(crate) fn tls(&self) -> Option<Loaded> {
         self.now().tls.clone()
     }

@@ -1,8 +1,8 @@
 //! TLS: the certificate that is shown, and who those are that show one.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use chardev::objects::{alternatives, subject};
 use chardev_monitor::{Identity, TlsName};
@@ -23,12 +23,17 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
 }
 
-/// What the files were made into, and how old they are.
+/// What the files were made into, and which files those were.
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
     pub(crate) config: Arc<ServerConfig>,
-    times: Vec<Option<SystemTime>>,
+    pub(crate) stamps: Stamps,
 }
+
+/// What tells files from those that were there before: for each its inode, and when it was last
+/// changed in any way, which nobody can set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stamps(Vec<Option<(u64, i64, i64)>>);
 
 impl Tls {
     /// Reads the files. Waits for the disk.
@@ -36,7 +41,8 @@ impl Tls {
     /// # Errors
     /// Names the file.
     pub(crate) fn load(&self) -> Result<Loaded, String> {
-        let times = self.times();
+        // Taken before they are read: what is written meanwhile is seen later.
+        let stamps = self.stamps();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|why| refused(&self.key, why))?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -65,7 +71,7 @@ impl Tls {
         config.send_tls13_tickets = 0;
         Ok(Loaded {
             config: Arc::new(config),
-            times,
+            stamps,
         })
     }
 
@@ -78,16 +84,31 @@ impl Tls {
         }
     }
 
-    /// Whether the files are others than those that were loaded. Waits for the disk.
-    pub(crate) fn has_changed(&self, loaded: &Loaded) -> bool {
-        self.times() != loaded.times
+    /// Which files there are now. Waits for the disk.
+    #[expect(clippy::disallowed_methods, reason = "on a thread that may wait")]
+    pub(crate) fn stamps(&self) -> Stamps {
+        let stamp = |path: &PathBuf| {
+            let file = std::fs::metadata(path).ok()?;
+            Some((file.ino(), file.ctime(), file.ctime_nsec()))
+        };
+        Stamps(self.files().map(stamp).collect())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "on a thread that may wait")]
-    fn times(&self) -> Vec<Option<SystemTime>> {
-        let paths = [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()];
-        let time = |path: &PathBuf| std::fs::metadata(path).and_then(|it| it.modified()).ok();
-        paths.into_iter().flatten().map(time).collect()
+    /// The directories of the files, each once.
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+        let parent = |path: &PathBuf| match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let mut all: Vec<_> = self.files().map(parent).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let files = [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()];
+        files.into_iter().flatten()
     }
 }
 

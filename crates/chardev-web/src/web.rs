@@ -9,6 +9,7 @@ use chardev_monitor::{Caller, Server};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::blocking;
+use crate::renewal::Renewal;
 use crate::serve::{Listener, accept};
 use crate::settings::{Listen, Settings};
 use crate::site::Site;
@@ -18,8 +19,6 @@ use crate::tls::Loaded;
 const END_LIMIT: Duration = Duration::from_secs(1);
 /// How many changes wait for one that is being made.
 const WAITING: usize = 8;
-/// How often it is looked whether certificates have changed.
-const LOOK: Duration = Duration::from_secs(30);
 /// The priority of the thread: consoles go first, and keys should not have to wait long.
 const NICE: i32 = 5;
 
@@ -128,7 +127,7 @@ fn run(site: &Site, orders: mpsc::Receiver<Prepared>, _alive: Sender<()>) {
 
 async fn obey(site: &Site, mut orders: mpsc::Receiver<Prepared>) {
     let mut serving: Option<tokio::task::JoinHandle<()>> = None;
-    let mut looks = tokio::time::interval(LOOK);
+    let mut renewal = Renewal::new(site);
     // Without anybody who could give another one it is over.
     loop {
         let listener = tokio::select! {
@@ -136,10 +135,8 @@ async fn obey(site: &Site, mut orders: mpsc::Receiver<Prepared>) {
                 Some(prepared) => prepared.listener,
                 None => return,
             },
-            _ = looks.tick(), if site.tls().is_some() => {
-                refresh(site).await;
-                continue;
-            }
+            // Begun anew after each order, with which there may be other files to look after.
+            never = renewal.follow() => match never {},
         };
         let Some(listener) = listener else { continue };
         match listener.start() {
@@ -152,23 +149,6 @@ async fn obey(site: &Site, mut orders: mpsc::Receiver<Prepared>) {
             }
             Err(error) => tracing::error!("web: it cannot be served: {error}"),
         }
-    }
-}
-
-/// Reads certificates again that have changed.
-async fn refresh(site: &Site) {
-    let settings = site.settings();
-    let (Some(tls), Some(loaded)) = (settings.tls.clone(), site.tls()) else {
-        return;
-    };
-    let look = move || tls.has_changed(&loaded).then(|| tls.load());
-    match site.blocking.run(look).await {
-        Ok(Some(Ok(loaded))) => {
-            tracing::info!("web: the certificates have changed, and are used from here on");
-            site.set(Settings::clone(&settings), Some(loaded));
-        }
-        Ok(Some(Err(why))) => tracing::warn!("{why}; those before are used still"),
-        Ok(None) | Err(_) => {}
     }
 }
 
