@@ -93,12 +93,10 @@ fn run_started(
     edge::unblock_signals();
     // Before anything changes it.
     background::user_umask();
-    let background = match args.daemonize {
-        true => match Background::begin()? {
-            Some(background) => Some(background),
-            None => return Ok(ExitCode::SUCCESS),
-        },
-        false => None,
+    let begun = args.daemonize.then(Background::begin).transpose()?;
+    let background = match begun {
+        Some(None) => return Ok(ExitCode::SUCCESS),
+        begun => begun.flatten(),
     };
     // A daemon in the background goes to another one; paths keep their meaning.
     let directory = std::env::current_dir().unwrap_or_default();
@@ -138,8 +136,9 @@ fn run_started(
     };
     daemon.page.open(daemon.server());
     let _terminal = Restore;
-    let mut started = daemon.start_metrics(args.metrics.as_deref());
-    started = started.and_then(|()| start(&mut daemon));
+    let started = daemon.start_metrics(args.metrics.as_deref());
+    let mut started = started.and_then(|()| start(&mut daemon));
+    daemon.page.settle();
     if let (Ok(()), Some(background)) = (&started, background) {
         daemon.fds.close_rest();
         started = background.detach();

@@ -17,6 +17,8 @@ pub(crate) struct Page;
 impl Page {
     pub(crate) fn open(&self, _server: &Server) {}
 
+    pub(crate) fn settle(&self) {}
+
     pub(crate) async fn prepare(&self, _wanted: Option<Settings>) -> Result<(), String> {
         Ok(())
     }

@@ -5,10 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chardev_monitor::schema::{Type, required};
 use chardev_monitor::{Answer, Caller, Object, OwnCommand, Server};
 use chardev_web::{Prepared, Settings, Web};
+use tokio::sync::watch;
 
 /// The page of a daemon, once somebody wants it. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Page(Arc<Mutex<Place>>);
+pub(crate) struct Page(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    place: Mutex<Place>,
+    /// Whether it is known what the configuration wants.
+    is_settled: watch::Sender<bool>,
+}
 
 #[derive(Debug, Default)]
 struct Place {
@@ -32,6 +40,11 @@ impl Page {
     /// From here on there may be one.
     pub(crate) fn open(&self, server: &Server) {
         self.lock().server = Some(server.clone());
+    }
+
+    /// The daemon has started, or failed to: links may be made, to where the page is by now.
+    pub(crate) fn settle(&self) {
+        self.0.is_settled.send_replace(true);
     }
 
     /// Does what may fail of what the configuration wants.
@@ -105,6 +118,9 @@ impl Page {
     }
 
     async fn link(&self, caller: &Caller) -> Answer {
+        let mut settled = self.0.is_settled.subscribe();
+        // It fails without a sender, which is here.
+        let _ = settled.wait_for(|is_settled| *is_settled).await;
         let there = self.lock().web.clone();
         let web = match there {
             Some(web) => web,
@@ -124,6 +140,6 @@ impl Page {
     }
 
     fn lock(&self) -> MutexGuard<'_, Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,11 +1,12 @@
 //! The web page: who comes in, and what the API tells.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use chardev_qapi::Json;
+use socket2::{Domain, Socket, Type};
 
-use crate::ctl_rig::{Attached, text};
+use crate::ctl_rig::{Attached, Daemon, text};
 use crate::web_rig::{API, Browser, Page, Told, connect, link};
 
 const CAT: [&str; 4] = [
@@ -37,6 +38,45 @@ fn a_link_lets_one_browser_in_as_the_one_who_asked_for_it() {
     let stolen = first.clone();
     assert_eq!(first.post("/logout", "").status, 200);
     assert_eq!(stolen.get("/me").status, 401);
+}
+
+#[test]
+fn a_link_that_is_asked_for_early_leads_to_where_the_page_will_be() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_full, port) = unanswered();
+    // The daemon starts for 2 s if a console has to wait for its peer.
+    let configuration = format!(
+        "[console.late]\nexec = 'cat'\nto = 'socket,host=127.0.0.1,port={port}'\n
+        [web]\nlisten = '127.0.0.1:0'\nhosts = ['consoles.example:8443']\n"
+    );
+    let file = dir.path().join("chardevd.toml");
+    std::fs::write(&file, configuration).expect("a file");
+    let daemon = Daemon::with(&["--config", file.to_str().expect("a path")]);
+    let url = daemon.succeed(&["web", "--print"]);
+    assert!(
+        url.starts_with("http://consoles.example:8443/login#"),
+        "{url}"
+    );
+}
+
+/// A port where nobody is answered, because too many wait already.
+fn unanswered() -> (Vec<Socket>, u16) {
+    let new = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let listener = new();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    listener.bind(&any.into()).expect("a port");
+    listener.listen(0).expect("it listens");
+    let address = listener.local_addr().expect("an address");
+    let port = address.as_socket().expect("an address").port();
+    let mut all = vec![listener];
+    for _ in 0..3 {
+        let client = new();
+        client.set_nonblocking(true).expect("a socket");
+        // It begins to.
+        let _ = client.connect(&address);
+        all.push(client);
+    }
+    (all, port)
 }
 
 #[test]
