@@ -36,6 +36,11 @@ pub(crate) fn run(args: &Args) -> Result {
     tests
 }
 
+/// What the tests in `xtask/tests` look at, such as the sources and the documents.
+pub(crate) fn run_tidy() -> Result {
+    sh::run(&mut sh::cargo(&["test", "--quiet", "--package", "xtask"]))
+}
+
 /// What needs no run: format, lints, documentation, each feature alone. Returns what could not be
 /// looked at, since the toolchain has no such part.
 pub(crate) fn lint() -> std::result::Result<Vec<&'static str>, sh::Error> {

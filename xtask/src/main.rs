@@ -41,6 +41,8 @@ enum Task {
     Ci(ci::Args),
     /// Look at the format, the lints and the documentation
     Lint,
+    /// Look at the rules of sources and documents that need no build of the rest
+    Tidy,
     /// Build the workspace and run every test, the peers included
     Test,
     /// Run the Python peers of tests/interop
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().task {
         Task::Ci(args) => ci::run(&args),
         Task::Lint => ci::run_lint(),
+        Task::Tidy => ci::run_tidy(),
         Task::Test => test::run(),
         Task::Interop(args) => interop::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
