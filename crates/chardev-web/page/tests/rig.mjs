@@ -104,6 +104,15 @@ export class Daemon {
   }
 
   /**
+   * Where the output of a console ends.
+   * @param {string} id
+   * @returns {number}
+   */
+  end(id) {
+    return JSON.parse(this.ctl(["qmp", "x-query-chardev-stats", JSON.stringify({ id })]))[0]["output-offset"];
+  }
+
+  /**
    * The digest of a file of the daemon's.
    * @param {string} name
    * @param {number} [from]

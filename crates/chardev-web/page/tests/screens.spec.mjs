@@ -14,6 +14,7 @@ const daemon = new Daemon([
   program("vim", "exec vim -u NONE -N -n --cmd 'set number hlsearch' text"),
   program("less", "exec less -R colors"),
   program("top", "exec top -d 100000"),
+  program("htop", "HOME=DIR exec htop -d 15"),
   program("boot", "read line; cat boot; exec cat"),
 ].join(""));
 const lines = (/** @type {number} */ count, /** @type {(at: number) => string} */ line) =>
@@ -65,6 +66,11 @@ async function open(id) {
     await page.locator(".console").first().waitFor();
   }
   const other = attached(id);
+  // What is drawn for another size is drawn so for good.
+  await until("the console has the size of the other terminal", () => {
+    const { size } = JSON.parse(daemon.ctl(["qmp", "x-query-chardev-stats", JSON.stringify({ id })]))[0];
+    return size?.cols === COLS && size.rows === ROWS;
+  });
   await openConsole(page, id);
   return other;
 }
@@ -93,6 +99,18 @@ await run({
     await compare(other, "PID USER");
     await page.keyboard.type("M");
     await compare(other, "PID USER");
+  },
+
+  async "htop: bars, a tree, and a page of settings"() {
+    const other = await open("htop");
+    await compare(other, "PID");
+    await page.keyboard.press("F5");
+    await compare(other, "─ ");
+    await shoot(page, "htop");
+    await page.keyboard.press("F2");
+    await compare(other, "Meters");
+    await page.keyboard.press("Escape");
+    await compare(other, "PID");
   },
 
   async "a boot log that scrolls by, and what was above it"() {

@@ -2,12 +2,17 @@
 
 import net from "node:net";
 import { Daemon, check, openConsole, run, same, until, visitor } from "./rig.mjs";
+import { count, digest, seen, sleep } from "./seen.mjs";
 
 const LOST = 50;
 /** How much is seen between two losses, in bytes. */
 const BETWEEN = 16 << 10;
-/** How many lines of 16 bytes each console prints. */
-const LINES = { cuts: 1_100_000, pour: 720_000, nap: 200_000 };
+/** How many lines of 16 bytes each console prints, once or each time that more is wanted. */
+const LINES = { cuts: 200_000, pour: 720_000, nap: 200_000 };
+/** What each says before that. */
+const READY = "ready\n".length;
+/** How much is to be there at a loss that the page has not seen. */
+const AHEAD = 2 << 20;
 
 /** Passes connections on, until it is told to cut them. */
 class Cutter {
@@ -46,7 +51,7 @@ const cutter = new Cutter();
 const port = await cutter.listen();
 const burst = (/** @type {[string, number]} */ [name, lines]) => `
 [console.${name}]
-exec = ["sh", "-c", "stty -echo raw; echo ready; read line; exec seq -f '${name.padEnd(4)} %010g' ${lines}"]
+exec = ["sh", "-c", "stty -echo raw; echo ready; at=0; while read line; do seq -f '${name.padEnd(4)} %010.0f' $((at + 1)) $((at + ${lines})); at=$((at + ${lines})); done"]
 history = "64M"
 log = { file = "DIR/${name}.log", size = "1G", count = 1 }
 `;
@@ -58,65 +63,6 @@ exec = ["sh", "-c", "stty raw -echo; exec cat"]
 `, { hosts: [`127.0.0.1:${port}`] });
 /** @type {import("playwright-core").Page} */
 let page;
-
-/** Counts in the page what its terminal is given, from now on. */
-function count() {
-  return page.evaluate(() => {
-    const seen = { first: -1, next: -1, wrong: /** @type {string[]} */ ([]), bytes: /** @type {Uint8Array[]} */ ([]), gaps: /** @type {number[][]} */ ([]) };
-    Object.assign(window, { seen });
-    const place = /** @type {HTMLElement} */ (document.querySelector(".now"));
-    place.addEventListener("output", (event) => {
-      const { bytes, offset } = /** @type {CustomEvent} */ (event).detail;
-      if (seen.next === -1) seen.first = offset;
-      else if (offset !== seen.next) seen.wrong.push(`${offset} after ${seen.next}`);
-      seen.next = offset + bytes.length;
-      seen.bytes.push(bytes.slice());
-    });
-    place.addEventListener("gap", (event) => {
-      const { from, to } = /** @type {CustomEvent} */ (event).detail;
-      if (seen.next !== from) seen.wrong.push(`a gap from ${from} after ${seen.next}`);
-      seen.next = to;
-      seen.gaps.push([from, to]);
-    });
-  });
-}
-
-/** @returns {Promise<{first: number, next: number, wrong: string[], gaps: number[][]}>} */
-function seen() {
-  return page.evaluate(() => {
-    const { first, next, wrong, gaps } = /** @type {any} */ (window).seen;
-    return { first, next, wrong, gaps };
-  });
-}
-
-/** The length and the digest of what the terminal was given. */
-function digest() {
-  return page.evaluate(async () => {
-    const all = await new Blob(/** @type {any} */ (window).seen.bytes).arrayBuffer();
-    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", all));
-    return { length: all.byteLength, digest: [...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("") };
-  });
-}
-
-/**
- * Has the page sleep, as one does that a phone has put away; returns what wakes it. A page that is
- * to be seen ignores Chromium's own way, Page.setWebLifecycleState, and no page here is hidden.
- */
-async function sleep() {
-  const session = await page.context().browser()?.newBrowserCDPSession();
-  const { processInfo = [] } = await session?.send("SystemInfo.getProcessInfo") ?? {};
-  const pages = processInfo.filter(({ type }) => type === "renderer").map(({ id }) => id);
-  check(pages.length > 0, "there is a process of the page");
-  for (const id of pages) process.kill(id, "SIGSTOP");
-  return () => {
-    for (const id of pages) process.kill(id, "SIGCONT");
-  };
-}
-
-/** @param {string} id */
-function end(id) {
-  return JSON.parse(daemon.ctl(["qmp", "x-query-chardev-stats", JSON.stringify({ id })]))[0]["output-offset"];
-}
 
 /**
  * @param {string} id
@@ -134,29 +80,32 @@ async function begin(id, opened = () => {}) {
   }
   page.on("websocket", opened);
   await openConsole(page, id);
-  await count();
+  await count(page);
   await page.locator(".now .xterm-screen").click();
   // One of them begins while nobody looks.
   if (id === "short") return;
   await page.keyboard.press("Control+J");
-  await until("it has begun", async () => (await seen()).next > 0);
+  await until("it has begun", async () => (await seen(page)).next > 0);
 }
 
 /** @typedef {keyof typeof LINES} Id */
+
+/** How often a console has been asked for its lines. @type {Record<string, number>} */
+const asked = {};
 
 /**
  * All has come, in order, once, and is what the log has.
  * @param {Id} id
  */
 async function checkAll(id) {
-  await until(`${id} has printed it all`, () => end(id) > LINES[id] * 16);
-  const all = end(id);
-  await until(`the page has it all`, async () => (await seen()).next === all, 60_000);
-  const { wrong, gaps, first } = await seen();
+  const all = READY + LINES[id] * 16 * (asked[id] ?? 1);
+  await until(`${id} has printed it all`, () => daemon.end(id) === all);
+  await until(`the page has it all`, async () => (await seen(page)).next === all, 60_000);
+  const { wrong, gaps, first } = await seen(page);
   same(wrong, [], "what came out of order");
   same(gaps, [], "gaps");
-  const { length, digest: is } = await digest();
-  same(length > LINES[id] * 16, true, `${length} bytes are all`);
+  const { length, digest: is } = await digest(page);
+  same(length, all - READY, "bytes");
   await until("the log is written", () => daemon.digest(`${id}.log`, first).length === length);
   same(is, daemon.digest(`${id}.log`, first).digest, "the digest of the log");
 }
@@ -166,21 +115,29 @@ await run({
     let opened = 0;
     const counted = () => { opened += 1; };
     await begin("cuts", counted);
+    asked.cuts = 1;
     for (let lost = 0; lost < LOST; lost += 1) {
-      const { next } = await seen();
-      await until("more has come", async () => (await seen()).next > next + BETWEEN);
+      const { next } = await seen(page);
+      if (asked.cuts * LINES.cuts * 16 - next < AHEAD) {
+        daemon.ctl(["send", "cuts", "more\\n"]);
+        asked.cuts += 1;
+      }
+      const shown = await until("more has come", async () => {
+        const now = await seen(page);
+        return now.next > next + BETWEEN ? now.next : undefined;
+      });
+      check(shown < asked.cuts * LINES.cuts * 16, "there is output that it has not seen");
       const before = opened;
       cutter.cut();
       await until("it is connected again", () => opened > before);
     }
-    check((await seen()).next < end("cuts"), "there was output at each loss");
     await checkAll("cuts");
     check(opened > LOST, `${opened} connections`);
   },
 
   async "what is typed arrives once, over lost connections too"() {
     await daemon.link();
-    const before = end("echo");
+    const before = daemon.end("echo");
     await begin("echo");
     let words = "";
     for (let round = 0; round < 20; round += 1) {
@@ -190,12 +147,12 @@ await run({
       cutter.cut();
       await typed;
     }
-    await until("all came back", () => end("echo") - before >= words.length + 1);
+    await until("all came back", () => daemon.end("echo") - before >= words.length + 1);
     const { length } = await until("the page has it", async () => {
-      const is = await digest();
+      const is = await digest(page);
       return is.length >= words.length ? is : undefined;
     });
-    same(length, end("echo") - before, "bytes");
+    same(length, daemon.end("echo") - before, "bytes");
     const told = await page.evaluate(() => new Blob(/** @type {any} */ (window).seen.bytes).text());
     same(told, `\n${words}`, "what came back");
   },
@@ -207,25 +164,25 @@ await run({
 
   async "a tab that sleeps goes on where it was"() {
     await begin("nap");
-    const wake = await sleep();
-    await until("all is printed meanwhile", () => end("nap") > LINES.nap * 16);
+    const wake = await sleep(page);
+    await until("all is printed meanwhile", () => daemon.end("nap") > LINES.nap * 16);
     wake();
-    check((await seen()).next < end("nap"), "it has not shown that yet");
+    check((await seen(page)).next < daemon.end("nap"), "it has not shown that yet");
     await checkAll("nap");
   },
 
   async "what is not kept any more is said, with its numbers"() {
     await begin("short");
-    const wake = await sleep();
+    const wake = await sleep(page);
     daemon.ctl(["send", "short", "go\\n"]);
-    await until("all is printed meanwhile", () => end("short") > 32_000 * 97);
+    await until("all is printed meanwhile", () => daemon.end("short") > 32_000 * 97);
     wake();
-    await until("the page is at the end", async () => (await seen()).next === end("short"));
-    const { wrong, gaps, first } = await seen();
+    await until("the page is at the end", async () => (await seen(page)).next === daemon.end("short"));
+    const { wrong, gaps, first } = await seen(page);
     same(wrong, [], "what came out of order");
     const missing = gaps.reduce((sum, [from, to]) => sum + to - from, 0);
     check(missing > 1 << 20, `${missing} bytes are missing, of 3 MiB of which 64 KiB are kept`);
-    same((await digest()).length + missing, end("short") - first, "what came, and what is missing");
+    same((await digest(page)).length + missing, daemon.end("short") - first, "what came, and what is missing");
     const [from, to] = gaps[gaps.length - 1].map((offset) => new Intl.NumberFormat("en").format(offset));
     await page.keyboard.press("Control+Shift+F");
     await page.keyboard.type(`missing here: from ${from} to ${to}`);

@@ -75,6 +75,11 @@ fn every_byte_is_shown_once_whatever_becomes_of_the_connection() {
 }
 
 #[test]
+fn a_tab_sleeps_for_a_minute_and_goes_on() {
+    run("asleep");
+}
+
+#[test]
 fn consoles_are_wound_back_and_played() {
     run("past");
 }
