@@ -88,7 +88,7 @@ pub use registry::{Registry, Removal, Reservation};
 pub use ringbuf::RingBuffer;
 pub use stats::{Counter, DropReason, Stats};
 pub use tap::{
-    History, SCROLLBACK_LIMIT, Slow, VIEWED_SCROLLBACK, ViewEnd, ViewError, ViewFrom, Viewed,
-    Viewer,
+    Glance, History, SCROLLBACK_LIMIT, Slow, VIEWED_SCROLLBACK, ViewEnd, ViewError, ViewFrom,
+    Viewed, Viewer,
 };
 pub use times::ChangeTimes;

@@ -11,6 +11,7 @@
 //! stream with no seam between them, a hundred viewers cost the writer what one does, and a
 //! viewer that is too slow finds a gap and delays nobody.
 
+mod glance;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::chardev::{Chardev, ChardevRef, WeakChardev};
 use crate::memory;
+pub use glance::Glance;
 use ring::{Found, Ring};
 use waiters::Waiters;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use chardev_core::{
-    BackendId, ChardevRef, Closed, FrontEnd, Registry, Slow, VIEWED_SCROLLBACK, ViewEnd, ViewError,
-    ViewFrom, Viewed, Viewer,
+    BackendId, ChardevRef, Closed, FrontEnd, Glance, Registry, Slow, VIEWED_SCROLLBACK, ViewEnd,
+    ViewError, ViewFrom, Viewed, Viewer,
 };
 use proptest::prelude::*;
 
@@ -386,4 +386,43 @@ proptest! {
             prop_assert_eq!(chardev.with(|chardev| chardev.viewers()), seen.len());
         }
     }
+}
+
+/// Three viewers take turns with one copy, each with pieces of its own size, while the writer goes
+/// on: what each sees is what it would see alone.
+#[test]
+fn viewers_that_share_a_copy_see_the_same_as_alone() {
+    let (chardev, front) = console();
+    let (other, other_front) = console();
+    let mut viewers: Vec<_> = [&chardev, &chardev, &other]
+        .map(|chardev| chardev.view(ViewFrom::Now, Slow::Skip).unwrap())
+        .into();
+    let mut glance = Glance::new(16);
+    let mut seen = [0u64; 3];
+    for round in 0..300 {
+        front.write(&bytes(round * 7, 7));
+        other_front.write(&[b'.'; 5]);
+        for (index, viewer) in viewers.iter_mut().enumerate() {
+            for _ in 0..round % 3 {
+                let Some((viewed, there)) = viewer.glance(&mut glance, 3 + 4 * index) else {
+                    continue;
+                };
+                let (offset, count) = (viewer.offset(), there.len());
+                assert_eq!(viewed, Viewed::Data { offset, count });
+                match index {
+                    2 => assert!(there.iter().all(|byte| *byte == b'.')),
+                    _ => assert_eq!(there, bytes(offset, count)),
+                }
+                viewer.advance(count);
+                seen[index] += count as u64;
+            }
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 700), "{seen:?}");
+    // A viewer that has ended sees its end, whatever is in the copy.
+    front.write(b"more");
+    assert!(viewers[1].glance(&mut glance, 16).is_some());
+    viewers[1].accept(Viewed::End(ViewEnd::Removed));
+    let end = (Viewed::End(ViewEnd::Removed), &[][..]);
+    assert_eq!(viewers[1].glance(&mut glance, 16), Some(end));
 }

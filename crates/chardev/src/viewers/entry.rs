@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use chardev_core::{ViewEnd, Viewed, Viewer};
+use chardev_core::{Glance, ViewEnd, Viewed, Viewer};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 
@@ -14,8 +14,6 @@ use super::handle::Fate;
 
 /// The most bytes in one frame, and so the most that a stalled viewer holds of its own.
 const FRAME: usize = 16 << 10;
-/// The most bytes for one viewer before it is another's turn.
-const TURN: usize = 256 << 10;
 /// How long a viewer that has ended may take to read its last line.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -108,16 +106,16 @@ impl Entry {
         self.viewer.wake_when_ready(waker);
     }
 
-    /// Sends what the socket takes, for one turn. `buf` is scratch space.
-    pub(super) fn serve(&mut self, buf: &mut [u8]) {
-        self.state = self.send_turn(buf).unwrap_or_else(|error| match error {
+    /// Sends what the socket takes, for one turn: as much as one copy of the output holds.
+    pub(super) fn serve(&mut self, glance: &mut Glance) {
+        self.state = self.send_turn(glance).unwrap_or_else(|error| match error {
             Errno::AGAIN => Wait::Blocked,
             _ => Wait::Gone,
         });
     }
 
-    fn send_turn(&mut self, buf: &mut [u8]) -> Result<Wait, Errno> {
-        let mut left = TURN;
+    fn send_turn(&mut self, glance: &mut Glance) -> Result<Wait, Errno> {
+        let mut left = glance.size();
         while left > 0 {
             if self.is_to_end() {
                 self.revoke();
@@ -131,14 +129,14 @@ impl Entry {
             if self.until.is_some() {
                 return Ok(Wait::Gone);
             }
-            let size = if self.framed { FRAME } else { left };
-            let size = size.min(buf.len());
-            match self.viewer.peek(&mut buf[..size]) {
+            let most = if self.framed { FRAME } else { left };
+            match self.viewer.glance(glance, most) {
                 None => return Ok(Wait::CaughtUp),
-                Some(Viewed::Data { offset, count }) => {
-                    left = left.saturating_sub(self.send_data(offset, &buf[..count])?);
+                Some((Viewed::Data { offset, .. }, bytes)) => {
+                    let sent = self.send_data(offset, bytes)?;
+                    left = left.saturating_sub(sent);
                 }
-                Some(other) => self.note(other),
+                Some((other, _)) => self.note(other),
             }
         }
         Ok(Wait::Ready)

@@ -7,6 +7,7 @@
 
 mod entry;
 mod handle;
+mod pace;
 mod thread;
 
 use std::io;

@@ -6,30 +6,30 @@
 //!     └──────────── new viewer                         peer left ──▶ Gone
 //! ```
 //!
-//! After each round the thread rests, for at least three times as long as the round took. That
-//! bounds what viewers cost: however many there are and however fast they read, they are served
-//! for a quarter of one CPU's time at most, and a console that prints many small pieces wakes this
-//! thread once in a rest, not once for each write.
+//! After a round the thread rests. On a busy machine that is at least three times as long as the
+//! round took, which bounds what viewers cost: however many there are and however fast they read,
+//! they are served for a quarter of one CPU's time at most. And a console that prints many small
+//! pieces wakes this thread once in a rest, not once for each write.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use chardev_core::Glance;
 use rustix::event::{Timespec, epoll};
 use tokio::sync::Notify;
 
 use super::entry::{Entry, Wait};
+use super::pace::Pace;
 use super::{MAX_VIEWERS, WatchError};
 use crate::threads::new_thread;
 use crate::wait::Signal;
 
-/// The shortest rest after a round.
-const REST: Duration = Duration::from_millis(2);
-/// A rest is at least this many times as long as the round before it.
-const REST_FACTOR: u32 = 3;
+/// The most bytes for one viewer before it is another's turn, and of one copy for all.
+const TURN: usize = 64 << 10;
 /// The priority of the thread, the lowest there is.
 const NICE: i32 = 19;
 /// The token of the wake-up; viewers are numbered from 1.
@@ -120,11 +120,12 @@ impl Server {
 struct Loop {
     server: Arc<Server>,
     waker: Waker,
-    entries: HashMap<u64, Entry>,
+    /// In the order in which they came, which keeps those of one console together.
+    entries: BTreeMap<u64, Entry>,
     last_token: u64,
     /// Until when nobody is served.
     rest_until: Instant,
-    buf: Box<[u8]>,
+    glance: Glance,
 }
 
 impl Loop {
@@ -132,16 +133,17 @@ impl Loop {
         Loop {
             waker: Waker::from(Arc::clone(&server.signal)),
             server,
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             last_token: WAKE,
             rest_until: Instant::now(),
-            buf: vec![0; 64 << 10].into(),
+            glance: Glance::new(TURN),
         }
     }
 
     fn run(mut self) {
         // It may only lower its own priority, which is always allowed.
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+        let mut pace = Pace::new();
         let mut events = Vec::with_capacity(64);
         while self.take_incoming() {
             let timeout = self.timeout();
@@ -158,7 +160,7 @@ impl Loop {
                 let flags = event.flags;
                 self.handle(event.data.u64(), flags);
             }
-            self.serve_all();
+            self.serve_all(&mut pace);
         }
     }
 
@@ -211,17 +213,17 @@ impl Loop {
     }
 
     /// One turn for everybody who can do something.
-    fn serve_all(&mut self) {
+    fn serve_all(&mut self, pace: &mut Pace) {
         let began = Instant::now();
         let rested = began >= self.rest_until;
-        let mut served = false;
+        let (mut served, mut more) = (false, false);
         for (token, entry) in &mut self.entries {
             let asks = rested && entry.state == Wait::CaughtUp;
             if asks {
                 entry.arm(&self.waker);
             }
             if asks || (rested && entry.state == Wait::Ready) {
-                entry.serve(&mut self.buf);
+                entry.serve(&mut self.glance);
                 match entry.state {
                     Wait::CaughtUp if asks => entry.state = Wait::Armed,
                     Wait::Blocked => {
@@ -229,6 +231,7 @@ impl Loop {
                     }
                     _ => {}
                 }
+                more |= entry.state == Wait::Ready;
                 served = true;
             }
             if entry.until().is_some_and(|until| began >= until) {
@@ -236,7 +239,8 @@ impl Loop {
             }
         }
         if served {
-            self.rest_until = Instant::now() + REST.max(began.elapsed() * REST_FACTOR);
+            let rest = pace.rest(began.elapsed(), more);
+            self.rest_until = Instant::now() + rest;
         }
         // Closing a descriptor takes it out of the epoll.
         self.entries.retain(|_, entry| entry.state != Wait::Gone);
