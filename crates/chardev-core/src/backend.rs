@@ -21,6 +21,7 @@ use crate::drain::Drain;
 use crate::event::Event;
 use crate::line::TerminalSize;
 use crate::parallel::ParallelPort;
+use crate::splice::Splicing;
 
 pub use facets::{Group, LineControl, Peers, RingControl, Sharing};
 
@@ -119,7 +120,7 @@ pub enum BackendEvent {
 ///
 /// Every method returns at once. A method that cannot do its work now says so and, if asked by
 /// [`Backend::watch`], reports readiness later. A kind implements what it has: the methods with a
-/// default are for those that need them, and so are the six facets at the end.
+/// default are for those that need them, and so are the seven facets at the end.
 pub trait Backend: Send {
     /// The QAPI kind, for example `pty`.
     fn kind(&self) -> &'static str;
@@ -186,6 +187,11 @@ pub trait Backend: Send {
 
     /// The line it can set up: a serial port, a terminal.
     fn line(&mut self) -> Option<&mut dyn LineControl> {
+        None
+    }
+
+    /// The bytes it moves without a copy: a plain socket.
+    fn splicing(&mut self) -> Option<&mut dyn Splicing> {
         None
     }
 

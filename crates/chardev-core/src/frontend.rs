@@ -540,7 +540,7 @@ impl Drop for FrontEnd {
     }
 }
 
-fn set_waker(chardev: &mut Chardev, which: Ready, waker: &Waker) {
+pub(crate) fn set_waker(chardev: &mut Chardev, which: Ready, waker: &Waker) {
     let Some(front) = &mut chardev.front else {
         return;
     };

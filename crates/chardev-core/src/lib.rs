@@ -51,6 +51,7 @@ mod reading;
 mod registry;
 mod ringbuf;
 pub mod spec;
+mod splice;
 mod stats;
 mod sync;
 mod tails;
@@ -86,6 +87,7 @@ pub use parallel::{Epp, ParallelLines, ParallelPort, ParallelRequest};
 pub use policy::{Closed, LogFull, Policy, PolicyChange};
 pub use registry::{Registry, Removal, Reservation};
 pub use ringbuf::RingBuffer;
+pub use splice::{Channel, Splicing};
 pub use stats::{Counter, DropReason, Stats};
 pub use tap::{
     Glance, History, SCROLLBACK_LIMIT, Slow, VIEWED_SCROLLBACK, ViewEnd, ViewError, ViewFrom,

@@ -20,16 +20,9 @@ const MOST_PIECES: usize = 1024;
 impl Chardev {
     pub(crate) fn write(&mut self, bufs: &[IoSlice<'_>]) -> usize {
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if total == 0 {
+        if total == 0 || !self.begin_write() {
             return 0;
         }
-        if self.misses(Ready::WRITE) {
-            if self.freeze != Freeze::Free {
-                self.freezes.refuse();
-            }
-            return 0;
-        }
-        self.freezes.go_on();
         let room = self.log_room();
         if room == 0 {
             return 0;
@@ -44,6 +37,18 @@ impl Chardev {
             self.log_room();
         }
         taken
+    }
+
+    /// Whether output may go on; it may not while a transaction is being decided.
+    pub(crate) fn begin_write(&mut self) -> bool {
+        if self.misses(Ready::WRITE) {
+            if self.freeze != Freeze::Free {
+                self.freezes.refuse();
+            }
+            return false;
+        }
+        self.freezes.go_on();
+        true
     }
 
     fn write_logged(&mut self, bufs: &[IoSlice<'_>], total: usize) -> usize {
@@ -227,7 +232,7 @@ impl Chardev {
     }
 
     /// A back end took `count` bytes and, being a ring, overwrote `lost` for them.
-    fn count_delivered(&mut self, count: usize, lost: u64) {
+    pub(crate) fn count_delivered(&mut self, count: usize, lost: u64) {
         self.ring_goes_on = 0;
         self.stats.output_delivered += count as u64;
         self.stats.output_delivered -= lost;

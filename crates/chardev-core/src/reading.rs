@@ -2,7 +2,7 @@
 
 use std::io::IoSliceMut;
 
-use crate::backend::Ready;
+use crate::backend::{Backend, Ready};
 use crate::chardev::Chardev;
 use crate::event::Event;
 use crate::line::{Answer, Purge};
@@ -26,33 +26,45 @@ impl Chardev {
         if bufs.iter().all(|buf| buf.is_empty()) {
             return 0;
         }
+        match self.next_input(|backend| Some(backend.read(bufs))) {
+            Some(count) => count,
+            None => self.read_carried(bufs),
+        }
+    }
+
+    /// Input as `live` takes it from the back end, once it is the back end's turn; `None` while
+    /// what is carried comes first, or if `live` cannot.
+    pub(crate) fn next_input(
+        &mut self,
+        mut live: impl FnMut(&mut dyn Backend) -> Option<usize>,
+    ) -> Option<usize> {
         // Whoever comes for more has taken what came with the last of it, or does not want it.
         if self.input.is_empty() {
             self.input_fds.clear();
         }
         loop {
             if !self.input.is_empty() {
-                return self.read_carried(bufs);
+                return None;
             }
             if self.freeze.is_cut() {
-                return 0;
+                return Some(0);
             }
             if self.brings_awaited() {
                 self.backend.watch(Ready::READ);
-                return self.read_carried(bufs);
+                return None;
             }
             if !self.input.is_empty() {
                 continue;
             }
-            let count = self.backend.read(bufs);
+            let count = live(&mut *self.backend)?;
             if count > 0 {
                 self.books.take_in(count);
-                return count;
+                return Some(count);
             }
             let told = self.collect_events();
             if !told && self.input.is_empty() {
                 self.backend.watch(Ready::READ);
-                return 0;
+                return Some(0);
             }
         }
     }

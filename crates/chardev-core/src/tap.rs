@@ -177,6 +177,21 @@ impl Tap {
         kept.shared.waiters.take(wakes);
     }
 
+    /// How many of the newest bytes are kept of an output that has come to offset `at`.
+    pub(crate) fn keeps(&mut self, at: u64) -> usize {
+        if self.kept.is_none() {
+            self.adjust(at, 0);
+        }
+        self.kept.as_ref().map_or(0, |kept| kept.target)
+    }
+
+    /// So many bytes of output are not shown, which those that follow at once would overwrite.
+    pub(crate) fn skip(&mut self, count: usize) {
+        if let Some(kept) = self.kept.as_ref().filter(|_| count > 0) {
+            kept.ring.skip(count);
+        }
+    }
+
     /// How many viewers there are.
     pub(crate) fn viewers(&self) -> usize {
         let kept = self.kept.as_ref();

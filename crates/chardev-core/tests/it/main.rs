@@ -21,5 +21,6 @@ mod options;
 mod output;
 mod rig;
 mod sim;
+mod splice;
 mod tap;
 mod turn;

@@ -6,14 +6,14 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::drain::Afterlife;
 use chardev_core::{
-    Answer, Answers, Backend, BackendEvent, BackendId, ChardevRef, Closed, Drain, Event, FrontEnd,
-    Line, LineControl, Link, LinkHooks, LogSink, ModemLines, MuxHost, NewBackend, NothingToDrain,
-    OpenError, Peers, Ready, Sent, Sharing,
+    Answer, Answers, Backend, BackendEvent, BackendId, Channel, ChardevRef, Closed, Drain, Event,
+    FrontEnd, Line, LineControl, Link, LinkHooks, LogSink, ModemLines, MuxHost, NewBackend,
+    NothingToDrain, OpenError, Peers, Ready, Sent, Sharing, Splicing,
 };
 
 /// What the peer and the back end share.
@@ -60,6 +60,10 @@ pub(crate) struct World {
     pub(crate) fail_adopt: bool,
     /// A front end of another chardev that tries to write while a peer is taken over.
     pub(crate) tries: Option<FrontEnd>,
+    /// It moves bytes without a copy.
+    pub(crate) splices: bool,
+    /// How many bytes went that way, in either direction.
+    pub(crate) spliced: usize,
 }
 
 /// The peer's side of a [`SimBackend`].
@@ -201,6 +205,11 @@ impl Backend for SimBackend {
         Some(self)
     }
 
+    fn splicing(&mut self) -> Option<&mut dyn Splicing> {
+        let splices = self.0.world().splices;
+        splices.then_some(self as _)
+    }
+
     fn set_hold(&mut self, hold: bool) {
         self.0.world().holds = hold;
     }
@@ -236,6 +245,24 @@ impl LineControl for SimBackend {
     }
 }
 
+impl Splicing for SimBackend {
+    fn fill(&mut self, channel: &mut dyn Channel, most: usize) -> Option<usize> {
+        let pipe = TestPipe::as_one(channel)?;
+        let count = pipe.fill(most, |buf| self.read(&mut [IoSliceMut::new(buf)]));
+        self.0.world().spliced += count;
+        Some(count)
+    }
+
+    fn pour(&mut self, channel: &mut dyn Channel) -> Option<Sent> {
+        let pipe = TestPipe::as_one(channel)?;
+        let sent = pipe.pour(|bytes| self.write(&[IoSlice::new(bytes)], &mut Vec::new()));
+        if let Sent::Taken(count) = sent {
+            self.0.world().spliced += count;
+        }
+        Some(sent)
+    }
+}
+
 impl Peers for SimBackend {
     fn disconnect(&mut self) {
         self.0.world().disconnected = true;
@@ -266,6 +293,9 @@ impl Sharing for SimBackend {
         let world = self.0.world();
         if let Some(front) = &world.tries {
             assert_eq!(front.write(b"refused"), 0);
+            let cx = &mut Context::from_waker(Waker::noop());
+            let poured = front.poll_pour(cx, &mut TestPipe::of(b"refused"));
+            assert_eq!(poured, Some(Poll::Pending));
         }
         if world.fail_adopt {
             return false;
@@ -273,6 +303,66 @@ impl Sharing for SimBackend {
         drop(world);
         let lent = old.lend(&WantPeer).and_then(|lent| lent.downcast().ok());
         lent.map(|peer| self.0 = *peer).is_some()
+    }
+}
+
+/// A channel in memory, for back ends in memory.
+#[derive(Debug, Default)]
+pub(crate) struct TestPipe {
+    pub(crate) bytes: VecDeque<u8>,
+    /// What was in it when it was made ready to show that.
+    copy: Option<Vec<u8>>,
+    /// It can show nothing.
+    pub(crate) blind: bool,
+}
+
+impl TestPipe {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        TestPipe {
+            bytes: bytes.iter().copied().collect(),
+            ..TestPipe::default()
+        }
+    }
+
+    /// Moves up to `most` bytes in as `read` brings them.
+    pub(crate) fn fill(&mut self, most: usize, read: impl FnOnce(&mut [u8]) -> usize) -> usize {
+        let mut buf = vec![0; most];
+        let count = read(&mut buf);
+        self.bytes.extend(&buf[..count]);
+        count
+    }
+
+    /// Moves out what `write` takes.
+    pub(crate) fn pour(&mut self, write: impl FnOnce(&[u8]) -> Sent) -> Sent {
+        let sent = write(self.bytes.make_contiguous());
+        if let Sent::Taken(count) = sent {
+            self.bytes.drain(..count);
+        }
+        sent
+    }
+
+    pub(crate) fn as_one(channel: &mut dyn Channel) -> Option<&mut TestPipe> {
+        let channel: &mut dyn Any = channel;
+        channel.downcast_mut()
+    }
+}
+
+impl Channel for TestPipe {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn tee(&mut self) -> bool {
+        assert_eq!(self.copy, None, "what was copied was not asked for");
+        if !self.blind {
+            self.copy = Some(self.bytes.iter().copied().collect());
+        }
+        !self.blind
+    }
+
+    fn show(&mut self, count: usize, newest: usize, to: &mut dyn FnMut(&[u8])) {
+        let copy = self.copy.take().expect("it was made ready");
+        copy[count - newest..count].chunks(7).for_each(to);
     }
 }
 

@@ -10,11 +10,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use chardev_core::{
-    Answer, Answers, Backend, BackendEvent, Drain, Late, Line, LineControl, NothingToDrain,
-    OpenError, Peers, Ready, RingBuffer, RingControl, Sent, Sharing,
+    Answer, Answers, Backend, BackendEvent, Channel, Drain, Late, Line, LineControl,
+    NothingToDrain, OpenError, Peers, Ready, RingBuffer, RingControl, Sent, Sharing, Splicing,
 };
 
 use super::peer::{Kind, Peer, SharedConn};
+use crate::rig::TestPipe;
 
 /// A wish for the connection of a back end that is replaced by one of this kind.
 struct WantConn(Kind);
@@ -275,6 +276,15 @@ impl Backend for SimBackend {
         Some(self)
     }
 
+    /// Streams have it, but for some.
+    fn splicing(&mut self) -> Option<&mut dyn Splicing> {
+        let stream = matches!(self.peer.kind(), Kind::Stream { .. });
+        match stream && self.peer.number % 3 != 0 && self.peer.world().connected {
+            true => Some(self),
+            false => None,
+        }
+    }
+
     fn peers(&mut self) -> Option<&mut dyn Peers> {
         Some(self)
     }
@@ -302,6 +312,24 @@ impl LineControl for SimBackend {
             answers.serial = Answer::Done;
         }
         answers
+    }
+}
+
+impl Splicing for SimBackend {
+    fn fill(&mut self, channel: &mut dyn Channel, most: usize) -> Option<usize> {
+        let pipe = TestPipe::as_one(channel)?;
+        let count = pipe.fill(most, |buf| self.read(&mut [IoSliceMut::new(buf)]));
+        self.peer.book().filled += count as u64;
+        Some(count)
+    }
+
+    fn pour(&mut self, channel: &mut dyn Channel) -> Option<Sent> {
+        let pipe = TestPipe::as_one(channel)?;
+        let sent = pipe.pour(|bytes| self.write_stream(&[IoSlice::new(bytes)]));
+        if let Sent::Taken(count) = sent {
+            self.peer.book().poured += count as u64;
+        }
+        Some(sent)
     }
 }
 

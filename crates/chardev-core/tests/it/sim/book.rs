@@ -26,6 +26,9 @@ pub(super) struct Book {
     pub(super) late: u64,
     segments: VecDeque<Segment>,
     next_segment: u64,
+    /// Bytes of output and of input that went through a channel.
+    pub(super) poured: u64,
+    pub(super) filled: u64,
     /// What went wrong where nothing can be returned.
     pub(super) faults: Vec<String>,
 }

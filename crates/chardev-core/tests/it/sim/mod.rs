@@ -119,7 +119,7 @@ fn run(load: usize) {
 }
 
 /// What happened, and how often.
-type Reached = [(&'static str, u64); 14];
+type Reached = [(&'static str, u64); 16];
 
 /// A small generator (splitmix64): the whole script follows from the seed.
 #[derive(Debug)]
@@ -245,7 +245,11 @@ impl Sim {
         let aside = u64::from(self.parked.is_some());
         self.trace.push("removal");
         checks::remove(&mut self);
+        let poured = self.book().poured;
+        let filled = self.book().filled;
         [
+            ("bytes poured", poured),
+            ("bytes filled in", filled),
             ("changes", stats.changes),
             ("failed changes", stats.changes_failed),
             ("returns of a parked back end", self.returned),
