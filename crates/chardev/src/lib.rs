@@ -159,6 +159,8 @@ mod scene;
 #[cfg(feature = "socket")]
 mod shortage;
 mod slow_fd;
+#[cfg(feature = "socket")]
+mod splice;
 #[allow(unsafe_code, reason = "the one edge where a descriptor is vouched for")]
 mod sys;
 mod tasks;
@@ -171,13 +173,14 @@ mod writer;
 pub use background::Background;
 pub use chardev_core::{
     Accepted, AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId,
-    CARRY_LIMIT, ChangeError, ChangeTimes, Chardev, ChardevRef, Closed, Counter, Drain, DropReason,
-    Epp, Event, Flow, FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Given, Group, History,
-    HubError, Input, Late, Layer, Line, LineControl, LogControl, LogFull, LogSink, ModemChange,
-    ModemLines, NothingToDrain, Notice, Observed, Observer, OpenError, ParallelLines, ParallelPort,
-    ParallelRequest, Parity, Peers, Policy, PolicyChange, Presence, Purge, PurgeRequest, Ready,
-    RemoveError, RingBuffer, RingControl, Sent, SerialParams, SerialRequest, Sharing, Slow, Stats,
-    TerminalSize, ViewEnd, ViewError, ViewFrom, Viewed, Viewer, WeakChardev, spec, text,
+    CARRY_LIMIT, ChangeError, ChangeTimes, Channel, Chardev, ChardevRef, Closed, Counter, Drain,
+    DropReason, Epp, Event, Flow, FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Given, Group,
+    History, HubError, Input, Late, Layer, Line, LineControl, LogControl, LogFull, LogSink,
+    ModemChange, ModemLines, NothingToDrain, Notice, Observed, Observer, OpenError, ParallelLines,
+    ParallelPort, ParallelRequest, Parity, Peers, Policy, PolicyChange, Presence, Purge,
+    PurgeRequest, Ready, RemoveError, RingBuffer, RingControl, Sent, SerialParams, SerialRequest,
+    Sharing, Slow, Splicing, Stats, TerminalSize, ViewEnd, ViewError, ViewFrom, Viewed, Viewer,
+    WeakChardev, spec, text,
 };
 #[cfg(feature = "vc")]
 pub use chardev_screen as screen;
@@ -190,6 +193,8 @@ pub use chardevs::{PictureFormat, ScreenError, ShownScreen};
 pub use input_events::{Axis, InputError, InputEvent, MouseButton};
 pub use port::Port;
 pub use slow_fd::close_elsewhere;
+#[cfg(feature = "socket")]
+pub use splice::Pipe;
 #[doc(hidden)]
 pub use sys::async_fd;
 pub use tasks::{Task, TaskKind};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chardev_core::{
     Accepted, Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl,
-    ModemLines, NothingToDrain, OpenError, Peers, Presence, Purge, Ready, Sent, Sharing,
+    ModemLines, NothingToDrain, OpenError, Peers, Presence, Purge, Ready, Sent, Sharing, Splicing,
     WeakChardev,
 };
 
@@ -56,6 +56,7 @@ pub(super) struct SocketBackend {
 pub(super) struct LentPeer {
     fd: OwnedFd,
     layers: Option<Layered>,
+    ours: bool,
 }
 
 /// What is known of the front end.
@@ -98,7 +99,8 @@ impl SocketBackend {
     /// # Errors
     /// The descriptor cannot be made ready for use.
     pub(super) fn with_peer(mut self, fd: Arc<OwnedFd>) -> Result<Self, OpenError> {
-        self.establish(fd)?;
+        let ours = self.source.connects();
+        self.establish(fd, ours)?;
         Ok(self)
     }
 
@@ -123,7 +125,7 @@ impl SocketBackend {
     }
 
     /// Whether a peer that has ended its sending is kept to be answered.
-    fn half_close(&self) -> bool {
+    pub(super) fn half_close(&self) -> bool {
         self.keeps || self.front.answers
     }
 
@@ -146,13 +148,24 @@ impl SocketBackend {
         })
     }
 
-    fn establish(&mut self, fd: Arc<OwnedFd>) -> Result<(), OpenError> {
-        self.connect(fd, Layered::new(&self.layers))
+    /// The present peer.
+    pub(super) fn peer_mut(&mut self) -> Option<&mut Peer> {
+        self.peer.as_mut()
     }
 
-    fn connect(&mut self, fd: Arc<OwnedFd>, layers: Option<Layered>) -> Result<(), OpenError> {
+    fn establish(&mut self, fd: Arc<OwnedFd>, ours: bool) -> Result<(), OpenError> {
+        self.connect(fd, Layered::new(&self.layers), ours)
+    }
+
+    fn connect(
+        &mut self,
+        fd: Arc<OwnedFd>,
+        layers: Option<Layered>,
+        ours: bool,
+    ) -> Result<(), OpenError> {
         let transport = Transport::new(&self.port, fd, self.nodelay)?;
         let peer = Peer::new(&self.port, transport, layers, self.handshake);
+        let peer = peer.with_own_connection(ours);
         if self.keep_alive || self.half_close() {
             peer.transport().keep_alive();
         }
@@ -195,7 +208,7 @@ impl SocketBackend {
     }
 
     /// The peer is gone: what it had sent is handed over, and the next one may come.
-    fn lose_peer(&mut self) {
+    pub(super) fn lose_peer(&mut self) {
         let Some(mut peer) = self.peer.take() else {
             return;
         };
@@ -204,7 +217,7 @@ impl SocketBackend {
         self.after_peer(unread);
     }
 
-    fn lose_peer_unless_unread(&mut self) {
+    pub(super) fn lose_peer_unless_unread(&mut self) {
         let attached = self.front.attached;
         let reads_out = |peer: &mut Peer| peer.reads_out(attached);
         if !self.peer.as_mut().is_some_and(reads_out) {
@@ -241,7 +254,8 @@ impl SocketBackend {
         }
         for _ in 0..HANDSHAKES {
             let Some(fd) = self.source.next() else { return };
-            if let Err(cause) = self.establish(Arc::new(fd)) {
+            let ours = self.source.connects();
+            if let Err(cause) = self.establish(Arc::new(fd), ours) {
                 return self.source.retry_later(&cause);
             }
             if self.peer.is_some() {
@@ -385,6 +399,10 @@ impl Backend for SocketBackend {
         Some(self)
     }
 
+    fn splicing(&mut self) -> Option<&mut dyn Splicing> {
+        self.splices()
+    }
+
     fn peers(&mut self) -> Option<&mut dyn Peers> {
         Some(self)
     }
@@ -509,7 +527,7 @@ impl Peers for SocketBackend {
             return Err(fd);
         }
         let fd = Arc::new(fd);
-        if self.establish(Arc::clone(&fd)).is_err() {
+        if self.establish(Arc::clone(&fd), false).is_err() {
             return Err(Arc::into_inner(fd).unwrap_or_else(|| unreachable!("nobody kept it")));
         }
         Ok(())
@@ -547,8 +565,8 @@ impl Sharing for SocketBackend {
         if *wanted != self.source.own_peer(&self.layers) {
             return None;
         }
-        let (fd, layers) = self.peer.as_ref()?.share()?;
-        Some(Box::new(LentPeer { fd, layers }))
+        let (fd, layers, ours) = self.peer.as_ref()?.share()?;
+        Some(Box::new(LentPeer { fd, layers, ours }))
     }
 
     fn adopt(&mut self, old: &mut dyn Backend) -> bool {
@@ -558,6 +576,7 @@ impl Sharing for SocketBackend {
         };
         self.source.adopted();
         self.peer = None;
-        self.connect(Arc::new(peer.fd), peer.layers).is_ok()
+        self.connect(Arc::new(peer.fd), peer.layers, peer.ours)
+            .is_ok()
     }
 }

@@ -23,6 +23,7 @@ mod peer;
 #[cfg(feature = "telnet")]
 mod remote;
 mod source;
+mod splicing;
 mod transport;
 mod unix;
 mod vsock;

@@ -29,6 +29,8 @@ pub(super) struct Peer {
     transport: Transport,
     layers: Option<Layered>,
     stage: Stage,
+    /// Nobody else has a descriptor of the connection.
+    ours: bool,
 }
 
 /// How far it has come with a peer.
@@ -70,9 +72,22 @@ impl Peer {
             transport,
             layers,
             stage,
+            ours: false,
         };
         peer.attend();
         peer
+    }
+
+    /// The same, over a connection that was made here and nobody else has a descriptor of, if
+    /// `ours`.
+    pub(super) fn with_own_connection(mut self, ours: bool) -> Self {
+        self.ours = ours;
+        self
+    }
+
+    /// Whether bytes can be moved to it and from it without anybody looking at them.
+    pub(super) fn splices(&self) -> bool {
+        self.ours && self.layers.is_none() && matches!(self.stage, Stage::Open)
     }
 
     /// Whether the front end may know of it.
@@ -156,9 +171,9 @@ impl Peer {
     }
 
     /// The connection for a back end that takes the peer over, once its layers are open.
-    pub(super) fn share(&self) -> Option<(OwnedFd, Option<Layered>)> {
+    pub(super) fn share(&self) -> Option<(OwnedFd, Option<Layered>, bool)> {
         let fd = self.transport.share().filter(|_| self.is_shown())?;
-        Some((fd, self.layers.clone()))
+        Some((fd, self.layers.clone(), self.ours))
     }
 
     /// What the bytes go over.
@@ -182,6 +197,11 @@ impl Peer {
             None => self.transport.send(bufs, fds),
             Some(layers) => layers.send(self.transport.fd(), bufs),
         };
+        self.after_sending(sent)
+    }
+
+    /// What became of it.
+    pub(super) fn after_sending(&mut self, sent: Result<usize, Errno>) -> Result<Sent, Gone> {
         self.attend();
         match sent {
             Ok(0) | Err(Errno::AGAIN) => Ok(Sent::Full),
@@ -207,6 +227,16 @@ impl Peer {
             Some(_) if !self.is_shown() => Err(Errno::AGAIN),
             Some(layers) => layers.receive(self.transport.fd(), bufs, !takes),
         };
+        self.after_receiving(received, kept)
+    }
+
+    /// What became of it, of a peer that may be `kept` although it has ended its sending.
+    pub(super) fn after_receiving(
+        &mut self,
+        received: Result<usize, Errno>,
+        kept: bool,
+    ) -> Result<usize, Gone> {
+        let takes = !matches!(self.stage, Stage::ReadingOut);
         self.attend();
         match received {
             Ok(count) if count > 0 => Ok(count),

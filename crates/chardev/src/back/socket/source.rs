@@ -216,6 +216,11 @@ impl Source {
         matches!(self.way, Way::Given { .. })
     }
 
+    /// Whether connections are made here, so that nobody else has a descriptor of one.
+    pub(super) fn connects(&self) -> bool {
+        matches!(self.way, Way::Listener { .. } | Way::Client { .. })
+    }
+
     /// Whether they come to a listener.
     pub(super) fn is_listener(&self) -> bool {
         matches!(self.way, Way::Listener { .. })
