@@ -3,6 +3,8 @@
 //! Each direction is a task of its own with its own wakers, so a peer that takes nothing holds
 //! back only what is sent to it. A direction has at most one buffer of bytes in hand.
 
+mod hand;
+mod lease;
 mod setting;
 
 use std::future::poll_fn;
@@ -16,9 +18,10 @@ use chardev_monitor::{RunState, Stop};
 use chardev_qapi::opts::Opts;
 use tokio::task::JoinHandle;
 
+use self::hand::{Came, Hand};
 use self::setting::Setting;
 use crate::DaemonError;
-use crate::devices::pump::{BUFFER, Leftover, TURN, with_scratch};
+use crate::devices::pump::{BUFFER, TURN, with_scratch};
 use crate::devices::{Device, DeviceKind, Start, first_client, required};
 
 /// How long a break lasts on the other side: what `tcsendbreak` does.
@@ -103,7 +106,7 @@ impl Drop for AbortOnDrop {
 }
 
 /// Bytes in hand, which the other direction may throw away.
-type Hand = Arc<Mutex<Leftover>>;
+type SharedHand = Arc<Mutex<Hand>>;
 
 /// One direction.
 struct Relay {
@@ -111,8 +114,8 @@ struct Relay {
     to: Arc<FrontEnd>,
     setting: Setting,
     run: RunState,
-    hand: Hand,
-    others_hand: Hand,
+    hand: SharedHand,
+    others_hand: SharedHand,
     /// The peer of `from` speaks of the line, so it may also purge it.
     sets_up: bool,
     /// It came while there were bytes in hand, behind which it has its place.
@@ -122,7 +125,7 @@ struct Relay {
 impl Relay {
     /// The two directions between `a` and `b`.
     fn pair([a, b]: [&Arc<FrontEnd>; 2], run: &RunState) -> [Self; 2] {
-        let hands = [Hand::default(), Hand::default()];
+        let hands = [SharedHand::default(), SharedHand::default()];
         let [there, back] = Setting::pair();
         let relay = |from: &Arc<FrontEnd>, to: &Arc<FrontEnd>, setting, at: usize| Relay {
             from: Arc::clone(from),
@@ -178,9 +181,10 @@ impl Relay {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         let hand = Arc::clone(&self.hand);
         let mut hand = lock(&hand);
+        let mut flushed = hand.poll_flush(cx, &self.to);
         for _ in 0..TURN {
             ready!(self.run.poll_running(cx));
-            if hand.poll_flush(cx, &self.to).is_pending() {
+            if flushed.is_pending() {
                 if self.later.is_none() {
                     self.later = ready!(self.poll_ahead(cx, &mut hand));
                 }
@@ -189,21 +193,21 @@ impl Relay {
                 match self.later.take_if(urgent) {
                     Some(event) => return Poll::Ready(event),
                     None if self.later.is_some() => return Poll::Pending,
-                    None => continue,
+                    None => {
+                        flushed = hand.poll_flush(cx, &self.to);
+                        continue;
+                    }
                 }
             }
             if let Some(event) = self.later.take() {
                 return Poll::Ready(event);
             }
-            let input = with_scratch(|buffer| {
-                let input = self.from.poll_read(cx, buffer);
-                if let Poll::Ready(Input::Data(count)) = input {
-                    hand.send(cx, &self.to, &buffer[..count]);
-                }
-                input
-            });
-            if let Input::Event(event) = ready!(input) {
-                return Poll::Ready(event);
+            let moved = hand.poll_move(cx, &self.from, &self.to);
+            flushed = moved.flushed;
+            match moved.came {
+                Came::Bytes => {}
+                Came::Event(event) => self.later = Some(event),
+                Came::Nothing => return Poll::Pending,
             }
         }
         cx.waker().wake_by_ref();
@@ -212,8 +216,8 @@ impl Relay {
 
     /// Looks for a purge, while the other side takes nothing: of a peer that sets lines up also
     /// behind what it has sent, as far as that fits in hand.
-    fn poll_ahead(&self, cx: &mut Context<'_>, hand: &mut Leftover) -> Poll<Option<Event>> {
-        let room = BUFFER.saturating_sub(hand.rest().len());
+    fn poll_ahead(&self, cx: &mut Context<'_>, hand: &mut Hand) -> Poll<Option<Event>> {
+        let room = BUFFER.saturating_sub(hand.len());
         if !self.sets_up || room == 0 {
             return self.from.poll_event(cx).map(Some);
         }
@@ -241,7 +245,7 @@ impl Relay {
     }
 }
 
-fn lock(hand: &Hand) -> MutexGuard<'_, Leftover> {
+fn lock(hand: &SharedHand) -> MutexGuard<'_, Hand> {
     hand.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
