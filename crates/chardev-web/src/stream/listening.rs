@@ -9,6 +9,7 @@ use axum::extract::ws::{Message, WebSocket};
 use chardev_monitor::Command;
 use futures_util::StreamExt as _;
 use futures_util::stream::SplitStream;
+use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 use super::Line;
@@ -17,6 +18,10 @@ use super::said::{self, INPUT, Said};
 
 /// The first and the longest pause before input is offered again to a front end that is full.
 const PAUSE: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
+
+/// How much input waits before the page is not listened to any more. One that keeps to what it may
+/// have on its way, and of whose frames the first may be typed in part, does not get there.
+const FULL: usize = 2 * INPUT;
 
 /// Input that waits for the front end.
 #[derive(Debug, Default)]
@@ -35,7 +40,7 @@ pub(super) async fn listen(
     // What the page says meanwhile, such as what it has shown, does not put this off.
     let mut again = Instant::now();
     loop {
-        let is_full = waiting.bytes >= INPUT;
+        let is_full = waiting.bytes >= FULL;
         if is_full {
             // What it says now is not looked at, which is no fault of the page's.
             line.heard.store(true, Ordering::Relaxed);
@@ -56,6 +61,8 @@ pub(super) async fn listen(
             Some(None | Some(Err(_) | Ok(Message::Close(_)))) => return None,
             Some(Some(Ok(message))) => {
                 line.heard.store(true, Ordering::Relaxed);
+                // A page that never falls silent leaves the thread to others as often.
+                consume_budget().await;
                 if let Err(reason) = heed(line, message, &mut waiting).await {
                     return Some(reason);
                 }

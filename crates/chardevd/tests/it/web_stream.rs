@@ -4,7 +4,7 @@
 use chardev_qapi::Json;
 
 use crate::ctl_rig::{text, until};
-use crate::web_rig::{Page, Told};
+use crate::web_rig::{Page, Stream, Told};
 
 /// What a page is sent beyond what it has shown.
 const WINDOW: usize = 256 << 10;
@@ -54,6 +54,10 @@ fn a_stream_goes_on_after_fifty_lost_connections_with_every_byte_once() {
     assert!(got == wanted, "{} of {} bytes", got.len(), wanted.len());
 }
 
+/// How long a frame of input is here, and how much may be on its way.
+const FRAME: usize = 16_000;
+const AHEAD: u64 = 64 << 10;
+
 #[test]
 fn what_is_typed_goes_on_while_output_never_ends() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -68,24 +72,38 @@ fn what_is_typed_goes_on_while_output_never_ends() {
     let mut stream = browser.stream("con0", "mode=share");
     begin(&page);
     stream.output(1);
-    // More than the front end has room for, so that some has to wait.
+    // More than the front end has room for, so that some has to wait; as much is on its way as may
+    // be.
     let wanted = numbers(30_000);
+    let mut frames = wanted.chunks(FRAME);
     let mut offset = 0;
-    for frame in wanted.chunks(30_000) {
-        stream.type_in(offset, frame);
-        offset += frame.len() as u64;
-    }
+    let mut type_on = |stream: &mut Stream| {
+        while offset + FRAME as u64 <= stream.typed + AHEAD {
+            let Some(frame) = frames.next() else { return };
+            stream.type_in(offset, frame);
+            offset += frame.len() as u64;
+        }
+    };
     // Some of it waits for so long that it is offered seldom.
     let mut shown = 0;
     while shown < 8 << 20 {
-        if let Told::Output(output) = stream.next() {
-            shown += output.len();
+        match stream.next() {
+            Told::Output(output) => shown += output.len(),
+            Told::End(reason) => panic!("{reason:?} after {shown} bytes"),
+            _ => {}
         }
         stream.acknowledge();
+        type_on(&mut stream);
     }
     assert!(stream.typed < wanted.len() as u64);
     std::fs::write(go, "").expect("written");
-    stream.wait_typed(wanted.len() as u64);
+    while stream.typed < wanted.len() as u64 {
+        if let Told::End(reason) = stream.next() {
+            panic!("{reason:?} after {} bytes", stream.typed);
+        }
+        stream.acknowledge();
+        type_on(&mut stream);
+    }
     until("all has arrived", || {
         stream.next();
         stream.acknowledge();
