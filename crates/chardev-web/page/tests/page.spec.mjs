@@ -11,6 +11,7 @@ groups = ["lab"]
 [console.boot]
 exec = ["sh", "-c", "printf 'booted\\\\n'; exec cat"]
 groups = ["rack"]
+description = '<img src=x onerror="document.title=1">&amp;'
 `);
 /** @type {import("playwright-core").Page} */
 let page;
@@ -42,6 +43,8 @@ await run({
       return new Set(new Uint32Array(data.buffer)).size > 1;
     });
     await until("the picture of what was booted has more than one colour", isDrawn);
+    await page.getByText(`<img src=x onerror="document.title=1">&amp;`).waitFor();
+    same(await page.locator("main img").count(), 0, "pictures that words have become");
     await page.keyboard.press("/");
     await page.keyboard.type("rack");
     await until("one is left", async () => await page.locator(".console:visible").count() === 1);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -39,11 +39,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 
 /// Lets through what may be, and puts onto every answer what browsers are to heed.
 pub(crate) async fn guard(State(site): State<Site>, mut request: Request, next: Next) -> Response {
+    // Such a request may have said a length as well, which whoever is in front may have gone by:
+    // what comes behind it is part of it for them, and must not be a request here.
+    let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = match check(&site, &mut request).await {
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     };
     headers::add(response.headers_mut());
+    if is_last {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
     response
 }
 
@@ -52,7 +59,7 @@ async fn check(site: &Site, request: &mut Request) -> Result<(), Failure> {
     let connection = connection.ok_or_else(Failure::unknown)?;
     let settings = site.settings();
     let headers = request.headers();
-    let host = host(headers, &settings, &connection)?;
+    let host = host(headers, request.uri(), &settings, &connection)?;
     let is_upgrade = headers.contains_key(header::UPGRADE);
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     let bearer = bearer(headers);
@@ -189,6 +196,7 @@ pub(crate) async fn present(
 /// The host that is asked for, which has to be one of ours.
 fn host(
     headers: &HeaderMap,
+    target: &Uri,
     settings: &Settings,
     connection: &Connection,
 ) -> Result<String, Failure> {
@@ -197,6 +205,11 @@ fn host(
         (Some(Ok(host)), None) => host.to_ascii_lowercase(),
         _ => return Err(Failure::bad("a request has one header 'Host'")),
     };
+    let named = target.authority().map(|named| named.as_str());
+    if named.is_some_and(|named| !named.eq_ignore_ascii_case(&host)) {
+        let words = "the target and the header 'Host' name two hosts";
+        return Err(Failure::bad(words));
+    }
     let port = connection.local.port();
     let own = [
         connection.local.ip().to_string(),

@@ -16,6 +16,8 @@ use crate::stream::Inputs;
 const IDLE: Duration = Duration::from_secs(12 * 3600);
 /// How many there are at a time; the one that has been silent longest goes.
 const MOST: usize = 1024;
+/// How many of them are of one identity, whose own go then: nobody logs others out by coming in.
+const EACH: usize = 256;
 /// How often a session may ask.
 const ASKS: Rate = Rate {
     a_second: 100.0,
@@ -111,13 +113,23 @@ fn find(all: &mut Map, key: &Hash, tokens: &Tokens, now: Instant) -> Option<Arc<
 }
 
 fn insert(all: &mut Map, key: Hash, session: Arc<Session>) {
-    if all.len() >= MOST {
-        let oldest = all.iter().min_by_key(|(_, session)| session.lock().seen);
-        if let Some(oldest) = oldest.map(|(hash, _)| *hash) {
-            end(all.remove(&oldest));
-        }
+    let identity = session.caller.identity();
+    let is_own = |other: &Session| other.caller.identity() == identity;
+    if all.values().filter(|other| is_own(other)).count() >= EACH {
+        end_oldest(all, is_own);
+    } else if all.len() >= MOST {
+        end_oldest(all, |_| true);
     }
     end(all.insert(key, session));
+}
+
+/// Ends the one of these that has been silent longest.
+fn end_oldest(all: &mut Map, is_one: impl Fn(&Session) -> bool) {
+    let ones = all.iter().filter(|(_, session)| is_one(session));
+    let oldest = ones.min_by_key(|(_, session)| session.lock().seen);
+    if let Some(oldest) = oldest.map(|(hash, _)| *hash) {
+        end(all.remove(&oldest));
+    }
 }
 
 fn end(session: Option<Arc<Session>>) {
@@ -195,11 +207,21 @@ mod tests {
         assert!(find(now + 11 * hour) && find(now + 22 * hour));
         assert!(!find(now + 35 * hour));
         assert!(!find(now + 22 * hour), "it does not come back");
-        let all: Vec<_> = (0..MOST + 1)
-            .map(|_| sessions.open(server.caller(), "link"))
-            .collect();
-        assert_eq!(sessions.lock().len(), MOST);
+        let open = |user| {
+            let caller = server.caller_as(Identity::User(user), None);
+            sessions.open(caller, "link")
+        };
+        let first = open(0);
+        let all: Vec<_> = (0..=MOST).map(|_| open(1)).collect();
+        assert_eq!(sessions.lock().len(), EACH + 1);
         assert!(sessions.find(&all[MOST], tokens).is_some());
+        assert!(sessions.find(&all[MOST - EACH], tokens).is_none());
+        assert!(
+            sessions.find(&first, tokens).is_some(),
+            "somebody else's stays"
+        );
+        (0..=MOST).for_each(|user| drop(open(2 + user as u32)));
+        assert_eq!(sessions.lock().len(), MOST);
         // What proves who somebody is with each request is no cookie's secret.
         sessions.standing("proxy", "ann", tokens, || server.caller());
         for forged in ["ann", "proxy ann", "cookie ann"] {

@@ -91,9 +91,11 @@ pub(crate) async fn stream(
     Query(asked): Query<Asked>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Failure> {
-    let input = input(&session, &id, &asked)?;
+    let join = check(&session, &id, &asked)?;
     let from = place::read(asked.from.as_deref().unwrap_or("now"))?;
     let viewer = site.server.chardevs().view(&id, from, Slow::Skip)?;
+    // Only what is typed on a console is remembered.
+    let input = (join == Join::Share).then(|| input(&session, &id, &asked));
     let events = site.server.subscribe();
     let joined = input.is_some().then(|| session.caller.join(&id, true));
     if joined.is_some() {
@@ -126,31 +128,32 @@ pub(crate) async fn stream(
     }))
 }
 
-/// What is typed over the stream, if it is for typing; who may not is refused.
-fn input(session: &Session, id: &str, asked: &Asked) -> Result<Option<Input>, Failure> {
+/// How the stream is joined to the console, by one who may.
+fn check(session: &Session, id: &str, asked: &Asked) -> Result<Join, Failure> {
     let join = match asked.mode.as_deref() {
         None | Some("watch") => Join::ReadOnly,
         Some("share") => Join::Share,
         Some(_) => return Err(Failure::bad("'mode' has to be watch or share")),
     };
+    if asked.input.as_ref().is_some_and(|key| key.len() > KEY) {
+        let words = format!("'input' has {KEY} characters at most");
+        return Err(Failure::bad(words));
+    }
     session.caller.check(&Command::XChardevAttach {
         id: id.to_owned(),
         fdname: String::new(),
         join,
     })?;
-    if join == Join::ReadOnly {
-        return Ok(None);
-    }
-    match asked.input.as_deref() {
-        None => Ok(Some(Input::default())),
-        Some(key) if key.len() <= KEY => Ok(Some(session.inputs.of(Name {
-            id: id.to_owned(),
-            key: key.to_owned(),
-        }))),
-        Some(_) => Err(Failure::bad(format!(
-            "'input' has {KEY} characters at most"
-        ))),
-    }
+    Ok(join)
+}
+
+/// What is typed over the stream.
+fn input(session: &Session, id: &str, asked: &Asked) -> Input {
+    let named = asked.input.as_ref().map(|key| Name {
+        id: id.to_owned(),
+        key: key.clone(),
+    });
+    named.map_or_else(Input::default, |name| session.inputs.of(name))
 }
 
 async fn run(line: Line, viewer: Viewer, events: Subscription, socket: WebSocket) {

@@ -89,6 +89,7 @@ mod tls_rig;
 mod tmux_rig;
 mod tokens;
 mod web;
+mod web_attacks;
 mod web_guards;
 mod web_history;
 mod web_login;

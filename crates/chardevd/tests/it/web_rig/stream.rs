@@ -151,9 +151,24 @@ impl Stream {
         self.send(Message::binary([&offset.to_be_bytes(), bytes].concat()));
     }
 
+    /// Says what is no message yet, such as many frames at a time.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        use std::io::Write as _;
+        let written = self.socket.get_mut().write_all(bytes);
+        written.expect("it is taken");
+    }
+
     pub(crate) fn send(&mut self, message: Message) {
         // Who is refused for it hears so, and may not be there any more when more is sent.
         let _ = self.socket.send(message);
+    }
+
+    /// Waits for the answer to a ping.
+    pub(crate) fn wait_for_pong(&mut self) {
+        let end = Instant::now() + LIMIT;
+        while !matches!(self.socket.read().expect("a message"), Message::Pong(_)) {
+            assert!(Instant::now() < end, "no answer");
+        }
     }
 
     /// Waits until `count` bytes are typed.
