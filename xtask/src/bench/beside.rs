@@ -18,7 +18,7 @@ use crate::server::Server;
 use crate::sh::{self, Result};
 
 /// What was found wanted of every line, whatever the size.
-const WANTED: Duration = Duration::from_millis(20);
+pub(super) const WANTED: Duration = Duration::from_millis(20);
 const HUGE_FILE: u64 = 6 << 30;
 const RING: u64 = 512 << 20;
 const BIG_RING: u64 = 1 << 30;
@@ -41,12 +41,11 @@ pub(crate) fn table(programs: &Programs) -> Result<String> {
         let work = (affair.prepare)(&mut rig)?;
         let (took, worst) = rig.measure(work)?;
         let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
-        let verdict = if worst <= WANTED { "yes" } else { "no" };
         rows.push(vec![
             affair.name.into(),
             ms(took),
             ms(worst),
-            verdict.into(),
+            report::verdict(worst <= WANTED),
         ]);
     }
     let title = "An unrelated relay beside, its worst round trip in ms";
@@ -164,9 +163,32 @@ fn command(name: &'static str, arguments: Value) -> Work {
     Box::new(move |client| client.execute(name, arguments).map(drop))
 }
 
+/// The two ends of a relay.
+pub(super) struct Relay(pub(super) [UnixStream; 2]);
+
+impl Relay {
+    /// How long bytes take through it, one after the other, until `is_over` of the time passed.
+    pub(super) fn round_trips(
+        &mut self,
+        is_over: impl Fn(Duration) -> bool,
+    ) -> Result<Vec<Duration>> {
+        let [input, output] = &mut self.0;
+        let began = Instant::now();
+        let mut times = Vec::new();
+        while !is_over(began.elapsed()) {
+            let sent = Instant::now();
+            input.write_all(b"x")?;
+            output.read_exact(&mut [0])?;
+            times.push(sent.elapsed());
+            thread::sleep(PAUSE);
+        }
+        Ok(times)
+    }
+}
+
 /// A daemon with a relay, and a console and a ring that have nothing to do with it.
 struct Rig {
-    relay: [UnixStream; 2],
+    relay: Relay,
     client: Client,
     bed: Bed,
     /// Makes the daemon's calls slow.
@@ -206,7 +228,7 @@ impl Rig {
             Ok(stream)
         };
         Ok(Rig {
-            relay: [end("a")?, end("b")?],
+            relay: Relay([end("a")?, end("b")?]),
             client,
             bed,
             strace: None,
@@ -265,7 +287,7 @@ impl Rig {
     /// Does `work` and says how long that took, and the worst round trip of the relay meanwhile.
     fn measure(self, work: Work) -> Result<(Duration, Duration)> {
         let Rig {
-            relay: [mut input, mut output],
+            mut relay,
             mut client,
             ..
         } = self;
@@ -274,14 +296,9 @@ impl Rig {
             let done = work(&mut client).map_err(|error| error.to_string());
             (done, began.elapsed())
         });
-        let mut worst = Duration::ZERO;
-        while !working.is_finished() || began.elapsed() < LEAST {
-            let sent = Instant::now();
-            input.write_all(b"x")?;
-            output.read_exact(&mut [0])?;
-            worst = worst.max(sent.elapsed());
-            thread::sleep(PAUSE);
-        }
+        let is_over = |passed| working.is_finished() && passed >= LEAST;
+        let worst = relay.round_trips(is_over)?.into_iter().max();
+        let worst = worst.unwrap_or_default();
         let (done, took) = working.join().map_err(|_| "the work panicked")?;
         done?;
         Ok((took, worst))

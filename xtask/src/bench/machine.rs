@@ -1,4 +1,4 @@
-//! The machine and versions that the numbers were measured with.
+//! The machine and versions that the numbers were measured with, and when.
 
 use std::fs;
 use std::path::Path;
@@ -9,30 +9,43 @@ use super::Programs;
 use crate::sh::{self, Result};
 
 pub(crate) fn describe(programs: &Programs) -> Result<String> {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpuinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
-    let model = model.map_or("unknown CPU", |rest| {
-        rest.trim_start_matches([' ', '\t', ':'])
-    });
+    let model = model()?;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     // The rest of a release names a build, which says nothing to a reader elsewhere.
     let linux: Vec<_> = release.split(['.', '-']).take(2).collect();
-    let load = fs::read_to_string("/proc/loadavg")?;
-    let load = load.split_whitespace().next().unwrap_or("?");
-    let commit = sh::output(sh::git().args(["describe", "--always", "--dirty"]))
-        .unwrap_or_else(|_| String::from("no commit"));
-    let date = sh::output(Command::new("date").args(["--utc", "+%F"]))?;
     Ok(format!(
-        "\nMeasured {} at {}: {model}, {} CPUs, Linux {}, load {load} at the start; {}; {}; {}.\n",
-        date.trim(),
-        commit.trim(),
+        "\n{model}, {} CPUs, Linux {}; {}; {}; {}.\n",
         thread::available_parallelism()?,
         linux.join("."),
         line_with(&programs.qemu, "--version", "version")?,
         line_with(&programs.socat, "-V", "version")?,
         line_with(Path::new("rustc"), "--version", "rustc")?,
+    ))
+}
+
+/// When what follows is measured, of what, and how busy the machine is already.
+pub(crate) fn when() -> Result<String> {
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let load = load.split_whitespace().next().unwrap_or("?");
+    let commit = sh::output(sh::git().args(["describe", "--always", "--dirty"]))
+        .unwrap_or_else(|_| String::from("no commit"));
+    let date = sh::output(Command::new("date").args(["--utc", "+%F"]))?;
+    let (date, commit, model) = (date.trim(), commit.trim(), model()?);
+    let cpus = thread::available_parallelism()?;
+    Ok(format!(
+        "\nMeasured {date} at {commit} on {model}, {cpus} CPUs, with a load of {load} at the start.\n"
+    ))
+}
+
+/// What the processor calls itself.
+fn model() -> Result<String> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    Ok(model.map_or_else(
+        || String::from("unknown CPU"),
+        |rest| rest.trim_start_matches([' ', '\t', ':']).to_owned(),
     ))
 }
 

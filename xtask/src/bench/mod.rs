@@ -1,16 +1,27 @@
-//! `cargo xtask bench`: our daemon beside QEMU and socat, measured in turn in one run.
+//! `cargo xtask bench`: our daemon beside QEMU, socat and its own terminal client, measured in turn
+//! in one run.
 
 mod bed;
 mod beside;
+mod browser;
 mod dresses;
+mod echo;
+mod floods;
 pub(crate) mod guest;
 mod latency;
 mod limits;
 mod machine;
+mod paint;
 mod relay;
 mod report;
+mod scale;
+mod site;
+mod stream;
+mod viewers;
 
 use std::path::PathBuf;
+
+use clap::ValueEnum;
 
 use crate::server;
 use crate::sh::{self, Result};
@@ -23,47 +34,97 @@ pub(crate) struct Args {
     /// GiB to move through each relay, in each round
     #[arg(long, default_value_t = 2)]
     gib: u64,
-    /// Rounds of the relay; the table shows the median
+    /// Rounds of what is measured in turn; the tables show medians
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Measure QEMU and socat only, for instance to see how noisy the machine is
     #[arg(long, conflicts_with = "write")]
     baseline: bool,
-    /// Measure only what an unrelated relay feels of big and slow things beside it
-    #[arg(long, conflicts_with_all = ["write", "baseline"])]
-    beside: bool,
-    /// Measure only what telnet, websocket and TLS cost
-    #[arg(long, conflicts_with_all = ["write", "baseline", "beside"])]
-    protocols: bool,
-    /// Put the tables into docs/performance.md
+    /// Measure only this; may be given several times
+    #[arg(long, value_enum, value_name = "PART", conflicts_with = "baseline")]
+    only: Vec<Part>,
+    /// Measure this daemon, with the chardevctl beside it, instead of building one
+    #[arg(long, value_name = "PATH", conflicts_with = "baseline")]
+    chardevd: Option<PathBuf>,
+    /// Put the tables of what was measured into docs/performance.md
     #[arg(long)]
     write: bool,
+}
+
+/// What can be measured alone. Each has its place in the document.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// What the machine itself can do
+    Limits,
+    /// How long a change of back end takes, beside QEMU
+    Changes,
+    /// What a relayed GiB costs, beside socat
+    Relay,
+    /// What telnet, websocket and TLS cost, beside plain bytes and socat
+    Protocols,
+    /// What an unrelated relay feels of big and slow things beside it
+    Beside,
+    /// What a relay feels of floods of the web page
+    Floods,
+    /// How soon the web page is to be seen, and how much of it comes over the wire
+    Paint,
+    /// From key to echo in the web page, beside `chardevctl attach`
+    Echo,
+    /// What output to a browser costs the daemon, beside `chardevctl watch`
+    Viewers,
+    /// Memory and time with many chardevs, beside QEMU
+    Scale,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
     if args.changes == 0 || args.gib == 0 || args.rounds == 0 {
         return Err("--changes, --gib and --rounds must be at least 1".into());
     }
-    let programs = Programs::find(args.baseline)?;
-    if args.beside {
-        println!("{}", beside::table(&programs)?);
-        return Ok(());
+    let programs = Programs::find(args)?;
+    println!("{}", machine::describe(&programs)?);
+    for part in Part::value_variants() {
+        if !args.only.is_empty() && !args.only.contains(part) {
+            continue;
+        }
+        let when = machine::when()?;
+        let table = part.measure(&programs, args)?;
+        if table.is_empty() {
+            continue;
+        }
+        let table = report::dated(&table, &when);
+        println!("{table}");
+        if args.write {
+            report::write(&part.name(), &table)?;
+        }
     }
-    if args.protocols {
-        println!("{}", dresses::table(&programs, args.gib, args.rounds)?);
-        return Ok(());
-    }
-    let mut text = machine::describe(&programs)?;
-    text += &limits::table(args.gib)?;
-    text += &latency::table(&programs, args.changes)?;
-    text += &relay::table(&programs, args.gib, args.rounds)?;
-    text += &dresses::table(&programs, args.gib, args.rounds)?;
-    text += &beside::table(&programs)?;
-    println!("{text}");
     if args.write {
-        report::write(&text)
-    } else {
-        Ok(())
+        if args.only.is_empty() {
+            report::write("machine", &machine::describe(&programs)?)?;
+        }
+        crate::plot::write()?;
+    }
+    Ok(())
+}
+
+impl Part {
+    fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    fn measure(self, programs: &Programs, args: &Args) -> Result<String> {
+        match self {
+            Part::Limits => limits::table(args.gib),
+            Part::Changes => latency::table(programs, args.changes),
+            Part::Relay => relay::table(programs, args.gib, args.rounds),
+            Part::Protocols => dresses::table(programs, args.gib, args.rounds),
+            Part::Beside => beside::table(programs),
+            Part::Floods => floods::table(programs),
+            Part::Paint => paint::table(programs),
+            Part::Echo => echo::table(programs, args.rounds),
+            Part::Viewers => viewers::table(programs, args.rounds),
+            Part::Scale => scale::table(programs),
+        }
     }
 }
 
@@ -75,15 +136,16 @@ struct Programs {
 }
 
 impl Programs {
-    fn find(baseline: bool) -> Result<Self> {
+    fn find(args: &Args) -> Result<Self> {
+        let chardevd = match (&args.chardevd, args.baseline) {
+            (Some(path), _) => Some(std::path::absolute(path)?),
+            (None, true) => None,
+            (None, false) => Some(server::build_chardevd("release")?),
+        };
         Ok(Programs {
             qemu: server::qemu()?,
             socat: sh::need("socat", "run ./setup")?,
-            chardevd: if baseline {
-                None
-            } else {
-                Some(server::build_chardevd("release")?)
-            },
+            chardevd,
         })
     }
 }

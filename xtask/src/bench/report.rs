@@ -4,7 +4,6 @@ use std::fs;
 
 use crate::sh::{self, Result};
 
-const BEGIN: &str = "<!-- cargo xtask bench --write: begin -->";
 const END: &str = "<!-- end -->";
 
 /// Lays out rows under a heading; the first column is text, the others are numbers.
@@ -19,22 +18,36 @@ pub(crate) fn table(title: &str, header: &[&str], rows: &[Vec<String>]) -> Strin
     text + "\n"
 }
 
-/// Replaces what stands between the markers of docs/performance.md.
-pub(crate) fn write(section: &str) -> Result {
+/// The table with `when` it was measured under its heading.
+pub(crate) fn dated(table: &str, when: &str) -> String {
+    match table.split_once("\n\n") {
+        Some((heading, rest)) => format!("{heading}\n{when}\n{rest}"),
+        None => table.to_owned(),
+    }
+}
+
+/// Whether a target is met, in a word.
+pub(crate) fn verdict(is_met: bool) -> String {
+    String::from(if is_met { "yes" } else { "no" })
+}
+
+/// Replaces what stands between a part's markers in docs/performance.md.
+pub(crate) fn write(part: &str, section: &str) -> Result {
     let path = sh::root().join("docs/performance.md");
     let old = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let begin = format!("<!-- cargo xtask bench --write: {part} -->");
     let parts = old
-        .split_once(BEGIN)
+        .split_once(&begin)
         .and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
     let (head, tail) = parts.ok_or_else(|| {
         format!(
-            "{}: put the lines {BEGIN:?} and {END:?} where the tables go",
+            "{}: put the lines {begin:?} and {END:?} where the tables go",
             path.display()
         )
     })?;
-    fs::write(&path, format!("{head}{BEGIN}\n{section}\n{END}{tail}"))?;
-    eprintln!("xtask: wrote the tables into {}", path.display());
-    crate::plot::write()
+    fs::write(&path, format!("{head}{begin}\n{section}\n{END}{tail}"))?;
+    eprintln!("xtask: wrote {part} into {}", path.display());
+    Ok(())
 }
 
 /// The value below which the given share of the sorted values lies.

@@ -45,6 +45,7 @@ fn draw(with: fn(&Path, &str) -> Result) -> Result {
         ("losses", losses(&guarantees)?),
         ("latency", latency(&performance)?),
         ("beside", beside(&performance)?),
+        ("scale", scale(&performance)?),
     ] {
         let path = sh::root().join(format!("docs/plot-{name}.svg"));
         with(&path, &plot.draw())?;
@@ -138,6 +139,46 @@ fn beside(document: &str) -> Result<Plot> {
         logarithmic: false,
         limit: Some(20.0),
         rows,
+    })
+}
+
+/// How long things take with many chardevs, beside QEMU.
+fn scale(document: &str) -> Result<Plot> {
+    let mut counts: Vec<(String, [Option<[f64; 2]>; 2])> = Vec::new();
+    for cells in table(document, "chardevs with a peer")? {
+        let [what, _, add, query, _] = &cells[..] else {
+            return Err(format!("not five columns: {cells:?}").into());
+        };
+        let (count, whose) = what.split_once(": ").ok_or("no 'count: whose'")?;
+        if counts.last().is_none_or(|(last, _)| last != count) {
+            counts.push((count.to_owned(), [None, None]));
+        }
+        let Some((_, both)) = counts.last_mut() else {
+            continue;
+        };
+        let query = query.parse::<f64>()? * 1e3;
+        both[usize::from(whose != "QEMU")] = Some([add.parse()?, query]);
+    }
+    let rows = ["add a further one", "query-chardev"].iter().enumerate();
+    let rows = rows.flat_map(|(at, what)| {
+        counts.iter().map(move |(count, both)| Row {
+            label: format!("{what}, {count} chardevs"),
+            bars: both
+                .iter()
+                .map(|times| match times {
+                    Some(times) => Bar::new(times[at], grouped(times[at])),
+                    None => Bar::failed("not measured".into()),
+                })
+                .collect(),
+        })
+    });
+    Ok(Plot {
+        title: "How long it takes with many chardevs, in µs",
+        note: "Logarithmic. Each is a listening socket with a peer.",
+        series: &["QEMU", "chardevd"],
+        logarithmic: true,
+        limit: None,
+        rows: rows.collect(),
     })
 }
 
