@@ -174,7 +174,7 @@ fn events_of_a_console_that_never_falls_silent_end_with_their_token() {
     let mut client = connect(host);
     let asked = format!(
         "GET {API}/consoles/con0/output HTTP/1.1\r\nHost: {host}\r\n\
-         Authorization: Bearer {secret}\r\n\r\n"
+         Authorization: Bearer {secret}\r\nConnection: close\r\n\r\n"
     );
     client.write_all(asked.as_bytes()).unwrap();
     let mut events = BufReader::new(client);
