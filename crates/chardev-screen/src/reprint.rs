@@ -85,9 +85,48 @@ fn put_style(all: &mut String, style: Style) {
     all.push('m');
 }
 
+/// Puts what `avt` has dumped there, with colours as every terminal reads them: of `38:2:1:2:3`
+/// some take the first number after the 2 for a colour space.
+pub(crate) fn put_dump(all: &mut String, dump: &str) {
+    let mut rest = dump;
+    while let Some(begin) = rest.find("\x1b[") {
+        let (before, sequence) = rest.split_at(begin + 2);
+        all.push_str(before);
+        let is_number = |ch: char| ch.is_ascii_digit() || matches!(ch, ':' | ';');
+        let end = sequence.find(|ch| !is_number(ch)).unwrap_or(sequence.len());
+        let (numbers, after) = sequence.split_at(end);
+        for (at, number) in numbers.split(';').enumerate() {
+            if at > 0 {
+                all.push(';');
+            }
+            let is_color = number.starts_with("38:") || number.starts_with("48:");
+            match is_color && after.starts_with('m') {
+                true => all.push_str(&number.replace(':', ";")),
+                false => all.push_str(number),
+            }
+        }
+        rest = after;
+    }
+    all.push_str(rest);
+}
+
 #[cfg(test)]
 mod tests {
     use crate::{Screen, Size};
+
+    #[test]
+    fn colors_are_drawn_again_as_every_terminal_reads_them() {
+        let mut screen = Screen::new(Size::DEFAULT);
+        let fed = "\x1b[1;38;2;9;99;200;48:2::1:2:3mtrue\x1b[m \x1b[38;5;77mx\x1b[m 38:2:1:2:3m";
+        screen.feed_all(fed.as_bytes());
+        let redraw = screen.redraw();
+        for part in ["38;2;9;99;200", "48;2;1;2;3", "38;5;77", " 38:2:1:2:3m"] {
+            assert!(redraw.contains(part), "{part} in {redraw:?}");
+        }
+        let mut again = Screen::new(Size::DEFAULT);
+        again.feed_all(redraw.as_bytes());
+        assert_eq!(again.snapshot(), screen.snapshot());
+    }
 
     #[test]
     fn lines_are_the_same_on_a_larger_terminal() {

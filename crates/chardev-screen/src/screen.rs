@@ -5,6 +5,7 @@ use avt::{Parser, ScreenKind, Terminal};
 use unicode_width::UnicodeWidthChar;
 
 use crate::ask::{Ask, Listener, Said};
+use crate::reprint::put_dump;
 use crate::scrolled::Scrolled;
 use crate::size::Size;
 use crate::snapshot::Snapshot;
@@ -161,7 +162,7 @@ impl Screen {
             all.push_str(&self.title);
             all.push('\x07');
         }
-        all.push_str(&self.terminal.dump());
+        put_dump(&mut all, &self.terminal.dump());
         all.push_str(&self.begun);
         all
     }

@@ -2,7 +2,7 @@
 
 /**
  * @typedef {{cols: number, rows: number}} Size
- * @typedef {{by: string, mode: string, since: number}} Attached
+ * @typedef {{by: string, mode: string, since: number, own: boolean}} Attached
  * @typedef {{id: string, description?: string, groups?: string[], state?: string, kind?: string,
  *   target?: string, connected: boolean, open: boolean, peer?: string, role: string,
  *   viewers: number, attached?: Attached[], oldest: number, end: number,
@@ -110,15 +110,6 @@ export function path(id, rest = "", query = {}) {
 }
 
 /**
- * Colours as xterm.js reads them, which takes the first number of three for a colour space.
- * @param {string} redraw
- */
-function withColorSpace(redraw) {
-  const color = /([34]8:2):(\d+:\d+:\d+)(?=[;m])/g;
-  return redraw.replace(/\x1b\[[\d;:]*m/g, (words) => words.replace(color, "$1::$2"));
-}
-
-/**
  * What a console shows, or has shown. Of one that keeps nothing there is no screen, and it begins
  * where its output is now.
  * @param {string} id
@@ -128,8 +119,7 @@ function withColorSpace(redraw) {
  */
 export async function screenAt(id, query = {}, signal) {
   try {
-    const screen = await get(path(id, "screen", query), signal);
-    return { ...screen, redraw: withColorSpace(screen.redraw ?? "") };
+    return await get(path(id, "screen", query), signal);
   } catch (error) {
     const hasNone = error instanceof ApiError && error.status === 400;
     if (!hasNone) throw error;
