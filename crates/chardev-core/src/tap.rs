@@ -301,6 +301,11 @@ impl Chardev {
         self.tap.by_default && self.tap.wanted > 0
     }
 
+    /// Whether output is kept, whether or not there are viewers.
+    pub fn keeps_scrollback(&self) -> bool {
+        self.tap.wanted > 0
+    }
+
     fn want_scrollback(&mut self, bytes: usize, by_default: bool) {
         self.tap.wanted = bytes.min(SCROLLBACK_LIMIT);
         self.tap.by_default = by_default;

@@ -221,12 +221,7 @@ impl Chardevs {
 
     fn keeps_history(&self, id: &str) -> bool {
         let chardev = self.registry.get(id);
-        chardev.is_some_and(|chardev| {
-            chardev.with(|chardev| {
-                let history = chardev.options().and_then(|it| it.int("x-history"));
-                history.is_some_and(|bytes| bytes > 0)
-            })
-        })
+        chardev.is_some_and(|chardev| chardev.with(|chardev| chardev.keeps_scrollback()))
     }
 }
 
