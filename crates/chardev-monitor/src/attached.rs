@@ -63,14 +63,7 @@ const READ_ONLY: &str = "read-only";
 impl Attached {
     /// Who is attached to chardev `id`, for `x-query-chardev-stats`.
     pub(crate) fn describe(&self, id: &str) -> Vec<Object> {
-        let entries = self.of(id);
-        let described = entries.iter().map(|entry| {
-            Object::new()
-                .with("by", entry.by.as_str())
-                .with("mode", entry.mode)
-                .with("since", entry.since)
-        });
-        described.collect()
+        self.of(id).iter().map(|entry| entry.describe()).collect()
     }
 
     /// Tells the clients that are attached to chardev `id`, other than those that hear of
@@ -170,6 +163,13 @@ impl Attached {
 }
 
 impl Entry {
+    fn describe(&self) -> Object {
+        Object::new()
+            .with("by", self.by.as_str())
+            .with("mode", self.mode)
+            .with("since", self.since)
+    }
+
     fn is_permitted(&self, access: &Access) -> bool {
         let role = match self.mode {
             READ_ONLY => Role::View,

@@ -19,8 +19,16 @@ export function dropped({ drops = {} }) {
 }
 
 /** @param {Console} console */
-export function whoIsOn({ attached = [] }) {
-  return attached.map(({ by }) => by).join(", ");
+function whoIsOn({ attached = [] }) {
+  return [...new Set(attached.map(({ by, own }) => (own ? "you" : by)))].join(", ");
+}
+
+/**
+ * Whom one would take a console over from.
+ * @param {Console} console
+ */
+export function others({ attached = [] }) {
+  return attached.filter(({ own, mode }) => !own && mode !== "read-only").map(({ by }) => by);
 }
 
 /**

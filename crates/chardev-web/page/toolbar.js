@@ -3,7 +3,7 @@
 import { may, path, post } from "./api.js";
 import { announce, attempt, button, el, number, question, say } from "./dom.js";
 import { changeBackEnd, changePolicy } from "./change.js";
-import { whoIsOn } from "./list.js";
+import { others } from "./list.js";
 import { set, setting } from "./settings.js";
 
 /** @typedef {import("./console.js").ConsoleView} View */
@@ -26,7 +26,7 @@ async function setMark({ id }) {
 
 /** @param {View} view */
 async function takeOver({ id, console }) {
-  const who = (console && whoIsOn(console)) || "nobody";
+  const who = (console && others(console).join(", ")) || "nobody else any more";
   const words = `On this console: ${who}. They are detached, and told that it was you.`;
   if (await question("Take over?", [el("p", {}, words)], ["Take over"])) {
     await post(path(id, "takeover"));
@@ -79,7 +79,9 @@ export function toolbar(view) {
     fit.setAttribute("aria-pressed", String(live?.isFitted() ?? false));
     fit.disabled = !(live?.mayType() ?? false);
     for (const one of [breaks, mark]) one.hidden = !mayType;
-    take.hidden = !mayType || !console?.attached?.length;
+    const displaced = console ? others(console) : [];
+    take.hidden = !mayType || displaced.length === 0;
+    take.title = `Take the console over from ${displaced.join(", ")}`;
     for (const one of [change, policy]) one.hidden = !may(console?.role, "change");
     const shown = live?.emulator.term;
     say(size, shown ? `${shown.cols}×${shown.rows}` : "");

@@ -96,9 +96,13 @@ impl Caller {
         Ok(others.len())
     }
 
-    /// Who is attached to chardev `id`, as `x-query-chardev-stats` tells it.
+    /// Who is attached to chardev `id`, as `x-query-chardev-stats` tells it, and with `own` whether
+    /// that is the one who asks, whom [`Caller::take_over`] leaves there.
     pub fn attached(&self, id: &str) -> Vec<Object> {
-        self.service.attached.describe(id)
+        let own = Arc::downgrade(&self.client);
+        let entries = self.service.attached.of(id).into_iter();
+        let told = entries.map(|entry| entry.describe().with("own", entry.client.ptr_eq(&own)));
+        told.collect()
     }
 }
 

@@ -28,7 +28,7 @@ await run({
     check(!(await screen(admin)).join("\n").includes("looker"), "the looker has typed nothing");
     check(await looker.locator("#type").isDisabled(), "there is no way to type");
     for (const name of ["Break", "Mark", "Take over", "Change …", "Policy …"]) {
-      same(await looker.getByRole("button", { name }).count(), 0, `the looker's ${name}`);
+      same(await looker.getByRole("button", { name, exact: true }).count(), 0, `the looker's ${name}`);
     }
     await until("the other one may", () => admin.getByRole("button", { name: "Change …" }).count());
   },
@@ -63,9 +63,21 @@ await run({
     same(await page.getByRole("button", { name: "Change …" }).count(), 0, "a button to change");
   },
 
+  async "nobody is offered to take over from nobody"() {
+    const only = await visit("");
+    await only.locator(".chip.busy").getByText("on: you", { exact: true }).waitFor();
+    same(await only.getByRole("button", { name: "Take over" }).count(), 0, "buttons to take over");
+    const other = await visit("attach");
+    await only.getByRole("button", { name: "Take over" }).waitFor();
+    await other.context().close();
+    await only.getByRole("button", { name: "Take over" }).waitFor({ state: "hidden" });
+  },
+
   async "who takes over is alone, and the others are told by whom"() {
     const [first, second] = [await visit("attach"), await visit("")];
-    await first.locator(".chip.busy").getByText(/pid \d+, u/).waitFor();
+    await first.locator(".chip.busy").getByText(/^on: you, .*pid \d+, u|pid \d+, u.*, you$/).waitFor();
+    const take = second.getByRole("button", { name: "Take over" });
+    await until("it is said from whom", async () => /^Take the console over from .*pid \d+, u/.test(await take.getAttribute("title") ?? ""));
     await second.getByRole("button", { name: "Take over" }).click();
     const dialog = second.getByRole("dialog", { name: "Take over?" });
     await dialog.getByRole("button", { name: "Take over" }).click();

@@ -96,13 +96,16 @@ fn describe(
     take("open", Some(stats), "frontend-open");
     take("peer", Some(stats), "peer");
     take("viewers", Some(stats), "viewers");
-    take("attached", Some(stats), "attached");
     take("oldest", Some(stats), "output-oldest");
     take("end", Some(stats), "output-offset");
     take("drops", Some(stats), "dropped");
     take("size", Some(stats), "size");
     if let Some(device) = device {
         console.insert("program", device.clone());
+    }
+    let attached = caller.attached(id);
+    if !attached.is_empty() {
+        console.insert("attached", attached);
     }
     console.with("role", role.map_or("none", Role::name))
 }

@@ -241,6 +241,14 @@ fn who_takes_over_is_alone_and_the_others_learn_from_whom() {
         }
     };
     assert!(names.contains("share"), "{names}");
+    // Which of them one is oneself is told, and to nobody else.
+    for (browser, own) in [(&first, 1), (&page.browser(), 0)] {
+        let told = browser.get("/consoles/con0").json();
+        let list = told.get("attached").and_then(Json::as_array);
+        let list = list.expect("somebody is attached").iter();
+        let is_own = |one: &&Json| one.get("own").and_then(Json::as_bool) == Some(true);
+        assert_eq!(list.filter(is_own).count(), own, "{told}");
+    }
     let answer = first.post("/consoles/con0/takeover", "").json();
     let displaced = answer.get("displaced").and_then(Json::as_u64);
     assert!(displaced >= Some(1), "{answer}");
