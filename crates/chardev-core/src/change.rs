@@ -437,6 +437,7 @@ impl Chardev {
         }
         self.push_event(Event::Changed(answers));
         self.tell_changed();
+        self.mark_change();
         self.collect_events();
         self.show_open(self.backend.is_open());
         self.flush_preface();

@@ -21,6 +21,7 @@ use crate::freeze::{Freeze, Freezes};
 use crate::frontend::FrontEndHooks;
 use crate::held::Inside;
 use crate::input::InputQueue;
+use crate::landmarks::{Landmark, Landmarks};
 use crate::line::{Answers, Line, TerminalSize};
 use crate::log::Hole;
 use crate::notice::{Notice, Told};
@@ -62,6 +63,8 @@ pub trait LogSink: Send {
     fn activate(&mut self) {}
     /// The first byte pushed will be the one at this absolute offset of the chardev's output.
     fn begin_at(&mut self, _offset: u64) {}
+    /// There is a landmark after what was pushed and skipped.
+    fn note(&mut self, _landmark: &Landmark) {}
     /// Bytes pushed that are not in the log yet.
     fn pending(&self) -> u64 {
         0
@@ -134,6 +137,7 @@ pub struct Chardev {
     pub(crate) stats: Stats,
     pub(crate) books: Books,
     pub(crate) tap: Tap,
+    pub(crate) landmarks: Landmarks,
     pub(crate) told: Told,
     pub(crate) times: Times,
     pub(crate) changing: bool,
@@ -221,6 +225,7 @@ impl ChardevRef {
             stats: Stats::default(),
             books: Books::default(),
             tap: Tap::default(),
+            landmarks: Landmarks::default(),
             told: Told::default(),
             times: Times::default(),
             changing: false,

@@ -36,6 +36,7 @@ mod graph;
 mod held;
 mod hub;
 mod input;
+mod landmarks;
 mod layer;
 mod line;
 mod link;
@@ -75,6 +76,7 @@ pub use graph::attach_further;
 pub use held::is_locked_here;
 pub use hub::Hub;
 pub use input::CARRY_LIMIT;
+pub use landmarks::{Landmark, LandmarkKind};
 pub use layer::{Flow, Layer, Stack};
 pub use line::{
     Answer, Answers, FlowControl, Line, ModemChange, ModemLines, Parity, Purge, PurgeRequest,

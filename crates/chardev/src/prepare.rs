@@ -56,6 +56,7 @@ impl Chardevs {
         let policy = chardev_core::Policy::default().with(opened.policy);
         let chardev = ChardevRef::prepare(id, port.id(), opened.backend, policy, opened.log);
         chardev.with(|chardev| chardev.set_options(opened.options));
+        chardev.with(|chardev| chardev.keep_landmarks(writer::since_epoch));
         chardev.with(|chardev| match opened.policy.history {
             Some(history) => chardev.set_scrollback(history),
             None => chardev.set_default_scrollback(self.shared().default_history()),

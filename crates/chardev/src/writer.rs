@@ -13,6 +13,7 @@
 mod hole;
 mod index;
 mod index_file;
+mod landmarks;
 mod leftover;
 mod live;
 mod log;
@@ -39,8 +40,10 @@ use crate::sys::strerror;
 use crate::threads::new_thread;
 
 use hole::{Hole, Missing};
+use landmarks::Awaited;
 pub(crate) use log::open_log;
 use reopen::{Reopened, Reopening};
+pub(crate) use rotation::since_epoch;
 use rotation::{LogFile, Times};
 pub(crate) use target::{Created, Target, could_not, open_target};
 use trouble::{RETRY_MAX, RETRY_MIN, Stopped};
@@ -100,6 +103,8 @@ struct WriterState {
     timing: bool,
     /// What is missing in a log, in order.
     holes: VecDeque<Hole>,
+    /// Landmarks for the index, in order.
+    landmarks: VecDeque<Awaited>,
     /// The last hole goes on.
     inside_hole: bool,
     missing: Option<Missing>,
@@ -287,7 +292,7 @@ fn is_any_pending() -> bool {
     live::all().iter().any(|writer| {
         let state = writer.lock();
         let stuck = writer.log.is_some() && (state.failing.is_some() || state.blocked);
-        state.pending() > 0 && !stuck
+        (state.pending() > 0 || state.landmark_is_due()) && !stuck
     })
 }
 
@@ -313,7 +318,7 @@ impl WriterState {
 
     fn has_work(&self) -> bool {
         let waits = !self.queue.is_empty() || !self.reopened.is_empty();
-        waits || self.truncate || self.hole_is_due()
+        waits || self.truncate || self.hole_is_due() || self.landmark_is_due()
     }
 
     fn owes_report(&self) -> bool {

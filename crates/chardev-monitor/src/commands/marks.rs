@@ -30,9 +30,9 @@ fn mark(arguments: &Object, caller: &Caller) -> Answer {
     if words.len() > LONGEST {
         return Err(format!("Parameter 'text' expects up to {LONGEST} bytes").into());
     }
-    let details = caller.chardevs().details(id).ok_or_else(|| not_found(id))?;
-    let offset = details.stats.output_accepted;
     let by = caller.who();
+    let marked = caller.chardevs().mark(id, words, &by);
+    let offset = marked.ok_or_else(|| not_found(id))?;
     tracing::info!(
         console = id,
         event = "marker",

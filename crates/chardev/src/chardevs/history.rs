@@ -1,6 +1,6 @@
 //! front → [chardev: scrollback] → viewers: how much is kept by default, and who reads it here.
 
-use chardev_core::{Slow, ViewError, ViewFrom, Viewer};
+use chardev_core::{Landmark, Slow, ViewError, ViewFrom, Viewer};
 
 use super::Chardevs;
 
@@ -27,6 +27,19 @@ impl Chardevs {
                 }
             });
         }
+    }
+
+    /// Sets a mark where the output of chardev `id` is now, with a text and who has set it, and
+    /// returns the offset. It is among the [landmarks](Chardevs::landmarks) and in the index of the
+    /// log.
+    pub fn mark(&self, id: &str, text: &str, by: &str) -> Option<u64> {
+        let chardev = self.registry.get(id)?;
+        Some(chardev.with(|chardev| chardev.mark(text, by)))
+    }
+
+    /// The newest marks and changes of chardev `id`, the oldest of them first: up to 128 of each.
+    pub fn landmarks(&self, id: &str) -> Option<Vec<Landmark>> {
+        Some(self.registry.get(id)?.with(|chardev| chardev.landmarks()))
     }
 
     /// A viewer of chardev `id` that the program reads itself, which costs no descriptor; see

@@ -94,6 +94,7 @@ impl WriterState {
         }
         self.queue = std::collections::VecDeque::new();
         self.written = self.accepted;
+        self.move_landmarks();
         self.reopened.clear();
         (from, lost)
     }
@@ -215,6 +216,7 @@ impl Writing {
         tracing::warn!("{lost} bytes could not be written to '{}'", self.name);
         if self.log.is_some() {
             self.mark_holes();
+            self.put_landmarks();
             self.port.lost_in_log(from, lost, true);
         }
     }

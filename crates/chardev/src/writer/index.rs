@@ -3,8 +3,9 @@
 //! A line for each line of the log: its absolute offset, the time at which it was accepted, its
 //! place in the log file. After those three a line may say what is missing there: `hole N` are N
 //! bytes of output that the log does not have, `unindexed N` are N lines that are in the log and
-//! not here, because the index could not be written. A bounded number of lines waits for it; see
-//! [`index_file`](super::index_file).
+//! not here, because the index could not be written. Landmarks have lines of their own: `mark`, a
+//! text, a tab and by whom; `change` and the new back end. A bounded number of lines waits for it;
+//! see [`index_file`](super::index_file).
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -163,7 +164,7 @@ impl Writing {
     }
 }
 
-fn put_line(lines: &mut String, offset: u64, time: u64, place: u64) {
+pub(super) fn put_line(lines: &mut String, offset: u64, time: u64, place: u64) {
     let (seconds, micros) = (time / 1_000_000, time % 1_000_000);
     // Writing to a string does not fail.
     let _ = write!(lines, "{offset} {seconds}.{micros:06} {place}");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chardev_core::spec::{Expected, OptionValue, Options, ParameterError, Problem};
-use chardev_core::{LogControl, LogSink, OpenError};
+use chardev_core::{Landmark, LogControl, LogSink, OpenError};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -171,6 +171,10 @@ impl LogSink for FileLog {
 
     fn watch(&mut self) {
         self.writer.watch();
+    }
+
+    fn note(&mut self, landmark: &Landmark) {
+        self.writer.shared.note(landmark);
     }
 
     fn pending(&self) -> u64 {

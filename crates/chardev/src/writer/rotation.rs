@@ -54,6 +54,8 @@ pub(super) struct LogFile {
 pub(super) struct Progress {
     /// The last byte written does not end a line.
     pub(super) inside_line: bool,
+    /// How many landmarks its index has.
+    landmarks: usize,
     /// When the file could not be rotated.
     refused: Option<Instant>,
     /// Nobody needs to hear again that it cannot be rotated.
@@ -96,6 +98,15 @@ impl LogFile {
 
     fn index_path(&self) -> Option<&Path> {
         self.index.as_ref().map(|index| index.path.as_path())
+    }
+
+    /// Counts one more landmark in the index, which has room for so `many` if it is rotated.
+    pub(super) fn takes_landmark(&self, many: usize) -> bool {
+        let is_bounded = self.limit.is_some();
+        self.with_progress(|progress| {
+            progress.landmarks += 1;
+            !is_bounded || progress.landmarks <= many
+        })
     }
 
     pub(super) fn with_progress<R>(&self, action: impl FnOnce(&mut Progress) -> R) -> R {
@@ -155,13 +166,18 @@ impl Writing {
                 if let Some(next) = next {
                     self.turn_to(next.target, next.index);
                 }
+            } else if state.landmark_is_due() {
+                drop(state);
+                self.put_landmarks();
             } else if state.hole_is_due() {
                 drop(state);
                 self.mark_holes();
             } else {
                 let file = state.reopened.front().map(|next| next.at);
                 let hole = state.holes.front().map(|hole| hole.at);
-                let places = file.into_iter().chain(hole.filter(|at| *at > written));
+                let landmark = state.landmarks.front().map(|landmark| landmark.at);
+                let later = hole.into_iter().chain(landmark);
+                let places = file.into_iter().chain(later.filter(|at| *at > written));
                 if let Some(next) = places.min() {
                     most = most.min(up_to(next, written));
                 }
@@ -258,7 +274,7 @@ impl Writing {
             if let (Some(current), Some(index)) = (&log.index, index) {
                 current.turn_to(Some(index));
             }
-            log.with_progress(|progress| progress.inside_line = false);
+            log.with_progress(|progress| (progress.inside_line, progress.landmarks) = (false, 0));
         }
     }
 
@@ -285,6 +301,7 @@ impl Writing {
             if let Some(index) = &log.index {
                 index.turn_to(None);
             }
+            log.with_progress(|progress| progress.landmarks = 0);
             return Ok(());
         }
         let Some(current) = self.file() else {
@@ -361,4 +378,9 @@ impl Target {
 pub(super) fn now_in_micros() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// The same, to the microsecond.
+pub(crate) fn since_epoch() -> Duration {
+    Duration::from_micros(now_in_micros())
 }

@@ -21,6 +21,7 @@ mod layers;
 mod log;
 mod log_holes;
 mod log_index;
+mod log_landmarks;
 mod log_rotation;
 mod old_peer;
 mod options;
