@@ -45,6 +45,6 @@ pub mod said {
     }
 }
 
-pub use settings::{Listen, Proxy, Settings};
+pub use settings::{Listen, Permit, Proxy, Settings};
 pub use tls::Tls;
 pub use web::{Prepared, Web};

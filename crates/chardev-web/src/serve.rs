@@ -1,9 +1,9 @@
 //! Connections: how many there may be, and how long they may take.
 
+mod listener;
 mod patient;
+mod unix;
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,16 +16,18 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use crate::api;
 use crate::login::Guest;
-use crate::settings::Listen;
 use crate::site::Site;
-use crate::tls;
+use crate::tls::{self, Loaded};
+use listener::Client;
 use patient::Patient;
+
+pub(crate) use listener::{Bound, Door, Listener, Peer, Whence};
+pub(crate) use unix::permit;
 
 /// How long a client may take for the head of a request, and rest between two.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
@@ -39,35 +41,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\
     Connection: close\r\nRetry-After: 5\r\n\r\n";
 
-/// Where it listens.
-#[derive(Debug)]
-pub(crate) struct Listener<S = tokio::net::TcpListener> {
-    socket: S,
-    pub(crate) address: SocketAddr,
-}
-
-impl Listener<TcpListener> {
-    /// Waits for a name server, where a name is given.
-    pub(crate) fn bind(listen: &Listen) -> io::Result<Self> {
-        let socket = TcpListener::bind((listen.host.as_str(), listen.port))?;
-        let address = socket.local_addr()?;
-        socket.set_nonblocking(true)?;
-        Ok(Listener { socket, address })
-    }
-
-    pub(crate) fn start(self) -> io::Result<Listener> {
-        let address = self.address;
-        let socket = tokio::net::TcpListener::from_std(self.socket)?;
-        Ok(Listener { socket, address })
-    }
-}
-
 /// What is known of a connection, for each of its requests. As long as there is a clone it counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    pub(crate) peer: SocketAddr,
-    /// Our address, as the client has it.
-    pub(crate) local: SocketAddr,
+    pub(crate) peer: Peer,
+    /// Our end, as the client has it.
+    pub(crate) door: Door,
     /// Whose place it has until somebody has logged in over it.
     pub(crate) guest: Arc<Guest>,
     /// Whether TLS is spoken, and who has shown a certificate.
@@ -104,42 +83,51 @@ impl Drop for Place {
 pub(crate) async fn accept(listener: Listener, site: Site) {
     let router = api::router(&site);
     loop {
-        let Ok((client, peer)) = listener.socket.accept().await else {
+        let Ok((client, peer, door)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
         let place = site.places.take(site.settings().connections);
-        let guest = site.addresses.enter(peer.ip());
-        let (Some(place), Some(guest), Ok(local)) = (place, guest, client.local_addr()) else {
-            // If it is not taken at once it is not worth a wait.
-            let _ = client.try_write(FULL);
+        let guest = site.addresses.enter(peer.whence());
+        let (Some(place), Some(guest)) = (place, guest) else {
+            client.say(FULL);
             continue;
         };
         let connection = Connection {
             peer,
-            local,
+            door,
             guest: Arc::new(guest),
             is_tls: false,
             identity: None,
             _place: Arc::new(place),
         };
-        // A key press is not to wait for the next.
-        let _ = client.set_nodelay(true);
-        let router = router.clone();
-        match site.tls() {
-            None => tokio::spawn(serve(client, connection, router)),
-            Some(tls) => tokio::spawn(serve_tls(client, connection, router, tls.config)),
-        };
+        let (router, tls) = (router.clone(), site.tls());
+        match client {
+            Client::Inet(client) => begin(client, connection, router, tls),
+            Client::Unix(client) => begin(client, connection, router, tls),
+        }
     }
 }
 
+fn begin<S>(client: S, connection: Connection, router: Router, tls: Option<Loaded>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match tls {
+        None => tokio::spawn(serve(client, connection, router)),
+        Some(tls) => tokio::spawn(serve_tls(client, connection, router, tls.config)),
+    };
+}
+
 /// Speaks TLS first.
-async fn serve_tls(
-    client: TcpStream,
+async fn serve_tls<S>(
+    client: S,
     mut connection: Connection,
     router: Router,
     config: Arc<ServerConfig>,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let accepting = TlsAcceptor::from(config).accept(client);
     // Who does not get that far is nobody, and TLS has told them why.
     if let Ok(Ok(client)) = tokio::time::timeout(HEAD_LIMIT, accepting).await {

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use crate::blocking::Blocking;
 use crate::login::{Addresses, Links, Sessions, Users};
-use crate::serve::Places;
-use crate::settings::Settings;
+use crate::serve::{Door, Places};
+use crate::settings::{Listen, Settings};
 use crate::tls::Loaded;
 
 /// Clones share everything.
@@ -35,7 +35,7 @@ pub(crate) struct Ground {
 #[derive(Clone, Debug)]
 struct Now {
     settings: Arc<Settings>,
-    /// Where it listens in fact.
+    /// Where it listens in fact, if that is an address.
     bound: Option<SocketAddr>,
     /// What TLS is spoken with.
     tls: Option<Loaded>,
@@ -93,24 +93,38 @@ impl Site {
         self.now().bound
     }
 
-    pub(crate) fn set_bound(&self, address: SocketAddr) {
-        self.now().bound = Some(address);
+    pub(crate) fn set_bound(&self, door: &Door) {
+        self.now().bound = match door {
+            Door::Inet(address) => Some(*address),
+            Door::Unix(_) => None,
+        };
     }
 
     /// How browsers ask for it, for a link.
     pub(crate) fn origin(&self) -> String {
         let now = self.now().clone();
-        let listen = &now.settings.listen;
         let scheme = if now.tls.is_some() { "https" } else { "http" };
-        let port = now.bound.map_or(listen.port, |bound| bound.port());
-        let is_any = now.bound.is_some_and(|bound| bound.ip().is_unspecified());
-        let host = match now.settings.hosts.first() {
+        let named = now.settings.hosts.first();
+        let (host, port) = match &now.settings.listen {
+            // Whoever has put a server in front knows what that is called.
+            Listen::Unix(_) => {
+                return match named {
+                    Some(host) => format!("https://{host}"),
+                    None => format!("{scheme}://localhost"),
+                };
+            }
+            Listen::Inet { host, port } => (host, *port),
+        };
+        let bound = now.bound;
+        let port = bound.map_or(port, |bound| bound.port());
+        let is_any = bound.is_some_and(|bound| bound.ip().is_unspecified());
+        let host = match named {
             Some(host) if host.contains(':') => return format!("{scheme}://{host}"),
             Some(host) => host.clone(),
             None if is_any => "localhost".to_owned(),
-            None => listen.host.clone(),
+            None => host.clone(),
         };
-        format!("{scheme}://{}", crate::settings::Listen { host, port })
+        format!("{scheme}://{}", Listen::Inet { host, port })
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {

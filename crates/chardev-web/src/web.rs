@@ -1,6 +1,6 @@
 //! The page as a program has it: where it is served, and links to it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::blocking;
 use crate::renewal::Renewal;
-use crate::serve::{Listener, accept};
+use crate::serve::{Bound, accept, permit};
 use crate::settings::{Listen, Settings};
 use crate::site::Site;
 use crate::tls::Loaded;
@@ -36,7 +36,7 @@ pub struct Web {
 pub struct Prepared {
     settings: Settings,
     /// Another one than there is.
-    listener: Option<Listener<TcpListener>>,
+    listener: Option<Bound>,
     tls: Option<Loaded>,
 }
 
@@ -74,7 +74,7 @@ impl Web {
     /// Goes by what was prepared from here on. Who is logged in, and who is connected, stays so.
     pub fn set(&self, prepared: Prepared) {
         if let Some(listener) = &prepared.listener {
-            self.site.set_bound(listener.address);
+            self.site.set_bound(&listener.door);
         }
         self.site
             .set(prepared.settings.clone(), prepared.tls.clone());
@@ -89,7 +89,7 @@ impl Web {
         Settings::clone(&self.site.settings())
     }
 
-    /// Where it listens.
+    /// Where it listens, if that is an address.
     pub fn address(&self) -> Option<SocketAddr> {
         self.site.bound()
     }
@@ -132,6 +132,10 @@ async fn obey(site: &Site, mut orders: mpsc::Receiver<Prepared>) {
     loop {
         let listener = tokio::select! {
             prepared = orders.recv() => match prepared {
+                Some(Prepared { listener: None, settings, .. }) => {
+                    permit_others(site, settings).await;
+                    continue;
+                }
                 Some(prepared) => prepared.listener,
                 None => return,
             },
@@ -152,18 +156,30 @@ async fn obey(site: &Site, mut orders: mpsc::Receiver<Prepared>) {
     }
 }
 
+/// It listens where it did, and perhaps for others.
+async fn permit_others(site: &Site, settings: Settings) {
+    let Listen::Unix(path) = settings.listen else {
+        return;
+    };
+    let shown = path.display().to_string();
+    let work = move || permit(&path, settings.permit);
+    if let Ok(Err(error)) = site.blocking.run(work).await {
+        tracing::error!("web: who may connect to {shown} is as before: {error}");
+    }
+}
+
 /// Listens, if that is to be elsewhere than `before`, and reads certificates, if there are to be
 /// any. Both may take their time.
 async fn prepare(settings: Settings, before: Option<&Settings>) -> Result<Prepared, String> {
     let moves = before.is_none_or(|before| before.listen != settings.listen);
-    let listen = moves.then(|| settings.listen.clone());
+    let listen = moves.then(|| settings.clone());
     let certificates = settings.tls.clone();
     let (done, prepared) = oneshot::channel();
     let work = move || {
         let tls = certificates.map(|tls| tls.load()).transpose()?;
-        let bind = |listen: Listen| {
-            let bound = Listener::bind(&listen);
-            bound.map_err(|error| format!("the web page on {listen}: {error}"))
+        let bind = |settings: Settings| {
+            let bound = Bound::bind(&settings);
+            bound.map_err(|error| format!("the web page on {}: {error}", settings.listen))
         };
         let listener = listen.map(bind).transpose()?;
         Ok((listener, tls))

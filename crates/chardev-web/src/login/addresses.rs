@@ -1,11 +1,11 @@
 //! Where those come from who are not logged in: how many, and how often they ask.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::bucket::{Bucket, Rate};
+use crate::serve::Whence;
 
 /// How many connections there may be from one address over which nobody has logged in.
 const GUESTS: usize = 64;
@@ -25,7 +25,7 @@ pub(crate) struct Addresses(Arc<Mutex<Map>>);
 
 #[derive(Debug, Default)]
 struct Map {
-    all: HashMap<IpAddr, Address>,
+    all: HashMap<Whence, Address>,
     guests: usize,
 }
 
@@ -39,13 +39,13 @@ struct Address {
 #[derive(Debug)]
 pub(crate) struct Guest {
     addresses: Addresses,
-    address: IpAddr,
+    address: Whence,
     counted: Mutex<bool>,
 }
 
 impl Addresses {
     /// Somebody has connected; none if too many have.
-    pub(crate) fn enter(&self, address: IpAddr) -> Option<Guest> {
+    pub(crate) fn enter(&self, address: Whence) -> Option<Guest> {
         let mut map = self.lock();
         if map.guests >= ALL_GUESTS {
             return None;
@@ -65,14 +65,14 @@ impl Addresses {
     }
 
     /// Whether somebody unknown at `address` may ask once more.
-    pub(crate) fn may_ask(&self, address: IpAddr) -> bool {
+    pub(crate) fn may_ask(&self, address: Whence) -> bool {
         let now = Instant::now();
         let mut map = self.lock();
         let entry = map.entry(address);
         entry.is_some_and(|entry| entry.asks.take(ASKS, now))
     }
 
-    fn leave(&self, address: IpAddr) {
+    fn leave(&self, address: Whence) {
         let mut map = self.lock();
         map.guests -= 1;
         if let Some(entry) = map.all.get_mut(&address) {
@@ -87,7 +87,7 @@ impl Addresses {
 
 impl Map {
     /// That of `address`; none if too many others are busy.
-    fn entry(&mut self, address: IpAddr) -> Option<&mut Address> {
+    fn entry(&mut self, address: Whence) -> Option<&mut Address> {
         let now = Instant::now();
         if self.all.len() >= MOST && !self.all.contains_key(&address) {
             self.all.retain(|_, entry| !entry.is_idle(now));
@@ -131,10 +131,10 @@ mod tests {
     #[test]
     fn so_many_unknown_ones_may_connect_and_the_known_do_not_count() {
         let addresses = Addresses::default();
-        let here = IpAddr::from([192, 0, 2, 1]);
+        let here = Whence::Address([192, 0, 2, 1].into());
         let guests: Vec<_> = std::iter::from_fn(|| addresses.enter(here)).collect();
         assert_eq!(guests.len(), GUESTS);
-        let there = addresses.enter(IpAddr::from([192, 0, 2, 2]));
+        let there = addresses.enter(Whence::User(7));
         assert!(there.is_some());
         guests[0].is_known();
         guests[0].is_known();
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn what_is_remembered_of_addresses_has_a_bound() {
         let addresses = Addresses::default();
-        let at = |n: u32| IpAddr::from(n.to_be_bytes());
+        let at = |n: u32| Whence::Address(n.to_be_bytes().into());
         let asked = (0..10_000).filter(|n| addresses.may_ask(at(*n))).count();
         assert!(asked >= MOST, "{asked}");
         assert!(addresses.lock().all.len() <= MOST);

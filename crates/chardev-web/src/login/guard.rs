@@ -12,13 +12,14 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use chardev_monitor::{Identity, Origin, Refused};
+use chardev_monitor::{Identity, Refused};
 
 use super::headers;
+use super::secret::hash;
 use super::sessions::Session;
 use crate::error::Failure;
-use crate::serve::Connection;
-use crate::settings::Settings;
+use crate::serve::{Connection, Door, Peer};
+use crate::settings::{Listen, Settings};
 use crate::site::Site;
 
 /// The header that a foreign page cannot set, and what it says.
@@ -79,7 +80,7 @@ async fn check(site: &Site, request: &mut Request) -> Result<(), Failure> {
             connection.guest.is_known();
             session.may_ask()
         }
-        None => site.addresses.may_ask(connection.peer.ip()),
+        None => site.addresses.may_ask(connection.peer.whence()),
     };
     if !may_ask {
         return Err(Failure::too_many("too many requests; wait a moment"));
@@ -104,7 +105,7 @@ async fn known(
             Failure::forbidden(format!("'{}' is no user of this host", user.escape_debug()))
         })?;
         let begin = || {
-            let peer = format!("{user}, by the proxy at {}", connection.peer.ip());
+            let peer = format!("{user}, by the proxy at {}", connection.peer.whence());
             site.server.caller_as(Identity::User(uid), Some(peer))
         };
         return Ok(Some(site.sessions.standing("proxy", user, tokens, begin)));
@@ -134,7 +135,14 @@ fn by_proxy<'a>(
     };
     let mut named = headers.get_all(&proxy.header).iter();
     let (name, more) = (named.next(), named.next());
-    let is_proxy = proxy.from.contains(&connection.peer.ip().to_canonical());
+    let is_proxy = match connection.peer {
+        Peer::Inet(address) => proxy.from.contains(&address.ip().to_canonical()),
+        // The path lets nobody else connect.
+        Peer::Unix(uid) => proxy
+            .users
+            .as_ref()
+            .is_none_or(|users| users.contains(&uid)),
+    };
     match (name.map(|name| name.to_str()), more) {
         (None, _) => Ok(None),
         (Some(Ok(name)), None) if is_proxy => Ok(Some(name)),
@@ -182,7 +190,7 @@ pub(crate) async fn present(
     token: &str,
     connection: &Connection,
 ) -> Result<Identity, Failure> {
-    let origin = Origin::of_address(connection.peer.ip());
+    let origin = connection.peer.origin();
     let checked = site.server.access().tokens().check(token, &origin);
     if let Err(refused) = &checked {
         tokio::time::sleep(refused.pause()).await;
@@ -210,21 +218,20 @@ fn host(
         let words = "the target and the header 'Host' name two hosts";
         return Err(Failure::bad(words));
     }
-    let port = connection.local.port();
-    let own = [
-        connection.local.ip().to_string(),
-        format!("[{}]", connection.local.ip()),
-    ];
-    let by_default = [
-        "localhost",
-        "127.0.0.1",
-        "[::1]",
-        settings.listen.host.as_str(),
-    ];
-    let names = by_default.into_iter().chain(own.iter().map(String::as_str));
+    let (port, ip) = (connection.door.port(), connection.door.ip());
+    let own = ip.map_or(Vec::new(), |ip| vec![ip.to_string(), format!("[{ip}]")]);
+    let listen = match &settings.listen {
+        Listen::Inet { host, .. } => Some(host.as_str()),
+        Listen::Unix(_) => None,
+    };
+    let by_default = ["localhost", "127.0.0.1", "[::1]"]
+        .into_iter()
+        .chain(listen);
+    let names = by_default.chain(own.iter().map(String::as_str));
     let names = names.chain(settings.hosts.iter().map(String::as_str));
     let mut names = names.map(str::to_ascii_lowercase);
-    let is_ours = names.any(|name| host == name || host == format!("{name}:{port}"));
+    let is_ours =
+        names.any(|name| host == name || port.is_some_and(|port| host == format!("{name}:{port}")));
     match is_ours {
         true => Ok(host),
         false => {
@@ -264,9 +271,16 @@ fn check_origin(headers: &HeaderMap, host: &str, needed: bool) -> Result<(), Fai
     }
 }
 
-/// Two daemons on one host are told apart by their ports; cookies are not.
+/// Two daemons on one host are told apart by their ports, or paths; cookies are not.
 pub(crate) fn cookie_name(connection: &Connection) -> String {
-    format!("chardev-{}", connection.local.port())
+    match &connection.door {
+        Door::Inet(address) => format!("chardev-{}", address.port()),
+        Door::Unix(path) => {
+            let number = hash(path).into_iter().take(6);
+            let digits: String = number.map(|byte| format!("{byte:02x}")).collect();
+            format!("chardev-{digits}")
+        }
+    }
 }
 
 /// The value of a cookie, if it is there once.

@@ -52,16 +52,9 @@ fn users(table: &Table, mistakes: &mut Mistakes) -> Option<BTreeSet<u32>> {
     if named.is_none() && grouped.is_none() {
         return None;
     }
-    let mut all = BTreeSet::new();
-    for (name, place) in named.unwrap_or_default() {
-        match name.parse().ok().or_else(|| user(&name)) {
-            Some(uid) => _ = all.insert(uid),
-            None => {
-                let hint = "write the name of a user of this host, or a number".to_owned();
-                mistakes.add_hint(&place, format!("there is no user '{name}'"), hint);
-            }
-        }
-    }
+    let named = named.unwrap_or_default();
+    let named = named.iter().map(|(name, place)| (name.as_str(), place));
+    let mut all = by_names(named, mistakes);
     for (name, place) in grouped.unwrap_or_default() {
         match Group::from_name(&name) {
             Ok(Some(group)) => {
@@ -75,6 +68,24 @@ fn users(table: &Table, mistakes: &mut Mistakes) -> Option<BTreeSet<u32>> {
         }
     }
     Some(all)
+}
+
+/// The users who are called so, or have these numbers. It may wait.
+pub(super) fn by_names<'a>(
+    names: impl IntoIterator<Item = (&'a str, &'a Place)>,
+    mistakes: &mut Mistakes,
+) -> BTreeSet<u32> {
+    let mut all = BTreeSet::new();
+    for (name, place) in names {
+        match name.parse().ok().or_else(|| user(name)) {
+            Some(uid) => _ = all.insert(uid),
+            None => {
+                let hint = "write the name of a user of this host, or a number".to_owned();
+                mistakes.add_hint(place, format!("there is no user '{name}'"), hint);
+            }
+        }
+    }
+    all
 }
 
 /// The users of the host's own file whose primary group it is: a group does not list those.

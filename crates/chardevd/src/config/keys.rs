@@ -251,7 +251,21 @@ pub(super) const METRICS: &[Key] = &[key(
 
 /// What `[web]` takes.
 pub(super) const WEB: &[Key] = &[
-    key("listen", Shape::Text, "where the page is served: HOST:PORT"),
+    key(
+        "listen",
+        Shape::Text,
+        "where the page is served: HOST:PORT, or unix:PATH for a server in front",
+    ),
+    key(
+        "mode",
+        Shape::Text,
+        "who may connect to unix:PATH, as for chmod (default 0600)",
+    ),
+    key(
+        "group",
+        Shape::Text,
+        "the group of unix:PATH, by its name or number (default the daemon's)",
+    ),
     key(
         "hosts",
         Shape::Texts,
@@ -295,6 +309,11 @@ pub(super) const PROXY: &[Key] = &[
         "from",
         Shape::Texts,
         "the addresses it connects from; from anywhere else its header is refused",
+    ),
+    key(
+        "users",
+        Shape::Texts,
+        "whose process it is, by names or numbers, where it connects to unix:PATH (default all who may connect)",
     ),
     key(
         "header",

@@ -1,10 +1,21 @@
 //! `[web]`: where the page is served, and for whom.
 
+#[cfg(feature = "web")]
+use std::net::IpAddr;
 use std::path::Path;
 
+#[cfg(feature = "web")]
+use nix::unistd::Group;
+
+#[cfg(feature = "web")]
+use super::access::by_names;
 use super::check::check_table;
 use super::errors::Mistakes;
+#[cfg(feature = "web")]
+use super::errors::Place;
 use super::keys::WEB;
+#[cfg(feature = "web")]
+use super::values::Table;
 use super::values::Value;
 use crate::web::Settings;
 
@@ -48,24 +59,92 @@ fn read(value: &Value, mistakes: &mut Mistakes) -> Option<Settings> {
         }
     };
     let tls = table.get("tls").map(|value| tls(value, mistakes));
-    let proxy = table.get("proxy").map(|value| proxy(value, mistakes));
+    let is_path = matches!(address, chardev_web::Listen::Unix(_));
+    let proxy = table
+        .get("proxy")
+        .map(|value| proxy(value, is_path, mistakes));
     Some(Settings {
         proxy: proxy.flatten(),
         tls: tls.flatten(),
+        permit: permit(table, is_path, mistakes),
         listen: address,
         hosts,
         connections,
     })
 }
 
-/// What may be said of a proxy: an address alone, or a table.
+/// Who may connect to a path.
 #[cfg(feature = "web")]
-fn proxy(value: &Value, mistakes: &mut Mistakes) -> Option<chardev_web::Proxy> {
+fn permit(table: &Table, is_path: bool, mistakes: &mut Mistakes) -> chardev_web::Permit {
+    let mut permit = chardev_web::Permit::default();
+    let said = ["mode", "group"].map(|name| table.get(name));
+    if let (false, Some(value)) = (is_path, said.into_iter().flatten().next()) {
+        let hint = "write listen = \"unix:PATH\", or leave it out".to_owned();
+        let what = "'mode' and 'group' are for a page that listens at a path";
+        mistakes.add_hint(&value.place, what, hint);
+    }
+    let [mode, group] = said.map(|value| Some((value?.text()?, &value?.place)));
+    if let Some((text, place)) = mode {
+        match u32::from_str_radix(text, 8).ok().filter(|it| *it <= 0o777) {
+            Some(mode) => permit.mode = mode,
+            None => {
+                let hint = "write three digits from 0 to 7, such as \"0660\"".to_owned();
+                mistakes.add_hint(place, format!("'{text}' is no mode"), hint);
+            }
+        }
+    }
+    if let Some((name, place)) = group {
+        let found = || Some(Group::from_name(name).ok()??.gid.as_raw());
+        permit.group = name.parse().ok().or_else(found);
+        if permit.group.is_none() {
+            let hint = "write the name of a group of this host, or a number".to_owned();
+            mistakes.add_hint(place, format!("there is no group '{name}'"), hint);
+        }
+    }
+    permit
+}
+
+/// What may be said of a proxy: where it connects from alone, or a table.
+#[cfg(feature = "web")]
+fn proxy(value: &Value, is_path: bool, mistakes: &mut Mistakes) -> Option<chardev_web::Proxy> {
     let table = value.table();
-    let from = match table {
-        Some(table) => table.get("from").map_or(Vec::new(), Value::texts),
-        None => value.texts(),
+    let listed = |name| table.and_then(|table| table.get(name)).map(Value::texts);
+    let (from, users) = match table {
+        Some(_) => (listed("from"), listed("users")),
+        None => (Some(value.texts()), None),
     };
+    let odd = match is_path {
+        true => from.as_ref().filter(|_| table.is_some()),
+        false => users.as_ref(),
+    };
+    if odd.is_some() {
+        let (what, hint) = match is_path {
+            true => (
+                "who connects to a path has no address",
+                "write users = [\"www-data\"]",
+            ),
+            false => (
+                "who connects to an address may be anybody",
+                "write from = [\"127.0.0.1\"]",
+            ),
+        };
+        mistakes.add_hint(&value.place, what, hint.to_owned());
+    }
+    let header = table.and_then(|table| table.text("header"));
+    let header = header.unwrap_or("X-Remote-User").to_lowercase();
+    let (from, users) = match is_path {
+        true => (Vec::new(), users.or(from)),
+        false => (addresses(value, &from.unwrap_or_default(), mistakes), None),
+    };
+    Some(chardev_web::Proxy {
+        from,
+        users: users.map(|users| by_names(users, mistakes)),
+        header,
+    })
+}
+
+#[cfg(feature = "web")]
+fn addresses(value: &Value, from: &[(&str, &Place)], mistakes: &mut Mistakes) -> Vec<IpAddr> {
     let read = from.iter().map(|(text, place)| {
         let address = text.parse().ok();
         if address.is_none() {
@@ -74,16 +153,12 @@ fn proxy(value: &Value, mistakes: &mut Mistakes) -> Option<chardev_web::Proxy> {
         }
         address
     });
-    let from: Vec<Option<std::net::IpAddr>> = read.collect();
+    let from: Vec<Option<IpAddr>> = read.collect();
     if from.is_empty() {
         let hint = "add from = [\"127.0.0.1\"]".to_owned();
         mistakes.add_hint(&value.place, "nothing says where the proxy is", hint);
     }
-    let header = table.and_then(|table| table.text("header"));
-    Some(chardev_web::Proxy {
-        from: from.into_iter().flatten().collect(),
-        header: header.unwrap_or("X-Remote-User").to_lowercase(),
-    })
+    from.into_iter().flatten().collect()
 }
 
 /// The files of TLS.

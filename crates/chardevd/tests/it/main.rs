@@ -97,4 +97,5 @@ mod web_page;
 mod web_rig;
 mod web_stream;
 mod web_tls;
+mod web_unix;
 mod websocket;
