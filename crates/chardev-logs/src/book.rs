@@ -3,39 +3,34 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Landmark};
 use crate::lines::Lines;
+use crate::shelf::{Identity, Shelf, identity, numbered};
+use crate::survey::{Mark, Survey};
 
-/// One entry in so many is remembered; the others are found from there.
-const STRIDE: usize = 64;
-/// How many holes are remembered.
-const HOLES: usize = 4096;
+/// How many names further a file is looked for that is rotated meanwhile.
+const FURTHER: u32 = 3;
 
 /// What the files of a log come to. It is what they were when it was opened.
 #[derive(Debug, Default)]
 pub struct Book {
     parts: Vec<Part>,
-    marks: Vec<Mark>,
-    holes: Vec<(u64, u64)>,
-    last: Option<Mark>,
     end: u64,
 }
 
 /// A file and its index.
 #[derive(Clone, Debug)]
-struct Part {
-    log: PathBuf,
-    index: PathBuf,
-}
-
-/// An entry, and where its line is.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    part: usize,
-    at: u64,
-    entry: Entry,
+pub(crate) struct Part {
+    pub(crate) log: PathBuf,
+    pub(crate) log_file: Option<Identity>,
+    pub(crate) index: PathBuf,
+    pub(crate) index_file: Identity,
+    /// How old it was.
+    pub(crate) number: u32,
+    pub(crate) survey: Arc<Survey>,
 }
 
 /// A piece of what was logged.
@@ -57,82 +52,62 @@ pub struct Printed {
 }
 
 impl Book {
-    /// Opens a log, of which up to `count` older files were kept. What was logged before the
-    /// chardev was made anew, and counted from 0 again, is left out.
+    /// Opens a log as [`Shelf::open`] does, with nothing known of it beforehand.
     ///
     /// # Errors
     /// An index cannot be read. Files that are not there are no error.
     pub fn open(log: &Path, index: &Path, count: u32) -> io::Result<Book> {
-        let mut book = Book::default();
-        for number in (0..=count.min(1000)).rev() {
-            let part = Part {
-                log: numbered(log, number),
-                index: numbered(index, number),
-            };
-            match Lines::open(&part.index, 0) {
-                Ok(lines) => book.survey(part, lines)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        book.end = match book.last {
-            Some(last) => {
-                let length = book.parts[last.part]
-                    .log
-                    .metadata()
-                    .map_or(0, |it| it.len());
-                last.entry.offset + length.saturating_sub(last.entry.place)
-            }
-            None => 0,
-        };
-        Ok(book)
+        Shelf::default().open(log, index, count)
     }
 
-    fn survey(&mut self, part: Part, mut lines: Lines) -> io::Result<()> {
-        let number = self.parts.len();
-        self.parts.push(part);
-        let mut count = 0;
-        while let Some((at, entry)) = lines.next()? {
-            if self
-                .last
-                .is_some_and(|last| entry.offset < last.entry.offset)
-            {
-                // The chardev was made anew.
-                self.marks.clear();
-                self.holes.clear();
-                count = 0;
-            }
-            let mark = Mark {
-                part: number,
-                at,
-                entry,
+    /// What these come to, the oldest first.
+    pub(crate) fn of(all: Vec<Part>) -> Book {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut reached = 0;
+        for part in all {
+            let Some((first, last)) = part.survey.reach else {
+                continue;
             };
-            if count % STRIDE == 0 {
-                self.marks.push(mark);
+            if part.survey.is_anew || first < reached {
+                // The chardev was made anew.
+                parts.clear();
             }
-            if let (Some(hole), true) = (entry.hole, self.holes.len() < HOLES) {
-                self.holes.push((entry.offset, entry.offset + hole));
-            }
-            self.last = Some(mark);
-            count += 1;
+            reached = last;
+            parts.push(part);
         }
-        Ok(())
+        let end = parts.iter().rev().find_map(Part::end).unwrap_or(0);
+        Book { parts, end }
     }
 
     /// The offset of the first byte, and the one after the last.
     pub fn span(&self) -> Option<(u64, u64)> {
-        Some((self.marks.first()?.entry.offset, self.end))
+        let first = self.marks().next()?;
+        Some((first.entry.offset, self.end))
     }
 
     /// What of the output the log does not have: where that begins, and where it ends.
-    pub fn holes(&self) -> &[(u64, u64)] {
-        &self.holes
+    pub fn holes(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.parts
+            .iter()
+            .flat_map(|it| it.survey.holes.iter().copied())
+    }
+
+    /// The marks and the changes of the back end, as they were written: the newest 768 of each file
+    /// at least.
+    pub fn landmarks(&self) -> impl Iterator<Item = &Landmark> {
+        self.parts.iter().flat_map(|it| &it.survey.landmarks)
     }
 
     /// Up to `count` entries, evenly from the whole, with the first and the last.
     pub fn times(&self, count: usize) -> Vec<Printed> {
-        let step = self.marks.len().div_ceil(count.max(1)).max(1);
-        let marks = self.marks.iter().step_by(step).chain(&self.last);
+        let all: usize = self.parts.iter().map(|it| it.survey.marks.len()).sum();
+        let step = all.div_ceil(count.max(1)).max(1);
+        let last = self
+            .parts
+            .iter()
+            .rev()
+            .find_map(|it| it.survey.last.as_ref());
+        let marks = self.marks().step_by(step).chain(last);
         let printed = marks.map(|mark| Printed {
             offset: mark.entry.offset,
             time: mark.entry.time,
@@ -142,14 +117,17 @@ impl Book {
         printed
     }
 
+    fn marks(&self) -> impl Iterator<Item = &Mark> {
+        self.parts.iter().flat_map(|it| &it.survey.marks)
+    }
+
     /// When each line from `from` up to `to` was printed, the one that `from` is in first.
     ///
     /// # Errors
     /// An index cannot be read.
     pub fn printed(&self, from: u64, to: u64) -> io::Result<Vec<Printed>> {
         let mut all: Vec<Printed> = Vec::new();
-        self.walk(from, |mark| {
-            let entry = mark.entry;
+        self.walk(from, |_, entry| {
             if entry.offset <= from {
                 all.clear();
             }
@@ -169,46 +147,44 @@ impl Book {
     /// # Errors
     /// A file cannot be read.
     pub fn read(&self, from: u64, most: usize) -> io::Result<Piece> {
-        let mut begin: Option<Mark> = None;
+        let mut begin: Option<(usize, Entry)> = None;
         let mut end = None;
-        self.walk(from, |mark| {
-            let offset = mark.entry.offset;
-            let (Some(first), true) = (begin, offset > from) else {
-                begin = Some(mark);
+        self.walk(from, |part, entry| {
+            let offset = entry.offset;
+            let (Some((first_part, first)), true) = (begin, offset > from) else {
+                begin = Some((part, entry));
                 return true;
             };
-            let has_bytes = first.entry.hole.is_none() && first.part == mark.part;
-            if !has_bytes && end.is_none() && first.entry.hole.is_some() {
+            let has_bytes = first.hole.is_none() && first_part == part;
+            if !has_bytes && end.is_none() && first.hole.is_some() {
                 // What was asked for is missing, and this comes after it.
-                begin = Some(mark);
+                begin = Some((part, entry));
                 return true;
             }
-            let moved = mark.entry.place.wrapping_sub(first.entry.place);
-            if mark.part != first.part || moved != offset - first.entry.offset {
-                end = Some((offset, mark.part));
+            let moved = entry.place.wrapping_sub(first.place);
+            if part != first_part || moved != offset - first.offset {
+                end = Some((offset, part));
                 return false;
             }
-            if mark.entry.hole.is_some() {
-                end = Some((offset, mark.part));
+            if entry.hole.is_some() {
+                end = Some((offset, part));
             }
             end.is_none() && offset < from.saturating_add(most as u64)
         })?;
-        let Some(first) = begin else {
+        let Some((part, first)) = begin else {
             return Ok(Piece {
                 start: self.end,
                 bytes: Vec::new(),
             });
         };
-        let start = from.max(first.entry.offset);
+        let start = from.max(first.offset);
         let most = most as u64;
         let most = match end {
-            Some((end, part)) if part == first.part => most.min(end.saturating_sub(start)),
+            Some((end, last)) if last == part => most.min(end.saturating_sub(start)),
             _ => most,
         };
-        let mut file = File::open(&self.parts[first.part].log)?;
-        file.seek(SeekFrom::Start(
-            first.entry.place + (start - first.entry.offset),
-        ))?;
+        let mut file = self.parts[part].open_log()?;
+        file.seek(SeekFrom::Start(first.place + (start - first.offset)))?;
         let mut bytes = Vec::new();
         file.take(most).read_to_end(&mut bytes)?;
         if let Some((end, _)) = end {
@@ -219,23 +195,38 @@ impl Book {
         Ok(Piece { start, bytes })
     }
 
-    /// Shows entries in their order, from the last one that begins at `from` or before it, or the
-    /// first there is, until `show` has seen enough. Others before it may be shown, too.
-    fn walk(&self, from: u64, mut show: impl FnMut(Mark) -> bool) -> io::Result<()> {
-        let after = self.marks.partition_point(|mark| mark.entry.offset <= from);
-        let Some(begin) = self.marks.get(after.saturating_sub(1)) else {
-            return Ok(());
+    /// Shows the lines of the log and its holes in their order, with the part that each is in: from
+    /// the last that begins at `from` or before it, or the first there is, until `show` has seen
+    /// enough. Others before it may be shown, too.
+    fn walk(&self, from: u64, mut show: impl FnMut(usize, Entry) -> bool) -> io::Result<()> {
+        let begin = |part: &Part| {
+            let after = part
+                .survey
+                .marks
+                .partition_point(|it| it.entry.offset <= from);
+            part.survey.marks.get(after.checked_sub(1)?).copied()
         };
-        for part in begin.part..self.parts.len() {
-            let at = if part == begin.part { begin.at } else { 0 };
-            let mut lines = match Lines::open(&self.parts[part].index, at) {
-                Ok(lines) => lines,
+        let found = self.parts.iter().enumerate().rev();
+        let found = found
+            .filter_map(|(number, part)| Some((number, begin(part)?)))
+            .next();
+        let (first, mark) = found.unzip();
+        let mark = mark.or_else(|| self.marks().next().copied());
+        for (number, part) in self.parts.iter().enumerate().skip(first.unwrap_or(0)) {
+            // What comes before is of a life of the chardev that is over.
+            let at = match part.survey.marks.first() {
+                _ if Some(number) == first => mark.map_or(0, |mark| mark.at),
+                Some(mark) => mark.at,
+                None => continue,
+            };
+            let mut lines = match part.open_index() {
+                Ok(file) => Lines::new(file, at)?,
                 // It was rotated away meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            while let Some((at, entry)) = lines.next()? {
-                if !show(Mark { part, at, entry }) {
+            while let Some(line) = lines.next()? {
+                if line.landmark.is_none() && !show(number, line.entry) {
                     return Ok(());
                 }
             }
@@ -244,12 +235,35 @@ impl Book {
     }
 }
 
-/// The name of an older file, of which 1 is the youngest.
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    if number == 0 {
-        return path.to_owned();
+impl Part {
+    /// The offset after the last byte.
+    fn end(&self) -> Option<u64> {
+        let last = self.survey.last?.entry;
+        let length = self.open_log().and_then(|file| file.metadata());
+        let length = length.map_or(0, |it| it.len());
+        Some(last.offset + length.saturating_sub(last.place))
     }
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    PathBuf::from(name)
+
+    fn open_log(&self) -> io::Result<File> {
+        self.open(&self.log, self.log_file)
+    }
+
+    fn open_index(&self) -> io::Result<File> {
+        self.open(&self.index, Some(self.index_file))
+    }
+
+    /// Opens the file that was found, which may have another name by now.
+    fn open(&self, path: &Path, wanted: Option<Identity>) -> io::Result<File> {
+        for number in self.number..=self.number + FURTHER {
+            let file = match File::open(numbered(path, number)) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if wanted == Some(identity(&file.metadata()?)) {
+                return Ok(file);
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
 }

@@ -13,33 +13,117 @@ pub struct Entry {
     pub place: u64,
     /// How many bytes of the output, from `offset` on, the log does not have.
     pub hole: Option<u64>,
+    /// It is no line of the log: something happened there, for [`Landmark::parse`].
+    pub is_landmark: bool,
 }
+
+/// A place that is worth finding again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Landmark {
+    /// The offset of the byte of the output that comes after it.
+    pub offset: u64,
+    /// When that was, since the Unix epoch.
+    pub time: Duration,
+    /// What is there.
+    pub what: LandmarkKind,
+}
+
+/// What is at a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LandmarkKind {
+    /// Somebody has set a mark.
+    Mark {
+        /// What they have written.
+        text: String,
+        /// Who they are.
+        by: String,
+    },
+    /// Another back end took over.
+    Change {
+        /// As `query-chardev` shows it.
+        to: String,
+    },
+}
+
+const MARK: &[u8] = b"mark ";
+const CHANGE: &[u8] = b"change ";
 
 impl Entry {
     /// Reads a line, without its end.
     pub fn parse(line: &str) -> Option<Entry> {
-        let mut words = line.split(' ');
-        let offset = words.next()?.parse().ok()?;
-        let (seconds, micros) = words.next()?.split_once('.')?;
-        let micros: u32 = micros.parse().ok().filter(|micros| *micros < 1_000_000)?;
-        let time = Duration::new(seconds.parse().ok()?, micros * 1000);
-        let place = words.next()?.parse().ok()?;
-        let hole = match words.next() {
-            Some("hole") => Some(words.next()?.parse().ok()?),
-            _ => None,
+        Entry::read(line.as_bytes()).map(|(entry, _)| entry)
+    }
+
+    /// The same, and what comes after the three numbers. This is done for every line of all files.
+    pub(crate) fn read(line: &[u8]) -> Option<(Entry, &[u8])> {
+        let (offset, line) = number(line)?;
+        let (seconds, line) = number(line.strip_prefix(b" ")?)?;
+        let (micros, line) = number(line.strip_prefix(b".")?)?;
+        let micros = u32::try_from(micros).ok().filter(|it| *it < 1_000_000)?;
+        let (place, line) = number(line.strip_prefix(b" ")?)?;
+        let rest = match line {
+            [] => line,
+            _ => line.strip_prefix(b" ")?,
         };
-        Some(Entry {
+        let hole = match rest.strip_prefix(b"hole") {
+            Some(count) => Some(number(count.strip_prefix(b" ")?)?.0),
+            None => None,
+        };
+        let entry = Entry {
             offset,
-            time,
+            time: Duration::new(seconds, micros * 1000),
             place,
             hole,
+            is_landmark: rest.starts_with(MARK) || rest.starts_with(CHANGE),
+        };
+        Some((entry, rest))
+    }
+}
+
+impl Landmark {
+    /// Reads a line, without its end, that is one.
+    pub fn parse(line: &str) -> Option<Landmark> {
+        let (entry, rest) = Entry::read(line.as_bytes())?;
+        Landmark::of(&entry, rest)
+    }
+
+    pub(crate) fn of(entry: &Entry, rest: &[u8]) -> Option<Landmark> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let what = match (rest.strip_prefix(MARK), rest.strip_prefix(CHANGE)) {
+            (Some(mark), _) => {
+                let mut parts = mark.splitn(2, |byte| *byte == b'\t').map(text);
+                LandmarkKind::Mark {
+                    text: parts.next().unwrap_or_default(),
+                    by: parts.next().unwrap_or_default(),
+                }
+            }
+            (None, Some(to)) => LandmarkKind::Change { to: text(to) },
+            (None, None) => return None,
+        };
+        Some(Landmark {
+            offset: entry.offset,
+            time: entry.time,
+            what,
         })
     }
 }
 
+/// The number that `bytes` begin with, and what comes after it.
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0_u64;
+    let mut count = 0;
+    while let Some(digit) = bytes.get(count).filter(|byte| byte.is_ascii_digit()) {
+        value = value
+            .checked_mul(10)?
+            .checked_add(u64::from(digit - b'0'))?;
+        count += 1;
+    }
+    (count > 0).then(|| (value, &bytes[count..]))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Entry;
+    use super::{Entry, Landmark, LandmarkKind};
     use std::time::Duration;
 
     #[test]
@@ -50,10 +134,12 @@ mod tests {
             time,
             place: 9,
             hole,
+            is_landmark: false,
         };
         assert_eq!(Entry::parse("7 12.345678 9"), Some(entry(None)));
         assert_eq!(Entry::parse("7 12.345678 9 hole 5"), Some(entry(Some(5))));
         assert_eq!(Entry::parse("7 12.345678 9 unindexed 5"), Some(entry(None)));
+        assert_eq!(Entry::parse("7 12.345678 9 from later"), Some(entry(None)));
         for bad in [
             "",
             "7",
@@ -61,10 +147,40 @@ mod tests {
             "x 1.0 2",
             "7 12.345678 9 hole",
             "7 12.345678 9 hole x",
+            "7 12.345678 9x",
             "7 12.9999999999 9",
             "7 12.1000000 9",
+            "99999999999999999999 12.345678 9",
         ] {
             assert_eq!(Entry::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn landmarks_are_read() {
+        let landmark = |what| Landmark {
+            offset: 7,
+            time: Duration::new(12, 345_678_000),
+            what,
+        };
+        let mark = |text: &str, by: &str| LandmarkKind::Mark {
+            text: text.to_owned(),
+            by: by.to_owned(),
+        };
+        for (line, what) in [
+            ("mark it boots\tme, pid 1", mark("it boots", "me, pid 1")),
+            ("mark ", mark("", "")),
+            (
+                "change unix:/a b",
+                LandmarkKind::Change {
+                    to: "unix:/a b".to_owned(),
+                },
+            ),
+        ] {
+            let line = format!("7 12.345678 9 {line}");
+            assert!(Entry::parse(&line).is_some_and(|entry| entry.is_landmark));
+            assert_eq!(Landmark::parse(&line), Some(landmark(what)));
+        }
+        assert_eq!(Landmark::parse("7 12.345678 9"), None);
     }
 }

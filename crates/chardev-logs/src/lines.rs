@@ -1,54 +1,98 @@
 //! The lines of an index, from a place in it on.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Landmark};
 
 /// Nothing longer is a line.
-const LONGEST: u64 = 256;
+const LONGEST: usize = 256;
+/// How much is read at a time.
+const PIECE: usize = 128 << 10;
 
 /// Reads entries one after the other.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    file: BufReader<File>,
+    file: File,
+    /// What was read, and which part of that was not looked at.
+    buffer: Vec<u8>,
+    begin: usize,
     /// Where the next line begins.
     pub(crate) at: u64,
+    /// What comes is the rest of something that is too long.
+    is_inside: bool,
+}
+
+/// What is in a line.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// Where it begins.
+    pub(crate) at: u64,
+    pub(crate) entry: Entry,
+    pub(crate) landmark: Option<Landmark>,
 }
 
 impl Lines {
-    pub(crate) fn open(path: &Path, at: u64) -> io::Result<Self> {
-        let mut file = BufReader::new(File::open(path)?);
+    pub(crate) fn new(mut file: File, at: u64) -> io::Result<Self> {
         file.seek(SeekFrom::Start(at))?;
-        Ok(Lines { file, at })
+        Ok(Lines {
+            file,
+            buffer: Vec::new(),
+            begin: 0,
+            at,
+            is_inside: false,
+        })
     }
 
-    /// The next entry, and where its line begins. A last line that is not whole is still being
-    /// written; what is no entry is left out.
-    pub(crate) fn next(&mut self) -> io::Result<Option<(u64, Entry)>> {
-        let mut line = Vec::new();
+    /// The next entry. A last line that is not whole is still being written; what is no entry is
+    /// left out.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
-            line.clear();
-            let begin = self.at;
-            let count = (&mut self.file)
-                .take(LONGEST)
-                .read_until(b'\n', &mut line)?;
-            self.at += count as u64;
-            if count == 0 {
-                return Ok(None);
+            if self.buffer.len() - self.begin < LONGEST {
+                self.fill()?;
             }
-            let Some(text) = line.strip_suffix(b"\n") else {
-                if (count as u64) < LONGEST {
-                    self.at = begin;
+            let rest = &self.buffer[self.begin..];
+            let rest = &rest[..rest.len().min(LONGEST)];
+            let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
+                if rest.len() < LONGEST {
                     return Ok(None);
                 }
+                self.is_inside = true;
+                self.pass(LONGEST);
                 continue;
             };
-            let entry = std::str::from_utf8(text).ok().and_then(Entry::parse);
-            if let Some(entry) = entry {
-                return Ok(Some((begin, entry)));
+            let begin = self.at;
+            let read = match std::mem::take(&mut self.is_inside) {
+                true => None,
+                false => Entry::read(&rest[..length]),
+            };
+            let line = read.map(|(entry, rest)| Line {
+                at: begin,
+                entry,
+                landmark: match entry.is_landmark {
+                    true => Landmark::of(&entry, rest),
+                    false => None,
+                },
+            });
+            self.pass(length + 1);
+            if line.is_some() {
+                return Ok(line);
             }
         }
+    }
+
+    fn pass(&mut self, count: usize) {
+        self.begin += count;
+        self.at += count as u64;
+    }
+
+    /// Reads more, if there is any.
+    fn fill(&mut self) -> io::Result<()> {
+        self.buffer.drain(..self.begin);
+        self.begin = 0;
+        let most = PIECE - self.buffer.len();
+        let file = &mut self.file;
+        file.take(most as u64).read_to_end(&mut self.buffer)?;
+        Ok(())
     }
 }

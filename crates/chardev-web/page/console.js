@@ -17,6 +17,8 @@ import { toolbar } from "./toolbar.js";
 const PAUSE = 2000;
 const TIMES = 5;
 const SOON = 200;
+/** What the time line shows. */
+const ON_TIMELINE = ["X_CHARDEV_MARKED", "X_CHARDEV_CHANGED", "X_CHARDEV_LOG_HOLE"];
 
 class View {
   /**
@@ -123,11 +125,10 @@ class View {
     if (!this.isOver) this.timer = setTimeout(() => this.look(), PAUSE);
   }
 
-  /** @param {{name: string, data: any}} event */
-  hear({ name, data }) {
-    const next = this.live?.stream?.next ?? "now";
-    if (name === "X_CHARDEV_MARKED") this.timeline.note("marks", { offset: data.offset, text: data.text });
-    if (name === "X_CHARDEV_CHANGED" && next !== "now") this.timeline.note("changes", { offset: next });
+  /** @param {{name: string}} event */
+  hear({ name }) {
+    // The time line has it from the daemon, as those have who come later.
+    if (ON_TIMELINE.includes(name)) this.turn = TIMES - 1;
     this.lookSoon();
   }
 
@@ -148,7 +149,17 @@ class View {
     this.strip.dataset.state = state;
     say(this.strip, words);
     if (state === "open" && before === "lost") announce("Connected again.");
+    // Who is logged out learns it by that.
     if (state !== before) this.look();
+    if (state === "ended") this.part();
+  }
+
+  /** Nothing can be done to it any more, and what was known of it is not so any more. */
+  part() {
+    this.isOver = true;
+    this.chips.replaceChildren();
+    for (const element of [this.tools.element, this.timeline.element]) element.inert = true;
+    this.strip.append(" ", el("a", { href: "#/" }, "All consoles"));
   }
 
   /** The terminal that is to be seen. */
@@ -193,7 +204,7 @@ export function showConsole(main, id, at) {
     if (view.isOver) return;
     main.replaceChildren(el("h1", {}, id), el("p", { class: "error" }, error.message),
       el("p", {}, el("a", { href: "#/" }, "All consoles")), button("Try again", () => location.reload()));
-    complain(error);
+    announce(error.message);
   });
   return () => view.end();
 }

@@ -18,6 +18,8 @@ async function show() {
   end();
   end = () => {};
   const main = byId("main");
+  // What went wrong elsewhere is over.
+  document.querySelector(".complaint")?.remove();
   if (!console) {
     end = showList(main);
     return;

@@ -5,7 +5,7 @@ import { number } from "./dom.js";
 
 /**
  * @typedef {{offset: number, time: number}} Point
- * @typedef {{points: Point[], holes?: {from: number, to: number}[], oldest?: number, end?: number}} Times
+ * @typedef {import("./landmarks.js").Happened & {points: Point[], oldest?: number, end?: number}} Times
  */
 
 /** How much is fetched at a time. */

@@ -65,6 +65,7 @@ const KEYS = [
   ["Ctrl+Shift+C, Ctrl+Shift+V", "copy and paste in the terminal"],
   ["Shift+PageUp, Shift+PageDown", "scroll the terminal"],
   ["← → PageUp PageDown Home End", "on the time line: wind back and on; End is live"],
+  ["p, n", "on the time line: the previous and the next mark, change or gap"],
   ["Space", "on the time line: play, or pause"],
   ["/", "filter the list, or search in the terminal"],
   ["t", "type in the terminal"],

@@ -2,6 +2,7 @@
 
 import { get, path } from "./api.js";
 import { button, el, moment, number, say } from "./dom.js";
+import { Landmarks } from "./landmarks.js";
 import { timeAt } from "./player.js";
 
 /** @typedef {import("./player.js").Times} Times */
@@ -30,14 +31,11 @@ export class Timeline {
     this.moves = moves;
     /** @type {Times} */
     this.times = { points: [] };
-    /** What happened while this was looked at.
-     * @type {Record<"marks" | "changes", {offset: number, text?: string}[]>} */
-    this.noted = { marks: [], changes: [] };
+    this.landmarks = new Landmarks((offset) => moves.seek(offset));
     this.oldest = 0;
     this.end = 0;
     this.isLive = true;
     this.slider = el("input", { type: "range", min: 0, max: 1, step: "any", value: 1, "aria-label": "Moment of the console" });
-    this.marks = el("div", { class: "marks", "aria-hidden": "true" });
     this.when = el("output", { class: "when" });
     this.playing = button("Play", () => moves.play(), { id: "play" });
     this.live = button("Live", () => moves.live(), { id: "live", "aria-pressed": "true" });
@@ -48,8 +46,9 @@ export class Timeline {
     this.slider.addEventListener("input", () => moves.seek(Math.round(Number(this.slider.value))));
     this.slider.addEventListener("keydown", (event) => this.key(event));
     this.element = el("section", { class: "timeline", "aria-label": "Time line" },
-      el("div", { class: "track" }, this.marks, this.slider),
-      el("div", { class: "controls" }, this.playing, this.speed, this.live, this.link, this.when));
+      el("div", { class: "track" }, this.landmarks.element, this.slider),
+      el("div", { class: "controls" }, this.playing, this.speed, this.live,
+        this.landmarks.previous, this.landmarks.next, this.link, this.when));
   }
 
   /** @param {KeyboardEvent} event */
@@ -64,6 +63,7 @@ export class Timeline {
     const wanted = moves[event.key];
     if (event.key === "End" || (wanted !== undefined && wanted >= this.end)) this.moves.live();
     else if (event.key === " ") this.moves.play();
+    else if (event.key === "p" || event.key === "n") this.landmarks.step(event.key === "n" ? 1 : -1);
     else if (wanted !== undefined) this.moves.seek(Math.round(Math.max(this.oldest, wanted)));
     else return;
     event.preventDefault();
@@ -72,18 +72,10 @@ export class Timeline {
   /** Asks where things are; what was known is kept if that fails. */
   async look() {
     const times = await get(path(this.id, "timeline", { points: POINTS })).catch(() => undefined);
-    if (times) this.times = { ...times, points: times.points ?? [] };
-    this.draw();
-  }
-
-  /**
-   * Something happened here.
-   * @param {"marks" | "changes"} what
-   * @param {{offset: number, text?: string}} where
-   */
-  note(what, where) {
-    this.noted[what].push(where);
-    this.noted[what] = this.noted[what].slice(-200);
+    if (times) {
+      this.times = { ...times, points: times.points ?? [] };
+      this.landmarks.learn(times);
+    }
     this.draw();
   }
 
@@ -102,20 +94,7 @@ export class Timeline {
   }
 
   draw() {
-    const whole = Math.max(1, this.end - this.oldest);
-    const at = (/** @type {number} */ offset) => `${Math.min(100, Math.max(0, ((offset - this.oldest) / whole) * 100))}%`;
-    const tick = (/** @type {string} */ kind, /** @type {number} */ from, /** @type {number} */ to, /** @type {string} */ title) => {
-      const mark = el("span", { class: kind, title });
-      mark.style.left = at(from);
-      mark.style.width = `max(3px, calc(${at(to)} - ${at(from)}))`;
-      return mark;
-    };
-    const { holes = [] } = this.times;
-    const [marks, changes] = [this.noted.marks, this.noted.changes];
-    this.marks.replaceChildren(
-      ...holes.map(({ from, to }) => tick("hole", from, to, `${number(to - from)} bytes are missing`)),
-      ...changes.map(({ offset }) => tick("change", offset, offset, "another back end")),
-      ...marks.map(({ offset, text = "" }) => tick("mark", offset, offset, text)));
+    this.landmarks.draw(this.oldest, this.end);
   }
 
   /**
@@ -128,8 +107,12 @@ export class Timeline {
     this.slider.value = String(offset);
     const time = timeAt(this.times.points, offset);
     const when = time === undefined ? "" : `${moment(time)}, `;
-    const words = isLive ? `live, byte ${number(offset)}` : `${when}byte ${number(offset)} of ${number(this.end)}`;
+    this.landmarks.now = isLive ? Infinity : offset;
+    const happened = this.landmarks.at(offset);
+    const place = `byte ${number(offset)} of ${number(this.end)}`;
+    const words = isLive ? `live, byte ${number(offset)}` : `${happened ? `${happened}, ` : when}${place}`;
     say(this.when, words);
+    this.when.title = words;
     this.slider.setAttribute("aria-valuetext", words);
     this.live.setAttribute("aria-pressed", String(isLive));
     say(this.playing, isPlaying ? "Pause" : "Play");

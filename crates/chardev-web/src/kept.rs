@@ -64,14 +64,9 @@ impl Kept {
     /// What the log comes to; waits for the disk.
     pub(crate) fn book(&self) -> io::Result<Book> {
         match &self.log {
-            Some(log) => Book::open(&log.log, &log.index, log.count),
+            Some(log) => self.site.shelf.open(&log.log, &log.index, log.count),
             None => Ok(Book::default()),
         }
-    }
-
-    /// Whether there is a log with an index.
-    pub(crate) fn has_log(&self) -> bool {
-        self.log.is_some()
     }
 
     /// What is kept in memory, from `from` on.
@@ -82,8 +77,8 @@ impl Kept {
         Ok(self.site.server.chardevs().history(&self.id, from, most)?)
     }
 
-    /// Up to `most` bytes from `from` on, from wherever they are; `oldest` is that of all places.
-    /// It may wait for the disk.
+    /// Up to `most` bytes from `from` on, from wherever they are; `oldest` is the oldest byte of
+    /// the console that may still be read, in memory or in a log. It may wait for the disk.
     ///
     /// # Errors
     /// As above, or a file cannot be read.
@@ -95,16 +90,21 @@ impl Kept {
             ViewFrom::Oldest => 0,
             ViewFrom::Now => recent.end,
         };
-        if wanted >= recent.oldest || !self.has_log() {
-            return Ok(recent);
-        }
-        let book = self.book().map_err(unread)?;
-        let Some((first, _)) = book.span().filter(|(first, _)| *first < recent.oldest) else {
+        let oldest = recent.oldest;
+        let book = match self.book() {
+            Ok(book) => book,
+            // What is in memory needs no log.
+            Err(_) if wanted >= oldest => return Ok(recent),
+            Err(error) => return Err(unread(error)),
+        };
+        let Some((first, _)) = book.span().filter(|(first, _)| *first < oldest) else {
             return Ok(recent);
         };
-        let oldest = recent.oldest;
-        let piece = book.read(wanted, most).map_err(unread)?;
         recent.oldest = first;
+        if wanted >= oldest {
+            return Ok(recent);
+        }
+        let piece = book.read(wanted, most).map_err(unread)?;
         if piece.start >= oldest || piece.bytes.is_empty() {
             // What was asked for is a hole, and what comes after it is in memory.
             return Ok(recent);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chardev_logs::Shelf;
 use chardev_monitor::Server;
 use tokio::sync::watch;
 
@@ -26,6 +27,8 @@ pub(crate) struct Ground {
     pub(crate) places: Places,
     pub(crate) blocking: Blocking,
     pub(crate) users: Users,
+    /// What was found in the indexes of logs.
+    pub(crate) shelf: Shelf,
     /// Changes whenever somebody joins a console or leaves it.
     pub(crate) joined: watch::Sender<u64>,
     now: Mutex<Now>,
@@ -51,6 +54,7 @@ impl Site {
             places: Places::default(),
             blocking: Blocking::new(),
             users: Users::default(),
+            shelf: Shelf::default(),
             joined: watch::Sender::new(0),
             now: Mutex::new(Now {
                 settings: Arc::new(settings),

@@ -201,10 +201,10 @@ await run({
   },
 
   async "what happens is listed, and a mark is on the time line"() {
-    await page.getByRole("button", { name: "Mark" }).click();
+    await page.getByRole("button", { name: "Mark", exact: true }).click();
     await page.getByLabel("Text of the mark").fill("here it was");
     await page.getByRole("dialog").getByRole("button", { name: "Mark" }).click();
-    await page.locator(".marks .mark[title='here it was']").waitFor();
+    await page.locator(".marks .mark[title^='Mark “here it was” by ']").waitFor();
     await page.getByRole("button", { name: "Events" }).click();
     const row = page.getByRole("row").filter({ hasText: "here it was" });
     await row.getByText("shell").waitFor();

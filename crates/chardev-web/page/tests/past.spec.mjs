@@ -3,6 +3,8 @@
 import { Daemon, check, openConsole, run, same, screen, shoot, shows, until, visitor } from "./rig.mjs";
 
 const LINES = 3000;
+/** Prints something whenever a line comes. */
+const PARTS = 'stty raw -echo; for part in 1 2 3; do seq -f "part $part line %03g\r" 200; read line; done; exec cat';
 const daemon = new Daemon(`
 [console.past]
 exec = ["sh", "-c", "stty -onlcr; seq -f 'line %06g\\r' ${LINES}; exec cat"]
@@ -10,6 +12,13 @@ history = "1M"
 [console.logged]
 exec = ["sh", "-c", "stty -onlcr; seq -f 'logged line %06g\\r' 6000; exec cat"]
 log = { file = "DIR/logged.log", index = "DIR/logged.idx", size = "40K", count = 4 }
+[console.marked]
+exec = ["sh", "-c", ${JSON.stringify(PARTS)}]
+history = "1M"
+[console.marked-in-log]
+exec = ["sh", "-c", ${JSON.stringify(PARTS)}]
+log = { file = "DIR/marked.log", index = "DIR/marked.idx", size = "5K", count = 9 }
+history = "4K"
 `);
 /** A line's length. */
 const LINE = "line 000001\r\n".length;
@@ -99,6 +108,55 @@ await run({
     await page.locator("#live").click();
     await page.locator(".past").waitFor({ state: "hidden" });
     check(page.url().endsWith("#/console/past"), page.url());
+  },
+
+  async "marks and changes of before the page was opened are on the time line, and lead to their moment"() {
+    const printed = (/** @type {string} */ id, /** @type {string} */ words) =>
+      until(`${id} prints ${words}`, () => daemon.ctl(["screen", id]).includes(words));
+    for (const id of ["marked", "marked-in-log"]) {
+      await printed(id, "part 1 line 200");
+      daemon.ctl(["mark", id, "one <is> done"]);
+      daemon.ctl(["send", id, "go\\n"]);
+      await printed(id, "part 2 line 200");
+      daemon.ctl(["change", id, "null"]);
+      daemon.ctl(["send", id, "go\\n"]);
+      await printed(id, "part 3 line 200");
+    }
+    for (const id of ["marked", "marked-in-log"]) {
+      await enter(id, "part 3 line 200");
+      const landmarks = page.getByRole("group", { name: "What happened" }).getByRole("button");
+      await until("both are there", async () => await landmarks.count() === 2);
+      const said = await landmarks.evaluateAll((all) => all.map((one) => one.getAttribute("aria-label") ?? ""));
+      check(/^Mark “one <is> done” by chardevctl .*, \d{4}-/.test(said[0]), said[0]);
+      check(/^Another back end, null, \d{4}-/.test(said[1]), said[1]);
+      const at = (/** @type {number} */ part) => until(`part ${part} is the last of the past`, async () => {
+        const rows = (await screen(page, ".past")).filter((row) => row !== "");
+        return rows.at(-1) === `part ${part} line 200`;
+      });
+      await page.locator("input[type=range]").focus();
+      await page.keyboard.press("p");
+      await at(2);
+      await page.locator("#announcer").getByText(said[1]).waitFor();
+      await page.locator(".when").getByText("Another back end, null").waitFor();
+      await page.keyboard.press("p");
+      await at(1);
+      await page.locator("#announcer").getByText(said[0]).waitFor();
+      await page.keyboard.press("p");
+      await page.locator("#announcer").getByText("Nothing is marked before this.").waitFor();
+      await page.getByRole("button", { name: "Next mark" }).click();
+      await at(2);
+      await landmarks.first().click({ position: { x: 1, y: 1 } });
+      await at(1);
+      await shoot(page, id);
+      await page.locator("#live").click();
+      await shows(page, "part 3 line 200");
+    }
+    // What happens now is there as soon.
+    daemon.ctl(["mark", "marked-in-log", "later"]);
+    await page.getByRole("button", { name: /^Mark “later”/ }).waitFor();
+    await page.getByRole("button", { name: "Previous mark" }).click();
+    await page.locator(".when").getByText("Mark “later”").waitFor();
+    await page.locator("#live").click();
   },
 
   async "what is only in rotated logs is there too, with its time"() {

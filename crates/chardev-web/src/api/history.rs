@@ -31,7 +31,8 @@ pub(crate) struct Asked {
     "an offset, `-N` before the end, `oldest` (the default) or `now`"), ("size" = Option<u64>, Query,
     description = "so many bytes at most, up to 1 MiB"), ("format" = Option<String>, Query,
     description = "`raw` (the default), `text` or `asciicast`, of which 16 MiB at most")), responses((status = 200, description =
-    "bytes; `X-Start`, `X-Next`, `X-Oldest` and `X-End` say which")))]
+    "bytes; `X-Start`, `X-Next` and `X-End` say which, and `X-Oldest` which byte of the console is \
+     the oldest that can still be read, in memory or in a log")))]
 pub(super) async fn history(
     State(site): State<Site>,
     Visitor(session): Visitor,

@@ -1,4 +1,4 @@
-//! `chardevctl logs`: where a console's log is, and its last lines.
+//! `chardevctl logs`: where a console's log is, its last lines, and what its index has marked.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write as _};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chardev::text::{shown, shown_path, to_path};
+use chardev_logs::{Book, LandmarkKind};
 use chardev_qapi::{Json, Object};
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -15,6 +16,7 @@ use super::complete;
 use super::connect::Target;
 use super::failure::Failure;
 use super::suggest::execute;
+use super::time::utc;
 use super::waiting::timespec;
 
 /// How often to look whether a log has grown.
@@ -39,11 +41,26 @@ pub(super) struct Args {
     /// Only print where the log and its index are
     #[arg(long, conflicts_with_all = ["lines", "follow"])]
     path: bool,
+    /// Print what the index has of marks, changes of the back end and holes, with their offsets
+    #[arg(long, conflicts_with_all = ["lines", "follow", "path"])]
+    marks: bool,
+}
+
+/// The files of a log.
+struct Place {
+    log: PathBuf,
+    index: Option<PathBuf>,
+    /// How many older ones there may be.
+    count: u32,
 }
 
 /// Prints what is asked for.
 pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
-    let (log, index) = find(target, &args.id)?;
+    let place = find(target, &args.id)?;
+    if args.marks {
+        return print(&marks(&args.id, &place)?);
+    }
+    let Place { log, index, .. } = place;
     if args.path {
         let paths = [Some(log), index].into_iter().flatten();
         return print(
@@ -80,8 +97,36 @@ pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
     }
 }
 
+/// A line for each mark, change and hole, in their order.
+fn marks(id: &str, place: &Place) -> Result<String, Failure> {
+    let Some(index) = &place.index else {
+        let id = shown(id);
+        return Err(format!("{id} has no index, which would have its marks\nadd x-logindex=PATH to its back end with 'chardevctl change'").into());
+    };
+    let failed = |error: io::Error| Failure::from(format!("{}: {error}", shown_path(index)));
+    let book = Book::open(&place.log, index, place.count).map_err(failed)?;
+    let holes = book.holes().map(|(from, to)| {
+        let words = format!("{} bytes are missing", to - from);
+        (from, None, words)
+    });
+    let landmarks = book.landmarks().map(|landmark| {
+        let words = match &landmark.what {
+            LandmarkKind::Mark { text, by } => format!("mark {text} (by {by})"),
+            LandmarkKind::Change { to } => format!("change to {to}"),
+        };
+        (landmark.offset, Some(landmark.time), words)
+    });
+    let mut all: Vec<_> = landmarks.chain(holes).collect();
+    all.sort_by_key(|(offset, ..)| *offset);
+    let line = |(offset, time, words): &(u64, Option<Duration>, String)| {
+        let time = time.map_or("-".to_owned(), utc);
+        format!("{offset:>12}  {time:<24}  {}\n", shown(words))
+    };
+    Ok(all.iter().map(line).collect())
+}
+
 /// The log of chardev `id`, and its index.
-fn find(target: &Target, id: &str) -> Result<(PathBuf, Option<PathBuf>), Failure> {
+fn find(target: &Target, id: &str) -> Result<Place, Failure> {
     let mut monitor = target.connect()?;
     // For the error, if there is no such chardev.
     let named = Object::new().with("id", id);
@@ -100,8 +145,13 @@ fn find(target: &Target, id: &str) -> Result<(PathBuf, Option<PathBuf>), Failure
             None => path,
         })
     };
+    let count = data.and_then(|data| data.get("x-logcount")?.as_u64());
     match path("logfile") {
-        Some(log) => Ok((log, path("x-logindex"))),
+        Some(log) => Ok(Place {
+            log,
+            index: path("x-logindex"),
+            count: u32::try_from(count.unwrap_or(1)).unwrap_or(u32::MAX),
+        }),
         None => Err(format!(
             "{} has no log\nadd logfile=PATH to its back end with 'chardevctl change'; 'chardevctl history' prints what is kept in memory",
             shown(id)

@@ -204,6 +204,15 @@ fn a_log_is_found_followed_through_rotation_and_played_by_its_index() {
     assert_eq!(paths, format!("{}\n{}\n", log.display(), index.display()));
     assert_eq!(daemon.succeed(&["logs", "con0", "-n", "2"]), "two\nthree\n");
     assert_eq!(daemon.succeed(&["logs", "con0"]), "one\ntwo\nthree\n");
+    daemon.succeed(&["mark", "con0", "after three"]);
+    let marks = || daemon.succeed(&["logs", "con0", "--marks"]);
+    until("the mark is in the index", || {
+        marks().contains("Z  mark after three (by chardevctl (pid ")
+    });
+    assert!(marks().trim_start().starts_with("14  20"), "{}", marks());
+    assert_eq!(play(&log, &["--speed", "1000"]), "one\ntwo\nthree\n");
+    let output = daemon.ctl(&["logs", "bare", "--marks"]);
+    assert!(text(&output.stderr).contains("bare has no log"));
     let output = daemon.ctl(&["logs", "bare"]);
     assert!(text(&output.stderr).contains("bare has no log\nadd logfile=PATH"));
 

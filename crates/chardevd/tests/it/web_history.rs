@@ -69,6 +69,10 @@ fn a_console_is_wound_back_into_its_rotated_logs() {
     assert_eq!(oldest, 0);
     let (all, _) = all_from(&browser, 77_777);
     assert!(all == wanted[77_777..]);
+    // The oldest is that of the console, wherever what was asked for is.
+    let recent = browser.get("/consoles/con0/history?from=-10&size=10");
+    assert_eq!(recent.number("x-oldest"), 0);
+    assert_eq!(text(&recent.body), wanted[wanted.len() - 10..]);
 
     let line = browser.get("/consoles/con0/timeline?points=50").json();
     let number = |value: &Json, name: &str| value.get(name).and_then(Json::as_u64);
@@ -99,6 +103,27 @@ fn a_console_is_wound_back_into_its_rotated_logs() {
     assert_eq!(number(&screen, "offset"), Some(place as u64));
     let ahead = browser.get("/consoles/con0/screen?at=999999999");
     assert_eq!(ahead.status, 416, "{ahead:?}");
+}
+
+#[test]
+fn a_console_that_has_printed_nothing_yet_has_an_empty_screen() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let consoles = "[console.con0]\nto = 'null'\nexec = 'sleep 1000'\n\n
+        [console.keeps-nothing]\nto = 'null'\nexec = 'sleep 1000'\nhistory = 0\n";
+    let page = Page::configured(dir.path(), consoles);
+    let browser = page.browser();
+    for (path, offset) in [("screen?rows=2", 0), ("screen?rows=2&at=0", 0)] {
+        let reply = browser.get(&format!("/consoles/con0/{path}"));
+        assert_eq!(reply.status, 200, "{path}: {reply:?}");
+        let screen = reply.json();
+        let rows = screen.get("text").and_then(Json::as_array);
+        let rows: Vec<_> = rows.unwrap_or_default().iter().map(Json::as_str).collect();
+        assert_eq!(rows, [Some(""), Some("")], "{screen}");
+        let told = screen.get("offset").and_then(Json::as_u64);
+        assert_eq!(told, Some(offset), "{screen}");
+    }
+    let reply = browser.get("/consoles/keeps-nothing/screen");
+    assert_eq!(reply.status, 400, "{reply:?}");
 }
 
 #[test]
