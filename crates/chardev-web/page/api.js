@@ -3,7 +3,7 @@
 /**
  * @typedef {{cols: number, rows: number}} Size
  * @typedef {{by: string, mode: string, since: number, own: boolean}} Attached
- * @typedef {{id: string, description?: string, groups?: string[], state?: string, kind?: string,
+ * @typedef {{id: string, description?: string, groups?: string[], state?: string, reason?: string, kind?: string,
  *   target?: string, connected: boolean, open: boolean, peer?: string, role: string,
  *   viewers: number, attached?: Attached[], oldest: number, end: number,
  *   drops?: Record<string, number>, size?: Size, program?: Record<string, any>,

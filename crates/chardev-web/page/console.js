@@ -60,6 +60,7 @@ class View {
   async start(at) {
     const [console, parts] = await Promise.all([get(path(this.id)), load().catch(() => undefined)]);
     if (this.isOver) return;
+    if (console.kind === undefined) throw new Error(`It could not be started: ${console.reason ?? console.state}`);
     this.parts = parts;
     this.tell(console);
     await this.timeline.look();

@@ -37,6 +37,8 @@ export function others({ attached = [] }) {
  * @returns {[string, string][]} words and a class
  */
 export function chips(console) {
+  // One that could not be started has no chardev.
+  if (console.kind === undefined) return [[console.state ?? "failed", "bad"]];
   /** @type {[string, string][]} */
   const all = [[console.connected ? "connected" : "not connected", console.connected ? "good" : "quiet"]];
   if (console.state && console.state !== "running") all.push([console.state, console.state === "failed" ? "bad" : "quiet"]);
@@ -70,9 +72,9 @@ class Entry {
 
   /** @param {Console} console */
   update(console) {
-    this.thumbnail.told(console.end);
+    if (console.kind !== undefined) this.thumbnail.told(console.end);
     const words = chips(console);
-    const target = [console.program?.command, console.target].filter(Boolean).join(" → ");
+    const target = [console.program?.command, console.target].filter(Boolean).join(" → ") || (console.reason ?? "");
     const shown = JSON.stringify([words, target, console.description]);
     if (shown === this.shown) return;
     this.shown = shown;

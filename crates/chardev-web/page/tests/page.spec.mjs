@@ -97,6 +97,10 @@ await run({
         const { size } = JSON.parse(daemon.ctl(["qmp", "x-query-chardev-stats", JSON.stringify({ id: "shell" })]))[0];
         return size?.cols === cols && size?.rows === rows && (width === 700) === (cols < 90);
       });
+      await until("all of it is in its place", () => page.evaluate(() => {
+        const [place, shown] = [".now", ".now .xterm-screen"].map((one) => document.querySelector(one)?.getBoundingClientRect());
+        return place && shown && shown.bottom <= place.bottom && shown.right <= place.right;
+      }));
     }
     await page.locator(".now .xterm-screen").click();
     await page.keyboard.type("stty size\n");

@@ -13,7 +13,7 @@ use crate::site::Site;
 
 /// All consoles that one may see.
 #[utoipa::path(get, path = "/consoles", responses((status = 200, description =
-    "a list: `id`, `description`, `groups`, `state`, `kind`, `target`, `connected`, `open`, `role` \
+    "a list: `id`, `description`, `groups`, `state`, `reason` (why it could not be started), `kind`, `target`, `connected`, `open`, `role` \
      (one's own), `viewers`, `attached`, `oldest`, `end`, `drops`, `size`, `program`")))]
 pub(super) async fn all(State(site): State<Site>, Visitor(session): Visitor) -> Asked {
     let consoles = list(&site, &session.caller).await?;
@@ -38,6 +38,10 @@ pub(super) async fn one(
     if let Some((_, options)) = options {
         console.insert("backend", backend_to_json(&options, &chardevs.kinds()));
     }
+    if !chardevs.contains(&id) {
+        // One that could not be started has none.
+        return Ok(Answer(console.into()));
+    }
     let counters = ask(
         &session.caller,
         "x-query-chardev-stats",
@@ -50,7 +54,8 @@ pub(super) async fn one(
     Ok(Answer(console.into()))
 }
 
-/// What `caller` may see, in the order in which the chardevs were made.
+/// What `caller` may see, in the order in which the chardevs were made; then the consoles that
+/// could not be started, which have no `kind`.
 async fn list(site: &Site, caller: &Caller) -> Result<Vec<Object>, Failure> {
     let none = Object::new;
     let stats = ask(caller, "x-query-chardev-stats", none()).await?;
@@ -69,7 +74,27 @@ async fn list(site: &Site, caller: &Caller) -> Result<Vec<Object>, Failure> {
         }
         Some(describe(id, stats, caller, [&names, &configured, &devices]))
     });
-    Ok(consoles.collect())
+    let mut consoles: Vec<_> = consoles.collect();
+    let is_there = |id: &str| stats_of(&stats, id).is_some();
+    let failed = configured.keys().filter(|id| !is_there(id));
+    let failed = failed.map(|id| {
+        let nothing = Json::from(Object::new());
+        let console = describe(id, &nothing, caller, [&names, &configured, &devices]);
+        let none = console.with("connected", false).with("open", false);
+        none.with("viewers", 0_i64)
+            .with("oldest", 0_i64)
+            .with("end", 0_i64)
+    });
+    let mut failed: Vec<_> = failed.collect();
+    failed.sort_by_key(|it| it.get("id").map(Json::to_string));
+    consoles.append(&mut failed);
+    Ok(consoles)
+}
+
+/// What is counted of chardev `id`.
+fn stats_of<'a>(stats: &'a Json, id: &str) -> Option<&'a Json> {
+    let mut all = stats.as_array()?.iter();
+    all.find(|stats| stats.get("label").and_then(Json::as_str) == Some(id))
 }
 
 fn describe(
@@ -90,6 +115,7 @@ fn describe(
     take("description", section, "description");
     take("groups", section, "groups");
     take("state", section, "state");
+    take("reason", section, "reason");
     take("kind", Some(stats), "kind");
     take("target", name, "filename");
     take("connected", Some(stats), "open");

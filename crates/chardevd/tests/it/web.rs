@@ -270,3 +270,23 @@ fn who_takes_over_is_alone_and_the_others_learn_from_whom() {
         }
     }
 }
+
+#[test]
+fn a_console_that_could_not_be_started_is_listed_with_the_reason() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let consoles = "[console.con0]\nto = 'ringbuf'\nexec = 'cat'\n
+        [console.broken]\nserial = '/dev/nosuchtty'\ndescription = 'A board'\n";
+    let page = Page::configured(dir.path(), consoles);
+    let browser = page.browser();
+    let list = browser.get("/consoles").json();
+    let ids = list.as_array().expect("a list").iter();
+    let ids: Vec<_> = ids.filter_map(|it| it.get("id")?.as_str()).collect();
+    assert_eq!(ids, ["con0", "broken"], "{list}");
+    let one = browser.get("/consoles/broken").json();
+    let member = |name: &str| one.get(name).and_then(Json::as_str);
+    assert_eq!(member("state"), Some("failed"), "{one}");
+    assert_eq!(member("description"), Some("A board"), "{one}");
+    let reason = member("reason").unwrap_or_default();
+    assert!(reason.contains("/dev/nosuchtty"), "{one}");
+    assert_eq!(one.get("kind"), None, "{one}");
+}
