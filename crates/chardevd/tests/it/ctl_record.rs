@@ -20,7 +20,9 @@ fn record(daemon: &Daemon, file: &Path) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .expect("chardevctl runs");
-    until("the recording has begun", || file.exists());
+    until("the recording has begun", || {
+        std::fs::read(file).is_ok_and(|all| all.ends_with(b"\n"))
+    });
     child
 }
 
