@@ -17,6 +17,9 @@ use crate::devices::pump::{Leftover, with_scratch};
 const BULK: usize = 64 << 10;
 /// And until a piece is smaller than this, which may as well be copied.
 const LEAST: usize = 16 << 10;
+/// The most at once. Larger pieces cost less CPU over TCP, but whoever sends and whoever receives
+/// then wait for each other.
+const PIECE: usize = 512 << 10;
 /// A terminal gives 4 KiB at a time, however much there is: after this much it is asked again, and
 /// what it has is handed on as one.
 const MORE: usize = 2 << 10;
@@ -71,7 +74,7 @@ impl Hand {
         from: &FrontEnd,
         to: &FrontEnd,
     ) -> Moved {
-        let most = if self.bulk { to.pours() } else { 0 };
+        let most = if self.bulk { to.pours().min(PIECE) } else { 0 };
         if most >= LEAST {
             // `splice` never gets past TCP's urgent data, so a second silence is looked into.
             let silent = std::mem::take(&mut self.silent);
