@@ -127,7 +127,7 @@ await run({
       const landmarks = page.getByRole("group", { name: "What happened" }).getByRole("button");
       await until("both are there", async () => await landmarks.count() === 2);
       const said = await landmarks.evaluateAll((all) => all.map((one) => one.getAttribute("aria-label") ?? ""));
-      check(/^Mark “one <is> done” by chardevctl .*, \d{4}-/.test(said[0]), said[0]);
+      check(/^Mark “one <is> done” by .*pid \d+, u.*, \d{4}-/.test(said[0]), said[0]);
       check(/^Another back end, null, \d{4}-/.test(said[1]), said[1]);
       const at = (/** @type {number} */ part) => until(`part ${part} is the last of the past`, async () => {
         const rows = (await screen(page, ".past")).filter((row) => row !== "");
@@ -148,6 +148,10 @@ await run({
       await landmarks.first().click({ position: { x: 1, y: 1 } });
       await at(1);
       await shoot(page, id);
+      await page.setViewportSize({ width: 390, height: 780 });
+      await until("the time line fits a phone", () => page.evaluate(() =>
+        [...document.querySelectorAll(".timeline *")].every((one) => one.getBoundingClientRect().right <= innerWidth)));
+      await page.setViewportSize({ width: 1100, height: 760 });
       await page.locator("#live").click();
       await shows(page, "part 3 line 200");
     }

@@ -209,7 +209,7 @@ fn a_log_is_found_followed_through_rotation_and_played_by_its_index() {
     daemon.succeed(&["mark", "con0", "after three"]);
     let marks = || daemon.succeed(&["logs", "con0", "--marks"]);
     until("the mark is in the index", || {
-        marks().contains("Z  mark after three (by chardevctl (pid ")
+        marks().contains("Z  mark after three (by ")
     });
     assert!(marks().trim_start().starts_with("14  20"), "{}", marks());
     assert_eq!(play(&log, &["--speed", "1000"]), "one\ntwo\nthree\n");
