@@ -1,15 +1,16 @@
-//! front → chardev → back → [host]: files, which cannot be polled, are written by a thread.
+//! front → chardev → back → [host]: files, which cannot be polled, are written by a few threads.
 //!
 //! A write to a regular file may wait for the disk, and epoll refuses such descriptors. A
-//! [`FileWriter`] therefore takes output into a bounded queue and one thread writes it, so that a
-//! slow disk stops neither the I/O thread nor a front end holding its chardev's lock. When the
-//! disk takes nothing (it is full, or failing) the bytes stay queued and are tried again. For a
+//! [`FileWriter`] therefore takes output into a bounded queue and is a job of the [`crew`], which
+//! writes for all, so that a slow disk stops neither the I/O thread nor a front end holding its
+//! chardev's lock. Of its queue each [step](steps) takes all there is. When the disk takes nothing (it is full, or failing) the bytes stay queued and are tried again. For a
 //! back end the queue fills up and the front end waits, as it would for any slow peer; nothing is
 //! dropped. For a log see `hole`.
 //!
 //! Two writers of one file, such as the old and the new back end of a change, take turns: the
 //! later one neither truncates nor writes before the earlier one's queue is in the file.
 
+mod crew;
 mod hole;
 mod index;
 mod index_file;
@@ -20,12 +21,13 @@ mod log;
 mod reopen;
 mod rotation;
 mod shift;
+mod steps;
 mod target;
 mod trouble;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use chardev_core::Drain;
@@ -33,27 +35,25 @@ use chardev_core::text::{from_os, shown};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
-use crate::disk;
 use crate::port::Port;
 use crate::reactor::Reactor;
-use crate::sys::strerror;
-use crate::threads::new_thread;
 
+use crew::{Haste, Ticket};
 use hole::{Hole, Missing};
 use landmarks::Awaited;
 pub(crate) use log::open_log;
 use reopen::{Reopened, Reopening};
 pub(crate) use rotation::since_epoch;
 use rotation::{LogFile, Times};
+use steps::Work;
 pub(crate) use target::{Created, Target, could_not, open_target};
-use trouble::{RETRY_MAX, RETRY_MIN, Stopped};
 
 /// The most bytes that wait for the disk.
 const CAPACITY: usize = 1 << 20;
 /// Room is reported once there is this much, so that a front end does not creep along.
 const ROOM_WORTH_REPORTING: usize = CAPACITY / 4;
-/// An idle thread ends after this long, so an idle chardev has none.
-const IDLE: Duration = Duration::from_secs(2);
+/// What waits for a pass of the crew is less than this; more is written at once.
+const MUCH: u64 = 1 << 16;
 
 /// How soon an index is looked at again that writes its last lines.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -61,8 +61,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Told whenever a writer has nothing left to write.
 static WRITTEN: Notify = Notify::const_new();
 
-/// A bounded queue in front of a descriptor that may block. Dropping it lets the thread write
-/// what is queued, for as long as the disk takes it.
+/// A bounded queue in front of a descriptor that may block. What is queued is written also after
+/// this is dropped, for as long as the disk takes it.
 #[derive(Debug)]
 pub(crate) struct FileWriter {
     shared: Arc<Writing>,
@@ -77,24 +77,26 @@ struct Writing {
     log: Option<LogFile>,
     port: Port,
     state: Mutex<WriterState>,
-    /// Work, or the end, for the thread.
-    work: Condvar,
-    /// Bytes reached the file, for a writer whose turn comes after.
-    progress: Condvar,
+    ticket: Ticket,
+    /// Only its steps use it.
+    work: Mutex<Work>,
 }
 
 #[derive(Debug, Default)]
 struct WriterState {
-    /// Accepted and not yet picked up by the thread.
+    /// Accepted and not yet picked up by a step.
     queue: VecDeque<u8>,
     accepted: u64,
     written: u64,
-    running: bool,
+    /// The crew knows of everything there is to do.
+    scheduled: bool,
     watched: bool,
     /// What the last write failed with, until one succeeds.
     failing: Option<Errno>,
     /// The file takes nothing now, and says so: a FIFO that nobody reads.
     blocked: bool,
+    /// A task waits until it takes something.
+    awaited: bool,
     /// A log that can never be written again, as far as was seen then.
     dead: Option<Instant>,
     /// Output has waited long enough for a log, until everything is written.
@@ -112,6 +114,8 @@ struct WriterState {
     closed: bool,
     /// Writers whose bytes, up to a count, come before ours.
     after: Vec<(Arc<Writing>, u64)>,
+    /// Writers that wait for ours.
+    followers: Vec<Weak<Writing>>,
     truncate: bool,
     /// It is to be emptied and waits for nobody else to be done with it.
     empties_first: bool,
@@ -143,8 +147,8 @@ impl FileWriter {
             log,
             port: port.clone(),
             state: Mutex::default(),
-            work: Condvar::new(),
-            progress: Condvar::new(),
+            ticket: Ticket::new(),
+            work: Mutex::default(),
         };
         FileWriter {
             shared: Arc::new(shared),
@@ -152,7 +156,7 @@ impl FileWriter {
     }
 
     /// Goes live: queues up behind earlier writers of the same file, and has it emptied if
-    /// `truncate` says so. Emptying a large file takes long, so the thread does it.
+    /// `truncate` says so. Emptying a large file takes long, so a step does it.
     pub(crate) fn go_live(&self, truncate: bool) {
         let truncate = truncate && self.shared.file().is_some();
         let (before, shared) = self.register();
@@ -162,7 +166,7 @@ impl FileWriter {
         state.follow = self.shared.log.is_some() && shared;
         state.after = before;
         if state.truncate {
-            self.shared.rouse(&mut state);
+            self.shared.rouse(&mut state, Haste::Now);
         }
     }
 
@@ -185,13 +189,19 @@ impl FileWriter {
             taken += part.len();
             room -= part.len();
         }
+        if taken == 0 {
+            return 0;
+        }
+        let had_much = state.pending() >= MUCH;
         state.accepted += taken as u64;
-        if taken > 0 {
-            if self.shared.indexes() {
-                let accepted = state.accepted;
-                state.times.note(accepted);
-            }
-            self.shared.rouse(&mut state);
+        if self.shared.indexes() {
+            let accepted = state.accepted;
+            state.times.note(accepted);
+        }
+        match state.pending() >= MUCH {
+            true if !had_much => self.shared.rouse(&mut state, Haste::Now),
+            _ if !state.scheduled => self.shared.rouse(&mut state, Haste::Paced),
+            _ => {}
         }
         taken
     }
@@ -211,7 +221,7 @@ impl FileWriter {
         if self.shared.log.is_some() {
             self.shared.begin_patience(&mut state);
         }
-        self.shared.rouse(&mut state);
+        self.shared.rouse(&mut state, Haste::Now);
     }
 
     /// Registers among the live writers; returns those of the same file with bytes on their way,
@@ -229,8 +239,12 @@ impl FileWriter {
 
 impl Drop for FileWriter {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.work.notify_all();
+        let mut state = self.shared.lock();
+        state.closed = true;
+        // With nothing to do there is nothing to come to an end.
+        if state.scheduled {
+            self.shared.rouse(&mut state, Haste::Now);
+        }
     }
 }
 
@@ -253,6 +267,12 @@ impl Drain for FileWriter {
 /// Waits until all writers of the process have written what they accepted, logs included; for a
 /// process that wants to end. A log that cannot be written is not waited for.
 pub(crate) async fn all_written() {
+    for writer in live::all() {
+        let mut state = writer.lock();
+        if state.scheduled {
+            writer.rouse(&mut state, Haste::Now);
+        }
+    }
     loop {
         let mut written = std::pin::pin!(WRITTEN.notified());
         // Before the look, so that a writer that is done right after it is heard.
@@ -265,7 +285,7 @@ pub(crate) async fn all_written() {
     // An index that takes its lines has few left, and one that does not is busy for a moment only.
     let is_busy = |writer: &Arc<Writing>| {
         let index = writer.log.as_ref().and_then(|log| log.index.as_ref());
-        index.is_some_and(|index| index.is_busy())
+        index.is_some_and(|index| index.hurry())
     };
     while live::all().iter().any(is_busy) {
         tokio::time::sleep(LOOK_AGAIN).await;
@@ -323,160 +343,5 @@ impl WriterState {
 
     fn owes_report(&self) -> bool {
         self.watched && self.room() >= ROOM_WORTH_REPORTING
-    }
-}
-
-impl Writing {
-    fn lock(&self) -> MutexGuard<'_, WriterState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn target(&self) -> Arc<Target> {
-        Arc::clone(&self.target.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Device and inode, for files where the order of two writers can be seen.
-    fn file(&self) -> Option<(u64, u64)> {
-        self.target().ordered_file()
-    }
-
-    /// Wakes the thread, starting it if there is none.
-    fn rouse(self: &Arc<Self>, state: &mut WriterState) {
-        if state.running {
-            self.work.notify_all();
-            return;
-        }
-        let shared = Arc::clone(self);
-        let thread = new_thread("chardev-disk");
-        match thread.and_then(|thread| thread.spawn(move || shared.run())) {
-            Ok(_) => state.running = true,
-            Err(error) => {
-                tracing::warn!("cannot start a thread to write '{}': {error}", self.name);
-                let shared = Arc::clone(self);
-                self.port.spawn(async move {
-                    tokio::time::sleep(RETRY_MAX).await;
-                    shared.rouse(&mut shared.lock());
-                });
-            }
-        }
-    }
-
-    fn run(self: Arc<Self>) {
-        let mut chunk = VecDeque::new();
-        while self.next_chunk(&mut chunk) {
-            let written = self.wait_for_turn();
-            match written.and_then(|()| self.write_chunk(&mut chunk)) {
-                Ok(()) if self.log.is_some() => self.tell_recovery(),
-                Ok(()) => {}
-                Err(Stopped::Closed) => return self.give_up(),
-                Err(Stopped::Dead) => return self.die(),
-            }
-        }
-    }
-
-    /// Waits for bytes and moves all there are into the empty `chunk`; `false` ends the thread.
-    fn next_chunk(&self, chunk: &mut VecDeque<u8>) -> bool {
-        let mut state = self.lock();
-        loop {
-            if state.owes_report() {
-                state = self.report_room(state);
-            } else if state.has_work() {
-                std::mem::swap(&mut state.queue, chunk);
-                return true;
-            } else if state.closed {
-                state.running = false;
-                return false;
-            } else {
-                let waited = self.work.wait_timeout(state, IDLE);
-                let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                state = next;
-                if timeout.timed_out() && !state.has_work() && !state.watched {
-                    state.queue = VecDeque::new();
-                    state.running = false;
-                    return false;
-                }
-            }
-        }
-    }
-
-    /// Waits until earlier writers of the same file are done; fails if one that will not end stands
-    /// in the way of a writer that nobody holds any more.
-    fn wait_for_turn(&self) -> Result<(), Stopped> {
-        let before = std::mem::take(&mut self.lock().after);
-        for (other, target) in before {
-            let mut state = other.lock();
-            while state.written < target || state.truncate {
-                let waited = other.progress.wait_timeout(state, RETRY_MIN);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                if state.failing.is_some() && self.lock().closed {
-                    return Err(Stopped::Closed);
-                }
-            }
-            drop(state);
-            if let Some(index) = other.log.as_ref().and_then(|log| log.index.as_ref()) {
-                index.settle();
-            }
-        }
-        let truncate = self.lock().truncate;
-        if truncate {
-            self.empty_file();
-            let mut state = self.lock();
-            (state.truncate, state.empties_first) = (false, false);
-            drop(state);
-            self.progress.notify_all();
-            WRITTEN.notify_waiters();
-        }
-        Ok(())
-    }
-
-    /// A file that cannot be emptied after all is written at its end.
-    fn empty_file(&self) {
-        let target = self.target();
-        if let Err(error) = disk::empty(&target.fd) {
-            tracing::warn!("cannot truncate '{}': {}", self.name, strerror(error));
-            let _ = rustix::fs::seek(&target.fd, rustix::fs::SeekFrom::End(0));
-        }
-    }
-
-    fn write_chunk(&self, chunk: &mut VecDeque<u8>) -> Result<(), Stopped> {
-        loop {
-            let most = self.prepare(chunk);
-            if chunk.is_empty() {
-                return Ok(());
-            }
-            let (first, second) = chunk.as_slices();
-            let first = &first[..first.len().min(most)];
-            let second = &second[..second.len().min(most - first.len())];
-            let bufs = [IoSlice::new(first), IoSlice::new(second)];
-            let mut place = 0;
-            let count = self.persist(|| {
-                place = self.place();
-                rustix::io::writev(&self.target().fd, &bufs)
-            })?;
-            let from = self.lock().written;
-            let lines = self.index_lines(chunk, count, from, place);
-            chunk.drain(..count);
-            self.write_index(&lines);
-            let mut state = self.lock();
-            state.written += count as u64;
-            self.report_progress(&mut state);
-            if state.owes_report() {
-                state = self.report_room(state);
-            }
-        }
-    }
-
-    /// Wakes who waits for this writer, and who waits for all.
-    fn report_progress(&self, state: &mut WriterState) {
-        self.progress.notify_all();
-        if state.pending() == 0 {
-            state.late = false;
-            WRITTEN.notify_waiters();
-        }
-    }
-
-    /// Nobody who ends waits for this one.
-    fn report_stuck(&self) {
-        WRITTEN.notify_waiters();
     }
 }

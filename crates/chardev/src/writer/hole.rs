@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use chardev_core::Ready;
 
+use super::crew::Haste;
 use super::rotation::now_in_micros;
 use super::trouble::is_broken;
 use super::{CAPACITY, ROOM_WORTH_REPORTING, WriterState, Writing};
@@ -171,7 +172,7 @@ impl Writing {
         let mut state = self.lock();
         if std::mem::replace(&mut state.inside_hole, false) {
             state.dead = None;
-            self.rouse(&mut state);
+            self.rouse(&mut state, Haste::Paced);
         }
     }
 
@@ -194,7 +195,7 @@ impl Writing {
         state.note_missing(from, lost, begins);
         state.inside_hole = true;
         state.dead = Some(Instant::now());
-        state.running = false;
+        state.scheduled = false;
         (state.truncate, state.empties_first) = (false, false);
         self.report_progress(&mut state);
         drop(state);
@@ -207,7 +208,7 @@ impl Writing {
         let (from, lost) = state.empty();
         state.inside_hole = false;
         (state.truncate, state.empties_first) = (false, false);
-        state.running = false;
+        state.scheduled = false;
         self.report_progress(&mut state);
         drop(state);
         if lost == 0 {

@@ -1,7 +1,7 @@
-//! front → chardev → back → [host]: the file of an index, written by a thread of its own.
+//! front → chardev → back → [host]: the file of an index, a job of its own in the [`crew`].
 //!
 //! A write may never come back (a pipe that nobody reads, a server that is gone), and that must not
-//! be felt by the log. While the index takes lines, the log's thread waits for room as it would if
+//! be felt by the log. While the index takes lines, the log's step waits for room as it would if
 //! it wrote them itself; one that fails, or has not taken anything for a moment, is waited for no
 //! more.
 
@@ -11,23 +11,21 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chardev_core::text::shown_path;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
+use super::crew::{CREW, Haste, Job, Next, Ticket, aside};
 use super::index::Waiting;
 use super::open_target;
 use crate::disk;
 use crate::slow_fd::SlowFd;
 use crate::sys::strerror;
-use crate::threads::new_thread;
 
 /// How long an index that cannot be written is left alone.
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long a write may take before nobody waits for it. Output waits 50 ms for a log, so a log
 /// that waited as long for its index would have a hole.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// An idle thread ends after this long.
-const IDLE: Duration = Duration::from_secs(2);
 /// The most files that wait for their turn.
 const MAX_LATER: usize = 16;
 
@@ -37,8 +35,11 @@ pub(super) struct IndexFile {
     /// It can be opened anew.
     named: bool,
     state: Mutex<Parts>,
-    /// There is work, room, or an end.
+    /// There is room, or an end.
     changed: Condvar,
+    ticket: Ticket,
+    /// Its device, or one that it shares with no other index.
+    device: u64,
 }
 
 #[derive(Debug)]
@@ -107,11 +108,30 @@ impl Parts {
     }
 }
 
+impl Job for IndexFile {
+    fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    fn device(&self) -> u64 {
+        self.device
+    }
+
+    fn step(self: Arc<Self>) -> Next {
+        self.advance()
+    }
+}
+
 impl IndexFile {
     pub(super) fn new(path: PathBuf, fd: SlowFd, named: bool, truncate: bool) -> Arc<Self> {
+        let ticket = Ticket::new();
+        let stat = disk::fstat(&fd).ok();
+        let device = stat.filter(is_regular).map(|stat| stat.st_dev);
         Arc::new(IndexFile {
             path,
             named,
+            device: device.unwrap_or_else(|| ticket.own_device()),
+            ticket,
             state: Mutex::new(Parts {
                 now: Part::new(Arc::new(fd), truncate),
                 later: VecDeque::new(),
@@ -133,9 +153,10 @@ impl IndexFile {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Waits while `holds` does, for as long as that is worth it.
+    /// Waits while `holds` does, for as long as that is worth it. The step that calls this is set
+    /// aside meanwhile, so that others are done.
     fn wait_while<'a>(
-        &self,
+        self: &'a Arc<Self>,
         mut state: MutexGuard<'a, Parts>,
         holds: impl Fn(&mut Parts) -> bool,
     ) -> MutexGuard<'a, Parts> {
@@ -143,8 +164,8 @@ impl IndexFile {
             let Some(patience) = state.patience() else {
                 break;
             };
-            self.changed.notify_all();
-            state = self.wait(state, patience);
+            self.rouse(&mut state, Haste::Now);
+            state = aside(|| self.wait(state, patience));
         }
         state
     }
@@ -156,10 +177,9 @@ impl IndexFile {
             state = self.wait_while(state, |state| !state.last().waiting.has_room(line));
             state.last().waiting.push(line);
             if !state.running {
-                self.rouse(&mut state);
+                self.rouse(&mut state, Haste::Paced);
             }
         }
-        self.changed.notify_all();
     }
 
     /// What comes from here on belongs in `fd`, or in the same file once that has been emptied.
@@ -179,69 +199,65 @@ impl IndexFile {
             state.turn();
         }
         if !state.running && state.has_lines() {
-            self.rouse(&mut state);
+            self.rouse(&mut state, Haste::Paced);
         }
-        self.changed.notify_all();
     }
 
     /// Device and inode, if it is a file.
     pub(super) fn file(&self) -> Option<(u64, u64)> {
         let fd = Arc::clone(&self.lock().last().fd);
         let stat = disk::fstat(&*fd).ok()?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        is_file.then_some((stat.st_dev, stat.st_ino))
+        is_regular(&stat).then_some((stat.st_dev, stat.st_ino))
     }
 
-    /// Whether lines are on their way.
-    pub(super) fn is_busy(&self) -> bool {
-        let state = self.lock();
-        state.has_lines() && state.patience().is_some()
-    }
-
-    /// Waits until the lines that are on their way are written.
-    pub(super) fn settle(&self) {
-        drop(self.wait_while(self.lock(), |state| state.has_lines()));
+    /// Has the lines that are on their way written now; whether there are any that it is worth
+    /// waiting for.
+    pub(super) fn hurry(self: &Arc<Self>) -> bool {
+        let mut state = self.lock();
+        let is_busy = state.has_lines() && state.patience().is_some();
+        if is_busy {
+            self.rouse(&mut state, Haste::Now);
+        }
+        is_busy
     }
 
     /// Nothing more comes.
-    pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
-    }
-
-    fn rouse(self: &Arc<Self>, state: &mut Parts) {
-        let index = Arc::clone(self);
-        let thread = new_thread("chardev-index");
-        let started = thread.and_then(|thread| thread.spawn(move || index.run()));
-        // Without a thread the lines wait for the next ones.
-        state.running = started.is_ok();
-    }
-
-    fn run(&self) {
+    pub(super) fn close(self: &Arc<Self>) {
         let mut state = self.lock();
-        loop {
-            let failed = state.now.failed.map(|failed| failed.elapsed());
-            if failed.is_some() && state.turn() {
-            } else if failed.is_some() && state.closed {
-                break;
-            } else if let Some(pause) = failed.filter(|elapsed| *elapsed < AGAIN) {
-                state = self.wait(state, AGAIN - pause);
-            } else if state.now.owes(!state.later.is_empty()) {
-                state = self.write(state);
-            } else if state.turn() {
-            } else if state.closed {
-                break;
-            } else {
-                let waited = self.changed.wait_timeout(state, IDLE);
-                let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                state = next;
-                if timeout.timed_out() && !state.has_lines() {
-                    break;
-                }
+        state.closed = true;
+        if state.running {
+            self.rouse(&mut state, Haste::Now);
+        }
+    }
+
+    fn rouse(self: &Arc<Self>, state: &mut Parts, haste: Haste) {
+        let job: Arc<dyn Job> = Arc::<IndexFile>::clone(self);
+        // Without a thread the lines wait for the next ones.
+        state.running = CREW.rouse(job, haste).is_ok();
+    }
+
+    fn advance(&self) -> Next {
+        let mut state = self.lock();
+        let failed = state.now.failed;
+        if failed.is_some() && state.turn() {
+            return Next::Again(Haste::Now);
+        }
+        if let Some(failed) = failed.filter(|_| !state.closed) {
+            let until = failed + AGAIN;
+            if Instant::now() < until {
+                return Next::At(until);
             }
         }
-        state.running = false;
-        self.changed.notify_all();
+        let gives_up = failed.is_some() && state.closed;
+        if !gives_up && state.now.owes(!state.later.is_empty()) {
+            state = self.write(state);
+        } else if gives_up || !state.turn() {
+            state.running = false;
+            self.changed.notify_all();
+            return Next::Done;
+        }
+        drop(state);
+        Next::Again(Haste::Now)
     }
 
     /// Writes some of the lines that wait, with the lock released meanwhile.
@@ -294,6 +310,10 @@ impl IndexFile {
             );
         }
     }
+}
+
+fn is_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
 fn write_once(fd: &SlowFd, truncate: bool, text: &[u8]) -> Result<usize, Errno> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use chardev_core::{Landmark, LandmarkKind};
 
+use super::crew::Haste;
 use super::index::put_line;
 use super::{WRITTEN, WriterState, Writing};
 
@@ -66,7 +67,7 @@ impl Writing {
         });
         // One that has no place of its own yet waits for the end of its hole.
         if state.landmark_is_due() {
-            self.rouse(&mut state);
+            self.rouse(&mut state, Haste::Paced);
         }
     }
 

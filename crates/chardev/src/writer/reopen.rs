@@ -11,6 +11,7 @@ use std::time::Duration;
 use chardev_core::OpenError;
 use chardev_core::text::{from_os, shown_path};
 
+use super::crew::Haste;
 use super::rotation::{LogFile, open_both};
 use super::{Target, WriterState, Writing, could_not};
 use crate::slow_fd::SlowFd;
@@ -84,7 +85,7 @@ impl Writing {
             return Err(OpenError::new(text).about(path));
         }
         state.reopened.push_back(Reopened { at, target, index });
-        self.rouse(&mut state);
+        self.rouse(&mut state, Haste::Now);
         Ok(())
     }
 

@@ -6,16 +6,18 @@
 //! that it takes bytes again. What a log is missing is in [`hole`](super::hole).
 
 use std::os::fd::AsFd;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use chardev_core::Ready;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::crew::Haste;
 use super::rotation::LogFile;
+use super::steps::Work;
 use super::{WriterState, Writing};
-use crate::sys::strerror;
+use crate::sys::{async_fd, strerror};
 
 /// How long to wait before trying again what the disk refused.
 pub(super) const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -30,62 +32,119 @@ pub(super) enum Stopped {
     Dead,
 }
 
+/// A failed attempt to write.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trouble {
+    /// `None` where the descriptor takes nothing now, and says so.
+    error: Option<Errno>,
+    /// When it is tried again.
+    until: Instant,
+}
+
+impl Work {
+    /// A pause begins, and the next one is longer.
+    fn wait(&mut self, error: Option<Errno>) -> Instant {
+        let until = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(RETRY_MAX);
+        self.trouble = Some(Trouble { error, until });
+        until
+    }
+}
+
 impl Writing {
-    /// Does `attempt` until it succeeds.
-    pub(super) fn persist(
-        &self,
-        mut attempt: impl FnMut() -> Result<usize, Errno>,
-    ) -> Result<usize, Stopped> {
-        let mut pause = RETRY_MIN;
-        loop {
-            let error = match attempt() {
-                Ok(0) => Errno::IO,
-                Ok(count) => {
-                    let mut state = self.lock();
-                    (state.failing, state.blocked) = (None, false);
-                    return Ok(count);
-                }
-                Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => {
-                    self.wait_writable(pause)?;
-                    pause = (pause * 2).min(RETRY_MAX);
-                    continue;
-                }
-                Err(error) => error,
-            };
-            self.warn_once(error);
-            let named = self.log.as_ref().is_none_or(LogFile::has_name);
-            if is_permanent(error) && !named {
-                return Err(Stopped::Dead);
-            }
-            if !self.pause(pause) {
-                return Err(Stopped::Closed);
-            }
-            pause = (pause * 2).min(RETRY_MAX);
-            if let Some(log) = self.log.as_ref().filter(|_| is_permanent(error)) {
-                // If it cannot be opened either, that is tried again as well.
-                let _ = self.open_anew(log);
-            }
-            self.turn_early();
+    /// An attempt failed, with `error` or by writing nothing: when to try again.
+    pub(super) fn fail(
+        self: &Arc<Self>,
+        work: &mut Work,
+        error: Option<Errno>,
+    ) -> Result<Option<Instant>, Stopped> {
+        let error = error.unwrap_or(Errno::IO);
+        if error == Errno::INTR {
+            return Ok(None);
+        }
+        if error == Errno::AGAIN {
+            self.rouse_when_writable();
+            return Ok(Some(work.wait(None)));
+        }
+        self.warn_once(error);
+        let named = self.log.as_ref().is_none_or(LogFile::has_name);
+        match is_permanent(error) && !named {
+            true => Err(Stopped::Dead),
+            false => Ok(Some(work.wait(Some(error)))),
         }
     }
 
+    /// How long the pause after a failed attempt goes on; fails if nobody holds the writer any
+    /// more.
+    pub(super) fn still_waits(
+        self: &Arc<Self>,
+        work: &mut Work,
+    ) -> Result<Option<Instant>, Stopped> {
+        let Some(Trouble { error, until }) = work.trouble else {
+            return Ok(None);
+        };
+        let is_over = Instant::now() >= until;
+        let Some(error) = error else {
+            return self.still_full(work, until, is_over);
+        };
+        if self.lock().closed {
+            return Err(Stopped::Closed);
+        }
+        if !is_over {
+            return Ok(Some(until));
+        }
+        if let Some(log) = self.log.as_ref().filter(|_| is_permanent(error)) {
+            // If it cannot be opened either, that is tried again as well.
+            let _ = self.open_anew(log);
+        }
+        self.turn_early();
+        work.trouble = None;
+        Ok(None)
+    }
+
     /// A FIFO or a terminal as a log file is full; its reader decides when that changes.
-    fn wait_writable(&self, limit: Duration) -> Result<(), Stopped> {
-        let writable = is_writable(&self.target().fd, limit);
+    fn still_full(
+        self: &Arc<Self>,
+        work: &mut Work,
+        until: Instant,
+        is_over: bool,
+    ) -> Result<Option<Instant>, Stopped> {
+        if is_writable(&self.target().fd) {
+            work.trouble = None;
+            return Ok(None);
+        }
+        if !is_over {
+            return Ok(Some(until));
+        }
         let mut state = self.lock();
-        if !writable && !std::mem::replace(&mut state.blocked, true) {
+        if !std::mem::replace(&mut state.blocked, true) {
             self.report_stuck();
         }
-        if state.owes_report() {
-            state = self.report_room(state);
-        }
-        let closed = state.closed;
-        drop(state);
-        match closed && !writable && !is_writable(&self.target().fd, Duration::ZERO) {
+        match state.closed {
             true => Err(Stopped::Closed),
-            false => Ok(()),
+            false => Ok(Some(work.wait(None))),
         }
+    }
+
+    /// A task waits for what the kernel tells; without one it is found out when the pause is over.
+    fn rouse_when_writable(self: &Arc<Self>) {
+        if std::mem::replace(&mut self.lock().awaited, true) {
+            return;
+        }
+        let shared = Arc::downgrade(self);
+        let fd = rustix::io::fcntl_dupfd_cloexec(&self.target().fd, 0);
+        self.port.spawn(async move {
+            if let Ok(fd) = fd.map_err(Into::into).and_then(async_fd) {
+                let _ = fd.writable().await;
+            }
+            if let Some(shared) = shared.upgrade() {
+                let mut state = shared.lock();
+                state.awaited = false;
+                if state.scheduled {
+                    shared.rouse(&mut state, Haste::Now);
+                }
+            }
+        });
     }
 
     fn warn_once(&self, error: Errno) {
@@ -104,27 +163,6 @@ impl Writing {
             // Whoever waits for room need not.
             self.report_stuck();
             self.port.kick(Ready::WRITE);
-        }
-    }
-
-    /// Waits before the next attempt; `false` if the writer was let go.
-    fn pause(&self, pause: Duration) -> bool {
-        let deadline = Instant::now() + pause;
-        let mut state = self.lock();
-        loop {
-            if state.closed {
-                return false;
-            }
-            if state.owes_report() {
-                state = self.report_room(state);
-                continue;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return true;
-            }
-            let waited = self.work.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -155,10 +193,7 @@ pub(super) fn is_broken(fd: impl AsFd) -> bool {
     poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(broken)
 }
 
-fn is_writable(fd: impl AsFd, limit: Duration) -> bool {
-    let timeout = Timespec {
-        tv_sec: limit.as_secs() as i64,
-        tv_nsec: limit.subsec_nanos().into(),
-    };
-    poll(&mut [PollFd::new(&fd, PollFlags::OUT)], Some(&timeout)).is_ok_and(|ready| ready > 0)
+fn is_writable(fd: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }

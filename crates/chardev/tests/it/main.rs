@@ -22,6 +22,7 @@ mod log;
 mod log_holes;
 mod log_index;
 mod log_landmarks;
+mod log_many;
 mod log_rotation;
 mod old_peer;
 mod options;
