@@ -51,6 +51,7 @@ impl Reactor {
     pub(crate) async fn run(self: Arc<Self>) -> io::Result<()> {
         let async_epoll = async_fd(self.epoll.try_clone()?)?;
         let mut events = Vec::with_capacity(64);
+        let mut fired = Vec::new();
         loop {
             let mut guard = async_epoll.readable().await?;
             events.clear();
@@ -67,9 +68,16 @@ impl Reactor {
                 Err(error) => return Err(error.into()),
             }
             for event in events.drain(..) {
-                self.dispatch(event.data.u64(), event.flags);
+                fired.extend(self.dispatch(event.data.u64(), event.flags));
             }
             tokio::task::yield_now().await;
+            // Whoever has read by now has armed the rest as well, with one call for both.
+            for watched in fired
+                .drain(..)
+                .filter_map(|watched: Weak<Watched>| watched.upgrade())
+            {
+                watched.arm_rest(&self);
+            }
         }
     }
 
@@ -78,13 +86,13 @@ impl Reactor {
         self.reports.load(Ordering::Relaxed)
     }
 
-    fn dispatch(&self, token: u64, flags: epoll::EventFlags) {
+    /// Returns the watch if a part of it is still to be armed.
+    fn dispatch(&self, token: u64, flags: epoll::EventFlags) -> Option<Weak<Watched>> {
         self.reports.fetch_add(1, Ordering::Relaxed);
         let watched = {
             let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-            watches.get(&token).and_then(Weak::upgrade)
+            watches.get(&token).and_then(Weak::upgrade)?
         };
-        let Some(watched) = watched else { return };
         let mut ready = Ready::empty();
         if flags.contains(epoll::EventFlags::IN) {
             ready |= Ready::READ;
@@ -100,12 +108,14 @@ impl Reactor {
         if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
             ready |= Ready::GONE;
         }
-        watched.fired(self, ready, flags.contains(epoll::EventFlags::HUP));
+        let has_rest = watched.fired(ready, flags.contains(epoll::EventFlags::HUP));
+        let rest = has_rest.then(|| Arc::downgrade(&watched));
         let port = watched.port.clone();
         // The kick may wait for the chardev's lock, and whoever has that may be closing the
         // descriptor.
         drop(watched);
         port.kick(ready);
+        rest
     }
 }
 
@@ -131,6 +141,8 @@ struct Watched {
 #[derive(Debug)]
 struct Arming {
     armed: Ready,
+    /// The kernel has reported, and so knows of nothing that is armed.
+    spent: bool,
     /// A hang-up was reported: the kernel would go on reporting it with whatever is armed.
     hung_up: bool,
 }
@@ -153,6 +165,7 @@ impl FdWatch {
             port: port.clone(),
             state: Mutex::new(Arming {
                 armed: Ready::empty(),
+                spent: false,
                 hung_up: false,
             }),
         });
@@ -180,7 +193,7 @@ impl FdWatch {
         }
         state.hung_up = false;
         state.armed |= interest;
-        self.watched.modify(&self.reactor, state.armed);
+        self.watched.modify(&self.reactor, &mut state);
     }
 
     /// The descriptor under watch.
@@ -206,18 +219,27 @@ impl Watched {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One-shot disarmed the whole registration: what has not fired yet is armed again. A hang-up
-    /// fires everything.
-    fn fired(&self, reactor: &Reactor, ready: Ready, hung_up: bool) {
+    /// One-shot disarmed the whole registration. Whether there is something that has not fired yet,
+    /// which is to be armed again soon. A hang-up fires everything.
+    fn fired(&self, ready: Ready, hung_up: bool) -> bool {
         let mut state = self.lock();
         state.hung_up |= hung_up;
         state.armed -= ready;
-        if !state.armed.is_empty() {
-            self.modify(reactor, state.armed);
+        state.spent = true;
+        !state.armed.is_empty()
+    }
+
+    /// Arms what has not fired, unless somebody has armed more since.
+    fn arm_rest(&self, reactor: &Reactor) {
+        let mut state = self.lock();
+        if state.spent && !state.armed.is_empty() {
+            self.modify(reactor, &mut state);
         }
     }
 
-    fn modify(&self, reactor: &Reactor, armed: Ready) {
+    fn modify(&self, reactor: &Reactor, state: &mut Arming) {
+        state.spent = false;
+        let armed = state.armed;
         // The kernel reports what `Ready::GONE` means with whatever else is armed, or nothing else.
         let mut flags = epoll::EventFlags::ONESHOT;
         if armed.contains(Ready::READ) {
