@@ -3,12 +3,13 @@
 //! A write to a regular file may wait for the disk, and epoll refuses such descriptors. A
 //! [`FileWriter`] therefore takes output into a bounded queue and is a job of the [`crew`], which
 //! writes for all, so that a slow disk stops neither the I/O thread nor a front end holding its
-//! chardev's lock. Of its queue each [step](steps) takes all there is. When the disk takes nothing (it is full, or failing) the bytes stay queued and are tried again. For a
-//! back end the queue fills up and the front end waits, as it would for any slow peer; nothing is
-//! dropped. For a log see `hole`.
+//! chardev's lock. Of its queue each [step](steps) takes all there is. When the disk takes nothing
+//! (it is full, or failing) the bytes stay queued and are tried again. For a back end the queue
+//! fills up and the front end waits, as it would for any slow peer; nothing is dropped. For a log
+//! see `hole`.
 //!
-//! Two writers of one file, such as the old and the new back end of a change, take turns: the
-//! later one neither truncates nor writes before the earlier one's queue is in the file.
+//! Two writers of one file, such as the old and the new back end of a change, take turns: the later
+//! one neither truncates nor writes before the earlier one's queue is in the file.
 
 mod crew;
 mod hole;

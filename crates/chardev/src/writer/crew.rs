@@ -13,16 +13,17 @@
 //!
 //! *Pace.* Ten thousand consoles that print a line now and then would be a system call for each
 //! line. So what is ready is gone through in *passes*: each takes who is ready at its beginning,
-//! and between two is a rest of [`REST`](state::REST), or as long as keeps the passes at a tenth of a CPU, but
-//! never longer than [`LONGEST_REST`](state::LONGEST_REST). What comes after such a rest is written at once, so a line
-//! after a silence waits for nothing. The urgent do not wait for a pass: who has much, is to come
-//! to an end, or is waited for.
+//! and between two is a rest of [`REST`](state::REST), or as long as keeps the passes at a tenth of
+//! a CPU, but never longer than [`LONGEST_REST`](state::LONGEST_REST). What comes after such a rest
+//! is written at once, so a line after a silence waits for nothing. The urgent do not wait for a
+//! pass: who has much, is to come to an end, or is waited for.
 //!
 //! *What hangs.* A step may never come back (a server that is gone). One that has taken longer than
-//! [`HANGS`](state::HANGS) keeps its thread for itself, and counts no more among those at work, so that another
-//! thread goes on with the rest. Of one device no more than [`HANG_TOGETHER`](state::HANG_TOGETHER) steps hang at a
-//! time; its other jobs are *held* until one of them comes back. So the number of threads is bound
-//! by that of the devices, not of the jobs.
+//! [`HANGS`](state::HANGS) keeps its thread for itself, and counts no more among those at work, so
+//! that another thread goes on with the rest. Of one device no more than
+//! [`HANG_TOGETHER`](state::HANG_TOGETHER) steps hang at a time; its other jobs are *held* until
+//! one of them comes back. So the number of threads is bound by that of the devices, not of the
+//! jobs.
 //!
 //! Invariants: a job is at one place, and no two threads do its steps at the same time. Who is
 //! roused has a step that begins after that. While somebody is ready and somebody at work, a thread
@@ -37,7 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::state::{State, URGENT_TOGETHER};
+use self::state::{Turns, URGENT_TOGETHER};
 use crate::threads::new_thread;
 
 /// The most threads, those that hang included.
@@ -106,7 +107,7 @@ enum Place {
 }
 
 pub(super) struct Crew {
-    state: Mutex<State>,
+    state: Mutex<Turns>,
     /// There is something to do or to wait for.
     changed: Condvar,
 }
@@ -148,7 +149,7 @@ pub(super) fn aside<R>(wait: impl FnOnce() -> R) -> R {
 impl Crew {
     pub(super) const fn new() -> Self {
         Crew {
-            state: Mutex::new(State::new()),
+            state: Mutex::new(Turns::new()),
             changed: Condvar::new(),
         }
     }
@@ -168,7 +169,7 @@ impl Crew {
     }
 
     /// Sees to it that somebody does what is to be done, and that somebody watches.
-    fn staff(&'static self, state: &mut State) -> io::Result<()> {
+    fn staff(&'static self, state: &mut Turns) -> io::Result<()> {
         let (working, free) = (state.working(), state.threads - state.hanging());
         let most = URGENT_TOGETHER + 2;
         let wanted = state.has_work() && state.idle == 0 && free < (working + 1).min(most);
@@ -211,11 +212,11 @@ impl Crew {
     /// Has `job` do a step, with the lock released meanwhile.
     fn work<'a>(
         &'static self,
-        mut state: MutexGuard<'a, State>,
+        mut state: MutexGuard<'a, Turns>,
         job: Arc<dyn Job>,
         haste: Haste,
         now: Instant,
-    ) -> MutexGuard<'a, State> {
+    ) -> MutexGuard<'a, Turns> {
         let step = state.begin(&*job, haste, now);
         let _ = self.staff(&mut state);
         if state.has_work() && state.idle > 0 && !state.is_watched(now) {
@@ -246,7 +247,7 @@ impl Crew {
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Turns> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -20,7 +20,7 @@ pub(super) const HANG_TOGETHER: usize = 4;
 pub(super) const URGENT_TOGETHER: usize = 4;
 
 /// Where all jobs are.
-pub(super) struct State {
+pub(super) struct Turns {
     /// These two may also name jobs that are elsewhere by now.
     pub(super) ready: VecDeque<Arc<dyn Job>>,
     pub(super) urgent: VecDeque<Arc<dyn Job>>,
@@ -50,9 +50,9 @@ pub(super) struct Step {
     pub(super) hangs: bool,
 }
 
-impl State {
+impl Turns {
     pub(super) const fn new() -> Self {
-        State {
+        Turns {
             ready: VecDeque::new(),
             urgent: VecDeque::new(),
             waiting: BTreeMap::new(),

@@ -1,3 +1,5 @@
+//! The crew with jobs that hang, and jobs that are counted.
+
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
