@@ -68,19 +68,7 @@ impl Server {
 
     /// User and system time used so far, of all threads.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        // The kernel's interface counts in hundredths of a second on every Linux (USER_HZ).
-        const TICK: Duration = Duration::from_millis(10);
-        let path = format!("/proc/{}/stat", self.child.id());
-        let stat = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
-        // The command's name may hold spaces, so counting starts after its closing parenthesis.
-        let (_, fields) = stat
-            .rsplit_once(')')
-            .ok_or_else(|| format!("{path}: no name"))?;
-        let ticks = |index: usize| fields.split_whitespace().nth(index)?.parse::<u32>().ok();
-        match (ticks(11), ticks(12)) {
-            (Some(user), Some(system)) => Ok(TICK * (user + system)),
-            _ => Err(format!("{path}: no CPU times").into()),
-        }
+        cpu_of(self.child.id())
     }
 
     /// As [`Server::cpu`], to the microsecond, for as long as none of its threads ends.
@@ -101,6 +89,23 @@ impl Drop for Server {
         // Either call fails only if the server has already ended, which is what we want.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// User and system time that a process has used so far, of all threads.
+pub(crate) fn cpu_of(id: u32) -> Result<Duration> {
+    // The kernel's interface counts in hundredths of a second on every Linux (USER_HZ).
+    const TICK: Duration = Duration::from_millis(10);
+    let path = format!("/proc/{id}/stat");
+    let stat = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+    // The command's name may hold spaces, so counting starts after its closing parenthesis.
+    let (_, fields) = stat
+        .rsplit_once(')')
+        .ok_or_else(|| format!("{path}: no name"))?;
+    let ticks = |index: usize| fields.split_whitespace().nth(index)?.parse::<u32>().ok();
+    match (ticks(11), ticks(12)) {
+        (Some(user), Some(system)) => Ok(TICK * (user + system)),
+        _ => Err(format!("{path}: no CPU times").into()),
     }
 }
 

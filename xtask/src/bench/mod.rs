@@ -10,6 +10,7 @@ mod floods;
 pub(crate) mod guest;
 mod latency;
 mod limits;
+mod logs;
 mod machine;
 mod paint;
 mod relay;
@@ -74,6 +75,8 @@ enum Part {
     Viewers,
     /// Memory and time with many chardevs, beside QEMU
     Scale,
+    /// What many logs cost, beside conserver
+    Logs,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
@@ -124,6 +127,7 @@ impl Part {
             Part::Echo => echo::table(programs, args.rounds),
             Part::Viewers => viewers::table(programs, args.rounds),
             Part::Scale => scale::table(programs),
+            Part::Logs => logs::table(programs, args.rounds),
         }
     }
 }
