@@ -30,6 +30,8 @@ use crate::wait::Signal;
 
 /// The most bytes for one viewer before it is another's turn, and of one copy for all.
 const TURN: usize = 64 << 10;
+/// The most turns of a viewer in one round.
+const TURNS: usize = 4;
 /// The priority of the thread, the lowest there is.
 const NICE: i32 = 19;
 /// The token of the wake-up; viewers are numbered from 1.
@@ -212,38 +214,52 @@ impl Loop {
         }
     }
 
-    /// One turn for everybody who can do something.
+    /// A round, unless it is a time of rest.
     fn serve_all(&mut self, pace: &mut Pace) {
         let began = Instant::now();
-        let rested = began >= self.rest_until;
+        if began >= self.rest_until {
+            let (served, mut more) = self.give_turns(true);
+            for _ in 1..TURNS {
+                if more {
+                    (_, more) = self.give_turns(false);
+                }
+            }
+            if served {
+                let rest = pace.rest(began.elapsed(), more);
+                self.rest_until = Instant::now() + rest;
+            }
+        }
+        // Closing a descriptor takes it out of the epoll.
+        self.entries.retain(|_, entry| {
+            let is_over = entry.until().is_some_and(|until| began >= until);
+            entry.state != Wait::Gone && !is_over
+        });
+    }
+
+    /// One turn for everybody who can do something, and those who have everything ask to be woken
+    /// if this is the first. Returns whether there was anybody, and whether somebody can go on.
+    fn give_turns(&mut self, first: bool) -> (bool, bool) {
         let (mut served, mut more) = (false, false);
         for (token, entry) in &mut self.entries {
-            let asks = rested && entry.state == Wait::CaughtUp;
+            let asks = first && entry.state == Wait::CaughtUp;
             if asks {
                 entry.arm(&self.waker);
             }
-            if asks || (rested && entry.state == Wait::Ready) {
-                entry.serve(&mut self.glance);
-                match entry.state {
-                    Wait::CaughtUp if asks => entry.state = Wait::Armed,
-                    Wait::Blocked => {
-                        watch(&self.server.epoll, *token, entry, epoll::EventFlags::OUT);
-                    }
-                    _ => {}
+            if !asks && entry.state != Wait::Ready {
+                continue;
+            }
+            entry.serve(&mut self.glance);
+            match entry.state {
+                Wait::CaughtUp if asks => entry.state = Wait::Armed,
+                Wait::Blocked => {
+                    watch(&self.server.epoll, *token, entry, epoll::EventFlags::OUT);
                 }
-                more |= entry.state == Wait::Ready;
-                served = true;
+                _ => {}
             }
-            if entry.until().is_some_and(|until| began >= until) {
-                entry.state = Wait::Gone;
-            }
+            more |= entry.state == Wait::Ready;
+            served = true;
         }
-        if served {
-            let rest = pace.rest(began.elapsed(), more);
-            self.rest_until = Instant::now() + rest;
-        }
-        // Closing a descriptor takes it out of the epoll.
-        self.entries.retain(|_, entry| entry.state != Wait::Gone);
+        (served, more)
     }
 
     /// How long to wait for news.
