@@ -346,6 +346,11 @@ impl Backend for Pty {
     fn update(&mut self, ready: Ready) {
         self.take_renewed();
         self.look_for_peer();
+        if self.connected {
+            // Inotify tells of a close just before the kernel hangs the terminal up, so it may be
+            // too early to see that. Whoever reads would notice, but nobody has to read.
+            self.master.arm(Ready::HANGUP);
+        }
         self.is_settling();
         if !self.connected && ready.contains(Ready::GONE) {
             self.lift_lock();

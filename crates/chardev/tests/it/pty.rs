@@ -61,6 +61,51 @@ fn what_a_peer_wrote_before_it_left_is_read_before_its_closing() {
     }
 }
 
+/// Word of a close may come before the terminal is hung up, and then only the kernel's own word of
+/// that is left. So it has been asked for, although the front end neither reads nor waits for room.
+#[test]
+fn a_hang_up_is_asked_for_while_nobody_reads() {
+    let chardevs = Chardevs::new().unwrap();
+    let path = add(&chardevs, "con0", &Options::new("pty")).pty.unwrap();
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    for _ in 0..3 {
+        let slave = open_slave(&path);
+        assert_eq!(wait_for("the client", || front.next_event()), Event::Opened);
+        wait_for("the wish", || hang_up_is_asked_for().then_some(()));
+        drop(slave);
+        let told = wait_for("the departure", || front.next_event());
+        assert_eq!(told, Event::Closed);
+        assert!(!hang_up_is_asked_for());
+    }
+}
+
+/// Whether an epoll instance of this process waits for the hang-up (`EPOLLRDHUP`) of a
+/// pseudoterminal's master, see `proc_pid_fdinfo`.
+fn hang_up_is_asked_for() -> bool {
+    let fds = std::fs::read_dir("/proc/self/fd").unwrap();
+    let mut masters = Vec::new();
+    let mut known = String::new();
+    for fd in fds.map(|fd| fd.unwrap()) {
+        let number = fd.file_name().into_string().unwrap();
+        let target = std::fs::read_link(fd.path()).unwrap_or_default();
+        match target.to_str() {
+            Some(target) if target.ends_with("/ptmx") => masters.push(number),
+            Some("anon_inode:[eventpoll]") => {
+                known += &std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
+            }
+            _ => {}
+        }
+    }
+    assert!(!masters.is_empty());
+    known.lines().any(|line| {
+        let mut words = line.split_whitespace().skip_while(|word| *word != "tfd:");
+        let fd = words.nth(1).unwrap_or_default();
+        let events = words.nth(1).unwrap_or_default();
+        let events = u32::from_str_radix(events, 16).unwrap_or_default();
+        masters.iter().any(|master| master == fd) && events & 0x2000 != 0
+    })
+}
+
 #[test]
 fn a_slow_reader_gets_everything_before_its_end_of_file() {
     let chardevs = Chardevs::new().unwrap();
