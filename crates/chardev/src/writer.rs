@@ -201,7 +201,7 @@ impl FileWriter {
         }
         match state.pending() >= MUCH {
             true if !had_much => self.shared.rouse(&mut state, Haste::Now),
-            _ if !state.scheduled => self.shared.rouse(&mut state, Haste::Paced),
+            _ if !state.scheduled => self.shared.rouse(&mut state, self.shared.pace()),
             _ => {}
         }
         taken

@@ -78,6 +78,15 @@ impl Writing {
         self.target().ordered_file()
     }
 
+    /// Logs wait for the next pass. A file is where a console goes, and whoever has seen its output
+    /// elsewhere looks for it there.
+    pub(super) fn pace(&self) -> Haste {
+        match self.log {
+            Some(_) => Haste::Paced,
+            None => Haste::Now,
+        }
+    }
+
     /// Has a step done, also one that looks at something else than bytes.
     pub(super) fn rouse(self: &Arc<Self>, state: &mut WriterState, haste: Haste) {
         state.scheduled = true;
@@ -129,7 +138,7 @@ impl Writing {
         // An idle writer has no buffer.
         work.chunk = VecDeque::new();
         match state.has_work() {
-            true => Next::Again(Haste::Paced),
+            true => Next::Again(self.pace()),
             false => {
                 state.scheduled = false;
                 Next::Done

@@ -118,13 +118,21 @@ fn a_full_ring_that_is_left_is_moved_and_its_memory_given_back() {
 
 /// The address space the daemon has now and `more`.
 fn limit(daemon: &Daemon, more: usize) {
-    let size = memory(daemon, "VmSize") + more as u64;
-    let limit = Rlimit {
-        current: Some(size),
-        maximum: None,
-    };
     let pid = Pid::from_raw(daemon.id() as i32);
-    prlimit(pid, Resource::As, limit).unwrap();
+    let mut size = memory(daemon, "VmSize");
+    loop {
+        let limit = Rlimit {
+            current: Some(size + more as u64),
+            maximum: None,
+        };
+        prlimit(pid, Resource::As, limit).unwrap();
+        // A thread that was just being started would leave it less than that.
+        let now = memory(daemon, "VmSize");
+        if now == size {
+            return;
+        }
+        size = now;
+    }
 }
 
 #[test]
