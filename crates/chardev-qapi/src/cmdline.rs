@@ -180,9 +180,9 @@ fn read_option(
     let value = match option.ty {
         OptionType::Bool => OptionValue::Bool(parse_bool(key, text)?),
         OptionType::Int => OptionValue::Int(parse_number(key, text)?),
-        // Here, other than over QMP, the size 0 stands for the default.
+        // Here, other than over QMP, the size 0 stands for the default. Of a history it means none.
         OptionType::Size => match parse_size(key, text)? {
-            0 => return Ok(None),
+            0 if option.cli != "x-history" => return Ok(None),
             size => OptionValue::Int(size),
         },
         OptionType::Enum(words) => OptionValue::Str(pick_word(key, text, words)?.to_owned()),

@@ -108,9 +108,7 @@ fn a_human_monitor_on_a_vc_is_typed_to() {
 
 #[test]
 fn what_cannot_be_is_refused_in_qemus_words() {
-    let daemon = Daemon::start(&["-chardev", "null,id=other"]);
-    let plain = r#"{"id": "plain", "backend": {"type": "null", "data": {"x-history": 0}}}"#;
-    do_it(&daemon, "chardev-add", plain);
+    let daemon = Daemon::start(&["-chardev", "null,id=plain,x-history=0"]);
     let dir = daemon.dir().display();
     let vc = r#"{"id": "v", "backend": {"type": "vc", "data": {}}}"#;
     let file = format!(r#"{{"filename": "{dir}/x"}}"#);
