@@ -11,12 +11,13 @@
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use chardev::spec::Options;
 use chardev::{Chardevs, Slow, ViewFrom, Watch};
+use rustix::event::epoll;
 use rustix::net::{SendFlags, send};
 
 const ROUNDS: usize = 5;
@@ -25,6 +26,8 @@ const BLOCK: usize = 4 << 10;
 const PIECE: usize = 64 << 10;
 /// The console waits for the slowest viewer when that is so far behind, or it would miss something.
 const AHEAD: u64 = 512 << 10;
+/// How long the readers may take for what was sent before it is given up.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn main() {
     let mut numbers = std::env::args()
@@ -65,14 +68,14 @@ fn by_viewers(count: usize, bytes: u64) -> (Duration, Duration) {
         slow: Slow::Skip,
         framed: false,
     };
-    let readers = Readers::start(count, |theirs| {
+    let readers = Readers::start(count, bytes, |theirs| {
         chardevs.watch("con0", theirs.into(), &watch).unwrap();
     });
     let (began, block) = (Instant::now(), [b'.'; BLOCK]);
     let mut printed = 0;
     while printed < bytes {
         readers.wait_for(printed.saturating_sub(AHEAD));
-        front.write(&block);
+        assert_eq!(front.write(&block), BLOCK, "the console waits");
         printed += BLOCK as u64;
     }
     readers.wait_for(bytes);
@@ -83,7 +86,7 @@ fn by_viewers(count: usize, bytes: u64) -> (Duration, Duration) {
 /// The CPU time of this thread, and how long it took.
 fn by_send(count: usize, bytes: u64) -> (Duration, Duration) {
     let mut sockets = Vec::new();
-    let readers = Readers::start(count, |theirs| sockets.push(theirs));
+    let readers = Readers::start(count, bytes, |theirs| sockets.push(theirs));
     let (began, before) = (Instant::now(), own_time());
     let piece = [b'.'; PIECE];
     for _ in 0..bytes / PIECE as u64 {
@@ -99,62 +102,70 @@ fn by_send(count: usize, bytes: u64) -> (Duration, Duration) {
     (spent, began.elapsed())
 }
 
-/// The other ends, which one thread reads as fast as it can.
+/// The other ends, which one thread reads as fast as it can until each has `bytes`.
 struct Readers {
-    slowest: Arc<AtomicU64>,
-    over: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    slowest: Arc<Slowest>,
+    /// The sockets are its result, so that no viewer ends before its time was looked at.
+    _thread: JoinHandle<Vec<(UnixStream, u64)>>,
+}
+
+/// How far the slowest of them has come.
+#[derive(Default)]
+struct Slowest {
+    bytes: Mutex<u64>,
+    changed: Condvar,
 }
 
 impl Readers {
-    fn start(count: usize, mut with: impl FnMut(UnixStream)) -> Self {
+    fn start(count: usize, bytes: u64, mut with: impl FnMut(UnixStream)) -> Self {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
         let mut ends = Vec::new();
-        for _ in 0..count {
+        for index in 0..count {
             let (ours, theirs) = UnixStream::pair().unwrap();
-            ours.set_nonblocking(true).unwrap();
+            let data = epoll::EventData::new_u64(index as u64);
+            epoll::add(&epoll, &ours, data, epoll::EventFlags::IN).unwrap();
             ends.push((ours, 0u64));
             with(theirs);
         }
-        let slowest = Arc::new(AtomicU64::new(0));
-        let over = Arc::new(AtomicBool::new(false));
-        let (told, ends_now) = (Arc::clone(&slowest), Arc::clone(&over));
+        let slowest = Arc::<Slowest>::default();
+        let told = Arc::clone(&slowest);
         let thread = std::thread::spawn(move || {
+            let mut events = Vec::with_capacity(64);
             let mut buf = vec![0; 256 << 10];
-            while !ends_now.load(Ordering::Relaxed) {
-                let mut any = false;
-                for (socket, got) in &mut ends {
-                    if let Ok(count) = socket.read(&mut buf) {
-                        *got += count as u64;
-                        any = true;
-                    }
+            let mut least = 0;
+            while least < bytes {
+                events.clear();
+                let room = rustix::buffer::spare_capacity(&mut events);
+                epoll::wait(&epoll, room, None).unwrap();
+                for event in &events {
+                    let (socket, got) = &mut ends[event.data.u64() as usize];
+                    *got += socket.read(&mut buf).unwrap() as u64;
+                    assert!(*got <= bytes, "a gap was told: a viewer was too slow");
                 }
-                let least = ends.iter().map(|(_, got)| *got).min();
-                told.store(least.unwrap_or_default(), Ordering::Relaxed);
-                if !any {
-                    std::thread::sleep(Duration::from_micros(200));
-                }
+                least = ends.iter().map(|(_, got)| *got).min().unwrap_or(bytes);
+                *told.bytes.lock().unwrap() = least;
+                told.changed.notify_all();
             }
+            ends
         });
         Readers {
             slowest,
-            over,
-            thread: Some(thread),
+            _thread: thread,
         }
     }
 
+    /// Waits until each of them has so much.
     fn wait_for(&self, bytes: u64) {
-        while self.slowest.load(Ordering::Relaxed) < bytes {
-            std::thread::sleep(Duration::from_micros(200));
-        }
-    }
-}
-
-impl Drop for Readers {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
+        let Slowest {
+            bytes: got,
+            changed,
+        } = &*self.slowest;
+        let waiting = changed.wait_timeout_while(got.lock().unwrap(), DEADLINE, |got| *got < bytes);
+        let (got, waited) = waiting.unwrap();
+        assert!(
+            !waited.timed_out(),
+            "somebody has only {got} of {bytes} bytes"
+        );
     }
 }
 
