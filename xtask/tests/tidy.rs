@@ -57,7 +57,7 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 14] = [
             "chardev-qmp",
         ]),
     ),
-    ("chardev-logs", Some(&[])),
+    ("chardev-logs", Some(&["chardev-core"])),
     ("chardev-load", Some(&["chardev-qapi", "chardev-qmp"])),
     ("chardev-vfio-user", Some(&["chardev"])),
     ("chardev-vhost-user", Some(&["chardev-core", "chardev"])),

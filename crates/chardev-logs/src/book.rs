@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::entry::{Entry, Landmark};
+use chardev_core::Landmark;
+
+use crate::entry::Entry;
 use crate::lines::Lines;
 use crate::shelf::{Identity, Shelf, identity, numbered};
 use crate::survey::{Mark, Survey};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chardev_core::{Landmark, LandmarkKind};
+
 /// A line of an index: when a line of the log was printed, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -13,36 +15,8 @@ pub struct Entry {
     pub place: u64,
     /// How many bytes of the output, from `offset` on, the log does not have.
     pub hole: Option<u64>,
-    /// It is no line of the log: something happened there, for [`Landmark::parse`].
+    /// It is no line of the log: something happened there.
     pub is_landmark: bool,
-}
-
-/// A place that is worth finding again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Landmark {
-    /// The offset of the byte of the output that comes after it.
-    pub offset: u64,
-    /// When that was, since the Unix epoch.
-    pub time: Duration,
-    /// What is there.
-    pub what: LandmarkKind,
-}
-
-/// What is at a place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LandmarkKind {
-    /// Somebody has set a mark.
-    Mark {
-        /// What they have written.
-        text: String,
-        /// Who they are.
-        by: String,
-    },
-    /// Another back end took over.
-    Change {
-        /// As `query-chardev` shows it.
-        to: String,
-    },
 }
 
 const MARK: &[u8] = b"mark ";
@@ -80,32 +54,25 @@ impl Entry {
     }
 }
 
-impl Landmark {
-    /// Reads a line, without its end, that is one.
-    pub fn parse(line: &str) -> Option<Landmark> {
-        let (entry, rest) = Entry::read(line.as_bytes())?;
-        Landmark::of(&entry, rest)
-    }
-
-    pub(crate) fn of(entry: &Entry, rest: &[u8]) -> Option<Landmark> {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let what = match (rest.strip_prefix(MARK), rest.strip_prefix(CHANGE)) {
-            (Some(mark), _) => {
-                let mut parts = mark.splitn(2, |byte| *byte == b'\t').map(text);
-                LandmarkKind::Mark {
-                    text: parts.next().unwrap_or_default(),
-                    by: parts.next().unwrap_or_default(),
-                }
+/// The landmark that an entry is, of what comes after its three numbers.
+pub(crate) fn landmark(entry: &Entry, rest: &[u8]) -> Option<Landmark> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let what = match (rest.strip_prefix(MARK), rest.strip_prefix(CHANGE)) {
+        (Some(mark), _) => {
+            let mut parts = mark.splitn(2, |byte| *byte == b'\t').map(text);
+            LandmarkKind::Mark {
+                text: parts.next().unwrap_or_default(),
+                by: parts.next().unwrap_or_default(),
             }
-            (None, Some(to)) => LandmarkKind::Change { to: text(to) },
-            (None, None) => return None,
-        };
-        Some(Landmark {
-            offset: entry.offset,
-            time: entry.time,
-            what,
-        })
-    }
+        }
+        (None, Some(to)) => LandmarkKind::Change { to: text(to) },
+        (None, None) => return None,
+    };
+    Some(Landmark {
+        offset: entry.offset,
+        time: entry.time,
+        what,
+    })
 }
 
 /// The number that `bytes` begin with, and what comes after it.
@@ -123,7 +90,7 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, Landmark, LandmarkKind};
+    use super::{Entry, Landmark, LandmarkKind, landmark};
     use std::time::Duration;
 
     #[test]
@@ -158,7 +125,11 @@ mod tests {
 
     #[test]
     fn landmarks_are_read() {
-        let landmark = |what| Landmark {
+        let read = |line: &str| {
+            let (entry, rest) = Entry::read(line.as_bytes())?;
+            landmark(&entry, rest)
+        };
+        let expected = |what| Landmark {
             offset: 7,
             time: Duration::new(12, 345_678_000),
             what,
@@ -179,8 +150,8 @@ mod tests {
         ] {
             let line = format!("7 12.345678 9 {line}");
             assert!(Entry::parse(&line).is_some_and(|entry| entry.is_landmark));
-            assert_eq!(Landmark::parse(&line), Some(landmark(what)));
+            assert_eq!(read(&line), Some(expected(what)));
         }
-        assert_eq!(Landmark::parse("7 12.345678 9"), None);
+        assert_eq!(read("7 12.345678 9"), None);
     }
 }

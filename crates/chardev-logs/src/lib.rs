@@ -18,7 +18,7 @@ mod shelf;
 mod survey;
 
 pub use book::{Book, Piece, Printed};
-pub use entry::{Entry, Landmark, LandmarkKind};
+pub use entry::Entry;
 pub use shelf::Shelf;
 
 #[cfg(test)]

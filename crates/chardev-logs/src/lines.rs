@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::entry::{Entry, Landmark};
+use chardev_core::Landmark;
+
+use crate::entry::{Entry, landmark};
 
 /// Nothing longer is a line.
 const LONGEST: usize = 256;
@@ -70,7 +72,7 @@ impl Lines {
                 at: begin,
                 entry,
                 landmark: match entry.is_landmark {
-                    true => Landmark::of(&entry, rest),
+                    true => landmark(&entry, rest),
                     false => None,
                 },
             });

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io;
 
-use crate::entry::{Entry, Landmark};
+use chardev_core::Landmark;
+
+use crate::entry::Entry;
 use crate::lines::Lines;
 
 /// The most entries that are remembered of a file, evenly from all of it; the others are found from

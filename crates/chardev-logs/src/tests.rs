@@ -5,7 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Book, LandmarkKind, Piece, Printed, Shelf};
+use chardev_core::LandmarkKind;
+
+use crate::{Book, Piece, Printed, Shelf};
 
 /// Files with these lines: offset, seconds, text or the size of a hole.
 struct Files(tempfile::TempDir);

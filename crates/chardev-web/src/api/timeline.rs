@@ -101,7 +101,7 @@ fn happened(
     noted: Vec<Landmark>,
     range: &RangeInclusive<u64>,
 ) -> (Vec<Object>, Vec<Object>) {
-    let mut all: Vec<Landmark> = book.landmarks().map(of_log).collect();
+    let mut all: Vec<Landmark> = book.landmarks().cloned().collect();
     for landmark in noted {
         // One in a hole of the log is at its end there.
         let is_same = |it: &Landmark| (it.time, &it.what) == (landmark.time, &landmark.what);
@@ -122,21 +122,6 @@ fn happened(
         }
     }
     (marks, changes)
-}
-
-fn of_log(landmark: &chardev_logs::Landmark) -> Landmark {
-    let what = match &landmark.what {
-        chardev_logs::LandmarkKind::Mark { text, by } => LandmarkKind::Mark {
-            text: text.clone(),
-            by: by.clone(),
-        },
-        chardev_logs::LandmarkKind::Change { to } => LandmarkKind::Change { to: to.clone() },
-    };
-    Landmark {
-        offset: landmark.offset,
-        time: landmark.time,
-        what,
-    }
 }
 
 /// Not more than there may be.

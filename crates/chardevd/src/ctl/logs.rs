@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chardev::text::{shown, shown_path, to_path};
-use chardev_logs::{Book, LandmarkKind};
+use chardev_core::LandmarkKind;
+use chardev_logs::Book;
 use chardev_qapi::{Json, Object};
 use rustix::event::{PollFd, PollFlags, poll};
 
