@@ -1,20 +1,17 @@
 //! A log that cannot be written: its console goes on, and what the log misses is counted exactly.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::common::{self, DEADLINE, text, wait_for};
-use chardev::back::{Access, FdSource, NoFds};
+use crate::common::{self, DEADLINE, OneSet, text, wait_for};
+use chardev::back::{FdSource, NoFds};
 use chardev::spec::{OptionValue, Options};
-use chardev::{
-    BlockingFrontEnd, Chardevs, FrontEnd, LogFull, Notice, Observed, OpenError, PolicyChange,
-};
+use chardev::{BlockingFrontEnd, Chardevs, FrontEnd, LogFull, Notice, Observed, PolicyChange};
 
 /// More than a log's queue and any pipe hold.
 const MUCH: u32 = 60_000;
@@ -96,19 +93,6 @@ fn full(dir: &Path, name: &str) -> PathBuf {
 
 fn mend(path: &Path) {
     fs::remove_file(path).unwrap();
-}
-
-/// A set with one descriptor.
-struct OneSet(File);
-
-impl FdSource for OneSet {
-    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
-        Err(format!("no descriptor is called {name}").into())
-    }
-
-    fn open_set(&self, _set: i64, _access: Access) -> io::Result<OwnedFd> {
-        Ok(self.0.try_clone()?.into())
-    }
 }
 
 fn pipe() -> (File, Arc<OneSet>) {

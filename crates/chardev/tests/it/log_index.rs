@@ -1,30 +1,15 @@
 //! An index whose writing hangs: neither the console nor the log waits for it.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::common::{DEADLINE, text, wait_for};
-use chardev::back::{Access, FdSource};
+use crate::common::{DEADLINE, OneSet, text, wait_for};
 use chardev::spec::{OptionValue, Options};
-use chardev::{BlockingFrontEnd, Chardevs, FrontEnd, OpenError};
+use chardev::{BlockingFrontEnd, Chardevs, FrontEnd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-
-/// A set with one descriptor.
-struct OneSet(File);
-
-impl FdSource for OneSet {
-    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
-        Err(format!("no descriptor is called {name}").into())
-    }
-
-    fn open_set(&self, _set: i64, _access: Access) -> io::Result<OwnedFd> {
-        Ok(self.0.try_clone()?.into())
-    }
-}
 
 fn indexed(log: &Path) -> Options {
     Options::new("null")

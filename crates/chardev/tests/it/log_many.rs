@@ -1,33 +1,18 @@
 //! Thousands of logs: a few threads write them all, and one that hangs is felt by no other.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::common::{DEADLINE, text, wait_for};
-use chardev::back::{Access, FdSource, NoFds};
+use crate::common::{DEADLINE, OneSet, text, wait_for};
+use chardev::back::{FdSource, NoFds};
 use chardev::spec::{OptionValue, Options};
-use chardev::{BlockingFrontEnd, Chardevs, FrontEnd, OpenError};
+use chardev::{BlockingFrontEnd, Chardevs, FrontEnd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 const LOGS: usize = 1000;
 /// Threads for all of them, whatever else goes on in this process.
 const FEW: usize = 50;
-
-/// A set with one descriptor.
-struct OneSet(File);
-
-impl FdSource for OneSet {
-    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
-        Err(format!("no descriptor is called {name}").into())
-    }
-
-    fn open_set(&self, _set: i64, _access: Access) -> io::Result<OwnedFd> {
-        Ok(self.0.try_clone()?.into())
-    }
-}
 
 fn logged(log: &Path) -> Options {
     Options::new("null")

@@ -138,7 +138,7 @@ fn what_is_to_be_typed_on_no_console_is_not_remembered() {
     let (page, _dir) = page("");
     let browsers: Vec<_> = (0..16).map(|_| page.browser()).collect();
     let id = "x".repeat(14 << 10);
-    let before = memory(&page);
+    let before = page.memory();
     for browser in &browsers {
         for key in 0..64 {
             let path = format!("{API}/consoles/{id}/stream?mode=share&input={key}");
@@ -147,17 +147,8 @@ fn what_is_to_be_typed_on_no_console_is_not_remembered() {
         }
     }
     // It would be 14 MiB.
-    let grown = memory(&page).saturating_sub(before);
+    let grown = page.memory().saturating_sub(before);
     assert!(grown < 6 << 10, "{grown} KiB");
-}
-
-/// The daemon's memory, in KiB.
-fn memory(page: &Page) -> u64 {
-    let path = format!("/proc/{}/status", page.daemon.child.id());
-    let all = text(&std::fs::read(path).expect("the daemon runs"));
-    let line = all.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.expect("a number")
 }
 
 /// How many messages each page says, how many pages say them, and how many the daemon may look at

@@ -273,14 +273,14 @@ fn a_thousand_idle_streams_cost_little_and_nobody_else_anything() {
     // Each of them may ask so often at once.
     let browsers: Vec<_> = (0..6).map(|_| page.browser()).collect();
     let browser = &browsers[5];
-    let before = memory(&page);
+    let before = page.memory();
     let mut streams: Vec<Stream> = Vec::new();
     let path = format!("{API}/consoles/con0/stream");
     while streams.len() < 1000 {
         let headers = browsers[streams.len() / 200].headers();
         streams.push(Stream::open(page.address, &path, &headers).expect("a stream"));
     }
-    let each = (memory(&page).saturating_sub(before)) / 1000;
+    let each = (page.memory().saturating_sub(before)) / 1000;
     assert!(each < 64, "{each} KiB for each");
     let beside = round_trips(&page, || false);
     assert!(beside < Duration::from_millis(20), "{beside:?}");
@@ -314,7 +314,7 @@ fn idle(
 fn ten_thousand_requests_are_bounded_and_a_console_beside_does_not_feel_them() {
     let (page, _dir) = page("");
     let browser = page.browser();
-    let before = memory(&page);
+    let before = page.memory();
     let began = Instant::now();
     let askers: Vec<_> = (0..4)
         .map(|_| {
@@ -365,7 +365,7 @@ fn ten_thousand_requests_are_bounded_and_a_console_beside_does_not_feel_them() {
     );
     assert!(answered >= 200, "{answered}");
     assert!(beside < Duration::from_millis(20), "{beside:?}");
-    let grown = memory(&page).saturating_sub(before);
+    let grown = page.memory().saturating_sub(before);
     assert!(grown < 16 << 10, "{grown} KiB");
 }
 
@@ -383,13 +383,4 @@ fn round_trips(page: &Page, is_over: impl Fn() -> bool) -> Duration {
     }
     times.sort();
     times[times.len() / 2]
-}
-
-/// The daemon's memory, in KiB.
-fn memory(page: &Page) -> u64 {
-    let path = format!("/proc/{}/status", page.daemon.child.id());
-    let all = text(&std::fs::read(path).expect("the daemon runs"));
-    let line = all.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.expect("a number")
 }

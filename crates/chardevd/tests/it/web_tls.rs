@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use chardev_qapi::Json;
 
@@ -11,11 +11,10 @@ use crate::ctl_rig::{Daemon, text, until};
 use crate::ended::Ended;
 use crate::tls_rig::{Authority, CLIENT, SERVER};
 
-/// Asks with `openssl s_client`, showing what `arguments` say; what comes back.
-fn ask(address: SocketAddr, ca: &Path, arguments: &[&str], path: &str) -> String {
-    let mut client = Command::new("openssl")
-        .args(["s_client", "-quiet", "-verify_return_error", "-connect"])
-        .arg(address.to_string())
+/// A connection by `openssl s_client`, with these arguments beside.
+fn connect(address: SocketAddr, ca: &Path, arguments: &[&str]) -> Child {
+    Command::new("openssl")
+        .args(["s_client", "-quiet", "-connect", &address.to_string()])
         .arg("-CAfile")
         .arg(ca.join("ca-cert.pem"))
         .args(arguments)
@@ -23,7 +22,13 @@ fn ask(address: SocketAddr, ca: &Path, arguments: &[&str], path: &str) -> String
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("openssl, which ./setup installs");
+        .expect("openssl, which ./setup installs")
+}
+
+/// Asks over one, showing what `arguments` say; what comes back.
+fn ask(address: SocketAddr, ca: &Path, arguments: &[&str], path: &str) -> String {
+    let arguments = [&["-verify_return_error"], arguments].concat();
+    let mut client = connect(address, ca, &arguments);
     let mut input = client.stdin.take().expect("a pipe");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     // Who is refused has left.
@@ -132,16 +137,7 @@ struct Reader {
 
 impl Reader {
     fn open(address: SocketAddr, ca: &Path, own: &[&str]) -> Reader {
-        let mut client = Command::new("openssl")
-            .args(["s_client", "-quiet", "-connect", &address.to_string()])
-            .arg("-CAfile")
-            .arg(ca.join("ca-cert.pem"))
-            .args(own)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openssl, which ./setup installs");
+        let mut client = connect(address, ca, own);
         let mut input = client.stdin.take().expect("a pipe");
         let path = "/api/v1/consoles/con0/output?from=oldest";
         write!(input, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").expect("it is asked");

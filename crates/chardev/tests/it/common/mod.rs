@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use chardev::back::{Access, FdSource};
 use chardev::spec::{OptionValue, Options};
-use chardev::{ChangeError, Chardevs, Event, FrontEnd, Info, Ready, ReadyFd};
+use chardev::{ChangeError, Chardevs, Event, FrontEnd, Info, OpenError, Ready, ReadyFd};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// How long anything may take before a test fails.
@@ -13,6 +15,19 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// How soon a condition is looked at again: a test that waits must not take the CPU from what it
 /// waits for.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// A set with one descriptor.
+pub(crate) struct OneSet(pub(crate) File);
+
+impl FdSource for OneSet {
+    fn take(&self, name: &str) -> Result<OwnedFd, OpenError> {
+        Err(format!("no descriptor is called {name}").into())
+    }
+
+    fn open_set(&self, _set: i64, _access: Access) -> std::io::Result<OwnedFd> {
+        Ok(self.0.try_clone()?.into())
+    }
+}
 
 /// A terminal device of the host as new, played by a pty: the other end of its cable, and its name.
 pub(crate) fn terminal() -> (File, String) {

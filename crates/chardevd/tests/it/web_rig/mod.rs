@@ -71,6 +71,15 @@ impl Page {
         assert_eq!(reply.status, 200, "{reply:?}");
         browser
     }
+
+    /// The daemon's memory, in KiB.
+    pub(crate) fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.daemon.child.id());
+        let all = text(&std::fs::read(path).expect("the daemon runs"));
+        let line = all.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.expect("a number")
+    }
 }
 
 /// A link's address and code.
