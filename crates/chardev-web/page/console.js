@@ -1,6 +1,6 @@
 // One console: its state, its terminal, what can be done to it, and its time line.
 
-import { get, path } from "./api.js";
+import { ApiError, get, path } from "./api.js";
 import { announce, attempt, button, complain, el, say } from "./dom.js";
 import { load } from "./emulator.js";
 import { findBar } from "./find.js";
@@ -24,16 +24,22 @@ class View {
   /**
    * @param {HTMLElement} main
    * @param {string} id
+   * @param {() => void} again shows it anew, after it was removed
    */
-  constructor(main, id) {
+  constructor(main, id, again) {
     this.id = id;
+    this.again = again;
+    /** Whether the console is gone, and whether nobody looks at this any more. */
     this.isOver = false;
+    this.isLeft = false;
     /** @type {Console | undefined} */
     this.console = undefined;
     /** @type {Live | undefined} */
     this.live = undefined;
     /** @type {number | undefined} */
     this.timer = undefined;
+    /** @type {number | undefined} */
+    this.waiting = undefined;
     this.isSoon = false;
     this.chips = el("ul", { class: "chips", "aria-label": "State" });
     this.description = el("span", { class: "description" });
@@ -161,6 +167,22 @@ class View {
     this.chips.replaceChildren();
     for (const element of [this.tools.element, this.timeline.element]) element.inert = true;
     this.strip.append(" ", el("a", { href: "#/" }, "All consoles"));
+    this.waiting = setTimeout(() => this.wait(), PAUSE);
+  }
+
+  /** Waits until there is a console of that name again. */
+  async wait() {
+    try {
+      if (!document.hidden) {
+        await get(path(this.id));
+        if (!this.isLeft) this.again();
+        return;
+      }
+    } catch (error) {
+      // It may come back, or the daemon; who was logged out may not see it.
+      if (error instanceof ApiError && ![0, 404].includes(error.status)) return;
+    }
+    if (!this.isLeft) this.waiting = setTimeout(() => this.wait(), PAUSE);
   }
 
   /** The terminal that is to be seen. */
@@ -186,8 +208,9 @@ class View {
   }
 
   end() {
-    this.isOver = true;
+    this.isOver = this.isLeft = true;
     clearTimeout(this.timer);
+    clearTimeout(this.waiting);
     this.past.end();
     this.live?.close();
   }
@@ -200,13 +223,23 @@ class View {
  * @param {number | undefined} at a moment of its past
  */
 export function showConsole(main, id, at) {
-  const view = new View(main, id);
-  view.start(at).then(() => view.look()).catch((error) => {
-    if (view.isOver) return;
-    main.replaceChildren(el("h1", {}, id), el("p", { class: "error" }, error.message),
-      el("p", {}, el("a", { href: "#/" }, "All consoles")), button("Try again", () => location.reload()));
-    announce(error.message);
-  });
+  /** @type {View} */
+  let view;
+  const show = (/** @type {number | undefined} */ from) => {
+    const shown = new View(main, id, () => {
+      shown.end();
+      announce("The console is there again.");
+      show(undefined);
+    });
+    view = shown;
+    shown.start(from).then(() => shown.look()).catch((error) => {
+      if (shown.isOver) return;
+      main.replaceChildren(el("h1", {}, id), el("p", { class: "error" }, error.message),
+        el("p", {}, el("a", { href: "#/" }, "All consoles")), button("Try again", () => location.reload()));
+      announce(error.message);
+    });
+  };
+  show(at);
   return () => view.end();
 }
 

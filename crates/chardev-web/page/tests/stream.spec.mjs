@@ -188,4 +188,14 @@ await run({
     await page.keyboard.type(`missing here: from ${from} to ${to}`);
     await page.locator(".find").getByText("1 of 1").waitFor();
   },
+
+  async "a console that was removed is shown again once it is there again"() {
+    const add = ["qmp", "chardev-add", JSON.stringify({ id: "fleeting", backend: { type: "ringbuf", data: { size: 64 } } })];
+    daemon.ctl(add);
+    await openConsole(page, "fleeting");
+    daemon.ctl(["remove", "fleeting"]);
+    await page.locator(".strip[data-state=ended]").getByText("does not exist any more").waitFor();
+    daemon.ctl(add);
+    await page.locator(".strip[data-state=open]").waitFor({ state: "attached" });
+  },
 });
