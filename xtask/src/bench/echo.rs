@@ -1,6 +1,6 @@
 //! From a key to its echo: in the web page, beside `chardevctl attach` in a terminal, on the same
 //! console in turn. A bare WebSocket says how much of it is the daemon's, and a page with nothing
-//! but a WebSocket to an echo of ours how much is the browser's.
+//! but a WebSocket to an echo of ours, and a number to show, how much is the browser's.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};

@@ -94,20 +94,30 @@ function watchKeys() {
 }
 
 /**
- * A page that sends each key over a WebSocket and shows nothing but when it comes back.
+ * A page that sends each key over a WebSocket and counts what comes back, in the next frame, as a
+ * terminal shows it: so keys follow each other as in the page, with the same rests between.
  * @param {number} port
  */
 function watchFloor(port) {
   const socket = new WebSocket(`ws://127.0.0.1:${port}/`);
   socket.binaryType = "arraybuffer";
-  let pressed = 0;
+  let [pressed, arrived, count] = [0, 0, 0];
   document.addEventListener("keydown", (event) => {
     pressed = event.timeStamp;
     socket.send(new Uint8Array(9));
   });
-  socket.onmessage = () => {
-    const key = { arrived: performance.now() - pressed };
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => {
+    const key = { arrived: arrived - pressed, drawn: performance.now() - pressed };
     /** @type {any} */ (window).shown?.(key);
+  };
+  socket.onmessage = () => {
+    arrived = performance.now();
+    requestAnimationFrame(() => {
+      count += 1;
+      document.body.textContent = String(count);
+      port2.postMessage("");
+    });
   };
   return new Promise((resolve) => { socket.onopen = () => resolve(true); });
 }
