@@ -63,8 +63,11 @@ pub trait LogSink: Send {
     fn activate(&mut self) {}
     /// The first byte pushed will be the one at this absolute offset of the chardev's output.
     fn begin_at(&mut self, _offset: u64) {}
-    /// There is a landmark after what was pushed and skipped.
-    fn note(&mut self, _landmark: &Landmark) {}
+    /// There is a landmark after what was pushed and skipped. Returns whether the index has room
+    /// for it, where there is one.
+    fn note(&mut self, _landmark: &Landmark) -> Option<bool> {
+        None
+    }
     /// Bytes pushed that are not in the log yet.
     fn pending(&self) -> u64 {
         0

@@ -43,6 +43,16 @@ pub enum LandmarkKind {
     },
 }
 
+/// A mark that was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// The absolute offset of the byte that comes after it.
+    pub offset: u64,
+    /// Whether the index of the log has room for it; `None` without an index. What it has no room
+    /// for is only among the [newest](Chardev::landmarks).
+    pub is_indexed: Option<bool>,
+}
+
 /// The newest landmarks of one chardev.
 #[derive(Debug, Default)]
 pub(crate) struct Landmarks {
@@ -74,8 +84,8 @@ impl Chardev {
         self.landmarks.kept.iter().cloned().collect()
     }
 
-    /// Sets a mark where the output is now, and returns the offset.
-    pub fn mark(&mut self, text: &str, by: &str) -> u64 {
+    /// Sets a mark where the output is now.
+    pub fn mark(&mut self, text: &str, by: &str) -> Marked {
         self.put_landmark(LandmarkKind::Mark {
             text: line(text, TEXT),
             by: line(by, NAME),
@@ -88,8 +98,9 @@ impl Chardev {
         self.put_landmark(LandmarkKind::Change { to });
     }
 
-    fn put_landmark(&mut self, what: LandmarkKind) -> u64 {
+    fn put_landmark(&mut self, what: LandmarkKind) -> Marked {
         let offset = self.stats.output_accepted;
+        let mut is_indexed = None;
         if let Some(clock) = self.landmarks.clock {
             let landmark = Landmark {
                 offset,
@@ -97,11 +108,11 @@ impl Chardev {
                 what,
             };
             if let Some(log) = &mut self.log {
-                log.note(&landmark);
+                is_indexed = log.note(&landmark);
             }
             self.landmarks.push(landmark);
         }
-        offset
+        Marked { offset, is_indexed }
     }
 }
 

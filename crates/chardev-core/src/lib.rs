@@ -76,7 +76,7 @@ pub use graph::attach_further;
 pub use held::is_locked_here;
 pub use hub::Hub;
 pub use input::CARRY_LIMIT;
-pub use landmarks::{Landmark, LandmarkKind};
+pub use landmarks::{Landmark, LandmarkKind, Marked};
 pub use layer::{Flow, Layer, Stack};
 pub use line::{
     Answer, Answers, FlowControl, Line, ModemChange, ModemLines, Parity, Purge, PurgeRequest,

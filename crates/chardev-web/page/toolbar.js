@@ -19,8 +19,9 @@ async function setMark({ id }) {
   const text = el("input", { type: "text", maxlength: 1000, "aria-label": "Text of the mark" });
   const answer = await question("Mark this moment", [text], ["Mark"]);
   if (answer) {
-    const { offset } = await post(path(id, "mark"), { text: text.value });
-    announce(`Marked at byte ${number(offset)}.`);
+    const { offset, indexed } = await post(path(id, "mark"), { text: text.value });
+    const limit = indexed === false ? " The index of the log has no room for it: it will be forgotten." : "";
+    announce(`Marked at byte ${number(offset)}.${limit}`);
   }
 }
 

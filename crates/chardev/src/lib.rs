@@ -176,7 +176,7 @@ pub use chardev_core::{
     CARRY_LIMIT, ChangeError, ChangeTimes, Channel, Chardev, ChardevRef, Closed, Counter, Drain,
     DropReason, Epp, Event, Flow, FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Given, Group,
     History, HubError, Input, Landmark, LandmarkKind, Late, Layer, Line, LineControl, LogControl,
-    LogFull, LogSink, ModemChange, ModemLines, NothingToDrain, Notice, Observed, Observer,
+    LogFull, LogSink, Marked, ModemChange, ModemLines, NothingToDrain, Notice, Observed, Observer,
     OpenError, ParallelLines, ParallelPort, ParallelRequest, Parity, Peers, Policy, PolicyChange,
     Presence, Purge, PurgeRequest, Ready, RemoveError, RingBuffer, RingControl, Sent, SerialParams,
     SerialRequest, Sharing, Slow, Splicing, Stats, TerminalSize, ViewEnd, ViewError, ViewFrom,

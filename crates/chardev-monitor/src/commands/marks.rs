@@ -1,6 +1,7 @@
 //! Markers in a console's output (`x-chardev-mark`).
 
-use chardev_qapi::schema::{Type, required};
+use chardev::Marked;
+use chardev_qapi::schema::{Type, optional, required};
 use chardev_qapi::{Json, Object};
 
 use super::not_found;
@@ -16,7 +17,10 @@ pub(super) fn command() -> OwnCommand {
     OwnCommand::new("x-chardev-mark", mark)
         .open_to(Role::Attach, "id")
         .takes([required("id", Type::Str), required("text", Type::Str)])
-        .returns(Type::object([required("offset", Type::Int)]))
+        .returns(Type::object([
+            required("offset", Type::Int),
+            optional("indexed", Type::Bool),
+        ]))
 }
 
 /// Tells everybody who hears of the chardev that something is worth finding at this place of its
@@ -32,7 +36,7 @@ fn mark(arguments: &Object, caller: &Caller) -> Answer {
     }
     let by = caller.who();
     let marked = caller.chardevs().mark(id, words, &by);
-    let offset = marked.ok_or_else(|| not_found(id))?;
+    let Marked { offset, is_indexed } = marked.ok_or_else(|| not_found(id))?;
     tracing::info!(
         console = id,
         event = "marker",
@@ -46,5 +50,9 @@ fn mark(arguments: &Object, caller: &Caller) -> Answer {
     caller
         .events()
         .emit_about(id, "X_CHARDEV_MARKED", Some(data.into()));
-    Ok(Object::new().with("offset", offset).into())
+    let mut answer = Object::new().with("offset", offset);
+    if let Some(is_indexed) = is_indexed {
+        answer = answer.with("indexed", is_indexed);
+    }
+    Ok(answer.into())
 }

@@ -52,7 +52,8 @@ pub(super) async fn size(
 /// Sets a marker in the output.
 #[utoipa::path(post, path = "/consoles/{id}/mark", params(("id" = String, Path, description =
     "the console")), request_body(content = String, content_type = "application/json", description =
-    "`{\"text\": …}`"), responses((status = 200, description = "`offset` says where it is")))]
+    "`{\"text\": …}`"), responses((status = 200, description = "`offset` says where it is, `indexed` \
+    whether the index of the log, if there is one, has room for it")))]
 pub(super) async fn mark(
     Visitor(session): Visitor,
     Path(id): Path<String>,

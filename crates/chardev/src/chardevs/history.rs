@@ -1,6 +1,6 @@
 //! front → [chardev: scrollback] → viewers: how much is kept by default, and who reads it here.
 
-use chardev_core::{Landmark, Slow, ViewError, ViewFrom, Viewer};
+use chardev_core::{Landmark, Marked, Slow, ViewError, ViewFrom, Viewer};
 
 use super::Chardevs;
 
@@ -29,10 +29,10 @@ impl Chardevs {
         }
     }
 
-    /// Sets a mark where the output of chardev `id` is now, with a text and who has set it, and
-    /// returns the offset. It is among the [landmarks](Chardevs::landmarks) and in the index of the
+    /// Sets a mark where the output of chardev `id` is now, with a text and who has set it. It is
+    /// among the [landmarks](Chardevs::landmarks) and, if that has room for it, in the index of the
     /// log.
-    pub fn mark(&self, id: &str, text: &str, by: &str) -> Option<u64> {
+    pub fn mark(&self, id: &str, text: &str, by: &str) -> Option<Marked> {
         let chardev = self.registry.get(id)?;
         Some(chardev.with(|chardev| chardev.mark(text, by)))
     }

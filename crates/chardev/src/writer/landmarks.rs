@@ -48,14 +48,20 @@ impl WriterState {
 }
 
 impl Writing {
-    /// There is a landmark after what was accepted and left out.
-    pub(super) fn note(self: &Arc<Self>, landmark: &Landmark) {
+    /// There is a landmark after what was accepted and left out. Returns whether the index has room
+    /// for it, if there is one.
+    pub(super) fn note(self: &Arc<Self>, landmark: &Landmark) -> Option<bool> {
         if !self.indexes() {
-            return;
+            return None;
         }
         let mut state = self.lock();
-        if state.landmarks.len() >= MAX_WAITING {
-            return;
+        let waiting = state.landmarks.len();
+        let room = self
+            .log
+            .as_ref()
+            .and_then(|log| log.landmark_room(MAX_IN_FILE));
+        if waiting >= MAX_WAITING || room.is_some_and(|room| waiting >= room) {
+            return Some(false);
         }
         let at = state.accepted;
         let after_hole = state.holes.back().is_some_and(|hole| hole.at == at);
@@ -69,6 +75,7 @@ impl Writing {
         if state.landmark_is_due() {
             self.rouse(&mut state, Haste::Paced);
         }
+        Some(true)
     }
 
     /// Puts the landmarks that come next into the index.
@@ -84,12 +91,12 @@ impl Writing {
                 break;
             };
             let offset = state.times.base + landmark.at;
+            // There is room for it, as `note` has seen to.
+            log.count_landmark();
             drop(state);
-            if log.takes_landmark(MAX_IN_FILE) {
-                put_line(&mut lines, offset, landmark.time, self.place());
-                // Writing to a string does not fail.
-                let _ = writeln!(lines, " {}", landmark.words);
-            }
+            put_line(&mut lines, offset, landmark.time, self.place());
+            // Writing to a string does not fail.
+            let _ = writeln!(lines, " {}", landmark.words);
         }
         self.write_index(&lines);
         WRITTEN.notify_waiters();

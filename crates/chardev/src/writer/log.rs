@@ -173,8 +173,8 @@ impl LogSink for FileLog {
         self.writer.watch();
     }
 
-    fn note(&mut self, landmark: &Landmark) {
-        self.writer.shared.note(landmark);
+    fn note(&mut self, landmark: &Landmark) -> Option<bool> {
+        self.writer.shared.note(landmark)
     }
 
     fn pending(&self) -> u64 {

@@ -100,13 +100,15 @@ impl LogFile {
         self.index.as_ref().map(|index| index.path.as_path())
     }
 
-    /// Counts one more landmark in the index, which has room for so `many` if it is rotated.
-    pub(super) fn takes_landmark(&self, many: usize) -> bool {
-        let is_bounded = self.limit.is_some();
-        self.with_progress(|progress| {
-            progress.landmarks += 1;
-            !is_bounded || progress.landmarks <= many
-        })
+    /// How many more landmarks the index has room for, of so `many`, if it is rotated.
+    pub(super) fn landmark_room(&self, many: usize) -> Option<usize> {
+        let room = || self.with_progress(|progress| many.saturating_sub(progress.landmarks));
+        self.limit.is_some().then(room)
+    }
+
+    /// Counts one more landmark in the index.
+    pub(super) fn count_landmark(&self) {
+        self.with_progress(|progress| progress.landmarks += 1);
     }
 
     pub(super) fn with_progress<R>(&self, action: impl FnOnce(&mut Progress) -> R) -> R {

@@ -49,13 +49,18 @@ fn marks_and_changes_are_in_the_index_where_they_were() {
     let dir = tempfile::tempdir().unwrap();
     let (log, index) = (dir.path().join("log"), dir.path().join("index"));
     let (chardevs, front) = console(&log, &index);
-    assert_eq!(chardevs.mark("con0", "before\tall\n", "me"), Some(0));
+    let mark = |text: &str| {
+        let marked = chardevs.mark("con0", text, "me").unwrap();
+        assert_eq!(marked.is_indexed, Some(true));
+        marked.offset
+    };
+    assert_eq!(mark("before\tall\n"), 0);
     print(&front, "one\ntw");
-    assert_eq!(chardevs.mark("con0", "in two", "me"), Some(6));
+    assert_eq!(mark("in two"), 6);
     print(&front, "o\n");
     chardevs.blocking_change("con0", Null::new()).unwrap();
     print(&front, "three\n");
-    assert_eq!(chardevs.mark("con0", &"long ".repeat(1000), "me"), Some(14));
+    assert_eq!(mark(&"long ".repeat(1000)), 14);
     assert_eq!(chardevs.mark("nosuch", "", "me"), None);
     let lines = wait_lines(&index, "mark", 3);
     let lines: Vec<_> = lines
@@ -97,11 +102,11 @@ fn a_mark_in_a_hole_of_the_log_is_at_its_end() {
     let (chardevs, front) = console(&log, &index);
     let line = format!("{}\n", "=".repeat(999));
     print(&front, &line);
-    let first = chardevs.mark("con0", "queued", "me").unwrap();
+    let first = chardevs.mark("con0", "queued", "me").unwrap().offset;
     let inside = wait_for("a hole", || {
         print(&front, &line.repeat(100));
         let lost = chardevs.stats("con0").unwrap().log_lost;
-        (lost > 0).then(|| chardevs.mark("con0", "inside", "me").unwrap())
+        (lost > 0).then(|| chardevs.mark("con0", "inside", "me").unwrap().offset)
     });
     print(&front, &line);
     fs::remove_file(&log).unwrap();
@@ -133,4 +138,60 @@ fn a_mark_in_a_hole_of_the_log_is_at_its_end() {
     let (offset, place, _) = find("mark inside");
     assert!((hole.0..hole.0 + lost).contains(&inside));
     assert_eq!((*offset, *place), (hole.0 + lost, hole.1));
+}
+
+#[test]
+fn who_sets_a_mark_that_the_index_has_no_room_for_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, index) = (dir.path().join("log"), dir.path().join("index"));
+    symlink("/dev/full", &log).unwrap();
+    let (chardevs, front) = console(&log, &index);
+    print(&front, "never written\n");
+    let marked = || chardevs.mark("con0", "again", "me").unwrap();
+    for _ in 0..256 {
+        assert_eq!(marked().is_indexed, Some(true));
+    }
+    let told = marked();
+    assert_eq!((told.offset, told.is_indexed), (14, Some(false)));
+    // In memory there is room for the newest.
+    assert_eq!(chardevs.landmarks("con0").unwrap().len(), 128);
+    fs::remove_file(&log).unwrap();
+    chardevs.block_on(chardevs.reopen_logs(None)).unwrap();
+    wait_lines(&index, "mark", 256);
+    assert_eq!(marked().is_indexed, Some(true));
+    wait_lines(&index, "mark", 257);
+}
+
+#[test]
+fn the_index_of_a_rotated_file_has_room_for_so_many_marks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, index) = (dir.path().join("log"), dir.path().join("index"));
+    let options = Options::new("null")
+        .with("logfile", text(&log))
+        .with("x-logindex", text(&index))
+        .with("x-logsize", OptionValue::Int(4096));
+    let chardevs = Chardevs::new().unwrap();
+    let adding = chardevs.add_with("con0", &options, Arc::new(NoFds));
+    chardevs.block_on(adding).unwrap();
+    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let mut set = 0;
+    // Of 256 at a time none has to wait for the disk.
+    while chardevs
+        .mark("con0", "one of many", "me")
+        .unwrap()
+        .is_indexed
+        == Some(true)
+    {
+        set += 1;
+        if set % 256 == 0 {
+            wait_lines(&index, "mark", set);
+        }
+    }
+    assert_eq!(set, 4096);
+    print(&front, &format!("{}\n", "=".repeat(4999)));
+    print(&front, "in the next file\n");
+    wait_for("the next file", || {
+        let marked = chardevs.mark("con0", "there is room", "me").unwrap();
+        (marked.is_indexed == Some(true)).then_some(())
+    });
 }

@@ -236,6 +236,34 @@ fn a_log_is_found_followed_through_rotation_and_played_by_its_index() {
 }
 
 #[test]
+fn a_marker_that_the_index_has_no_room_for_is_told_to_who_sets_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let index = dir.path().join("index");
+    let con0 = format!(
+        "null,id=con0,logfile=/dev/full,logappend=on,x-logindex={}",
+        index.display()
+    );
+    let daemon = Daemon::with(&[
+        "--chardev",
+        &con0,
+        "--device",
+        "exec,id=e0,chardev=con0,command=echo printed; exec cat",
+    ]);
+    let waits = || daemon.succeed(&["qmp", "x-query-chardev-stats", r#"{"id": "con0"}"#]);
+    until("the log has something to wait for", || {
+        waits().contains("\"log-pending\"") && !waits().contains("\"log-pending\": 0")
+    });
+    let set = || daemon.ctl(&["mark", "con0", "again"]);
+    let told = (0..300)
+        .map(|_| set())
+        .find(|output| !output.stderr.is_empty());
+    let told = told.expect("no marker is refused a place");
+    assert!(told.status.success());
+    let words = text(&told.stderr);
+    assert!(words.contains("but not in the index of the log"), "{words}");
+}
+
+#[test]
 fn events_are_followed_by_people_and_programs() {
     let daemon = Daemon::with(&["--chardev", "null,id=con0", "--chardev", "null,id=other"]);
     let follow = |arguments: &[&str]| {

@@ -12,6 +12,8 @@ use super::pump::Pump;
 use super::reason::Reason;
 use crate::ctl::backend::backend_json;
 
+/// What setting a marker is called.
+pub(super) const MARKER: &str = "the marker";
 /// What the question who is here is called.
 pub(super) const WHO: &str = "the list of who is here";
 
@@ -170,7 +172,7 @@ impl Pump<'_> {
         let id = Object::new().with("id", self.id);
         match prompt.question {
             Question::Mark => {
-                self.wish("the marker", "x-chardev-mark", id.with("text", line));
+                self.wish(MARKER, "x-chardev-mark", id.with("text", line));
             }
             // Who is attached is on the daemon's host.
             Question::Change => match backend_json(&line, current_dir().ok().as_deref()) {

@@ -10,10 +10,11 @@ use rustix::io::Errno;
 use super::join::Mode;
 use super::link::Heard;
 use super::lookback::{HISTORY, REDRAW};
-use super::menu::{WHO, tell_who};
+use super::menu::{MARKER, WHO, tell_who};
 use super::pump::Pump;
 use super::reason::{Reason, how_it_ended, restarts};
 use super::terminal::RawTerminal;
+use crate::ctl::record::not_indexed;
 use crate::ctl::waiting::timespec;
 
 /// How long the reason of the console's end may take.
@@ -30,6 +31,11 @@ impl Pump<'_> {
                 Heard::Answer(WHO, answer) => tell_who(self, &answer),
                 Heard::Answer(HISTORY, answer) => self.look_back(&answer),
                 Heard::Answer(REDRAW, answer) => self.end_pages(Some(&answer)),
+                Heard::Answer(MARKER, answer) => {
+                    if let Some(missing) = not_indexed(&answer) {
+                        self.say(&missing);
+                    }
+                }
                 // Nobody draws the screen again that we are on our way back to.
                 Heard::Gone if self.lookback.is_none() => self.end_pages(None),
                 Heard::Answer(..) | Heard::Gone => {}

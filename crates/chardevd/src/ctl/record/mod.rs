@@ -6,7 +6,7 @@
 mod cast;
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -53,7 +53,24 @@ pub(super) struct Args {
 pub(super) fn mark(target: &Target, id: &str, text: &str) -> Result<(), Failure> {
     let mut monitor = target.connect()?;
     let arguments = Object::new().with("id", id).with("text", text);
-    execute(target, &mut monitor, id, "x-chardev-mark", arguments).map(drop)
+    let answer = execute(target, &mut monitor, id, "x-chardev-mark", arguments)?;
+    if let Some(missing) = not_indexed(&answer) {
+        let _ = writeln!(std::io::stderr(), "chardevctl: {missing}");
+    }
+    Ok(())
+}
+
+/// What is to be said of a marker that the index of the log has no room for.
+pub(super) fn not_indexed(answer: &Json) -> Option<String> {
+    let answer = answer.as_object()?;
+    if answer.get("indexed")?.as_bool()? {
+        return None;
+    }
+    let offset = answer.get("offset")?.as_u64()?;
+    Some(format!(
+        "the marker is at offset {offset}, but not in the index of the log, which has no room: rotate the log, \
+         or see whether its disk takes anything"
+    ))
 }
 
 /// Records until the chardev is gone.
