@@ -67,7 +67,7 @@ enum Task {
     Man(man::Args),
     /// Build the Debian package and try it in a fresh tree
     Package,
-    /// Change a busy console's back end for a long time; every byte counts, and nothing may grow
+    /// A thousand consoles for an hour: every byte counts, and nothing may grow
     Soak(soak::Args),
     /// Measure beside an installed QEMU and socat
     Bench(bench::Args),

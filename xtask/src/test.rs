@@ -2,12 +2,20 @@
 
 use crate::sh::{self, Result};
 
+/// Ten thousand changes, and a thousand consoles for three minutes; a tenth of that is enough while
+/// one works on something else.
+const LONG: [(&str, &str); 3] = [
+    ("CHARDEV_ROUNDS", "80"),
+    ("CHARDEV_SOAK_CONSOLES", "1000"),
+    ("CHARDEV_SOAK_SECONDS", "180"),
+];
+
 pub(crate) fn run() -> Result {
     build_guest()?;
     if sh::which("cargo-nextest").is_none() {
         eprintln!("xtask: cargo-nextest is not installed, so plain cargo test runs the tests");
         let mut all = sh::cargo(&["test", "--workspace", "--no-fail-fast"]);
-        let all = sh::run(all.env("CHARDEV_ROUNDS", "80"));
+        let all = sh::run(all.envs(LONG));
         say_what_did_not_run();
         return all;
     }
@@ -19,11 +27,7 @@ pub(crate) fn run() -> Result {
         "--doc",
         "--no-fail-fast",
     ]));
-    // Ten thousand changes; a tenth of them is enough while one works on something else.
-    let rest = sh::run(
-        sh::cargo(&["nextest", "run", "--workspace", "--profile", "ci"])
-            .env("CHARDEV_ROUNDS", "80"),
-    );
+    let rest = sh::run(sh::cargo(&["nextest", "run", "--workspace", "--profile", "ci"]).envs(LONG));
     say_what_did_not_run();
     let model = crate::model::run();
     rest.and(docs).and(model)

@@ -70,6 +70,8 @@ pub mod records;
 pub mod report;
 #[cfg(feature = "rig")]
 pub mod rig;
+#[cfg(feature = "rig")]
+pub mod soak;
 
 #[cfg(feature = "std")]
 pub use error::LoadError;

@@ -156,6 +156,17 @@ impl Lines {
         Lines::of(form, Line::new(form))
     }
 
+    /// The stream of [`Form::Padded`], from its byte `offset` on.
+    pub fn from_offset(offset: u64) -> Self {
+        let mut line = Line::new(Form::Padded);
+        line.set_number(offset / PADDED as u64);
+        Lines {
+            form: Form::Padded,
+            line,
+            used: (offset % PADDED as u64) as usize,
+        }
+    }
+
     pub(crate) fn of(form: Form, line: Line) -> Self {
         Lines {
             form,
@@ -267,6 +278,16 @@ mod tests {
                 assert_eq!(text, expected, "{form:?}, {size}");
                 assert_eq!(text, lines::stream(form, 12));
             }
+        }
+    }
+
+    #[test]
+    fn a_stream_can_be_entered_anywhere() {
+        let whole = lines::text(Form::Padded, 0..12);
+        for offset in 0..100 {
+            let mut rest = vec![0; whole.len() - offset];
+            Lines::from_offset(offset as u64).fill(&mut rest);
+            assert_eq!(rest, whole[offset..], "{offset}");
         }
     }
 

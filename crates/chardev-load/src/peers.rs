@@ -9,6 +9,7 @@ mod pump;
 pub use backend::Backend;
 pub use kind::Kind;
 pub use prepared::Prepared;
+pub(crate) use prepared::{Door, Ends};
 pub(crate) use pump::pause;
 
 use std::fs::File;

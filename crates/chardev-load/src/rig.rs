@@ -4,10 +4,10 @@
 mod bed;
 mod end;
 mod monitor;
-mod process;
+pub(crate) mod process;
 mod report;
 
-pub use monitor::{Monitor, connect};
+pub use monitor::{Monitor, connect, with_stream};
 pub use process::{Programs, Setup};
 pub use report::{Input, Report};
 

@@ -52,4 +52,10 @@ impl Kind {
     pub fn has_input(self) -> bool {
         !matches!(self, Kind::File | Kind::Ringbuf)
     }
+
+    /// Whether the back end listens. A connection may still wait to be accepted, so its peer sends
+    /// nothing before it was sent something: only then it surely is the back end's peer.
+    pub(crate) fn listens(self) -> bool {
+        matches!(self, Kind::UnixServer | Kind::TcpServer)
+    }
 }

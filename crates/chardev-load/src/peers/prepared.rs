@@ -16,6 +16,7 @@ use crate::LoadError;
 /// A peer whose back end does not exist yet.
 pub struct Prepared {
     load: Load,
+    number: u64,
     flow: Arc<Flow>,
     /// The back end to be opened.
     pub backend: Backend,
@@ -23,12 +24,48 @@ pub struct Prepared {
 }
 
 enum Means {
-    Path(PathBuf),
-    Port(u16),
+    File(PathBuf),
+    Door(Door),
     UnixListener(UnixListener),
     TcpListener(TcpListener),
     Fifo { path: PathBuf, output: OwnedFd },
     Nothing,
+}
+
+/// Where a back end that listens is connected to.
+#[derive(Clone, Debug)]
+pub(crate) enum Door {
+    /// A unix path.
+    Unix(PathBuf),
+    /// A port of 127.0.0.1.
+    Tcp(u16),
+}
+
+impl Door {
+    /// Connects, which returns before the back end has accepted.
+    pub(crate) fn connect(&self) -> io::Result<OwnedFd> {
+        Ok(match self {
+            Door::Unix(path) => UnixStream::connect(path)?.into(),
+            Door::Tcp(port) => TcpStream::connect(("127.0.0.1", *port))?.into(),
+        })
+    }
+}
+
+/// The peer's end of a back end.
+pub(crate) enum Ends {
+    /// What it writes.
+    File(PathBuf),
+    /// Nothing outside the daemon.
+    Ring,
+    /// A stream.
+    Stream {
+        /// What is read from.
+        reading: OwnedFd,
+        /// What is written to, if that is something else.
+        writing: Option<OwnedFd>,
+        /// Where the next peer can come when this one has left.
+        door: Option<Door>,
+    },
 }
 
 impl Prepared {
@@ -40,17 +77,17 @@ impl Prepared {
         let path = dir.join(format!("{number}"));
         let failed = |error: io::Error| format!("{}: {error}", path.display());
         let (backend, means) = match load.kind {
-            Kind::File => (Backend::file(&path), Means::Path(path)),
+            Kind::File => (Backend::file(&path), Means::File(path)),
             Kind::Pty => (Backend::pty(), Means::Nothing),
             Kind::Ringbuf => (Backend::ring(), Means::Nothing),
-            Kind::UnixServer => (Backend::unix(&path, true), Means::Path(path)),
+            Kind::UnixServer => (Backend::unix(&path, true), Means::Door(Door::Unix(path))),
             Kind::UnixClient => {
                 let listener = UnixListener::bind(&path).map_err(failed)?;
                 (Backend::unix(&path, false), Means::UnixListener(listener))
             }
             Kind::TcpServer => {
                 let port = free_port()?;
-                (Backend::tcp(port, true), Means::Port(port))
+                (Backend::tcp(port, true), Means::Door(Door::Tcp(port)))
             }
             Kind::TcpClient => {
                 let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
@@ -64,6 +101,7 @@ impl Prepared {
         };
         Ok(Prepared {
             load,
+            number,
             flow: Arc::default(),
             backend,
             means,
@@ -75,6 +113,36 @@ impl Prepared {
     pub fn with_flow(mut self, flow: &Arc<Flow>) -> Self {
         self.flow = Arc::clone(flow);
         self
+    }
+
+    /// The kind of the back end.
+    pub(crate) fn kind(&self) -> Kind {
+        self.load.kind
+    }
+
+    /// The number it was made with.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The peer's end of the back end, which is there now, for who moves bytes without a thread a
+    /// peer. `pty` is the path that came in the answer.
+    ///
+    /// # Errors
+    /// The back end cannot be reached.
+    pub(crate) fn reach(self, pty: Option<&str>) -> io::Result<Ends> {
+        let door = match &self.means {
+            Means::File(path) => return Ok(Ends::File(path.clone())),
+            Means::Nothing if self.load.kind == Kind::Ringbuf => return Ok(Ends::Ring),
+            Means::Door(door) => Some(door.clone()),
+            _ => None,
+        };
+        let (reading, writing) = self.means.connect(pty)?;
+        Ok(Ends::Stream {
+            reading,
+            writing,
+            door,
+        })
     }
 
     /// Goes to work, the back end of the chardev `id` being there now. `pty` is the path that came
@@ -92,37 +160,34 @@ impl Prepared {
         let load = self.load;
         let kind = load.kind;
         let shared = Arc::new(Shared {
-            flow: self.flow,
+            flow: Arc::clone(&self.flow),
             ..Shared::default()
         });
         let news = Arc::clone(&shared);
-        let work = match self.means {
-            Means::Path(path) if kind == Kind::File => Work::File(path),
-            Means::Nothing if kind == Kind::Ringbuf => {
+        let about = format!("peer {number} ({})", kind.name());
+        let ends = self.reach(pty);
+        let work = match ends.map_err(|error| format!("{about}: {error}"))? {
+            Ends::File(path) => Work::File(path),
+            Ends::Ring => {
                 let (monitor, id) = (monitor.to_owned(), id.to_owned());
                 Work::Thread(std::thread::spawn(move || {
                     pump::read_ring(&monitor, &id, &news)
                 }))
             }
-            means => {
-                let about = format!("peer {number} ({})", kind.name());
-                let ends = means.connect(pty);
-                let (reading, writing) = ends.map_err(|error| format!("{about}: {error}"))?;
-                Work::Thread(std::thread::spawn(move || {
-                    let pump = pump::Pump {
-                        reading,
-                        writing,
-                        number,
-                        slow: load.slow,
-                        // A connection may still wait to be accepted, so its peer sends nothing
-                        // before it was sent something: only then it surely is the back end's peer.
-                        waits: matches!(kind, Kind::UnixServer | Kind::TcpServer),
-                        shared: &news,
-                    };
-                    pump.run()
-                        .map_err(|error| format!("{about}: {error}").into())
-                }))
-            }
+            Ends::Stream {
+                reading, writing, ..
+            } => Work::Thread(std::thread::spawn(move || {
+                let pump = pump::Pump {
+                    reading,
+                    writing,
+                    number,
+                    slow: load.slow,
+                    waits: kind.listens(),
+                    shared: &news,
+                };
+                pump.run()
+                    .map_err(|error| format!("{about}: {error}").into())
+            })),
         };
         Ok(Peer {
             load,
@@ -143,8 +208,8 @@ impl Means {
                 let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 both(open(path, flags, Mode::empty())?)
             }
-            Means::Path(path) => both(UnixStream::connect(path)?.into()),
-            Means::Port(port) => both(TcpStream::connect(("127.0.0.1", port))?.into()),
+            Means::File(path) => both(std::fs::File::open(path)?.into()),
+            Means::Door(door) => both(door.connect()?),
             Means::UnixListener(listener) => {
                 listener.set_nonblocking(true)?;
                 both(newest(|| listener.accept().map(|(socket, _)| socket))?.into())

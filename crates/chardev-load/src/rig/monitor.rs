@@ -1,13 +1,20 @@
 //! The monitor of the program under test.
 
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use chardev_qapi::{Json, Object};
 use chardev_qmp::client::Client;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use crate::LoadError;
 use crate::STUCK;
+
+/// The name under which the daemon is given a descriptor.
+const FDNAME: &str = "chardev-load";
 
 /// A negotiated connection.
 pub type Monitor = Client<UnixStream>;
@@ -25,6 +32,31 @@ pub fn connect(path: &Path) -> Result<Monitor, LoadError> {
     let asked = monitor.ask_for_error_kinds();
     asked.map_err(|error| failed(&error))?;
     Ok(monitor)
+}
+
+/// Gives the daemon one end of a stream as a command's `fdname`; returns the other and the answer.
+///
+/// # Errors
+/// What the monitor says.
+pub fn with_stream(
+    monitor: &mut Monitor,
+    command: &str,
+    arguments: Object,
+) -> Result<(UnixStream, Json), LoadError> {
+    let failed = |error: &dyn std::fmt::Display| LoadError::from(format!("{command}: {error}"));
+    let (ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
+    let fds = [theirs.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    // It comes with a space between two commands.
+    let space = [IoSlice::new(b" ")];
+    let sent = sendmsg(monitor.stream(), &space, &mut control, SendFlags::NOSIGNAL);
+    sent.map_err(|error| failed(&error))?;
+    let named = monitor.execute("getfd", Object::new().with("fdname", FDNAME));
+    named.map_err(|error| failed(&error))?;
+    let answer = monitor.execute(command, arguments.with("fdname", FDNAME));
+    Ok((ours, answer.map_err(|error| failed(&error))?))
 }
 
 /// The counter `name` of chardev `id`.

@@ -34,8 +34,8 @@ pub struct Programs {
 }
 
 /// The daemon; killed when dropped.
-pub(super) struct Daemon {
-    pub(super) child: Child,
+pub(crate) struct Daemon {
+    pub(crate) child: Child,
     messages: std::fs::File,
 }
 
@@ -48,7 +48,7 @@ impl Drop for Daemon {
 
 impl Daemon {
     /// What it printed, for an error message.
-    pub(super) fn said(&mut self) -> String {
+    pub(crate) fn said(&mut self) -> String {
         let mut text = String::new();
         let _ = self.messages.rewind();
         let _ = self.messages.read_to_string(&mut text);
@@ -100,7 +100,7 @@ impl Programs {
 }
 
 /// Starts the program; what it says is kept in `dir`.
-pub(super) fn start(dir: &Path, mut command: Command) -> Result<Daemon, LoadError> {
+pub(crate) fn start(dir: &Path, mut command: Command) -> Result<Daemon, LoadError> {
     let messages = tempfile::tempfile_in(dir).map_err(|error| error.to_string())?;
     let both = || messages.try_clone().map_err(|error| error.to_string());
     let child = command
@@ -117,7 +117,7 @@ pub(super) fn start(dir: &Path, mut command: Command) -> Result<Daemon, LoadErro
     Ok(Daemon { child, messages })
 }
 
-pub(super) fn wait_for_monitor(
+pub(crate) fn wait_for_monitor(
     path: &Path,
     daemon: &mut Daemon,
     began: Instant,

@@ -77,6 +77,7 @@ mod qemu_rig;
 mod rfc2217;
 mod schema;
 mod service;
+mod soak;
 mod ssh;
 mod stories;
 mod tcp_rig;
