@@ -182,6 +182,12 @@ pub trait Backend: Send {
         (Vec::new(), false)
     }
 
+    /// Whether to put it into its place ([`Sharing::activate`]), or to let go of it, may wait for a
+    /// disk or a device: a transaction of such a back end leaves the thread that asks for it.
+    fn may_wait(&self) -> bool {
+        true
+    }
+
     /// Releases names and listeners and leaves what is needed to deliver accepted output.
     fn retire(self: Box<Self>) -> Box<dyn Drain>;
 

@@ -14,7 +14,7 @@
 //! on it until then.
 
 use crate::change::{Change, NewBackend, Offer, Old};
-use crate::chardev::ChardevRef;
+use crate::chardev::{Chardev, ChardevRef};
 use crate::drain::Drainer;
 use crate::error::{AttachError, ChangeError, OpenError};
 use crate::freeze::Freeze;
@@ -154,8 +154,12 @@ fn first_sharing(steps: &[Step], planned: &[Planned]) -> Option<(usize, ChardevR
             .find(|one| theirs.iter().any(|other| one.is(other)));
         shared.filter(|_| !same_mux).cloned()
     };
-    (0..steps.len()).find_map(|step| {
-        let shared = (0..step).find_map(|earlier| sharing(step, earlier));
+    // What rests on nothing shares nothing.
+    let resting = (0..steps.len()).filter(|step| !planned[*step].1.is_empty());
+    let resting: Vec<usize> = resting.collect();
+    resting.iter().enumerate().find_map(|(at, &step)| {
+        let mut before = resting[..at].iter();
+        let shared = before.find_map(|&earlier| sharing(step, earlier));
         shared.map(|shared| (step, shared))
     })
 }
@@ -222,6 +226,23 @@ impl Step {
             Step::Add { chardev, .. } => chardev.with_prepared(|backend| backend.deactivate()),
             Step::Remove(_) => {}
         }
+    }
+
+    /// Whether [`commit`] may wait for a disk or a device because of it.
+    pub fn may_wait(&self) -> bool {
+        let Step::Change {
+            change,
+            new,
+            old: Old::Retire,
+            ..
+        } = self
+        else {
+            return true;
+        };
+        let leaves = |chardev: &mut Chardev| {
+            chardev.backend.may_wait() || chardev.parked.is_some() || chardev.log.is_some()
+        };
+        new.log.is_some() || new.backend.may_wait() || change.chardev().with(leaves)
     }
 
     fn cut(&mut self) {

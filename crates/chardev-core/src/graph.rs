@@ -76,6 +76,9 @@ pub(crate) fn first_cycle(planned: &[Planned]) -> Option<usize> {
 
 /// The places of all of `planned`, each after those it is to rest on.
 pub(crate) fn from_below(planned: &[Planned]) -> Vec<usize> {
+    if planned.iter().all(|(_, members)| members.is_empty()) {
+        return (0..planned.len()).collect();
+    }
     let mut order = Vec::with_capacity(planned.len());
     let mut seen = Vec::new();
     for (chardev, _) in planned {
@@ -122,6 +125,10 @@ pub(crate) fn first_left_behind(planned: &[Planned]) -> Option<usize> {
 
 /// The places of all that are `planned`, what is now below others before those.
 pub(crate) fn now_from_below(planned: &[Planned]) -> Vec<usize> {
+    let rests = |(chardev, _): &Planned| !chardev.with(|chardev| chardev.all_members()).is_empty();
+    if !planned.iter().any(rests) {
+        return (0..planned.len()).collect();
+    }
     let mut order = Vec::with_capacity(planned.len());
     let mut seen = Vec::new();
     for (chardev, _) in planned {

@@ -2,6 +2,7 @@
 
 mod attached;
 mod blocking;
+mod carrying_out;
 mod durations;
 mod history;
 #[cfg(feature = "input")]
@@ -23,7 +24,7 @@ use chardev_core::spec::{KindSpec, Options};
 use chardev_core::{
     Accepted, AddError, AttachError, ChangeError, Chardev, ChardevRef, DrainStep, Drainer,
     FreezeWatch, FrontEnd, FrontEndHooks, History, Hub, HubError, Observer, OpenError,
-    PolicyChange, Refused, Registry, RemoveError, Step, TerminalSize, ViewError, ViewFrom, commit,
+    PolicyChange, Registry, RemoveError, TerminalSize, ViewError, ViewFrom,
 };
 
 use crate::back::{FdSource, Kind, NoFds};
@@ -257,32 +258,6 @@ impl Chardevs {
     pub fn type_in(&self, id: &str, bytes: &[u8]) -> Option<usize> {
         let chardev = self.registry.get(id)?;
         Some(chardev.with(|chardev| chardev.type_in(bytes)))
-    }
-
-    /// Carries out a transaction, where waiting for a disk holds up nobody. Once begun it goes on
-    /// whether or not the future is polled.
-    pub(crate) async fn carry_out(&self, steps: Vec<Step>) -> Result<(), Refused> {
-        let chardevs = self.clone();
-        let work = move || {
-            for drainer in commit(steps)? {
-                chardevs.drain(drainer);
-            }
-            Ok(())
-        };
-        offload::offload(self.shared.runtime(), work).await
-    }
-
-    /// Lets go of what never went live, and waits until nothing is left of it.
-    pub(crate) async fn discard<T: Send + 'static>(&self, what: T) {
-        offload::offload(self.shared.runtime(), move || drop(what)).await;
-    }
-
-    async fn carry_out_one(&self, id: &str, steps: Vec<Step>) -> Result<Info, ChangeError> {
-        self.carry_out(steps)
-            .await
-            .map_err(|refused| refused.error)?;
-        self.info(id)
-            .ok_or_else(|| ChangeError::NotFound(id.to_owned()))
     }
 
     /// Changes the policy of chardev `id` from here on (`x-chardev-set`).

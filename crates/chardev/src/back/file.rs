@@ -150,6 +150,12 @@ impl Backend for File {
         }
     }
 
+    /// What has to wait was found out when it was opened, or is a writer's. But a new file is gone
+    /// again before a change that fails is answered.
+    fn may_wait(&self) -> bool {
+        self.created.is_some() || !self.duplex.output().is_queued()
+    }
+
     fn refuse_input(&mut self) {
         self.duplex.refuse_input();
     }

@@ -49,6 +49,10 @@ impl Backend for Null {
         false
     }
 
+    fn may_wait(&self) -> bool {
+        false
+    }
+
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
         Box::new(NothingToDrain)
     }

@@ -381,6 +381,11 @@ impl Backend for Pty {
 
     /// Without a reader nobody is left who could take what is buffered, and looking after it
     /// would only keep descriptors and the I/O thread busy.
+    /// The link is a name on a disk. A terminal is opened and closed where that holds up nobody.
+    fn may_wait(&self) -> bool {
+        self.link.is_some()
+    }
+
     fn retire(mut self: Box<Self>) -> Box<dyn Drain> {
         self.look_for_peer();
         self.settled();

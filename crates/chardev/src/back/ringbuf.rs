@@ -109,6 +109,10 @@ impl Backend for Ring {
         false
     }
 
+    fn may_wait(&self) -> bool {
+        false
+    }
+
     fn retire(self: Box<Self>) -> Box<dyn Drain> {
         Box::new(NothingToDrain)
     }

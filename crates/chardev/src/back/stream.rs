@@ -102,6 +102,11 @@ impl Output {
         }
     }
 
+    /// Whether it is a file that a writer writes.
+    pub(super) fn is_queued(&self) -> bool {
+        matches!(self, Output::Queued(_))
+    }
+
     /// Whether the file may only grow, so that truncating it would fail.
     pub(super) fn is_append_only(&self) -> bool {
         match self {

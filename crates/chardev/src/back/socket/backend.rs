@@ -387,6 +387,11 @@ impl Backend for SocketBackend {
         }
     }
 
+    /// A listener may have a path, and a layer more to say.
+    fn may_wait(&self) -> bool {
+        !self.source.is_client() || !self.layers.is_empty()
+    }
+
     fn retire(mut self: Box<Self>) -> Box<dyn Drain> {
         self.handshakes.end();
         match self.peer {

@@ -70,6 +70,18 @@ impl Target {
         matches!(self, Target::Unix { .. })
     }
 
+    /// A connection that is there without waiting for the server: to a Unix socket whose queue is
+    /// not full. The future may be polled by any executor.
+    ///
+    /// # Errors
+    /// The cause in QEMU's words.
+    pub(super) async fn try_unix(&self, runtime: &Handle) -> Result<Option<OwnedFd>, OpenError> {
+        match self {
+            Target::Unix { given, place } => try_unix(runtime, given, place).await,
+            Target::Inet(_) | Target::Vsock(_) => Ok(None),
+        }
+    }
+
     /// Connects; takes as long as look-up and server do. Runs on the I/O thread.
     ///
     /// # Errors
@@ -176,22 +188,28 @@ pub(super) async fn finish_connecting(socket: &OwnedFd) -> Result<(), Errno> {
 }
 
 async fn connect_unix(given: &str, place: Place) -> Result<OwnedFd, OpenError> {
-    let mut socket = unix::stream()?;
     loop {
-        // The path may be on a file system that does not answer.
-        let to = place.clone();
-        let connecting = move || (to.connect(&socket), socket);
-        let attempt = offload_open(&Handle::current(), connecting).await;
-        let (connected, tried) =
-            attempt.map_err(|why| format!("Failed to connect to '{given}': {why}"))?;
-        socket = tried;
-        match connected {
-            Ok(()) => return Ok(socket),
-            Err(Errno::AGAIN) => tokio::time::sleep(BACKLOG_PAUSE).await,
-            Err(Errno::INTR) => {}
-            Err(error) => {
-                return Err(refused("Failed to connect to", given, error));
-            }
+        if let Some(connected) = try_unix(&Handle::current(), given, &place).await? {
+            return Ok(connected);
         }
+        tokio::time::sleep(BACKLOG_PAUSE).await;
+    }
+}
+
+/// A connection, or nothing if the server's queue of those that wait is full.
+async fn try_unix(
+    runtime: &Handle,
+    given: &str,
+    place: &Place,
+) -> Result<Option<OwnedFd>, OpenError> {
+    let (socket, to) = (unix::stream()?, place.clone());
+    // The path may be on a file system that does not answer.
+    let attempt = offload_open(runtime, move || (to.connect(&socket), socket)).await;
+    let (connected, socket) =
+        attempt.map_err(|why| format!("Failed to connect to '{given}': {why}"))?;
+    match connected {
+        Ok(()) => Ok(Some(socket)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(error) => Err(refused("Failed to connect to", given, error)),
     }
 }

@@ -210,7 +210,11 @@ async fn open_client(config: &Config, context: &OpenContext) -> Result<SocketBac
         let source = Source::reconnecting(port, config, target, interval);
         return Ok(SocketBackend::new(port, config, source, unix));
     }
-    let fd = on_io_thread(port, target.connect()).await?;
+    // Mostly it is there, and nothing has to be waited for.
+    let fd = match target.try_unix(port.runtime()).await? {
+        Some(fd) => fd,
+        None => on_io_thread(port, target.connect()).await?,
+    };
     let source = Source::server(port, config);
     let backend = SocketBackend::new(port, config, source, unix);
     backend.with_peer(Arc::new(fd))

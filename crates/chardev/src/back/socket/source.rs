@@ -221,6 +221,11 @@ impl Source {
         matches!(self.way, Way::Listener { .. } | Way::Client { .. })
     }
 
+    /// Whether it is a server that was connected to.
+    pub(super) fn is_client(&self) -> bool {
+        matches!(self.way, Way::Client { .. })
+    }
+
     /// Whether they come to a listener.
     pub(super) fn is_listener(&self) -> bool {
         matches!(self.way, Way::Listener { .. })
