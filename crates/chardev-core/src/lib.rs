@@ -73,7 +73,7 @@ pub use event::Event;
 pub use freeze::FreezeWatch;
 pub use frontend::{FrontEnd, FrontEndHooks, Input};
 pub use graph::attach_further;
-pub use held::is_locked_here;
+pub use held::{is_locked_here, locks_taken_here};
 pub use hub::Hub;
 pub use input::CARRY_LIMIT;
 pub use landmarks::{Landmark, LandmarkKind, Marked};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chardev_core::spec::{OptionValue, Options, SocketAddress};
-use chardev_core::{Event, Flow, FrontEnd, Layer};
+use chardev_core::{Event, Flow, FrontEnd, Layer, locks_taken_here};
 
 use crate::Chardevs;
 use crate::back::{Kind, LayerKind, OneFd, open_layered};
@@ -90,7 +90,9 @@ fn calls_of_a_write(front: &FrontEnd) -> (Vec<Call>, Vec<*const u8>) {
     let bufs = [vec![1; 3], vec![2; 1000], vec![3; 5000]];
     let slices: Vec<_> = bufs.iter().map(|buf| IoSlice::new(buf)).collect();
     taken();
+    let locks = locks_taken_here();
     assert_eq!(front.write_vectored(&slices), 6003);
+    assert_eq!(locks_taken_here() - locks, 1, "a write takes one lock");
     (taken(), bufs.iter().map(|buf| buf.as_ptr()).collect())
 }
 
