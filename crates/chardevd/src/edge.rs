@@ -3,6 +3,7 @@
 //! signals.
 #![allow(unsafe_code)]
 
+mod code;
 mod spawn;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use chardev::back::FdSource;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+pub(crate) use code::let_go_of_code;
 pub(crate) use spawn::{Started, lead_session};
 
 /// The descriptors above 2 that we were started with, each handed out once, by number.

@@ -46,7 +46,8 @@ pub(crate) fn listen(stop: Stop, chardevs: Chardevs, config: Config) -> io::Resu
     let wanted = wanted
         .chain(OTHERS)
         .chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
-    let mut signals = Signals::new(wanted.filter(|signal| !is_ignored(*signal)))?;
+    let ignored = Ignored::now();
+    let mut signals = Signals::new(wanted.filter(|signal| !ignored.has(*signal)))?;
     let (hung_up, hang_ups) = channel();
     let ending = stop.clone();
     new_thread("hang-ups")?.spawn(move || {
@@ -109,11 +110,24 @@ fn has_terminal() -> bool {
     fs::File::open("/dev/tty").is_ok()
 }
 
-/// Whether whoever started us wants a signal ignored, as `nohup` does with the hang-up.
-#[expect(clippy::disallowed_methods, reason = "this file is on no disk")]
-pub(crate) fn is_ignored(signal: i32) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
+/// The signals that whoever started us wants ignored, as `nohup` does with the hang-up.
+pub(crate) struct Ignored {
+    mask: u64,
+}
+
+impl Ignored {
+    /// Asks the kernel, which has more to tell and takes its time: once is enough for all signals.
+    #[expect(clippy::disallowed_methods, reason = "this file is on no disk")]
+    pub(crate) fn now() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        Ignored {
+            mask: mask.unwrap_or(0),
+        }
+    }
+
+    pub(crate) fn has(&self, signal: i32) -> bool {
+        self.mask & (1 << (signal - 1)) != 0
+    }
 }

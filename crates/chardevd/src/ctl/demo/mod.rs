@@ -19,7 +19,7 @@ use chardev_load::rig::{Programs, Report, Rig};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::failure::Failure;
-use crate::signals;
+use crate::signals::Ignored;
 
 /// How many changes there are if nothing else is asked for.
 const CHANGES: u64 = 200;
@@ -158,8 +158,8 @@ fn drive(args: &Args, programs: &Programs, seed: u64) -> Result<Report, Failure>
 /// Set once a signal has asked for the end, unless whoever started us wants it ignored.
 fn stop_flag() -> io::Result<Arc<AtomicBool>> {
     let stopped = Arc::new(AtomicBool::new(false));
-    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter();
-    for signal in wanted.filter(|signal| !signals::is_ignored(*signal)) {
+    let (wanted, ignored) = ([SIGINT, SIGTERM, SIGHUP].into_iter(), Ignored::now());
+    for signal in wanted.filter(|signal| !ignored.has(*signal)) {
         signal_hook::flag::register(signal, Arc::clone(&stopped))?;
     }
     Ok(stopped)
