@@ -201,7 +201,7 @@ impl Entry {
         let mut all = Object::new().with("id", self.id.as_str());
         all.insert("reason", reason);
         for (name, value) in data.iter() {
-            all.insert(name, value.clone());
+            all.insert(name.to_owned(), value.clone());
         }
         client.tell(Event::new("X_CHARDEV_DETACHED", Some(all.into()), now()));
     }

@@ -22,7 +22,7 @@ use crate::own::{Answer, OwnCommand};
 use crate::run::RunState;
 use crate::serve::{Clients, ServeError};
 use crate::server::Server;
-use crate::service::Service;
+use crate::service::{Parts, Service};
 use crate::stop::Stop;
 use crate::thread::Thread;
 #[cfg(feature = "tokens")]
@@ -194,7 +194,7 @@ impl Builder {
     }
 
     fn into_service(self, runtime: Handle) -> Service {
-        Service {
+        Service::from(Parts {
             chardevs: self.chardevs,
             name: self.name,
             version: Version {
@@ -218,6 +218,6 @@ impl Builder {
             monitors: Monitors::new(runtime),
             tunnels: Tunnels::default(),
             devices: self.devices,
-        }
+        })
     }
 }

@@ -14,7 +14,7 @@ use crate::event_forwarder;
 use crate::events::{Events, Subscription};
 use crate::fds::{FdSets, NamedFds};
 use crate::run::RunState;
-use crate::service::Service;
+use crate::service::{Parts, Service};
 use crate::stop::Stop;
 use crate::thread::Thread;
 
@@ -136,7 +136,7 @@ impl Server {
     /// Begins to tell what happens. It does so on the monitors' thread, so that what a command
     /// caused is told before what comes after it.
     fn watch(&self) {
-        let Service {
+        let Parts {
             chardevs,
             events,
             attached,
@@ -144,7 +144,7 @@ impl Server {
             monitors,
             stop,
             ..
-        } = &self.service;
+        } = &*self.service;
         let runtime = monitors.runtime();
         runtime.spawn(events.release());
         runtime.spawn(event_forwarder::watch(

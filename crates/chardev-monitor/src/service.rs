@@ -1,5 +1,6 @@
 //! What all monitors of a server share.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use chardev::Chardevs;
@@ -17,9 +18,13 @@ use crate::run::RunState;
 use crate::stop::Stop;
 use crate::tunnels::Tunnels;
 
-/// Clones share everything. It keeps no thread alive: that is for the server.
+/// Clones share everything: each command that is carried out has one. It keeps no thread alive:
+/// that is for the server.
 #[derive(Clone, Debug)]
-pub(crate) struct Service {
+pub(crate) struct Service(Arc<Parts>);
+
+#[derive(Debug)]
+pub(crate) struct Parts {
     pub(crate) chardevs: Chardevs,
     /// What `query-name` answers.
     pub(crate) name: Option<String>,
@@ -38,4 +43,18 @@ pub(crate) struct Service {
     pub(crate) monitors: Monitors,
     pub(crate) tunnels: Tunnels,
     pub(crate) devices: Arc<dyn Devices>,
+}
+
+impl From<Parts> for Service {
+    fn from(parts: Parts) -> Self {
+        Service(Arc::new(parts))
+    }
+}
+
+impl Deref for Service {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }

@@ -1,5 +1,7 @@
 //! A JSON value that keeps what QMP needs: member order, and integers apart from floats.
 
+use std::borrow::Cow;
+
 use crate::error::JsonError;
 use crate::lazy::LazyText;
 use crate::write::{Written, to_pretty_string, to_string};
@@ -27,10 +29,11 @@ pub enum Json {
     Object(Object),
 }
 
-/// The members of a JSON object, in the order in which they were inserted.
+/// The members of a JSON object, in the order in which they were inserted. A name that the program
+/// knows is not copied.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Object {
-    members: Vec<(String, Json)>,
+    members: Vec<(Cow<'static, str>, Json)>,
 }
 
 impl Object {
@@ -50,7 +53,7 @@ impl Object {
     }
 
     /// Appends a member; one that was there under the same name is replaced in its place.
-    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Json>) {
+    pub fn insert(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Json>) {
         let (name, value) = (name.into(), value.into());
         match self.members.iter_mut().find(|(key, _)| *key == name) {
             Some((_, old)) => *old = value,
@@ -60,7 +63,7 @@ impl Object {
 
     /// Adds a member and returns the object, for building one in an expression.
     #[must_use]
-    pub fn with(mut self, name: impl Into<String>, value: impl Into<Json>) -> Self {
+    pub fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Json>) -> Self {
         self.insert(name, value);
         self
     }
@@ -73,9 +76,7 @@ impl Object {
 
     /// The members in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
-        self.members
-            .iter()
-            .map(|(key, value)| (key.as_str(), value))
+        self.members.iter().map(|(key, value)| (&**key, value))
     }
 
     /// How many members there are.
@@ -90,7 +91,7 @@ impl Object {
 
     /// Appends a member whose name the parser knows to be new.
     pub(crate) fn push_new(&mut self, name: String, value: Json) {
-        self.members.push((name, value));
+        self.members.push((name.into(), value));
     }
 }
 

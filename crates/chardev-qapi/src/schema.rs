@@ -303,7 +303,7 @@ impl Names {
         };
         let mut named = Object::new().with("name", name.as_str());
         for (key, value) in info.iter() {
-            named.insert(key, value.clone());
+            named.insert(key.to_owned(), value.clone());
         }
         self.infos.push(named);
         self.seen.push((ty.clone(), name.clone()));

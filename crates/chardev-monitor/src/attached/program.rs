@@ -29,7 +29,7 @@ impl Ending {
     pub(super) fn end(&self, reason: &str, data: &Object) {
         let mut all = Object::new().with("reason", reason);
         for (name, value) in data.iter() {
-            all.insert(name, Json::clone(value));
+            all.insert(name.to_owned(), Json::clone(value));
         }
         *self.lock() = Some(all);
         self.ended.notify_one();

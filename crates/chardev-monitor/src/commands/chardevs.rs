@@ -69,19 +69,14 @@ impl Caller {
     }
 
     fn query_chardev(&self) -> Json {
-        let describe = |info: &Info| {
+        let describe = |info: Info| {
             Object::new()
                 .with("frontend-open", info.frontend_open)
-                .with("filename", info.filename.as_str())
-                .with("label", info.label.as_str())
+                .with("filename", info.filename)
+                .with("label", info.label)
         };
-        self.service
-            .chardevs
-            .list()
-            .iter()
-            .map(describe)
-            .collect::<Vec<_>>()
-            .into()
+        let all = self.service.chardevs.list().into_iter();
+        all.map(describe).collect::<Vec<_>>().into()
     }
 
     /// All of them, or none if one is not there.

@@ -30,7 +30,7 @@ use chardev::back::FdSource;
 use chardev_qapi::{ErrorKind, Json, Object, QmpError};
 use chardev_qmp::Command;
 
-use crate::access::{Need, audit};
+use crate::access::{Need, Role, audit};
 use crate::caller::Caller;
 use crate::own::{Answer, OwnCommand};
 
@@ -68,7 +68,7 @@ impl Caller {
     /// What the client is to be told.
     pub async fn run(self, command: Command, sent: Option<OwnedFd>) -> Answer {
         let need = self.permit(&command)?;
-        let answer = self.clone().carry_out(command, sent).await?;
+        let answer = self.carry_out(command, sent).await?;
         Ok(self.visible(&need, answer))
     }
 
@@ -83,7 +83,7 @@ impl Caller {
         permitted.map(|()| need)
     }
 
-    async fn carry_out(self, command: Command, sent: Option<OwnedFd>) -> Answer {
+    async fn carry_out(&self, command: Command, sent: Option<OwnedFd>) -> Answer {
         let command = match self.try_descriptors(command, sent) {
             Ok(answer) => return answer,
             Err(command) => command,
@@ -102,8 +102,9 @@ impl Caller {
 
     /// What of an answer the client may see.
     fn visible(&self, need: &Need, answer: Json) -> Json {
+        let sees_all = || self.service.access.allows(&self.client, Role::View, None);
         match answer {
-            Json::Array(mut list) if *need == Need::List => {
+            Json::Array(mut list) if *need == Need::List && !sees_all() => {
                 list.retain(|part| self.service.access.shows(&self.client, part));
                 Json::Array(list)
             }

@@ -243,7 +243,7 @@ fn parse_line(line: &str) -> Result<Object, QmpError> {
             // A list of rules is for JSON.
             _ => return Err(generic(ParameterError::invalid(key))),
         };
-        object.insert(key.as_str(), value);
+        object.insert(key.clone(), value);
     }
     check_arguments(&object, &ty).map_err(generic)?;
     Ok(object)

@@ -8,6 +8,8 @@ use super::Monitor;
 
 /// How much is read ahead of a session that has no room, to see that its client has left.
 pub(super) const READ_AHEAD: usize = 64 << 10;
+/// How much is read at a time. The buffer is made, and cleared, for each time something comes.
+const READ_SIZE: usize = 8 << 10;
 /// How many descriptors wait for their `getfd` at most.
 const MAX_SENT: usize = 16;
 
@@ -31,7 +33,7 @@ impl Monitor {
             return self.drop_departed();
         }
         if self.buffer.is_empty() {
-            self.buffer = vec![0; READ_AHEAD].into();
+            self.buffer = vec![0; READ_SIZE].into();
         }
         match self.front.poll_read(cx, &mut self.buffer) {
             Poll::Pending => {

@@ -216,11 +216,10 @@ impl Monitor {
             // be told must not greet the next one.
             let closed = self.poll_closed(cx);
             let read = self.read_input(cx);
-            let moved = read
-                | (!read && self.poll_events(cx))
-                | self.poll_stop(cx)
-                | (!read && self.write_output(cx))
-                | self.poll_command(cx);
+            let heard = (!read && self.poll_events(cx)) | self.poll_stop(cx);
+            let moved = read | heard | self.poll_command(cx);
+            // What is answered one after the other goes out together.
+            let moved = moved || self.write_output(cx);
             let carries = self.caller.client.has_tunnel() && self.session.output().is_empty();
             if self.ended || closed || carries || (self.stopped && self.poll_farewell(cx)) {
                 return Poll::Ready(());

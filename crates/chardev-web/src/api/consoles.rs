@@ -106,7 +106,7 @@ fn describe(
     let role = Role::ALL.into_iter().rev();
     let role = role.into_iter().find(|role| caller.may(*role, Some(id)));
     let mut console = Object::new().with("id", id);
-    let mut take = |name: &str, from: Option<&Json>, key: &str| {
+    let mut take = |name: &'static str, from: Option<&Json>, key: &str| {
         if let Some(value) = from.and_then(|from| from.get(key)) {
             console.insert(name, value.clone());
         }

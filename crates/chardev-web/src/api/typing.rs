@@ -95,7 +95,7 @@ pub(super) fn with_id(Members(members): Members, id: String) -> Result<Object, F
     }
     let mut arguments = Object::new().with("id", id);
     for (name, value) in members.iter() {
-        arguments.insert(name, Json::clone(value));
+        arguments.insert(name.to_owned(), Json::clone(value));
     }
     Ok(arguments)
 }

@@ -61,7 +61,7 @@ impl Reader<'_> {
 pub(super) fn json(table: &Table) -> Object {
     let mut object = Object::new();
     for entry in &table.0 {
-        object.insert(entry.key.as_str(), json_value(&entry.value));
+        object.insert(entry.key.clone(), json_value(&entry.value));
     }
     object
 }

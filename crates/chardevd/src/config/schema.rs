@@ -124,7 +124,7 @@ fn one_of_kinds() -> Object {
     let kinds = chardev::back::specs().into_iter().map(|spec| {
         let mut properties = Object::new().with("kind", Object::new().with("const", spec.name));
         for (name, value) in options(spec).iter() {
-            properties.insert(name, value.clone());
+            properties.insert(name.to_owned(), value.clone());
         }
         let kind = closed(properties).with("required", words(["kind"]));
         kind.with("description", spec.summary)
@@ -184,7 +184,7 @@ fn device_table() -> Object {
             .with(kind_key("device"), own)
             .with("id", text());
         for (name, value) in device_options(kind.name).iter() {
-            properties.insert(name, value.clone());
+            properties.insert(name.to_owned(), value.clone());
         }
         closed(properties).with("required", words([kind_key("device")]))
     });

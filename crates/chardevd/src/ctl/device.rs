@@ -67,7 +67,7 @@ pub(super) fn run(target: &Target, action: &Action) -> Result<(), Failure> {
             let driver = opts.get("driver").unwrap_or_default().to_owned();
             let arguments = opts.pairs.iter();
             let arguments = arguments.fold(Object::new(), |mut all, (key, value)| {
-                all.insert(key.as_str(), value.as_str());
+                all.insert(key.clone(), value.as_str());
                 all
             });
             let added = ask(target, "device_add", arguments).map(drop);

@@ -64,7 +64,7 @@ fn action(chardev: &Json) -> Json {
     let mut data = Object::new();
     for name in ["id", "backend"] {
         if let Some(value) = chardev.get(name) {
-            data.insert(name, value.clone());
+            data.insert(name.to_owned(), value.clone());
         }
     }
     Object::new()

@@ -403,7 +403,7 @@ fn now() -> u64 {
 
 fn with_all(mut all: Object, more: &Object) -> Object {
     for (name, value) in more.iter() {
-        all.insert(name, value.clone());
+        all.insert(name.to_owned(), value.clone());
     }
     all
 }

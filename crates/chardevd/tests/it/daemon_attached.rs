@@ -52,7 +52,7 @@ impl Rig {
     }
 }
 
-fn attach(monitor: &mut Monitor, how: &str) -> Result<UnixStream, String> {
+fn attach(monitor: &mut Monitor, how: &'static str) -> Result<UnixStream, String> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(DEADLINE)).unwrap();
     monitor.stream_mut().pass(theirs.into());

@@ -118,6 +118,9 @@ impl Transport {
     /// Both ends of a TCP connection as QEMU writes them, and of vsock in the same form; nothing
     /// for a Unix socket.
     pub(super) fn live_name(&self, server: bool) -> Option<String> {
+        if self.unix {
+            return None;
+        }
         if let Some(place) = vsock::Place::of(&self.fd) {
             let peer = vsock::Place::of_peer(&self.fd);
             let peer = peer.map_or_else(String::new, |peer| format!(" <-> {peer}"));

@@ -98,7 +98,7 @@ fn merge(list: &Json, stats: &Json, devices: &Json) -> Vec<Json> {
         let own = label.and_then(|label| stats.get(label)?.as_object());
         for (name, value) in own.into_iter().flat_map(Object::iter) {
             if merged.get(name).is_none() {
-                merged.insert(name, value.clone());
+                merged.insert(name.to_owned(), value.clone());
             }
         }
         if let Some(device) = label.and_then(|label| devices.get(label)) {

@@ -92,7 +92,7 @@ pub(crate) fn link(daemon: &Daemon) -> (SocketAddr, String) {
 
 impl Browser {
     /// Logs in by what is called `name`, and keeps the cookie.
-    pub(crate) fn log_in(&mut self, name: &str, secret: &str) -> Reply {
+    pub(crate) fn log_in(&mut self, name: &'static str, secret: &str) -> Reply {
         let body = Json::from(Object::new().with(name, secret)).to_string();
         let reply = self.post("/login", &body);
         if let Some(cookie) = reply.header("set-cookie") {
