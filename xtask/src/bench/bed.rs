@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::guest;
+use super::qemu::Qemu;
 use crate::sh::Result;
 
 /// A program that has printed nothing for this long has stopped.
@@ -40,10 +41,12 @@ pub(super) enum Kind {
     Unix,
     Ringbuf,
     Null,
+    Pty,
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 4] = [Kind::File, Kind::Unix, Kind::Ringbuf, Kind::Null];
+    pub(super) const ALL: [Kind; 5] =
+        [Kind::Null, Kind::Ringbuf, Kind::File, Kind::Unix, Kind::Pty];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -51,6 +54,7 @@ impl Kind {
             Kind::Unix => "socket",
             Kind::Ringbuf => "ringbuf",
             Kind::Null => "null",
+            Kind::Pty => "pty",
         }
     }
 }
@@ -79,11 +83,9 @@ impl Bed {
         Ok(bed)
     }
 
-    pub(super) fn qemu(&self, program: &Path, load: Load) -> Result<Command> {
-        let mut command = Command::new(program);
-        command
-            .args(["-nodefaults", "-display", "none", "-qmp"])
-            .arg(self.monitor());
+    pub(super) fn qemu(&self, qemu: &Qemu, load: Load) -> Result<Command> {
+        let mut command = qemu.command();
+        command.arg("-qmp").arg(self.monitor());
         command.arg("-chardev").arg(self.first());
         match load {
             Load::Idle => command.args(["-M", "none"]),
@@ -137,7 +139,7 @@ impl Bed {
                 json!({ "addr": { "type": "unix", "data": { "path": path } }, "server": false })
             }
             Kind::Ringbuf => json!({ "size": 65536 }),
-            Kind::Null => json!({}),
+            Kind::Null | Kind::Pty => json!({}),
         };
         json!({ "type": kind.name(), "data": data })
     }

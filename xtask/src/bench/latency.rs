@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::bed::{Bed, Kind, Load};
-use super::{Programs, report};
+use super::{Programs, pause, report, transaction};
 use crate::qmp::Client;
 use crate::server::Server;
 use crate::sh::Result;
@@ -17,32 +17,48 @@ use crate::sh::Result;
 const DWELL: Duration = Duration::from_millis(2);
 const BOOT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Every ordered pair of two different kinds, as one closed walk.
-const WALK: [Kind; 12] = {
-    use Kind::{File, Null, Ringbuf, Unix};
+const WALK: [Kind; 20] = {
+    use Kind::{File, Null, Pty, Ringbuf, Unix};
     [
-        File, Ringbuf, File, Null, File, Unix, Null, Ringbuf, Null, Unix, Ringbuf, Unix,
+        Pty, Unix, File, Pty, File, Unix, Ringbuf, Pty, Ringbuf, Unix, Null, Pty, Null, File,
+        Ringbuf, File, Null, Ringbuf, Null, Unix,
     ]
 };
 
-pub(crate) fn table(programs: &Programs, changes: usize) -> Result<String> {
+pub(crate) fn table(programs: &Programs, changes: usize, rounds: usize) -> Result<String> {
     let mut rows = Vec::new();
+    let in_a_round = changes.div_ceil(rounds);
     for load in [Load::Idle, Load::FullSpeed] {
-        eprintln!("xtask: {changes} changes of QEMU, {}", load.name());
-        let mut columns = vec![measure(load, changes, |bed| {
-            bed.qemu(&programs.qemu, load)
-        })?];
-        if let Some(chardevd) = &programs.chardevd {
-            eprintln!("xtask: {changes} changes of chardevd, {}", load.name());
-            columns.push(measure(load, changes, |bed| bed.chardevd(chardevd, load))?);
+        let mut all = Vec::new();
+        for round in 1..=rounds {
+            eprintln!("xtask: changes, {}, round {round} of {rounds}", load.name());
+            let mut columns = vec![measure(load, in_a_round, |bed| {
+                bed.qemu(&programs.qemu, load)
+            })?];
+            if let Some(chardevd) = &programs.chardevd {
+                let command = |bed: &Bed| bed.chardevd(chardevd, load);
+                columns.push(measure(load, in_a_round, command)?);
+            }
+            all.push(columns);
         }
-        rows.extend(load_rows(load, &columns));
+        rows.extend(load_rows(load, &all));
     }
     let title = format!("chardev-change over QMP, {changes} changes each, p50 / p99 / max in ms");
     let mut header = vec!["load, change to", "QEMU"];
     if programs.chardevd.is_some() {
-        header.extend(["chardevd", "p50, QEMU = 1"]);
+        header.extend([
+            "chardevd",
+            "p50, QEMU = 1, median of rounds",
+            "wanted",
+            "kept",
+        ]);
     }
-    Ok(report::table(&title, &header, &rows))
+    let mut tables = report::table(&title, &header, &rows);
+    if let Some(chardevd) = &programs.chardevd {
+        tables += &transaction::table(chardevd)?;
+        tables += &pause::table()?;
+    }
+    Ok(tables)
 }
 
 /// Times of one server under one load, by the kind that was changed to.
@@ -118,24 +134,23 @@ impl Session {
 
 fn change(client: &mut Client, bed: &Bed, kind: Kind) -> Result<Duration> {
     let arguments = json!({ "id": "c0", "backend": bed.backend(kind) });
-    let start = Instant::now();
-    client.execute("chardev-change", arguments)?;
-    Ok(start.elapsed())
+    Ok(client.time("chardev-change", arguments)?.0)
 }
 
-/// One row for each kind, one for all, and under load one for what was printed meanwhile.
-fn load_rows(load: Load, columns: &[Times]) -> Vec<Vec<String>> {
+/// One row for each kind, one for all, and under load one for what was printed meanwhile. Of each
+/// round there are the times of QEMU, then ours.
+fn load_rows(load: Load, rounds: &[Vec<Times>]) -> Vec<Vec<String>> {
+    let servers = rounds.first().map_or(0, Vec::len);
     let mut rows = Vec::new();
     for kind in Kind::ALL.map(Some).into_iter().chain([None]) {
         let what = kind.map_or("all", Kind::name);
         let mut row = vec![format!("{}: {what}", load.name())];
-        let sorted: Vec<_> = columns.iter().map(|times| sorted(times, kind)).collect();
-        row.extend(sorted.iter().map(|times| spread(times)));
-        if let [reference, ours] = &sorted[..]
-            && !reference.is_empty()
-        {
-            let p50 = |times: &[Duration]| report::percentile(times, 0.5).as_secs_f64();
-            row.push(format!("{:.2}", p50(ours) / p50(reference)));
+        for server in 0..servers {
+            let times = rounds.iter().map(|columns| &columns[server]);
+            row.push(spread(&sorted(times, kind)));
+        }
+        if servers == 2 {
+            row.extend(verdict(load, rounds, kind));
         }
         rows.push(row);
     }
@@ -144,18 +159,43 @@ fn load_rows(load: Load, columns: &[Times]) -> Vec<Vec<String>> {
             "{}: MiB at the socket / times silent for good",
             load.name()
         )];
-        row.extend(columns.iter().map(received));
-        row.extend((columns.len() == 2).then(String::new));
+        row.extend((0..servers).map(|server| received(rounds, server)));
+        row.extend(vec![String::new(); if servers == 2 { 3 } else { 0 }]);
         rows.push(row);
     }
     rows
 }
 
-fn sorted(times: &Times, kind: Option<Kind>) -> Vec<Duration> {
-    let wanted = times
-        .by_kind
-        .iter()
-        .filter(|(to, _)| kind.is_none_or(|kind| kind == *to));
+/// How our median compares, what is wanted of each kind, and whether it is so.
+fn verdict(load: Load, rounds: &[Vec<Times>], kind: Option<Kind>) -> [String; 3] {
+    let p50 = |times: &Times| {
+        let sorted = sorted([times], kind);
+        (!sorted.is_empty()).then(|| report::percentile(&sorted, 0.5).as_secs_f64())
+    };
+    let ratio = |columns: &Vec<Times>| Some(p50(&columns[1])? / p50(&columns[0])?);
+    let mut ratios: Vec<f64> = rounds.iter().filter_map(ratio).collect();
+    if ratios.is_empty() {
+        return [String::new(), String::new(), String::new()];
+    }
+    ratios.sort_by(f64::total_cmp);
+    let ratio = report::percentile(&ratios, 0.5);
+    let wanted = match load {
+        Load::Idle => 0.2,
+        Load::FullSpeed => 0.5,
+    };
+    match kind {
+        Some(_) => [
+            format!("{ratio:.2}"),
+            format!("{wanted}"),
+            report::verdict(ratio <= wanted),
+        ],
+        None => [format!("{ratio:.2}"), String::new(), String::new()],
+    }
+}
+
+fn sorted<'a>(all: impl IntoIterator<Item = &'a Times>, kind: Option<Kind>) -> Vec<Duration> {
+    let all = all.into_iter().flat_map(|times| &times.by_kind);
+    let wanted = all.filter(|(to, _)| kind.is_none_or(|kind| kind == *to));
     let mut times: Vec<_> = wanted.map(|(_, time)| *time).collect();
     times.sort();
     times
@@ -169,7 +209,10 @@ fn spread(sorted: &[Duration]) -> String {
     format!("{:.2} / {:.2} / {:.2}", ms(0.5), ms(0.99), ms(1.0))
 }
 
-fn received(times: &Times) -> String {
-    let mib = times.received as f64 / f64::from(1 << 20);
-    format!("{mib:.1} / {}", times.stopped)
+fn received(rounds: &[Vec<Times>], server: usize) -> String {
+    let times = || rounds.iter().map(|columns| &columns[server]);
+    let bytes: u64 = times().map(|times| times.received).sum();
+    let stopped: usize = times().map(|times| times.stopped).sum();
+    let mib = bytes as f64 / f64::from(1 << 20);
+    format!("{mib:.1} / {stopped}")
 }

@@ -1,7 +1,6 @@
 //! The machine and versions that the numbers were measured with, and when.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 
@@ -17,9 +16,9 @@ pub(crate) fn describe(programs: &Programs) -> Result<String> {
         "\n{model}, {} CPUs, Linux {}; {}; {}; {}.\n",
         thread::available_parallelism()?,
         linux.join("."),
-        line_with(&programs.qemu, "--version", "version")?,
-        line_with(&programs.socat, "-V", "version")?,
-        line_with(Path::new("rustc"), "--version", "rustc")?,
+        line_with(programs.qemu.bare(), "--version", "version")?,
+        line_with(Command::new(&programs.socat), "-V", "version")?,
+        line_with(Command::new("rustc"), "--version", "rustc")?,
     ))
 }
 
@@ -49,8 +48,8 @@ fn model() -> Result<String> {
     ))
 }
 
-fn line_with(program: &Path, option: &str, word: &str) -> Result<String> {
-    let text = sh::output(Command::new(program).arg(option))?;
+fn line_with(mut program: Command, option: &str, word: &str) -> Result<String> {
+    let text = sh::output(program.arg(option))?;
     let line = text
         .lines()
         .find(|line| line.contains(word))

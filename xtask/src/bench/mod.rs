@@ -13,23 +13,30 @@ mod limits;
 mod logs;
 mod machine;
 mod paint;
+mod pause;
+mod qemu;
+mod qmp;
 mod relay;
 mod report;
 mod scale;
 mod site;
+mod start;
 mod stream;
+mod transaction;
 mod viewers;
 
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use self::qemu::Qemu;
 use crate::server;
 use crate::sh::{self, Result};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Changes of back end to time, for each server and load; rounded up to a multiple of twelve
+    /// Changes of back end to time, for each server and load; rounded up to a multiple of twenty in
+    /// each round
     #[arg(long, default_value_t = 1200)]
     changes: usize,
     /// GiB to move through each relay, in each round
@@ -59,6 +66,10 @@ enum Part {
     Limits,
     /// How long a change of back end takes, beside QEMU
     Changes,
+    /// How many commands are answered in a second, beside QEMU
+    Qmp,
+    /// How long the start takes, and what it leaves in memory
+    Start,
     /// What a relayed GiB costs, beside socat
     Relay,
     /// What telnet, websocket and TLS cost, beside plain bytes and socat
@@ -118,7 +129,9 @@ impl Part {
     fn measure(self, programs: &Programs, args: &Args) -> Result<String> {
         match self {
             Part::Limits => limits::table(args.gib),
-            Part::Changes => latency::table(programs, args.changes),
+            Part::Changes => latency::table(programs, args.changes, args.rounds),
+            Part::Qmp => qmp::table(programs, args.rounds),
+            Part::Start => start::table(programs),
             Part::Relay => relay::table(programs, args.gib, args.rounds),
             Part::Protocols => dresses::table(programs, args.gib, args.rounds),
             Part::Beside => beside::table(programs),
@@ -134,7 +147,7 @@ impl Part {
 
 /// What is measured. Without the daemon only its columns are left out.
 struct Programs {
-    qemu: PathBuf,
+    qemu: Qemu,
     socat: PathBuf,
     chardevd: Option<PathBuf>,
 }
@@ -147,7 +160,7 @@ impl Programs {
             (None, false) => Some(server::build_chardevd("release")?),
         };
         Ok(Programs {
-            qemu: server::qemu()?,
+            qemu: Qemu::find()?,
             socat: sh::need("socat", "run ./setup")?,
             chardevd,
         })

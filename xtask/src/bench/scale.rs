@@ -39,9 +39,8 @@ pub(super) fn table(programs: &Programs) -> Result<String> {
         eprintln!("xtask: {count} chardevs");
         if count <= QEMU_COUNT {
             let qemu = measure(count, |monitor| {
-                let mut command = Command::new(&programs.qemu);
-                command.args(["-M", "none", "-nodefaults", "-display", "none", "-qmp"]);
-                command.arg(monitor);
+                let mut command = programs.qemu.command();
+                command.args(["-M", "none", "-qmp", monitor]);
                 command
             })?;
             rows.push(row(count, "QEMU", &qemu));
