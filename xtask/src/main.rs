@@ -5,6 +5,7 @@ mod back_ends;
 mod bench;
 mod book;
 mod ci;
+mod costs;
 mod fuzz;
 mod guarantees;
 mod interop;
@@ -69,6 +70,8 @@ enum Task {
     Package,
     /// A thousand consoles for an hour: every byte counts, and nothing may grow
     Soak(soak::Args),
+    /// Count what pieces of work cost, and compare with docs/costs.toml
+    Costs(costs::Args),
     /// Measure beside an installed QEMU and socat
     Bench(bench::Args),
 }
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Task::Man(args) => man::run(&args),
         Task::Package => package::run(),
         Task::Soak(args) => soak::run(&args),
+        Task::Costs(args) => costs::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match outcome {

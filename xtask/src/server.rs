@@ -122,19 +122,25 @@ fn listens(socket: &Path) -> bool {
 
 /// Builds the daemon in the given profile and returns its path.
 pub(crate) fn build_chardevd(profile: &str) -> Result<PathBuf> {
+    build("chardevd", profile)
+}
+
+/// Builds the programs of a package in the given profile and returns the path of the one that has
+/// the package's name.
+pub(crate) fn build(package: &str, profile: &str) -> Result<PathBuf> {
     sh::run(&mut sh::cargo(&[
         "build",
         "--package",
-        "chardevd",
+        package,
         "--bins",
         "--profile",
         profile,
     ]))?;
     let folder = if profile == "dev" { "debug" } else { profile };
-    let path = sh::target_dir()?.join(folder).join("chardevd");
+    let path = sh::target_dir()?.join(folder).join(package);
     if !path.is_file() {
         return Err(format!(
-            "{} was not built: package chardevd has no such binary",
+            "{} was not built: package {package} has no such binary",
             path.display()
         )
         .into());

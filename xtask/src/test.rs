@@ -30,7 +30,8 @@ pub(crate) fn run() -> Result {
     let rest = sh::run(sh::cargo(&["nextest", "run", "--workspace", "--profile", "ci"]).envs(LONG));
     say_what_did_not_run();
     let model = crate::model::run();
-    rest.and(docs).and(model)
+    let costs = crate::costs::run(&crate::costs::Args::default());
+    rest.and(docs).and(model).and(costs)
 }
 
 /// What the tests of microvm boot; each of them would build it otherwise, and wait for the others.

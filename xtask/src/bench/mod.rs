@@ -17,7 +17,7 @@ mod pause;
 mod qemu;
 mod qmp;
 mod relay;
-mod report;
+pub(crate) mod report;
 mod scale;
 mod site;
 mod start;

@@ -33,9 +33,14 @@ pub(crate) fn verdict(is_met: bool) -> String {
 
 /// Replaces what stands between a part's markers in docs/performance.md.
 pub(crate) fn write(part: &str, section: &str) -> Result {
+    write_by("bench --write", part, section)
+}
+
+/// The same between the markers of another command.
+pub(crate) fn write_by(command: &str, part: &str, section: &str) -> Result {
     let path = sh::root().join("docs/performance.md");
     let old = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let begin = format!("<!-- cargo xtask bench --write: {part} -->");
+    let begin = format!("<!-- cargo xtask {command}: {part} -->");
     let parts = old
         .split_once(&begin)
         .and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
