@@ -106,7 +106,7 @@ impl Change {
     pub fn begin(chardev: &ChardevRef) -> Result<Self, ChangeError> {
         let (label, hooks) = chardev.with(|chardev| {
             let hooks = chardev.front.as_ref().map(|front| Arc::clone(&front.hooks));
-            (chardev.label.clone(), hooks)
+            (chardev.label.to_string(), hooks)
         });
         if hooks.is_some_and(|hooks| !hooks.swappable()) {
             chardev.with(|chardev| chardev.stats.changes_failed += 1);
@@ -114,10 +114,10 @@ impl Change {
         }
         chardev.with(|chardev| {
             if chardev.removed {
-                return Err(ChangeError::NotFound(chardev.label.clone()));
+                return Err(ChangeError::NotFound(chardev.label.to_string()));
             }
             if chardev.changing {
-                return Err(ChangeError::Busy(chardev.label.clone()));
+                return Err(ChangeError::Busy(chardev.label.to_string()));
             }
             check_backlog(chardev)?;
             chardev.changing = true;
@@ -307,7 +307,7 @@ impl Chardev {
                 old_backend.hand_over();
                 self.add_final_output(&new.final_output);
             }
-            Old::Park if self.parked.is_none() => {
+            Old::Park if self.rare.parked.is_none() => {
                 retired.extend(self.park(old_id, old_backend, this, cut.old));
             }
             Old::Park | Old::Retire => {
@@ -370,7 +370,7 @@ impl Chardev {
         } else {
             self.collect_events();
         }
-        let comes_back = old == Old::Park && self.parked.is_none();
+        let comes_back = old == Old::Park && self.rare.parked.is_none();
         // A peer that stays, or comes back, goes on sending.
         if !peer_stays && !comes_back {
             self.backend.refuse_input();
@@ -417,9 +417,9 @@ impl Chardev {
         let capacity = ring.capacity();
         let content = ring.split_front(usize::MAX);
         let count = content.len();
-        let held = std::mem::take(&mut self.preface);
+        let held = self.preface.take();
         let needed = capacity.max(held.len() + count);
-        self.preface = RingBuffer::new(held.capacity().max(needed));
+        *self.preface = RingBuffer::new(held.capacity().max(needed));
         // The ring was filled from the preface, so what it holds is the older part.
         let lost = self.preface.absorb(content) + self.preface.absorb(held);
         self.stats.output_overwritten += lost as u64;
@@ -449,8 +449,9 @@ impl Chardev {
     /// while ago may wait for what comes through its back end. Others may rest next on what that
     /// rests on, so nothing else is taken from there.
     pub(crate) fn cut_removed(&mut self) -> RemovalCut {
-        let awaited = self.input.has_fence_later() || !self.marks_later.is_empty();
-        let (unread, more) = match awaited || (self.parked.is_none() && self.brings_to_tail()) {
+        let awaited = self.input.has_fence_later() || !self.rare.marks_later.is_empty();
+        let (unread, more) = match awaited || (self.rare.parked.is_none() && self.brings_to_tail())
+        {
             true => self.backend.cut_input(),
             false => (Vec::new(), false),
         };
@@ -473,7 +474,7 @@ impl Chardev {
         self.id = BackendId(u64::MAX);
         // What was sent and never read stays where it is: in a FIFO for the next process.
         let old = std::mem::replace(&mut self.backend, Box::new(crate::registry::Gone));
-        let waiting = self.preface.split_front(usize::MAX);
+        let waiting = self.preface.take();
         let has_peer = old.is_open();
         let mut drainer = self.drainer(old, this, marker);
         if has_peer {
@@ -493,7 +494,7 @@ fn check_backlog(chardev: &Chardev) -> Result<(), ChangeError> {
     let unread = chardev.input.bytes();
     if unread >= CARRY_LIMIT {
         return Err(ChangeError::Backlog {
-            id: chardev.label.clone(),
+            id: chardev.label.to_string(),
             unread,
             limit: CARRY_LIMIT,
         });

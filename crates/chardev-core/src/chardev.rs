@@ -23,15 +23,13 @@ use crate::held::Inside;
 use crate::input::InputQueue;
 use crate::landmarks::{Landmark, Landmarks};
 use crate::line::{Answers, Line, TerminalSize};
-use crate::log::Hole;
 use crate::notice::{Notice, Told};
-use crate::parked::Awaited;
 use crate::policy::{Closed, Policy, PolicyChange};
 use crate::ringbuf::RingBuffer;
+use crate::seldom::{Rare, Seldom};
 use crate::spec::Options;
 use crate::stats::Stats;
 use crate::sync::{Mutex, MutexGuard};
-use crate::tails::TailWaker;
 use crate::tap::Tap;
 use crate::times::Times;
 
@@ -106,15 +104,12 @@ pub(crate) struct Front {
 
 /// One character device. All methods return at once; shared through [`ChardevRef`].
 pub struct Chardev {
-    pub(crate) label: String,
+    pub(crate) label: Arc<str>,
     pub(crate) id: BackendId,
     pub(crate) backend: Box<dyn Backend>,
     /// What it was made with and changed to, where that is known.
     pub(crate) options: Option<Options>,
-    /// A back end set aside by a temporary one; it comes back when that one closes.
-    pub(crate) parked: Option<(BackendId, Box<dyn Backend>)>,
-    /// What is still on its way through a back end that was set aside.
-    pub(crate) awaited: Option<Awaited>,
+    pub(crate) rare: Seldom<Rare>,
     /// Whether the last opened/closed event put in the queue was an opening.
     pub(crate) shown_open: bool,
     pub(crate) policy: Policy,
@@ -124,19 +119,15 @@ pub struct Chardev {
     pub(crate) front: Option<Front>,
     pub(crate) input: InputQueue,
     /// Output that no back end has taken yet: what a replaced ring buffer held unread.
-    pub(crate) preface: RingBuffer,
+    pub(crate) preface: Seldom<RingBuffer>,
     /// The size of a ring buffer that was replaced by a back end nobody has come to yet.
     pub(crate) ring_goes_on: usize,
     /// See [`Chardev::given`].
     pub(crate) given: Given,
     pub(crate) log: Option<Box<dyn LogSink>>,
-    /// What the log misses, if it does not take output now.
-    pub(crate) hole: Option<Hole>,
     /// What the log was given last does not end a line.
     pub(crate) log_inside_line: bool,
     pub(crate) fds: Vec<OwnedFd>,
-    /// Descriptors that came with input whose source has gone, until the input is read.
-    pub(crate) input_fds: Vec<OwnedFd>,
     pub(crate) stats: Stats,
     pub(crate) books: Books,
     pub(crate) tap: Tap,
@@ -152,10 +143,6 @@ pub struct Chardev {
     /// What was reported or tried meanwhile, to be looked at afterwards.
     missed: Option<Ready>,
     pub(crate) wakes: Vec<Waker>,
-    /// Who above still reads what came before it was replaced, and is to be woken for it.
-    pub(crate) tails: Vec<TailWaker>,
-    /// Marks of the reader above that are on their way through the back end.
-    pub(crate) marks_later: Vec<u64>,
 }
 
 impl std::fmt::Debug for Chardev {
@@ -179,7 +166,7 @@ pub struct WeakChardev(Weak<Mutex<Chardev>>);
 impl ChardevRef {
     /// A chardev around `backend`, which goes live with this call.
     pub fn new(
-        label: &str,
+        label: impl Into<Arc<str>>,
         id: BackendId,
         backend: Box<dyn Backend>,
         policy: impl Into<Policy>,
@@ -194,7 +181,7 @@ impl ChardevRef {
     /// A chardev that becomes live as a [`Step::Add`](crate::Step::Add); until then it takes and
     /// gives nothing.
     pub fn prepare(
-        label: &str,
+        label: impl Into<Arc<str>>,
         id: BackendId,
         mut backend: Box<dyn Backend>,
         policy: impl Into<Policy>,
@@ -204,12 +191,11 @@ impl ChardevRef {
         backend.set_hold(policy.closed == Closed::Hold);
         let shown_open = backend.is_open();
         ChardevRef(Arc::new(Mutex::new(Chardev {
-            label: label.to_owned(),
+            label: label.into(),
             id,
             backend,
             options: None,
-            parked: None,
-            awaited: None,
+            rare: Seldom::default(),
             shown_open,
             policy,
             line: Line::default(),
@@ -217,14 +203,12 @@ impl ChardevRef {
             size: None,
             front: None,
             input: InputQueue::default(),
-            preface: RingBuffer::default(),
+            preface: Seldom::default(),
             ring_goes_on: 0,
             given: Given::default(),
             log,
-            hole: None,
             log_inside_line: false,
             fds: Vec::new(),
-            input_fds: Vec::new(),
             stats: Stats::default(),
             books: Books::default(),
             tap: Tap::default(),
@@ -234,8 +218,6 @@ impl ChardevRef {
             changing: false,
             removed: false,
             freeze: Freeze::Free,
-            tails: Vec::new(),
-            marks_later: Vec::new(),
             freezes: Freezes::default(),
             live: false,
             missed: None,
@@ -324,7 +306,7 @@ impl Chardev {
     /// [`Sharing::lend`](crate::Sharing::lend).
     pub fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
         let lent = self.backend.lend(wanted);
-        lent.or_else(|| self.parked.as_mut()?.1.lend(wanted))
+        lent.or_else(|| self.rare.there()?.parked.as_mut()?.1.lend(wanted))
     }
 
     /// Readiness or news of the back end `id`; one that is not in the slot is ignored.
@@ -428,7 +410,7 @@ impl Chardev {
 
     /// Notes whom to wake once the lock is released.
     pub(crate) fn wake(&mut self, which: Ready) {
-        if which.contains(Ready::READ) && !self.tails.is_empty() {
+        if which.contains(Ready::READ) && !self.rare.tails.is_empty() {
             self.wake_tails();
         }
         let Some(front) = &self.front else { return };

@@ -97,7 +97,7 @@ pub fn commit(mut steps: Vec<Step>) -> Result<Vec<Drainer>, Refused> {
 
 /// Whether all that was agreed on and looked at when the steps were prepared still stands.
 fn check_all(steps: &[Step], planned: &[Planned]) -> Result<(), Refused> {
-    let label = |step: usize| planned[step].0.with(|chardev| chardev.label.clone());
+    let label = |step: usize| planned[step].0.with(|chardev| chardev.label.to_string());
     let leaves = |step: usize| !matches!(steps[step], Step::Change { old: Old::Park, .. });
     if let Some(step) = graph::first_left_behind(planned).filter(|step| leaves(*step)) {
         let error = ChangeError::Busy(label(step));
@@ -116,7 +116,8 @@ fn check_all(steps: &[Step], planned: &[Planned]) -> Result<(), Refused> {
         return Err(Refused { step, error });
     }
     if let Some((step, shared)) = first_sharing(steps, planned) {
-        let reason = AttachError::InUse(shared.with(|chardev| chardev.label.clone())).to_string();
+        let reason =
+            AttachError::InUse(shared.with(|chardev| chardev.label.to_string())).to_string();
         let error = ChangeError::Refused {
             id: label(step),
             reason,

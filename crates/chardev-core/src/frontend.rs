@@ -104,11 +104,11 @@ impl FrontEnd {
     ) -> Result<Self, AttachError> {
         chardev.with(|chardev| {
             if chardev.removed {
-                return Err(AttachError::NotFound(chardev.label.clone()));
+                return Err(AttachError::NotFound(chardev.label.to_string()));
             }
             // While a transaction is being decided nobody new can be asked.
             if chardev.front.is_some() || chardev.freeze != Freeze::Free {
-                return Err(AttachError::InUse(chardev.label.clone()));
+                return Err(AttachError::InUse(chardev.label.to_string()));
             }
             chardev.collect_events();
             chardev.stats.breaks_dropped += chardev.input.clear_events();
@@ -142,7 +142,7 @@ impl FrontEnd {
 
     /// The chardev's id.
     pub fn label(&self) -> String {
-        self.chardev.with(|chardev| chardev.label.clone())
+        self.chardev.with(|chardev| chardev.label.to_string())
     }
 
     /// Writes what fits now and returns how many bytes that was. 0 means "not now": the write
@@ -466,9 +466,9 @@ impl FrontEnd {
     #[doc(alias = "qemu_chr_fe_get_msgfds")]
     pub fn take_fds(&self) -> Vec<OwnedFd> {
         self.chardev
-            .with(|chardev| match std::mem::take(&mut chardev.input_fds) {
-                carried if carried.is_empty() => chardev.backend.take_fds(),
-                carried => carried,
+            .with(|chardev| match chardev.rare.input_fds.is_empty() {
+                true => chardev.backend.take_fds(),
+                false => std::mem::take(&mut chardev.rare.input_fds),
             })
     }
 
@@ -534,7 +534,8 @@ impl Drop for FrontEnd {
             chardev.rest_if_unused();
             chardev.freezes.go_on();
             chardev.fds.clear();
-            chardev.input_fds.clear();
+            let rare = chardev.rare.there();
+            rare.into_iter().for_each(|rare| rare.input_fds.clear());
             chardev.stats.breaks_dropped += chardev.input.clear_events();
         });
     }

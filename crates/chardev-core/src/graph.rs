@@ -167,10 +167,10 @@ pub fn attach_further(
     let _graph = hold();
     let (label, mux) = chardev.with(|chardev| {
         let mux = chardev.backend.as_mux().cloned();
-        (chardev.label.clone(), mux)
+        (chardev.label.to_string(), mux)
     });
     let mux = mux.ok_or_else(|| AttachError::InUse(label.clone()))?;
-    let further = ChardevRef::new(&label, id, mux.slot(), Policy::default(), None);
+    let further = ChardevRef::new(&*label, id, mux.slot(), Policy::default(), None);
     Ok((FrontEnd::attach(&further, hooks)?, further))
 }
 

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 
 pub(crate) use self::fences::TailRead;
 use crate::event::Event;
+use crate::seldom::Seldom;
 
 /// The most input that waits here; a change that would add to more is refused.
 pub const CARRY_LIMIT: usize = 16 << 20;
@@ -57,7 +58,7 @@ pub(crate) struct InputQueue {
     /// How many of the items are fences.
     fences: usize,
     /// Tails whose fences are still on their way through the back end.
-    later: VecDeque<u64>,
+    later: Seldom<VecDeque<u64>>,
 }
 
 impl InputQueue {
@@ -276,9 +277,18 @@ impl InputQueue {
             if settling || !bytes.is_empty() {
                 break;
             }
-            self.items.remove(at);
+            self.take_item(at);
         }
         total
+    }
+
+    /// Takes an item out. Without any there is no memory for them.
+    fn take_item(&mut self, at: usize) -> Option<Item> {
+        let item = self.items.remove(at);
+        if self.items.is_empty() {
+            self.items = VecDeque::new();
+        }
+        item
     }
 
     /// Takes the next event, if that is what comes next.
@@ -293,10 +303,10 @@ impl InputQueue {
                 *count -= 1;
                 Some(Event::Break)
             }
-            Item::Breaks(_) => self.items.remove(at).map(|_| Event::Break),
+            Item::Breaks(_) => self.take_item(at).map(|_| Event::Break),
             Item::Event(event) => {
                 let event = *event;
-                self.items.remove(at);
+                self.take_item(at);
                 Some(event)
             }
             _ => None,

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::chardev::Chardev;
+use crate::seldom::Seldom;
 
 /// The most that are kept of each kind.
 const KEPT: usize = 128;
@@ -58,7 +59,7 @@ pub struct Marked {
 pub(crate) struct Landmarks {
     /// Says the time, since the Unix epoch; without it nothing is kept.
     clock: Option<fn() -> Duration>,
-    kept: VecDeque<Landmark>,
+    kept: Seldom<VecDeque<Landmark>>,
 }
 
 impl Landmarks {

@@ -51,6 +51,7 @@ mod policy;
 mod reading;
 mod registry;
 mod ringbuf;
+mod seldom;
 pub mod spec;
 mod splice;
 mod stats;

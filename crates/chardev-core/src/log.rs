@@ -94,12 +94,12 @@ impl Chardev {
 
     fn count_hole(&mut self, from: u64, bytes: u64) {
         self.stats.log_lost += bytes;
-        if let Some(hole) = &mut self.hole {
+        if let Some(hole) = &mut self.rare.hole {
             hole.from = hole.from.min(from);
             hole.bytes += bytes;
             return;
         }
-        self.hole = Some(Hole { from, bytes });
+        self.rare.hole = Some(Hole { from, bytes });
         self.stats.log_holes += 1;
         self.log.iter_mut().for_each(|log| log.watch());
         self.tell_hole(from, None);
@@ -107,7 +107,8 @@ impl Chardev {
 
     /// The log takes output again, or is replaced.
     pub(crate) fn end_hole(&mut self) {
-        if let Some(hole) = self.hole.take() {
+        let hole = self.rare.there().and_then(|rare| rare.hole.take());
+        if let Some(hole) = hole {
             self.log.iter_mut().for_each(|log| log.go_on());
             self.tell_hole(hole.from, Some(hole.bytes));
         }
@@ -115,7 +116,7 @@ impl Chardev {
 
     /// The log may have room again.
     pub(crate) fn look_at_log(&mut self) {
-        if self.hole.is_some() && self.log.as_ref().is_some_and(|log| log.room() > 0) {
+        if self.rare.hole.is_some() && self.log.as_ref().is_some_and(|log| log.room() > 0) {
             self.end_hole();
         }
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::chardev::Chardev;
 use crate::line::TerminalSize;
 use crate::registry::Registry;
+use crate::seldom::Seldom;
 use crate::stats::{DropReason, Stats};
 
 /// The most notices that wait for one observer.
@@ -140,7 +141,7 @@ pub(crate) struct Told {
     /// The peer that was told to be there, and its name.
     peer: Option<Option<String>>,
     out_of_memory: bool,
-    dropped: [u64; DropReason::ALL.len()],
+    dropped: Seldom<[u64; DropReason::ALL.len()]>,
 }
 
 impl Notices {
@@ -316,8 +317,16 @@ impl Chardev {
     /// It has become one of a registry's chardevs.
     pub(crate) fn join(&mut self, notices: &Notices) {
         self.told.notices = Some(notices.clone());
-        self.told.dropped = dropped(&self.stats);
+        self.tell_dropped_from_here();
         self.tell_peer();
+    }
+
+    /// What was dropped before is not told.
+    fn tell_dropped_from_here(&mut self) {
+        let now = dropped(&self.stats);
+        if now != *self.told.dropped {
+            *self.told.dropped = now;
+        }
     }
 
     /// A peer has come. One that was not told to have gone has been replaced.
@@ -383,10 +392,10 @@ impl Chardev {
             return;
         }
         let now = dropped(&self.stats);
-        if now == self.told.dropped {
+        if now == *self.told.dropped {
             return;
         }
-        let before = std::mem::replace(&mut self.told.dropped, now);
+        let before = std::mem::replace(&mut *self.told.dropped, now);
         for ((reason, before), total) in DropReason::ALL.into_iter().zip(before).zip(now) {
             if total > before {
                 self.tell(Notice::Dropped {

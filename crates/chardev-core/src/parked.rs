@@ -29,12 +29,16 @@ pub(crate) struct Awaited {
 impl Chardev {
     /// The id of the back end that comes back when the present one's peer leaves.
     pub fn parked_id(&self) -> Option<BackendId> {
-        self.parked.as_ref().map(|(id, _)| *id)
+        self.rare.parked.as_ref().map(|(id, _)| *id)
     }
 
     /// What it rests on, and what is parked does.
     pub(crate) fn all_members(&self) -> Vec<ChardevRef> {
-        let parked = self.parked.iter().flat_map(|(_, parked)| parked.members());
+        let parked = self
+            .rare
+            .parked
+            .iter()
+            .flat_map(|(_, parked)| parked.members());
         self.backend.members().into_iter().chain(parked).collect()
     }
 
@@ -45,24 +49,25 @@ impl Chardev {
         if !self.backend.mark(mark) {
             return None;
         }
-        let earlier = self.awaited.take();
+        let earlier = self.rare.awaited.take();
         let place = earlier.map(|awaited| awaited.place);
         let place = place.or_else(|| self.push_cut(Vec::new(), true))?;
-        self.awaited = Some(Awaited { place, mark });
+        self.rare.awaited = Some(Awaited { place, mark });
         Some(place)
     }
 
     /// The cut of the back end in the slot, whose rest belongs where what is awaited from it
     /// settles.
     pub(crate) fn place_cut(&mut self, unread: Vec<u8>, more: bool) -> Option<u64> {
-        match self.parked.is_none() {
+        match self.rare.parked.is_none() {
             true => self.place_rest(unread, more),
             false => self.push_cut(unread, more),
         }
     }
 
     fn place_rest(&mut self, unread: Vec<u8>, more: bool) -> Option<u64> {
-        let Some(Awaited { place, .. }) = self.awaited.take() else {
+        let awaited = self.rare.there().and_then(|rare| rare.awaited.take());
+        let Some(Awaited { place, .. }) = awaited else {
             return self.push_cut(unread, more);
         };
         self.settle(Some(place), &unread);
@@ -80,14 +85,14 @@ impl Chardev {
         this: &ChardevRef,
         place: Option<u64>,
     ) -> Option<Drainer> {
-        let Some(place) = place.filter(|_| self.awaited.is_some()) else {
+        let Some(place) = place.filter(|_| self.rare.awaited.is_some()) else {
             // It goes on being read when it comes back.
             place.into_iter().for_each(|place| self.settled(place));
             backend.set_attached(false);
-            self.parked = Some((id, backend));
+            self.rare.parked = Some((id, backend));
             return None;
         };
-        self.parked = Some((id, backend));
+        self.rare.parked = Some((id, backend));
         let chardev = this.clone();
         let drain = Box::new(AwaitedDrain { chardev, place });
         Some(Drainer::of_awaited(drain, this.clone(), place))
@@ -97,20 +102,20 @@ impl Chardev {
     /// which is then taken as far as it has come.
     pub(crate) fn brings_awaited(&mut self) -> bool {
         self.take_awaited();
-        self.awaited.is_some() && self.parked.is_none()
+        self.rare.awaited.is_some() && self.rare.parked.is_none()
     }
 
     /// Takes what has come of what is awaited.
     fn take_awaited(&mut self) {
-        if self.awaited.is_none() {
+        if self.rare.awaited.is_none() {
             return;
         }
         let mut piece = vec![0; PIECE];
-        while let Some(Awaited { place, .. }) = self.awaited {
+        while let Some(Awaited { place, .. }) = self.rare.awaited {
             if self.input.bytes() >= CARRY_LIMIT {
                 return;
             }
-            let backend = match &mut self.parked {
+            let backend = match &mut self.rare.parked {
                 Some((_, parked)) => parked,
                 None => &mut self.backend,
             };
@@ -118,7 +123,7 @@ impl Chardev {
             if count > 0 {
                 self.settle(Some(place), &piece[..count]);
             }
-            let told = match &mut self.parked {
+            let told = match &mut self.rare.parked {
                 Some((_, parked)) => parked.poll_event(),
                 None => {
                     if !self.collect_events() && count == 0 {
@@ -140,7 +145,7 @@ impl Chardev {
 
     /// A break of the back end in the slot, at its place.
     pub(crate) fn take_break(&mut self) {
-        match self.awaited.filter(|_| self.parked.is_none()) {
+        match self.rare.awaited.filter(|_| self.rare.parked.is_none()) {
             Some(Awaited { place, .. }) => self.settle_breaks(place, 1),
             None => self.push_event(Event::Break),
         }
@@ -149,7 +154,9 @@ impl Chardev {
     /// The back end that is awaited has come to a mark: that of a tail, of the reader above, or the
     /// last.
     pub(crate) fn awaited_passes(&mut self, mark: u64) {
-        let Some(awaited) = self.awaited else { return };
+        let Some(awaited) = self.rare.awaited else {
+            return;
+        };
         match mark == awaited.mark {
             true => self.settled(awaited.place),
             false => self.settling_passes(awaited.place, mark),
@@ -158,11 +165,15 @@ impl Chardev {
 
     /// Nothing more is awaited at `place`.
     pub(crate) fn end_awaited(&mut self, place: u64) {
-        if self.awaited.is_none_or(|awaited| awaited.place != place) {
+        if self
+            .rare
+            .awaited
+            .is_none_or(|awaited| awaited.place != place)
+        {
             return;
         }
-        self.awaited = None;
-        match &mut self.parked {
+        self.rare.awaited = None;
+        match &mut self.rare.parked {
             Some((_, parked)) => parked.set_attached(false),
             None => self.rest_if_unused(),
         }
@@ -170,12 +181,12 @@ impl Chardev {
 
     /// The parked back end will not come back: what its peer has sent is still input.
     pub(crate) fn cut_parked(&mut self) -> Option<u64> {
-        self.parked.as_ref()?;
+        self.rare.parked.as_ref()?;
         self.take_awaited();
-        let (id, mut parked) = self.parked.take()?;
+        let (id, mut parked) = self.rare.parked.take()?;
         parked.update(Ready::all());
         // What rests on others hands out by itself only what is held or under way.
-        let draws = !parked.members().is_empty() && self.awaited.is_none();
+        let draws = !parked.members().is_empty() && self.rare.awaited.is_none();
         let mut piece = vec![0; PIECE];
         loop {
             let room = match draws {
@@ -199,14 +210,14 @@ impl Chardev {
         for _ in 0..parked.take_cut_breaks() {
             self.push_event(Event::Break);
         }
-        self.parked = Some((id, parked));
+        self.rare.parked = Some((id, parked));
         self.place_rest(unread, more)
     }
 
     /// The same of a chardev that is removed: what nobody waits for is left to who comes next to
     /// what the parked back end rests on.
     pub(crate) fn cut_parked_removed(&mut self) -> Option<u64> {
-        let (_, parked) = self.parked.as_ref()?;
+        let (_, parked) = self.rare.parked.as_ref()?;
         match parked.members().is_empty() || self.brings_to_tail() {
             true => self.cut_parked(),
             false => self.place_rest(Vec::new(), false),
@@ -216,12 +227,14 @@ impl Chardev {
     /// Whether somebody who was above waits for more of what is awaited, which is then taken as far
     /// as it has come.
     pub(crate) fn brings_to_tail(&mut self) -> bool {
-        let place = self.awaited.map(|awaited| awaited.place);
+        let place = self.rare.awaited.map(|awaited| awaited.place);
         let Some(place) = place.filter(|place| self.input.is_of_tail(*place)) else {
             return false;
         };
         self.take_awaited();
-        self.awaited.is_some_and(|awaited| awaited.place == place)
+        self.rare
+            .awaited
+            .is_some_and(|awaited| awaited.place == place)
     }
 
     pub(crate) fn retire_parked(
@@ -229,13 +242,13 @@ impl Chardev {
         this: &ChardevRef,
         marker: Option<u64>,
     ) -> Option<Drainer> {
-        let (_, parked) = self.parked.take()?;
+        let (_, parked) = self.rare.there()?.parked.take()?;
         Some(self.drainer(parked, this, marker))
     }
 
     /// The temporary back end's peer has left: the parked one takes the slot again.
     pub(crate) fn unpark(&mut self) {
-        let Some((id, backend)) = self.parked.take() else {
+        let Some((id, backend)) = self.rare.parked.take() else {
             return;
         };
         // Nothing comes through the temporary one any more.
@@ -245,7 +258,7 @@ impl Chardev {
         drop(temporary);
         let answers = self.backend.apply(&self.line);
         self.backend.set_hold(self.policy.closed == Closed::Hold);
-        let attached = self.front.is_some() || self.awaited.is_some();
+        let attached = self.front.is_some() || self.rare.awaited.is_some();
         self.backend.set_attached(attached);
         self.go_live(answers);
     }

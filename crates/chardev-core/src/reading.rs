@@ -39,8 +39,8 @@ impl Chardev {
         mut live: impl FnMut(&mut dyn Backend) -> Option<usize>,
     ) -> Option<usize> {
         // Whoever comes for more has taken what came with the last of it, or does not want it.
-        if self.input.is_empty() {
-            self.input_fds.clear();
+        if self.input.is_empty() && !self.rare.input_fds.is_empty() {
+            self.rare.input_fds.clear();
         }
         loop {
             if !self.input.is_empty() {
@@ -97,8 +97,7 @@ impl Chardev {
             }
         }
         if which.contains(Purge::OUTPUT) {
-            let kept = self.preface.len();
-            self.preface.consume(kept);
+            let kept = self.preface.take().len();
             self.stats.output_discarded += kept as u64;
         }
         self.backend.purge(which)

@@ -22,7 +22,7 @@ pub struct Registry {
 struct Entries {
     /// By the number of its creation; `None` while the back end is being opened.
     chardevs: BTreeMap<u64, Option<ChardevRef>>,
-    numbers: HashMap<String, u64>,
+    numbers: HashMap<Arc<str>, u64>,
     next: u64,
 }
 
@@ -30,7 +30,7 @@ struct Entries {
 #[derive(Debug)]
 pub struct Reservation {
     registry: Registry,
-    id: String,
+    id: Arc<str>,
     done: bool,
 }
 
@@ -46,12 +46,13 @@ impl Registry {
         }
         let number = entries.next;
         entries.next += 1;
-        entries.numbers.insert(id.to_owned(), number);
+        let id: Arc<str> = id.into();
+        entries.numbers.insert(Arc::clone(&id), number);
         entries.chardevs.insert(number, None);
         drop(entries);
         Ok(Reservation {
             registry: self.clone(),
-            id: id.to_owned(),
+            id,
             done: false,
         })
     }
@@ -172,6 +173,11 @@ impl Drop for Removal {
 }
 
 impl Reservation {
+    /// The id, for all who need it, since there may be many of them.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
     /// Puts the opened chardev in its place.
     pub fn fill(mut self, chardev: ChardevRef) {
         chardev.with(|chardev| chardev.join(&self.registry.notices));

@@ -33,6 +33,17 @@ pub struct RingBuffer {
 type Segment = Vec<u8>;
 
 impl RingBuffer {
+    /// One with no room.
+    pub(crate) const fn empty() -> Self {
+        RingBuffer {
+            segments: VecDeque::new(),
+            skipped: 0,
+            len: 0,
+            capacity: 0,
+            short: false,
+        }
+    }
+
     /// An empty ring for at most `capacity` bytes.
     pub fn new(capacity: usize) -> Self {
         let mut ring = RingBuffer::default();

@@ -59,7 +59,7 @@ impl Chardev {
         self.draw();
         let mark = self.input.new_number();
         if !self.freeze.is_cut() && self.backend.mark(mark) {
-            self.marks_later.push(mark);
+            self.rare.marks_later.push(mark);
         } else {
             self.input.push_mark(mark);
         }
@@ -75,7 +75,8 @@ impl Chardev {
         } else {
             self.input.push_fence(number);
         }
-        self.tails
+        self.rare
+            .tails
             .extend(waker.map(|waker| TailWaker { number, waker }));
         number
     }
@@ -109,7 +110,7 @@ impl Chardev {
     pub(crate) fn end_tail(&mut self, number: u64) {
         let read = self.input.has_fence_later();
         self.input.end_tail(number);
-        self.tails.retain(|tail| tail.number != number);
+        self.rare.tails.retain(|tail| tail.number != number);
         if read {
             self.rest_if_unused();
         }
@@ -119,7 +120,8 @@ impl Chardev {
     /// Tells the back end if nobody reads it any more.
     pub(crate) fn rest_if_unused(&mut self) {
         // One that has been cut off is about to be replaced, and is read by tails alone.
-        let in_slot = !self.freeze.is_cut() && (self.awaited.is_none() || self.parked.is_some());
+        let in_slot =
+            !self.freeze.is_cut() && (self.rare.awaited.is_none() || self.rare.parked.is_some());
         if in_slot && self.front.is_none() && !self.input.has_fence_later() {
             self.backend.set_attached(false);
         }
@@ -149,11 +151,16 @@ impl Chardev {
 
     /// The back end has handed over all that was under way when it was marked.
     pub(crate) fn mark_comes(&mut self, mark: u64) {
-        if self.parked.is_none() {
+        if self.rare.parked.is_none() {
             self.awaited_passes(mark);
         }
-        if let Some(at) = self.marks_later.iter().position(|other| *other == mark) {
-            self.marks_later.remove(at);
+        if let Some(at) = self
+            .rare
+            .marks_later
+            .iter()
+            .position(|other| *other == mark)
+        {
+            self.rare.marks_later.remove(at);
             self.input.push_mark(mark);
         } else {
             self.input.fence_comes(mark);
@@ -165,7 +172,8 @@ impl Chardev {
     /// The back end is replaced, and marks with it: its rest has been handed over, or will settle
     /// at `place`.
     pub(crate) fn marks_come(&mut self, place: Option<u64>) {
-        let marks = std::mem::take(&mut self.marks_later);
+        let rare = self.rare.there();
+        let marks = rare.map_or_else(Vec::new, |rare| std::mem::take(&mut rare.marks_later));
         if let Some(place) = place {
             self.input.divide_settling(place, &marks);
         } else {
@@ -191,6 +199,6 @@ impl Chardev {
 
     pub(crate) fn wake_tails(&mut self) {
         self.wakes
-            .extend(self.tails.iter().map(|tail| tail.waker.clone()));
+            .extend(self.rare.tails.iter().map(|tail| tail.waker.clone()));
     }
 }

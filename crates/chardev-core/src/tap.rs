@@ -123,7 +123,7 @@ pub(crate) struct Tap {
     wanted: usize,
     /// Nobody asked for that much in particular.
     by_default: bool,
-    kept: Option<Kept>,
+    kept: Option<Box<Kept>>,
     /// There was no memory for what was to be kept.
     short: bool,
 }
@@ -233,11 +233,11 @@ impl Tap {
                 viewers: AtomicUsize::new(0),
                 ended: AtomicBool::new(false),
             };
-            Kept {
+            Box::new(Kept {
                 ring,
                 shared: Arc::new(shared),
                 target,
-            }
+            })
         });
         if kept.target != target {
             kept.target = target;
@@ -329,7 +329,7 @@ impl Chardev {
 
     fn resolve(&self, from: ViewFrom) -> Result<u64, ViewError> {
         if self.removed {
-            return Err(ViewError::NotFound(self.label.clone()));
+            return Err(ViewError::NotFound(self.label.to_string()));
         }
         let (oldest, end) = self.scrollback();
         match from {
@@ -337,7 +337,7 @@ impl Chardev {
             ViewFrom::Oldest => Ok(oldest),
             ViewFrom::Last(count) => Ok(end.saturating_sub(count)),
             ViewFrom::Offset(from) if from > end => Err(ViewError::Ahead {
-                id: self.label.clone(),
+                id: self.label.to_string(),
                 from,
                 end,
             }),
@@ -390,7 +390,7 @@ impl ChardevRef {
             let viewers = chardev.tap.viewers() + 1;
             chardev.tap.adjust(chardev.stats.output_accepted, viewers);
             let Some(kept) = &chardev.tap.kept else {
-                return Err(ViewError::NotFound(chardev.label.clone()));
+                return Err(ViewError::NotFound(chardev.label.to_string()));
             };
             let shared = Arc::clone(&kept.shared);
             shared.viewers.fetch_add(1, SeqCst);

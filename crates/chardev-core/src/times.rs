@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::seldom::Seldom;
+
 /// How many changes are remembered.
 const REMEMBERED: usize = 128;
 
@@ -20,7 +22,7 @@ pub struct ChangeTimes {
 
 /// The times of the last changes.
 #[derive(Debug, Default)]
-pub(crate) struct Times(VecDeque<Duration>);
+pub(crate) struct Times(Seldom<VecDeque<Duration>>);
 
 impl Times {
     pub(crate) fn push(&mut self, time: Duration) {

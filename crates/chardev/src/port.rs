@@ -20,7 +20,7 @@ pub struct Port {
 
 #[derive(Debug)]
 struct Ends {
-    label: String,
+    label: Arc<str>,
     chardev: OnceLock<WeakChardev>,
     reactor: Arc<Reactor>,
     runtime: tokio::runtime::Handle,
@@ -29,11 +29,11 @@ struct Ends {
 
 impl Port {
     /// A port for a back end of the chardev `label` that is about to be opened.
-    pub(crate) fn of(shared: &Shared, label: &str) -> Self {
+    pub(crate) fn of(shared: &Shared, label: impl Into<Arc<str>>) -> Self {
         Port {
             id: shared.next_backend(),
             inner: Arc::new(Ends {
-                label: label.to_owned(),
+                label: label.into(),
                 chardev: OnceLock::new(),
                 reactor: Arc::clone(shared.reactor()),
                 runtime: shared.runtime().clone(),
@@ -128,7 +128,7 @@ impl Port {
 
     /// Whether it is a line to the chardev `label` of `reactor`'s.
     pub(crate) fn serves(&self, reactor: &Arc<Reactor>, label: &str) -> bool {
-        Arc::ptr_eq(&self.inner.reactor, reactor) && self.inner.label == label
+        Arc::ptr_eq(&self.inner.reactor, reactor) && *self.inner.label == *label
     }
 
     pub(crate) fn reactor(&self) -> &Arc<Reactor> {

@@ -47,14 +47,17 @@ impl Chardevs {
         scene: &mut Scene,
     ) -> Result<Step, AddError> {
         let reservation = self.registry().reserve(id)?;
-        let port = Port::of(self.shared(), id);
+        let port = Port::of(self.shared(), Arc::clone(reservation.id()));
         let opened = open(&port, options, fds, scene).await;
         let opened = opened.map_err(|cause| AddError::Open {
             id: id.to_owned(),
             cause,
         })?;
         let policy = chardev_core::Policy::default().with(opened.policy);
-        let chardev = ChardevRef::prepare(id, port.id(), opened.backend, policy, opened.log);
+        let chardev = {
+            let (id, backend) = (Arc::clone(reservation.id()), opened.backend);
+            ChardevRef::prepare(id, port.id(), backend, policy, opened.log)
+        };
         chardev.with(|chardev| chardev.set_options(opened.options));
         chardev.with(|chardev| chardev.keep_landmarks(writer::since_epoch));
         chardev.with(|chardev| match opened.policy.history {
@@ -176,7 +179,7 @@ impl Chardevs {
         let mut steps = Vec::with_capacity(siblings.len());
         for sibling in siblings {
             let change = Change::begin(&sibling)?;
-            let port = Port::of(self.shared(), &label);
+            let port = Port::of(self.shared(), label.as_str());
             let mut new = NewBackend::new(port.id(), mux.slot());
             let offer = change.offer(&mut new)?;
             port.connect(&sibling);

@@ -121,10 +121,7 @@ impl Reactor {
 
 /// One descriptor under watch; dropping it ends the watch.
 #[derive(Debug)]
-pub(crate) struct FdWatch {
-    watched: Arc<Watched>,
-    reactor: Arc<Reactor>,
-}
+pub(crate) struct FdWatch(Arc<Watched>);
 
 /// What can be watched.
 pub(crate) trait Descriptor: AsFd + std::fmt::Debug + Send + Sync {}
@@ -151,7 +148,7 @@ impl FdWatch {
     /// Registers `fd`. Nothing is armed but its hang-up, which the kernel reports once
     /// uncalled-for. Regular files are refused by the kernel (`EPERM`).
     pub(crate) fn new(port: &Port, fd: Arc<impl Descriptor + 'static>) -> io::Result<Self> {
-        let reactor = Arc::clone(port.reactor());
+        let reactor = port.reactor();
         let token = reactor.next_token.fetch_add(1, Ordering::Relaxed);
         epoll::add(
             &reactor.epoll,
@@ -175,7 +172,7 @@ impl FdWatch {
             .unwrap_or_else(PoisonError::into_inner);
         watches.insert(token, Arc::downgrade(&watched));
         drop(watches);
-        Ok(FdWatch { watched, reactor })
+        Ok(FdWatch(watched))
     }
 
     /// Asks for one report of each of `interest`, on top of what is armed already. Where a hang-up
@@ -184,7 +181,7 @@ impl FdWatch {
     ///
     /// May be called from any thread, also under the chardev's lock.
     pub(crate) fn arm(&self, interest: Ready) {
-        let mut state = self.watched.lock();
+        let mut state = self.0.lock();
         if state.armed.contains(interest) {
             return;
         }
@@ -193,24 +190,24 @@ impl FdWatch {
         }
         state.hung_up = false;
         state.armed |= interest;
-        self.watched.modify(&self.reactor, &mut state);
+        self.0.modify(self.0.port.reactor(), &mut state);
     }
 
     /// The descriptor under watch.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.watched.fd.as_fd()
+        self.0.fd.as_fd()
     }
 }
 
 impl Drop for FdWatch {
     fn drop(&mut self) {
-        let _ = epoll::delete(&self.reactor.epoll, self.watched.fd.as_fd());
-        let mut watches = self
-            .reactor
+        let reactor = self.0.port.reactor();
+        let _ = epoll::delete(&reactor.epoll, self.0.fd.as_fd());
+        let mut watches = reactor
             .watches
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        watches.remove(&self.watched.token);
+        watches.remove(&self.0.token);
     }
 }
 

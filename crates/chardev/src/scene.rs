@@ -72,7 +72,7 @@ pub(crate) fn attach(
         attached => return attached,
     }
     let label = chardev.with(|chardev| chardev.label().to_owned());
-    let port = Port::of(shared, &label);
+    let port = Port::of(shared, label.as_str());
     let (front, further) = attach_further(chardev, port.id(), hooks)?;
     port.connect(&further);
     Ok(front)

@@ -65,7 +65,7 @@ fn chardev(held: RingBuffer) -> ChardevRef {
         chardev.ring_write(b"old ").unwrap();
         assert_eq!(chardev.stats.output_delivered, 4);
         chardev.stats.output_injected += held.len() as u64;
-        chardev.preface = held;
+        *chardev.preface = held;
     });
     chardev
 }

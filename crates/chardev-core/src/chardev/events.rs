@@ -19,7 +19,7 @@ impl Chardev {
                     // whoever waited for the former one must look again.
                     self.wake(Ready::READ | Ready::WRITE);
                 }
-                BackendEvent::Closed { unread } if self.parked.is_some() => {
+                BackendEvent::Closed { unread } if self.rare.parked.is_some() => {
                     // Nothing after this concerns the temporary back end any more.
                     self.tell_gone();
                     self.carry_fds();
@@ -52,7 +52,7 @@ impl Chardev {
     pub(crate) fn carry_fds(&mut self) {
         let came = self.backend.take_fds();
         if self.front.is_some() && !came.is_empty() {
-            self.input_fds = came;
+            self.rare.input_fds = came;
         }
     }
 

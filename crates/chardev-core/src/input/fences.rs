@@ -73,7 +73,7 @@ impl InputQueue {
     /// The back end that fences and `marks` were under way through is replaced. Each stands where
     /// it will have come to in what is still to settle at `marker`.
     pub(crate) fn divide_settling(&mut self, marker: u64, marks: &[u64]) {
-        let tails = std::mem::take(&mut self.later);
+        let tails = self.later.take();
         let mut all: Vec<u64> = tails.iter().chain(marks).copied().collect();
         all.sort_unstable();
         for number in all {
@@ -123,7 +123,7 @@ impl InputQueue {
         match self.items.get(own) {
             Some(Item::Mark(mark)) if self.later.is_empty() && !self.shows_first() => {
                 let mark = *mark;
-                self.items.remove(own);
+                self.take_item(own);
                 Some(mark)
             }
             _ => None,
@@ -171,13 +171,13 @@ impl InputQueue {
         match &mut self.items[at] {
             Item::Mark(mark) => {
                 let mark = *mark;
-                self.items.remove(at);
+                self.take_item(at);
                 TailRead::Mark(mark)
             }
             Item::Breaks(count) => {
                 *count -= 1;
                 if *count == 0 {
-                    self.items.remove(at);
+                    self.take_item(at);
                     self.join(at.wrapping_sub(1));
                 }
                 TailRead::Break
@@ -193,7 +193,7 @@ impl InputQueue {
     pub(crate) fn end_tail(&mut self, tail: u64) {
         let is_it = |item: &Item| matches!(item, Item::Fence(number) if *number == tail);
         if let Some(at) = self.items.iter().position(is_it) {
-            self.items.remove(at);
+            self.take_item(at);
             self.fences -= 1;
             self.join(at.wrapping_sub(1));
         }

@@ -1,6 +1,5 @@
 //! Options with their values, as a parser gives them to a back end.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{COMMON_OPTIONS, KindSpec, OptionType, ParameterError, Problem, common};
@@ -68,13 +67,41 @@ pub enum OptionValue {
     List(Vec<String>),
 }
 
+/// How a value is kept: most are flags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Value {
+    Flag(bool),
+    Other(Box<OptionValue>),
+}
+
+impl Value {
+    const FLAGS: [&'static OptionValue; 2] = [&OptionValue::Bool(false), &OptionValue::Bool(true)];
+
+    fn get(&self) -> &OptionValue {
+        match self {
+            Value::Flag(flag) => Value::FLAGS[usize::from(*flag)],
+            Value::Other(value) => value,
+        }
+    }
+}
+
+impl From<OptionValue> for Value {
+    fn from(value: OptionValue) -> Self {
+        match value {
+            OptionValue::Bool(flag) => Value::Flag(flag),
+            value => Value::Other(Box::new(value)),
+        }
+    }
+}
+
 /// A kind of back end and the options it was given, checked against its [`KindSpec`].
 ///
 /// The parser has checked names and types; a back end checks meaning when it opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     kind: &'static str,
-    values: BTreeMap<&'static str, OptionValue>,
+    /// By name. They are few, and as many as there are chardevs are kept.
+    values: Vec<(&'static str, Value)>,
     /// Where relative paths start.
     directory: Option<PathBuf>,
 }
@@ -84,7 +111,7 @@ impl Options {
     pub fn new(kind: &'static str) -> Self {
         Options {
             kind,
-            values: BTreeMap::new(),
+            values: Vec::new(),
             directory: None,
         }
     }
@@ -107,12 +134,26 @@ impl Options {
 
     /// Sets option `name`, replacing an earlier value.
     pub fn set(&mut self, name: &'static str, value: OptionValue) {
-        self.values.insert(name, value);
+        let value = Value::from(value);
+        match self.find(name) {
+            Ok(at) => self.values[at].1 = value,
+            Err(at) => {
+                self.values.reserve_exact(1);
+                self.values.insert(at, (name, value));
+            }
+        }
     }
 
     /// Takes option `name` out, if it was given.
     pub fn unset(&mut self, name: &str) {
-        self.values.remove(name);
+        if let Ok(at) = self.find(name) {
+            self.values.remove(at);
+        }
+    }
+
+    /// Where option `name` is, or would be.
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.values.binary_search_by_key(&name, |(name, _)| name)
     }
 
     /// Sets option `name` and returns the options, for building them in one expression.
@@ -131,7 +172,7 @@ impl Options {
             let option = kind.option(name);
             let unexpected = || ParameterError::new(*name, Problem::Unexpected);
             let option = option.ok_or_else(unexpected)?;
-            let wanted = match (option.ty, value) {
+            let wanted = match (option.ty, value.get()) {
                 (OptionType::Bool, OptionValue::Bool(_))
                 | (OptionType::Int | OptionType::Size, OptionValue::Int(_))
                 | (OptionType::Str, OptionValue::Str(_))
@@ -156,7 +197,7 @@ impl Options {
 
     /// The value of option `name`, if it was given.
     pub fn get(&self, name: &str) -> Option<&OptionValue> {
-        self.values.get(name)
+        self.find(name).ok().map(|at| self.values[at].1.get())
     }
 
     /// The boolean `name`, or `default` where it was not given.
@@ -192,14 +233,16 @@ impl Options {
     /// Makes the relative paths among them, which `kind` tells, start at `directory`. An abstract
     /// socket's name is none.
     pub fn make_paths_absolute(&mut self, kind: &KindSpec, directory: &Path) {
-        for option in kind.all_options() {
-            match self.values.get_mut(option.name) {
-                Some(OptionValue::Str(path)) if option.is_path => absolute(path, directory),
-                Some(OptionValue::Address(SocketAddress::Unix {
+        for (name, value) in &mut self.values {
+            let is_path = kind.option(name).is_some_and(|option| option.is_path);
+            let Value::Other(value) = value else { continue };
+            match &mut **value {
+                OptionValue::Str(path) if is_path => absolute(path, directory),
+                OptionValue::Address(SocketAddress::Unix {
                     path,
                     abstract_name: false,
                     ..
-                })) => absolute(path, directory),
+                }) => absolute(path, directory),
                 _ => {}
             }
         }
@@ -232,7 +275,7 @@ impl Options {
     #[must_use]
     pub(crate) fn after(mut self, former: Option<&Options>) -> Self {
         // Whether a peer is kept concerns one change alone.
-        self.values.remove("x-handover");
+        self.unset("x-handover");
         let names_log = self.get("logfile").is_some();
         let elsewhere = former.and_then(Options::directory);
         let elsewhere = elsewhere.filter(|former| self.directory() != Some(former));
@@ -254,7 +297,7 @@ impl Options {
                 }
                 Some(value) if is_kept => self.set(option.name, value.clone()),
                 // Without a log of its own nothing else about one means anything.
-                None if is_kept && option.policy.is_none() => _ = self.values.remove(option.name),
+                None if is_kept && option.policy.is_none() => self.unset(option.name),
                 _ => {}
             }
         }

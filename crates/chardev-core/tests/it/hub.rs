@@ -27,7 +27,13 @@ impl HubRig {
         let member = |at: usize| {
             let label = format!("m{at}");
             let backend = peers[at].backend();
-            ChardevRef::new(&label, BackendId(at as u64 + 1), backend, policy[at], None)
+            ChardevRef::new(
+                label.as_str(),
+                BackendId(at as u64 + 1),
+                backend,
+                policy[at],
+                None,
+            )
         };
         let members = [member(0), member(1)];
         let (woken, waker) = Woken::new();

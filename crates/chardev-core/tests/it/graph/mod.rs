@@ -154,7 +154,8 @@ impl Graph {
         for at in 0..NODES {
             let peer = graph.new_peer().unwrap_or_default();
             let (label, id) = (format!("c{at}"), graph.id());
-            let chardev = ChardevRef::new(&label, id, peer.backend(), Closed::Discard, None);
+            let chardev =
+                ChardevRef::new(label.as_str(), id, peer.backend(), Closed::Discard, None);
             graph
                 .registry
                 .reserve(&label)

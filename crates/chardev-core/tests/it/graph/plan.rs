@@ -62,7 +62,7 @@ impl Graph {
         self.note(format!("a further front end of c{at} comes"));
         let label = format!("c{at}");
         let id = self.id();
-        let chardev = ChardevRef::new(&label, id, mux.slot(), Closed::Discard, None);
+        let chardev = ChardevRef::new(label.as_str(), id, mux.slot(), Closed::Discard, None);
         self.attach(at, chardev);
         // What has not come to the console yet may come to either front end.
         let new = self.next_reader - 1;
@@ -235,7 +235,7 @@ impl Graph {
         if matches!(self.nodes[node].rests, Rests::Nothing) {
             let (label, id) = (format!("c{node}"), self.id());
             let reservation = self.registry.reserve(&label).unwrap();
-            let chardev = ChardevRef::prepare(&label, id, backend, Closed::Discard, None);
+            let chardev = ChardevRef::prepare(label.as_str(), id, backend, Closed::Discard, None);
             added.push((node, chardev.clone()));
             next.added = Some(chardev.clone());
             let step = Step::Add {

@@ -44,7 +44,7 @@ pub(super) struct SocketBackend {
     /// to set up.
     layers: Vec<LayerKind>,
     handshake: Duration,
-    line: Line,
+    line: Option<Box<Line>>,
     /// A peer had modem lines, which are all off while there is none.
     had_lines: bool,
     events: VecDeque<BackendEvent>,
@@ -87,7 +87,7 @@ impl SocketBackend {
             front: Front::default(),
             layers: config.layers.clone(),
             handshake: config.handshake,
-            line: Line::default(),
+            line: None,
             had_lines: false,
             events: VecDeque::new(),
             fds: Vec::new(),
@@ -185,8 +185,10 @@ impl SocketBackend {
     }
 
     fn show(&mut self, mut peer: Peer) {
-        peer.apply(&self.line, &mut Answers::default());
+        let (at_rest, line) = (Line::default(), self.line.as_deref());
+        peer.apply(line.unwrap_or(&at_rest), &mut Answers::default());
         self.peer = Some(peer);
+        self.source.rest();
         self.events.push_back(BackendEvent::Opened);
     }
 
@@ -353,6 +355,10 @@ impl Backend for SocketBackend {
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
         let told = self.events.pop_front();
+        if told.is_some() && self.events.is_empty() {
+            // They are rare, and so many sockets would keep the memory.
+            self.events = VecDeque::new();
+        }
         told.or_else(|| self.peer.as_ref()?.poll_event())
     }
 
@@ -446,7 +452,7 @@ impl LineControl for SocketBackend {
         }
         let mut answers = Answers::unsupported(line, self.is_open());
         if !self.layers.is_empty() {
-            self.line = line.clone();
+            self.line = Some(Box::new(line.clone()));
             if let Some(peer) = &mut self.peer {
                 peer.apply(line, &mut answers);
             }

@@ -1,6 +1,5 @@
 //! front → chardev → [back] → host: peers whose layers have yet to open. None of them was told of.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::peer::{Gone, Peer};
@@ -11,16 +10,16 @@ pub(super) const HANDSHAKES: usize = 16;
 
 /// Handshakes that go on side by side, the oldest first. While there is a peer they wait.
 #[derive(Default)]
-pub(super) struct Handshakes(VecDeque<Peer>);
+pub(super) struct Handshakes(Vec<Peer>);
 
 impl Handshakes {
     /// Adds `peer`; whether the oldest had to be given up for it.
     pub(super) fn add(&mut self, peer: Peer) -> bool {
         let full = self.0.len() == HANDSHAKES;
         if full {
-            self.0.pop_front().into_iter().for_each(Peer::part);
+            self.0.remove(0).part();
         }
-        self.0.push_back(peer);
+        self.0.push(peer);
         full
     }
 
@@ -31,9 +30,9 @@ impl Handshakes {
         while let Some(peer) = self.0.get_mut(at) {
             match peer.shake_hands() {
                 Ok(false) => at += 1,
-                Ok(true) => return (self.0.remove(at), let_go),
+                Ok(true) => return (Some(self.0.remove(at)), let_go),
                 Err(Gone) => {
-                    self.0.remove(at).into_iter().for_each(Peer::part);
+                    self.0.remove(at).part();
                     let_go = true;
                 }
             }

@@ -50,13 +50,18 @@ pub(super) enum WantListener {
 /// One or more listening sockets under one name.
 #[derive(Debug)]
 pub(super) struct Listener {
-    sockets: Vec<Arc<OwnedFd>>,
-    watches: Vec<FdWatch>,
+    sockets: Box<[Socket]>,
     /// The path, shared with a back end that took it over.
     path: Option<Arc<Mutex<BoundPath>>>,
-    /// Where it listens, as QEMU writes it: `tcp:127.0.0.1:1234`, `unix:/run/con0`.
-    place: String,
+    /// Where it listens: the path as it was given, or what QEMU writes, `tcp:127.0.0.1:1234`.
+    place: Arc<str>,
     unix: bool,
+}
+
+#[derive(Debug)]
+struct Socket {
+    fd: Arc<OwnedFd>,
+    watch: Option<FdWatch>,
 }
 
 impl Listener {
@@ -123,12 +128,22 @@ impl Listener {
     }
 
     fn new(sockets: Vec<Arc<OwnedFd>>, path: Option<BoundPath>, place: String, unix: bool) -> Self {
+        let place = path.as_ref().map_or(place.into(), BoundPath::shown);
+        let sockets = sockets.into_iter().map(Socket::new).collect();
+        let path = path.map(|path| Arc::new(Mutex::new(path)));
         Listener {
             sockets,
-            watches: Vec::new(),
-            path: path.map(|path| Arc::new(Mutex::new(path))),
+            path,
             place,
             unix,
+        }
+    }
+
+    /// Where it listens, as QEMU writes it.
+    fn place(&self) -> String {
+        match &self.path {
+            Some(_) => unix::show(&self.place, false, true),
+            None => self.place.to_string(),
         }
     }
 
@@ -140,11 +155,12 @@ impl Listener {
     /// The name that `query-chardev` shows.
     pub(super) fn filename(&self) -> String {
         // As in QEMU, whose names of vsock sockets do not say it.
-        let server = match self.place.starts_with("vsock:") {
+        let place = self.place();
+        let server = match place.starts_with("vsock:") {
             true => "",
             false => ",server=on",
         };
-        format!("{}{server}", self.place)
+        place + server
     }
 
     /// Asks for one report when a client comes.
@@ -152,18 +168,25 @@ impl Listener {
     /// # Errors
     /// The host is out of watches.
     pub(super) fn watch(&mut self, port: &Port) -> Result<(), OpenError> {
-        if self.watches.is_empty() {
-            let watches: std::io::Result<Vec<_>> = self
-                .sockets
-                .iter()
-                .map(|fd| FdWatch::new(port, Arc::clone(fd)))
-                .collect();
-            self.watches = watches.map_err(|error| failed("Failed to watch socket", error))?;
+        for socket in &mut self.sockets {
+            if socket.watch.is_none() {
+                let watch = FdWatch::new(port, Arc::clone(&socket.fd));
+                let watch = watch.map_err(|error| failed("Failed to watch socket", error))?;
+                socket.watch = Some(watch);
+            }
         }
-        for watch in &self.watches {
+        for watch in self.sockets.iter().flat_map(|socket| &socket.watch) {
             watch.arm(Ready::READ);
         }
         Ok(())
+    }
+
+    /// Clients wait in the kernel, and nobody is told of them. There may be many listeners, most of
+    /// which have a peer.
+    pub(super) fn rest(&mut self) {
+        for socket in &mut self.sockets {
+            socket.watch = None;
+        }
     }
 
     /// The next client, if one is waiting.
@@ -172,7 +195,7 @@ impl Listener {
     /// The process or the host is out of something; clients go on waiting.
     pub(super) fn accept(&self) -> Result<Option<OwnedFd>, Errno> {
         for socket in &self.sockets {
-            if let Some(client) = accept_one(socket)? {
+            if let Some(client) = accept_one(&socket.fd)? {
                 return Ok(Some(client));
             }
         }
@@ -183,7 +206,7 @@ impl Listener {
     pub(super) fn expect_many(&self) {
         for socket in &self.sockets {
             // Where that fails fewer can wait.
-            let _ = rustix::net::listen(socket, CROWD);
+            let _ = rustix::net::listen(&socket.fd, CROWD);
         }
     }
 
@@ -191,7 +214,7 @@ impl Listener {
     pub(super) fn first_client(
         &self,
     ) -> impl Future<Output = Result<OwnedFd, OpenError>> + Send + use<> {
-        let sockets = self.sockets.clone();
+        let sockets: Vec<_> = self.fds().cloned().collect();
         async move { first_client(&sockets).await }
     }
 
@@ -217,33 +240,31 @@ impl Listener {
     /// that wait are served by whichever of the two is left.
     pub(super) fn lend(&self, wanted: &WantListener) -> Option<Listener> {
         let is_same = match wanted {
-            WantListener::Name(place) => *place == self.place,
+            WantListener::Name(place) => *place == *self.place && self.path.is_none(),
             WantListener::Path(found) => self.with_path(|own| own.is(*found)) == Some(true),
             WantListener::Inet(addresses, mptcp) => {
-                let sockets = self.sockets.iter();
+                let sockets = self.fds();
                 let sockets = sockets.filter(|fd| inet::is_mptcp(fd) == *mptcp);
                 let own: Vec<_> = sockets.filter_map(address).collect();
                 own.len() == addresses.len() && addresses.iter().all(|wanted| own.contains(wanted))
             }
             WantListener::Vsock(place) => {
-                let own = self.sockets.iter().find_map(vsock::Place::of);
+                let own = self.fds().find_map(vsock::Place::of);
                 own == Some(*place)
             }
         };
-        let sockets: Option<Vec<_>> = is_same
-            .then(|| {
-                self.sockets
-                    .iter()
-                    .map(|fd| fd.try_clone().ok().map(Arc::new))
-            })?
-            .collect();
+        let again = |fd: &Arc<OwnedFd>| fd.try_clone().ok().map(Arc::new).map(Socket::new);
+        let sockets: Option<_> = is_same.then(|| self.fds().map(again))?.collect();
         Some(Listener {
             sockets: sockets?,
-            watches: Vec::new(),
             path: self.path.clone(),
-            place: self.place.clone(),
+            place: Arc::clone(&self.place),
             unix: self.unix,
         })
+    }
+
+    fn fds(&self) -> impl Iterator<Item = &Arc<OwnedFd>> {
+        self.sockets.iter().map(|socket| &socket.fd)
     }
 
     fn with_path<R>(&self, action: impl FnOnce(&mut BoundPath) -> R) -> Option<R> {
@@ -251,6 +272,12 @@ impl Listener {
         Some(action(
             &mut path.lock().unwrap_or_else(PoisonError::into_inner),
         ))
+    }
+}
+
+impl Socket {
+    fn new(fd: Arc<OwnedFd>) -> Self {
+        Socket { fd, watch: None }
     }
 }
 
@@ -348,13 +375,8 @@ fn bind_path(
     if wait {
         bound.activate()?;
     }
-    let place = unix::show(&given, false, true);
-    Ok(Listener::new(
-        vec![Arc::new(socket)],
-        Some(bound),
-        place,
-        true,
-    ))
+    let (socket, place) = (Arc::new(socket), String::new());
+    Ok(Listener::new(vec![socket], Some(bound), place, true))
 }
 
 fn bind_vsock(place: vsock::Place) -> Result<Listener, OpenError> {

@@ -33,7 +33,7 @@ pub(super) struct Source {
     port: Port,
     way: Way,
     /// A descriptor that goes back if the back end never goes live.
-    lent: Option<Lent>,
+    lent: Option<Box<Lent>>,
 }
 
 enum Way {
@@ -43,7 +43,7 @@ enum Way {
     },
     Client {
         name: String,
-        again: Option<Again>,
+        again: Option<Box<Again>>,
         /// It did not connect, because it is to take over its predecessor's connection.
         awaits_peer: bool,
     },
@@ -174,7 +174,7 @@ impl Source {
 
     /// Holds on to a descriptor that goes back if the back end never goes live.
     pub(super) fn keep_lent(&mut self, lent: Lent) {
-        self.lent = Some(lent);
+        self.lent = Some(Box::new(lent));
     }
 
     fn new(port: &Port, way: Way) -> Self {
@@ -187,11 +187,11 @@ impl Source {
 
     fn again(&mut self, target: Target, interval: Duration) {
         if let Way::Client { again, .. } = &mut self.way {
-            *again = Some(Again {
+            *again = Some(Box::new(Again {
                 target,
                 interval,
                 connector: None,
-            });
+            }));
         }
     }
 
@@ -252,7 +252,7 @@ impl Source {
                     found => found.map_err(strerror),
                 }
             }
-            Way::Client { again, .. } => return again.as_mut().and_then(Again::take_reached),
+            Way::Client { again, .. } => return again.as_mut()?.take_reached(),
             Way::Given { .. } => return None,
             #[cfg(feature = "dbus")]
             Way::Registered(registration) => return registration.next(),
@@ -276,6 +276,13 @@ impl Source {
         match &mut self.way {
             Way::Listener { listener, .. } => listener.watch(&self.port),
             _ => Ok(()),
+        }
+    }
+
+    /// A peer is there: nobody else is looked for before it has left.
+    pub(super) fn rest(&mut self) {
+        if let Way::Listener { listener, .. } = &mut self.way {
+            listener.rest();
         }
     }
 

@@ -56,8 +56,8 @@ pub(super) fn at_path<R>(
         return action(&SocketAddrUnix::new(path)?);
     }
     let (parent, name) = split(path);
-    let directory = directories::open(&parent)?;
-    action(&in_directory(&directory, &name)?)
+    let directory = directories::open(parent)?;
+    action(&in_directory(&directory, name)?)
 }
 
 /// The kernel's address for abstract name `name`.
@@ -108,15 +108,16 @@ pub(super) fn stream() -> Result<OwnedFd, OpenError> {
 #[derive(Debug)]
 pub(super) struct BoundPath {
     directory: Arc<OwnedFd>,
-    /// The path of `directory`.
-    parent: PathBuf,
-    /// The final name in `directory`, and the path as it was given.
-    name: OsString,
-    shown: String,
+    /// The path as it was given.
+    shown: Arc<str>,
+    /// What that means, if it is something else.
+    meant: Option<Box<Path>>,
+    /// Where in the path the final name begins, which is in `directory`.
+    name_at: usize,
     /// The hidden name, until [`BoundPath::activate`].
-    hidden: Option<OsString>,
+    hidden: Option<Box<OsStr>>,
     /// The hidden name once the two have changed places: what was at the path is under it.
-    displaced: Option<OsString>,
+    displaced: Option<Box<OsStr>>,
     identity: Option<Identity>,
 }
 
@@ -150,8 +151,7 @@ impl BoundPath {
     pub(super) fn bind(socket: &OwnedFd, given: &str, path: &Path) -> Result<Self, OpenError> {
         let failed = |error: Errno| bind_error(given, error);
         check_length(given)?;
-        let (parent, name) = split(path);
-        let directory = directories::hold(&parent).map_err(failed)?;
+        let directory = directories::hold(split(path).0).map_err(failed)?;
         let direct = at_path(path, |address| disk::bind(socket, address));
         if let Err(error) = direct {
             if error != Errno::ADDRINUSE {
@@ -160,21 +160,40 @@ impl BoundPath {
         }
         let mut bound = BoundPath {
             directory,
-            parent,
-            name,
-            shown: given.to_owned(),
+            shown: given.into(),
+            meant: (path != Path::new(given)).then(|| path.into()),
+            name_at: name_at(path),
             hidden: None,
             displaced: None,
             identity: None,
         };
         if direct.is_err() {
-            bound.check_replaceable(&bound.name)?;
+            bound.check_replaceable(bound.name())?;
             bound.hidden = Some(bound.bind_hidden(socket).map_err(failed)?);
         }
         bound.identity = bound
             .look(bound.current_name())
             .map(|(identity, _)| identity);
         Ok(bound)
+    }
+
+    /// The path as it was given.
+    pub(super) fn shown(&self) -> Arc<str> {
+        Arc::clone(&self.shown)
+    }
+
+    fn path(&self) -> &Path {
+        let meant = self.meant.as_deref();
+        meant.unwrap_or(Path::new(&*self.shown))
+    }
+
+    fn name(&self) -> &OsStr {
+        OsStr::from_bytes(&trimmed(self.path())[self.name_at..])
+    }
+
+    /// The path of `name` beside it.
+    fn beside(&self, name: &OsStr) -> PathBuf {
+        split(self.path()).0.join(name)
     }
 
     /// Whether this is the socket `found`.
@@ -191,13 +210,13 @@ impl BoundPath {
         let Some(hidden) = &self.hidden else {
             return Ok(());
         };
-        self.check_replaceable(&self.name)?;
+        self.check_replaceable(self.name())?;
         let unbound = |error: Errno| bind_error(&self.shown, error);
-        match exchange(&self.directory, Path::new(hidden), Path::new(&self.name)) {
+        match exchange(&self.directory, Path::new(hidden), Path::new(self.name())) {
             Ok(()) => self.displaced = self.hidden.take(),
             // What was there has gone meanwhile.
             Err(Errno::NOENT) => {
-                disk::rename_in(&self.directory, hidden, &self.name).map_err(unbound)?;
+                disk::rename_in(&self.directory, hidden, self.name()).map_err(unbound)?;
                 self.hidden = None;
             }
             Err(error) => return Err(unbound(error)),
@@ -214,8 +233,8 @@ impl BoundPath {
             return;
         };
         // Somebody else may have taken the path over meanwhile.
-        let is_ours = self.look(&self.name).map(|(found, _)| found) == self.identity;
-        let names = (Path::new(&displaced), Path::new(&self.name));
+        let is_ours = self.look(self.name()).map(|(found, _)| found) == self.identity;
+        let names = (Path::new(&displaced), Path::new(self.name()));
         if is_ours && exchange(&self.directory, names.0, names.1).is_ok() {
             self.hidden = Some(displaced);
         }
@@ -263,25 +282,25 @@ impl BoundPath {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
         let Ok(probe) = probe else { return false };
-        let path = self.parent.join(name);
+        let path = self.beside(name);
         matches!(
             at_path(&path, |address| disk::connect(&probe, address)),
             Err(Errno::CONNREFUSED | Errno::NOENT)
         )
     }
 
-    fn bind_hidden(&self, socket: &OwnedFd) -> Result<OsString, Errno> {
+    fn bind_hidden(&self, socket: &OwnedFd) -> Result<Box<OsStr>, Errno> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         loop {
             let serial = NEXT.fetch_add(1, Ordering::Relaxed);
             let name = format!(".chardev-{}-{serial}", std::process::id());
-            match at_path(&self.parent.join(&name), |address| {
+            match at_path(&self.beside(name.as_ref()), |address| {
                 disk::bind(socket, address)
             }) {
                 // A name left behind by a process that died; the next one is as good.
                 Err(Errno::ADDRINUSE) => {}
                 Err(error) => return Err(error),
-                Ok(()) => return Ok(name.into()),
+                Ok(()) => return Ok(OsString::from(name).into()),
             }
         }
     }
@@ -297,7 +316,7 @@ impl BoundPath {
     }
 
     fn current_name(&self) -> &OsStr {
-        self.hidden.as_deref().unwrap_or(&self.name)
+        self.hidden.as_deref().unwrap_or(self.name())
     }
 
     fn look(&self, name: &OsStr) -> Option<(Identity, FileType)> {
@@ -313,9 +332,9 @@ impl Drop for BoundPath {
         }
         let mut left = BoundPath {
             directory: Arc::clone(&self.directory),
-            parent: std::mem::take(&mut self.parent),
-            name: std::mem::take(&mut self.name),
-            shown: std::mem::take(&mut self.shown),
+            shown: Arc::clone(&self.shown),
+            meant: self.meant.take(),
+            name_at: self.name_at,
             hidden: self.hidden.take(),
             displaced: self.displaced.take(),
             identity: self.identity.take(),
@@ -343,20 +362,27 @@ pub(super) fn bind_error(path: &str, error: Errno) -> OpenError {
         .because(std::io::Error::from(error))
 }
 
-/// The directory of `path` and the name in it. Unlike [`Path::file_name`] it keeps `..` and a
-/// trailing slash as they are, for the kernel to judge.
-fn split(path: &Path) -> (PathBuf, OsString) {
+/// The directory of `path` and the name in it. Unlike [`Path::file_name`] it keeps `..` as it is,
+/// for the kernel to judge.
+fn split(path: &Path) -> (&Path, &OsStr) {
+    let (parent, name) = trimmed(path).split_at(name_at(path));
+    let parent = if parent.is_empty() { b"." } else { parent };
+    (
+        Path::new(OsStr::from_bytes(parent)),
+        OsStr::from_bytes(name),
+    )
+}
+
+fn name_at(path: &Path) -> usize {
+    let slash = trimmed(path).iter().rposition(|byte| *byte == b'/');
+    slash.map_or(0, |slash| slash + 1)
+}
+
+/// Without slashes at the end.
+fn trimmed(path: &Path) -> &[u8] {
     let bytes = path.as_os_str().as_bytes();
     let end = bytes.iter().rposition(|byte| *byte != b'/');
-    let trimmed = &bytes[..end.map_or(0, |end| end + 1)];
-    let (parent, name) = match trimmed.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => trimmed.split_at(at + 1),
-        None => (&b"."[..], trimmed),
-    };
-    (
-        PathBuf::from(OsStr::from_bytes(parent)),
-        OsStr::from_bytes(name).to_owned(),
-    )
+    &bytes[..end.map_or(0, |end| end + 1)]
 }
 
 #[cfg(test)]
@@ -420,7 +446,7 @@ mod tests {
         let check = |path, directory: &str, name: &str| {
             assert_eq!(
                 split(Path::new(path)),
-                (PathBuf::from(directory), OsString::from(name))
+                (Path::new(directory), OsStr::new(name))
             );
         };
         check("/run/console.sock", "/run/", "console.sock");
