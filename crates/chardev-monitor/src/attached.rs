@@ -209,8 +209,7 @@ impl Entry {
 
 /// Where chardev `id` goes now.
 fn destination(chardevs: &Chardevs, id: &str) -> Object {
-    let all = chardevs.list();
-    match all.iter().find(|info| info.label == id) {
+    match chardevs.info(id) {
         Some(info) => Object::new()
             .with("kind", info.kind)
             .with("filename", info.filename.as_str()),

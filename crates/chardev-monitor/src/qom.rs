@@ -71,7 +71,6 @@ pub(crate) fn list(chardevs: &Chardevs, path: &str) -> Result<Json, QmpError> {
     if !path.starts_with('/') && !["chardevs", "objects"].contains(parts.first().unwrap_or(&"")) {
         parts.insert(0, "chardevs");
     }
-    let all = chardevs.list();
     let mut properties = vec![property("type", "string")];
     match parts.as_slice() {
         [] => {
@@ -84,13 +83,13 @@ pub(crate) fn list(chardevs: &Chardevs, path: &str) -> Result<Json, QmpError> {
             let found = objects_at(chardevs, rest);
             properties.extend(found.ok_or_else(not_found)?);
         }
-        ["chardevs"] => properties.extend(all.iter().map(|info| {
+        ["chardevs"] => properties.extend(chardevs.list().iter().map(|info| {
             let child = format!("child<{}>", type_name(info.kind));
             property(&info.label, &child)
         })),
         ["chardevs", id] => {
-            let info = all.iter().find(|info| info.label == *id);
-            properties.extend(own_properties(chardevs, info.ok_or_else(not_found)?));
+            let info = chardevs.info(id).ok_or_else(not_found)?;
+            properties.extend(own_properties(chardevs, &info));
         }
         _ => return Err(not_found()),
     }

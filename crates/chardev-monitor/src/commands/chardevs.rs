@@ -81,9 +81,8 @@ impl Caller {
 
     /// All of them, or none if one is not there.
     fn yank(&self, instances: &[YankInstance]) -> Result<(), QmpError> {
-        let yankable = self.service.chardevs.yankable();
         let known = |instance: &YankInstance| match instance {
-            YankInstance::Chardev(id) => yankable.contains(id),
+            YankInstance::Chardev(id) => self.service.chardevs.is_yankable(id),
             YankInstance::BlockNode(_) | YankInstance::Migration => false,
         };
         if !instances.iter().all(known) {

@@ -89,6 +89,12 @@ impl Chardevs {
         labels
     }
 
+    /// Whether there is a chardev `id` with a connection to break.
+    pub fn is_yankable(&self, id: &str) -> bool {
+        let chardev = self.registry.get(id);
+        chardev.is_some_and(|chardev| chardev.with(|chardev| chardev.is_yankable()))
+    }
+
     /// The counters of chardev `id`.
     pub fn stats(&self, id: &str) -> Option<Stats> {
         Some(self.registry.get(id)?.with(|chardev| chardev.stats()))

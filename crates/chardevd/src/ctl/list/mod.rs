@@ -117,23 +117,23 @@ fn mark_parts(entries: &mut [Json], consoles: &Json) {
         let parts: Vec<&str> = parts.filter_map(Json::as_str).collect();
         Some((console.get("name")?.as_str()?, console.get("from")?, parts))
     });
+    let labels = entries.iter().enumerate();
+    let labels = labels.filter_map(|(at, one)| Some((one.get("label")?.as_str()?.to_owned(), at)));
+    let places: HashMap<String, usize> = labels.collect();
     for (name, from, parts) in consoles {
         let mut line = None;
-        for entry in entries.iter_mut() {
-            let label = entry.get("label").and_then(Json::as_str);
-            let label = label.unwrap_or_default().to_owned();
-            let Json::Object(entry) = entry else { continue };
-            if parts.contains(&label.as_str()) {
-                entry.insert("part-of", name);
-                if label == format!("{name}-line") {
-                    line = entry.get("open").and_then(Json::as_bool);
-                }
+        for label in parts {
+            let entry = places.get(label).and_then(|at| entries.get_mut(*at));
+            let Some(Json::Object(entry)) = entry else {
+                continue;
+            };
+            entry.insert("part-of", name);
+            if label == format!("{name}-line") {
+                line = entry.get("open").and_then(Json::as_bool);
             }
         }
         let Some(open) = line else { continue };
-        let own = entries
-            .iter_mut()
-            .find(|entry| entry.get("label").and_then(Json::as_str) == Some(name));
+        let own = places.get(name).and_then(|at| entries.get_mut(*at));
         if let Some(Json::Object(own)) = own {
             let line = Object::new().with("from", from.clone()).with("open", open);
             own.insert("line", line);
