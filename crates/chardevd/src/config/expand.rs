@@ -1,5 +1,7 @@
 //! Defaults, templates and lines: from what was written to consoles with all their keys.
 
+use std::collections::HashMap;
+
 use super::check::check_table;
 use super::errors::{Mistakes, Place, meant};
 use super::keys::{CONSOLE, Key, MORE_OF_CONSOLE, MORE_OF_LINES, SOURCES};
@@ -24,6 +26,13 @@ impl Written {
     }
 }
 
+/// The consoles so far, and where each name is among them.
+#[derive(Default)]
+struct All {
+    written: Vec<Written>,
+    at: HashMap<String, usize>,
+}
+
 /// What stands in braces in the texts of one console.
 struct Braces<'a> {
     name: &'a str,
@@ -34,7 +43,7 @@ struct Braces<'a> {
 /// All consoles that are enabled, in the order of the files, those of `[[lines]]` last.
 pub(super) fn expand(sections: &Sections, mistakes: &mut Mistakes) -> Vec<Written> {
     check_all(sections, mistakes);
-    let mut all: Vec<Written> = Vec::new();
+    let mut all = All::default();
     for Entry { key, place, value } in &sections.consoles {
         let Some(own) = value.table() else { continue };
         let braces = Braces {
@@ -67,7 +76,7 @@ pub(super) fn expand(sections: &Sections, mistakes: &mut Mistakes) -> Vec<Writte
             add(&mut all, sections, own, &place, &braces, mistakes);
         }
     }
-    all
+    all.written
 }
 
 fn check_all(sections: &Sections, mistakes: &mut Mistakes) {
@@ -91,7 +100,7 @@ fn check_all(sections: &Sections, mistakes: &mut Mistakes) {
 
 /// One console more, unless it is not enabled.
 fn add(
-    all: &mut Vec<Written>,
+    all: &mut All,
     sections: &Sections,
     own: &Table,
     place: &Place,
@@ -99,8 +108,8 @@ fn add(
     mistakes: &mut Mistakes,
 ) {
     let name = braces.name;
-    if let Some(other) = all.iter().find(|other| other.name == name) {
-        let hint = format!("the other one is at {}", other.place);
+    if let Some(other) = all.at.get(name) {
+        let hint = format!("the other one is at {}", all.written[*other].place);
         return mistakes.add_hint(place, format!("console '{name}' is there twice"), hint);
     }
     let mut keys: Vec<Entry> = Vec::new();
@@ -136,7 +145,8 @@ fn add(
     if keys.get("enabled").and_then(Value::switch) == Some(false) {
         return;
     }
-    all.push(Written {
+    all.at.insert(name.to_owned(), all.written.len());
+    all.written.push(Written {
         name: name.to_owned(),
         place: place.clone(),
         keys,

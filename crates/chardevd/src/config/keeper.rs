@@ -140,11 +140,12 @@ impl Keeper {
     /// Tries to start these, side by side, and notes what came of each.
     async fn try_all(&self, items: Vec<Item>) {
         let mut tasks = JoinSet::new();
-        for item in items {
+        let places = self.table.places(&items);
+        for (item, place) in items.into_iter().zip(places) {
             let (runner, table) = (self.runner.clone(), self.table.clone());
             tasks.spawn(async move {
                 let started = runner.start(&item).await;
-                let tries = table.note(&item, &started);
+                let tries = table.note(&item, place, &started);
                 match started {
                     Ok(_) if tries > 0 => tracing::info!("{} is there now", item.title()),
                     Ok(_) => {}

@@ -1,5 +1,7 @@
 //! The files of a configuration, and their sections.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,8 @@ pub(super) struct Sections {
     pub(super) tokens: Option<Value>,
     pub(super) web: Option<Value>,
     pub(super) accesses: Vec<Value>,
+    /// Where each name of each section stands: there may be thousands.
+    places: HashMap<(String, String), Place>,
 }
 
 /// Reads `file`, then `conf.d/*.toml` in the directory it is in, by name. Waits for the disk.
@@ -135,7 +139,7 @@ impl Sections {
                     continue;
                 }
             };
-            add_named(named, value, &key, mistakes);
+            add_named((named, &mut self.places), value, &key, mistakes);
         }
     }
 }
@@ -158,7 +162,12 @@ fn put_one(
 }
 
 /// The tables of `[SECTION.NAME]`; none may be there already, from another file.
-fn add_named(named: &mut Vec<Entry>, value: Value, section: &str, mistakes: &mut Mistakes) {
+fn add_named(
+    (named, places): (&mut Vec<Entry>, &mut HashMap<(String, String), Place>),
+    value: Value,
+    section: &str,
+    mistakes: &mut Mistakes,
+) {
     let Data::Table(Table(entries)) = value.data else {
         let what = format!("'{section}' is {}", value.kind());
         let hint = format!("write [{section}.NAME] and the keys below it");
@@ -171,13 +180,16 @@ fn add_named(named: &mut Vec<Entry>, value: Value, section: &str, mistakes: &mut
             mistakes.add_hint(&entry.place, what, hint);
             continue;
         }
-        match named.iter().find(|other| other.key == entry.key) {
-            Some(other) => mistakes.add_hint(
+        match places.entry((section.to_owned(), entry.key.clone())) {
+            Slot::Occupied(other) => mistakes.add_hint(
                 &entry.place,
                 format!("{section} '{}' is there twice", entry.key),
-                format!("the other one is at {}", other.place),
+                format!("the other one is at {}", other.get()),
             ),
-            None => named.push(entry),
+            Slot::Vacant(free) => {
+                free.insert(entry.place.clone());
+                named.push(entry);
+            }
         }
     }
 }

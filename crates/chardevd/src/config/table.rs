@@ -1,5 +1,6 @@
 //! The items there are, and how each is: what `x-query-consoles` tells.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,10 +44,31 @@ impl Table {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What an attempt to start `item` came to; returns how many have failed before.
-    pub(super) fn note(&self, item: &Item, started: &Result<Option<String>, String>) -> u32 {
+    /// Where each of the items is for now, which [`Table::note`] looks at first: they may be many.
+    pub(super) fn places(&self, items: &[Item]) -> Vec<usize> {
+        let all = self.lock();
+        let numbered = all.iter().enumerate();
+        let key = |item: &'_ Item| (item.sort, item.name.clone());
+        let places: HashMap<_, _> = numbered.map(|(at, kept)| (key(&kept.item), at)).collect();
+        let place = |item| places.get(&key(item)).copied().unwrap_or(0);
+        items.iter().map(place).collect()
+    }
+
+    /// What an attempt to start `item`, which may be at `place`, came to; returns how many have
+    /// failed before.
+    pub(super) fn note(
+        &self,
+        item: &Item,
+        place: usize,
+        started: &Result<Option<String>, String>,
+    ) -> u32 {
         let mut all = self.lock();
-        let Some(kept) = all.iter_mut().find(|kept| kept.item.is_successor(item)) else {
+        let is_it = |kept: &Kept| kept.item.is_successor(item);
+        let at = match all.get(place).is_some_and(is_it) {
+            true => Some(place),
+            false => all.iter().position(is_it),
+        };
+        let Some(kept) = at.and_then(|at| all.get_mut(at)) else {
             return 0;
         };
         let before = kept.state.tries();
