@@ -241,7 +241,7 @@ impl Step {
             return true;
         };
         let leaves = |chardev: &mut Chardev| {
-            chardev.backend.may_wait() || chardev.parked.is_some() || chardev.log.is_some()
+            chardev.backend.may_wait() || chardev.rare.parked.is_some() || chardev.log.is_some()
         };
         new.log.is_some() || new.backend.may_wait() || change.chardev().with(leaves)
     }
