@@ -132,6 +132,11 @@ pub trait Backend: Send {
     /// (QEMU's `be_open`).
     fn is_open(&self) -> bool;
 
+    /// Whether what is written now would get to somebody.
+    fn reaches_somebody(&self) -> bool {
+        self.is_open()
+    }
+
     /// Takes as much of `bufs` as fits now.
     ///
     /// `fds` are to reach the peer together with the first byte taken; a back end that passed
@@ -140,6 +145,12 @@ pub trait Backend: Send {
 
     /// Fills `bufs` with input; 0 means none now. After 0 the machine looks for events.
     fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize;
+
+    /// Whether the last read is known to have taken all there was. Nothing is lost if that is not
+    /// so any more: what is there is reported to whoever asks for it.
+    fn has_read_all(&self) -> bool {
+        false
+    }
 
     /// Asks for one report of each readiness in `interest`, level triggered, one shot.
     fn watch(&mut self, interest: Ready);

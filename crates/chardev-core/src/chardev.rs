@@ -266,10 +266,15 @@ impl ChardevRef {
 fn leave(mut chardev: MutexGuard<'_, Chardev>, inside: Inside) {
     chardev.tell_dropped();
     chardev.check_books();
-    let wakes = std::mem::take(&mut chardev.wakes);
+    // One is the rule, and leaves the list its memory.
+    let one = chardev.wakes.pop();
+    let others = match chardev.wakes.is_empty() {
+        true => Vec::new(),
+        false => std::mem::take(&mut chardev.wakes),
+    };
     drop(chardev);
     drop(inside);
-    for waker in wakes {
+    for waker in others.into_iter().chain(one) {
         waker.wake();
     }
 }

@@ -223,6 +223,28 @@ impl FrontEnd {
         })
     }
 
+    /// [`FrontEnd::poll_read`] for a task that reads until nothing is left; says with a piece below
+    /// `few` bytes whether that was all there was. Then the waker is woken when there is more, as
+    /// if another read had found nothing: where little comes at a time, half of all reads do.
+    pub fn poll_read_few(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+        few: usize,
+    ) -> Poll<(Input, bool)> {
+        self.chardev.with(|chardev| {
+            set_waker(chardev, Ready::READ, cx.waker());
+            let count = chardev.read(&mut [IoSliceMut::new(buf)]);
+            if count > 0 {
+                let was_all = count < few && chardev.waits_for_more();
+                return Poll::Ready((Input::Data(count), was_all));
+            }
+            chardev.next_event().map_or(Poll::Pending, |event| {
+                Poll::Ready((Input::Event(event), false))
+            })
+        })
+    }
+
     /// Waits for the next event without reading input; input before it keeps it back.
     pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Event> {
         self.chardev.with(|chardev| {
@@ -272,6 +294,13 @@ impl FrontEnd {
     #[doc(alias = "qemu_chr_fe_backend_open")]
     pub fn is_open(&self) -> bool {
         self.chardev.with(|chardev| chardev.backend.is_open())
+    }
+
+    /// Whether anybody gets what is written when it is written: a peer or a viewer, not only a log
+    /// or a scrollback that is looked at later.
+    pub fn is_seen(&self) -> bool {
+        self.chardev
+            .with(|chardev| chardev.backend.reaches_somebody() || chardev.viewers() > 0)
     }
 
     /// Tells the back end whether the device is in use; shown as `frontend-open`.

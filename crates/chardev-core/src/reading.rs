@@ -69,6 +69,16 @@ impl Chardev {
         }
     }
 
+    /// Whether the read before has taken everything there was; then more is waited for.
+    pub(crate) fn waits_for_more(&mut self) -> bool {
+        let was_all = self.backend.has_read_all() && !self.freeze.is_cut();
+        if !was_all || self.collect_events() || !self.input.is_empty() {
+            return false;
+        }
+        self.backend.watch(Ready::READ);
+        true
+    }
+
     fn read_carried(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
         let mut total = 0;
         for buf in bufs {

@@ -228,6 +228,11 @@ pub(crate) fn become_io_thread() {
     IS_IO_THREAD.set(true);
 }
 
+/// Whether the calling thread does.
+pub(crate) fn is_io_thread() -> bool {
+    IS_IO_THREAD.get()
+}
+
 /// For everything that may wait: a test that comes by fails if it is done inside a chardev's lock
 /// or on the I/O thread.
 #[track_caller]

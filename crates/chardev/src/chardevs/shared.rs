@@ -195,17 +195,21 @@ impl MuxHost for Shared {
 fn serve(reactor: &Arc<Reactor>, stopped: oneshot::Receiver<()>) -> io::Result<Handle> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // A device that always has more to move must not keep descriptors from being looked
-        // at: by default that happens only once in 61 turns, each a quarter of a mebibyte.
-        .event_interval(1)
+        // With many devices at work descriptors are still looked at in time; one that always has
+        // more to move sees to that itself (`null_modem.rs` of the daemon).
+        .event_interval(16)
         .build()?;
     let handle = runtime.handle().clone();
     let serving = Arc::clone(reactor);
     let serve = move || {
         offload::become_io_thread();
+        // As a task it comes after those that it has woken: what `block_on` runs comes before all.
+        let reports = runtime.spawn(serving.run());
         runtime.block_on(async {
-            if let First::One(Err(error)) = first(serving.run(), stopped).await {
-                tracing::error!("the chardev I/O thread has stopped: {error}");
+            if let First::One(ended) = first(reports, stopped).await {
+                if let Err(error) = ended.map_err(io::Error::from).and_then(|ended| ended) {
+                    tracing::error!("the chardev I/O thread has stopped: {error}");
+                }
             }
         });
         runtime.shutdown_background();

@@ -5,12 +5,13 @@
 
 mod hand;
 mod lease;
+mod pace;
 mod setting;
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chardev::spec::ParameterError;
 use chardev::{Event, FrontEnd, Input, ModemLines, Purge, PurgeRequest};
@@ -19,9 +20,10 @@ use chardev_qapi::opts::Opts;
 use tokio::task::JoinHandle;
 
 use self::hand::{Came, Hand};
+use self::pace::Pace;
 use self::setting::Setting;
 use crate::DaemonError;
-use crate::devices::pump::{BUFFER, TURN, with_scratch};
+use crate::devices::pump::{BUFFER, TURN, end_turn, with_scratch};
 use crate::devices::{Device, DeviceKind, Start, first_client, required};
 
 /// How long a break lasts on the other side: what `tcsendbreak` does.
@@ -120,6 +122,7 @@ struct Relay {
     sets_up: bool,
     /// It came while there were bytes in hand, behind which it has its place.
     later: Option<Event>,
+    pace: Pace,
 }
 
 impl Relay {
@@ -136,6 +139,7 @@ impl Relay {
             others_hand: Arc::clone(&hands[1 - at]),
             sets_up: false,
             later: None,
+            pace: Pace::default(),
         };
         [relay(a, b, there, 0), relay(b, a, back, 1)]
     }
@@ -202,15 +206,19 @@ impl Relay {
             if let Some(event) = self.later.take() {
                 return Poll::Ready(event);
             }
-            let moved = hand.poll_move(cx, &self.from, &self.to);
+            ready!(self.pace.poll(cx));
+            let moved = hand.poll_move(cx, &self.from, &self.to, self.pace.will_rest());
             flushed = moved.flushed;
+            let unseen = moved.unseen;
+            let rests = unseen > 0 && self.pace.rests(unseen, Instant::now());
             match moved.came {
-                Came::Bytes => {}
                 Came::Event(event) => self.later = Some(event),
+                Came::Bytes => {}
+                Came::Nothing if rests => {}
                 Came::Nothing => return Poll::Pending,
             }
         }
-        cx.waker().wake_by_ref();
+        end_turn(cx);
         Poll::Pending
     }
 

@@ -1,6 +1,7 @@
 //! [front] → chardev → back → host: what both devices move bytes with.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::task::{Context, Poll, ready};
 
 use chardev::FrontEnd;
@@ -20,6 +21,14 @@ thread_local! {
 /// Runs `action` with the buffer of this thread, which nothing keeps between two calls.
 pub(crate) fn with_scratch<R>(action: impl FnOnce(&mut [u8]) -> R) -> R {
     SCRATCH.with_borrow_mut(|buffer| action(buffer))
+}
+
+/// The turn of a task is over, which has more to do: it goes on when descriptors were looked at and
+/// the others have had theirs.
+pub(crate) fn end_turn(cx: &mut Context<'_>) {
+    let others = std::pin::pin!(tokio::task::yield_now());
+    // Its first poll has the task woken then.
+    let _ = others.poll(cx);
 }
 
 /// Bytes that were read and that the other side has not taken yet.

@@ -171,6 +171,11 @@ impl Backend for SimBackend {
         read.len()
     }
 
+    fn has_read_all(&self) -> bool {
+        let world = self.peer.world();
+        world.conn().is_some_and(|conn| conn.to_read.is_empty())
+    }
+
     fn watch(&mut self, interest: Ready) {
         let mut world = self.peer.world();
         if world.connected {

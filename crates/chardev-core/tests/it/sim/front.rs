@@ -128,8 +128,18 @@ impl Front {
     /// Takes the next input or event.
     pub(super) fn read(&mut self, buf: &mut [u8], way: u64) -> Option<Input> {
         self.can_read.0.take();
+        let mut was_all = false;
         let input = if way % 3 == 2 {
             self.fill(buf)
+        } else if way % 6 == 3 {
+            let mut cx = Context::from_waker(&self.can_read.1);
+            match self.handle.poll_read_few(&mut cx, buf, usize::MAX) {
+                Poll::Ready((input, all)) => {
+                    was_all = all;
+                    Some(input)
+                }
+                Poll::Pending => None,
+            }
         } else if way % 3 == 0 {
             let mut cx = Context::from_waker(&self.can_read.1);
             match self.handle.poll_read(&mut cx, buf) {
@@ -142,7 +152,7 @@ impl Front {
                 count => Some(Input::Data(count)),
             }
         };
-        self.waits_to_read = input.is_none();
+        self.waits_to_read = was_all || input.is_none();
         match input {
             Some(Input::Event(event)) => self.see(event),
             Some(Input::Data(_)) if !self.open => self.fail("input came while no peer was shown"),

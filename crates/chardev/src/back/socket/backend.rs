@@ -50,6 +50,8 @@ pub(super) struct SocketBackend {
     events: VecDeque<BackendEvent>,
     /// Descriptors that came with the last input.
     fds: Vec<OwnedFd>,
+    /// The last read has left nothing.
+    has_read_all: bool,
 }
 
 /// The connection of a peer that another back end is to take over.
@@ -91,6 +93,7 @@ impl SocketBackend {
             had_lines: false,
             events: VecDeque::new(),
             fds: Vec::new(),
+            has_read_all: false,
         }
     }
 
@@ -331,11 +334,18 @@ impl Backend for SocketBackend {
         let Some(peer) = &mut self.peer else {
             return 0;
         };
-        peer.read(bufs, &mut self.fds, kept)
-            .unwrap_or_else(|_gone| {
-                self.lose_peer();
-                0
-            })
+        let room: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let read = peer.read(bufs, &mut self.fds, kept);
+        self.has_read_all = peer.is_plain() && read.as_ref().is_ok_and(|count| *count < room);
+        read.unwrap_or_else(|_gone| {
+            self.lose_peer();
+            0
+        })
+    }
+
+    /// A stream gives all it has. Where it ends a piece for other reasons, there is more at once.
+    fn has_read_all(&self) -> bool {
+        self.has_read_all
     }
 
     fn watch(&mut self, interest: Ready) {

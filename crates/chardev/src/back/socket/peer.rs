@@ -90,6 +90,11 @@ impl Peer {
         self.ours && self.layers.is_none() && matches!(self.stage, Stage::Open)
     }
 
+    /// Whether nothing is between it and the chardev.
+    pub(super) fn is_plain(&self) -> bool {
+        self.layers.is_none()
+    }
+
     /// Whether the front end may know of it.
     pub(super) fn is_shown(&self) -> bool {
         !matches!(self.stage, Stage::Handshaking { .. })

@@ -67,12 +67,14 @@ impl Hand {
         self.bytes.poll_flush(cx, to)
     }
 
-    /// Moves what `from` has now to `to`, with nothing in hand before.
+    /// Moves what `from` has now to `to`, with nothing in hand before. If the direction `will_rest`
+    /// it is not told yet of more that nobody waits for.
     pub(super) fn poll_move(
         &mut self,
         cx: &mut Context<'_>,
         from: &FrontEnd,
         to: &FrontEnd,
+        will_rest: bool,
     ) -> Moved {
         let most = if self.bulk { to.pours().min(PIECE) } else { 0 };
         if most >= LEAST {
@@ -83,19 +85,29 @@ impl Hand {
             if let Some(came) = filled {
                 self.silent = matches!(came, Came::Nothing);
                 let flushed = self.poll_flush(cx, to);
-                return Moved { came, flushed };
+                return Moved {
+                    came,
+                    flushed,
+                    unseen: 0,
+                };
             }
         }
-        let came = with_scratch(|buffer| {
-            let (count, came) = gather(cx, from, buffer);
+        let seen = to.is_seen();
+        let few = if will_rest && !seen { 0 } else { MORE };
+        let (count, came) = with_scratch(|buffer| {
+            let (count, came) = gather(cx, from, buffer, few);
             if count > 0 {
                 self.bytes.send(cx, to, &buffer[..count]);
             }
-            self.bulk = count >= BULK;
-            came
+            (count, came)
         });
+        self.bulk = count >= BULK;
         let flushed = self.poll_flush(cx, to);
-        Moved { came, flushed }
+        Moved {
+            came,
+            flushed,
+            unseen: if seen { 0 } else { count },
+        }
     }
 
     /// Puts what `from` has into a pipe; `None` if it cannot be done in this way.
@@ -125,6 +137,8 @@ pub(super) struct Moved {
     pub(super) came: Came,
     /// Whether everything has been handed on; if not, that is waited for.
     pub(super) flushed: Poll<()>,
+    /// How many bytes nobody waits for.
+    pub(super) unseen: usize,
 }
 
 /// What there was to move.
@@ -137,18 +151,22 @@ pub(super) enum Came {
     Nothing,
 }
 
-/// Reads what there is now; less than there is only if it is much.
-fn gather(cx: &mut Context<'_>, from: &FrontEnd, buffer: &mut [u8]) -> (usize, Came) {
+/// Reads what there is now; less than there is only if it is much. If it is fewer than `few` bytes,
+/// more is asked for at once.
+fn gather(cx: &mut Context<'_>, from: &FrontEnd, buffer: &mut [u8], few: usize) -> (usize, Came) {
     let mut total = 0;
     loop {
-        match from.poll_read(cx, &mut buffer[total..]) {
-            Poll::Ready(Input::Data(count)) => {
+        match from.poll_read_few(cx, &mut buffer[total..], few) {
+            Poll::Ready((Input::Data(count), was_all)) => {
                 total += count;
+                if was_all {
+                    return (total, Came::Nothing);
+                }
                 if count < MORE || total >= GATHERED {
                     return (total, Came::Bytes);
                 }
             }
-            Poll::Ready(Input::Event(event)) => return (total, Came::Event(event)),
+            Poll::Ready((Input::Event(event), _)) => return (total, Came::Event(event)),
             Poll::Pending => return (total, Came::Nothing),
         }
     }

@@ -80,7 +80,7 @@ impl Bed {
         let cx = &mut Context::from_waker(Waker::noop());
         let [from, to] = &self.fronts;
         if self.hand.poll_flush(cx, to).is_ready() {
-            self.hand.poll_move(cx, from, to);
+            self.hand.poll_move(cx, from, to, false);
         }
         while to.next_event().is_some() {}
     }
