@@ -82,6 +82,8 @@ pub(crate) struct Monitor {
     /// Its client has yet to prove who it is.
     strange: Option<Strange>,
     running: Option<Running>,
+    /// It has been polled in this turn, and waits for somebody else to have one.
+    waits: bool,
     /// Commands that were asked for out of band.
     overtaking: Vec<Running>,
     /// Input that the session had no room for.
@@ -166,6 +168,7 @@ impl Monitor {
             connected: false,
             strange: None,
             running: None,
+            waits: false,
             overtaking: Vec::new(),
             unread: VecDeque::new(),
             sent: VecDeque::new(),
@@ -211,6 +214,7 @@ impl Monitor {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waits = false;
         for _ in 0..TURN {
             // Nothing is told before all input is read: a client may have left, and what it was to
             // be told must not greet the next one.

@@ -51,8 +51,10 @@ impl Monitor {
             (None, Some(running)) if running.is_own_change && !self.session.output().is_empty() => {
                 return moved;
             }
+            (None, Some(_)) if self.waits => return moved,
             (None, Some(running)) => {
                 let Poll::Ready(result) = running.work.as_mut().poll(cx) else {
+                    self.waits = true;
                     return moved;
                 };
                 running.result = Some(result);

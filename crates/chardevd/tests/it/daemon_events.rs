@@ -106,6 +106,24 @@ fn every_monitor_hears_of_peers_changes_and_drops() {
     );
 }
 
+/// Also where the change waits for nothing, so that the answer could be there at once.
+#[test]
+fn a_change_is_told_before_it_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = start(dir.path());
+    let mut client = daemon.client();
+    let enable = Object::new().with("enable", true);
+    client.execute("x-chardev-events", enable).unwrap();
+    for kind in ["null", "ringbuf"].repeat(20) {
+        client.take_events();
+        let backend = format!("{{'type': '{kind}', 'data': {{}}}}");
+        change(&mut client, "con", &backend);
+        let told = client.take_events();
+        let told: Vec<_> = told.iter().map(|event| event.name.as_str()).collect();
+        assert!(told.contains(&"X_CHARDEV_CHANGED"), "to {kind}: {told:?}");
+    }
+}
+
 #[test]
 fn a_client_that_has_not_asked_is_told_nothing() {
     let dir = tempfile::tempdir().unwrap();
