@@ -1,29 +1,54 @@
 //! The pages of code that only the start needed.
 
-use std::fs;
+use std::ffi::{CStr, c_int, c_void};
+use std::{ptr, slice};
 
 /// Lets go of the code that is mapped by now. Whenever a page of it is needed the kernel maps those
 /// around it as well, and the start comes by most of the program once, so most of it counted as
 /// resident for ever. What is needed again comes back from the page cache.
-#[expect(clippy::disallowed_methods, reason = "this file is on no disk")]
 pub(crate) fn let_go_of_code() {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for (start, end) in maps.lines().filter_map(code) {
-        // SAFETY: this is code of a file, which nobody has ever been able to write to here, so what
-        // is mapped when it is needed again is the same. An error leaves it as it is.
-        unsafe {
-            libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED);
-        }
+    // SAFETY: the function is one for this call, and needs no data. It loads nothing.
+    unsafe {
+        libc::dl_iterate_phdr(Some(let_go_of_one), ptr::null_mut());
     }
 }
 
-/// Where a line of the map tells of code from a file: `START-END r-xp OFFSET DEVICE INODE PATH`.
-fn code(line: &str) -> Option<(usize, usize)> {
-    let mut fields = line.split_ascii_whitespace();
-    let (start, end) = fields.next()?.split_once('-')?;
-    let is_code = fields.next()? == "r-xp" && fields.nth(3)?.starts_with('/');
-    let number = |text| usize::from_str_radix(text, 16).ok();
-    is_code.then_some((number(start)?, number(end)?))
+/// Of the program, or of one library.
+unsafe extern "C" fn let_go_of_one(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    _data: *mut c_void,
+) -> c_int {
+    const PAGE: usize = 4096;
+    // SAFETY: the loader describes what is loaded, and keeps all of it as long as this runs.
+    let (base, name, headers) = unsafe {
+        let info = &*info;
+        let headers = slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum));
+        let name = CStr::from_ptr(info.dlpi_name).to_bytes();
+        (info.dlpi_addr as usize, name, headers)
+    };
+    // The kernel's own is no file's.
+    if name.starts_with(b"linux-") {
+        return 0;
+    }
+    let code = headers.iter();
+    for header in code.filter(|header| is_code(header.p_type, header.p_flags)) {
+        let start = base + header.p_vaddr as usize;
+        let whole = start - start % PAGE;
+        let length = start + header.p_memsz as usize - whole;
+        // SAFETY: this is code of a file, which nobody has ever been able to write to here, so what
+        // is mapped when it is needed again is the same. An error leaves it as it is.
+        unsafe {
+            libc::madvise(whole as *mut c_void, length, libc::MADV_DONTNEED);
+        }
+    }
+    0
+}
+
+/// Of a part of a program with this type and these flags.
+fn is_code(kind: u32, flags: u32) -> bool {
+    let access = flags & (libc::PF_R | libc::PF_W | libc::PF_X);
+    kind == libc::PT_LOAD && access == libc::PF_R | libc::PF_X
 }
 
 #[cfg(test)]
@@ -31,20 +56,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_code_that_comes_from_a_file_is_let_go_of() {
-        let line = |rest| format!("7f0010000000-7f0010003000 {rest}");
-        let there = Some((0x7f00_1000_0000, 0x7f00_1000_3000));
-        assert_eq!(
-            code(&line("r-xp 00001000 fe:00 77 /usr/bin/chardevd")),
-            there
-        );
-        for other in [
-            "r--p 00001000 fe:00 77 /usr/bin/chardevd",
-            "rwxp 00001000 fe:00 77 /usr/bin/chardevd",
-            "r-xp 00000000 00:00 0 [vdso]",
-            "r-xp 00000000 00:00 0",
+    fn only_code_is_let_go_of() {
+        let (read, write, run) = (libc::PF_R, libc::PF_W, libc::PF_X);
+        assert!(is_code(libc::PT_LOAD, read | run));
+        for (kind, flags) in [
+            (libc::PT_LOAD, read),
+            (libc::PT_LOAD, read | write),
+            (libc::PT_LOAD, read | write | run),
+            (libc::PT_GNU_STACK, read | run),
         ] {
-            assert_eq!(code(&line(other)), None, "{other}");
+            assert!(!is_code(kind, flags), "{kind} {flags}");
         }
     }
 
