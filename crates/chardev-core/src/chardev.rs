@@ -143,6 +143,8 @@ pub struct Chardev {
     /// What was reported or tried meanwhile, to be looked at afterwards.
     missed: Option<Ready>,
     pub(crate) wakes: Vec<Waker>,
+    /// See [`Chardev::keep_for_host`].
+    pub(crate) kept_for_host: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Chardev {
@@ -218,6 +220,7 @@ impl ChardevRef {
             changing: false,
             removed: false,
             freeze: Freeze::Free,
+            kept_for_host: None,
             freezes: Freezes::default(),
             live: false,
             missed: None,

@@ -1,4 +1,4 @@
-//! front → [chardev] → back → host: all chardevs of a process, and the I/O thread that serves them.
+//! front → [chardev] → back → host: all chardevs of a process, and the I/O threads that serve them.
 
 mod attached;
 mod blocking;
@@ -13,6 +13,7 @@ mod ring;
 #[cfg(feature = "vc")]
 mod screens;
 mod shared;
+mod threads;
 
 use std::future::Future;
 use std::io;
@@ -49,15 +50,15 @@ pub(crate) use self::shared::Shared;
 /// How long the viewers have to read the last output when everything ends.
 const VIEWERS_LIMIT: Duration = Duration::from_millis(500);
 
-/// All chardevs, and the thread that does their I/O. Clones share everything.
+/// All chardevs, and the threads that do their I/O. Clones share everything.
 ///
 /// A plain `fn` returns at once, unless its documentation says that it may block. An `async fn`
 /// runs on any executor; without one use the blocking forms, or [`Chardevs::block_on`].
 ///
-/// Dropping the last clone ends the I/O thread and its tasks without waiting: a peer that is slow
-/// to read loses what it had yet to be given, so call [`Chardevs::shut_down`] first. Front ends
-/// that are left may still be called, but nobody wakes them any more. (A front end of a multiplexer
-/// counts as a clone.)
+/// Dropping the last clone ends the I/O threads and their tasks without waiting: a peer that is
+/// slow to read loses what it had yet to be given, so call [`Chardevs::shut_down`] first. Front
+/// ends that are left may still be called, but nobody wakes them any more. (A front end of a
+/// multiplexer counts as a clone.)
 #[derive(Clone, Debug)]
 pub struct Chardevs {
     registry: Registry,
@@ -65,7 +66,8 @@ pub struct Chardevs {
 }
 
 impl Chardevs {
-    /// Starts the I/O thread.
+    /// Starts the first I/O thread, and the only one unless [`Chardevs::set_io_threads`] allows
+    /// more.
     ///
     /// # Errors
     /// The process is out of threads or descriptors.
@@ -94,12 +96,6 @@ impl Chardevs {
     #[cfg(feature = "tls")]
     pub fn objects(&self) -> &Objects {
         self.shared.objects()
-    }
-
-    /// How often the I/O thread has been woken so far. Chardevs that nobody uses do not wake it.
-    pub fn wakeups(&self) -> u64 {
-        let parked = self.shared.runtime().metrics().worker_park_count(0);
-        parked + self.shared.reactor().reports()
     }
 
     /// Adds a chardev (`chardev-add`). May take as long as its opening does: a connect, a DNS
@@ -147,7 +143,7 @@ impl Chardevs {
                 },
             });
         }
-        writer::emptied(self.shared.reactor(), id).await;
+        writer::emptied(self.shared.io_threads(), id).await;
         self.info(id).ok_or_else(|| AddError::Open {
             id: id.to_owned(),
             cause: "it was removed immediately".into(),
@@ -224,7 +220,7 @@ impl Chardevs {
         };
         let info = changed.map_err(|error| self.in_words_of_qemu(id, error))?;
         self.note_change(id, began);
-        writer::emptied(self.shared.reactor(), id).await;
+        writer::emptied(self.shared.io_threads(), id).await;
         Ok(info)
     }
 
@@ -491,7 +487,7 @@ impl Chardevs {
     /// as the future takes: there is no timeout.
     ///
     /// # Panics
-    /// On the I/O thread, which would wait for itself, and on a thread that runs a Tokio executor.
+    /// On an I/O thread, which would wait for itself, and on a thread that runs a Tokio executor.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.shared.runtime().block_on(future)
     }
@@ -548,7 +544,8 @@ impl Chardevs {
     pub(crate) fn drain(&self, mut drainer: Drainer) -> tokio::task::JoinHandle<()> {
         let label = drainer.chardev().with(|chardev| chardev.label().to_owned());
         let listed = self.shared.tasks().begin(&label, TaskKind::Drain);
-        self.shared.runtime().spawn(async move {
+        let home = self.shared.home_of(drainer.chardev());
+        home.thread().runtime.spawn(async move {
             let began = Instant::now();
             while let DrainStep::Again(pause) = drainer.poll(began.elapsed()) {
                 if let Some(bytes) = drainer.undelivered() {

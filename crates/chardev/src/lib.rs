@@ -146,6 +146,7 @@ mod first;
 pub mod front;
 #[cfg(any(feature = "input", feature = "vc"))]
 mod input_events;
+mod io_threads;
 mod notify;
 #[cfg(feature = "tls")]
 pub mod objects;
@@ -191,6 +192,7 @@ pub use chardevs::{
 pub use chardevs::{PictureFormat, ScreenError, ShownScreen};
 #[cfg(any(feature = "input", feature = "vc"))]
 pub use input_events::{Axis, InputError, InputEvent, MouseButton};
+pub use io_threads::IO_THREADS_LIMIT;
 pub use port::Port;
 pub use slow_fd::close_elsewhere;
 #[cfg(feature = "socket")]

@@ -8,6 +8,7 @@ use chardev_core::{BackendId, ChardevRef, Ready, WeakChardev};
 use tokio::task::JoinHandle;
 
 use crate::chardevs::Shared;
+use crate::io_threads::{Home, IoThreads};
 use crate::reactor::Reactor;
 use crate::tasks::{Listed, TaskKind, Tasks};
 
@@ -22,21 +23,29 @@ pub struct Port {
 struct Ends {
     label: Arc<str>,
     chardev: OnceLock<WeakChardev>,
-    reactor: Arc<Reactor>,
-    runtime: tokio::runtime::Handle,
+    home: Arc<Home>,
     tasks: Arc<Tasks>,
 }
 
 impl Port {
-    /// A port for a back end of the chardev `label` that is about to be opened.
+    /// A port for the first back end of a chardev `label`, which is about to be opened.
     pub(crate) fn of(shared: &Shared, label: impl Into<Arc<str>>) -> Self {
+        Port::at(shared.home(), shared, label.into())
+    }
+
+    /// A port for a further back end of `chardev`, or for what belongs to it.
+    pub(crate) fn of_chardev(shared: &Shared, chardev: &ChardevRef) -> Self {
+        let label = chardev.with(|chardev| Arc::from(chardev.label()));
+        Port::at(shared.home_of(chardev), shared, label)
+    }
+
+    fn at(home: Arc<Home>, shared: &Shared, label: Arc<str>) -> Self {
         Port {
             id: shared.next_backend(),
             inner: Arc::new(Ends {
-                label: label.into(),
+                label,
                 chardev: OnceLock::new(),
-                reactor: Arc::clone(shared.reactor()),
-                runtime: shared.runtime().clone(),
+                home,
                 tasks: Arc::clone(shared.tasks()),
             }),
         }
@@ -83,13 +92,14 @@ impl Port {
         }
     }
 
-    /// Runs `task` on the I/O thread, until it ends or the last [`Chardevs`](crate::Chardevs) is
-    /// dropped. It must not block the thread: everything in it that waits is a future.
+    /// Runs `task` on the chardev's I/O thread, until it ends or the last
+    /// [`Chardevs`](crate::Chardevs) is dropped. It must not block the thread: everything in it
+    /// that waits is a future.
     pub fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(self.spawn(task));
     }
 
-    /// As [`Port::kick`], from where that must not be called: soon, on the I/O thread.
+    /// As [`Port::kick`], from where that must not be called: soon, on the chardev's I/O thread.
     pub(crate) fn kick_soon(&self, ready: Ready) {
         let port = self.clone();
         drop(self.spawn(async move { port.kick(ready) }));
@@ -101,7 +111,7 @@ impl Port {
         task: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
         let task: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(task);
-        self.inner.runtime.spawn(task)
+        self.runtime().spawn(task)
     }
 
     /// As [`Port::spawn`], for what is listed as long as it goes on.
@@ -123,21 +133,38 @@ impl Port {
     }
 
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
-        &self.inner.runtime
+        &self.inner.home.thread().runtime
     }
 
-    /// Whether it is a line to the chardev `label` of `reactor`'s.
-    pub(crate) fn serves(&self, reactor: &Arc<Reactor>, label: &str) -> bool {
-        Arc::ptr_eq(&self.inner.reactor, reactor) && *self.inner.label == *label
+    /// Whether it is a line to the chardev `label` of those that `threads` serve.
+    pub(crate) fn serves(&self, threads: &Arc<IoThreads>, label: &str) -> bool {
+        Arc::ptr_eq(self.io_threads(), threads) && *self.inner.label == *label
     }
 
+    /// The reactor of the chardev's I/O thread. That may come to be another one.
     pub(crate) fn reactor(&self) -> &Arc<Reactor> {
-        &self.inner.reactor
+        &self.inner.home.thread().reactor
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.inner.home
+    }
+
+    pub(crate) fn io_threads(&self) -> &Arc<IoThreads> {
+        self.inner.home.threads()
+    }
+
+    /// Lives with `below`, on which its chardev is to rest, if it does not live anywhere yet.
+    pub(crate) fn live_with(&self, below: &ChardevRef) {
+        if let Some(home) = Home::of(below) {
+            self.inner.home.follow(&home);
+        }
     }
 
     /// Connects the port to its chardev; readiness seen before is looked at right after.
     pub(crate) fn connect(&self, chardev: &ChardevRef) {
         let _ = self.inner.chardev.set(chardev.downgrade());
+        self.inner.home.keep_with(chardev);
     }
 }
 

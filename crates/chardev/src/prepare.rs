@@ -88,7 +88,7 @@ impl Chardevs {
         let change = Change::begin(&chardev)?;
         let mut scene = scene.clone();
         scene.target = Some(chardev.clone());
-        let port = Port::of(self.shared(), id);
+        let port = Port::of_chardev(self.shared(), &chardev);
         let opened = open(&port, options, fds, &scene).await;
         let mut opened = opened.map_err(ChangeError::Open)?;
         let open = chardev.with(|chardev| chardev.frontend_open());
@@ -164,13 +164,13 @@ impl Chardevs {
         if siblings.is_empty() {
             return Ok(Vec::new());
         }
-        let (label, kind) = (label(chardev), new.backend.kind());
+        let kind = new.backend.kind();
         let mux = new
             .backend
             .group()
             .and_then(Group::as_mux)
             .ok_or_else(|| ChangeError::Refused {
-                id: label.clone(),
+                id: label(chardev),
                 reason: format!(
                     "{} more front ends use it through the multiplexer, but a {kind} takes only one; detach them first",
                     siblings.len()
@@ -179,7 +179,7 @@ impl Chardevs {
         let mut steps = Vec::with_capacity(siblings.len());
         for sibling in siblings {
             let change = Change::begin(&sibling)?;
-            let port = Port::of(self.shared(), label.as_str());
+            let port = Port::of_chardev(self.shared(), chardev);
             let mut new = NewBackend::new(port.id(), mux.slot());
             let offer = change.offer(&mut new)?;
             port.connect(&sibling);

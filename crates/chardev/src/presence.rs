@@ -107,7 +107,7 @@ impl PresenceWatch {
         port: &Port,
         told: Told,
     ) -> Result<Self, Errno> {
-        let shared = port.reactor().presences.shared(port)?;
+        let shared = port.io_threads().presences.shared(port)?;
         let mut watchers = shared.lock();
         let wanted = wanted | inotify::WatchFlags::MASK_ADD;
         let wd = inotify::add_watch(&shared.inotify, path, wanted)?;

@@ -13,29 +13,21 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use chardev_core::Ready;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-pub(crate) use self::watch::FdWatch;
-use self::watch::Watched;
+pub(crate) use self::watch::{FdWatch, Watched};
 use crate::sys::async_fd;
 
-/// Collects the readiness of all descriptors of all back ends.
+/// Collects the readiness of the descriptors of the back ends of one I/O thread.
 #[derive(Debug)]
 pub(crate) struct Reactor {
     epoll: OwnedFd,
     watches: Mutex<HashMap<u64, Weak<Watched>>>,
     reports: AtomicU64,
-    /// Listeners that wait for a descriptor.
-    #[cfg(feature = "socket")]
-    pub(crate) shortage: crate::shortage::Shortage,
-    next_token: AtomicU64,
-    /// Who comes and goes, which no readiness tells.
-    #[cfg(any(feature = "pty", feature = "serial"))]
-    pub(crate) presences: crate::presence::Presences,
 }
 
 impl Reactor {
@@ -44,11 +36,6 @@ impl Reactor {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             watches: Mutex::default(),
             reports: AtomicU64::new(0),
-            #[cfg(feature = "socket")]
-            shortage: crate::shortage::Shortage::default(),
-            next_token: AtomicU64::new(1),
-            #[cfg(any(feature = "pty", feature = "serial"))]
-            presences: crate::presence::Presences::default(),
         }))
     }
 
@@ -68,7 +55,7 @@ impl Reactor {
                 .drain(..)
                 .filter_map(|watched: Weak<Watched>| watched.upgrade())
             {
-                watched.arm_rest(&self);
+                watched.arm_rest();
             }
         }
     }
@@ -103,10 +90,7 @@ impl Reactor {
     /// Returns the watch if a part of it is still to be armed.
     fn dispatch(&self, token: u64, flags: epoll::EventFlags) -> Option<Weak<Watched>> {
         self.reports.fetch_add(1, Ordering::Relaxed);
-        let watched = {
-            let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-            watches.get(&token).and_then(Weak::upgrade)?
-        };
+        let watched = self.watches().get(&token).and_then(Weak::upgrade)?;
         let mut ready = Ready::empty();
         if flags.contains(epoll::EventFlags::IN) {
             ready |= Ready::READ;
@@ -122,7 +106,7 @@ impl Reactor {
         if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
             ready |= Ready::GONE;
         }
-        let fired = watched.fired(self, ready, flags.contains(epoll::EventFlags::HUP));
+        let fired = watched.fired(ready, flags.contains(epoll::EventFlags::HUP));
         let rest = fired.rest.then(|| Arc::downgrade(&watched));
         let port = watched.port().clone();
         // The kick may wait for the chardev's lock, and whoever has that may be closing the
@@ -132,5 +116,9 @@ impl Reactor {
             port.kick(ready);
         }
         rest
+    }
+
+    fn watches(&self) -> MutexGuard<'_, HashMap<u64, Weak<Watched>>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -71,8 +71,7 @@ pub(crate) fn attach(
         Err(AttachError::InUse(_)) => {}
         attached => return attached,
     }
-    let label = chardev.with(|chardev| chardev.label().to_owned());
-    let port = Port::of(shared, label.as_str());
+    let port = Port::of_chardev(shared, chardev);
     let (front, further) = attach_further(chardev, port.id(), hooks)?;
     port.connect(&further);
     Ok(front)

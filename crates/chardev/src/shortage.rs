@@ -40,7 +40,7 @@ pub(crate) fn is_shortage(error: Errno) -> bool {
 /// Asks that `port` be told of a client again once there is a descriptor.
 pub(crate) fn wait(port: &Port, error: Errno) -> Turn {
     let turn = Arc::new(port.clone());
-    let mut state = port.reactor().shortage.lock();
+    let mut state = port.io_threads().shortage.lock();
     state.waiting.push_back(Arc::downgrade(&turn));
     if !std::mem::replace(&mut state.looking, true) {
         drop(state);
@@ -55,7 +55,7 @@ pub(crate) fn wait(port: &Port, error: Errno) -> Turn {
 }
 
 async fn look(port: Port) {
-    let shortage = &port.reactor().shortage;
+    let shortage = &port.io_threads().shortage;
     let mut pause = PAUSE;
     loop {
         tokio::time::sleep(pause).await;

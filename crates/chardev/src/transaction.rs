@@ -161,7 +161,7 @@ impl Chardevs {
             }
         }
         for action in actions {
-            writer::emptied(self.shared().reactor(), action.id()).await;
+            writer::emptied(self.shared().io_threads(), action.id()).await;
         }
         let info = |action: &Action| match action {
             Action::Remove { .. } => None,

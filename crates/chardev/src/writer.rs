@@ -36,8 +36,8 @@ use chardev_core::text::{from_os, shown};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use crate::io_threads::IoThreads;
 use crate::port::Port;
-use crate::reactor::Reactor;
 
 use crew::{Haste, Ticket};
 use hole::{Hole, Missing};
@@ -294,14 +294,14 @@ pub(crate) async fn all_written() {
     }
 }
 
-/// Waits until the files that the chardev `label` of `reactor` goes to now, its log included, have
-/// been emptied, so that whoever is told of it finds nothing old in them. What earlier writers
-/// still have to write is not waited for.
-pub(crate) async fn emptied(reactor: &Arc<Reactor>, label: &str) {
+/// Waits until the files that the chardev `label` of those that `threads` serve goes to now, its
+/// log included, have been emptied, so that whoever is told of it finds nothing old in them. What
+/// earlier writers still have to write is not waited for.
+pub(crate) async fn emptied(threads: &Arc<IoThreads>, label: &str) {
     loop {
         let mut written = std::pin::pin!(WRITTEN.notified());
         written.as_mut().enable();
-        let writers = live::of_chardev(reactor, label);
+        let writers = live::of_chardev(threads, label);
         if !writers.iter().any(|writer| writer.lock().empties_first) {
             return;
         }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use chardev::IO_THREADS_LIMIT;
 use chardev::text::{from_os, shown, to_path};
 use chardev_core::SCROLLBACK_LIMIT;
 use chardev_qapi::opts::parse_size;
@@ -91,6 +92,12 @@ pub struct Args {
     /// whoever comes later: 0 for none (default: 64k).
     #[arg(long, value_name = "SIZE", value_parser = history)]
     pub history: Option<usize>,
+    /// Serve consoles with up to this many I/O threads, and run programs on as many; each is made
+    /// when it is needed (default: the CPUs, up to 4, of which one is left to relays that move much
+    /// if there are no more CPUs).
+    #[arg(long, value_name = "N", env = "CHARDEVD_IO_THREADS", hide_env_values = true,
+          value_parser = io_threads)]
+    pub io_threads: Option<usize>,
     /// Name reported by query-name: NAME or guest=NAME.
     #[arg(long)]
     pub name: Option<String>,
@@ -182,6 +189,12 @@ fn history(text: &str) -> Result<usize, String> {
     let most = SCROLLBACK_LIMIT;
     let bytes = bytes.filter(|bytes| *bytes <= most);
     bytes.ok_or_else(|| format!("'{text}' is not a size from 0 to {most}, such as 64k"))
+}
+
+fn io_threads(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok();
+    let number = number.filter(|number| (1..=IO_THREADS_LIMIT).contains(number));
+    number.ok_or_else(|| format!("'{text}' is not a number from 1 to {IO_THREADS_LIMIT}"))
 }
 
 fn two_dashes(argument: OsString) -> OsString {

@@ -5,6 +5,7 @@ mod configured;
 mod open_monitors;
 
 use std::collections::HashSet;
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,9 @@ const TASK_LIMIT: Duration = Duration::from_secs(3);
 const DEFAULT_RING: i64 = 1 << 20;
 /// How much of a console's output is kept for whoever comes later.
 const DEFAULT_HISTORY: usize = 64 << 10;
+
+/// How many I/O threads there may be at most where nobody says.
+const DEFAULT_IO_THREADS: usize = 4;
 
 /// Runs the daemon until a signal or `quit` ends it, or a guest over a `testdev`, whose status is
 /// then returned.
@@ -130,6 +134,7 @@ fn run_started(
         fds: Arc::new(StartupFds::new(inherited, server.fd_sets().clone())),
         shop: Workshop::new(server, roll, worker, directory.into()),
         daemonized: args.daemonize,
+        io_threads: args.io_threads,
         default_monitor: None,
         held: HashSet::new(),
         metrics: (None, config.metrics.clone()),
@@ -161,7 +166,23 @@ fn no_chardevs(args: &Args) -> Result<Chardevs, DaemonError> {
         chardevs.set_escape(escape);
     }
     chardevs.set_default_history(args.history.unwrap_or(DEFAULT_HISTORY));
+    set_io_threads(&chardevs, args.io_threads);
     Ok(chardevs)
+}
+
+/// Lets there be so many I/O threads; where nobody says how many, one for each CPU, but a machine
+/// with many of them is not there for consoles alone. Lines that come one by one to a thread that
+/// has to share its CPU cost more than they gain, so then one CPU is left for those who send them.
+pub(crate) fn set_io_threads(chardevs: &Chardevs, asked: Option<usize>) {
+    let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let (most, for_bulk) = match asked {
+        Some(asked) => (asked, 0),
+        None => (
+            cpus.min(DEFAULT_IO_THREADS),
+            usize::from(cpus <= DEFAULT_IO_THREADS),
+        ),
+    };
+    chardevs.set_io_threads(most, for_bulk);
 }
 
 /// The server of the daemon's monitors, with its commands.
@@ -194,6 +215,8 @@ pub struct Daemon {
     shop: Workshop,
     fds: Arc<StartupFds>,
     daemonized: bool,
+    /// What the command line says of them.
+    io_threads: Option<usize>,
     default_monitor: Option<DefaultMonitor>,
     /// Chardevs whose device waits for the first client (`wait=on`).
     held: HashSet<String>,

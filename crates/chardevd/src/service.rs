@@ -42,7 +42,7 @@ enum Note {
 }
 
 /// Tells the manager, if there is one, that the daemon is ready, and from here on how it is. Where
-/// a sign of life is wanted, it is given while both threads that serve consoles still do.
+/// a sign of life is wanted, it is given while all threads that serve consoles still do.
 pub(crate) fn begin(chardevs: &Chardevs, worker: &Worker) -> std::io::Result<()> {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return Ok(());
@@ -53,7 +53,7 @@ pub(crate) fn begin(chardevs: &Chardevs, worker: &Worker) -> std::io::Result<()>
     }
     let mut teller = Teller {
         chardevs: chardevs.clone(),
-        devices: worker.handle(),
+        devices: worker.clone(),
         // Twice as often as it has to be.
         every: sd_notify::watchdog_enabled().map(|limit| limit / 2),
         asked: None,
@@ -96,7 +96,7 @@ fn tell(note: Note) {
 
 struct Teller {
     chardevs: Chardevs,
-    devices: tokio::runtime::Handle,
+    devices: Worker,
     every: Option<Duration>,
     /// A question about life without an answer yet; there is no second one meanwhile.
     asked: Option<Receiver<()>>,
@@ -137,7 +137,7 @@ impl Teller {
     fn is_alive(&mut self) -> bool {
         let answered = self.asked.take().unwrap_or_else(|| self.ask());
         let limit = self.every.unwrap_or(LAST_WORD);
-        // The answer is the end of both tasks.
+        // The answer is the end of all tasks.
         let is_alive = answered.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected);
         self.asked = (!is_alive).then_some(answered);
         is_alive
@@ -145,9 +145,12 @@ impl Teller {
 
     fn ask(&self) -> Receiver<()> {
         let (alive, answered) = channel::<()>();
-        let other = alive.clone();
-        self.chardevs.spawn(async move { drop(alive) });
-        self.devices.spawn(async move { drop(other) });
+        let answer = || {
+            let alive = alive.clone();
+            async move { drop(alive) }
+        };
+        self.chardevs.spawn_on_each(answer);
+        self.devices.spawn_on_each(answer);
         answered
     }
 
@@ -174,12 +177,12 @@ mod tests {
 
     /// A thread that is stuck gives no sign, and is asked once; it is alive again afterwards.
     #[test]
-    fn a_sign_of_life_is_that_of_both_threads() {
+    fn a_sign_of_life_is_that_of_all_threads() {
         let chardevs = Chardevs::new().unwrap();
         let worker = Worker::new("stuck").unwrap();
         let mut teller = Teller {
             chardevs,
-            devices: worker.handle(),
+            devices: worker.clone(),
             every: Some(Duration::from_millis(50)),
             asked: None,
         };

@@ -69,6 +69,8 @@ impl World {
         super::confine::check_tables();
         abort_on_panic();
         let chardevs = Chardevs::new().expect("a thread");
+        // Its descriptors are counted, and a thread that is made later has some.
+        chardevs.set_io_threads(1, 0);
         let server = Server::builder(&chardevs).on_io_thread();
         let devices = Roll::new(server.events().clone(), Stop::default());
         let server = server.devices(Arc::new(devices)).start();

@@ -15,7 +15,7 @@ use crate::sh::{self, Result};
 use crate::wait::within;
 
 /// As many as conserver takes in one process, and as many as 20,000 descriptors are enough for.
-const FEW: usize = 200;
+pub(super) const FEW: usize = 200;
 const MANY: usize = 9_900;
 /// What is written in a round.
 const BYTES: usize = 256_000_000;
@@ -35,13 +35,13 @@ pub(crate) fn table(programs: &Programs, rounds: usize) -> Result<String> {
     for round in 1..=rounds {
         eprintln!("xtask: logs of {FEW} consoles, round {round} of {rounds}");
         let theirs = measure(FEW, |bed| start_conserver(&conserver, bed))?;
-        let ours = measure(FEW, |bed| start_chardevd(chardevd, bed))?;
+        let ours = measure(FEW, |bed| start_chardevd(chardevd, bed, &[]))?;
         ratios.push(ours.cpu_s_per_gb / theirs.cpu_s_per_gb);
         few[0].push(theirs);
         few[1].push(ours);
     }
     eprintln!("xtask: logs of {MANY} consoles");
-    let many = measure(MANY, |bed| start_chardevd(chardevd, bed))?;
+    let many = measure(MANY, |bed| start_chardevd(chardevd, bed, &[]))?;
     let [theirs, ours] = few;
     let ratio = median(ratios.into_iter());
     let rows = [
@@ -61,9 +61,9 @@ pub(crate) fn table(programs: &Programs, rounds: usize) -> Result<String> {
     Ok(report::table(&title, &header, &rows))
 }
 
-struct Sample {
-    mb_per_s: f64,
-    cpu_s_per_gb: f64,
+pub(super) struct Sample {
+    pub(super) mb_per_s: f64,
+    pub(super) cpu_s_per_gb: f64,
     threads: usize,
     kib_each: f64,
 }
@@ -80,14 +80,14 @@ fn row(name: &str, samples: &[Sample], ratio: Option<f64>) -> Vec<String> {
     ]
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
     report::percentile(&values, 0.5)
 }
 
 /// Where the sockets and the logs of so many consoles are.
-struct Bed {
+pub(super) struct Bed {
     dir: tempfile::TempDir,
     consoles: usize,
 }
@@ -106,7 +106,10 @@ impl Bed {
     }
 }
 
-fn measure(consoles: usize, start: impl FnOnce(&Bed) -> Result<Server>) -> Result<Sample> {
+pub(super) fn measure(
+    consoles: usize,
+    start: impl FnOnce(&Bed) -> Result<Server>,
+) -> Result<Sample> {
     let dir = tempfile::tempdir()?;
     let bed = Bed { dir, consoles };
     let sockets: Vec<PathBuf> = (0..consoles).map(|console| bed.socket(console)).collect();
@@ -167,7 +170,7 @@ fn start_conserver(program: &Path, bed: &Bed) -> Result<Server> {
 }
 
 /// Without a scrollback, which conserver does not have.
-fn start_chardevd(program: &Path, bed: &Bed) -> Result<Server> {
+pub(super) fn start_chardevd(program: &Path, bed: &Bed, more: &[&str]) -> Result<Server> {
     let config = bed.path("chardevd.toml");
     let dir = bed.dir.path().display();
     let mut text =
@@ -177,7 +180,7 @@ fn start_chardevd(program: &Path, bed: &Bed) -> Result<Server> {
     }
     fs::write(&config, text)?;
     let mut command = Command::new(program);
-    command.arg("--config").arg(config);
+    command.arg("--config").arg(config).args(more);
     Server::start(command, &[])
 }
 
@@ -204,7 +207,7 @@ fn tasks(id: u32) -> Vec<String> {
     names.filter_map(|name| name.into_string().ok()).collect()
 }
 
-fn cpu(server: &Server) -> Result<Duration> {
+pub(super) fn cpu(server: &Server) -> Result<Duration> {
     family(server.id()).map(crate::server::cpu_of).sum()
 }
 

@@ -22,6 +22,7 @@ mod scale;
 mod site;
 mod start;
 mod stream;
+mod threads;
 mod transaction;
 mod viewers;
 
@@ -88,6 +89,8 @@ enum Part {
     Scale,
     /// What many logs cost, beside conserver
     Logs,
+    /// What a second I/O thread brings
+    Threads,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
@@ -141,6 +144,7 @@ impl Part {
             Part::Viewers => viewers::table(programs, args.rounds),
             Part::Scale => scale::table(programs),
             Part::Logs => logs::table(programs, args.rounds),
+            Part::Threads => threads::table(programs, args.gib, args.rounds),
         }
     }
 }

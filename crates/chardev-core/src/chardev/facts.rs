@@ -1,9 +1,10 @@
 //! What can be asked of a chardev.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Chardev, Given, LogControl};
+use super::{Chardev, ChardevRef, Given, LogControl};
 use crate::backend::BackendId;
 use crate::freeze::FreezeWatch;
 use crate::hub::Hub;
@@ -24,6 +25,25 @@ impl Chardev {
     /// The id of the back end in the slot.
     pub fn backend_id(&self) -> BackendId {
         self.id
+    }
+
+    /// Keeps something with the chardev for whoever gives it its back ends, such as which thread
+    /// they are served by: this crate does not look at it.
+    #[doc(hidden)]
+    pub fn keep_for_host(&mut self, kept: Arc<dyn Any + Send + Sync>) {
+        self.kept_for_host = Some(kept);
+    }
+
+    /// What is kept by [`Chardev::keep_for_host`].
+    #[doc(hidden)]
+    pub fn kept_for_host(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.kept_for_host.clone()
+    }
+
+    /// The chardevs that the back end in the slot rests on.
+    #[doc(hidden)]
+    pub fn members(&self) -> Vec<ChardevRef> {
+        self.backend.members()
     }
 
     /// The kind of the back end in the slot.

@@ -42,6 +42,9 @@ fn open<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {
         }
         let (notifier, waker) = Notifier::new();
         let hub = Hub::new(links, waker);
+        if let Some(below) = context.scene.find(&members[0]) {
+            context.port.live_with(&below);
+        }
         notifier.serve(&context.port, &hub.users());
         Ok(hub.backend())
     })

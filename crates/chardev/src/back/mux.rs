@@ -31,6 +31,9 @@ fn open<'a>(options: &'a Options, context: &'a OpenContext) -> Opening<'a> {
         let shared = &context.scene.shared;
         let (notifier, waker) = Notifier::new();
         let mux = Mux::new(link, shared.escape(), Arc::clone(shared) as _, waker);
+        if let Some(below) = context.scene.find(below) {
+            context.port.live_with(&below);
+        }
         notifier.serve(&context.port, mux.users());
         Ok(mux.slot())
     })

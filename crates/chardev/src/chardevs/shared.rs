@@ -1,4 +1,4 @@
-//! What all chardevs of a process share: the I/O thread, the reactor, the kinds.
+//! What all chardevs of a process share: the I/O threads, the kinds.
 
 use std::collections::HashSet;
 use std::io;
@@ -7,29 +7,27 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chardev_core::spec::KindSpec;
-use chardev_core::{BackendId, MuxHost};
+use chardev_core::{BackendId, ChardevRef, MuxHost};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 
 use super::durations::Durations;
 use crate::back::{KINDS, Kind};
 #[cfg(feature = "dbus")]
 use crate::dbus::Buses;
-use crate::first::{First, first};
 #[cfg(any(feature = "input", feature = "vc"))]
 use crate::input_events::InputEvents;
+use crate::io_threads::{Home, IoThreads};
 #[cfg(feature = "tls")]
 use crate::objects::Objects;
-use crate::offload;
-use crate::reactor::Reactor;
 use crate::tasks::Tasks;
-use crate::threads::new_thread;
 use crate::viewers::Viewers;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    runtime: Handle,
-    reactor: Arc<Reactor>,
+    threads: Arc<IoThreads>,
+    /// The home of those that have none of their own.
+    home: Arc<Home>,
     next_backend: AtomicU64,
     began: Instant,
     /// The byte before a command key of a multiplexer.
@@ -48,12 +46,10 @@ pub(crate) struct Shared {
     pub(super) durations: Durations,
     #[cfg(any(feature = "input", feature = "vc"))]
     input_events: Arc<InputEvents>,
-    /// Dropped with the last `Chardevs`, which ends the I/O thread.
-    _stop: oneshot::Sender<()>,
 }
 
 impl Shared {
-    /// Starts the I/O thread.
+    /// Starts the first I/O thread.
     ///
     /// # Errors
     /// The process is out of threads or descriptors; or two kinds have the same name.
@@ -66,14 +62,12 @@ impl Shared {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         crate::disposal::start()?;
-        let reactor = Reactor::new()?;
-        let (stop, stopped) = oneshot::channel();
-        let runtime = serve(&reactor, stopped)?;
+        let threads = IoThreads::start()?;
         Ok(Shared {
             #[cfg(feature = "tls")]
-            objects: Objects::new(runtime.clone()),
-            runtime,
-            reactor,
+            objects: Objects::new(threads.first().runtime.clone()),
+            home: Home::shared(&threads),
+            threads,
             next_backend: AtomicU64::new(1),
             began: Instant::now(),
             escape: AtomicU8::new(1),
@@ -88,7 +82,6 @@ impl Shared {
             durations: Durations::default(),
             #[cfg(any(feature = "input", feature = "vc"))]
             input_events: Arc::default(),
-            _stop: stop,
         })
     }
 
@@ -96,12 +89,23 @@ impl Shared {
         BackendId(self.next_backend.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(crate) fn reactor(&self) -> &Arc<Reactor> {
-        &self.reactor
+    pub(crate) fn io_threads(&self) -> &Arc<IoThreads> {
+        &self.threads
     }
 
+    /// A home for a new chardev.
+    pub(crate) fn home(&self) -> Arc<Home> {
+        Home::new(&self.threads, &self.home)
+    }
+
+    /// Where `chardev` lives.
+    pub(crate) fn home_of(&self, chardev: &ChardevRef) -> Arc<Home> {
+        Home::of(chardev).unwrap_or_else(|| Arc::clone(&self.home))
+    }
+
+    /// The first I/O thread's, for what is not a chardev's.
     pub(crate) fn runtime(&self) -> &Handle {
-        &self.runtime
+        &self.threads.first().runtime
     }
 
     pub(crate) fn escape(&self) -> u8 {
@@ -190,30 +194,9 @@ impl MuxHost for Shared {
     }
 }
 
-/// Starts the thread that serves `reactor` and all tasks, until the other end of `stopped` is
-/// dropped.
-fn serve(reactor: &Arc<Reactor>, stopped: oneshot::Receiver<()>) -> io::Result<Handle> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // With many devices at work descriptors are still looked at in time; one that always has
-        // more to move sees to that itself (`null_modem.rs` of the daemon).
-        .event_interval(16)
-        .build()?;
-    let handle = runtime.handle().clone();
-    let serving = Arc::clone(reactor);
-    let serve = move || {
-        offload::become_io_thread();
-        // As a task it comes after those that it has woken: what `block_on` runs comes before all.
-        let reports = runtime.spawn(serving.run());
-        runtime.block_on(async {
-            if let First::One(ended) = first(reports, stopped).await {
-                if let Err(error) = ended.map_err(io::Error::from).and_then(|ended| ended) {
-                    tracing::error!("the chardev I/O thread has stopped: {error}");
-                }
-            }
-        });
-        runtime.shutdown_background();
-    };
-    new_thread("chardev-io")?.spawn(serve)?;
-    Ok(handle)
+/// The last `Chardevs` has gone, and the I/O threads go with it.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.threads.stop();
+    }
 }

@@ -19,7 +19,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chardev_core::Ready;
@@ -29,6 +29,9 @@ use super::Reactor;
 use crate::offload::is_io_thread;
 use crate::port::Port;
 
+/// Tokens are not given twice, since a descriptor moves from one reactor to another with its own.
+static NEXT_TOKEN: AtomicU64 = AtomicU64::new(1);
+
 /// One descriptor under watch; dropping it ends the watch.
 #[derive(Debug)]
 pub(crate) struct FdWatch(Arc<Watched>);
@@ -37,8 +40,9 @@ pub(crate) struct FdWatch(Arc<Watched>);
 pub(crate) trait Descriptor: AsFd + std::fmt::Debug + Send + Sync {}
 impl<T: AsFd + std::fmt::Debug + Send + Sync> Descriptor for T {}
 
+/// What a [`FdWatch`] shares with its reactor and with the home of its chardev.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     token: u64,
     fd: Arc<dyn Descriptor>,
     port: Port,
@@ -47,6 +51,8 @@ pub(super) struct Watched {
 
 #[derive(Debug)]
 struct Arming {
+    /// Where it is registered.
+    reactor: Arc<Reactor>,
     /// What is waited for, and was not reported since.
     asked: Ready,
     kernel: Kernel,
@@ -54,6 +60,8 @@ struct Arming {
     hung_up: bool,
     /// Its reader did not keep up the last time.
     lags: bool,
+    /// It is watched no more, so it must not be registered anywhere again.
+    ended: bool,
 }
 
 /// What the kernel reports besides a hang-up.
@@ -80,30 +88,23 @@ impl FdWatch {
     /// uncalled-for. Regular files are refused by the kernel (`EPERM`).
     pub(crate) fn new(port: &Port, fd: Arc<impl Descriptor + 'static>) -> io::Result<Self> {
         let reactor = port.reactor();
-        let token = reactor.next_token.fetch_add(1, Ordering::Relaxed);
-        epoll::add(
-            &reactor.epoll,
-            fd.as_fd(),
-            epoll::EventData::new_u64(token),
-            epoll::EventFlags::ONESHOT,
-        )?;
         let watched = Arc::new(Watched {
-            token,
+            token: NEXT_TOKEN.fetch_add(1, Ordering::Relaxed),
             fd,
             port: port.clone(),
             state: Mutex::new(Arming {
+                reactor: Arc::clone(reactor),
                 asked: Ready::empty(),
                 kernel: Kernel::Once,
                 hung_up: false,
                 lags: false,
+                ended: false,
             }),
         });
-        let mut watches = reactor
-            .watches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        watches.insert(token, Arc::downgrade(&watched));
-        drop(watches);
+        watched.register(reactor)?;
+        port.home().has_watch(&watched);
+        // Its chardev may just have moved.
+        watched.go_home();
         Ok(FdWatch(watched))
     }
 
@@ -124,7 +125,7 @@ impl FdWatch {
         state.asked |= interest;
         // What is there by now is reported when the kernel is asked for the next time.
         if !matches!(state.kernel, Kernel::Standing(known) if known.contains(state.asked)) {
-            self.0.tell_kernel(self.0.port.reactor(), &mut state);
+            self.0.tell_kernel(&mut state);
         }
     }
 
@@ -136,13 +137,11 @@ impl FdWatch {
 
 impl Drop for FdWatch {
     fn drop(&mut self) {
-        let reactor = self.0.port.reactor();
-        let _ = epoll::delete(&reactor.epoll, self.0.fd.as_fd());
-        let mut watches = reactor
-            .watches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        watches.remove(&self.0.token);
+        let mut state = self.0.lock();
+        state.ended = true;
+        self.0.forget(&state.reactor);
+        drop(state);
+        self.0.port.home().has_no_watch(&self.0);
     }
 }
 
@@ -151,12 +150,47 @@ impl Watched {
         &self.port
     }
 
+    /// Goes to where its chardev has moved. What the old reactor is about to report is reported as
+    /// well: somebody looks once more, which is no harm. Where it cannot be registered it stays.
+    pub(crate) fn go_home(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let reactor = self.port.reactor();
+        let is_there = state.ended || Arc::ptr_eq(reactor, &state.reactor);
+        if is_there || self.register(reactor).is_err() {
+            return;
+        }
+        let old = std::mem::replace(&mut state.reactor, Arc::clone(reactor));
+        self.forget(&old);
+        if !state.asked.is_empty() {
+            self.tell_kernel(&mut state);
+        } else if state.kernel != Kernel::Spent {
+            state.kernel = Kernel::Once;
+        }
+    }
+
+    /// Has nothing but its hang-up reported there.
+    fn register(self: &Arc<Self>, reactor: &Reactor) -> io::Result<()> {
+        epoll::add(
+            &reactor.epoll,
+            self.fd.as_fd(),
+            epoll::EventData::new_u64(self.token),
+            epoll::EventFlags::ONESHOT,
+        )?;
+        reactor.watches().insert(self.token, Arc::downgrade(self));
+        Ok(())
+    }
+
+    fn forget(&self, reactor: &Reactor) {
+        let _ = epoll::delete(&reactor.epoll, self.fd.as_fd());
+        reactor.watches().remove(&self.token);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Arming> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The kernel has reported `ready`. A hang-up fires everything.
-    pub(super) fn fired(&self, reactor: &Reactor, ready: Ready, hung_up: bool) -> Fired {
+    pub(super) fn fired(&self, ready: Ready, hung_up: bool) -> Fired {
         let mut state = self.lock();
         let hangs_up = ready.contains(Ready::HANGUP);
         let stood = matches!(state.kernel, Kernel::Standing(_));
@@ -168,7 +202,7 @@ impl Watched {
         if !stood {
             state.kernel = Kernel::Spent;
         } else if hangs_up || nobody_came {
-            self.tell_kernel(reactor, &mut state);
+            self.tell_kernel(&mut state);
         }
         Fired {
             news: !nobody_came && !told_before,
@@ -177,16 +211,16 @@ impl Watched {
     }
 
     /// Arms what has not fired, unless somebody has armed more since.
-    pub(super) fn arm_rest(&self, reactor: &Reactor) {
+    pub(super) fn arm_rest(&self) {
         let mut state = self.lock();
         if state.kernel == Kernel::Spent && !state.asked.is_empty() {
-            self.tell_kernel(reactor, &mut state);
+            self.tell_kernel(&mut state);
         }
     }
 
     /// Tells the kernel what is asked for. It reports what `Ready::GONE` means with whatever else
     /// is armed, or nothing else.
-    fn tell_kernel(&self, reactor: &Reactor, state: &mut Arming) {
+    fn tell_kernel(&self, state: &mut Arming) {
         let asked = state.asked;
         let mut flags = epoll::EventFlags::empty();
         if asked.contains(Ready::READ) {
@@ -207,7 +241,7 @@ impl Watched {
             flags |= epoll::EventFlags::ONESHOT;
         }
         let _ = epoll::modify(
-            &reactor.epoll,
+            &state.reactor.epoll,
             self.fd.as_fd(),
             epoll::EventData::new_u64(self.token),
             flags,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::{Target, Writing};
-use crate::reactor::Reactor;
+use crate::io_threads::IoThreads;
 
 /// A number that each writer has for itself.
 type Id = u64;
@@ -128,10 +128,10 @@ pub(super) fn of_file(file: (u64, u64)) -> Vec<Arc<Writing>> {
     Live::lock().get(Key::File(file))
 }
 
-/// Those that write for the chardev `label` of `reactor`.
-pub(super) fn of_chardev(reactor: &Arc<Reactor>, label: &str) -> Vec<Arc<Writing>> {
+/// Those that write for the chardev `label` of those that `threads` serve.
+pub(super) fn of_chardev(threads: &Arc<IoThreads>, label: &str) -> Vec<Arc<Writing>> {
     let mut found = Live::lock().get(Key::Label(label.to_owned()));
-    found.retain(|shared| shared.port.serves(reactor, label));
+    found.retain(|shared| shared.port.serves(threads, label));
     found
 }
 
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(found(), [1, 0]);
         let second = FileWriter::new(open(&paths[0]), "one", &port);
         assert_eq!(add(&second.shared).len(), 1);
-        assert_eq!(of_chardev(port.reactor(), "a writer").len(), 2);
+        assert_eq!(of_chardev(port.io_threads(), "a writer").len(), 2);
         drop(second);
         drop(turn(&writer.shared, other));
         assert_eq!(found(), [0, 1]);

@@ -141,6 +141,10 @@ impl Stage {
     fn new() -> Self {
         let chardevs = Chardevs::new().unwrap();
         let dir = tempfile::tempdir().unwrap();
+        // Each I/O thread has descriptors of its own, and is made when somebody is to live there.
+        for number in 0..chardevs.io_threads() {
+            add(&chardevs, &format!("resident{number}"), &hold("pty"));
+        }
         add(&chardevs, "con0", &ring(4096));
         let front = chardevs.front_end("con0", Arc::new(())).unwrap();
         let (cable, device) = terminal();

@@ -14,7 +14,7 @@ use chardev::{Action, BlockingFrontEnd, Chardevs, FrontEnd, Ready, ReadyFd};
 
 const CHANGES: usize = 100;
 /// What each peer sends before the next change.
-const INPUT: usize = 3000;
+pub(crate) const INPUT: usize = 3000;
 
 /// Byte number `at` of a stream whose bytes are all letters from `base` on.
 fn letter(base: u8, at: usize) -> u8 {
@@ -22,12 +22,12 @@ fn letter(base: u8, at: usize) -> u8 {
     base + (mixed % 26) as u8
 }
 
-fn letters(base: u8, from: usize, count: usize) -> Vec<u8> {
+pub(crate) fn letters(base: u8, from: usize, count: usize) -> Vec<u8> {
     (from..from + count).map(|at| letter(base, at)).collect()
 }
 
 /// Says where a stream is not what it should be.
-fn check(what: &str, base: u8, stream: &[u8], count: usize) {
+pub(crate) fn check(what: &str, base: u8, stream: &[u8], count: usize) {
     let wrong = stream
         .iter()
         .enumerate()
@@ -43,7 +43,7 @@ struct Peer {
 }
 
 /// The far ends of client sockets, one after the other.
-struct Peers {
+pub(crate) struct Peers {
     dir: tempfile::TempDir,
     count: usize,
     listener: Option<UnixListener>,
@@ -52,7 +52,7 @@ struct Peers {
 }
 
 impl Peers {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Peers {
             dir: tempfile::tempdir().unwrap(),
             count: 0,
@@ -63,7 +63,7 @@ impl Peers {
     }
 
     /// Options of a client socket to the next peer.
-    fn next(&mut self) -> Options {
+    pub(crate) fn next(&mut self) -> Options {
         self.count += 1;
         let path = self.dir.path().join(self.count.to_string());
         self.listener = Some(UnixListener::bind(&path).unwrap());
@@ -78,7 +78,7 @@ impl Peers {
     }
 
     /// The back end is there: its peer begins to listen, slowly every fourth time, and types.
-    fn arrived(&mut self, types: bool) {
+    pub(crate) fn arrived(&mut self, types: bool) {
         let (mut input, _) = self.listener.take().unwrap().accept().unwrap();
         let mut from = input.try_clone().unwrap();
         let slow = self.count % 4 == 0;
@@ -100,7 +100,7 @@ impl Peers {
     }
 
     /// What all of them received, in the order of the back ends.
-    fn received(self) -> Vec<u8> {
+    pub(crate) fn received(self) -> Vec<u8> {
         let outputs = self.peers.into_iter().map(|peer| {
             // A peer that goes on typing is not needed to see the end.
             drop(peer.input);
@@ -111,14 +111,14 @@ impl Peers {
 }
 
 /// A front end that writes letters as fast as it can, and reads everything.
-struct Console {
+pub(crate) struct Console {
     stop: Arc<AtomicBool>,
     writer: JoinHandle<usize>,
     reader: JoinHandle<Vec<u8>>,
 }
 
 impl Console {
-    fn start(chardevs: &Chardevs, id: &str, base: u8, expected: Option<usize>) -> Self {
+    pub(crate) fn start(chardevs: &Chardevs, id: &str, base: u8, expected: Option<usize>) -> Self {
         let front = Arc::new(chardevs.front_end(id, Arc::new(())).unwrap());
         let stop = Arc::new(AtomicBool::new(false));
         let (from, stopped) = (Arc::clone(&front), Arc::clone(&stop));
@@ -142,14 +142,14 @@ impl Console {
         }
     }
 
-    fn finish(self) -> (usize, Vec<u8>) {
+    pub(crate) fn finish(self) -> (usize, Vec<u8>) {
         self.stop.store(true, Ordering::Relaxed);
         (self.writer.join().unwrap(), self.reader.join().unwrap())
     }
 }
 
 /// Reads until `expected` bytes have come, or for ever none.
-fn read_all(front: &FrontEnd, expected: Option<usize>) -> Vec<u8> {
+pub(crate) fn read_all(front: &FrontEnd, expected: Option<usize>) -> Vec<u8> {
     let mut all = Vec::new();
     let ready = ReadyFd::new(front, Ready::READ).unwrap();
     let end = Instant::now() + DEADLINE;
@@ -182,7 +182,7 @@ fn shut_down(chardevs: &Chardevs) {
     chardevs.block_on(chardevs.shut_down(Duration::from_secs(20)));
 }
 
-fn mux(over: &str) -> Options {
+pub(crate) fn mux(over: &str) -> Options {
     Options::new("mux").with("chardev", text(over))
 }
 

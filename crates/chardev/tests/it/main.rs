@@ -15,6 +15,7 @@ mod faults;
 mod fdset;
 mod file;
 mod handle;
+mod io_threads;
 mod killed;
 mod late_input;
 mod layers;

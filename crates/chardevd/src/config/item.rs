@@ -27,6 +27,8 @@ pub(crate) struct Wanted {
     pub(crate) access: Option<Vec<Grant>>,
     /// Where tokens are kept, if they are.
     pub(crate) tokens: Option<PathBuf>,
+    /// How many I/O threads there may be, where that is said.
+    pub(crate) io_threads: Option<usize>,
 }
 
 /// What one section of the file is made into.

@@ -216,6 +216,13 @@ pub(super) const TOKENS: &[Key] = &[key(
     "where they are kept (default: tokens in the state directory)",
 )];
 
+/// What `[daemon]` takes.
+pub(super) const DAEMON: &[Key] = &[key(
+    "io-threads",
+    Shape::Number,
+    "how many threads may serve consoles that are added from then on, as --io-threads, which counts more (default: the CPUs, up to 4)",
+)];
+
 /// What `[[access]]` takes.
 pub(super) const ACCESS: &[Key] = &[
     key("role", Shape::Text, "view, attach, change or admin"),
@@ -355,6 +362,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "tokens that clients may present, which chardevctl token makes",
     ),
     ("web", "a web page with the consoles"),
+    ("daemon", "what concerns the daemon as a whole"),
 ];
 
 /// The key that says the kind of a raw section's table.

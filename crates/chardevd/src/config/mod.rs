@@ -111,6 +111,8 @@ fn understand(sections: &Sections, kinds: &[&'static KindSpec], mistakes: &mut M
     let monitors = sections.monitors.iter().enumerate();
     let monitors = monitors.filter_map(|(at, value)| raw::monitor(value, at, &wanted, &mut reader));
     wanted.monitors = monitors.collect();
+    let daemon = sections.daemon.as_ref();
+    wanted.io_threads = daemon.and_then(|value| raw::io_threads(value, &mut reader));
     let metrics = sections.metrics.as_ref();
     wanted.metrics = metrics.and_then(|value| raw::metrics(value, &mut reader));
     let page = sections.web.as_ref();

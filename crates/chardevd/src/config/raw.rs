@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chardev::IO_THREADS_LIMIT;
 use chardev::spec::OptionValue;
 use chardev_monitor::Mode;
 use chardev_qapi::{Device, Json, parse_device};
@@ -15,7 +16,7 @@ use super::console::{check_name, parts};
 use super::device::json;
 use super::errors::{Place, meant};
 use super::item::{About, Item, Monitor, Sort, Wanted};
-use super::keys::{METRICS, MONITOR, TOKENS, kind_key};
+use super::keys::{DAEMON, METRICS, MONITOR, TOKENS, kind_key};
 use super::values::{Entry, Table, Value};
 use crate::metrics::Address;
 
@@ -185,6 +186,19 @@ pub(super) fn tokens(value: &Value, reader: &mut Reader<'_>) -> PathBuf {
     check_table(value, &[TOKENS], "[tokens]", reader.mistakes);
     let file = value.table().and_then(|table| table.text("file"));
     file.map_or_else(crate::tokens::default_file, PathBuf::from)
+}
+
+/// `[daemon]`: how many I/O threads there may be, if it says so.
+pub(super) fn io_threads(value: &Value, reader: &mut Reader<'_>) -> Option<usize> {
+    check_table(value, &[DAEMON], "[daemon]", reader.mistakes);
+    let said = value.table()?.get("io-threads")?;
+    let number = usize::try_from(said.number()?).ok();
+    let number = number.filter(|number| (1..=IO_THREADS_LIMIT).contains(number));
+    if number.is_none() {
+        let what = format!("'io-threads' has to be from 1 to {IO_THREADS_LIMIT}");
+        reader.mistakes.add(&said.place, what);
+    }
+    number
 }
 
 /// The `line` of a raw section, which has nothing beside it.

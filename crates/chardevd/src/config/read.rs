@@ -24,6 +24,7 @@ pub(super) struct Sections {
     pub(super) monitors: Vec<Value>,
     pub(super) metrics: Option<Value>,
     pub(super) tokens: Option<Value>,
+    pub(super) daemon: Option<Value>,
     pub(super) web: Option<Value>,
     pub(super) accesses: Vec<Value>,
     /// Where each name of each section stands: there may be thousands.
@@ -99,6 +100,10 @@ impl Sections {
                 }
                 "metrics" => {
                     put_one(&mut self.metrics, value, (&key, &place), mistakes);
+                    continue;
+                }
+                "daemon" => {
+                    put_one(&mut self.daemon, value, (&key, &place), mistakes);
                     continue;
                 }
                 "tokens" => {

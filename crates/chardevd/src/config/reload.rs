@@ -43,6 +43,7 @@ impl Keeper {
                 return Err(why);
             }
         };
+        self.runner.set_io_threads(wanted.io_threads);
         self.set_access(&wanted);
         tokens.commit(self.runner.shop.server().access().tokens());
         self.drop_objects(wanted.objects);

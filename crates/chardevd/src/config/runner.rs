@@ -22,11 +22,18 @@ pub(crate) struct Runner {
     pub(crate) fds: Arc<StartupFds>,
     /// Whether the daemon has no terminal.
     pub(crate) daemonized: bool,
+    /// How many I/O threads the command line wants, which counts more than a file.
+    pub(crate) io_threads: Option<usize>,
 }
 
 impl Runner {
     pub(super) fn chardevs(&self) -> &Chardevs {
         self.shop.server().chardevs()
+    }
+
+    /// How many I/O threads there may be for what is added from here on, as a file has it.
+    pub(crate) fn set_io_threads(&self, wanted: Option<usize>) {
+        crate::daemon::set_io_threads(self.chardevs(), self.io_threads.or(wanted));
     }
 
     /// The descriptors that options may name.

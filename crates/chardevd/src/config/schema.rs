@@ -5,8 +5,8 @@ use chardev_qapi::{Json, Object};
 
 use super::backend::keys_of;
 use super::keys::{
-    ACCESS, CONSOLE, Key, METRICS, MONITOR, MORE_OF_CONSOLE, MORE_OF_LINES, SECTIONS, Shape,
-    TOKENS, WEB, kind_key,
+    ACCESS, CONSOLE, DAEMON, Key, METRICS, MONITOR, MORE_OF_CONSOLE, MORE_OF_LINES, SECTIONS,
+    Shape, TOKENS, WEB, kind_key,
 };
 use crate::devices::DEVICES;
 
@@ -26,6 +26,7 @@ pub(crate) fn schema() -> String {
             "object" => list(raw(object_table())),
             "metrics" => table(&[METRICS]).with("required", words(["listen"])),
             "tokens" => table(&[TOKENS]),
+            "daemon" => table(&[DAEMON]),
             "web" => table(&[WEB]).with("required", words(["listen"])),
             "access" => list(table(&[ACCESS]).with("required", words(["role"]))),
             _ => list(table(&[MONITOR]).with("required", words(["listen"]))),

@@ -21,6 +21,7 @@ impl Daemon {
         let chardevs = self.server().chardevs().clone();
         let directory = self.shop.directory().to_owned();
         let wanted = config::load(file, &directory, &chardevs.kinds())?;
+        self.runner().set_io_threads(wanted.io_threads);
         for line in wanted.objects.values() {
             self.add_object(line, &directory)?;
         }
@@ -75,6 +76,7 @@ impl Daemon {
             shop: self.shop.clone(),
             fds: Arc::clone(&self.fds),
             daemonized: self.daemonized,
+            io_threads: self.io_threads,
         }
     }
 }

@@ -108,7 +108,8 @@ impl Device for Exec {
         let exec = self.starting_at(start.directory());
         let (entry, stop) = (Arc::clone(start.entry), start.stop.clone());
         let run = exec.run(front, held, entry, stop, start.run_state());
-        Ok(start.worker().spawn(run))
+        let most = start.chardevs().io_threads();
+        Ok(start.worker().spawn_program(most, run))
     }
 }
 

@@ -7,16 +7,19 @@ mod hand;
 mod lease;
 mod pace;
 mod setting;
+#[cfg(test)]
+mod spread;
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use chardev::spec::ParameterError;
-use chardev::{Event, FrontEnd, Input, ModemLines, Purge, PurgeRequest};
+use chardev::{Background, Chardevs, Event, FrontEnd, Input, ModemLines, Purge, PurgeRequest};
 use chardev_monitor::{RunState, Stop};
 use chardev_qapi::opts::Opts;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use self::hand::{Came, Hand};
@@ -28,6 +31,10 @@ use crate::devices::{Device, DeviceKind, Start, first_client, required};
 
 /// How long a break lasts on the other side: what `tcsendbreak` does.
 const BREAK: Duration = Duration::from_millis(250);
+
+/// After so many turns with large pieces in each, some ten mebibytes, a relay is taken to go on
+/// like that.
+const HEAVY: u32 = 64;
 
 /// The kind `null-modem`.
 pub(super) static KIND: DeviceKind = DeviceKind {
@@ -55,8 +62,13 @@ impl Device for NullModem {
         let held = [start.is_held(&self.chardev), start.is_held(&self.peer)];
         // It waits so often that waking another thread each time would cost it a third
         // of its CPU; its turns are short enough for the monitors beside it.
-        let relay = run([front, peer], held, start.stop.clone(), start.run_state());
-        let relay = start.chardevs().spawn(relay);
+        let beside = Beside {
+            chardevs: start.chardevs().clone(),
+            ids: [self.chardev.clone(), self.peer],
+        };
+        let (stop, state) = (start.stop.clone(), start.run_state());
+        let relay = run([front, peer], held, stop, state, beside.clone());
+        let relay = beside.spawn(relay);
         Ok(start.worker().spawn(async move {
             relay.await;
         }))
@@ -72,9 +84,32 @@ pub struct NullModem {
     pub peer: String,
 }
 
+/// Where a relay is at work: with its chardevs.
+#[derive(Clone, Debug)]
+struct Beside {
+    chardevs: Chardevs,
+    ids: [String; 2],
+}
+
+impl Beside {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Background<()> {
+        let ids = self.ids.each_ref().map(String::as_str);
+        self.chardevs.spawn_beside(&ids, task)
+    }
+
+    /// Much goes through it, so that it must not share a thread with others of its kind as long as
+    /// there are more.
+    fn spread_out(&self) {
+        let ids = self.ids.each_ref().map(String::as_str);
+        self.chardevs.spread_out(&ids);
+    }
+}
+
 /// Relays between `fronts` until the daemon ends; first waits for the client of each that is held.
-pub(crate) async fn run(fronts: [FrontEnd; 2], held: [bool; 2], stop: Stop, run: RunState) {
+async fn run(fronts: [FrontEnd; 2], held: [bool; 2], stop: Stop, run: RunState, beside: Beside) {
     let [a, b] = fronts.map(Arc::new);
+    let (end, ended) = oneshot::channel::<()>();
+    let mut other = None;
     let relay = async {
         for (front, held) in [(&a, held[0]), (&b, held[1])] {
             if held {
@@ -86,24 +121,26 @@ pub(crate) async fn run(fronts: [FrontEnd; 2], held: [bool; 2], stop: Stop, run:
             front.watch_modem(true);
             front.watch_serial(true);
         }
-        let [there, back] = Relay::pair([&a, &b], &run);
+        let [there, back] = Relay::pair([&a, &b], &run, &beside);
         // A client that was waited for is there, but its event is not any more.
         cross_lines(&a, &b);
         cross_lines(&b, &a);
-        let _back = AbortOnDrop(tokio::spawn(back.run()));
+        other = Some(beside.spawn(async move {
+            tokio::select! {
+                () = back.run() => {}
+                _ = ended => {}
+            }
+        }));
         there.run().await;
     };
     tokio::select! {
         () = relay => {}
         _ = stop.requested() => {}
     }
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+    drop(end);
+    // Its front ends are free once both directions have let go of them.
+    if let Some(other) = other {
+        other.await;
     }
 }
 
@@ -116,6 +153,9 @@ struct Relay {
     to: Arc<FrontEnd>,
     setting: Setting,
     run: RunState,
+    beside: Beside,
+    /// For how many turns it has been moving large pieces.
+    heavy_turns: u32,
     hand: SharedHand,
     others_hand: SharedHand,
     /// The peer of `from` speaks of the line, so it may also purge it.
@@ -127,7 +167,7 @@ struct Relay {
 
 impl Relay {
     /// The two directions between `a` and `b`.
-    fn pair([a, b]: [&Arc<FrontEnd>; 2], run: &RunState) -> [Self; 2] {
+    fn pair([a, b]: [&Arc<FrontEnd>; 2], run: &RunState, beside: &Beside) -> [Self; 2] {
         let hands = [SharedHand::default(), SharedHand::default()];
         let [there, back] = Setting::pair();
         let relay = |from: &Arc<FrontEnd>, to: &Arc<FrontEnd>, setting, at: usize| Relay {
@@ -135,6 +175,8 @@ impl Relay {
             to: Arc::clone(to),
             setting,
             run: run.clone(),
+            beside: beside.clone(),
+            heavy_turns: 0,
             hand: Arc::clone(&hands[at]),
             others_hand: Arc::clone(&hands[1 - at]),
             sets_up: false,
@@ -185,6 +227,7 @@ impl Relay {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         let hand = Arc::clone(&self.hand);
         let mut hand = lock(&hand);
+        self.weigh(&hand);
         let mut flushed = hand.poll_flush(cx, &self.to);
         for _ in 0..TURN {
             ready!(self.run.poll_running(cx));
@@ -220,6 +263,17 @@ impl Relay {
         }
         end_turn(cx);
         Poll::Pending
+    }
+
+    /// One that goes on moving large pieces says so, once.
+    fn weigh(&mut self, hand: &Hand) {
+        self.heavy_turns = match hand.is_bulk() {
+            true => self.heavy_turns.saturating_add(1),
+            false => 0,
+        };
+        if self.heavy_turns == HEAVY {
+            self.beside.spread_out();
+        }
     }
 
     /// Looks for a purge, while the other side takes nothing: of a peer that sets lines up also
@@ -380,7 +434,12 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.enable_time().build().unwrap();
         runtime.block_on(async {
-            let device = run(fronts, [false; 2], Stop::default(), RunState::default());
+            let beside = Beside {
+                chardevs: Chardevs::new().unwrap(),
+                ids: ["a".to_owned(), "b".to_owned()],
+            };
+            let state = RunState::default();
+            let device = run(fronts, [false; 2], Stop::default(), state, beside);
             let script = async {
                 for (from, to) in [(0, 1), (1, 0)] {
                     for inputs in [

@@ -19,7 +19,7 @@ use crate::DaemonError;
 pub struct Workshop {
     server: Server,
     roll: Roll,
-    worker: Arc<Worker>,
+    worker: Worker,
     /// The directory that the daemon was started in, where relative paths start.
     directory: Arc<Path>,
     /// The consoles that ports can be plugged into.
@@ -46,7 +46,7 @@ impl Workshop {
         Workshop {
             server,
             roll,
-            worker: Arc::new(worker),
+            worker,
             directory,
             buses: Arc::default(),
         }

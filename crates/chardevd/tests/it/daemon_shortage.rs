@@ -43,6 +43,7 @@ fn clients_wait_for_descriptors_and_are_served_in_turn() {
         };
         (0..LISTENERS).filter(with_peer).collect::<Vec<_>>()
     };
+    until("some are served", || served().len() > LAST);
     let first = served().len();
     assert!(
         first < LISTENERS,
@@ -65,7 +66,7 @@ fn clients_wait_for_descriptors_and_are_served_in_turn() {
 
 #[test]
 fn a_listening_socket_takes_one_descriptor() {
-    let mut daemon = Daemon::start(&[]);
+    let mut daemon = Daemon::start(&["--io-threads", "1"]);
     let count = || {
         let path = format!("/proc/{}/fd", daemon.id());
         std::fs::read_dir(path).unwrap().count()

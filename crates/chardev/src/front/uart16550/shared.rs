@@ -64,8 +64,9 @@ impl SharedUart {
         interrupt: impl Interrupt + 'static,
     ) -> Result<Self, AttachError> {
         let front = chardevs.front_end(id, Arc::new(()))?;
+        let label = front.label();
         let uart = Uart16550::new(front, Box::new(interrupt) as Box<dyn Interrupt>);
-        Ok(SharedUart::run(chardevs, uart))
+        Ok(SharedUart::run(chardevs, &label, uart))
     }
 
     /// A serial port that goes on where [`SharedUart::state`] was taken, on `front`, which is a
@@ -79,12 +80,13 @@ impl SharedUart {
         state: &UartState,
         interrupt: impl Interrupt + 'static,
     ) -> Result<Self, StateError> {
+        let label = front.label();
         let interrupt = Box::new(interrupt) as Box<dyn Interrupt>;
         let uart = Uart16550::restore(state, front, interrupt)?;
-        Ok(SharedUart::run(chardevs, uart))
+        Ok(SharedUart::run(chardevs, &label, uart))
     }
 
-    fn run(chardevs: &Chardevs, uart: Boxed) -> Self {
+    fn run(chardevs: &Chardevs, label: &str, uart: Boxed) -> Self {
         let shared = Arc::new(Clocked {
             uart: Mutex::new(uart),
             began: Instant::now(),
@@ -92,7 +94,7 @@ impl SharedUart {
         let task = serve(Arc::downgrade(&shared));
         SharedUart {
             shared,
-            _task: Arc::new(EndWithPort(chardevs.spawn(task))),
+            _task: Arc::new(EndWithPort(chardevs.spawn_beside(&[label], task))),
         }
     }
 

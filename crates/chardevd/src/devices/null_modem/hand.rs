@@ -43,6 +43,11 @@ impl Hand {
         piped + self.bytes.rest().len()
     }
 
+    /// Whether what comes, comes in large pieces.
+    pub(super) fn is_bulk(&self) -> bool {
+        self.bulk
+    }
+
     /// Lets go of everything, and says how much that was.
     pub(super) fn clear(&mut self) -> usize {
         self.look();
