@@ -14,6 +14,7 @@ use crate::attached::Attached;
 use crate::caller::Caller;
 use crate::commands;
 use crate::devices::Devices;
+use crate::event_forwarder::Forwarder;
 use crate::events::Events;
 use crate::fds::FdSets;
 use crate::monitors::Monitors;
@@ -194,7 +195,10 @@ impl Builder {
     }
 
     fn into_service(self, runtime: Handle) -> Service {
+        let (events, attached) = (self.events, self.attached);
+        let forwarder = Forwarder::new(self.chardevs.clone(), events.clone(), attached.clone());
         Service::from(Parts {
+            forwarder: Arc::new(forwarder),
             chardevs: self.chardevs,
             name: self.name,
             version: Version {
@@ -209,9 +213,9 @@ impl Builder {
             )),
             own_commands: self.commands.into(),
             options: self.options,
-            events: self.events,
+            events,
             access: self.access,
-            attached: self.attached,
+            attached,
             stop: self.stop,
             run: RunState::default(),
             fdsets: FdSets::default(),

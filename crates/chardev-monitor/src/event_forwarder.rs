@@ -2,7 +2,8 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use chardev::{Chardevs, Notice, Observed, Observer};
@@ -12,17 +13,65 @@ use tokio::time::Sleep;
 use crate::attached::Attached;
 use crate::events::{Events, events_lost};
 
-/// Tells `events` what `observer` sees of `chardevs`, and those who were `attached` why they are no
-/// more, for as long as the runtime runs.
-pub(crate) async fn watch(
-    mut observer: Observer,
+/// Tells events of what an observer sees of the chardevs.
+#[derive(Debug)]
+pub(crate) struct Forwarder {
+    observer: Mutex<Observing>,
+    began: Instant,
     chardevs: Chardevs,
     events: Events,
     attached: Attached,
-) {
-    let began = Instant::now();
-    loop {
-        match next(&mut observer, began).await {
+}
+
+#[derive(Debug)]
+struct Observing {
+    observer: Observer,
+    /// Who watches all the time.
+    watch: Option<Waker>,
+}
+
+impl Forwarder {
+    /// Tells `events`, and those who were `attached` why they are no more.
+    pub(crate) fn new(chardevs: Chardevs, events: Events, attached: Attached) -> Self {
+        Forwarder {
+            observer: Mutex::new(Observing {
+                observer: chardevs.observe(),
+                watch: None,
+            }),
+            began: Instant::now(),
+            chardevs,
+            events,
+            attached,
+        }
+    }
+
+    /// Tells of everything for as long as the runtime runs.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        loop {
+            let observed = self.next().await;
+            self.tell(observed);
+        }
+    }
+
+    /// Tells of what has happened by now, for who is about to answer the command that caused it. On
+    /// the thread of [`Forwarder::watch`], so that neither tells before the other what came after.
+    pub(crate) fn tell_now(&self) {
+        while let Some(observed) = self.take() {
+            self.tell(observed);
+        }
+    }
+
+    fn take(&self) -> Option<Observed> {
+        let mut observing = self.lock();
+        let watch = observing.watch.clone()?;
+        match observing.observer.poll(&watch, self.began.elapsed()) {
+            Observed::Nothing(_) => None,
+            observed => Some(observed),
+        }
+    }
+
+    fn tell(&self, observed: Observed) {
+        match observed {
             Observed::Notice(id, notice) => {
                 if notice == Notice::OutOfMemory {
                     tracing::warn!(
@@ -32,36 +81,44 @@ pub(crate) async fn watch(
                          it keeps less than requested"
                     );
                 }
-                attached.look(&chardevs, &id);
+                self.attached.look(&self.chardevs, &id);
                 let (name, data) = describe(Object::new().with("id", id), notice);
-                events.emit(name, Some(data.into()));
+                self.events.emit(name, Some(data.into()));
             }
             Observed::Lost(count) => {
                 let lost = events_lost(count);
-                events.emit(lost.name, lost.data);
+                self.events.emit(lost.name, lost.data);
             }
             Observed::Nothing(_) => {}
         }
     }
-}
 
-async fn next(observer: &mut Observer, began: Instant) -> Observed {
-    let mut timer: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(move |cx| {
-        loop {
-            let due = match observer.poll(cx.waker(), began.elapsed()) {
-                Observed::Nothing(None) => return Poll::Pending,
-                Observed::Nothing(Some(due)) => due,
-                observed => return Poll::Ready(observed),
-            };
-            let pause = due.saturating_sub(began.elapsed());
-            let timer = timer.insert(Box::pin(tokio::time::sleep(pause)));
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
+    async fn next(&self) -> Observed {
+        let mut timer: Option<Pin<Box<Sleep>>> = None;
+        poll_fn(move |cx| {
+            loop {
+                let mut observing = self.lock();
+                observing.watch = Some(cx.waker().clone());
+                let observed = observing.observer.poll(cx.waker(), self.began.elapsed());
+                drop(observing);
+                let due = match observed {
+                    Observed::Nothing(None) => return Poll::Pending,
+                    Observed::Nothing(Some(due)) => due,
+                    observed => return Poll::Ready(observed),
+                };
+                let pause = due.saturating_sub(self.began.elapsed());
+                let timer = timer.insert(Box::pin(tokio::time::sleep(pause)));
+                if timer.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
             }
-        }
-    })
-    .await
+        })
+        .await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Observing> {
+        self.observer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The event's name, and `data` with what it says.

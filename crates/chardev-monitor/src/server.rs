@@ -10,7 +10,6 @@ use crate::access::{Access, Identity};
 use crate::builder::Builder;
 use crate::caller::Caller;
 use crate::client::Client;
-use crate::event_forwarder;
 use crate::events::{Events, Subscription};
 use crate::fds::{FdSets, NamedFds};
 use crate::run::RunState;
@@ -143,16 +142,12 @@ impl Server {
             access,
             monitors,
             stop,
+            forwarder,
             ..
         } = &*self.service;
         let runtime = monitors.runtime();
         runtime.spawn(events.release());
-        runtime.spawn(event_forwarder::watch(
-            chardevs.observe(),
-            chardevs.clone(),
-            events.clone(),
-            attached.clone(),
-        ));
+        runtime.spawn(Arc::clone(forwarder).watch());
         let keeping = attached.clone().keep_to(access.clone(), chardevs.clone());
         runtime.spawn(keeping);
         self.spawn(monitors.clone().passed_are_served(stop.clone()));

@@ -9,6 +9,7 @@ use chardev_qmp::{Own, Version};
 use crate::access::Access;
 use crate::attached::Attached;
 use crate::devices::Devices;
+use crate::event_forwarder::Forwarder;
 use crate::events::Events;
 use crate::fds::FdSets;
 use crate::monitors::Monitors;
@@ -35,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) own: Arc<Own>,
     pub(crate) options: &'static [CommandLineOption],
     pub(crate) events: Events,
+    /// What tells them of the chardevs.
+    pub(crate) forwarder: Arc<Forwarder>,
     pub(crate) access: Access,
     pub(crate) attached: Attached,
     pub(crate) stop: Stop,

@@ -72,6 +72,7 @@ impl Monitor {
             return true;
         }
         // What a command caused is told before its answer.
+        self.caller.service.forwarder.tell_now();
         self.poll_events(cx);
         if done.is_quit && result.is_ok() {
             self.caller.service.stop.request(Reason::Quit);

@@ -1,8 +1,5 @@
 //! front → [chardev] → back → host: where transactions are carried out.
 
-use std::future::poll_fn;
-use std::task::Poll;
-
 use chardev_core::{ChangeError, Refused, Step, commit};
 
 use super::{Chardevs, Info};
@@ -22,11 +19,7 @@ impl Chardevs {
         };
         match at_once {
             // The way to another thread and back would be most of the time that it takes.
-            true => {
-                let done = work();
-                others_first().await;
-                done
-            }
+            true => work(),
             false => offload::offload(self.shared.runtime(), work).await,
         }
     }
@@ -47,18 +40,4 @@ impl Chardevs {
         self.info(id)
             .ok_or_else(|| ChangeError::NotFound(id.to_owned()))
     }
-}
-
-/// Lets the other tasks of this thread have their turn: those who observe chardevs hear of what has
-/// happened before whoever asked for it has the answer, and before the next thing happens.
-async fn others_first() {
-    let mut had_it = false;
-    poll_fn(|cx| match std::mem::replace(&mut had_it, true) {
-        true => Poll::Ready(()),
-        false => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await;
 }
