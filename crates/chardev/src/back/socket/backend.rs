@@ -1,5 +1,7 @@
 //! front → chardev → [back] → host: the socket as the machine sees it, with or without a peer.
 
+mod sharing;
+
 use std::any::Any;
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
@@ -17,12 +19,13 @@ use super::config::Config;
 use super::handshakes::{HANDSHAKES, Handshakes};
 use super::layered::Layered;
 use super::lent::Lent;
-use super::listen::WantListener;
 use super::peer::Peer;
-use super::source::{Source, WantPeer};
+use super::source::Source;
 use super::transport::Transport;
 use crate::back::LayerKind;
 use crate::port::Port;
+
+pub(super) use sharing::LentPeer;
 
 /// A socket: where its peers come from, and the one that is there.
 pub(super) struct SocketBackend {
@@ -52,13 +55,6 @@ pub(super) struct SocketBackend {
     fds: Vec<OwnedFd>,
     /// The last read has left nothing.
     has_read_all: bool,
-}
-
-/// The connection of a peer that another back end is to take over.
-pub(super) struct LentPeer {
-    fd: OwnedFd,
-    layers: Option<Layered>,
-    ours: bool,
 }
 
 /// What is known of the front end.
@@ -562,42 +558,5 @@ impl Peers for SocketBackend {
             let unread = peer.dismiss(&mut self.fds);
             self.after_peer(unread);
         }
-    }
-}
-
-impl Sharing for SocketBackend {
-    fn activate(&mut self) -> Result<(), OpenError> {
-        self.source.activate()
-    }
-
-    fn deactivate(&mut self) {
-        self.source.deactivate();
-    }
-
-    fn lend(&mut self, wanted: &dyn Any) -> Option<Box<dyn Any + Send>> {
-        if let Some(wanted) = wanted.downcast_ref::<WantListener>() {
-            return Some(Box::new(self.source.lend(wanted)?));
-        }
-        #[cfg(feature = "dbus")]
-        if let Some(wanted) = wanted.downcast_ref::<crate::dbus::WantSlot>() {
-            return Some(Box::new(self.source.registration()?.lend(wanted)?));
-        }
-        let wanted = wanted.downcast_ref::<WantPeer>()?;
-        if *wanted != self.source.own_peer(&self.layers) {
-            return None;
-        }
-        let (fd, layers, ours) = self.peer.as_ref()?.share()?;
-        Some(Box::new(LentPeer { fd, layers, ours }))
-    }
-
-    fn adopt(&mut self, old: &mut dyn Backend) -> bool {
-        let lent = old.lend(&self.source.own_peer(&self.layers));
-        let Some(peer) = lent.and_then(|lent| lent.downcast::<LentPeer>().ok()) else {
-            return false;
-        };
-        self.source.adopted();
-        self.peer = None;
-        self.connect(Arc::new(peer.fd), peer.layers, peer.ours)
-            .is_ok()
     }
 }
