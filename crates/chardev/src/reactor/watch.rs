@@ -259,6 +259,7 @@ fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test may wait")]
 mod tests {
     use std::io::Write;
     use std::os::fd::{AsRawFd, OwnedFd};
