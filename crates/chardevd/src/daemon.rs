@@ -33,8 +33,6 @@ use crate::startup_fds::StartupFds;
 use crate::web::Page;
 use crate::{default, help, messages, service, signals};
 
-/// After that what the start needed is not needed any more.
-const SETTLED: Duration = Duration::from_secs(1);
 /// How long peers have to take what was accepted when the daemon ends.
 const END_LIMIT: Duration = Duration::from_secs(2);
 /// How long devices and monitors have to come to their end.
@@ -275,10 +273,6 @@ impl Daemon {
         let server = shop.server();
         let (chardevs, stop) = (server.chardevs(), server.stop());
         shop.roll().open(&shop);
-        shop.worker().spawn(async {
-            tokio::time::sleep(SETTLED).await;
-            edge::let_go_of_code();
-        });
         let ending = shop.clone();
         let status = chardevs.block_on(async move {
             let mut status = ExitCode::SUCCESS;

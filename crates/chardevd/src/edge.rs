@@ -3,7 +3,6 @@
 //! signals.
 #![allow(unsafe_code)]
 
-mod code;
 mod spawn;
 
 use std::collections::BTreeSet;
@@ -17,7 +16,6 @@ use chardev::back::FdSource;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-pub(crate) use code::let_go_of_code;
 pub(crate) use spawn::{Started, lead_session};
 
 /// The descriptors above 2 that we were started with, each handed out once, by number.
