@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const PIECE: usize = 16 << 10;
 /// How many pieces are a mebibyte.
 const PIECES: usize = (1 << 20) / PIECE;
-const LINE: &[u8] = &[b'x'; 99];
+const LINE: &[u8] = &[b'x'; 100];
 
 /// What depends on when a thread wakes, or on what an allocator and the pools of threads have left.
 /// What is read and written by these names are wake-ups, how busy the machine is (`pread64`), and
@@ -224,8 +224,7 @@ impl Bed {
         let (mut from, log) = (self.connect("l")?, self.dir.join("log"));
         for number in 1..=count {
             from.write_all(LINE)?;
-            from.write_all(b"\n")?;
-            let size = (number * (LINE.len() + 1)) as u64;
+            let size = (number * LINE.len()) as u64;
             let there = || (fs::metadata(&log).is_ok_and(|log| log.len() == size)).then_some(());
             within(LIMIT, there).ok_or("a line is not in the log")?;
         }
