@@ -41,11 +41,11 @@ pub(super) struct SocketBackend {
     /// A peer that ends its sending is kept, whatever the front end does.
     keeps: bool,
     /// How many clients its front end may take at a time, if it takes them itself.
-    clients: Option<usize>,
+    clients: Option<u16>,
     front: Front,
     /// What each peer is spoken to in, how long it may take to get there, and what its layers are
     /// to set up.
-    layers: Vec<LayerKind>,
+    layers: Box<[LayerKind]>,
     handshake: Duration,
     line: Option<Box<Line>>,
     /// A peer had modem lines, which are all off while there is none.
@@ -81,9 +81,11 @@ impl SocketBackend {
             keep_alive: config.keep_alive,
             passes_fds: unix && config.layers.is_empty(),
             keeps: config.half_close,
-            clients: config.clients,
+            clients: config
+                .clients
+                .map(|most| u16::try_from(most).unwrap_or(u16::MAX)),
             front: Front::default(),
-            layers: config.layers.clone(),
+            layers: config.layers.clone().into(),
             handshake: config.handshake,
             line: None,
             had_lines: false,
@@ -139,7 +141,7 @@ impl SocketBackend {
     /// What a client that is handed out is spoken to in.
     fn means(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::new(Config {
-            layers: self.layers.clone(),
+            layers: self.layers.to_vec(),
             handshake: self.handshake,
             nodelay: self.nodelay,
             keep_alive: self.keep_alive,
@@ -510,7 +512,7 @@ impl Peers for SocketBackend {
 
     fn accept(&mut self, serving: usize) -> Option<Accepted> {
         self.front.serving = serving;
-        let limit = self.clients?;
+        let limit = usize::from(self.clients?);
         if !self.front.accepts || (limit != 0 && serving >= limit) {
             return None;
         }
@@ -520,7 +522,7 @@ impl Peers for SocketBackend {
     }
 
     fn accept_limit(&self) -> Option<usize> {
-        self.clients
+        self.clients.map(usize::from)
     }
 
     fn take_fds(&mut self) -> Vec<OwnedFd> {
