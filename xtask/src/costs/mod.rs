@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result {
         return Ok(());
     }
     Err(format!(
-        "what costs something else than docs/costs.toml says:\n  {}\nIf that is as it should be, accept \
+        "what costs more than docs/costs.toml says:\n  {}\nIf that is as it should be, accept \
          it with `cargo xtask costs --write`, and say in the commit why.",
         found.join("\n  ")
     )
