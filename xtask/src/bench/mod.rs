@@ -6,6 +6,7 @@ mod beside;
 mod browser;
 mod dresses;
 mod echo;
+mod fair;
 mod floods;
 pub(crate) mod guest;
 mod latency;
@@ -91,6 +92,8 @@ enum Part {
     Logs,
     /// What a second I/O thread brings
     Threads,
+    /// What each of a thousand busy relays gets
+    Fair,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
@@ -145,6 +148,7 @@ impl Part {
             Part::Scale => scale::table(programs),
             Part::Logs => logs::table(programs, args.rounds),
             Part::Threads => threads::table(programs, args.gib, args.rounds),
+            Part::Fair => fair::table(programs),
         }
     }
 }
