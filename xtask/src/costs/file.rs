@@ -82,7 +82,8 @@ pub(super) fn parse(text: &str) -> Result<[Counts; 3]> {
     Ok(all)
 }
 
-/// What is dearer than it may be, in words. What is cheaper is no fault; whoever made it so accepts it.
+/// What is dearer than it may be, in words. What is cheaper is no fault; whoever made it so accepts
+/// it.
 pub(super) fn differences(section: &Section, was: &Counts, is: &Counts) -> Vec<String> {
     let find = |counts: &Counts, name: &str| {
         let entry = counts.iter().find(|(known, _)| known == name);
