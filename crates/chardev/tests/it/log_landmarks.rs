@@ -12,10 +12,18 @@ use chardev::spec::{OptionValue, Options};
 use chardev::{BlockingFrontEnd, Chardevs, FrontEnd, LandmarkKind};
 
 fn console(log: &Path, index: &Path) -> (Chardevs, FrontEnd) {
+    console_with(log, index, ("logappend", OptionValue::Bool(true)))
+}
+
+fn console_with(
+    log: &Path,
+    index: &Path,
+    (name, value): (&'static str, OptionValue),
+) -> (Chardevs, FrontEnd) {
     let options = Options::new("null")
         .with("logfile", text(log))
-        .with("logappend", OptionValue::Bool(true))
-        .with("x-logindex", text(index));
+        .with("x-logindex", text(index))
+        .with(name, value);
     let chardevs = Chardevs::new().unwrap();
     let adding = chardevs.add_with("con0", &options, Arc::new(NoFds));
     chardevs.block_on(adding).unwrap();
@@ -166,14 +174,8 @@ fn who_sets_a_mark_that_the_index_has_no_room_for_is_told() {
 fn the_index_of_a_rotated_file_has_room_for_so_many_marks() {
     let dir = tempfile::tempdir().unwrap();
     let (log, index) = (dir.path().join("log"), dir.path().join("index"));
-    let options = Options::new("null")
-        .with("logfile", text(&log))
-        .with("x-logindex", text(&index))
-        .with("x-logsize", OptionValue::Int(4096));
-    let chardevs = Chardevs::new().unwrap();
-    let adding = chardevs.add_with("con0", &options, Arc::new(NoFds));
-    chardevs.block_on(adding).unwrap();
-    let front = chardevs.front_end("con0", Arc::new(())).unwrap();
+    let size = ("x-logsize", OptionValue::Int(4096));
+    let (chardevs, front) = console_with(&log, &index, size);
     let mut set = 0;
     // Of 256 at a time none has to wait for the disk.
     while chardevs
