@@ -159,9 +159,8 @@ impl FileWriter {
     /// Goes live: queues up behind earlier writers of the same file, and has it emptied if
     /// `truncate` says so. Emptying a large file takes long, so a step does it.
     pub(crate) fn go_live(&self, truncate: bool) {
+        let truncate = truncate && self.shared.file().is_some();
         let (before, shared) = self.register();
-        let is_empty = before.is_empty() && self.shared.target().was_empty();
-        let truncate = truncate && self.shared.file().is_some() && !is_empty;
         let mut state = self.shared.lock();
         state.truncate = truncate;
         state.empties_first = truncate && before.is_empty();

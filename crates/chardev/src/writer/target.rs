@@ -26,7 +26,6 @@ pub(crate) struct Target {
     file_type: FileType,
     file: (u64, u64),
     append_only: bool,
-    was_empty: bool,
 }
 
 impl Target {
@@ -34,17 +33,11 @@ impl Target {
     pub(crate) fn of(fd: OwnedFd) -> Result<Self, Errno> {
         let stat = disk::fstat(&fd)?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
-        let file = (stat.st_dev, stat.st_ino);
-        let is_regular = file_type == FileType::RegularFile;
-        // Whoever of us has written to it before has done so by the second look.
-        let was_empty =
-            is_regular && stat.st_size == 0 && !in_use(file) && disk::fstat(&fd)?.st_size == 0;
         Ok(Target {
-            append_only: is_regular && disk::is_append_only(&fd),
-            was_empty,
+            append_only: file_type == FileType::RegularFile && disk::is_append_only(&fd),
             fd: SlowFd::new(fd, file_type),
             file_type,
-            file,
+            file: (stat.st_dev, stat.st_ino),
         })
     }
 
@@ -56,12 +49,6 @@ impl Target {
     /// Whether the file might only grow when it was opened (`chattr +a`, `+i`).
     pub(super) fn is_append_only(&self) -> bool {
         self.append_only
-    }
-
-    /// Whether it was an empty file when it was opened, of which no writer of ours was about to
-    /// make anything else.
-    pub(super) fn was_empty(&self) -> bool {
-        self.was_empty
     }
 
     /// Device and inode where bytes stay in the order they were written: a regular file.

@@ -1,12 +1,13 @@
 //! The back end `file` and the log, with real files.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{DEADLINE, add, change, read_until, ring, text, wait_for};
 use chardev::spec::{OptionValue, Options};
-use chardev::{BlockingFrontEnd, Chardevs, Event};
+use chardev::{Answers, BlockingFrontEnd, Chardevs, Event, FrontEndHooks};
 
 fn wait_content(path: &std::path::Path, content: &str) {
     wait_for(content, || {
@@ -32,6 +33,30 @@ fn a_file_is_truncated_or_appended_to() {
     change(&chardevs, "con0", &options).unwrap();
     front.write(b"new");
     wait_content(&path, "new");
+}
+
+/// Writes to a file while a change to it is decided.
+struct Meddles(PathBuf);
+
+impl FrontEndHooks for Meddles {
+    fn backend_change(&self, _: &Answers) -> Result<(), String> {
+        fs::write(&self.0, "of somebody else, and longer").map_err(|error| error.to_string())
+    }
+}
+
+#[test]
+fn what_somebody_writes_before_the_change_is_made_is_not_in_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out");
+    fs::write(&path, "").unwrap();
+    let chardevs = Chardevs::new().unwrap();
+    add(&chardevs, "con0", &Options::new("null"));
+    let hooks = Arc::new(Meddles(path.clone()));
+    let front = chardevs.front_end("con0", hooks).unwrap();
+    let to_file = Options::new("file").with("out", text(&path));
+    change(&chardevs, "con0", &to_file).unwrap();
+    front.write_all(b"ours", Some(DEADLINE)).unwrap();
+    wait_content(&path, "ours");
 }
 
 #[test]
