@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::relay::BLOCK;
+use super::relays::Relays;
 use super::{Programs, report};
-use crate::server::Server;
 use crate::sh::Result;
 
 const RELAYS: usize = 1000;
@@ -60,34 +60,16 @@ pub(super) fn table(programs: &Programs) -> Result<String> {
 
 /// How many bytes each relay has passed on in a second.
 fn measure(chardevd: &Path, piece: usize) -> Result<Vec<f64>> {
-    let dir = tempfile::tempdir()?;
-    let mut command = Command::new(chardevd);
-    for at in 0..RELAYS {
-        for end in ["a", "b"] {
-            let path = dir.path().join(format!("{end}{at}"));
-            let hold = "server=on,wait=off,x-closed=hold";
-            let line = format!("socket,id={end}{at},path={},{hold}", path.display());
-            command.arg("--chardev").arg(line);
-        }
-        let line = format!("null-modem,chardev=a{at},peer=b{at}");
-        command.arg("--device").arg(line);
+    let relays = Relays::start(Command::new(chardevd), RELAYS)?;
+    let (inputs, outputs) = (&relays.inputs, &relays.outputs);
+    for end in inputs.iter().chain(outputs) {
+        end.set_nonblocking(true)?;
     }
-    let mut server = Server::start(command, &[])?;
-    let mut ends = |end| -> Result<Vec<UnixStream>> {
-        let connect = |at| -> Result<UnixStream> {
-            let path = dir.path().join(format!("{end}{at}"));
-            let peer = server.wait_for("it takes a peer", || UnixStream::connect(&path).ok())?;
-            peer.set_nonblocking(true)?;
-            Ok(peer)
-        };
-        (0..RELAYS).map(connect).collect()
-    };
-    let (inputs, outputs) = (ends("a")?, ends("b")?);
     let counts: Vec<AtomicU64> = outputs.iter().map(|_| AtomicU64::new(0)).collect();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let feeding = scope.spawn(|| feed(&inputs, piece, &is_over).map_err(|e| e.to_string()));
-        let taking = scope.spawn(|| take(&outputs, &counts, &is_over).map_err(|e| e.to_string()));
+        let feeding = scope.spawn(|| feed(inputs, piece, &is_over).map_err(|e| e.to_string()));
+        let taking = scope.spawn(|| take(outputs, &counts, &is_over).map_err(|e| e.to_string()));
         let now = || counts.iter().map(|count| count.load(Ordering::Relaxed));
         thread::sleep(WARM_UP);
         let (began, before) = (Instant::now(), now().collect::<Vec<_>>());

@@ -18,6 +18,7 @@ mod pause;
 mod qemu;
 mod qmp;
 mod relay;
+mod relays;
 pub(crate) mod report;
 mod scale;
 mod site;

@@ -1,7 +1,6 @@
 //! What a second I/O thread brings: our daemon with one, with two, and with what it has by default,
 //! in alternation, with consoles that are logged line by line, and with relays of large pieces.
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -9,8 +8,8 @@ use std::time::Instant;
 
 use super::logs::{self, FEW};
 use super::relay::{BLOCK, GIB, STALL_TIMEOUT, consume, produce};
+use super::relays::Relays;
 use super::{Programs, report};
-use crate::server::Server;
 use crate::sh::Result;
 
 /// How many relays there are.
@@ -90,33 +89,15 @@ fn row(name: &str, samples: &[Sample], of_one: &[Sample]) -> Vec<String> {
 
 /// Moves `gib` GiB in all through relays that work at the same time.
 fn relay(chardevd: &Path, options: &[&str], gib: u64) -> Result<Sample> {
-    let dir = tempfile::tempdir()?;
-    let place = |end: &str, number: usize| dir.path().join(format!("{end}{number}"));
     let mut command = Command::new(chardevd);
     command.args(options);
-    for number in 0..RELAYS {
-        for end in ["a", "b"] {
-            let path = place(end, number);
-            let hold = "server=on,wait=off,x-closed=hold";
-            let line = format!("socket,id={end}{number},path={},{hold}", path.display());
-            command.arg("--chardev").arg(line);
-        }
-        let line = format!("null-modem,chardev=a{number},peer=b{number}");
-        command.arg("--device").arg(line);
-    }
-    let mut server = Server::start(command, &[])?;
-    let mut ends = Vec::new();
-    for number in 0..RELAYS {
-        let mut connect = |end| {
-            let path = place(end, number);
-            server.wait_for("it took a connection", || UnixStream::connect(&path).ok())
-        };
-        let (input, output) = (connect("a")?, connect("b")?);
+    let relays = Relays::start(command, RELAYS)?;
+    for output in &relays.outputs {
         output.set_read_timeout(Some(STALL_TIMEOUT))?;
-        ends.push((input, output));
     }
+    let ends = relays.inputs.iter().zip(&relays.outputs);
     let each = gib * GIB / RELAYS as u64;
-    let before = logs::cpu(&server)?;
+    let before = logs::cpu(&relays.server)?;
     let began = Instant::now();
     thread::scope(|scope| {
         let mut consumers = Vec::new();
@@ -128,7 +109,7 @@ fn relay(chardevd: &Path, options: &[&str], gib: u64) -> Result<Sample> {
         let mut all = consumers.into_iter().map(|it| it.join());
         all.try_for_each(|consumed| consumed.map_err(|_| "a consumer panicked".to_owned())?)
     })?;
-    let (took, after) = (began.elapsed(), logs::cpu(&server)?);
+    let (took, after) = (began.elapsed(), logs::cpu(&relays.server)?);
     let gb = (each * RELAYS as u64) as f64 / 1e9;
     Ok(Sample {
         mb_per_s: gb * 1e3 / took.as_secs_f64(),
