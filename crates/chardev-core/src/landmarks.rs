@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::chardev::Chardev;
+use crate::epoch::Epoch;
 use crate::seldom::Seldom;
 
 /// The most that are kept of each kind.
@@ -47,6 +48,8 @@ pub enum LandmarkKind {
 /// A mark that was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marked {
+    /// Which life of the chardev that is, if it is in a registry.
+    pub epoch: Option<Epoch>,
     /// The absolute offset of the byte that comes after it.
     pub offset: u64,
     /// Whether the index of the log has room for it; `None` without an index. What it has no room
@@ -113,7 +116,11 @@ impl Chardev {
             }
             self.landmarks.push(landmark);
         }
-        Marked { offset, is_indexed }
+        Marked {
+            epoch: self.epoch(),
+            offset,
+            is_indexed,
+        }
     }
 }
 

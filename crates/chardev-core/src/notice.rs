@@ -12,6 +12,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::chardev::Chardev;
+use crate::epoch::Epoch;
 use crate::line::TerminalSize;
 use crate::registry::Registry;
 use crate::seldom::Seldom;
@@ -96,8 +97,8 @@ impl Notice {
 /// What [`Observer::poll`] brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observed {
-    /// This happened to the chardev with this id.
-    Notice(String, Notice),
+    /// This happened to the chardev with this id, in this life.
+    Notice(String, Epoch, Notice),
     /// Notices were left out because they were not read in time: this many since the last report.
     Lost(u64),
     /// Nothing now. The waker is woken when there is; with a time, on the clock of `now`, look
@@ -117,7 +118,7 @@ struct Observers {
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<(String, Notice)>,
+    waiting: VecDeque<(String, Epoch, Notice)>,
     lost: u64,
     /// When drops were told last.
     told: Vec<(String, DropReason, Duration)>,
@@ -137,20 +138,27 @@ pub struct Observer {
 /// What of a chardev has been told already.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    notices: Option<Notices>,
+    joined: Option<Joined>,
     /// The peer that was told to be there, and its name.
     peer: Option<Option<String>>,
     out_of_memory: bool,
     dropped: Seldom<[u64; DropReason::ALL.len()]>,
 }
 
+/// What makes it one of a registry's.
+#[derive(Debug)]
+struct Joined {
+    notices: Notices,
+    epoch: Epoch,
+}
+
 impl Notices {
-    fn push(&self, label: &str, notice: &Notice) -> Vec<Waker> {
+    fn push(&self, label: &str, epoch: Epoch, notice: &Notice) -> Vec<Waker> {
         let mut queues = lock(&self.0.queues);
         queues.retain(|queue| queue.strong_count() > 0);
         let queues = queues.iter().filter_map(Weak::upgrade);
         queues
-            .filter_map(|queue| lock(&queue).push(label, notice.clone()))
+            .filter_map(|queue| lock(&queue).push(label, epoch, notice.clone()))
             .collect()
     }
 
@@ -161,29 +169,29 @@ impl Notices {
 
 impl Queue {
     /// Takes a notice in; returns whom to wake.
-    fn push(&mut self, label: &str, notice: Notice) -> Option<Waker> {
-        if self.merge(label, &notice) {
+    fn push(&mut self, label: &str, epoch: Epoch, notice: Notice) -> Option<Waker> {
+        if self.merge(label, epoch, &notice) {
             return None;
         }
-        let same = |(other, _): &&(String, Notice)| other == label;
+        let same = |(other, ..): &&(String, Epoch, Notice)| other == label;
         let crowded = self.waiting.iter().filter(same).count() >= LIMIT_EACH;
         if crowded || self.waiting.len() >= LIMIT {
             // A drop that was not told would be a silent one.
-            let spare = |(other, notice): &(String, Notice)| {
+            let spare = |(other, _, notice): &(String, Epoch, Notice)| {
                 (!crowded || other == label) && !matches!(notice, Notice::Dropped { .. })
             };
             let oldest = self.waiting.iter().position(spare);
             self.waiting.remove(oldest.unwrap_or(0));
             self.lost += 1;
         }
-        self.waiting.push_back((label.to_owned(), notice));
+        self.waiting.push_back((label.to_owned(), epoch, notice));
         self.waker.take()
     }
 
     /// Whether something that waits can stand for `notice` too.
-    fn merge(&mut self, label: &str, notice: &Notice) -> bool {
+    fn merge(&mut self, label: &str, epoch: Epoch, notice: &Notice) -> bool {
         let own = self.waiting.iter_mut().rev();
-        for (_, waiting) in own.filter(|(other, _)| other == label) {
+        for (.., waiting) in own.filter(|(other, life, _)| other == label && *life == epoch) {
             match (waiting, notice) {
                 (
                     Notice::Dropped {
@@ -252,7 +260,7 @@ impl Queue {
         self.told.retain(|(_, _, at)| now < *at + DROP_INTERVAL);
         let mut due: Option<Duration> = None;
         for index in 0..self.waiting.len() {
-            let (label, notice) = &self.waiting[index];
+            let (label, _, notice) = &self.waiting[index];
             if let Notice::Dropped { reason, .. } = notice {
                 let same = |(told, why, _): &&(String, DropReason, Duration)| {
                     told == label && why == reason
@@ -267,8 +275,8 @@ impl Queue {
                     self.told.push((label.clone(), *reason, now));
                 }
             }
-            if let Some((label, notice)) = self.waiting.remove(index) {
-                return Observed::Notice(label, notice);
+            if let Some((label, epoch, notice)) = self.waiting.remove(index) {
+                return Observed::Notice(label, epoch, notice);
             }
         }
         Observed::Nothing(due)
@@ -315,10 +323,18 @@ impl Registry {
 
 impl Chardev {
     /// It has become one of a registry's chardevs.
-    pub(crate) fn join(&mut self, notices: &Notices) {
-        self.told.notices = Some(notices.clone());
+    pub(crate) fn join(&mut self, notices: &Notices, epoch: Epoch) {
+        self.told.joined = Some(Joined {
+            notices: notices.clone(),
+            epoch,
+        });
         self.tell_dropped_from_here();
         self.tell_peer();
+    }
+
+    /// Which life of the name this is; `None` for one that is in no registry.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.told.joined.as_ref().map(|joined| joined.epoch)
     }
 
     /// What was dropped before is not told.
@@ -387,7 +403,8 @@ impl Chardev {
         if self.tap.take_shortage() {
             self.tell_out_of_memory();
         }
-        let observed = self.told.notices.as_ref().is_some_and(Notices::is_observed);
+        let joined = self.told.joined.as_ref();
+        let observed = joined.is_some_and(|joined| joined.notices.is_observed());
         if !observed {
             return;
         }
@@ -425,8 +442,10 @@ impl Chardev {
     }
 
     pub(crate) fn tell(&mut self, notice: Notice) {
-        if let Some(notices) = self.told.notices.as_ref().filter(|all| all.is_observed()) {
-            self.wakes.extend(notices.push(&self.label, &notice));
+        let joined = self.told.joined.as_ref();
+        if let Some(Joined { notices, epoch }) = joined.filter(|it| it.notices.is_observed()) {
+            let woken = notices.push(&self.label, *epoch, &notice);
+            self.wakes.extend(woken);
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use crate::backend::{Backend, Ready, Sent};
 use crate::change::RemovalCut;
 use crate::chardev::ChardevRef;
 use crate::commit::{Step, commit};
 use crate::drain::{Drain, Drainer, NothingToDrain};
+use crate::epoch::Epoch;
 use crate::error::{AddError, RemoveError};
 use crate::notice::Notices;
 
@@ -16,6 +18,7 @@ use crate::notice::Notices;
 pub struct Registry {
     entries: Arc<Mutex<Entries>>,
     pub(crate) notices: Notices,
+    epochs: Option<fn() -> Epoch>,
 }
 
 #[derive(Debug, Default)]
@@ -24,6 +27,10 @@ struct Entries {
     chardevs: BTreeMap<u64, Option<ChardevRef>>,
     numbers: HashMap<Arc<str>, u64>,
     next: u64,
+    /// How many have been put in their place.
+    added: u64,
+    /// Who waits for the next one.
+    waiting: Vec<Waker>,
 }
 
 /// An id that is taken while its back end is being opened; dropping it gives the id back.
@@ -31,10 +38,20 @@ struct Entries {
 pub struct Reservation {
     registry: Registry,
     id: Arc<str>,
+    epoch: Epoch,
     done: bool,
 }
 
 impl Registry {
+    /// One whose chardevs get their epochs from there, which should be random numbers. Those of a
+    /// [default](Default) one are numbered.
+    pub fn with_epochs(epochs: fn() -> Epoch) -> Self {
+        Registry {
+            epochs: Some(epochs),
+            ..Registry::default()
+        }
+    }
+
     /// Takes `id` for a chardev that is about to be opened.
     ///
     /// # Errors
@@ -53,6 +70,7 @@ impl Registry {
         Ok(Reservation {
             registry: self.clone(),
             id,
+            epoch: self.epochs.map_or(Epoch::new(number + 1), |fresh| fresh()),
             done: false,
         })
     }
@@ -66,6 +84,20 @@ impl Registry {
     /// All chardevs, in the order they were created.
     pub fn all(&self) -> Vec<ChardevRef> {
         self.lock().chardevs.values().flatten().cloned().collect()
+    }
+
+    /// Waits until more chardevs have been added than `seen`, which it brings up to date; at first
+    /// 0. Whoever follows all chardevs lists them after each.
+    pub fn poll_added(&self, cx: &mut Context<'_>, seen: &mut u64) -> Poll<()> {
+        let mut entries = self.lock();
+        if entries.added != *seen {
+            *seen = entries.added;
+            return Poll::Ready(());
+        }
+        if !entries.waiting.iter().any(|it| it.will_wake(cx.waker())) {
+            entries.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Removes the chardev called `id`; the drainers deliver what its back end accepted.
@@ -104,7 +136,10 @@ impl Registry {
     /// Takes every chardev out of service, front end or not, for the end of the process.
     pub fn retire_all(&self) -> Vec<Drainer> {
         let chardevs = self.all();
-        *self.lock() = Entries::default();
+        let mut entries = self.lock();
+        entries.chardevs.clear();
+        entries.numbers.clear();
+        drop(entries);
         chardevs
             .iter()
             .flat_map(|chardev| {
@@ -180,13 +215,16 @@ impl Reservation {
 
     /// Puts the opened chardev in its place.
     pub fn fill(mut self, chardev: ChardevRef) {
-        chardev.with(|chardev| chardev.join(&self.registry.notices));
+        chardev.with(|chardev| chardev.join(&self.registry.notices, self.epoch));
         let mut entries = self.registry.lock();
         if let Some(number) = entries.numbers.get(&self.id).copied() {
             entries.chardevs.insert(number, Some(chardev));
         }
+        entries.added += 1;
+        let waiting = std::mem::take(&mut entries.waiting);
         drop(entries);
         self.done = true;
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 

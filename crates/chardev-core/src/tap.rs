@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::chardev::{Chardev, ChardevRef, WeakChardev};
+use crate::epoch::Epoch;
 use crate::memory;
 pub use glance::Glance;
 use ring::{Found, Ring};
@@ -106,6 +107,8 @@ pub enum ViewError {
 /// A piece of the output that was kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
+    /// Which life of the chardev the offsets are of, if it is in a registry.
+    pub epoch: Option<Epoch>,
     /// The offset of the first byte of `bytes`; above the one asked for if that is gone.
     pub start: u64,
     /// The content.
@@ -352,11 +355,13 @@ impl ChardevRef {
     /// # Errors
     /// [`ViewError::Ahead`], or [`ViewError::NotFound`] if the chardev was removed.
     pub fn history(&self, from: ViewFrom, limit: usize) -> Result<History, ViewError> {
-        let (start, (oldest, end), ring) = self.with(|chardev| {
+        let (start, (oldest, end), epoch, ring) = self.with(|chardev| {
             let ring = chardev.tap.kept.as_ref().map(|kept| Arc::clone(&kept.ring));
-            Ok((chardev.resolve(from)?, chardev.scrollback(), ring))
+            let epoch = chardev.epoch();
+            Ok((chardev.resolve(from)?, chardev.scrollback(), epoch, ring))
         })?;
         let mut history = History {
+            epoch,
             start: start.max(oldest),
             bytes: Vec::new(),
             oldest,
@@ -396,6 +401,7 @@ impl ChardevRef {
             shared.viewers.fetch_add(1, SeqCst);
             Ok(Viewer {
                 chardev: self.downgrade(),
+                epoch: chardev.epoch(),
                 shared,
                 at,
                 slow,
@@ -413,6 +419,7 @@ impl ChardevRef {
 #[derive(Debug)]
 pub struct Viewer {
     chardev: WeakChardev,
+    epoch: Option<Epoch>,
     shared: Arc<Audience>,
     at: u64,
     slow: Slow,
@@ -422,6 +429,11 @@ pub struct Viewer {
 }
 
 impl Viewer {
+    /// Which life of the chardev it looks at, if that is in a registry.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
     /// The offset of the byte it reads next.
     pub fn offset(&self) -> u64 {
         self.at

@@ -72,7 +72,7 @@ impl Forwarder {
 
     fn tell(&self, observed: Observed) {
         match observed {
-            Observed::Notice(id, notice) => {
+            Observed::Notice(id, epoch, notice) => {
                 if notice == Notice::OutOfMemory {
                     tracing::warn!(
                         console = id,
@@ -83,6 +83,7 @@ impl Forwarder {
                 }
                 self.attached.look(&self.chardevs, &id);
                 let (name, data) = describe(Object::new().with("id", id), notice);
+                let data = data.with("epoch", epoch.to_string());
                 self.events.emit(name, Some(data.into()));
             }
             Observed::Lost(count) => {

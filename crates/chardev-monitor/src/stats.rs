@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use chardev::{Details, DropReason, Info, Stats};
+use chardev::{Details, DropReason, Epoch, Info, Stats};
 use chardev_qapi::Object;
 
 /// One element of the answer.
 pub(crate) fn describe(info: &Info, details: &Details, attached: Vec<Object>) -> Object {
     let stats = &details.stats;
-    let mut described = Object::new()
+    let mut described = with_epoch(Object::new(), details.epoch)
         .with("label", info.label.as_str())
         .with("kind", info.kind)
         .with("open", info.open)
@@ -56,4 +56,12 @@ pub(crate) fn describe(info: &Info, details: &Details, attached: Vec<Object>) ->
         described.insert("change-times", times);
     }
     described
+}
+
+/// Says which life of a chardev the offsets beside it are of.
+pub(crate) fn with_epoch(data: Object, epoch: Option<Epoch>) -> Object {
+    match epoch {
+        Some(epoch) => data.with("epoch", epoch.to_string()),
+        None => data,
+    }
 }

@@ -7,6 +7,7 @@ use chardev_qmp::ringbuf::{self, Format};
 
 use crate::access::Role;
 use crate::caller::Caller;
+use crate::stats::with_epoch;
 
 /// Bytes in an answer if the client does not say, and at most.
 const HISTORY_DEFAULT: usize = 64 << 10;
@@ -23,9 +24,10 @@ impl Caller {
         };
         match watched {
             Ok(watching) => {
-                let offset = watching.offset();
+                let answer = with_epoch(Object::new(), watching.epoch());
+                let answer = answer.with("offset", watching.offset());
                 self.keep_to_rights(id, watching);
-                Ok(Object::new().with("offset", offset).into())
+                Ok(answer.into())
             }
             Err(error) => {
                 self.fds.give_back(fdname, fd);
@@ -75,7 +77,7 @@ impl Caller {
             Format::Base64 => ringbuf::encode(bytes.to_vec().into(), format),
             Format::Utf8 => Json::Str(String::from_utf8_lossy(bytes).into_owned()),
         };
-        Ok(Object::new()
+        Ok(with_epoch(Object::new(), history.epoch)
             .with("contents", contents)
             .with("start", history.start)
             .with("next", history.start + bytes.len() as u64)

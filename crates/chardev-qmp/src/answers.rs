@@ -67,13 +67,16 @@ pub(crate) fn attached() -> Type {
 
 /// Where a viewer begins.
 pub(crate) fn watch_return() -> Type {
-    Type::object([required("offset", Type::Int)])
+    Type::object([optional("epoch", Type::Str), required("offset", Type::Int)])
 }
 
 /// A piece of output: `contents` is what stands from `start` up to `next`.
 pub(crate) fn history() -> Type {
     let offsets = ["start", "next", "oldest", "end"];
-    let mut members = vec![required("contents", Type::Str)];
+    let mut members = vec![
+        required("contents", Type::Str),
+        optional("epoch", Type::Str),
+    ];
     members.extend(offsets.map(|name| required(name, Type::Int)));
     Type::object(members)
 }
@@ -81,6 +84,7 @@ pub(crate) fn history() -> Type {
 pub(crate) fn chardev_stats() -> Type {
     let mut members = vec![
         required("label", Type::Str),
+        optional("epoch", Type::Str),
         required("kind", Type::Str),
         required("open", Type::Bool),
         required("frontend-open", Type::Bool),

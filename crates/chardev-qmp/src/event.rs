@@ -62,6 +62,7 @@ pub const EVENTS: &[EventSpec] = &[
     plain("X_CHARDEV_CHANGED", || {
         ObjectType::new([
             required("id", Type::Str),
+            optional("epoch", Type::Str),
             required("kind", Type::Str),
             required("filename", Type::Str),
             required("offset", Type::Int),
@@ -71,11 +72,12 @@ pub const EVENTS: &[EventSpec] = &[
     plain("X_CHARDEV_DRAINED", || {
         ObjectType::new([
             required("id", Type::Str),
+            optional("epoch", Type::Str),
             required("undelivered", Type::Int),
         ])
     }),
     plain("X_CHARDEV_OUT_OF_MEMORY", || {
-        ObjectType::new([required("id", Type::Str)])
+        ObjectType::new([required("id", Type::Str), optional("epoch", Type::Str)])
     }),
     // For the monitor over which the attachment was made.
     plain("X_CHARDEV_DETACHED", || {
@@ -90,6 +92,7 @@ pub const EVENTS: &[EventSpec] = &[
     plain("X_CHARDEV_RESIZED", || {
         ObjectType::new([
             required("id", Type::Str),
+            optional("epoch", Type::Str),
             required("cols", Type::Int),
             required("rows", Type::Int),
             required("offset", Type::Int),
@@ -98,6 +101,7 @@ pub const EVENTS: &[EventSpec] = &[
     plain("X_CHARDEV_MARKED", || {
         ObjectType::new([
             required("id", Type::Str),
+            optional("epoch", Type::Str),
             required("offset", Type::Int),
             required("by", Type::Str),
             required("text", Type::Str),
@@ -116,6 +120,7 @@ pub const EVENTS: &[EventSpec] = &[
     plain("X_CHARDEV_LOG_HOLE", || {
         ObjectType::new([
             required("id", Type::Str),
+            optional("epoch", Type::Str),
             required("offset", Type::Int),
             optional("bytes", Type::Int),
             optional("cause", Type::Str),
@@ -129,6 +134,7 @@ pub const EVENTS: &[EventSpec] = &[
     plain("X_CHARDEV_DROPPED", || {
         ObjectType::new([
             required("id", Type::Str),
+            optional("epoch", Type::Str),
             required("reason", Type::words(&DropReason::NAMES)),
             required("bytes", Type::Int),
             required("total", Type::Int),
@@ -146,7 +152,11 @@ fn device() -> [Member; 3] {
 
 /// The data of `X_CHARDEV_CONNECTED` and `X_CHARDEV_DISCONNECTED`.
 fn peer() -> ObjectType {
-    ObjectType::new([required("id", Type::Str), optional("peer", Type::Str)])
+    ObjectType::new([
+        required("id", Type::Str),
+        optional("epoch", Type::Str),
+        optional("peer", Type::Str),
+    ])
 }
 
 const fn plain(name: &'static str, data: fn() -> ObjectType) -> EventSpec {

@@ -82,7 +82,7 @@ impl Chardevs {
     /// As for `new`; or a kind has the name of another one ([`io::ErrorKind::InvalidInput`]).
     pub fn with_kinds(own: &[&'static Kind]) -> io::Result<Self> {
         Ok(Chardevs {
-            registry: Registry::default(),
+            registry: Registry::with_epochs(crate::epochs::fresh),
             shared: Arc::new(Shared::start(own)?),
         })
     }
@@ -456,6 +456,15 @@ impl Chardevs {
     /// [`Observer::poll`] for how to read it.
     pub fn observe(&self) -> Observer {
         self.registry.observe()
+    }
+
+    /// Waits until more chardevs have been added than `seen`, which it brings up to date and which
+    /// is 0 at first: whoever follows all of them [lists](Chardevs::list) them after each.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping the future.
+    pub async fn added(&self, seen: &mut u64) {
+        std::future::poll_fn(|cx| self.registry.poll_added(cx, seen)).await;
     }
 
     /// Sets the byte that comes before a command key in multiplexers opened from here on (`-echr`);

@@ -142,6 +142,7 @@ mod chardevs;
 mod dbus;
 mod disk;
 mod disposal;
+mod epochs;
 mod first;
 pub mod front;
 #[cfg(any(feature = "input", feature = "vc"))]
@@ -175,13 +176,13 @@ pub use background::Background;
 pub use chardev_core::{
     Accepted, AddError, Answer, Answers, AttachError, Backend, BackendEvent, BackendId,
     CARRY_LIMIT, ChangeError, ChangeTimes, Channel, Chardev, ChardevRef, Closed, Counter, Drain,
-    DropReason, Epp, Event, Flow, FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Given, Group,
-    History, HubError, Input, Landmark, LandmarkKind, Late, Layer, Line, LineControl, LogControl,
-    LogFull, LogSink, Marked, ModemChange, ModemLines, NothingToDrain, Notice, Observed, Observer,
-    OpenError, ParallelLines, ParallelPort, ParallelRequest, Parity, Peers, Policy, PolicyChange,
-    Presence, Purge, PurgeRequest, Ready, RemoveError, RingBuffer, RingControl, Sent, SerialParams,
-    SerialRequest, Sharing, Slow, Splicing, Stats, TerminalSize, ViewEnd, ViewError, ViewFrom,
-    Viewed, Viewer, WeakChardev, spec, text,
+    DropReason, Epoch, Epp, Event, Flow, FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Given,
+    Group, History, HubError, Input, Landmark, LandmarkKind, Late, Layer, Line, LineControl,
+    LogControl, LogFull, LogSink, Marked, ModemChange, ModemLines, NotAnEpoch, NothingToDrain,
+    Notice, Observed, Observer, OpenError, ParallelLines, ParallelPort, ParallelRequest, Parity,
+    Peers, Policy, PolicyChange, Presence, Purge, PurgeRequest, Ready, RemoveError, RingBuffer,
+    RingControl, Sent, SerialParams, SerialRequest, Sharing, Slow, Splicing, Stats, TerminalSize,
+    ViewEnd, ViewError, ViewFrom, Viewed, Viewer, WeakChardev, spec, text,
 };
 #[cfg(feature = "vc")]
 pub use chardev_screen as screen;

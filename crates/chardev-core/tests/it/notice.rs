@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chardev_core::{
-    BackendId, Change, ChardevRef, DropReason, FrontEnd, Notice, Observed, Observer, Old, Ready,
-    Registry,
+    BackendId, Change, ChardevRef, DropReason, Epoch, FrontEnd, Notice, Observed, Observer, Old,
+    Ready, Registry, Slow, TerminalSize, ViewFrom,
 };
 
 use crate::rig::{Peer, Woken};
@@ -51,7 +51,7 @@ impl Watched {
             words.push(match self.poll() {
                 Observed::Nothing(_) => return words.join(" "),
                 Observed::Lost(count) => format!("lost:{count}"),
-                Observed::Notice(id, notice) => match notice {
+                Observed::Notice(id, _, notice) => match notice {
                     Notice::Connected { .. } => format!("{id}:in"),
                     Notice::Disconnected { .. } => format!("{id}:out"),
                     Notice::Changed { offset, count, .. } => format!("{id}:{count}x@{offset}"),
@@ -151,7 +151,7 @@ fn drops_are_told_once_in_a_second_for_each_reason_with_their_sum() {
     };
     assert_eq!(
         watched.poll(),
-        Observed::Notice("con0".to_owned(), expected)
+        Observed::Notice("con0".to_owned(), Epoch::new(1), expected)
     );
     assert_eq!(watched.poll(), Observed::Nothing(None));
 }
@@ -207,7 +207,10 @@ fn each_observer_is_told_everything() {
     assert_eq!(watched.all(), "con0:in");
     let connected = Notice::Connected { peer: None };
     let told = second.poll(&watched.waker, Duration::ZERO);
-    assert_eq!(told, Observed::Notice("con0".to_owned(), connected));
+    assert_eq!(
+        told,
+        Observed::Notice("con0".to_owned(), Epoch::new(1), connected)
+    );
 }
 
 #[test]
@@ -227,4 +230,63 @@ fn of_several_sizes_that_were_not_read_in_time_the_last_is_told() {
     assert_eq!(watched.all(), "a:81x25@0");
     let size = chardev.with(|chardev| chardev.terminal_size());
     assert_eq!(size.map(|size| (size.cols, size.rows)), Some((81, 25)));
+}
+
+#[test]
+fn each_life_of_a_name_has_an_epoch_of_its_own_and_notices_say_whose_they_are() {
+    let mut watched = Watched::new();
+    let mut lives = Vec::new();
+    for _ in 0..2 {
+        let chardev = watched.chardev("con0", &Peer::default());
+        let epoch = chardev.with(|chardev| chardev.epoch()).unwrap();
+        let history = chardev.history(ViewFrom::Now, 1).unwrap();
+        let viewer = chardev.view(ViewFrom::Now, Slow::Skip).unwrap();
+        let marked = chardev.with(|chardev| chardev.mark("here", "a test"));
+        for said in [history.epoch, viewer.epoch(), marked.epoch] {
+            assert_eq!(said, Some(epoch));
+        }
+        // Both lives end before anybody hears of them: what is merged is of one life.
+        chardev.with(|chardev| chardev.resize(TerminalSize { cols: 80, rows: 24 }));
+        watched.registry.remove("con0").unwrap();
+        lives.push(epoch);
+    }
+    assert_ne!(lives[0], lives[1]);
+    let mut resized = Vec::new();
+    loop {
+        match watched.poll() {
+            Observed::Notice(_, epoch, Notice::Resized { .. }) => resized.push(epoch),
+            Observed::Nothing(_) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(resized, lives);
+}
+
+#[test]
+fn epochs_come_from_where_the_program_says() {
+    let registry = Registry::with_epochs(|| Epoch::new(7));
+    let chardev = ChardevRef::new(
+        "con0",
+        BackendId(1),
+        Peer::default().backend(),
+        chardev_core::Closed::Discard,
+        None,
+    );
+    assert_eq!(chardev.with(|chardev| chardev.epoch()), None);
+    registry.reserve("con0").unwrap().fill(chardev.clone());
+    assert_eq!(chardev.with(|chardev| chardev.epoch()), Some(Epoch::new(7)));
+}
+
+#[test]
+fn who_follows_all_chardevs_is_woken_for_each_that_is_added() {
+    let watched = Watched::new();
+    let (mut seen, mut cx) = (0, std::task::Context::from_waker(&watched.waker));
+    assert!(watched.registry.poll_added(&mut cx, &mut seen).is_pending());
+    let reservation = watched.registry.reserve("con0").unwrap();
+    assert_eq!(watched.woken.count(), 0, "it is not there yet");
+    drop(reservation);
+    watched.chardev("con1", &Peer::default());
+    assert_eq!(watched.woken.count(), 1);
+    assert!(watched.registry.poll_added(&mut cx, &mut seen).is_ready());
+    assert!(watched.registry.poll_added(&mut cx, &mut seen).is_pending());
 }

@@ -8,6 +8,7 @@ use super::not_found;
 use crate::access::Role;
 use crate::caller::Caller;
 use crate::own::{Answer, OwnCommand};
+use crate::stats::with_epoch;
 
 /// The longest text of a marker, in bytes.
 const LONGEST: usize = 4096;
@@ -18,6 +19,7 @@ pub(super) fn command() -> OwnCommand {
         .open_to(Role::Attach, "id")
         .takes([required("id", Type::Str), required("text", Type::Str)])
         .returns(Type::object([
+            optional("epoch", Type::Str),
             required("offset", Type::Int),
             optional("indexed", Type::Bool),
         ]))
@@ -36,21 +38,24 @@ fn mark(arguments: &Object, caller: &Caller) -> Answer {
     }
     let by = caller.who();
     let marked = caller.chardevs().mark(id, words, &by);
-    let Marked { offset, is_indexed } = marked.ok_or_else(|| not_found(id))?;
+    let Marked {
+        epoch,
+        offset,
+        is_indexed,
+    } = marked.ok_or_else(|| not_found(id))?;
     tracing::info!(
         console = id,
         event = "marker",
         "chardev '{id}': marker at offset {offset} by {by}: {words}"
     );
-    let data = Object::new()
-        .with("id", id)
+    let data = with_epoch(Object::new().with("id", id), epoch)
         .with("offset", offset)
         .with("by", by)
         .with("text", words);
     caller
         .events()
         .emit_about(id, "X_CHARDEV_MARKED", Some(data.into()));
-    let mut answer = Object::new().with("offset", offset);
+    let mut answer = with_epoch(Object::new(), epoch).with("offset", offset);
     if let Some(is_indexed) = is_indexed {
         answer = answer.with("indexed", is_indexed);
     }

@@ -10,6 +10,7 @@ use chardev_qapi::{ErrorKind, Json, KEY_NAMES, Object, QmpError, name_of_scancod
 use crate::access::Role;
 use crate::caller::Caller;
 use crate::own::{Answer, OwnCommand};
+use crate::stats::with_epoch;
 
 /// The most keys of one command: a console has room for no more of them.
 const MOST_KEYS: usize = 4096;
@@ -167,6 +168,7 @@ fn shown_members() -> Vec<Member> {
         required("text", Type::list(Type::Str)),
         optional("attributes", Type::list(Type::object(run))),
         optional("redraw", Type::Str),
+        optional("epoch", Type::Str),
         required("offset", Type::Int),
         required("history", Type::Bool),
     ]
@@ -194,6 +196,7 @@ pub fn screen_to_json(screen: &ShownScreen, attributes: bool, redraw: bool) -> J
     if redraw {
         all.insert("redraw", screen.redraw.as_str());
     }
+    all = with_epoch(all, screen.epoch);
     all.insert("offset", screen.offset);
     all.insert("history", screen.from_history);
     all.into()

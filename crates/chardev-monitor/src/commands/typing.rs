@@ -12,6 +12,7 @@ use super::not_found;
 use crate::access::Role;
 use crate::caller::Caller;
 use crate::own::{Answer, OwnCommand};
+use crate::stats::with_epoch;
 
 /// The longest that a client may have us wait.
 const WAIT_LIMIT: Duration = Duration::from_secs(3600);
@@ -29,6 +30,7 @@ pub(super) fn command() -> OwnCommand {
             optional("wait-ms", Type::Int),
         ])
         .returns(Type::object([
+            optional("epoch", Type::Str),
             required("offset", Type::Int),
             required("queued", Type::Int),
             required("waiting", Type::Int),
@@ -70,7 +72,7 @@ async fn send(arguments: Object, caller: Caller) -> Answer {
         pause = (pause * 2).min(PAUSE[1]);
     };
     let queued = data.len() - rest.len();
-    Ok(Object::new()
+    Ok(with_epoch(Object::new(), before.epoch)
         .with("offset", before.stats.output_accepted)
         .with("queued", queued as u64)
         .with("waiting", waiting)

@@ -14,7 +14,7 @@ use crate::site::Site;
 /// All consoles that one may see.
 #[utoipa::path(get, path = "/consoles", responses((status = 200, description =
     "a list: `id`, `description`, `groups`, `state`, `reason` (why it could not be started), `kind`, `target`, `connected`, `open`, `role` \
-     (one's own), `viewers`, `attached`, `oldest`, `end`, `drops`, `size`, `program`")))]
+     (one's own), `viewers`, `attached`, `epoch` (which life of the console the offsets are of), `oldest`, `end`, `drops`, `size`, `program`")))]
 pub(super) async fn all(State(site): State<Site>, Visitor(session): Visitor) -> Asked {
     let consoles = list(&site, &session.caller).await?;
     Ok(Answer(consoles.into()))
@@ -122,6 +122,7 @@ fn describe(
     take("open", Some(stats), "frontend-open");
     take("peer", Some(stats), "peer");
     take("viewers", Some(stats), "viewers");
+    take("epoch", Some(stats), "epoch");
     take("oldest", Some(stats), "output-oldest");
     take("end", Some(stats), "output-offset");
     take("drops", Some(stats), "dropped");

@@ -32,7 +32,7 @@ pub(crate) struct Asked {
     description = "so many bytes at most, up to 1 MiB"), ("format" = Option<String>, Query,
     description = "`raw` (the default), `text` or `asciicast`, of which 16 MiB at most")), responses((status = 200, description =
     "bytes; `X-Start`, `X-Next` and `X-End` say which, and `X-Oldest` which byte of the console is \
-     the oldest that can still be read, in memory or in a log")))]
+     the oldest that can still be read, in memory or in a log; `X-Epoch` which life of the console these count")))]
 pub(super) async fn history(
     State(site): State<Site>,
     Visitor(session): Visitor,
@@ -50,6 +50,7 @@ pub(super) async fn history(
     };
     let history = site.blocking.run(move || kept.read(from, size)).await??;
     let next = history.start + history.bytes.len() as u64;
+    let epoch = history.epoch;
     let numbers = [
         ("x-start", history.start),
         ("x-next", next),
@@ -62,6 +63,10 @@ pub(super) async fn history(
         response
             .headers_mut()
             .insert(name, HeaderValue::from(number));
+    }
+    if let Some(epoch) = epoch.and_then(|it| HeaderValue::from_str(&it.to_string()).ok()) {
+        let name = HeaderName::from_static("x-epoch");
+        response.headers_mut().insert(name, epoch);
     }
     Ok(response)
 }

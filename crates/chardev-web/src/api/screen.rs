@@ -66,11 +66,12 @@ async fn before(site: &Site, session: &Session, id: String, size: &Size, at: u64
     let size = screen::Size::new(cols.into(), rows.into());
     let size = size.ok_or_else(|| Failure::bad("there is no screen of this size"))?;
     // Beyond its end there is nothing to show.
-    kept.recent(ViewFrom::Offset(at), 0)?;
+    let epoch = kept.recent(ViewFrom::Offset(at), 0)?.epoch;
     let work = move || {
         let (start, output) = kept.read_all(at.saturating_sub(BEFORE), at)?;
         let mut shown = ShownScreen::of_output(&output, start, size);
         shown.offset = at;
+        shown.epoch = epoch;
         Ok::<_, Failure>(screen_to_json(&shown, true, true))
     };
     let shown = site.blocking.run(work).await??;

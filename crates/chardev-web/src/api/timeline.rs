@@ -66,7 +66,11 @@ pub(super) async fn timeline(
     holes.retain(|(from, to)| from <= range.end() && to >= range.start());
     let (marks, changes) = happened(&book, noted, &range);
     let oldest = span.map_or(recent.oldest, |(first, _)| first.min(recent.oldest));
-    let mut all = Object::new()
+    let mut all = Object::new();
+    if let Some(epoch) = recent.epoch {
+        all.insert("epoch", epoch.to_string());
+    }
+    let mut all = all
         .with("oldest", oldest)
         .with("end", recent.end)
         .with("recent", between((recent.oldest, recent.end)));

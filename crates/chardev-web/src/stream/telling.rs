@@ -194,6 +194,10 @@ fn hello(line: &Line, viewer: &Viewer, typed: Option<u64>) -> Message {
         .with("from", viewer.offset())
         .with("role", role.map_or("none", Role::name))
         .with("typed", typed.map_or(Json::Null, Json::from));
+    let hello = match viewer.epoch() {
+        Some(epoch) => hello.with("epoch", epoch.to_string()),
+        None => hello,
+    };
     text(Object::new().with("hello", hello))
 }
 

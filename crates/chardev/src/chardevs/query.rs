@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chardev_core::spec::{OptionValue, Options};
-use chardev_core::{Backend, ChangeTimes, Chardev, Given, Stats, TerminalSize};
+use chardev_core::{Backend, ChangeTimes, Chardev, Epoch, Given, Stats, TerminalSize};
 
 use super::Chardevs;
 use crate::tasks::Task;
@@ -28,6 +28,8 @@ pub struct Info {
 /// What is counted and measured about one chardev.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Details {
+    /// Which life of the id this is: what the offsets count from.
+    pub epoch: Option<Epoch>,
     /// Counters and offsets.
     pub stats: Stats,
     /// Who the present peer is, where the kind can tell.
@@ -168,6 +170,7 @@ impl Details {
     fn of(chardev: &mut Chardev) -> Self {
         let (oldest, _) = chardev.scrollback();
         Details {
+            epoch: chardev.epoch(),
             stats: chardev.stats(),
             peer: chardev.peer(),
             viewers: chardev.viewers(),

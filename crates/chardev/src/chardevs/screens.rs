@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use chardev_core::ViewFrom;
+use chardev_core::{Epoch, ViewFrom};
 use chardev_screen::{Picture, Screen, Size, Snapshot};
 
 use super::Chardevs;
@@ -28,6 +28,8 @@ pub struct ShownScreen {
     pub redraw: String,
     /// The absolute offset of the first byte of output that it does not show yet.
     pub offset: u64,
+    /// Which life of the console that offset is of, where it is one that is there.
+    pub epoch: Option<Epoch>,
     /// It is what is left of a history, not the screen of a `vc`.
     pub from_history: bool,
 }
@@ -46,6 +48,7 @@ impl ShownScreen {
             shown: screen.snapshot(),
             redraw: screen.redraw(),
             offset: start + output.len() as u64,
+            epoch: None,
             from_history: true,
         }
     }
@@ -122,7 +125,10 @@ impl Chardevs {
         if kept.oldest == kept.end && !self.keeps_history(id) {
             return Err(ScreenError::NoScreen(id.to_owned()));
         }
-        let work = move || ShownScreen::of_output(&kept.bytes, kept.start, size);
+        let work = move || ShownScreen {
+            epoch: kept.epoch,
+            ..ShownScreen::of_output(&kept.bytes, kept.start, size)
+        };
         Ok(offload::offload(self.shared.runtime(), work).await)
     }
 
@@ -204,18 +210,21 @@ impl Chardevs {
 
     /// Looked at under the chardev's lock, so that the offset belongs to what is shown.
     fn shown_by(&self, id: &str, console: &Console) -> ShownScreen {
-        let look = |offset| {
+        let look = |epoch: Option<Epoch>, offset| {
             let screen = console.screen();
             ShownScreen {
                 shown: screen.snapshot(),
                 redraw: screen.redraw(),
                 offset,
+                epoch,
                 from_history: false,
             }
         };
         match self.registry.get(id) {
-            Some(chardev) => chardev.with(|chardev| look(chardev.stats().output_accepted)),
-            None => look(0),
+            Some(chardev) => {
+                chardev.with(|chardev| look(chardev.epoch(), chardev.stats().output_accepted))
+            }
+            None => look(None, 0),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chardev_core::Epoch;
 use tokio::sync::Notify;
 
 use crate::wait::Signal;
@@ -10,6 +11,7 @@ use crate::wait::Signal;
 /// A viewer at a socket, as the program has it. It goes on when this is dropped.
 #[derive(Clone, Debug)]
 pub struct Watching {
+    epoch: Option<Epoch>,
     offset: u64,
     fate: Arc<Fate>,
     signal: Arc<Signal>,
@@ -24,12 +26,23 @@ pub(super) struct Fate {
 }
 
 impl Watching {
-    pub(super) fn new(offset: u64, fate: Arc<Fate>, signal: Arc<Signal>) -> Self {
+    pub(super) fn new(
+        epoch: Option<Epoch>,
+        offset: u64,
+        fate: Arc<Fate>,
+        signal: Arc<Signal>,
+    ) -> Self {
         Watching {
+            epoch,
             offset,
             fate,
             signal,
         }
+    }
+
+    /// Which life of the chardev it looks at.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
     }
 
     /// The absolute offset at which it begins.

@@ -103,7 +103,8 @@ impl Viewers {
         let viewer = chardev
             .view(watch.from, watch.slow)
             .map_err(WatchError::View)?;
-        let (offset, label) = (
+        let (epoch, offset, label) = (
+            viewer.epoch(),
             viewer.offset(),
             chardev.with(|chardev| chardev.label().to_owned()),
         );
@@ -111,6 +112,7 @@ impl Viewers {
         let fate = Arc::clone(entry.fate());
         self.server.add(entry)?;
         Ok(Watching::new(
+            epoch,
             offset,
             fate,
             Arc::clone(self.server.signal()),

@@ -163,7 +163,7 @@ fn holes_told(observer: &mut chardev::Observer) -> Vec<(u64, Option<u64>)> {
     let mut told = Vec::new();
     loop {
         match observer.poll(Waker::noop(), Duration::ZERO) {
-            Observed::Notice(_, Notice::LogHole { offset, bytes, .. }) => {
+            Observed::Notice(_, _, Notice::LogHole { offset, bytes, .. }) => {
                 told.push((offset, bytes));
             }
             Observed::Nothing(_) => return told,

@@ -69,7 +69,8 @@ fn line(event: &Event, json: bool) -> String {
     let mut text = format!("{} {name} {}", utc(event.timestamp), shown(id));
     let data = event.data.as_object();
     for (name, value) in data.into_iter().flat_map(Object::iter) {
-        if name != "id" {
+        // A person needs no number to tell one life from the next; --json has it.
+        if name != "id" && name != "epoch" {
             let value = match value.as_str() {
                 Some(text) => shown(text).to_string(),
                 None => value.to_string(),
@@ -91,7 +92,8 @@ mod tests {
     fn an_event_is_a_line() {
         let event = Event {
             name: "X_CHARDEV_CHANGED".to_owned(),
-            data: Json::parse("{'id': 'con0', 'kind': 'pty', 'offset': 7}").expect("valid"),
+            data: Json::parse("{'id': 'con0', 'epoch': '1f', 'kind': 'pty', 'offset': 7}")
+                .expect("valid"),
             timestamp: Duration::new(951_782_400, 5_000_000),
         };
         let expected = "2000-02-29T00:00:00.005Z chardev-changed con0 kind=pty offset=7\n";

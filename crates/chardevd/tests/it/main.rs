@@ -35,6 +35,7 @@ mod daemon_bytes;
 mod daemon_child;
 mod daemon_clients;
 mod daemon_devices;
+mod daemon_epochs;
 mod daemon_events;
 mod daemon_half;
 mod daemon_idle;

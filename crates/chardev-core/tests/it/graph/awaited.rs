@@ -97,7 +97,7 @@ fn what_is_set_aside_is_not_told_as_drained() {
         let mut any = false;
         loop {
             match observer.poll(Waker::noop(), Duration::ZERO) {
-                Observed::Notice(_, Notice::Drained { .. }) => any = true,
+                Observed::Notice(_, _, Notice::Drained { .. }) => any = true,
                 Observed::Nothing(_) => return any,
                 _ => {}
             }
