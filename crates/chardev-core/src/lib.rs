@@ -92,7 +92,7 @@ pub use parallel::{Epp, ParallelLines, ParallelPort, ParallelRequest};
 pub use policy::{Closed, LogFull, Policy, PolicyChange};
 pub use registry::{Registry, Removal, Reservation};
 pub use ringbuf::RingBuffer;
-pub use splice::{Channel, Splicing};
+pub use splice::{Channel, Medium, Splicing};
 pub use stats::{Counter, DropReason, Stats};
 pub use tap::{
     Glance, History, SCROLLBACK_LIMIT, Slow, VIEWED_SCROLLBACK, ViewEnd, ViewError, ViewFrom,

@@ -45,12 +45,25 @@ pub trait Channel: Any + Send {
     fn show(&mut self, count: usize, newest: usize, to: &mut dyn FnMut(&[u8]));
 }
 
+/// What bytes travel over. Pages that came over one medium are dear to another, dearer than a copy,
+/// so only between two of the same a channel is worth while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// Within this machine: Unix sockets.
+    Local,
+    /// A network, be it only the machine's own: TCP.
+    Network,
+}
+
 /// Bytes that a back end moves without a copy. Both methods are [`Backend::read`] and
 /// [`Backend::write`] but for that, with everything that those do when a peer has left.
 ///
 /// [`Backend::read`]: crate::Backend::read
 /// [`Backend::write`]: crate::Backend::write
 pub trait Splicing {
+    /// What it moves them over.
+    fn medium(&mut self) -> Medium;
+
     /// Moves input into `channel`, up to `most` bytes; 0 means none now, as after a read. `None`:
     /// nothing can be moved in this way, so read.
     fn fill(&mut self, channel: &mut dyn Channel, most: usize) -> Option<usize>;
@@ -98,6 +111,12 @@ impl FrontEnd {
                 count => Some(Poll::Ready(count)),
             }
         })
+    }
+
+    /// What it moves bytes over without a copy, if it can do that now.
+    pub fn medium(&self) -> Option<Medium> {
+        let medium = |chardev: &mut Chardev| Some(chardev.backend.splicing()?.medium());
+        self.chardev().with(medium)
     }
 
     /// How many bytes at a time may well go by [`FrontEnd::poll_pour`], 0 if none can now. Ask

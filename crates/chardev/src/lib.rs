@@ -178,11 +178,12 @@ pub use chardev_core::{
     CARRY_LIMIT, ChangeError, ChangeTimes, Channel, Chardev, ChardevRef, Closed, Counter, Drain,
     DropReason, Epoch, Epp, Event, Flow, FlowControl, FreezeWatch, FrontEnd, FrontEndHooks, Given,
     Group, History, HubError, Input, Landmark, LandmarkKind, Late, Layer, Line, LineControl,
-    LogControl, LogFull, LogSink, Marked, ModemChange, ModemLines, NotAnEpoch, NothingToDrain,
-    Notice, Observed, Observer, OpenError, ParallelLines, ParallelPort, ParallelRequest, Parity,
-    Peers, Policy, PolicyChange, Presence, Purge, PurgeRequest, Ready, RemoveError, RingBuffer,
-    RingControl, Sent, SerialParams, SerialRequest, Sharing, Slow, Splicing, Stats, TerminalSize,
-    ViewEnd, ViewError, ViewFrom, Viewed, Viewer, WeakChardev, spec, text,
+    LogControl, LogFull, LogSink, Marked, Medium, ModemChange, ModemLines, NotAnEpoch,
+    NothingToDrain, Notice, Observed, Observer, OpenError, ParallelLines, ParallelPort,
+    ParallelRequest, Parity, Peers, Policy, PolicyChange, Presence, Purge, PurgeRequest, Ready,
+    RemoveError, RingBuffer, RingControl, Sent, SerialParams, SerialRequest, Sharing, Slow,
+    Splicing, Stats, TerminalSize, ViewEnd, ViewError, ViewFrom, Viewed, Viewer, WeakChardev, spec,
+    text,
 };
 #[cfg(feature = "vc")]
 pub use chardev_screen as screen;

@@ -1,6 +1,7 @@
 //! What a socket's protocol costs: the CPU time of one relay that speaks telnet, websocket or TLS
-//! on one side and nothing on the other, and socat's for TLS. A second daemon speaks the other end
-//! of it, for all of them the same; its time does not count.
+//! on one side and nothing on the other, and socat's for TLS; and what a multiplexer costs, whose
+//! input is looked at for keys. A second daemon speaks the other end of it, for all of them the
+//! same; its time does not count.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
@@ -27,9 +28,11 @@ pub(crate) fn table(programs: &Programs, gib: u64, rounds: usize) -> Result<Stri
     };
     let mut rows = Vec::new();
     for way in [Way::In, Way::Out] {
-        let relays: Vec<(String, Relay)> = Dress::ALL
-            .map(|dress| (format!("chardevd, {}", dress.name()), Relay::Ours(dress)))
+        let ours = Dress::ALL
             .into_iter()
+            .filter(|dress| !matches!((dress, way), (Dress::Mux, Way::Out)));
+        let relays: Vec<(String, Relay)> = ours
+            .map(|dress| (format!("chardevd, {}", dress.name()), Relay::Ours(dress)))
             .chain([("socat, TLS".to_owned(), Relay::Socat(&programs.socat))])
             .collect();
         let mut samples: Vec<Vec<Sample>> = relays.iter().map(|_| Vec::new()).collect();
@@ -42,21 +45,67 @@ pub(crate) fn table(programs: &Programs, gib: u64, rounds: usize) -> Result<Stri
                 samples.push(place.measure(relay, way)?);
             }
         }
-        let cpu = |samples: &[Sample]| median(samples, |sample| sample.cpu_s_per_gib);
-        let plain = cpu(&samples[0]);
-        for ((name, _), samples) in relays.iter().zip(&samples) {
-            rows.push(vec![
-                format!("{}: {name}", way.name()),
-                format!("{:.2}", median(samples, |sample| sample.gib_per_s)),
-                format!("{:.3}", cpu(samples)),
-                format!("{:.2}", cpu(samples) / plain),
-            ]);
-        }
+        rows.extend(lay_out(way, &relays, &samples));
     }
     let title =
         format!("Protocols of a TCP socket, {gib} GiB of random bytes, median of {rounds} rounds");
-    let header = ["relay", "GiB/s", "CPU s per GiB", "CPU, plain = 1"];
+    let header = [
+        "relay",
+        "GiB/s",
+        "plain = 1",
+        "CPU s per GiB",
+        "CPU, plain = 1",
+        "CPU, socat's TLS = 1",
+        "wanted",
+        "kept",
+    ];
     Ok(report::table(&title, &header, &rows))
+}
+
+/// Ratios within a round, since the machine's speed changes between them.
+fn lay_out(way: Way, relays: &[(String, Relay)], samples: &[Vec<Sample>]) -> Vec<Vec<String>> {
+    let (plain, socat) = (&samples[0], &samples[samples.len() - 1]);
+    let speed = |sample: &Sample| sample.gib_per_s;
+    let cpu = |sample: &Sample| sample.cpu_s_per_gib;
+    let rows = relays.iter().zip(samples).map(|((name, relay), samples)| {
+        let ratio_speed = ratio(samples, plain, speed);
+        let (to_plain, to_socat) = (ratio(samples, plain, cpu), ratio(samples, socat, cpu));
+        let (wanted, kept) = match relay {
+            Relay::Ours(Dress::Plain) | Relay::Socat(_) => (String::new(), String::new()),
+            Relay::Ours(Dress::Telnet | Dress::Websocket) => {
+                ("CPU ≤ 1.5".to_owned(), report::verdict(to_plain <= 1.5))
+            }
+            Relay::Ours(Dress::Tls) => {
+                ("CPU ≤ socat's".to_owned(), report::verdict(to_socat <= 1.0))
+            }
+            Relay::Ours(Dress::Mux) => (
+                "GiB/s ≥ 0.5".to_owned(),
+                report::verdict(ratio_speed >= 0.5),
+            ),
+        };
+        let is_tls = matches!(relay, Relay::Ours(Dress::Tls) | Relay::Socat(_));
+        vec![
+            format!("{}: {name}", way.name()),
+            format!("{:.2}", median(samples, speed)),
+            format!("{ratio_speed:.2}"),
+            format!("{:.3}", median(samples, cpu)),
+            format!("{to_plain:.2}"),
+            is_tls.then(|| format!("{to_socat:.2}")).unwrap_or_default(),
+            wanted,
+            kept,
+        ]
+    });
+    rows.collect()
+}
+
+/// The median of what `value` is in a round beside what it is of `base` in the same one.
+fn ratio(samples: &[Sample], base: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
+    let both = samples.iter().zip(base);
+    let mut ratios: Vec<f64> = both
+        .map(|(sample, base)| value(sample) / value(base))
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    report::percentile(&ratios, 0.5)
 }
 
 /// Which way the bytes go, as the protocol sees it.
@@ -81,10 +130,18 @@ enum Dress {
     Telnet,
     Websocket,
     Tls,
+    /// A multiplexer above it, of whose input each byte may be a key.
+    Mux,
 }
 
 impl Dress {
-    const ALL: [Dress; 4] = [Dress::Plain, Dress::Telnet, Dress::Websocket, Dress::Tls];
+    const ALL: [Dress; 5] = [
+        Dress::Plain,
+        Dress::Telnet,
+        Dress::Websocket,
+        Dress::Tls,
+        Dress::Mux,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -92,6 +149,7 @@ impl Dress {
             Dress::Telnet => "telnet",
             Dress::Websocket => "websocket",
             Dress::Tls => "TLS",
+            Dress::Mux => "mux",
         }
     }
 
@@ -102,6 +160,7 @@ impl Dress {
             Dress::Telnet => [",telnet=on", ",telnet=on"],
             Dress::Websocket => [",websocket=on", ",x-websocket-client=on"],
             Dress::Tls => [",tls-creds=tls0", ",tls-creds=tls0"],
+            Dress::Mux => [",mux=on", ""],
         }
     }
 }
@@ -179,10 +238,13 @@ impl Place<'_> {
     }
 }
 
-/// Random bytes, in which each protocol finds what it has to escape.
+/// Random bytes, in which each protocol finds what it has to escape; but not the key of a
+/// multiplexer, behind which a byte is a command.
 fn block() -> Vec<u8> {
+    const ESCAPE: u8 = 1;
     let mut random = Random::new(1);
-    (0..BLOCK).map(|_| random.below(256) as u8).collect()
+    let bytes = std::iter::repeat_with(|| random.below(256) as u8);
+    bytes.filter(|byte| *byte != ESCAPE).take(BLOCK).collect()
 }
 
 /// A certificate authority and a server's key, where both daemons look for them.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::drain::Afterlife;
 use chardev_core::{
     Answer, Answers, Backend, BackendEvent, BackendId, Channel, ChardevRef, Closed, Drain, Event,
-    FrontEnd, Line, LineControl, Link, LinkHooks, LogSink, ModemLines, MuxHost, NewBackend,
+    FrontEnd, Line, LineControl, Link, LinkHooks, LogSink, Medium, ModemLines, MuxHost, NewBackend,
     NothingToDrain, OpenError, Peers, Ready, Sent, Sharing, Splicing,
 };
 
@@ -246,6 +246,10 @@ impl LineControl for SimBackend {
 }
 
 impl Splicing for SimBackend {
+    fn medium(&mut self) -> Medium {
+        Medium::Local
+    }
+
     fn fill(&mut self, channel: &mut dyn Channel, most: usize) -> Option<usize> {
         let pipe = TestPipe::as_one(channel)?;
         let count = pipe.fill(most, |buf| self.read(&mut [IoSliceMut::new(buf)]));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use chardev_core::{
-    BackendId, Change, ChardevRef, Closed, Event, FrontEnd, Input, Old, Ready, Slow, ViewFrom,
-    Viewed,
+    BackendId, Change, ChardevRef, Closed, Event, FrontEnd, Input, Medium, Old, Ready, Slow,
+    ViewFrom, Viewed,
 };
 
 use crate::rig::{Peer, SmallLog, TestPipe, Woken};
@@ -48,6 +48,7 @@ fn both_ways_count_as_copies_do() {
     let front = attached(&chardev);
     assert_eq!(fill(&front, &mut TestPipe::default()), None);
     assert_eq!(front.next_event(), Some(Event::Opened));
+    assert_eq!(front.medium(), Some(Medium::Local));
     peer.send(b"input");
     let mut pipe = TestPipe::default();
     assert_eq!(fill(&front, &mut pipe), Some(Poll::Ready(Input::Data(5))));

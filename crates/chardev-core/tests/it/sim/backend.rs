@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use chardev_core::{
-    Answer, Answers, Backend, BackendEvent, Channel, Drain, Late, Line, LineControl,
+    Answer, Answers, Backend, BackendEvent, Channel, Drain, Late, Line, LineControl, Medium,
     NothingToDrain, OpenError, Peers, Ready, RingBuffer, RingControl, Sent, Sharing, Splicing,
 };
 
@@ -321,6 +321,10 @@ impl LineControl for SimBackend {
 }
 
 impl Splicing for SimBackend {
+    fn medium(&mut self) -> Medium {
+        Medium::Local
+    }
+
     fn fill(&mut self, channel: &mut dyn Channel, most: usize) -> Option<usize> {
         let pipe = TestPipe::as_one(channel)?;
         let count = pipe.fill(most, |buf| self.read(&mut [IoSliceMut::new(buf)]));

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 
-use chardev_core::{Channel, Sent, Splicing};
+use chardev_core::{Channel, Medium, Sent, Splicing};
 use rustix::io::Errno;
 
 use super::backend::SocketBackend;
@@ -23,6 +23,16 @@ impl SocketBackend {
 }
 
 impl Splicing for SocketBackend {
+    fn medium(&mut self) -> Medium {
+        match self
+            .peer_mut()
+            .is_some_and(|peer| peer.transport().is_unix())
+        {
+            true => Medium::Local,
+            false => Medium::Network,
+        }
+    }
+
     fn fill(&mut self, channel: &mut dyn Channel, most: usize) -> Option<usize> {
         let pipe = as_pipe(channel)?;
         let kept = self.half_close();

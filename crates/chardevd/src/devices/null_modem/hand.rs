@@ -1,7 +1,7 @@
 //! [front: null-modem] → chardev → back → host: what one direction has read and not yet handed on.
 //!
 //! Bytes that come in large pieces go through a pipe of the kernel's where both sides are plain
-//! sockets ([`chardev::Splicing`]), and are copied everywhere else. A pipe belongs to the direction
+//! sockets of one family ([`chardev::Splicing`]), and are copied everywhere else. A pipe belongs to the direction
 //! that has something in it, and to nobody when that is gone. When the other side does not take
 //! bytes in this way any more, what is in the pipe is read into memory, where it is as if it had
 //! come by a copy.
@@ -81,7 +81,10 @@ impl Hand {
         to: &FrontEnd,
         will_rest: bool,
     ) -> Moved {
-        let most = if self.bulk { to.pours().min(PIECE) } else { 0 };
+        let most = match self.bulk && from.medium() == to.medium() {
+            true => to.pours().min(PIECE),
+            false => 0,
+        };
         if most >= LEAST {
             // `splice` never gets past TCP's urgent data, so a second silence is looked into.
             let silent = std::mem::take(&mut self.silent);

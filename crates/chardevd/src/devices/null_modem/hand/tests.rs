@@ -42,9 +42,13 @@ struct Bed {
 
 impl Bed {
     fn new(family: Family) -> Self {
+        Bed::between([family; 2])
+    }
+
+    fn between(families: [Family; 2]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let chardevs = Chardevs::new().unwrap();
-        let [source, target] = ["a", "b"].map(|id| {
+        let [source, target] = [("a", families[0]), ("b", families[1])].map(|(id, family)| {
             let (options, accept) = place(family, &dir, id);
             chardevs.blocking_add(id, options).unwrap();
             accept()
@@ -56,7 +60,7 @@ impl Bed {
         };
         chardevs.set_policy("b", change).unwrap();
         Bed {
-            family,
+            family: families[1],
             fronts: ["a", "b"].map(|id| chardevs.attach(id).unwrap()),
             dir,
             chardevs,
@@ -320,6 +324,21 @@ fn a_purge_throws_them_away_and_says_how_many() {
         let read = bed.fronts[0].stats().input_delivered;
         assert_eq!((bed.hand.len(), accepted + in_hand as u64), (0, read));
     });
+}
+
+/// Pages of one are dearer to the other than a copy of what is in them.
+#[test]
+fn between_two_families_bytes_are_copied() {
+    for families in [[Family::Unix, Family::Tcp], [Family::Tcp, Family::Unix]] {
+        let mut bed = Bed::between(families);
+        let start = Instant::now();
+        while bed.hand.len() == 0 || !bed.hand.is_bulk() {
+            assert!(start.elapsed() < DEADLINE, "{families:?}: nobody is full");
+            bed.step(true);
+            assert!(bed.hand.piped.is_none(), "{families:?}");
+        }
+        bed.until_received();
+    }
 }
 
 /// `splice` stops there, a read goes past it.
