@@ -97,7 +97,7 @@ impl Engine {
         if std::mem::take(&mut self.received_return) && rest.first() == Some(&0) {
             rest = &rest[1..];
         }
-        while let Some(at) = rest.windows(2).position(|pair| pair == b"\r\0") {
+        while let Some(at) = filled_return(rest) {
             take(&rest[..=at]);
             rest = &rest[at + 2..];
         }
@@ -128,4 +128,9 @@ impl Engine {
     pub(in crate::back) fn command(&self, command: u8, flow: &mut Flow<'_>) {
         flow.down(&[IAC, command]);
     }
+}
+
+/// Where the first carriage return is that has a NUL behind it.
+fn filled_return(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\r', bytes).find(|at| bytes.get(at + 1) == Some(&0))
 }
