@@ -96,6 +96,6 @@ pub use splice::{Channel, Medium, Splicing};
 pub use stats::{Counter, DropReason, Stats};
 pub use tap::{
     Glance, History, SCROLLBACK_LIMIT, Slow, VIEWED_SCROLLBACK, ViewEnd, ViewError, ViewFrom,
-    Viewed, Viewer,
+    ViewPlace, Viewed, Viewer,
 };
 pub use times::ChangeTimes;

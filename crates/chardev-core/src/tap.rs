@@ -26,7 +26,7 @@ use std::task::{Context, Poll, Waker};
 use crate::chardev::{Chardev, ChardevRef, WeakChardev};
 use crate::epoch::Epoch;
 use crate::memory;
-pub use glance::Glance;
+pub use glance::{Glance, ViewPlace};
 use ring::{Found, Ring};
 use waiters::Waiters;
 

@@ -11,6 +11,7 @@ use crate::blocking::Blocking;
 use crate::login::{Addresses, Links, Sessions, Users};
 use crate::serve::{Door, Places};
 use crate::settings::{Listen, Settings};
+use crate::stream::frames::Frames;
 use crate::tls::Loaded;
 
 /// Clones share everything.
@@ -29,6 +30,8 @@ pub(crate) struct Ground {
     pub(crate) users: Users,
     /// What was found in the indexes of logs.
     pub(crate) shelf: Shelf,
+    /// What pages were sent last.
+    pub(crate) frames: Frames,
     /// Changes whenever somebody joins a console or leaves it.
     pub(crate) joined: watch::Sender<u64>,
     now: Mutex<Now>,
@@ -55,6 +58,7 @@ impl Site {
             blocking: Blocking::new(),
             users: Users::default(),
             shelf: Shelf::default(),
+            frames: Frames::default(),
             joined: watch::Sender::new(0),
             now: Mutex::new(Now {
                 settings: Arc::new(settings),

@@ -182,8 +182,8 @@ pub use chardev_core::{
     NothingToDrain, Notice, Observed, Observer, OpenError, ParallelLines, ParallelPort,
     ParallelRequest, Parity, Peers, Policy, PolicyChange, Presence, Purge, PurgeRequest, Ready,
     RemoveError, RingBuffer, RingControl, Sent, SerialParams, SerialRequest, Sharing, Slow,
-    Splicing, Stats, TerminalSize, ViewEnd, ViewError, ViewFrom, Viewed, Viewer, WeakChardev, spec,
-    text,
+    Splicing, Stats, TerminalSize, ViewEnd, ViewError, ViewFrom, ViewPlace, Viewed, Viewer,
+    WeakChardev, spec, text,
 };
 #[cfg(feature = "vc")]
 pub use chardev_screen as screen;

@@ -42,7 +42,35 @@ impl Glance {
     }
 }
 
+/// Where a viewer is: two that are at equal places read the same next. It keeps no scrollback alive.
+#[derive(Clone, Debug)]
+pub struct ViewPlace {
+    audience: Weak<Audience>,
+    at: u64,
+}
+
+impl ViewPlace {
+    /// The offset of the byte that is read next.
+    pub fn offset(&self) -> u64 {
+        self.at
+    }
+}
+
+impl PartialEq for ViewPlace {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at && Weak::ptr_eq(&self.audience, &other.audience)
+    }
+}
+
 impl Viewer {
+    /// Where it is, for who serves many and has what another one has just read.
+    pub fn place(&self) -> ViewPlace {
+        ViewPlace {
+            audience: Arc::downgrade(&self.shared),
+            at: self.at,
+        }
+    }
+
     /// As [`Viewer::peek`], with the bytes: those in `glance`, if that is where this viewer is, or
     /// else what it holds afterwards. They are not more than `limit`.
     pub fn glance<'a>(&self, glance: &'a mut Glance, limit: usize) -> Option<(Viewed, &'a [u8])> {

@@ -83,7 +83,7 @@ async fn heed(line: &Line, message: Message, waiting: &mut Waiting) -> Result<()
         }
         Message::Text(text) => match said::text(&text).ok_or("not-understood")? {
             Said::Shown(offset) => {
-                line.change(|news| news.window.shown(offset));
+                line.shown(offset);
                 Ok(())
             }
             Said::Size { cols, rows } => {

@@ -5,6 +5,7 @@
 //!       ◀── shown up to, size, break, offset + input ──▶ typed once, whatever is sent again
 //! ```
 
+pub(crate) mod frames;
 mod inputs;
 mod listening;
 pub(crate) mod place;
@@ -122,6 +123,7 @@ pub(crate) async fn stream(
         let _connection = connection;
         let (site, was_listed) = (line.site.clone(), line.joined.is_some());
         run(line, viewer, events, socket).await;
+        site.frames.forget();
         if was_listed {
             site.announce();
         }
@@ -212,6 +214,18 @@ impl Line {
     fn change(&self, change: impl FnOnce(&mut News)) {
         change(&mut self.news());
         self.changed.notify_one();
+    }
+
+    /// The page has shown all before `offset`, which who tells it waits for only at the end of the
+    /// window.
+    fn shown(&self, offset: u64) {
+        let mut news = self.news();
+        let was_full = news.window.room() == 0;
+        news.window.shown(offset);
+        drop(news);
+        if was_full {
+            self.changed.notify_one();
+        }
     }
 
     /// Whether anything was heard since the last time.

@@ -12,10 +12,8 @@ use futures_util::stream::SplitSink;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Line;
-use super::said::HEAD;
+use super::frames::PIECE;
 
-/// The most output in a frame.
-const PIECE: usize = 32 << 10;
 /// A rest after a frame that was not full: what is printed in small pieces is sent in fewer.
 const REST: Duration = Duration::from_millis(4);
 /// How often it is asked whether the page is there.
@@ -61,11 +59,13 @@ async fn tell_all(
     let mut pings = tokio::time::interval(PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut missed = 0;
-    let mut rested = Instant::now();
+    let mut rested = None;
     loop {
         let room = line.news().window.room();
         let output = async {
-            tokio::time::sleep_until(rested).await;
+            if let Some(rested) = rested {
+                tokio::time::sleep_until(rested).await;
+            }
             wait(viewer).await;
         };
         let next = tokio::select! {
@@ -86,15 +86,20 @@ async fn tell_all(
             }
         }
         match next {
-            Next::Output => {
-                let (message, end) = read(line, viewer, room, &mut rested);
+            Next::Output => loop {
+                let (message, end) = read(line, viewer, &mut rested);
                 if let Some(message) = message {
                     sink.send(message).await?;
                 }
                 if end.is_some() {
                     return Ok(end);
                 }
-            }
+                // At most the rest of the window, before anything else has its turn.
+                let more = viewer.end() > viewer.offset() && line.news().window.room() > 0;
+                if rested.is_some() || !more {
+                    break;
+                }
+            },
             Next::Event(event) => {
                 if let Some(message) = show(line, &event) {
                     sink.send(message).await?;
@@ -148,33 +153,23 @@ pub(crate) async fn wait(viewer: &Viewer) {
     .await;
 }
 
-/// What there is, up to `room` bytes of it.
-fn read(
-    line: &Line,
-    viewer: &mut Viewer,
-    room: usize,
-    rested: &mut Instant,
-) -> (Option<Message>, End) {
-    let there = viewer.end().saturating_sub(viewer.offset());
-    let there = usize::try_from(there).unwrap_or(usize::MAX);
-    let most = there.min(room).min(PIECE);
-    let mut frame = vec![0; HEAD + most.max(1)];
-    match viewer.read(&mut frame[HEAD..]) {
-        Some(Viewed::Data { offset, count }) => {
-            frame[..HEAD].copy_from_slice(&offset.to_be_bytes());
-            frame.truncate(HEAD + count);
+/// What there is, as far as the window has room for it.
+fn read(line: &Line, viewer: &mut Viewer, rested: &mut Option<Instant>) -> (Option<Message>, End) {
+    let room = line.news().window.room();
+    match line.site.frames.next(viewer, room) {
+        Some((Viewed::Data { offset, count }, frame)) => {
             line.news().window.sent(offset, count as u64);
-            if count < PIECE {
-                *rested = Instant::now() + REST;
-            }
-            (Some(Message::Binary(frame.into())), None)
+            // One that ends where all do is followed at once.
+            let is_whole = (offset + count as u64) % PIECE as u64 == 0;
+            *rested = (!is_whole).then(|| Instant::now() + REST);
+            (Some(Message::Binary(frame)), None)
         }
-        Some(Viewed::Gap { from, to }) => {
+        Some((Viewed::Gap { from, to }, _)) => {
             let gap = Object::new().with("from", from).with("to", to);
             (Some(text(Object::new().with("gap", gap))), None)
         }
-        Some(Viewed::End(ViewEnd::Removed)) => (None, Some("removed")),
-        Some(Viewed::End(ViewEnd::TooSlow(_))) => (None, Some("too-slow")),
+        Some((Viewed::End(ViewEnd::Removed), _)) => (None, Some("removed")),
+        Some((Viewed::End(ViewEnd::TooSlow(_)), _)) => (None, Some("too-slow")),
         None => (None, None),
     }
 }
