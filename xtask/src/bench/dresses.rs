@@ -90,7 +90,11 @@ fn lay_out(way: Way, relays: &[(String, Relay)], samples: &[Vec<Sample>]) -> Vec
             format!("{ratio_speed:.2}"),
             format!("{:.3}", median(samples, cpu)),
             format!("{to_plain:.2}"),
-            is_tls.then(|| format!("{to_socat:.2}")).unwrap_or_default(),
+            if is_tls {
+                format!("{to_socat:.2}")
+            } else {
+                String::new()
+            },
             wanted,
             kept,
         ]

@@ -4,6 +4,7 @@
 mod bed;
 mod beside;
 mod browser;
+mod crowd;
 mod dresses;
 mod echo;
 mod fair;
@@ -12,6 +13,7 @@ pub(crate) mod guest;
 mod latency;
 mod limits;
 mod logs;
+mod lookers;
 mod machine;
 mod paint;
 mod pause;
@@ -27,6 +29,7 @@ mod stream;
 mod threads;
 mod transaction;
 mod viewers;
+mod watched;
 
 use std::path::PathBuf;
 
@@ -87,6 +90,10 @@ enum Part {
     Echo,
     /// What output to a browser costs the daemon, beside `chardevctl watch`
     Viewers,
+    /// What a hundred web pages that look at one console cost, beside a bare loop
+    Crowd,
+    /// How fast a console is while many look at it
+    Watched,
     /// Memory and time with many chardevs, beside QEMU
     Scale,
     /// What many logs cost, beside conserver
@@ -146,6 +153,8 @@ impl Part {
             Part::Paint => paint::table(programs),
             Part::Echo => echo::table(programs, args.rounds),
             Part::Viewers => viewers::table(programs, args.rounds),
+            Part::Crowd => crowd::table(programs, args.rounds),
+            Part::Watched => watched::table(programs, args.rounds),
             Part::Scale => scale::table(programs),
             Part::Logs => logs::table(programs, args.rounds),
             Part::Threads => threads::table(programs, args.gib, args.rounds),

@@ -12,7 +12,7 @@ use super::site::{LIMIT, Session};
 use crate::sh::Result;
 
 /// So much is shown before it is said, as by the page.
-const ACK: u64 = 64 << 10;
+pub(super) const ACK: u64 = 64 << 10;
 
 pub(super) struct Stream {
     socket: WebSocket<TcpStream>,
@@ -45,6 +45,11 @@ impl Stream {
             at: 0,
             acked: 0,
         })
+    }
+
+    /// The connection, from here on without a limit of its own.
+    pub(super) fn into_socket(self) -> WebSocket<TcpStream> {
+        self.socket
     }
 
     /// Takes output until some has come, and says so as the page would.

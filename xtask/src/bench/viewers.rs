@@ -89,7 +89,7 @@ impl Rig {
         browser: &mut Browser,
     ) -> Result<Sample> {
         let seen = Arc::new(AtomicU64::new(0));
-        wait_for_viewers(&self.site, 0)?;
+        wait_for_viewers(&self.site, "con", 0)?;
         match way {
             Way::Nobody => self.pour(source, None),
             Way::Watch => {
@@ -153,10 +153,10 @@ impl Rig {
 }
 
 /// Until so many look, and no more who have not quite left.
-fn wait_for_viewers(site: &Site, count: u64) -> Result {
+pub(super) fn wait_for_viewers(site: &Site, id: &str, count: u64) -> Result {
     let mut client = Client::connect(&site.path("qmp"))?;
     let there = within(LIMIT, || {
-        let asked = json!({ "id": "con" });
+        let asked = json!({ "id": id });
         let stats = client.execute("x-query-chardev-stats", asked).ok()?;
         (stats[0]["viewers"] == count).then_some(())
     });
@@ -164,7 +164,7 @@ fn wait_for_viewers(site: &Site, count: u64) -> Result {
 }
 
 /// A block of lines such as a system prints.
-fn lines() -> Vec<u8> {
+pub(super) fn lines() -> Vec<u8> {
     let mut text = Vec::with_capacity(BLOCK + 64);
     let mut at = 0;
     while text.len() < BLOCK {
@@ -183,7 +183,7 @@ impl Watch {
         let mut child = site.ctl(&["watch", "con"]).stdout(Stdio::piped()).spawn()?;
         let mut output = child.stdout.take().ok_or("no standard output")?;
         let watch = Watch(child);
-        wait_for_viewers(site, 1)?;
+        wait_for_viewers(site, "con", 1)?;
         thread::spawn(move || {
             let mut block = vec![0; 256 << 10];
             while let Ok(count @ 1..) = output.read(&mut block) {
