@@ -32,8 +32,12 @@ struct Guest {
 
 impl Guest {
     fn start(features: u64) -> Self {
+        Guest::start_at(features, PortConfig::generic("p"))
+    }
+
+    fn start_at(features: u64, port: PortConfig) -> Self {
         let mut rig = Rig::new(2, features);
-        let (port, peer) = rig.socket_port("g", PortConfig::generic("p"));
+        let (port, peer) = rig.socket_port("g", port);
         peer.set_nonblocking(true).unwrap();
         rig.start(&[port]);
         Guest {
@@ -226,6 +230,48 @@ fn a_driver_that_waits_for_each_chain_kicks_for_nearly_all() {
         guest.read(1 << 16);
     }
     assert!(guest.kicks > 1950, "{}", guest.kicks);
+    guest.rest();
+}
+
+/// As Linux's hvc does, which waits in a loop for its buffer and makes no use of the interrupt.
+#[test]
+fn a_console_that_looks_by_itself_is_interrupted_seldom() {
+    for features in [FEATURES, FEATURES & !EVENT_IDX] {
+        let mut guest = Guest::start_at(features, PortConfig::console());
+        for number in 1..=1000 {
+            assert_eq!(guest.write(1, 4096), 1);
+            assert_eq!(guest.kicks, number);
+            assert_eq!(guest.reclaim(), 1, "it waits for nothing");
+            guest.read(1 << 16);
+            if number % 10 == 0 {
+                guest.look(NOW);
+            }
+        }
+        // One for each look at most, and one for each half of the ring.
+        let seen = guest.interrupts();
+        assert!(seen <= 100 + 1000 / 32, "{seen}");
+        guest.write(1, 80);
+        guest.sleep(seen);
+        guest.rest();
+        assert_eq!(guest.received, guest.sent);
+    }
+}
+
+#[test]
+fn a_console_that_waits_for_interrupts_gets_nearly_all_at_once() {
+    let mut guest = Guest::start_at(FEATURES, PortConfig::console());
+    let mut late = 0;
+    for _ in 0..2000 {
+        let seen = guest.interrupts();
+        assert_eq!(guest.write(1, 4096), 1);
+        if guest.interrupts() == seen {
+            late += 1;
+            guest.sleep(seen);
+        }
+        assert_eq!(guest.reclaim(), 1);
+        guest.read(1 << 16);
+    }
+    assert!((1..=60).contains(&late), "{late}");
     guest.rest();
 }
 

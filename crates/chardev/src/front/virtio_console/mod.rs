@@ -170,8 +170,12 @@ impl VirtioConsole {
     /// Works off what happened to the chardevs; called when [`AsFd`]'s descriptor is readable.
     pub fn handle_news(&mut self, rings: &mut impl Rings) {
         let (input, output) = self.pending.take();
-        let output = output | self.clock.take();
+        let late = self.clock.take();
+        let output = output | late;
         for port in 0..self.slots.len() {
+            if let Some(port) = self.port(port).filter(|_| late & 1 << port != 0) {
+                port.pace.late();
+            }
             if output & 1 << port != 0 {
                 self.transmit(port, rings);
             }

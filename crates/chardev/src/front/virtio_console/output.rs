@@ -36,7 +36,8 @@ impl Port {
             }
             // Nothing came meanwhile; or the guest's index is wrong, and nothing will.
             if output.is_empty() {
-                return Step::after(queue, mem, ask, Next::Rest);
+                let next = verdict.ask_after.map_or(Next::Rest, Next::Later);
+                return Step::after(queue, mem, ask, next);
             }
             let _ = queue.disable_notification(mem);
         }

@@ -10,6 +10,10 @@
 //! A driver that waits for each buffer before it offers the next gains nothing and would wait a
 //! pace each time. It shows: there is never more than one. Such a ring goes back to kicks, and is
 //! tried again ever more rarely.
+//!
+//! A console's ring is always kicked, since its driver is to wait for nothing. But Linux's, which
+//! looks in a loop whether its buffer has come back, makes no use of the interrupt that it has asked
+//! for. So that is held back for a while, and not where it shows that the driver waits for it.
 
 use std::time::Duration;
 
@@ -31,11 +35,14 @@ const MAX_LONE: u8 = 4;
 const MAX_HELD: u8 = 8;
 /// Kicks until a driver that waited for each chain is tried again: at first, and at most.
 const REST: (u16, u16) = (16, 4096);
+/// How long a console's interrupt is held back, and the most chains until that is tried again.
+const HOLD: Duration = Duration::from_millis(2);
+const HOLD_REST: u16 = 256;
 
 /// How one output ring is looked at.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// There can be a flow at all.
+    /// There can be a flow at all; otherwise interrupts are held.
     able: bool,
     flowing: bool,
     pace: Duration,
@@ -51,22 +58,26 @@ pub(super) struct Pace {
     /// Looks that begin no flow.
     rest: u16,
     next_rest: u16,
+    /// The time is over for which an interrupt was to be held back.
+    over: bool,
 }
 
 #[derive(Debug, Default)]
 struct Held {
     descriptors: usize,
-    /// Since the first of them.
+    /// Since the first of them; of a console's those that found something.
     looks: u8,
 }
 
 /// What follows a look at a ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// When there is to be another one; otherwise the guest is to kick.
     pub(super) again: Option<Duration>,
     /// The guest is to be asked whether it wants an interrupt.
     pub(super) ask: bool,
+    /// If not, when to do so, although it kicks.
+    pub(super) ask_after: Option<Duration>,
 }
 
 impl Pace {
@@ -83,7 +94,13 @@ impl Pace {
             held: None,
             rest: 0,
             next_rest: REST.0,
+            over: false,
         }
+    }
+
+    /// It is as late as was asked for.
+    pub(super) fn late(&mut self) {
+        self.over = true;
     }
 
     /// The guest is not asked for kicks.
@@ -103,7 +120,16 @@ impl Pace {
         let held = self.held.get_or_insert_default();
         held.descriptors += freed;
         // A guest that was out of room writes on while we are at the other half.
-        let ask = !self.flowing || 2 * held.descriptors >= usize::from(size);
+        let is_half = 2 * held.descriptors >= usize::from(size);
+        let ask = is_half
+            || match self.able {
+                true => !self.flowing,
+                false => self.rest > 0,
+            };
+        if !self.able {
+            let chains = u16::try_from(chains).unwrap_or(u16::MAX);
+            self.rest = self.rest.saturating_sub(chains);
+        }
         if ask {
             self.held = None;
         }
@@ -114,17 +140,49 @@ impl Pace {
     pub(super) fn empty(&mut self, size: u16) -> Verdict {
         let (chains, bytes) = (self.chains, self.bytes);
         (self.chains, self.bytes) = (0, 0);
+        if !self.able {
+            return self.hold(chains);
+        }
         if self.flowing {
             self.go_on(chains, size.into());
         } else if self.rest > 0 {
             self.rest -= u16::from(chains > 0);
         } else {
-            self.flowing = self.able && bytes >= MIN_BYTES;
+            self.flowing = bytes >= MIN_BYTES;
             (self.pace, self.empty, self.lone) = (PACES[1], 0, 0);
         }
         Verdict {
             again: self.flowing.then_some(self.pace),
             ask: self.release(self.flowing && chains > 1),
+            ask_after: None,
+        }
+    }
+
+    /// The same of a ring that is always kicked.
+    fn hold(&mut self, chains: usize) -> Verdict {
+        let is_over = std::mem::take(&mut self.over);
+        let Some(held) = &mut self.held else {
+            return Verdict::default();
+        };
+        held.looks = held.looks.saturating_add(u8::from(chains > 0));
+        if !is_over {
+            return Verdict {
+                ask_after: Some(HOLD),
+                ..Verdict::default()
+            };
+        }
+        // A driver that has gone on meanwhile waits for none.
+        match held.looks {
+            0 | 1 => self.lone += 1,
+            _ => (self.lone, self.next_rest) = (0, REST.0),
+        }
+        if self.lone == MAX_LONE {
+            (self.lone, self.rest) = (0, self.next_rest);
+            self.next_rest = (2 * self.next_rest).min(HOLD_REST);
+        }
+        Verdict {
+            ask: self.release(false),
+            ..Verdict::default()
         }
     }
 
@@ -135,6 +193,7 @@ impl Pace {
         Verdict {
             again: self.held.is_some().then_some(self.pace),
             ask,
+            ask_after: None,
         }
     }
 
