@@ -2,15 +2,15 @@
 """Measures guest-to-host throughput of virtio console ports: ours over vhost-user beside QEMU's own and,
 where it is installed, vhost-device-console's; one QEMU, one guest, one reader, in turn.
 
-usage: tests/guest/throughput.py GUEST_DIR CHARDEVD [VHOST_DEVICE_CONSOLE]
-Prints a table in Markdown, MB/s, the median of the rounds and all of them.
+usage: tests/guest/throughput.py [--rounds N] GUEST_DIR CHARDEVD [VHOST_DEVICE_CONSOLE]
+Prints a table in Markdown: MB/s and CPU time, medians of the rounds, and medians of the ratios within a round.
 """
 
+import argparse
 import os
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -58,6 +58,7 @@ class Reader(threading.Thread):
     def __init__(self, connection):
         super().__init__(daemon=True)
         self.connection, self.received, self.last = connection, 0, time.monotonic()
+        self.cpu = 0
         self.start()
 
     def run(self):
@@ -65,6 +66,7 @@ class Reader(threading.Thread):
         while count := self.connection.recv_into(buffer):
             self.received += count
             self.last = time.monotonic()
+            self.cpu = time.thread_time()
 
 
 def connect(address):
@@ -96,16 +98,38 @@ def bind_in_turn(guest, consoles):
         guest.run(f"until [ -c /dev/hvc{number} ] && (: <>/dev/hvc{number}) 2>/dev/null; do sleep 0.05; done")
 
 
-def measure(guest, device, reader, mib):
-    """MB/s until the last byte has come, and how many never came: QEMU's console drops."""
-    before, began = reader.received, time.monotonic()
+class Cost:
+    """The CPU time spent so far, in seconds: of the guest, and of everything but it and the reader."""
+
+    def __init__(self, ours, qemu):
+        self.guest, self.others = 0, 0
+        for process in (ours, qemu):
+            for thread in os.listdir(f"/proc/{process}/task"):
+                about = f"/proc/{process}/task/{thread}"
+                with open(f"{about}/comm") as comm, open(f"{about}/schedstat") as schedstat:
+                    spent = int(schedstat.read().split()[0]) / 1e9
+                    if comm.read().startswith("CPU "):
+                        self.guest += spent
+                    else:
+                        self.others += spent
+
+
+def measure(guest, device, reader, mib, cost):
+    """What it takes until the last byte has come, and how many never came: QEMU's console drops."""
+    before, began, spent, read = reader.received, time.monotonic(), cost(), reader.cpu
     guest.run(f"numbers pour {device} {mib}")
     poured = time.monotonic()
     total = mib << 20
     while reader.received - before < total and time.monotonic() - max(reader.last, poured) < SILENCE:
         time.sleep(0.001)
-    came = reader.received - before
-    return came / (reader.last - began) / 1e6, total - came
+    came, after = reader.received - before, cost()
+    return {
+        "speed": came / (reader.last - began) / 1e6,
+        "guest": (after.guest - spent.guest) / mib * 1e6,
+        "others": (after.others - spent.others) / mib * 1e6,
+        "reader": (reader.cpu - read) / mib * 1e6,
+        "lost": total - came,
+    }
 
 
 def qemu(guest_dir, run):
@@ -117,6 +141,7 @@ def qemu(guest_dir, run):
         f"{tree}/lib64/ld-linux-x86-64.so.2", "--library-path", libraries, f"{tree}/bin/qemu-system-x86_64",
         "-L", f"{tree}/share/qemu", "-L", f"{tree}/share/seabios",
         "-M", "q35,accel=tcg,memory-backend=mem0", "-m", "256", "-smp", "1", "-nodefaults", "-display", "none",
+        "-name", "guest,debug-threads=on",
         "-object", "memory-backend-memfd,id=mem0,size=256M,share=on",
         "-kernel", f"{guest_dir}/vmlinux", "-initrd", f"{guest_dir}/initrd.gz",
         "-append", "console=ttyS0 quiet loglevel=1",
@@ -145,10 +170,13 @@ def wait_for(path):
 
 
 def main():
-    if len(sys.argv) not in (3, 4):
-        sys.exit(__doc__)
-    guest_dir, chardevd = sys.argv[1:3]
-    theirs = sys.argv[3] if len(sys.argv) == 4 else None
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("guest_dir")
+    parser.add_argument("chardevd")
+    parser.add_argument("theirs", nargs="?")
+    args = parser.parse_args()
+    guest_dir, chardevd, theirs = args.guest_dir, args.chardevd, args.theirs
     processes = []
     with tempfile.TemporaryDirectory() as run:
         listener = socket.socket(socket.AF_UNIX)
@@ -172,14 +200,15 @@ def main():
                 processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
                 wait_for(f"{run}/theirs0")
             processes.append(qemu(guest_dir, run))
-            report(Guest(listener), run, bool(theirs))
+            guest = Guest(listener)
+            report(guest, run, bool(theirs), args.rounds, lambda: Cost(processes[0].pid, processes[-1].pid))
         finally:
             for process in reversed(processes):
                 process.kill()
                 process.wait()
 
 
-def report(guest, run, theirs):
+def report(guest, run, theirs, rounds, cost):
     # Every port says in sysfs which PCI device it belongs to; consoles are numbered in that order.
     rows = [
         ("chardevd, generic port", "/dev/vport0p1", f"{run}/our-channel", CHANNEL_MIB),
@@ -199,17 +228,28 @@ def report(guest, run, theirs):
         if "hvc" in device:
             guest.run(f"exec 5<>{device}; stty -F {device} raw -echo -opost")
             guest.run(f"while sleep 1000; do :; done <{device} &")
-    for number in range(ROUNDS):
+    for number in range(rounds):
         # No port has the same neighbours each time.
         turn = number % len(rows)
         for name, device, _, mib in rows[turn:] + rows[:turn]:
-            results.setdefault(name, []).append(measure(guest, device, readers[name], mib))
-    print(f"QEMU: {guest.run('uname -r').strip()} guest under TCG, {CHANNEL_MIB} MiB a generic port, {CONSOLE_MIB} MiB a console\n")
-    print("| port | median MB/s | rounds | bytes dropped |\n| --- | --: | --- | --: |")
+            results.setdefault(name, []).append(measure(guest, device, readers[name], mib, cost))
+    peers = {rows[0][0]: rows[1][0], rows[2][0]: rows[3][0]}
+    print(f"\n### Consoles of a real guest, {rounds} rounds of {CHANNEL_MIB} MiB a generic port, {CONSOLE_MIB} a console\n")
+    print("| port | MB/s | QEMU's = 1 | CPU of all but guest and reader, µs per MiB | QEMU's = 1 "
+          "| of the guest | of the reader | bytes dropped |")
+    print("| --- | --: | --: | --: | --: | --: | --: | --: |")
     for name, values in results.items():
-        speeds = [speed for speed, _ in values]
-        shown = " ".join(f"{speed:.0f}" if speed > 100 else f"{speed:.1f}" for speed in speeds)
-        print(f"| {name} | {statistics.median(speeds):.1f} | {shown} | {sum(lost for _, lost in values)} |")
+        middle = {what: statistics.median(value[what] for value in values) for what in values[0]}
+
+        def ratio(what):
+            if name not in peers:
+                return ""
+            both = zip(values, results[peers[name]])
+            return f"{statistics.median(value[what] / peer[what] for value, peer in both):.2f}"
+
+        lost = sum(value["lost"] for value in values)
+        print(f"| {name} | {middle['speed']:.1f} | {ratio('speed')} | {middle['others']:.0f} | {ratio('others')} "
+              f"| {middle['guest']:.0f} | {middle['reader']:.0f} | {lost} |")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ mod echo;
 mod fair;
 mod floods;
 pub(crate) mod guest;
+mod guests;
 mod latency;
 mod limits;
 mod logs;
@@ -94,6 +95,8 @@ enum Part {
     Crowd,
     /// How fast a console is while many look at it
     Watched,
+    /// Output of a real guest's virtio ports, beside QEMU's own
+    Guests,
     /// Memory and time with many chardevs, beside QEMU
     Scale,
     /// What many logs cost, beside conserver
@@ -155,6 +158,7 @@ impl Part {
             Part::Viewers => viewers::table(programs, args.rounds),
             Part::Crowd => crowd::table(programs, args.rounds),
             Part::Watched => watched::table(programs, args.rounds),
+            Part::Guests => guests::table(programs, args.rounds),
             Part::Scale => scale::table(programs),
             Part::Logs => logs::table(programs, args.rounds),
             Part::Threads => threads::table(programs, args.gib, args.rounds),
