@@ -20,6 +20,8 @@ pub(in crate::back) enum Said<'a> {
 pub(in crate::back) struct Engine {
     parser: Parser,
     options: Options,
+    /// Whether theirs says that they are binary, which is asked for each piece of data.
+    is_binary: bool,
     /// To be asked for once the peer has shown that it speaks telnet.
     later: &'static [(Whose, u8)],
     /// The last byte of data was a carriage return, in either direction.
@@ -44,6 +46,7 @@ impl Engine {
         Engine {
             parser: Parser::default(),
             options: Options::new(offer.ours, offer.theirs),
+            is_binary: false,
             later: offer.later,
             received_return: false,
             sent_return: false,
@@ -73,6 +76,7 @@ impl Engine {
             Token::Subnegotiation(option, said) => tell(Said::Subnegotiation(option, said), flow),
             Token::Negotiation(verb, option) => {
                 let outcome = self.options.told(verb, option);
+                self.is_binary = self.options.is_on(Whose::Theirs, BINARY);
                 if let Some(answer) = outcome.answer {
                     negotiate(answer, option, flow);
                 }
@@ -88,8 +92,9 @@ impl Engine {
 
     /// A network virtual terminal, which a peer is until it is binary, sends a NUL behind each
     /// carriage return that does not begin a new line.
+    #[inline]
     fn take_data(&mut self, data: &[u8], mut take: impl FnMut(&[u8])) {
-        if self.options.is_on(Whose::Theirs, BINARY) {
+        if self.is_binary {
             self.received_return = false;
             return take(data);
         }
