@@ -42,7 +42,8 @@ impl Glance {
     }
 }
 
-/// Where a viewer is: two that are at equal places read the same next. It keeps no scrollback alive.
+/// Where a viewer is: two that are at equal places read the same next. It keeps no scrollback
+/// alive.
 #[derive(Clone, Debug)]
 pub struct ViewPlace {
     audience: Weak<Audience>,

@@ -86,20 +86,12 @@ async fn tell_all(
             }
         }
         match next {
-            Next::Output => loop {
-                let (message, end) = read(line, viewer, &mut rested);
-                if let Some(message) = message {
-                    sink.send(message).await?;
-                }
+            Next::Output => {
+                let end = tell_output(line, viewer, sink, &mut rested).await?;
                 if end.is_some() {
                     return Ok(end);
                 }
-                // At most the rest of the window, before anything else has its turn.
-                let more = viewer.end() > viewer.offset() && line.news().window.room() > 0;
-                if rested.is_some() || !more {
-                    break;
-                }
-            },
+            }
             Next::Event(event) => {
                 if let Some(message) = show(line, &event) {
                     sink.send(message).await?;
@@ -120,6 +112,25 @@ async fn tell_all(
                 }
                 sink.send(Message::Ping(axum::body::Bytes::new())).await?;
             }
+        }
+    }
+}
+
+/// Sends what output there is: at most the rest of the window, before anything else has its turn.
+async fn tell_output(
+    line: &Line,
+    viewer: &mut Viewer,
+    sink: &mut Sink,
+    rested: &mut Option<Instant>,
+) -> Result<End, axum::Error> {
+    loop {
+        let (message, end) = read(line, viewer, rested);
+        if let Some(message) = message {
+            sink.send(message).await?;
+        }
+        let more = viewer.end() > viewer.offset() && line.news().window.room() > 0;
+        if end.is_some() || rested.is_some() || !more {
+            return Ok(end);
         }
     }
 }

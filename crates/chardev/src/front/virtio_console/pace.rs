@@ -12,8 +12,9 @@
 //! tried again ever more rarely.
 //!
 //! A console's ring is always kicked, since its driver is to wait for nothing. But Linux's, which
-//! looks in a loop whether its buffer has come back, makes no use of the interrupt that it has asked
-//! for. So that is held back for a while, and not where it shows that the driver waits for it.
+//! looks in a loop whether its buffer has come back, makes no use of the interrupt that it has
+//! asked for. So that is held back for a while, and not where it shows that the driver waits for
+//! it.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! [front: null-modem] → chardev → back → host: what one direction has read and not yet handed on.
 //!
 //! Bytes that come in large pieces go through a pipe of the kernel's where both sides are plain
-//! sockets of one family ([`chardev::Splicing`]), and are copied everywhere else. A pipe belongs to the direction
-//! that has something in it, and to nobody when that is gone. When the other side does not take
-//! bytes in this way any more, what is in the pipe is read into memory, where it is as if it had
-//! come by a copy.
+//! sockets of one family ([`chardev::Splicing`]), and are copied everywhere else. A pipe belongs to
+//! the direction that has something in it, and to nobody when that is gone. When the other side
+//! does not take bytes in this way any more, what is in the pipe is read into memory, where it is as
+//! if it had come by a copy.
 
 use std::task::{Context, Poll};
 
