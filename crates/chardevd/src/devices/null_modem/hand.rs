@@ -3,8 +3,8 @@
 //! Bytes that come in large pieces go through a pipe of the kernel's where both sides are plain
 //! sockets of one family ([`chardev::Splicing`]), and are copied everywhere else. A pipe belongs to
 //! the direction that has something in it, and to nobody when that is gone. When the other side
-//! does not take bytes in this way any more, what is in the pipe is read into memory, where it is as
-//! if it had come by a copy.
+//! does not take bytes in this way any more, what is in the pipe is read into memory, where it is
+//! as if it had come by a copy.
 
 use std::task::{Context, Poll};
 
