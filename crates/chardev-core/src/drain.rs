@@ -94,6 +94,11 @@ pub trait Drain: Send {
         0
     }
 
+    /// Whether there is nothing to be done, now or later.
+    fn is_nothing(&self) -> bool {
+        false
+    }
+
     /// Whether what [`Drain::read_late`] brings comes from other drains, which bound it. Then it is
     /// all waited for.
     fn rests_on_others(&self) -> bool {
@@ -108,6 +113,10 @@ pub struct NothingToDrain;
 impl Drain for NothingToDrain {
     fn pending(&mut self) -> u64 {
         0
+    }
+
+    fn is_nothing(&self) -> bool {
+        true
     }
 }
 
@@ -226,6 +235,11 @@ impl Drainer {
     /// first one.
     pub fn undelivered(&self) -> Option<u64> {
         (self.pending != u64::MAX).then_some(self.pending)
+    }
+
+    /// Whether it ends with its next steps, whatever they find: they cost nothing.
+    pub fn is_at_its_end(&self) -> bool {
+        self.drain.is_nothing() && self.final_output.is_empty()
     }
 
     /// Takes the next step; never blocks.

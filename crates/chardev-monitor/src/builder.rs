@@ -1,9 +1,9 @@
 //! The parts a server is made from.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use chardev::Chardevs;
+use chardev::{Chardevs, ServiceThread};
 use chardev_qapi::Object;
 use chardev_qapi::schema::{Member, ObjectType};
 use chardev_qmp::{Own, OwnEvent, Version, command_names};
@@ -25,7 +25,6 @@ use crate::serve::{Clients, ServeError};
 use crate::server::Server;
 use crate::service::{Parts, Service};
 use crate::stop::Stop;
-use crate::thread::Thread;
 #[cfg(feature = "tokens")]
 use crate::tokens::Clock;
 use crate::tunnels::Tunnels;
@@ -169,7 +168,7 @@ impl Builder {
         }
         let thread = match self.on_io_thread {
             true => None,
-            false => Some(Arc::new(Thread::start()?)),
+            false => Some(Arc::new(self.chardevs.service_thread("monitors")?)),
         };
         let io_thread = self.chardevs.runtime().clone();
         let runtime = thread
@@ -177,7 +176,8 @@ impl Builder {
             .map_or(io_thread, |own| own.runtime().clone());
         #[cfg(feature = "tokens")]
         runtime.spawn(self.access.tokens().clone().tell_expiry(Clock::new()?));
-        Ok(Server::new(self.into_service(runtime), thread))
+        let weak = thread.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        Ok(Server::new(self.into_service(runtime, weak), thread))
     }
 
     /// Starts the server, and listens for clients at `path`; see [`Server::serve_unix`].
@@ -194,7 +194,7 @@ impl Builder {
         Ok(server)
     }
 
-    fn into_service(self, runtime: Handle) -> Service {
+    fn into_service(self, runtime: Handle, thread: Weak<ServiceThread>) -> Service {
         let (events, attached) = (self.events, self.attached);
         let forwarder = Forwarder::new(self.chardevs.clone(), events.clone(), attached.clone());
         Service::from(Parts {
@@ -219,7 +219,7 @@ impl Builder {
             stop: self.stop,
             run: RunState::default(),
             fdsets: FdSets::default(),
-            monitors: Monitors::new(runtime),
+            monitors: Monitors::new(runtime, thread),
             tunnels: Tunnels::default(),
             devices: self.devices,
         })

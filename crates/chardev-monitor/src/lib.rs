@@ -80,7 +80,6 @@ mod service;
 mod stats;
 mod stop;
 mod strangers;
-mod thread;
 mod tokens;
 mod tunnels;
 mod viewing;

@@ -2,16 +2,17 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
+use chardev::{Accepted, Chardevs, FrontEnd, OpenError, ServiceThread, Stay};
 use chardev_qapi::{Json, Object};
 use rustix::process::{Resource, getrlimit};
 use tokio::runtime::Handle;
 
 use crate::access::Role;
 use crate::client::{Client, Who};
-use crate::monitor::Mode;
+use crate::monitor::{Answering, Mode};
 use crate::stop::{Reason, Stop};
 use crate::strangers::{Stranger, Strangers};
 use crate::tokens::Origin;
@@ -33,6 +34,8 @@ pub(crate) struct Monitors {
 struct Posts {
     /// The thread that monitors run on.
     runtime: Handle,
+    /// That thread, if it is the server's own and the server is still there.
+    thread: Weak<ServiceThread>,
     /// How many clients may be taken altogether: the other half of the descriptors is for consoles.
     room: usize,
     taken: AtomicUsize,
@@ -92,13 +95,14 @@ pub(crate) struct Place {
 }
 
 impl Monitors {
-    /// No monitors yet; those that come run on `runtime`.
-    pub(crate) fn new(runtime: Handle) -> Self {
+    /// No monitors yet; those that come run on `runtime`, which is that of `thread` if there is one.
+    pub(crate) fn new(runtime: Handle, thread: Weak<ServiceThread>) -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
         Monitors {
             shared: Arc::new(Posts {
                 runtime,
+                thread,
                 room: half.max(MIN_ROOM),
                 taken: AtomicUsize::new(0),
                 posts: Mutex::default(),
@@ -111,6 +115,25 @@ impl Monitors {
     /// The thread they run on.
     pub(crate) fn runtime(&self) -> &Handle {
         &self.shared.runtime
+    }
+
+    /// A front end for a client that has come, where monitors run.
+    pub(crate) fn front_end_of(
+        &self,
+        chardevs: &Chardevs,
+        label: &str,
+        peer: impl Into<Accepted>,
+    ) -> Result<FrontEnd, OpenError> {
+        let hooks = Arc::new(Answering);
+        match self.shared.thread.upgrade() {
+            Some(thread) => chardevs.front_end_on(&thread, label, peer, hooks),
+            None => chardevs.front_end_of(label, peer, hooks),
+        }
+    }
+
+    /// Has what comes to chardev `id` seen where monitors run, for as long as there is one on it.
+    pub(crate) fn take_in(&self, chardevs: &Chardevs, id: &str) -> Option<Stay> {
+        self.shared.thread.upgrade()?.take_in(chardevs, id)
     }
 
     /// A further monitor.
@@ -331,7 +354,7 @@ mod tests {
 
     #[tokio::test]
     async fn there_is_room_for_so_many_and_then_no_more_until_one_leaves() {
-        let monitors = Monitors::new(Handle::current());
+        let monitors = Monitors::new(Handle::current(), Weak::new());
         let post = monitors.open("m", Mode::Readline, Terms::default());
         let places: Vec<Place> = std::iter::from_fn(|| monitors.place(&post)).collect();
         assert_eq!(places.len(), monitors.shared.room);

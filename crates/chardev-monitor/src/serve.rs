@@ -139,7 +139,11 @@ impl Server {
         // What it says is for one client, and no console's output.
         self.chardevs().drop_default_history(id);
         let monitor = Monitor::new(front, mode, terms.into(), self.service.clone());
-        self.spawn(monitor.run());
+        let stay = self.service.monitors.take_in(self.chardevs(), id);
+        self.spawn(async move {
+            monitor.run().await;
+            drop(stay);
+        });
         Ok(())
     }
 

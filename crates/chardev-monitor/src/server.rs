@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chardev::Chardevs;
+use chardev::{Chardevs, ServiceThread};
 use chardev_qmp::{Own, Version};
 use tokio::task::JoinHandle;
 
@@ -15,7 +15,6 @@ use crate::fds::{FdSets, NamedFds};
 use crate::run::RunState;
 use crate::service::{Parts, Service};
 use crate::stop::Stop;
-use crate::thread::Thread;
 
 /// Serves QMP, and the monitor for people, over chardevs. Clones share everything; when the last
 /// one is dropped, its monitors are no more.
@@ -24,11 +23,11 @@ pub struct Server {
     pub(crate) service: Service,
     tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
     /// Its own, unless the monitors run on the I/O thread.
-    _thread: Option<Arc<Thread>>,
+    _thread: Option<Arc<ServiceThread>>,
 }
 
 impl Server {
-    pub(crate) fn new(service: Service, thread: Option<Arc<Thread>>) -> Self {
+    pub(crate) fn new(service: Service, thread: Option<Arc<ServiceThread>>) -> Self {
         let server = Server {
             service,
             tasks: Arc::default(),

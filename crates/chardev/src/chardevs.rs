@@ -29,6 +29,7 @@ use chardev_core::{
 };
 
 use crate::back::{FdSource, Kind, NoFds};
+use crate::io_threads::ServiceThread;
 #[cfg(feature = "tls")]
 use crate::objects::Objects;
 use crate::offload;
@@ -356,8 +357,34 @@ impl Chardevs {
         peer: impl Into<Accepted>,
         hooks: Arc<dyn FrontEndHooks>,
     ) -> Result<FrontEnd, OpenError> {
-        let port = Port::of(&self.shared, label);
-        let backend = crate::back::taken(&port, peer.into())?;
+        self.front_end_over(Port::of(&self.shared, label), label, peer.into(), hooks)
+    }
+
+    /// The same, with what comes seen on `thread`, where the front end is best polled as well.
+    ///
+    /// # Errors
+    /// As [`Chardevs::front_end_of`].
+    #[cfg(feature = "socket")]
+    pub fn front_end_on(
+        &self,
+        thread: &ServiceThread,
+        label: &str,
+        peer: impl Into<Accepted>,
+        hooks: Arc<dyn FrontEndHooks>,
+    ) -> Result<FrontEnd, OpenError> {
+        let port = Port::at(Arc::clone(thread.home()), &self.shared, label.into());
+        self.front_end_over(port, label, peer.into(), hooks)
+    }
+
+    #[cfg(feature = "socket")]
+    fn front_end_over(
+        &self,
+        port: Port,
+        label: &str,
+        peer: Accepted,
+        hooks: Arc<dyn FrontEndHooks>,
+    ) -> Result<FrontEnd, OpenError> {
+        let backend = crate::back::taken(&port, peer)?;
         let policy = chardev_core::Policy::default();
         let chardev = ChardevRef::new(label, port.id(), backend, policy, None);
         port.connect(&chardev);
@@ -514,7 +541,7 @@ impl Chardevs {
         let chardevs = self.clone();
         let retiring = move || {
             let drainers = chardevs.registry.retire_all().into_iter();
-            let drains = drainers.map(|mut drainer| {
+            let drains = drainers.filter_map(|mut drainer| {
                 drainer.set_limit(limit);
                 chardevs.drain(drainer)
             });
@@ -549,12 +576,16 @@ impl Chardevs {
         &self.shared
     }
 
-    /// Lets a retired back end deliver what it accepted, in the background.
-    pub(crate) fn drain(&self, mut drainer: Drainer) -> tokio::task::JoinHandle<()> {
+    /// Lets a retired back end deliver what it accepted, in the background; `None` if it has
+    /// nothing to deliver and nobody to part from.
+    pub(crate) fn drain(&self, mut drainer: Drainer) -> Option<tokio::task::JoinHandle<()>> {
+        if drainer.is_at_its_end() && drainer.poll(Duration::ZERO) == DrainStep::Done {
+            return None;
+        }
         let label = drainer.chardev().with(|chardev| chardev.label().to_owned());
         let listed = self.shared.tasks().begin(&label, TaskKind::Drain);
         let home = self.shared.home_of(drainer.chardev());
-        home.thread().runtime.spawn(async move {
+        Some(home.thread().runtime.spawn(async move {
             let began = Instant::now();
             while let DrainStep::Again(pause) = drainer.poll(began.elapsed()) {
                 if let Some(bytes) = drainer.undelivered() {
@@ -562,6 +593,6 @@ impl Chardevs {
                 }
                 tokio::time::sleep(pause).await;
             }
-        })
+        }))
     }
 }

@@ -8,6 +8,7 @@
 
 mod home;
 mod roam;
+mod service;
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,9 +28,14 @@ use crate::threads::new_thread;
 
 pub(crate) use self::home::Home;
 pub(crate) use self::roam::roam;
+pub use self::service::{ServiceThread, Stay};
 
 /// The most I/O threads that a set of chardevs may have.
 pub const IO_THREADS_LIMIT: usize = 16;
+
+/// With many devices at work descriptors are still looked at in time; one that always has more to
+/// move sees to that itself (`null_modem.rs` of the daemon).
+const FEW_LOOKS: u32 = 16;
 
 /// All I/O threads of a set of chardevs, and what they share.
 #[derive(Debug)]
@@ -74,7 +80,7 @@ impl IoThreads {
     pub(crate) fn start() -> io::Result<Arc<Self>> {
         let (stop, stopped) = oneshot::channel();
         Ok(Arc::new(IoThreads {
-            first: IoThread::start("chardev-io", stopped)?,
+            first: IoThread::start("chardev-io", FEW_LOOKS, stopped)?,
             more: Default::default(),
             most: AtomicUsize::new(at_first()),
             for_bulk: AtomicUsize::new(0),
@@ -145,7 +151,8 @@ impl IoThreads {
             return Err(io::Error::other("they have been stopped"));
         }
         let (stop, stopped) = oneshot::channel();
-        let thread = IoThread::start(&format!("chardev-io-{}", at + 1), stopped)?;
+        let name = format!("chardev-io-{}", at + 1);
+        let thread = IoThread::start(&name, FEW_LOOKS, stopped)?;
         places.stops.push(stop);
         let _ = self.more[at - 1].set(thread);
         Ok(())
@@ -167,14 +174,12 @@ impl IoThreads {
 
 impl IoThread {
     /// Starts it, to serve its reactor and all its tasks until the other end of `stopped` is
-    /// dropped.
-    fn start(name: &str, stopped: oneshot::Receiver<()>) -> io::Result<Self> {
+    /// dropped. It looks at descriptors at least once in so many `polls` of tasks.
+    fn start(name: &str, polls: u32, stopped: oneshot::Receiver<()>) -> io::Result<Self> {
         let reactor = Reactor::new()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            // With many devices at work descriptors are still looked at in time; one that always
-            // has more to move sees to that itself (`null_modem.rs` of the daemon).
-            .event_interval(16)
+            .event_interval(polls)
             .build()?;
         let handle = runtime.handle().clone();
         let serving = Arc::clone(&reactor);

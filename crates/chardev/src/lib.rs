@@ -194,7 +194,7 @@ pub use chardevs::{
 pub use chardevs::{PictureFormat, ScreenError, ShownScreen};
 #[cfg(any(feature = "input", feature = "vc"))]
 pub use input_events::{Axis, InputError, InputEvent, MouseButton};
-pub use io_threads::IO_THREADS_LIMIT;
+pub use io_threads::{IO_THREADS_LIMIT, ServiceThread, Stay};
 pub use port::Port;
 pub use slow_fd::close_elsewhere;
 #[cfg(feature = "socket")]

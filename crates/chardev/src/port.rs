@@ -39,7 +39,8 @@ impl Port {
         Port::at(shared.home_of(chardev), shared, label)
     }
 
-    fn at(home: Arc<Home>, shared: &Shared, label: Arc<str>) -> Self {
+    /// A port of what lives at `home`.
+    pub(crate) fn at(home: Arc<Home>, shared: &Shared, label: Arc<str>) -> Self {
         Port {
             id: shared.next_backend(),
             inner: Arc::new(Ends {

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Context;
 
+use super::Monitor;
 use super::strange::Strange;
-use super::{Answering, Monitor};
 use crate::client::{Client, Who};
 
 impl Monitor {
@@ -30,10 +30,8 @@ impl Monitor {
         let place = place.used();
         let service = self.caller.service.clone();
         let strange = Strange::arriving(&peer, &service.monitors);
-        let front = service
-            .chardevs
-            .front_end_of(&self.label, peer, Arc::new(Answering));
-        match front {
+        let monitors = &service.monitors;
+        match monitors.front_end_of(&service.chardevs, &self.label, peer) {
             Ok(front) => {
                 let post = Arc::clone(&self.post);
                 let mode = post.mode();

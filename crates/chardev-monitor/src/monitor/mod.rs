@@ -133,9 +133,8 @@ impl Monitor {
         let post = service.monitors.passed();
         let place = service.monitors.place(&post);
         let place = place.ok_or(ServeError::TooMany)?;
-        let front = service
-            .chardevs
-            .front_end_of(PASSED, fd, Arc::new(Answering));
+        let monitors = &service.monitors;
+        let front = monitors.front_end_of(&service.chardevs, PASSED, fd);
         let front = front.map_err(ServeError::Descriptor)?;
         let runtime = service.monitors.runtime().clone();
         let mode = post.mode();

@@ -1,11 +1,12 @@
 //! A server in a program: what it refuses, what commands of the program's get, and how it ends.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
-use chardev::Chardevs;
+use chardev::{BlockingFrontEnd, Chardevs, FrontEndHooks, Input};
 use chardev_monitor::{
     Builder, Clients, Command, Json, Mode, Object, OwnCommand, QmpError, Reason, ServeError, Server,
 };
@@ -27,6 +28,16 @@ fn another(server: &Server) -> Client<UnixStream> {
     ours.set_read_timeout(Some(LIMIT)).unwrap();
     Client::connect(ours).unwrap()
 }
+
+fn connected(path: &Path) -> Client<UnixStream> {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    Client::connect(stream).unwrap()
+}
+
+#[derive(Debug)]
+struct NoHooks;
+impl FrontEndHooks for NoHooks {}
 
 fn nothing(_: &Object, _: &chardev_monitor::Caller) -> Result<Json, QmpError> {
     Ok(Object::new().into())
@@ -94,6 +105,71 @@ fn the_number_of_clients_is_what_was_asked_for() {
         matches!(missing, Err(ServeError::Chardev(_))),
         "{missing:?}"
     );
+}
+
+/// What a thread is woken for costs more than what it then does.
+#[test]
+fn no_other_thread_is_woken_between_a_question_and_its_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    for clients in [Clients::One, Clients::Any] {
+        let chardevs = Chardevs::new().unwrap();
+        chardevs.set_io_threads(2, 0);
+        let path = folder.path().join(format!("{clients:?}"));
+        let server = Server::builder(&chardevs);
+        let server = server.serve_unix(&path, clients).unwrap();
+        let mut on_path = connected(&path);
+        let mut on_pair = another(&server);
+        let null = Object::new().with("type", "null");
+        let con0 = Object::new().with("id", "con0");
+        let add = con0.with("backend", null.clone().with("data", Object::new()));
+        on_path.execute("chardev-add", add.clone()).unwrap();
+        for client in [&mut on_path, &mut on_pair] {
+            let before = chardevs.wakeups();
+            for _ in 0..100 {
+                client.execute("query-chardev", Object::new()).unwrap();
+                client.execute("chardev-change", add.clone()).unwrap();
+            }
+            let woken = chardevs.wakeups() - before;
+            assert!(woken < 20, "{clients:?}: {woken}");
+        }
+    }
+}
+
+#[test]
+fn the_chardev_of_a_monitor_that_has_ended_serves_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let chardevs = Chardevs::new().unwrap();
+    chardevs.set_io_threads(2, 0);
+    let path = folder.path().join("qmp");
+    let server = Server::builder(&chardevs);
+    let server = server.serve_unix(&path, Clients::One).unwrap();
+    let own = |chardevs: &Chardevs| {
+        // Its monitor lets go of it soon.
+        let began = Instant::now();
+        let front = loop {
+            match chardevs.front_end("qmp0", Arc::new(NoHooks)) {
+                Ok(front) => break front,
+                Err(error) => assert!(began.elapsed() < LIMIT, "{error}"),
+            }
+            std::thread::yield_now();
+        };
+        let mut peer = UnixStream::connect(&path).unwrap();
+        assert!(front.wait_connected(Some(LIMIT)).unwrap());
+        peer.write_all(b"x").unwrap();
+        let mut byte = [0];
+        while front.wait_input(&mut byte, Some(LIMIT)).unwrap() != Some(Input::Data(1)) {}
+    };
+    let client = connected(&path);
+    chardevs.block_on(server.end("qmp0"));
+    drop(client);
+    own(&chardevs);
+    server
+        .serve("qmp0", Mode::Control { pretty: false })
+        .unwrap();
+    let client = connected(&path);
+    drop(server);
+    drop(client);
+    own(&chardevs);
 }
 
 #[test]

@@ -65,7 +65,11 @@ pub(super) static KIND: Kind = Kind {
         ],
     )
     .spelled(&[Short::Name, Short::Path]),
-    open: |options, context| opening_elsewhere(options, context, open),
+    // Devpts waits for no device; what has a link is also on a disk.
+    open: |options, context| match options.str("path") {
+        None => Box::pin(std::future::ready(open(options, context))),
+        Some(_) => opening_elsewhere(options, context, open),
+    },
 };
 
 /// A wish for the pseudoterminal of a back end about to be replaced, with whoever is there.

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use chardev_core::ChardevRef;
 
@@ -23,6 +23,10 @@ pub(crate) struct Home {
     watches: Mutex<Vec<Weak<Watched>>>,
     /// It is that of all who have none of their own, so it neither moves nor counts.
     is_shared: bool,
+    /// A thread apart from those that consoles are spread over, on which it may be for a time.
+    apart: OnceLock<Arc<IoThread>>,
+    /// It is there now.
+    is_apart: AtomicBool,
 }
 
 impl Home {
@@ -39,6 +43,32 @@ impl Home {
         Arc::new(Home::at_first(threads, 0, true))
     }
 
+    /// That of all who are on `thread` for good, apart from the consoles.
+    pub(super) fn on(thread: &Arc<IoThread>, threads: &Arc<IoThreads>) -> Arc<Self> {
+        let home = Home::at_first(threads, 0, true);
+        let _ = home.apart.set(Arc::clone(thread));
+        home.is_apart.store(true, Ordering::Relaxed);
+        Arc::new(home)
+    }
+
+    /// Goes to `thread`, apart from the consoles, until [`Home::come_back`]; `false` if it can go
+    /// nowhere, or was once on another such thread.
+    pub(super) fn visit(&self, thread: &Arc<IoThread>) -> bool {
+        let there = self.apart.get_or_init(|| Arc::clone(thread));
+        let may = !self.is_shared && Arc::ptr_eq(there, thread);
+        if may {
+            self.is_apart.store(true, Ordering::Release);
+            self.fetch();
+        }
+        may
+    }
+
+    /// Goes back to where it would have been.
+    pub(super) fn come_back(&self) {
+        self.is_apart.store(false, Ordering::Release);
+        self.fetch();
+    }
+
     fn at_first(threads: &Arc<IoThreads>, at: u8, is_shared: bool) -> Self {
         Home {
             threads: Arc::clone(threads),
@@ -46,6 +76,8 @@ impl Home {
             is_bulk: AtomicBool::new(false),
             watches: Mutex::default(),
             is_shared,
+            apart: OnceLock::new(),
+            is_apart: AtomicBool::new(false),
         }
     }
 
@@ -124,6 +156,11 @@ impl Home {
 
     /// The thread, chosen by now.
     pub(crate) fn thread(&self) -> &IoThread {
+        if self.is_apart.load(Ordering::Acquire) {
+            if let Some(apart) = self.apart.get() {
+                return apart;
+            }
+        }
         let at = self.at().unwrap_or_else(|| self.settle());
         self.threads.thread(at)
     }

@@ -115,7 +115,7 @@ impl FdWatch {
     /// May be called from any thread, also under the chardev's lock.
     pub(crate) fn arm(&self, interest: Ready) {
         let mut state = self.0.lock();
-        if state.asked.contains(interest) {
+        if state.ended || state.asked.contains(interest) {
             return;
         }
         if state.hung_up && is_hung_up(self.fd()) {
@@ -129,6 +129,14 @@ impl FdWatch {
         }
     }
 
+    /// Ends the watch while the descriptor is still used: nothing more is reported.
+    pub(crate) fn end(&self) {
+        let mut state = self.0.lock();
+        if !std::mem::replace(&mut state.ended, true) {
+            self.0.forget(&state.reactor);
+        }
+    }
+
     /// The descriptor under watch.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.0.fd.as_fd()
@@ -137,10 +145,7 @@ impl FdWatch {
 
 impl Drop for FdWatch {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.ended = true;
-        self.0.forget(&state.reactor);
-        drop(state);
+        self.end();
         self.0.port.home().has_no_watch(&self.0);
     }
 }

@@ -251,7 +251,11 @@ impl Transport {
     /// From here on the peer's writes fail with `EPIPE`, where the kernel can do that without
     /// losing what has arrived: on a Unix socket.
     pub(super) fn refuse_input(&mut self) {
-        self.refused |= self.unix && rustix::net::shutdown(&*self.fd, Shutdown::Read).is_ok();
+        if self.unix && !self.refused {
+            // What is done here would be reported as the peer's end, to who waits for our lock.
+            self.watch.end();
+            self.refused = rustix::net::shutdown(&*self.fd, Shutdown::Read).is_ok();
+        }
     }
 
     /// Whether the peer can send nothing more.
