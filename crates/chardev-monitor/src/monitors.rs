@@ -95,7 +95,8 @@ pub(crate) struct Place {
 }
 
 impl Monitors {
-    /// No monitors yet; those that come run on `runtime`, which is that of `thread` if there is one.
+    /// No monitors yet; those that come run on `runtime`, which is that of `thread` if there is
+    /// one.
     pub(crate) fn new(runtime: Handle, thread: Weak<ServiceThread>) -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);

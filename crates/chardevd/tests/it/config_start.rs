@@ -247,10 +247,13 @@ fn objects_and_ports_of_guests_are_there_for_what_names_them() {
     assert!(objects.contains(r#"\"id\": \"me\""#), "{objects}");
 }
 
+/// The daemon may accept one peer before the other, whatever their order, so what comes from the
+/// one is held for the other.
 #[test]
 fn a_mux_is_put_on_a_console_and_on_its_line() {
     let configured = Configured::start(
-        "[console.a]\nsocket = { path = 'far', server = true }\nto = 'socket,path=near,server=on,mux=on'\n",
+        "[console.a]\nsocket = { path = 'far', server = true }\nto = 'socket,path=near,server=on,mux=on'\n\
+         policy = { x-closed = 'hold' }\n",
     );
     let mut near = console(&configured.path("near"));
     let mut far = console(&configured.path("far"));
