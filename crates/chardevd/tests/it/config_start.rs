@@ -252,8 +252,8 @@ fn objects_and_ports_of_guests_are_there_for_what_names_them() {
 #[test]
 fn a_mux_is_put_on_a_console_and_on_its_line() {
     let configured = Configured::start(
-        "[console.a]\nsocket = { path = 'far', server = true }\nto = 'socket,path=near,server=on,mux=on'\n\
-         policy = { x-closed = 'hold' }\n",
+        "[console.a]\nsocket = { path = 'far', server = true, x-closed = 'hold' }\n\
+         to = 'socket,path=near,server=on,mux=on'\n",
     );
     let mut near = console(&configured.path("near"));
     let mut far = console(&configured.path("far"));
