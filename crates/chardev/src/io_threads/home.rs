@@ -54,8 +54,11 @@ impl Home {
     /// Goes to `thread`, apart from the consoles, until [`Home::come_back`]; `false` if it can go
     /// nowhere, or was once on another such thread.
     pub(super) fn visit(&self, thread: &Arc<IoThread>) -> bool {
+        if self.is_shared {
+            return false;
+        }
         let there = self.apart.get_or_init(|| Arc::clone(thread));
-        let may = !self.is_shared && Arc::ptr_eq(there, thread);
+        let may = Arc::ptr_eq(there, thread);
         if may {
             self.is_apart.store(true, Ordering::Release);
             self.fetch();

@@ -42,8 +42,9 @@ impl ServiceThread {
 
     /// Has what comes to chardev `id` seen here for as long as the answer is kept, which is to be
     /// dropped by a task on this thread. `None` where that cannot be: there is no such chardev,
-    /// others rest on it, or all chardevs share one I/O thread ([`Chardevs::set_io_threads`]); it
-    /// then works as well, and another thread is woken for what comes. Does not wait.
+    /// others rest on it, it was seen on another such thread before, or all chardevs share one I/O
+    /// thread ([`Chardevs::set_io_threads`]). It then works as well, and another thread is woken
+    /// for what comes. Does not wait.
     pub fn take_in(&self, chardevs: &Chardevs, id: &str) -> Option<Stay> {
         let chardev = chardevs.registry().get(id)?;
         if chardev.with(|chardev| chardev.mux().is_some()) {
