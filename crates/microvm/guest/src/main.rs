@@ -67,8 +67,9 @@ extern "C" fn guest_main(parameters: *const u8) -> ! {
             },
             (None, _) => print_and_check(&mut Uart::at(COM1), &report, long),
         }
+    } else {
+        console.print(b"guest ready\n");
     }
-    console.print(b"guest ready\n");
     let mut line = [0; 64];
     loop {
         let length = console.read_line(&mut line);
