@@ -198,11 +198,12 @@ impl Soak {
     fn change_one(&mut self, (number, prepared): (usize, Prepared)) -> Result<(), LoadError> {
         let arguments = change(&self.consoles[number].id, &prepared);
         let answer = self.monitor.execute("chardev-change", arguments);
-        if let Some(answer) = self.answered(answer)? {
-            let pace = self.random.pick(&PACES);
-            self.replaced(number, prepared, &answer, pace)?;
-        }
-        Ok(())
+        let Some(answer) = self.answered(answer)? else {
+            self.consoles[number].note_refusal();
+            return Ok(());
+        };
+        let pace = self.random.pick(&PACES);
+        self.replaced(number, prepared, &answer, pace)
     }
 
     fn change_together(&mut self, wanted: Vec<(usize, Prepared)>) -> Result<(), LoadError> {
@@ -215,6 +216,9 @@ impl Soak {
         let arguments = Object::new().with("actions", actions.collect::<Vec<_>>());
         let answer = self.monitor.execute("x-chardev-transaction", arguments);
         let Some(answer) = self.answered(answer)? else {
+            for (number, _) in wanted {
+                self.consoles[number].note_refusal();
+            }
             return Ok(());
         };
         self.report.transactions += 1;

@@ -19,7 +19,7 @@ const SAME: u32 = 6;
 const LANDMARKS: u64 = 128;
 const LANDMARK: u64 = 256;
 /// What the daemon says is lost, which never is while each console holds what it has no peer for.
-const LOSSES: [&str; 8] = [
+const LOSSES: [&str; 7] = [
     "output-discarded",
     "output-dropped",
     "output-overwritten",
@@ -27,7 +27,6 @@ const LOSSES: [&str; 8] = [
     "output-purged",
     "input-overflowed",
     "input-purged",
-    "changes-failed",
 ];
 /// How many of the consoles with which something is wrong are named.
 const NAMED: usize = 5;
@@ -177,6 +176,12 @@ impl Soak {
             self.report.late += value("input-late");
             if let Some(console) = self.consoles.iter_mut().find(|console| console.id == label) {
                 console.set_log_lost(value("log-lost"));
+                let (failed, refused) = (value("changes-failed"), console.refused());
+                if failed > refused {
+                    wrong.push(format!(
+                        "{label}: {failed} changes failed, {refused} were refused"
+                    ));
+                }
                 let (ours, theirs) = (console.printed(), value("output-accepted"));
                 if ours != theirs {
                     wrong.push(format!("{label}: printed {ours} bytes, accepted {theirs}"));

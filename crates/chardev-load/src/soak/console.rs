@@ -70,6 +70,8 @@ pub(super) struct Console {
     returning: bool,
     next: u64,
     printed_at_change: u64,
+    /// How often a change of it was refused, by itself or with others.
+    refused: u64,
     past: VecDeque<String>,
 }
 
@@ -105,6 +107,7 @@ impl Console {
             returning: false,
             next: 0,
             printed_at_change: 0,
+            refused: 0,
             past: VecDeque::new(),
         })
     }
@@ -242,6 +245,15 @@ impl Console {
         self.note(format!("{} {pace:?}", kind.name()));
         let ends = by.reach(pty).map_err(|error| error.to_string())?;
         self.succeed(number, kind, ends, pace)
+    }
+
+    /// A change was refused, as is in order.
+    pub(super) fn note_refusal(&mut self) {
+        self.refused += 1;
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
     }
 
     fn succeed(
