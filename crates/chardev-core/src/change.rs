@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use crate::backend::{Backend, BackendId, Ready};
-use crate::chardev::{Chardev, ChardevRef, Given, LogSink, WeakChardev};
+use crate::chardev::{Chardev, ChardevRef, Front, Given, LogSink, WeakChardev};
 use crate::commit::{Step, commit};
 use crate::drain::Drainer;
 use crate::error::ChangeError;
@@ -164,8 +164,8 @@ impl Change {
     /// polled until its old back end has delivered everything.
     ///
     /// # Errors
-    /// The last step of N failed, or the front end was replaced since it was asked; O is as it
-    /// was and N is dropped.
+    /// The last step of N failed, or a front end that has attached since the offer refuses; O is as
+    /// it was and N is dropped.
     pub fn commit(
         self,
         offer: Offer,
@@ -185,23 +185,23 @@ impl Change {
         &self.chardev
     }
 
-    /// Whether what was offered still stands.
-    pub(crate) fn check(&self, offer: &Offer) -> Result<(), ChangeError> {
+    /// Whether a front end has attached since that was not asked. One that detached leaves nobody
+    /// to disagree.
+    pub(crate) fn is_unasked(&self, offer: &Offer) -> bool {
         self.chardev.with(|machine| {
-            if machine.removed {
-                return Err(ChangeError::NotFound(self.label.clone()));
-            }
-            let same_front = match (&machine.front, &offer.hooks) {
-                (None, None) => true,
-                (Some(front), Some(asked)) => Arc::ptr_eq(&front.hooks, asked),
-                // A front end that detached since leaves nobody to disagree.
-                (None, Some(_)) => true,
-                (Some(front), None) => front.hooks.is_idle(),
+            let asked = |front: &Front| match &offer.hooks {
+                Some(asked) => Arc::ptr_eq(&front.hooks, asked),
+                None => front.hooks.is_idle(),
             };
-            if !same_front {
-                return Err(ChangeError::Busy(self.label.clone()));
-            }
-            check_backlog(machine)
+            machine.front.as_ref().is_some_and(|front| !asked(front))
+        })
+    }
+
+    /// Whether it can still happen.
+    pub(crate) fn check(&self) -> Result<(), ChangeError> {
+        self.chardev.with(|machine| match machine.removed {
+            true => Err(ChangeError::NotFound(self.label.clone())),
+            false => check_backlog(machine),
         })
     }
 

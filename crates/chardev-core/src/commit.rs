@@ -75,11 +75,22 @@ pub fn commit(mut steps: Vec<Step>) -> Result<Vec<Drainer>, Refused> {
     let concerns_others = |(chardev, members): &Planned| {
         !members.is_empty() || chardev.with(|chardev| chardev.backend.as_mux().is_some())
     };
-    let graph = planned.iter().any(concerns_others).then(graph::hold);
-    let frozen = Frozen::freeze(&steps);
+    let alone = !planned.iter().any(concerns_others);
+    let held = loop {
+        if let Err(refused) = ask_who_came(&mut steps) {
+            deactivate_all(&mut steps);
+            return Err(refused);
+        }
+        let graph = (!alone).then(graph::hold);
+        let frozen = Frozen::freeze(&steps);
+        // While all are frozen nobody attaches.
+        if !steps.iter().any(Step::is_unasked) {
+            break (frozen, graph);
+        }
+    };
     let checked = check_all(&steps, &planned).and_then(|()| adopt_all(&mut steps));
     if let Err(refused) = checked {
-        drop((frozen, graph));
+        drop(held);
         deactivate_all(&mut steps);
         return Err(refused);
     }
@@ -91,11 +102,20 @@ pub fn commit(mut steps: Vec<Step>) -> Result<Vec<Drainer>, Refused> {
     let order = graph::from_below(&planned).into_iter();
     let installed = order.filter_map(|step| Some(steps[step].take()?.install()));
     let drainers = installed.flatten().collect();
-    drop(frozen);
+    drop(held);
     Ok(drainers)
 }
 
-/// Whether all that was agreed on and looked at when the steps were prepared still stands.
+/// A front end that has attached since the others were asked is asked, too.
+fn ask_who_came(steps: &mut [Step]) -> Result<(), Refused> {
+    let unasked = |(_, step): &(usize, &mut Step)| step.is_unasked();
+    for (step, part) in steps.iter_mut().enumerate().filter(unasked) {
+        part.ask().map_err(|error| Refused { step, error })?;
+    }
+    Ok(())
+}
+
+/// Whether all that was looked at when the steps were prepared still stands.
 fn check_all(steps: &[Step], planned: &[Planned]) -> Result<(), Refused> {
     let label = |step: usize| planned[step].0.with(|chardev| chardev.label.to_string());
     let leaves = |step: usize| !matches!(steps[step], Step::Change { old: Old::Park, .. });
@@ -192,9 +212,23 @@ impl Step {
         (self.chardev().clone(), members)
     }
 
+    fn is_unasked(&self) -> bool {
+        matches!(self, Step::Change { change, offer, .. } if change.is_unasked(offer))
+    }
+
+    fn ask(&mut self) -> Result<(), ChangeError> {
+        if let Step::Change {
+            change, offer, new, ..
+        } = self
+        {
+            *offer = change.offer(new)?;
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), ChangeError> {
         match self {
-            Step::Change { change, offer, .. } => change.check(offer),
+            Step::Change { change, .. } => change.check(),
             Step::Add { .. } => Ok(()),
             Step::Remove(removal) => removal.check().map_err(|busy| {
                 let cause = OpenError::new(busy.to_string()).because(busy);

@@ -175,8 +175,8 @@ pub enum RemoveError {
 pub enum AttachError {
     /// There is no such chardev.
     NotFound(String),
-    /// Another front end, a multiplexer or a hub has it, or a change of it is being decided. A
-    /// multiplexer itself takes several front ends.
+    /// Another front end, a multiplexer or a hub has it. A multiplexer itself takes several front
+    /// ends.
     InUse(String),
 }
 

@@ -94,47 +94,20 @@ impl FrontEnd {
     /// Only for a chardev without a `Chardevs`; otherwise use `Chardevs::attach`, which also knows
     /// multiplexers.
     ///
+    /// While a transaction is being decided it waits, for some microseconds.
+    ///
     /// # Errors
-    /// [`AttachError::InUse`] while another front end is attached or a transaction is being
-    /// decided; [`AttachError::NotFound`] if the chardev was removed.
+    /// [`AttachError::InUse`] while another front end is attached; [`AttachError::NotFound`] if the
+    /// chardev was removed.
     #[doc(alias = "qemu_chr_fe_init")]
     pub fn attach(
         chardev: &ChardevRef,
         hooks: Arc<dyn FrontEndHooks>,
     ) -> Result<Self, AttachError> {
-        chardev.with(|chardev| {
-            if chardev.removed {
-                return Err(AttachError::NotFound(chardev.label.to_string()));
-            }
-            // While a transaction is being decided nobody new can be asked.
-            if chardev.front.is_some() || chardev.freeze != Freeze::Free {
-                return Err(AttachError::InUse(chardev.label.to_string()));
-            }
-            chardev.collect_events();
-            chardev.stats.breaks_dropped += chardev.input.clear_events();
-            if hooks.half_close() || hooks.accepts() {
-                chardev.set_line(|line| {
-                    line.half_close = hooks.half_close();
-                    line.accepts = hooks.accepts();
-                });
-            }
-            chardev.front = Some(Front {
-                hooks,
-                read_waker: None,
-                write_waker: None,
-            });
-            chardev.backend.set_attached(true);
-            chardev.books.begin_front();
-            // Input may wait whose peer has left: it is shown between an opening and a closing.
-            chardev.shown_open = chardev.input.has_input();
-            if chardev.shown_open {
-                chardev.input.push_event_first(Event::Opened);
-            }
-            let open = chardev.backend.is_open();
-            chardev.show_open(open);
-            chardev.collect_events();
-            Ok(())
-        })?;
+        // Once a transaction is being decided nobody new can be asked.
+        while !chardev.with(|chardev| chardev.begin_front(&hooks))? {
+            std::thread::yield_now();
+        }
         Ok(FrontEnd {
             chardev: chardev.clone(),
         })
@@ -567,6 +540,45 @@ impl Drop for FrontEnd {
             rare.into_iter().for_each(|rare| rare.input_fds.clear());
             chardev.stats.breaks_dropped += chardev.input.clear_events();
         });
+    }
+}
+
+impl Chardev {
+    /// A front end attaches, unless a transaction is being decided.
+    fn begin_front(&mut self, hooks: &Arc<dyn FrontEndHooks>) -> Result<bool, AttachError> {
+        if self.removed {
+            return Err(AttachError::NotFound(self.label.to_string()));
+        }
+        if self.front.is_some() {
+            return Err(AttachError::InUse(self.label.to_string()));
+        }
+        if self.freeze != Freeze::Free {
+            return Ok(false);
+        }
+        self.collect_events();
+        self.stats.breaks_dropped += self.input.clear_events();
+        if hooks.half_close() || hooks.accepts() {
+            self.set_line(|line| {
+                line.half_close = hooks.half_close();
+                line.accepts = hooks.accepts();
+            });
+        }
+        self.front = Some(Front {
+            hooks: Arc::clone(hooks),
+            read_waker: None,
+            write_waker: None,
+        });
+        self.backend.set_attached(true);
+        self.books.begin_front();
+        // Input may wait whose peer has left: it is shown between an opening and a closing.
+        self.shown_open = self.input.has_input();
+        if self.shown_open {
+            self.input.push_event_first(Event::Opened);
+        }
+        let open = self.backend.is_open();
+        self.show_open(open);
+        self.collect_events();
+        Ok(true)
     }
 }
 

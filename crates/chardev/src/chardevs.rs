@@ -331,7 +331,7 @@ impl Chardevs {
     ///
     /// # Errors
     /// [`AttachError::NotFound`]; [`AttachError::InUse`] if another front end, a multiplexer or a
-    /// hub has it, or while a change of it is being decided.
+    /// hub has it.
     pub fn front_end(
         &self,
         id: &str,

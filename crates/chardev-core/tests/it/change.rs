@@ -89,6 +89,56 @@ fn a_fixed_front_end_is_asked_even_if_it_came_after_the_beginning() {
     );
 }
 
+/// Agrees, or does not, and counts how often it was asked.
+struct Asked(Mutex<usize>, Result<(), String>);
+impl FrontEndHooks for Asked {
+    fn backend_change(&self, _: &chardev_core::Answers) -> Result<(), String> {
+        *self.0.lock().unwrap() += 1;
+        self.1.clone()
+    }
+}
+
+#[test]
+fn a_front_end_that_attached_after_the_others_were_asked_is_asked_as_well() {
+    for verdict in [Ok(()), Err("not this one".to_owned())] {
+        let (old, new) = (Peer::new(true, 99), Peer::new(true, 99));
+        let chardev = old.chardev(None);
+        let part = part(&chardev, 2, &new);
+        let hooks = Arc::new(Asked(Mutex::new(0), verdict.clone()));
+        let front = FrontEnd::attach(&chardev, hooks.clone()).unwrap();
+        let changed = commit(vec![part])
+            .map(drop)
+            .map_err(|refused| refused.error);
+        assert_eq!(*hooks.0.lock().unwrap(), 1);
+        let refused = verdict.map_err(|reason| ChangeError::Refused {
+            id: "con0".to_owned(),
+            reason,
+        });
+        assert_eq!(changed, refused);
+        let seen = match changed {
+            Ok(()) => "<Opened><Changed>",
+            Err(_) => "<Opened>",
+        };
+        assert_eq!(everything(&front), seen);
+        assert_eq!(front.stats().changes, u64::from(changed.is_ok()));
+    }
+}
+
+#[test]
+fn who_attaches_while_a_transaction_is_decided_waits_for_it() {
+    let (old, new) = (Peer::new(true, 99), Peer::new(true, 99));
+    let chardev = old.chardev(None);
+    for round in 0..500 {
+        let part = part(&chardev, 10 + round, &new);
+        let attached = std::thread::scope(|scope| {
+            let attaching = scope.spawn(|| FrontEnd::attach(&chardev, Arc::new(())));
+            commit(vec![part]).unwrap();
+            attaching.join().unwrap()
+        });
+        drop(attached.unwrap());
+    }
+}
+
 #[test]
 fn nothing_is_installed_in_a_chardev_that_was_retired_meanwhile() {
     let (old, new) = (Peer::new(true, 99), Peer::new(true, 99));

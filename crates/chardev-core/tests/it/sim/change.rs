@@ -96,16 +96,12 @@ pub(super) fn offer_change(sim: &mut Sim) {
     new.policy.closed = closed;
     new.handover = handover;
     new.log = log.clone().map(|log| Box::new(log) as _);
-    let hooks = sim.front.as_ref().map(|front| front.hooks.clone());
-    let fixed = hooks
-        .as_ref()
-        .is_some_and(|hooks| hooks.fixed.load(Relaxed));
-    let refuses = hooks.is_some_and(|hooks| hooks.refuses.load(Relaxed));
+    let refused = sim.refusal();
     let outcome = pending.change.offer(&mut new);
     sim.check_invisible(&before);
     match outcome {
         Ok(offer) => {
-            sim.expect(!fixed && !refuses, "the front end was not heard");
+            sim.expect(refused.is_none(), "the front end was not heard");
             sim.expect(
                 peer.world().line == sim.line,
                 "the new back end has the line",
@@ -121,17 +117,7 @@ pub(super) fn offer_change(sim: &mut Sim) {
             sim.pending = Some(pending);
         }
         Err(error) => {
-            let expected = match fixed {
-                true => ChangeError::NotSwappable,
-                false => ChangeError::Refused {
-                    id: "con0".to_owned(),
-                    reason: "not now".to_owned(),
-                },
-            };
-            sim.expect(
-                (fixed || refuses) && error == expected,
-                "the error says why",
-            );
+            sim.expect(Some(error) == refused, "the error says why");
             drop(new);
             drop(pending);
             sim.failures += 1;
@@ -157,7 +143,8 @@ pub(super) fn commit_change(sim: &mut Sim) {
         false => Old::Retire,
     };
     let present = sim.front.as_ref().map(|_| sim.fronts);
-    let replaced = present.is_some() && present != offered.asked;
+    let unasked = present.is_some() && present != offered.asked;
+    let refused = sim.refusal().filter(|_| unasked);
     let fails = offered.peer.world().fail_activate;
     let keeps = match offered.new.handover {
         true => sim.keeps_peer(&offered.peer),
@@ -178,7 +165,8 @@ pub(super) fn commit_change(sim: &mut Sim) {
     let outcome = commit_beside(step, beside.as_ref(), sim.rng.one_in(2));
     let error = match outcome {
         Ok(drainers) => {
-            let must_fail = replaced || fails || beside.is_some() || keeps == Keeps::Impossible;
+            let must_fail =
+                refused.is_some() || fails || beside.is_some() || keeps == Keeps::Impossible;
             sim.expect(!must_fail, "this change must fail");
             sim.changes += 1;
             sim.book().accepted += words as u64;
@@ -202,10 +190,10 @@ pub(super) fn commit_change(sim: &mut Sim) {
         Err(error) => error,
     };
     sim.failures += 1;
-    let told = match (replaced, fails) {
-        (true, _) => error == ChangeError::Busy("con0".to_owned()),
-        (false, true) => error == ChangeError::Open("no".into()),
-        (false, false) => {
+    let told = match (fails, refused) {
+        (true, _) => error == ChangeError::Open("no".into()),
+        (false, Some(refused)) => error == refused,
+        (false, None) => {
             sim.failed_handovers += 1;
             let slot = sim.slot.number;
             sim.is_refused_handover(&error, keeps, slot, beside.is_some())
@@ -236,6 +224,19 @@ pub(super) fn change_at_once(sim: &mut Sim) {
 }
 
 impl Sim {
+    /// What the present front end answers if it is asked, where it does not agree.
+    fn refusal(&self) -> Option<ChangeError> {
+        let hooks = &self.front.as_ref()?.hooks;
+        if hooks.fixed.load(Relaxed) {
+            return Some(ChangeError::NotSwappable);
+        }
+        let refuses = hooks.refuses.load(Relaxed);
+        refuses.then(|| ChangeError::Refused {
+            id: "con0".to_owned(),
+            reason: "not now".to_owned(),
+        })
+    }
+
     /// Notes a change that happened; returns who was replaced, in the order of the drainers.
     fn adopt(
         &mut self,
