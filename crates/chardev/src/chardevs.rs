@@ -132,23 +132,8 @@ impl Chardevs {
         options: &Options,
         fds: Arc<dyn FdSource>,
     ) -> Result<Info, AddError> {
-        let mut scene = self.scene(Vec::new());
-        let step = self.prepare_add(id, options, fds, &mut scene).await?;
-        if let Err(refused) = self.carry_out(vec![step]).await {
-            self.discard(scene).await;
-            return Err(AddError::Open {
-                id: id.to_owned(),
-                cause: match refused.error {
-                    ChangeError::Open(cause) => cause,
-                    error => error.to_string().into(),
-                },
-            });
-        }
-        writer::emptied(self.shared.io_threads(), id).await;
-        self.info(id).ok_or_else(|| AddError::Open {
-            id: id.to_owned(),
-            cause: "it was removed immediately".into(),
-        })
+        let (chardevs, id, options) = (self.clone(), id.to_owned(), options.clone());
+        offload::following(async move { chardevs.add_whole(&id, options, fds).await }).await
     }
 
     /// Replaces the back end of chardev `id` (`chardev-change`): whole or not at all.
@@ -210,34 +195,11 @@ impl Chardevs {
         id: &str,
         options: &Options,
         fds: Arc<dyn FdSource>,
-        answer: impl FnOnce(&Info) -> Vec<u8>,
+        answer: impl FnOnce(&Info) -> Vec<u8> + Send + 'static,
     ) -> Result<Info, ChangeError> {
-        let began = Instant::now();
-        let leaving = self.registry.get(id).into_iter().collect();
-        let scene = self.scene(leaving);
-        let changed = match self.prepare_change(id, options, fds, &scene, answer).await {
-            Ok(steps) => self.carry_out_one(id, steps).await,
-            Err(error) => Err(error),
-        };
-        let info = changed.map_err(|error| self.in_words_of_qemu(id, error))?;
-        self.note_change(id, began);
-        writer::emptied(self.shared.io_threads(), id).await;
-        Ok(info)
-    }
-
-    /// QEMU changes a chardev that has no front end by adding it anew, and says so.
-    fn in_words_of_qemu(&self, id: &str, error: ChangeError) -> ChangeError {
-        let unused = || {
-            let chardev = self.registry.get(id)?;
-            Some(chardev.with(|chardev| !chardev.has_front_end()))
-        };
-        match error {
-            ChangeError::Open(cause) if unused() == Some(true) => {
-                let shown = format!("Failed to add chardev '{id}': {cause}");
-                ChangeError::Open(cause.shown_as(shown))
-            }
-            error => error,
-        }
+        let (chardevs, id, options) = (self.clone(), id.to_owned(), options.clone());
+        let change = async move { chardevs.change_whole(&id, options, fds, answer).await };
+        offload::following(change).await
     }
 
     /// Notes how long a change took that began at `began`.

@@ -6,6 +6,7 @@
 //! such as removing a name or closing a terminal, is left to be done [`elsewhere`] or [`sometime`]:
 //! it is asked for under a chardev's lock, or on the I/O thread, where nothing may wait.
 
+mod follow;
 mod pool;
 
 use std::cell::{Cell, RefCell};
@@ -18,6 +19,7 @@ use chardev_core::{OpenError, is_locked_here};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+pub(crate) use self::follow::following;
 use self::pool::{Pool, Waiting};
 use crate::first::{First, first};
 use crate::port::Port;
@@ -79,7 +81,7 @@ where
     F: FnOnce() -> T + Send + 'static,
 {
     let (work, done, result) = prepare(runtime, work);
-    pool::AWAITED.run(work);
+    follow::run(&pool::AWAITED, work);
     finished(done).await;
     result.take().await
 }
@@ -100,7 +102,7 @@ where
 
 async fn opened(runtime: &Handle, work: Work, mut done: Done) -> Result<(), TooMany> {
     let pool = opens();
-    if let Some(number) = pool.run(work) {
+    if let Some(number) = follow::run(pool, work) {
         let waiting = Waiting { pool, number };
         // Whoever polls this may have no clock.
         let patience = {
@@ -203,18 +205,26 @@ pub(crate) fn to_the_end<T>(work: impl FnOnce() -> T) -> T {
 /// [`offload`]ed, so that whoever awaits that finds it done; at once on a thread that may wait;
 /// else soon, on a thread for such things.
 pub(crate) fn elsewhere(work: impl FnOnce() + Send + 'static) {
-    let mut work: Option<Work> = Some(Box::new(work));
-    // A thread that ends has no list any more.
+    match at_the_end(work) {
+        Ok(()) => {}
+        Err(work) if may_wait_here() => work(),
+        Err(work) => sometime(work),
+    }
+}
+
+/// As [`elsewhere`], but only at the end of what is [`offload`]ed.
+///
+/// # Errors
+/// The work, where nothing is.
+pub(crate) fn at_the_end<F: FnOnce() + Send + 'static>(work: F) -> Result<(), F> {
+    let mut work = Some(work);
     let _ = LEFT.try_with(|left| {
         if let Some(left) = &mut *left.borrow_mut() {
-            left.extend(work.take());
+            let work = work.take().map(|work| Box::new(work) as Work);
+            left.extend(work);
         }
     });
-    match work {
-        None => {}
-        Some(work) if may_wait_here() => work(),
-        Some(work) => sometime(work),
-    }
+    work.map_or(Ok(()), Err)
 }
 
 /// Has `work`, which may take very long, done soon on a thread for such things; nobody waits for

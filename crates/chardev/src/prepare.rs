@@ -32,8 +32,8 @@ impl Chardevs {
         Scene {
             registry: self.registry().clone(),
             shared: Arc::clone(self.shared()),
-            coming: Vec::new(),
-            leaving,
+            coming: Arc::default(),
+            leaving: leaving.into(),
             target: None,
         }
     }
@@ -42,7 +42,7 @@ impl Chardevs {
     pub(crate) async fn prepare_add(
         &self,
         id: &str,
-        options: &Options,
+        options: Options,
         fds: Arc<dyn FdSource>,
         scene: &mut Scene,
     ) -> Result<Step, AddError> {
@@ -65,7 +65,7 @@ impl Chardevs {
             None => chardev.set_default_scrollback(self.shared().default_history()),
         });
         port.connect(&chardev);
-        scene.coming.push(chardev.clone());
+        Arc::make_mut(&mut scene.coming).push(chardev.clone());
         Ok(Step::Add {
             reservation,
             chardev,
@@ -77,7 +77,7 @@ impl Chardevs {
     pub(crate) async fn prepare_change(
         &self,
         id: &str,
-        options: &Options,
+        options: Options,
         fds: Arc<dyn FdSource>,
         scene: &Scene,
         answer: impl FnOnce(&Info) -> Vec<u8>,
@@ -134,7 +134,7 @@ impl Chardevs {
             .with("addr", OptionValue::Address(address))
             .with("server", OptionValue::Bool(false));
         let scene = self.scene(Vec::new());
-        let steps = self.prepare_change(id, &options, fds, &scene, |_| Vec::new());
+        let steps = self.prepare_change(id, options, fds, &scene, |_| Vec::new());
         let Some(Step::Change {
             change, offer, new, ..
         }) = steps.await?.into_iter().next()
@@ -208,18 +208,18 @@ fn label(chardev: &ChardevRef) -> String {
 
 async fn open(
     port: &Port,
-    options: &Options,
+    options: Options,
     fds: Arc<dyn FdSource>,
     scene: &Scene,
 ) -> Result<Opened, OpenError> {
-    let options = &with_directory(options);
+    let options = with_directory(options);
     let kind = scene
         .shared
         .kind(options.kind())
         .ok_or_else(|| ParameterError::no_kind(options.kind()))?;
     options.check(&kind.spec)?;
     let policy = options.policy()?;
-    let log = open_log(port, options, &fds).await?;
+    let log = open_log(port, &options, &fds).await?;
     let handover = options.bool_or("x-handover", false);
     let context = OpenContext {
         port: port.clone(),
@@ -227,12 +227,12 @@ async fn open(
         handover,
         scene: scene.clone(),
     };
-    match (kind.open)(options, &context).await {
+    match (kind.open)(&options, &context).await {
         Ok(backend) => Ok(Opened {
             backend,
             policy,
             log,
-            options: options.clone(),
+            options,
             handover,
         }),
         Err(cause) => {
@@ -261,8 +261,7 @@ async fn open_log(
 }
 
 /// What paths mean is decided now: a daemon may go to another directory before it opens one again.
-fn with_directory(options: &Options) -> Options {
-    let mut options = options.clone();
+fn with_directory(mut options: Options) -> Options {
     // Without a directory, because it was removed, no relative path means anything anyway.
     if let Ok(directory) = std::env::current_dir() {
         options.start_paths_at(directory);

@@ -10,15 +10,15 @@ use chardev_core::{
 use crate::chardevs::Shared;
 use crate::port::Port;
 
-/// The chardevs around a back end that is being opened.
+/// The chardevs around a back end that is being opened. Each gets a copy.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
     pub(crate) registry: Registry,
     pub(crate) shared: Arc<Shared>,
     /// Chardevs that the same transaction adds.
-    pub(crate) coming: Vec<ChardevRef>,
+    pub(crate) coming: Arc<Vec<ChardevRef>>,
     /// Chardevs whose back ends the same transaction replaces or removes.
-    pub(crate) leaving: Vec<ChardevRef>,
+    pub(crate) leaving: Arc<[ChardevRef]>,
     /// The chardev the back end is for, if there is one already.
     pub(crate) target: Option<ChardevRef>,
 }
@@ -40,7 +40,7 @@ impl Scene {
     /// target itself.
     pub(crate) fn link(&self, id: &str, missing: String) -> Result<Link, OpenError> {
         let wanted = WantLink(id.to_owned());
-        for chardev in &self.leaving {
+        for chardev in &*self.leaving {
             let lent = chardev.with(|chardev| chardev.lend(&wanted));
             if let Some(link) = lent.and_then(|lent| lent.downcast::<Link>().ok()) {
                 return Ok(*link);

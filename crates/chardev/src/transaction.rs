@@ -8,6 +8,7 @@ use chardev_core::{AddError, ChangeError, RemoveError, Step};
 
 use crate::back::{FdSource, NoFds};
 use crate::chardevs::{Chardevs, Info};
+use crate::offload;
 use crate::scene::Scene;
 use crate::writer;
 
@@ -129,6 +130,15 @@ impl Chardevs {
         actions: &[Action],
         fds: Arc<dyn FdSource>,
     ) -> Result<Vec<Option<Info>>, TransactionError> {
+        let (chardevs, actions) = (self.clone(), actions.to_vec());
+        offload::following(async move { chardevs.transaction_whole(&actions, fds).await }).await
+    }
+
+    async fn transaction_whole(
+        &self,
+        actions: &[Action],
+        fds: Arc<dyn FdSource>,
+    ) -> Result<Vec<Option<Info>>, TransactionError> {
         let leaving = actions
             .iter()
             .filter(|action| !matches!(action, Action::Add { .. }))
@@ -178,11 +188,11 @@ impl Chardevs {
     ) -> Result<Vec<Step>, ActionError> {
         match action {
             Action::Add { id, options } => {
-                let step = self.prepare_add(id, options, fds, scene).await;
+                let step = self.prepare_add(id, options.clone(), fds, scene).await;
                 step.map(|step| vec![step]).map_err(ActionError::Add)
             }
             Action::Change { id, options } => self
-                .prepare_change(id, options, fds, scene, |_| Vec::new())
+                .prepare_change(id, options.clone(), fds, scene, |_| Vec::new())
                 .await
                 .map_err(ActionError::Change),
             Action::Remove { id } => {

@@ -37,6 +37,7 @@ use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use crate::io_threads::IoThreads;
+use crate::offload::at_the_end;
 use crate::port::Port;
 
 use crew::{Haste, Ticket};
@@ -157,7 +158,8 @@ impl FileWriter {
     }
 
     /// Goes live: queues up behind earlier writers of the same file, and has it emptied if
-    /// `truncate` says so. Emptying a large file takes long, so a step does it.
+    /// `truncate` says so. Emptying a large file takes long, so a step does it, at once if whoever
+    /// changes the chardev is on a thread that may wait.
     pub(crate) fn go_live(&self, truncate: bool) {
         let truncate = truncate && self.shared.file().is_some();
         let (before, shared) = self.register();
@@ -166,7 +168,10 @@ impl FileWriter {
         state.empties_first = truncate && before.is_empty();
         state.follow = self.shared.log.is_some() && shared;
         state.after = before;
-        if state.truncate {
+        let first = Arc::clone(&self.shared);
+        if state.empties_first && at_the_end(move || first.step_here()).is_ok() {
+            state.scheduled = true;
+        } else if state.truncate {
             self.shared.rouse(&mut state, Haste::Now);
         }
     }

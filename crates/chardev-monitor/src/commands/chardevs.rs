@@ -59,7 +59,7 @@ impl Caller {
         let Command::ChardevChange { id, options } = command else {
             return Err("no change".into());
         };
-        let answer = |info: &Info| answer(chardev_return(info));
+        let answer = move |info: &Info| answer(chardev_return(info));
         let chardevs = &self.service.chardevs;
         let changed = chardevs.change_answering(&id, &options, self.source(), answer);
         changed

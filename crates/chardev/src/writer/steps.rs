@@ -101,6 +101,16 @@ impl Writing {
         }
     }
 
+    /// Does a step here, on a thread that may wait, as if the crew had been asked for it.
+    pub(super) fn step_here(self: Arc<Self>) {
+        let haste = match Arc::clone(&self).step() {
+            Next::Done => return,
+            Next::Again(haste) => haste,
+            Next::At(_) => Haste::Now,
+        };
+        self.rouse(&mut self.lock(), haste);
+    }
+
     fn advance(self: &Arc<Self>, work: &mut Work) -> Result<Next, Stopped> {
         let mut state = self.lock();
         while state.owes_report() {
