@@ -4,6 +4,7 @@
 mod bed;
 mod beside;
 mod browser;
+mod configured;
 mod crowd;
 mod dresses;
 mod echo;
@@ -77,6 +78,8 @@ enum Part {
     Qmp,
     /// How long the start takes, and what it leaves in memory
     Start,
+    /// How long a start with 10,000 chardevs takes
+    Configured,
     /// What a relayed GiB costs, beside socat
     Relay,
     /// What telnet, websocket and TLS cost, beside plain bytes and socat
@@ -149,6 +152,7 @@ impl Part {
             Part::Changes => latency::table(programs, args.changes, args.rounds),
             Part::Qmp => qmp::table(programs, args.rounds),
             Part::Start => start::table(programs),
+            Part::Configured => configured::table(programs, args.rounds),
             Part::Relay => relay::table(programs, args.gib, args.rounds),
             Part::Protocols => dresses::table(programs, args.gib, args.rounds),
             Part::Beside => beside::table(programs),
