@@ -352,11 +352,9 @@ mod tests {
         let handle = runtime.handle().clone();
         let polled = runtime.block_on(following(async move {
             offload_open(&handle, || ()).await.unwrap();
-            let sleep = {
-                let _inside = handle.enter();
-                tokio::time::sleep(Duration::from_millis(1))
-            };
-            sleep.await;
+            let (tell, told) = tokio::sync::oneshot::channel();
+            thread::spawn(move || tell.send(()));
+            told.await.unwrap();
             thread::current().id()
         }));
         assert_eq!(polled, thread::current().id());
