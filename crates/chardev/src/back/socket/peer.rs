@@ -90,6 +90,11 @@ impl Peer {
         self.ours && self.layers.is_none() && matches!(self.stage, Stage::Open)
     }
 
+    /// Gives it more room for what it is sent.
+    pub(super) fn widen(&mut self) {
+        self.transport.widen();
+    }
+
     /// Whether nothing is between it and the chardev.
     pub(super) fn is_plain(&self) -> bool {
         self.layers.is_none()

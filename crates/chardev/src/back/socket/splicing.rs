@@ -68,6 +68,9 @@ impl Peer {
 
     fn pour(&mut self, pipe: &mut Pipe) -> Option<Result<Sent, Gone>> {
         let sent = refused(pipe.pour(self.transport().fd()))?;
+        if !pipe.is_empty() {
+            self.widen();
+        }
         Some(self.after_sending(sent))
     }
 }

@@ -34,12 +34,18 @@ const KEEP_IDLE: Duration = Duration::from_secs(60);
 const KEEP_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_PROBES: u32 = 3;
 
+/// The room that a Unix socket has when much goes out of it, twice the usual. The kernel gives twice
+/// what it is asked for, and an unprivileged program may ask for half of this.
+const WIDE: usize = 416 << 10;
+
 /// A connected stream socket.
 #[derive(Debug)]
 pub(super) struct Transport {
     fd: Arc<OwnedFd>,
     watch: FdWatch,
     unix: bool,
+    /// There is room for much, or no more can be had.
+    wide: bool,
     /// The kernel refuses what the peer still sends.
     refused: bool,
 }
@@ -64,8 +70,22 @@ impl Transport {
             fd,
             watch,
             unix,
+            wide: !unix,
             refused: false,
         })
+    }
+
+    /// Much goes out of it, more than there is room for. Who sends to a Unix socket and who reads
+    /// it wake each other less often if there is more; TCP sees to that by itself.
+    pub(super) fn widen(&mut self) {
+        let wide = std::mem::replace(&mut self.wide, true);
+        if wide {
+            return;
+        }
+        let room = sockopt::socket_send_buffer_size(&self.fd);
+        if room.is_ok_and(|room| room < WIDE) {
+            let _ = sockopt::set_socket_send_buffer_size(&self.fd, WIDE / 2);
+        }
     }
 
     /// Finds out whether a silent peer's host is still there: who vanished must not be in the way

@@ -17,9 +17,8 @@ use crate::devices::pump::{Leftover, with_scratch};
 const BULK: usize = 64 << 10;
 /// And until a piece is smaller than this, which may as well be copied.
 const LEAST: usize = 16 << 10;
-/// The most at once. Larger pieces cost less CPU over TCP, but whoever sends and whoever receives
-/// then wait for each other.
-const PIECE: usize = 512 << 10;
+/// The most at once, which is what a pipe has room for: the larger a piece, the less CPU it costs.
+const PIECE: usize = 1 << 20;
 /// A terminal gives 4 KiB at a time, however much there is: after this much it is asked again, and
 /// what it has is handed on as one.
 const MORE: usize = 2 << 10;

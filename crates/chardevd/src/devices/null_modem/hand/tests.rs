@@ -234,6 +234,20 @@ fn a_peer_that_stalled_gets_them() {
     });
 }
 
+/// Who reads it need not wake whoever sends for so little.
+#[test]
+fn a_unix_socket_out_of_which_much_goes_has_more_room() {
+    let mut bed = Bed::new(Family::Unix);
+    bed.until_piped();
+    let wanted = 300 << 10;
+    let start = Instant::now();
+    while rustix::io::ioctl_fionread(&bed.targets[0]).unwrap() < wanted {
+        assert!(start.elapsed() < DEADLINE, "there is room for {wanted}");
+        bed.step(true);
+    }
+    bed.until_received();
+}
+
 #[test]
 fn the_old_peer_gets_what_it_had_accepted_and_the_new_one_the_rest() {
     with_bytes_in_the_pipe(|bed| {
