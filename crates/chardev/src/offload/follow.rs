@@ -274,7 +274,11 @@ mod tests {
         let runtime = runtime();
         let handle = runtime.handle().clone();
         let counter = Arc::new(Counter(AtomicUsize::new(0), thread::current()));
+        // The first work takes longer than the first poll.
+        let (go, gone) = channel::<()>();
         let mut steps = Box::pin(following(async move {
+            let wait = move || gone.recv().unwrap();
+            offload_open(&handle, wait).await.unwrap();
             let mut places = Vec::new();
             for _ in 0..100 {
                 places.push(offload_open(&handle, here).await.unwrap());
@@ -284,6 +288,9 @@ mod tests {
             places
         }));
         let waker = Waker::from(Arc::clone(&counter));
+        let first = steps.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(first.is_pending());
+        go.send(()).unwrap();
         let places = loop {
             match steps.as_mut().poll(&mut Context::from_waker(&waker)) {
                 Poll::Ready(places) => break places,
@@ -350,13 +357,26 @@ mod tests {
     fn what_wakes_it_from_outside_has_it_polled_where_it_is_asked_for() {
         let runtime = runtime();
         let handle = runtime.handle().clone();
-        let polled = runtime.block_on(following(async move {
-            offload_open(&handle, || ()).await.unwrap();
-            let (tell, told) = tokio::sync::oneshot::channel();
-            thread::spawn(move || tell.send(()));
-            told.await.unwrap();
+        let (go, gone) = channel::<()>();
+        let mut steps = Box::pin(following(async move {
+            let wait = move || gone.recv().unwrap();
+            offload_open(&handle, wait).await.unwrap();
+            let mut is_first = true;
+            std::future::poll_fn(move |cx| {
+                if !std::mem::take(&mut is_first) {
+                    return Poll::Ready(());
+                }
+                let waker = cx.waker().clone();
+                thread::spawn(move || waker.wake());
+                Poll::Pending
+            })
+            .await;
             thread::current().id()
         }));
+        let waker = &mut Context::from_waker(Waker::noop());
+        assert!(steps.as_mut().poll(waker).is_pending());
+        go.send(()).unwrap();
+        let polled = runtime.block_on(steps);
         assert_eq!(polled, thread::current().id());
     }
 
