@@ -18,6 +18,7 @@ mod link;
 mod log;
 mod report;
 mod usage;
+#[path = "viewer.rs"]
 mod viewer;
 
 pub use report::Report;
