@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where: all of it, not the first thing only.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +8,9 @@ use chardev::text::shown;
 
 use crate::DaemonError;
 use crate::ctl::nearest;
+
+/// So many mistakes are told of; whoever has more has made one of them in many places.
+const TOLD: usize = 20;
 
 /// A place in a file, counted from 1; columns are characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +43,7 @@ struct Mistake {
 /// Everything that is wrong with a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mistakes {
-    list: Vec<Mistake>,
+    all: BTreeSet<Mistake>,
 }
 
 impl Mistakes {
@@ -55,34 +59,30 @@ impl Mistakes {
         what: impl Into<String>,
         hint: impl Into<Option<String>>,
     ) {
-        let mistake = Mistake {
+        // A template is read once for each console that is made of it, and told of once.
+        self.all.insert(Mistake {
             place: place.clone(),
             what: what.into(),
             hint: hint.into(),
-        };
-        // A template is read once for each console that is made of it.
-        if !self.list.contains(&mistake) {
-            self.list.push(mistake);
-        }
+        });
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.all.is_empty()
     }
 
     /// `done`, unless something is wrong.
-    pub(super) fn or<T>(mut self, done: T) -> Result<T, Mistakes> {
-        if self.is_empty() {
-            return Ok(done);
+    pub(super) fn or<T>(self, done: T) -> Result<T, Mistakes> {
+        match self.is_empty() {
+            true => Ok(done),
+            false => Err(self),
         }
-        self.list.sort();
-        Err(self)
     }
 }
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, mistake) in self.list.iter().enumerate() {
+        for (number, mistake) in self.all.iter().take(TOLD).enumerate() {
             let Mistake { place, what, hint } = mistake;
             let end = if number == 0 { "" } else { "\n" };
             write!(f, "{end}{place}: {}", shown(what))?;
@@ -90,7 +90,10 @@ impl fmt::Display for Mistakes {
                 write!(f, "\n    {}", shown(hint))?;
             }
         }
-        Ok(())
+        match self.all.len().saturating_sub(TOLD) {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more"),
+        }
     }
 }
 
@@ -114,4 +117,28 @@ pub(super) fn meant<'a>(
     (1..=20)
         .contains(&all.len())
         .then(|| format!("there are: {}", all.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_in_many_places_is_told_of_a_few_times_and_in_order() {
+        let place = |line| Place {
+            number: 0,
+            line,
+            column: 1,
+            file: Arc::from("c.toml"),
+        };
+        let mut mistakes = Mistakes::default();
+        for line in (1..=10_000).rev().chain([3, 4]) {
+            mistakes.add(&place(line), "no");
+        }
+        let told = mistakes.to_string();
+        let lines: Vec<_> = told.lines().collect();
+        assert_eq!(lines[0], "c.toml:1:1: no");
+        assert_eq!(lines[TOLD - 1], "c.toml:20:1: no");
+        assert_eq!(lines[TOLD..], ["and 9980 more"]);
+    }
 }
