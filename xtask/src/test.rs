@@ -28,6 +28,10 @@ pub(crate) fn run() -> Result {
         "--no-fail-fast",
     ]));
     let rest = sh::run(sh::cargo(&["nextest", "run", "--workspace", "--profile", "ci"]).envs(LONG));
+    // The feature is off by default, so the daemon is built once more.
+    let fleet = ["nextest", "run", "--package", "chardevd", "--profile", "ci"];
+    let fleet = sh::run(sh::cargo(&fleet).args(["--features", "fleet", "-E", "test(/^fleet::/)"]));
+    let rest = rest.and(fleet);
     say_what_did_not_run();
     let model = crate::model::run();
     let costs = crate::costs::run(&crate::costs::Args::default());

@@ -33,7 +33,7 @@ const UNSAFE_ALLOWED: [(&str, &str); 5] = [
 ];
 
 /// What a crate may depend on inside this workspace. `None` stands for everything but itself.
-const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 15] = [
+const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 16] = [
     ("chardev-core", Some(&[])),
     ("chardev-qapi", Some(&["chardev-core"])),
     ("chardev-qmp", Some(&["chardev-core", "chardev-qapi"])),
@@ -61,6 +61,10 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 15] = [
             "chardev-qmp",
         ]),
     ),
+    (
+        "chardev-fleet",
+        Some(&["chardev", "chardev-load", "chardev-logs"]),
+    ),
     ("chardev-logs", Some(&["chardev-core"])),
     (
         "chardev-costs",
@@ -79,6 +83,7 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 15] = [
             "chardev-monitor",
             "chardev-vfio-user",
             "chardev-vhost-user",
+            "chardev-fleet",
             "chardev-load",
             "chardev-logs",
             "chardev-web",

@@ -26,6 +26,7 @@ use crate::default_monitor::DefaultMonitor;
 use crate::devices::virtio::watch_ports;
 use crate::devices::{Roll, Worker, Workshop};
 use crate::edge::{self, Inherited};
+use crate::fleet::Membership;
 use crate::metrics::{Configured, Endpoint};
 use crate::options::OPTIONS;
 use crate::pidfile::PidFile;
@@ -119,8 +120,7 @@ fn run_started(
     let (config, asked) = Config::new(file);
     signals::listen(stop.clone(), chardevs.clone(), config.clone())
         .map_err(|error| DaemonError::of("cannot listen for signals", error))?;
-    let pidfile = args.pidfile.as_deref();
-    let pidfile = pidfile
+    let pidfile = (args.pidfile.as_deref())
         .map(|path| PidFile::create(path, &directory))
         .transpose()?;
     let worker = Worker::new("devices").map_err(|error| DaemonError::of("cannot start", error))?;
@@ -137,9 +137,10 @@ fn run_started(
         held: HashSet::new(),
         metrics: (None, config.metrics.clone()),
         page: config.page.clone(),
+        fleet: config.fleet.clone(),
         config: Some((config, asked)),
     };
-    daemon.page.open(daemon.server());
+    daemon.open_doors();
     let _terminal = Restore;
     let started = daemon.start_metrics(args.metrics.as_deref());
     let mut started = started.and_then(|()| start(&mut daemon));
@@ -191,6 +192,7 @@ fn builder(args: &Args, chardevs: &Chardevs, config: &Config) -> Result<Builder,
     let commands = config.commands().into_iter();
     let commands = commands.chain(config.tokens.commands(config));
     let commands = commands.chain(config.page.commands());
+    let commands = commands.chain(config.fleet.commands());
     let server = commands.fold(server, Builder::own_command);
     let name = args.name.as_deref().map(guest_name).transpose()?;
     Ok(match name.flatten() {
@@ -223,6 +225,7 @@ pub struct Daemon {
     /// The endpoint of the command line, and that of the file.
     metrics: (Option<Endpoint>, Configured),
     page: Page,
+    fleet: Membership,
 }
 
 impl Daemon {
@@ -236,6 +239,14 @@ impl Daemon {
     pub fn watch_ports(&self, watch: PortWatch) {
         let events = self.server().events().clone();
         self.shop.worker().spawn(watch_ports(watch, events));
+    }
+
+    /// From here on there may be a web page, and a part in a fleet.
+    fn open_doors(&self) {
+        self.page.open(self.server());
+        if let Some((config, _)) = &self.config {
+            self.fleet.open(self.server(), &config.table);
+        }
     }
 
     fn start_default(&mut self) -> Result<(), DaemonError> {
@@ -269,7 +280,8 @@ impl Daemon {
     /// Waits for the wish to end, then for the devices, then for the peers; gives the status that
     /// the process is to have.
     fn serve(self) -> ExitCode {
-        let (shop, (metrics, configured), page) = (self.shop, self.metrics, self.page);
+        let (shop, page, fleet) = (self.shop, self.page, self.fleet);
+        let (metrics, configured) = self.metrics;
         let server = shop.server();
         let (chardevs, stop) = (server.chardevs(), server.stop());
         shop.roll().open(&shop);
@@ -298,6 +310,7 @@ impl Daemon {
             status
         });
         page.finish();
+        fleet.finish();
         configured.finish();
         if let Some(metrics) = metrics {
             metrics.finish();

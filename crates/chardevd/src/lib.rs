@@ -21,6 +21,7 @@ mod default_monitor;
 pub mod devices;
 mod edge;
 mod error;
+mod fleet;
 pub mod help;
 pub mod messages;
 mod metrics;

@@ -12,6 +12,7 @@ use super::item::Sort;
 use super::keeper::Request;
 use super::report::Report;
 use super::table::{Kept, State, Table};
+use crate::fleet::Membership;
 use crate::metrics::Configured;
 use crate::tokens::Store;
 use crate::web::Page;
@@ -30,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) metrics: Configured,
     pub(crate) tokens: Store,
     pub(crate) page: Page,
+    pub(crate) fleet: Membership,
     requests: mpsc::Sender<Request>,
 }
 
@@ -43,6 +45,7 @@ impl Config {
             metrics: Configured::default(),
             tokens: Store::default(),
             page: Page::default(),
+            fleet: Membership::default(),
             requests,
         };
         (config, asked)

@@ -10,6 +10,7 @@ use chardev_qapi::opts::parse_opts;
 
 use super::errors::Place;
 use crate::devices::bus_id;
+use crate::fleet;
 use crate::metrics::Address;
 use crate::web::Settings;
 
@@ -23,6 +24,7 @@ pub(crate) struct Wanted {
     pub(crate) monitors: Vec<Monitor>,
     pub(crate) metrics: Option<Address>,
     pub(crate) web: Option<Settings>,
+    pub(crate) fleet: Option<fleet::Settings>,
     /// Who may what, if that is said.
     pub(crate) access: Option<Vec<Grant>>,
     /// Where tokens are kept, if they are.

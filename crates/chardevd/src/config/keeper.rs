@@ -13,6 +13,7 @@ use super::order::stages;
 use super::report::Report;
 use super::runner::Runner;
 use super::table::{Kept, State, Table};
+use crate::fleet::Membership;
 use crate::metrics::Configured;
 use crate::service;
 use crate::tokens::Store;
@@ -42,6 +43,7 @@ pub(crate) struct Keeper {
     pub(super) metrics: Configured,
     pub(super) tokens: Store,
     pub(super) page: Page,
+    pub(super) fleet: Membership,
     requests: Asked,
 }
 
@@ -57,6 +59,7 @@ impl Keeper {
             metrics: config.metrics.clone(),
             tokens: config.tokens.clone(),
             page: config.page.clone(),
+            fleet: config.fleet.clone(),
             requests: asked,
         }
     }

@@ -295,6 +295,79 @@ pub(super) const WEB: &[Key] = &[
     ),
 ];
 
+/// What `[fleet]` takes.
+pub(super) const FLEET: &[Key] = &[
+    key(
+        "servers",
+        Shape::Texts,
+        "the servers: nats://HOST:PORT or tls://HOST:PORT, of which one is enough",
+    ),
+    key(
+        "cluster",
+        Shape::Text,
+        "the cluster that this host is in, part of all subjects (default: default)",
+    ),
+    key(
+        "host",
+        Shape::Text,
+        "what this host is called there (default: its name)",
+    ),
+    key(
+        "credentials",
+        Shape::Text,
+        "a file with a JWT and its key, as nsc makes it",
+    ),
+    key(
+        "nkey",
+        Shape::Text,
+        "a file with the seed of an nkey, instead",
+    ),
+    key(
+        "ca",
+        Shape::Text,
+        "who has signed the servers' certificates, as PEM, beside those that the system knows",
+    ),
+    key(
+        "stream",
+        Shape::Keys(FLEET_STREAM),
+        "the stream that output goes to: its name, or a table",
+    ),
+];
+
+/// The keys of a fleet's stream. All but the first two are for one that is made.
+pub(super) const FLEET_STREAM: &[Key] = &[
+    key(
+        "name",
+        Shape::Text,
+        "its name (default: CHARDEV_ and the cluster in capitals)",
+    ),
+    key(
+        "create",
+        Shape::Switch,
+        "make it if it is not there (default true); one that is there stays as it is",
+    ),
+    key(
+        "max-age",
+        Shape::Text,
+        "how long output is kept: 12h, 30d, 8w, 0s for ever (default 7d)",
+    ),
+    key(
+        "max-bytes",
+        Shape::Size,
+        "how much is kept of all (default: what the server allows)",
+    ),
+    key(
+        "replicas",
+        Shape::Number,
+        "how many servers have it: 1 (the default), 3 or 5",
+    ),
+    key(
+        "compress",
+        Shape::Switch,
+        "compress it on disk (default true)",
+    ),
+];
+
 /// The files of TLS.
 pub(super) const WEB_TLS: &[Key] = &[
     key(
@@ -362,6 +435,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "tokens that clients may present, which chardevctl token makes",
     ),
     ("web", "a web page with the consoles"),
+    ("fleet", "NATS servers that output is sent to"),
     ("daemon", "what concerns the daemon as a whole"),
 ];
 

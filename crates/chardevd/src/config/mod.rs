@@ -16,6 +16,7 @@ mod device;
 mod diff;
 mod errors;
 mod expand;
+mod fleet;
 mod item;
 mod keeper;
 mod keys;
@@ -76,6 +77,7 @@ pub(crate) fn load(
         options.start_paths_at(directory);
     }
     wanted.web = wanted.web.map(|page| web::within(page, directory));
+    wanted.fleet = wanted.fleet.map(|it| fleet::within(it, directory));
     wanted.metrics = wanted.metrics.map(|address| address.within(directory));
     wanted.tokens = wanted.tokens.map(|file| directory.join(file));
     mistakes.or(wanted)
@@ -117,6 +119,8 @@ fn understand(sections: &Sections, kinds: &[&'static KindSpec], mistakes: &mut M
     wanted.metrics = metrics.and_then(|value| raw::metrics(value, &mut reader));
     let page = sections.web.as_ref();
     wanted.web = page.and_then(|value| web::settings(value, reader.mistakes));
+    let fleet = sections.fleet.as_ref();
+    wanted.fleet = fleet.and_then(|value| fleet::settings(value, reader.mistakes));
     let accesses = sections.accesses.iter();
     let grants = accesses.filter_map(|value| access::grant(value, &wanted.items, mistakes));
     wanted.access = (!sections.accesses.is_empty()).then(|| grants.collect());

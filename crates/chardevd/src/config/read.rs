@@ -26,6 +26,7 @@ pub(super) struct Sections {
     pub(super) tokens: Option<Value>,
     pub(super) daemon: Option<Value>,
     pub(super) web: Option<Value>,
+    pub(super) fleet: Option<Value>,
     pub(super) accesses: Vec<Value>,
     /// Where each name of each section stands: there may be thousands.
     places: HashMap<(String, String), Place>,
@@ -112,6 +113,10 @@ impl Sections {
                 }
                 "web" => {
                     put_one(&mut self.web, value, (&key, &place), mistakes);
+                    continue;
+                }
+                "fleet" => {
+                    put_one(&mut self.fleet, value, (&key, &place), mistakes);
                     continue;
                 }
                 "template" => &mut self.templates,

@@ -54,6 +54,7 @@ impl Keeper {
             self.metrics.set(metrics);
         }
         self.page.set(page);
+        self.fleet.set(wanted.fleet);
         Ok(report)
     }
 

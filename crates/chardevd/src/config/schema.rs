@@ -5,8 +5,8 @@ use chardev_qapi::{Json, Object};
 
 use super::backend::keys_of;
 use super::keys::{
-    ACCESS, CONSOLE, DAEMON, Key, METRICS, MONITOR, MORE_OF_CONSOLE, MORE_OF_LINES, SECTIONS,
-    Shape, TOKENS, WEB, kind_key,
+    ACCESS, CONSOLE, DAEMON, FLEET, Key, METRICS, MONITOR, MORE_OF_CONSOLE, MORE_OF_LINES,
+    SECTIONS, Shape, TOKENS, WEB, kind_key,
 };
 use crate::devices::DEVICES;
 
@@ -28,6 +28,7 @@ pub(crate) fn schema() -> String {
             "tokens" => table(&[TOKENS]),
             "daemon" => table(&[DAEMON]),
             "web" => table(&[WEB]).with("required", words(["listen"])),
+            "fleet" => table(&[FLEET]).with("required", words(["servers"])),
             "access" => list(table(&[ACCESS]).with("required", words(["role"]))),
             _ => list(table(&[MONITOR]).with("required", words(["listen"]))),
         };

@@ -28,7 +28,7 @@ impl Daemon {
         let (monitors, metrics) = (wanted.monitors.clone(), wanted.metrics.clone());
         let tokens = chardevs.block_on(config.tokens.open(wanted.tokens.clone()))?;
         tokens.commit(self.server().access().tokens());
-        let page = wanted.web.clone();
+        let (page, fleet) = (wanted.web.clone(), wanted.fleet.clone());
         let keeper = Keeper::new(&config, asked, self.runner());
         let stop = self.server().stop().clone();
         let started = chardevs.block_on(async {
@@ -46,6 +46,7 @@ impl Daemon {
         config
             .page
             .set(chardevs.block_on(config.page.prepare(page))?);
+        config.fleet.set(fleet);
         for monitor in &monitors {
             let started = match &monitor.options {
                 Some(options) => self.add(&monitor.chardev, options.clone()),

@@ -109,6 +109,7 @@ const COMMANDS: &[(&str, &str, Needs)] = &[
     ("x-query-chardev-tasks", "", Nothing),
     ("x-query-consoles", "", Nothing),
     ("x-query-devices", "", Nothing),
+    ("x-query-fleet", "", View),
     ("x-query-monitors", "", View),
     ("x-query-tokens", "", Admin),
     ("x-reload", "", Admin),

@@ -62,6 +62,8 @@ mod dbus;
 mod demo;
 mod differential;
 mod ended;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod interop;
 mod linux;
 mod linux_expect;

@@ -1,0 +1,309 @@
+//! The host's part in a fleet: one thread, a connection, and a task for each console.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chardev::{Chardevs, Epoch};
+use chardev_logs::Shelf;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::follow::{Common, Follower};
+use crate::link::{self, Connection};
+use crate::settings::Settings;
+use crate::source::Source;
+use crate::subject::{Name, Topic};
+
+/// How many bytes may be on their way, of all consoles together.
+const BUDGET: usize = 16 << 20;
+/// How many threads read logs.
+const LOG_THREADS: usize = 2;
+/// The priority of the thread: consoles go first.
+const NICE: i32 = 15;
+/// How long one rests between two looks at which consoles there are.
+const REST: Duration = Duration::from_millis(50);
+/// How long lies between two attempts to make the stream.
+const STREAM_PAUSE: Duration = Duration::from_secs(5);
+
+/// Says whether a chardev takes part, by its id.
+pub type Which = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// A host in a fleet: the output of its consoles goes to the stream until this is dropped.
+pub struct Fleet {
+    settings: Settings,
+    connected: watch::Receiver<Connection>,
+    followed: Followed,
+    /// Ends the thread when it is dropped.
+    stop: Option<oneshot::Sender<Ending>>,
+    /// Fails once the thread has ended.
+    ended: Mutex<Receiver<()>>,
+}
+
+/// How the thread is to end.
+enum Ending {
+    /// Once what was printed is in the stream.
+    Last,
+}
+
+/// What of each console is in the stream, for a fleet that goes on where another one has stopped.
+#[derive(Debug, Default)]
+pub struct Progress(HashMap<(String, Epoch), u64>);
+
+/// How a host's part in a fleet goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Whether there is a connection to a server now.
+    pub is_connected: bool,
+    /// How many consoles are followed.
+    pub consoles: usize,
+    /// How many bytes of what they have printed are not in the stream yet.
+    pub behind: u64,
+}
+
+type Followed = Arc<Mutex<HashMap<(String, Epoch), Arc<AtomicU64>>>>;
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Fleet {
+    /// Publishes the output of all chardevs that `which` takes, from the oldest byte that is kept,
+    /// or from where `progress` says. Returns at once; the servers need not be there.
+    ///
+    /// # Errors
+    /// The process is out of threads.
+    pub fn start(
+        chardevs: &Chardevs,
+        settings: Settings,
+        which: Which,
+        progress: Progress,
+    ) -> io::Result<Fleet> {
+        let (alive, ended) = channel::<()>();
+        let (stop, stopped) = oneshot::channel();
+        let (connected, connection) = watch::channel(Connection::default());
+        let followed = progress.0.into_iter();
+        let followed = followed.map(|(console, at)| (console, Arc::new(AtomicU64::new(at))));
+        let worker = Worker {
+            chardevs: chardevs.clone(),
+            settings: settings.clone(),
+            which,
+            known: followed.collect(),
+            followed: Followed::default(),
+            shelf: Arc::default(),
+        };
+        let followed = Arc::clone(&worker.followed);
+        let run = move || run(worker, connected, stopped, alive);
+        chardev::new_thread("fleet")?.spawn(run)?;
+        Ok(Fleet {
+            settings,
+            connected: connection,
+            followed,
+            stop: Some(stop),
+            ended: Mutex::new(ended),
+        })
+    }
+
+    /// What it goes by.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// How it goes, with the chardevs that it was started with.
+    pub fn status(&self, chardevs: &Chardevs) -> Status {
+        let followed = lock(&self.followed).clone();
+        let behind = followed.iter().map(|((id, epoch), acknowledged)| {
+            let details = chardevs.details(id);
+            let printed = details
+                .filter(|it| it.epoch == Some(*epoch))
+                .map_or(0, |it| it.stats.output_accepted);
+            printed.saturating_sub(acknowledged.load(Ordering::Relaxed))
+        });
+        Status {
+            is_connected: self.connected.borrow().is_there,
+            behind: behind.sum(),
+            consoles: followed.len(),
+        }
+    }
+
+    /// Ends it at once. What is not in the stream yet is left to who goes on there.
+    pub fn stop(mut self) -> Progress {
+        drop(self.stop.take());
+        self.wait(Duration::from_secs(1));
+        let followed = lock(&self.followed);
+        let progress = followed
+            .iter()
+            .map(|(console, acknowledged)| (console.clone(), acknowledged.load(Ordering::Relaxed)));
+        Progress(progress.collect())
+    }
+
+    /// The chardevs have been shut down: waits until what they have printed is in the stream, but
+    /// no longer than `limit`, and not at all while there is no connection.
+    pub fn finish(mut self, limit: Duration) {
+        if let Some(stop) = self.stop.take() {
+            // It fails where the thread has ended.
+            let _ = stop.send(Ending::Last);
+            self.wait(limit);
+        }
+    }
+
+    fn wait(&self, limit: Duration) {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        // It fails when the thread has ended, and that it takes longer stops nobody.
+        let _ = ended.recv_timeout(limit);
+    }
+}
+
+/// What the thread works with.
+struct Worker {
+    chardevs: Chardevs,
+    settings: Settings,
+    which: Which,
+    /// Where to go on, from an earlier fleet.
+    known: HashMap<(String, Epoch), Arc<AtomicU64>>,
+    followed: Followed,
+    shelf: Arc<Shelf>,
+}
+
+fn run(
+    worker: Worker,
+    connected: watch::Sender<Connection>,
+    stopped: oneshot::Receiver<Ending>,
+    _alive: Sender<()>,
+) {
+    // It is done without that, too.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(LOG_THREADS)
+        .build();
+    let Ok(runtime) = runtime else { return };
+    runtime.block_on(async {
+        let followed = Arc::clone(&worker.followed);
+        let connection = connected.subscribe();
+        tokio::select! {
+            () = worker.work(connected) => {}
+            ending = stopped => if let Ok(Ending::Last) = ending {
+                if connection.borrow().is_there {
+                    all_done(&followed).await;
+                }
+            },
+        }
+    });
+    runtime.shutdown_background();
+}
+
+/// Waits until no console is followed any more.
+async fn all_done(followed: &Followed) {
+    while !lock(followed).is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+impl Worker {
+    /// Follows the consoles there are, and those that come, until it is dropped.
+    async fn work(mut self, connected: watch::Sender<Connection>) {
+        let name = format!("chardevd {}", self.settings.host);
+        let connection = connected.subscribe();
+        let client = match link::connect(&self.settings, &name, connected).await {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::error!(event = "fleet-failed", "fleet: {error}");
+                return std::future::pending().await;
+            }
+        };
+        let common = Common {
+            context: link::context(client),
+            connected: connection,
+            budget: Arc::new(Semaphore::new(BUDGET)),
+        };
+        if self.settings.stream.create {
+            tokio::spawn(make_stream(common.clone(), self.settings.clone()));
+        }
+        let mut seen = 0;
+        loop {
+            self.chardevs.added(&mut seen).await;
+            self.follow_all(&common);
+            tokio::time::sleep(REST).await;
+        }
+    }
+
+    /// Follows those that are not followed yet.
+    fn follow_all(&mut self, common: &Common) {
+        for info in self.chardevs.list() {
+            let id = info.label;
+            let epoch = self.chardevs.details(&id).and_then(|it| it.epoch);
+            let Some(epoch) = epoch.filter(|_| (self.which)(&id)) else {
+                continue;
+            };
+            let console = (id, epoch);
+            if lock(&self.followed).contains_key(&console) {
+                continue;
+            }
+            let acknowledged = self.known.remove(&console).unwrap_or_default();
+            if let Some(follower) = self.follower(&console, &acknowledged, common) {
+                let followed = Arc::clone(&self.followed);
+                lock(&followed).insert(console.clone(), acknowledged);
+                tokio::spawn(async move {
+                    follower.run().await;
+                    lock(&followed).remove(&console);
+                });
+            }
+        }
+    }
+
+    fn follower(
+        &self,
+        (id, epoch): &(String, Epoch),
+        acknowledged: &Arc<AtomicU64>,
+        common: &Common,
+    ) -> Option<Follower> {
+        let name = Name {
+            cluster: self.settings.cluster.clone(),
+            host: self.settings.host.clone(),
+            console: id.clone(),
+        };
+        let Some(subject) = name.subject(Topic::Out) else {
+            tracing::warn!(
+                console = id,
+                event = "fleet-name",
+                "fleet: the name of '{id}' is too long for a subject; it takes no part"
+            );
+            return None;
+        };
+        let from = acknowledged.load(Ordering::Relaxed);
+        let source = Source::open(&self.chardevs, &self.shelf, (id, *epoch), from)?;
+        let progress = (*epoch, Arc::clone(acknowledged));
+        Some(Follower::new(common.clone(), subject, source, progress))
+    }
+}
+
+/// Makes the stream, as soon as there is a server that does.
+async fn make_stream(mut common: Common, settings: Settings) {
+    let mut told = String::new();
+    loop {
+        if common.connected.wait_for(|it| it.is_there).await.is_err() {
+            return;
+        }
+        match link::make_stream(&common.context, &settings).await {
+            Ok(()) => return,
+            Err(why) if why != told => {
+                let name = &settings.stream.name;
+                tracing::warn!(event = "fleet-stream", "fleet: no stream '{name}': {why}");
+                told = why;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(STREAM_PAUSE).await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,221 @@
+//! The task of one life of a console: from its source, through its publisher, to the stream.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::header::HeaderMap;
+use async_nats::jetstream::context::Context;
+use async_nats::jetstream::message::PublishMessage;
+use chardev::Epoch;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::link::Connection;
+use crate::message::Message;
+use crate::publisher::{LARGEST, Publisher};
+use crate::source::{Piece, Source};
+
+/// How long lies between a failure and the next attempt, from the first to the last of many.
+const PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+
+/// What all tasks share.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) context: Context,
+    pub(crate) connected: watch::Receiver<Connection>,
+    /// The bytes that may be on their way, of all consoles together.
+    pub(crate) budget: Arc<Semaphore>,
+}
+
+/// What became of a message: where it began and ended, and whether the stream has it.
+type Answer = (u64, u64, Result<(), String>);
+
+/// A console on its way into the stream.
+pub(crate) struct Follower {
+    common: Common,
+    subject: String,
+    source: Source,
+    publisher: Publisher,
+    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// The memory of what is on its way, by where it ends.
+    permits: VecDeque<(u64, OwnedSemaphorePermit)>,
+    /// What the stream has, for whoever begins anew.
+    acknowledged: Arc<AtomicU64>,
+    is_removed: bool,
+    /// Over which connection all was sent.
+    connection: u64,
+    failures: u32,
+    /// No sooner is anything sent.
+    pause: Option<Instant>,
+}
+
+impl Follower {
+    /// One that goes on where `acknowledged` says, and keeps that up to date.
+    pub(crate) fn new(
+        common: Common,
+        subject: String,
+        source: Source,
+        (epoch, acknowledged): (Epoch, Arc<AtomicU64>),
+    ) -> Self {
+        let from = acknowledged.load(Ordering::Relaxed);
+        Follower {
+            common,
+            subject,
+            source,
+            publisher: Publisher::new(epoch, from),
+            answers: FuturesUnordered::new(),
+            permits: VecDeque::new(),
+            acknowledged,
+            is_removed: false,
+            connection: 0,
+            failures: 0,
+            pause: None,
+        }
+    }
+
+    /// Publishes everything until the console is removed and the stream has all of it.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let connection = *self.common.connected.borrow_and_update();
+            let is_connected = connection.is_there;
+            if self.connection != connection.number || !is_connected {
+                self.connection = connection.number;
+                self.answers.clear();
+                self.publisher.retry_all();
+            }
+            if is_connected && self.pause.is_none_or(|pause| pause <= Instant::now()) {
+                self.pause = None;
+                self.send().await;
+            }
+            if self.is_removed && self.publisher.is_idle() {
+                return;
+            }
+            let wanted = match is_connected && !self.is_removed && self.publisher.has_room() {
+                true => self.wanted(),
+                false => 0,
+            };
+            let resume = async {
+                match self.pause {
+                    Some(pause) if is_connected => tokio::time::sleep_until(pause).await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                changed = self.common.connected.changed() => if changed.is_err() {
+                    // Nobody connects any more.
+                    return;
+                },
+                Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.hear(answer),
+                () = resume => {}
+                permit = reserve(&self.common.budget, &self.source, wanted), if wanted > 0 => {
+                    self.take(wanted, permit).await;
+                }
+            }
+        }
+    }
+
+    /// How much the publisher wants of what there is, at least a byte if it would take one.
+    fn wanted(&self) -> usize {
+        match self.source.available() {
+            // Whatever comes will be little, and what is on its way may have to be answered first.
+            0 => self.publisher.wants(1),
+            available => self.publisher.wants(available),
+        }
+    }
+
+    async fn take(&mut self, wanted: usize, permit: Option<OwnedSemaphorePermit>) {
+        let most = match wanted {
+            // There was nothing when it was asked, and there may be more than a byte by now.
+            1 => LARGEST,
+            wanted => wanted,
+        };
+        match self.source.read(most).await {
+            Some(Piece::Output(bytes)) => {
+                let count = bytes.len();
+                self.publisher.take(bytes);
+                let kept = permit.and_then(|mut permit| permit.split(count));
+                let end = self.publisher.taken();
+                self.permits.extend(kept.map(|permit| (end, permit)));
+            }
+            Some(Piece::Gap { to }) => self.publisher.gap(to),
+            Some(Piece::Removed) => {
+                self.publisher.end();
+                self.is_removed = true;
+            }
+            None => {}
+        }
+    }
+
+    /// Sends what waits to be sent.
+    async fn send(&mut self) {
+        while let Some(message) = self.publisher.next_message() {
+            let (offset, end) = (message.offset, message.end());
+            let publish = publish(&message);
+            let subject = self.subject.clone();
+            match self.common.context.send_publish(subject, publish).await {
+                Ok(answer) => self.answers.push(Box::pin(async move {
+                    let answer = answer.await.map(drop);
+                    (offset, end, answer.map_err(|error| error.to_string()))
+                })),
+                Err(error) => {
+                    self.hear((offset, end, Err(error.to_string())));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, (offset, end, result): Answer) {
+        match result {
+            Ok(()) => {
+                self.failures = 0;
+                self.publisher.acknowledge(offset, end);
+                let acknowledged = self.publisher.acknowledged();
+                self.acknowledged.store(acknowledged, Ordering::Relaxed);
+                while self
+                    .permits
+                    .front()
+                    .is_some_and(|(end, _)| *end <= acknowledged)
+                {
+                    self.permits.pop_front();
+                }
+            }
+            Err(error) => {
+                self.publisher.retry(offset);
+                tracing::debug!("fleet: {}: {error}", self.subject);
+                let pause = PAUSE[0] * 2_u32.saturating_pow(self.failures.min(8));
+                self.failures += 1;
+                self.pause = Some(Instant::now() + pause.min(PAUSE[1]));
+            }
+        }
+    }
+}
+
+/// Waits for something to read, and then for the memory to have it in.
+async fn reserve(
+    budget: &Arc<Semaphore>,
+    source: &Source,
+    wanted: usize,
+) -> Option<OwnedSemaphorePermit> {
+    source.ready().await;
+    let count = if wanted == 1 { LARGEST } else { wanted };
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    Arc::clone(budget).acquire_many_owned(count).await.ok()
+}
+
+fn publish(message: &Message) -> PublishMessage {
+    let mut headers = HeaderMap::new();
+    for (name, value) in message.headers() {
+        headers.insert(name, value.as_str());
+    }
+    PublishMessage::build()
+        .headers(headers)
+        .payload(message.payload())
+        .message_id(message.id())
+}

@@ -1,0 +1,49 @@
+//! The consoles of many hosts in one place: what each prints goes to a NATS JetStream stream,
+//! exactly once by offset, and is read there by whoever may, also while its host is down.
+//!
+//! ```text
+//!  host                                              servers          reader
+//!  console ─ scrollback ─▶ Source ─▶ Publisher ─message▶ stream ─message▶ Reader ─▶ bytes, in
+//!         └─ log + index ─┘  thread "fleet"   ◀─answer─                            order, once
+//!
+//!  chardev.CLUSTER.HOST.CONSOLE.out       Chardev-Epoch, Chardev-Offset, Nats-Msg-Id
+//! ```
+//!
+//! [`Fleet::start`] is what a program with consoles calls, [`Archive::open`] what a reader does.
+//! What they rest on knows neither I/O nor a clock: [`subject`], [`message`], [`publisher`] and
+//! [`reader`], which a simulator plays against each other with all that networks, servers and hosts
+//! may do.
+//!
+//! - **Exactly once.** A message says in which life of the console ([`Epoch`](chardev::Epoch)) its
+//!   bytes are, and from which offset on. A publisher sends again what was not answered, the server
+//!   knows most of it again by its id, and the reader the rest by its offset.
+//! - **No console waits.** The output is read by a cursor in the scrollback, as a viewer does, on a
+//!   thread of low priority. While servers are away or slow it falls behind: into the indexed log
+//!   of the console, if there is one; else what the scrollback did not keep is a gap, which is told
+//!   in the stream with its numbers.
+//! - **Bounded.** 512 KiB of a console may be on their way, and 16 MiB of all together.
+//!
+//! # What this crate does not do
+//! - It carries no input, no commands and no events yet, and tells nobody which hosts are up; the
+//!   subjects for the first two are there.
+//! - It does not publish what an earlier run of the program left in a log: what was printed within
+//!   the last moments before a program was killed may be missing in the stream.
+//! - It runs no servers and makes no accounts; who may publish and read what is for the servers to
+//!   say.
+#![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
+
+mod archive;
+mod fleet;
+mod follow;
+mod link;
+pub mod message;
+pub mod publisher;
+pub mod reader;
+mod settings;
+mod source;
+pub mod subject;
+
+pub use archive::{Archive, Until};
+pub use fleet::{Fleet, Progress, Status, Which};
+pub use settings::{Settings, StreamSettings};

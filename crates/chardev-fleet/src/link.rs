@@ -1,0 +1,160 @@
+//! The connection to the servers, and the stream there.
+
+use std::io;
+use std::time::Duration;
+
+use async_nats::jetstream::context::{Context, ContextBuilder, GetStreamErrorKind};
+use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy};
+use async_nats::{Client, ConnectOptions, Event};
+use tokio::sync::watch;
+
+use crate::settings::Settings;
+use crate::subject::{Topic, wildcard};
+
+/// After how long without an answer a message is sent again.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+/// How often a server is asked whether it is there; it is given up after the second time in vain.
+const PING: Duration = Duration::from_secs(4);
+/// How long lies between two attempts to find a server.
+const PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3)];
+/// For how long a server knows the ids of messages: a message is sent again within seconds.
+const KNOWN: Duration = Duration::from_secs(120);
+/// How many messages wait for answers, of all consoles together.
+const UNANSWERED: usize = 4096;
+
+/// The connection as it is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Connection {
+    pub(crate) is_there: bool,
+    /// Which one it is: what was sent over an earlier one may be lost.
+    pub(crate) number: u64,
+}
+
+/// Connects, in the background and for as long as the client is there; `connected` says whether it
+/// is now.
+///
+/// # Errors
+/// A file cannot be read, or has not what it should.
+pub(crate) async fn connect(
+    settings: &Settings,
+    name: &str,
+    connected: watch::Sender<Connection>,
+) -> io::Result<Client> {
+    let host = settings.host.clone();
+    let tell = move |event: Event| {
+        let (connected, host) = (connected.clone(), host.clone());
+        async move {
+            match &event {
+                Event::Connected => connected.send_modify(|it| {
+                    it.is_there = true;
+                    it.number += 1;
+                }),
+                Event::Disconnected | Event::Closed => {
+                    connected.send_modify(|it| it.is_there = false);
+                }
+                _ => {}
+            }
+            match event {
+                Event::Connected => {
+                    tracing::info!(event = "fleet-connected", "fleet: connected as '{host}'");
+                }
+                Event::Disconnected => tracing::warn!(
+                    event = "fleet-disconnected",
+                    "fleet: the connection is lost; consoles go on, and what they print is sent later"
+                ),
+                Event::ServerError(error) => {
+                    tracing::warn!(event = "fleet-refused", "fleet: the server says: {error}");
+                }
+                Event::ClientError(error) => {
+                    tracing::debug!("fleet: {error}");
+                }
+                _ => {}
+            }
+        }
+    };
+    let pause = |attempts: usize| {
+        let factor = u32::try_from(attempts.min(16)).unwrap_or(16);
+        (PAUSE[0] * factor * factor).min(PAUSE[1])
+    };
+    let mut options = ConnectOptions::new()
+        .name(name)
+        .retry_on_initial_connect()
+        .connection_timeout(ANSWER_LIMIT)
+        .ping_interval(PING)
+        .event_callback(tell)
+        .reconnect_delay_callback(pause);
+    if let Some(path) = &settings.credentials {
+        let text = read(path)?;
+        options = options
+            .credentials(&text)
+            .map_err(|error| named(path, error))?;
+    }
+    if let Some(path) = &settings.nkey {
+        options = options.nkey(read(path)?.trim().to_owned());
+    }
+    if let Some(path) = &settings.ca {
+        // A file that is not there would be found out at every attempt.
+        read(path)?;
+        options = options.add_root_certificates(path.clone());
+    }
+    let connecting = options.connect(&settings.servers[..]);
+    connecting.await.map_err(io::Error::other)
+}
+
+/// The context in which messages are published and answered.
+pub(crate) fn context(client: Client) -> Context {
+    ContextBuilder::new()
+        .timeout(ANSWER_LIMIT)
+        .ack_timeout(ANSWER_LIMIT)
+        .max_ack_inflight(UNANSWERED)
+        .backpressure_on_inflight(true)
+        .build(client)
+}
+
+/// Makes the stream if it is not there and that is wanted.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) async fn make_stream(context: &Context, settings: &Settings) -> Result<(), String> {
+    let wanted = &settings.stream;
+    match context.get_stream(&wanted.name).await {
+        Ok(_) => return Ok(()),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(why)
+                if why.error_code() == async_nats::jetstream::ErrorCode::STREAM_NOT_FOUND => {}
+            _ => return Err(error.to_string()),
+        },
+    }
+    let compression = match wanted.compress {
+        true => Compression::S2,
+        false => Compression::None,
+    };
+    let config = Config {
+        name: wanted.name.clone(),
+        subjects: vec![wildcard(&settings.cluster, None, Topic::Out)],
+        max_age: wanted.max_age,
+        max_bytes: wanted
+            .max_bytes
+            .map_or(-1, |it| i64::try_from(it).unwrap_or(i64::MAX)),
+        num_replicas: wanted.replicas,
+        duplicate_window: KNOWN.min(match wanted.max_age {
+            Duration::ZERO => KNOWN,
+            age => age,
+        }),
+        discard: DiscardPolicy::Old,
+        compression: Some(compression),
+        allow_direct: true,
+        description: Some("What consoles print, by chardevd".to_owned()),
+        ..Config::default()
+    };
+    let created = context.create_stream(config).await;
+    created.map(drop).map_err(|error| error.to_string())
+}
+
+fn read(path: &std::path::Path) -> io::Result<String> {
+    std::fs::read_to_string(path).map_err(|error| named(path, error))
+}
+
+fn named(path: &std::path::Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}

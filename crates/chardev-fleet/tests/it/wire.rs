@@ -1,0 +1,116 @@
+//! What is written is read again, and only that.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use chardev::Epoch;
+use chardev_fleet::message::{Body, EPOCH, GAP, KIND, Message, OFFSET};
+use chardev_fleet::subject::{Name, Topic, escape, unescape};
+use proptest::prelude::*;
+
+fn bodies() -> impl Strategy<Value = Body> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 1..200).prop_map(|it| Body::Output(it.into())),
+        (1_u64..1 << 40).prop_map(|to| Body::Gap { to }),
+        Just(Body::End),
+    ]
+}
+
+fn messages() -> impl Strategy<Value = Message> {
+    (any::<u64>(), 0_u64..1 << 60, bodies()).prop_map(|(epoch, offset, body)| Message {
+        epoch: Epoch::new(epoch),
+        offset,
+        body: match body {
+            Body::Gap { to } => Body::Gap { to: offset + to },
+            other => other,
+        },
+    })
+}
+
+fn read(headers: &HashMap<&str, String>, payload: Bytes) -> Option<Message> {
+    Message::parse(|name| headers.get(name).map(String::as_str), payload).ok()
+}
+
+proptest! {
+    #[test]
+    fn any_name_is_a_token_and_back(name in any::<String>()) {
+        let token = escape(&name);
+        prop_assert!(!token.is_empty());
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=".contains(c);
+        prop_assert!(token.chars().all(plain), "{}", token);
+        prop_assert_eq!(unescape(&token), Some(name));
+    }
+
+    #[test]
+    fn a_token_that_is_read_is_what_its_name_is_written_as(token in "[=a-zA-Z0-9.*>é-]{0,12}") {
+        if let Some(name) = unescape(&token) {
+            prop_assert_eq!(escape(&name), token);
+        }
+    }
+
+    #[test]
+    fn a_subject_is_of_one_console(cluster in ".{0,9}", host in ".{0,9}", console in ".{0,9}") {
+        let name = Name { cluster, host, console };
+        for topic in Topic::ALL {
+            let subject = name.subject(topic).unwrap();
+            prop_assert_eq!(Name::parse(&subject), Some((name.clone(), topic)));
+        }
+    }
+
+    #[test]
+    fn a_message_is_read_as_it_was_written(message in messages()) {
+        let headers: HashMap<_, _> = message.headers().into_iter().collect();
+        let parsed = read(&headers, message.payload());
+        prop_assert_eq!(parsed, Some(message));
+    }
+
+    #[test]
+    fn messages_that_are_not_the_same_have_other_ids(one in messages(), other in messages()) {
+        let cut = |it: &Message| (it.epoch, it.offset, it.end(), std::mem::discriminant(&it.body));
+        prop_assert_eq!(one.id() == other.id(), cut(&one) == cut(&other));
+    }
+}
+
+#[test]
+fn nothing_is_guessed() {
+    let message = Message {
+        epoch: Epoch::new(7),
+        offset: 5,
+        body: Body::Gap { to: 9 },
+    };
+    let good: HashMap<_, _> = message.headers().into_iter().collect();
+    assert_eq!(read(&good, Bytes::new()), Some(message));
+    for (name, value) in [
+        (EPOCH, Some("7")),
+        (EPOCH, Some("0000000000000000")),
+        (EPOCH, None),
+        (OFFSET, Some("05")),
+        (OFFSET, Some("+5")),
+        (OFFSET, Some("")),
+        (OFFSET, Some("18446744073709551616")),
+        (OFFSET, None),
+        (KIND, Some("output")),
+        (KIND, Some("end")),
+        (KIND, Some("Gap")),
+        (KIND, None),
+        (GAP, Some("5..5")),
+        (GAP, Some("4..9")),
+        (GAP, Some("5-9")),
+        (GAP, None),
+    ] {
+        let mut headers = good.clone();
+        match value {
+            Some(value) => headers.insert(name, value.to_owned()),
+            None => headers.remove(name),
+        };
+        assert_eq!(read(&headers, Bytes::new()), None, "{name}: {value:?}");
+    }
+    assert_eq!(read(&good, Bytes::from_static(b"x")), None);
+    let mut output = good;
+    output.remove(GAP);
+    output.insert(KIND, "output".to_owned());
+    assert_eq!(read(&output, Bytes::new()), None, "no bytes");
+    assert!(read(&output, Bytes::from_static(b"x")).is_some());
+    output.insert(OFFSET, u64::MAX.to_string());
+    assert_eq!(read(&output, Bytes::from_static(b"x")), None, "too far");
+}

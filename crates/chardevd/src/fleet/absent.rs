@@ -1,0 +1,29 @@
+//! What a build has that takes no part in fleets: words for those who ask for it.
+
+use std::convert::Infallible;
+
+use chardev_monitor::{OwnCommand, Server};
+
+use crate::config::Table;
+
+/// What it lacks.
+pub(crate) const LACKS: &str = "this chardevd was built without fleets";
+
+/// There are none.
+pub(crate) type Settings = Infallible;
+
+/// In no fleet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Membership;
+
+impl Membership {
+    pub(crate) fn open(&self, _server: &Server, _table: &Table) {}
+
+    pub(crate) fn set(&self, _wanted: Option<Settings>) {}
+
+    pub(crate) fn finish(&self) {}
+
+    pub(crate) fn commands(&self) -> [OwnCommand; 1] {
+        [super::command(|_| Err(LACKS.into()))]
+    }
+}

@@ -1,0 +1,104 @@
+//! A daemon that may be in a fleet.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chardev_fleet::{Fleet, Progress, Settings, Which};
+use chardev_monitor::{Answer, Caller, Object, OwnCommand, Server};
+
+use crate::config::Table;
+
+/// How long the end waits for the last output to come to the stream.
+const END_LIMIT: Duration = Duration::from_secs(2);
+
+/// The daemon's part in a fleet, if it has one. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Membership(Arc<Mutex<Place>>);
+
+#[derive(Debug, Default)]
+struct Place {
+    /// While the daemon runs.
+    within: Option<(Server, Table)>,
+    fleet: Option<Fleet>,
+}
+
+impl Membership {
+    /// From here on there may be one.
+    pub(crate) fn open(&self, server: &Server, table: &Table) {
+        self.lock().within = Some((server.clone(), table.clone()));
+    }
+
+    /// What the configuration wants from now on. Where the host and the stream stay the same, it
+    /// goes on where it was.
+    pub(crate) fn set(&self, wanted: Option<Settings>) {
+        let mut place = self.lock();
+        if place.fleet.as_ref().map(Fleet::settings) == wanted.as_ref() {
+            return;
+        }
+        let old = place.fleet.take().map(|old| {
+            let settings = old.settings().clone();
+            (settings, old.stop())
+        });
+        let (Some(wanted), Some((server, table))) = (wanted, place.within.clone()) else {
+            return;
+        };
+        let goes_where =
+            |it: &Settings| (it.cluster.clone(), it.host.clone(), it.stream.name.clone());
+        let progress = old
+            .filter(|(old, _)| goes_where(old) == goes_where(&wanted))
+            .map_or_else(Progress::default, |(_, progress)| progress);
+        let chardevs = server.chardevs().clone();
+        match Fleet::start(&chardevs, wanted, which(server, table), progress) {
+            Ok(fleet) => place.fleet = Some(fleet),
+            Err(error) => tracing::error!(event = "fleet-failed", "fleet: no thread: {error}"),
+        }
+    }
+
+    /// The daemon ends, and its chardevs have been shut down.
+    pub(crate) fn finish(&self) {
+        let place = std::mem::take(&mut *self.lock());
+        if let Some(fleet) = place.fleet {
+            fleet.finish(END_LIMIT);
+        }
+    }
+
+    pub(crate) fn commands(&self) -> [OwnCommand; 1] {
+        let membership = self.clone();
+        [super::command(move |caller| membership.describe(caller))]
+    }
+
+    fn describe(&self, caller: &Caller) -> Answer {
+        let place = self.lock();
+        let Some(fleet) = &place.fleet else {
+            return Err("the daemon is in no fleet; its configuration has no [fleet]".into());
+        };
+        let (settings, status) = (fleet.settings(), fleet.status(caller.chardevs()));
+        Ok(Object::new()
+            .with("cluster", settings.cluster.as_str())
+            .with("host", settings.host.as_str())
+            .with("stream", settings.stream.name.as_str())
+            .with("connected", status.is_connected)
+            .with("consoles", status.consoles as u64)
+            .with("behind", status.behind)
+            .into())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Consoles take part; monitors, and what consoles are made of, do not.
+fn which(server: Server, table: Table) -> Which {
+    Arc::new(move |id| {
+        let is_part = |id: &str| {
+            let kept = table.lock();
+            let mut parts = kept.iter().flat_map(|kept| {
+                let item = &kept.item;
+                item.chardevs.iter().filter(|part| part.id != item.name)
+            });
+            parts.any(|part| part.id == id)
+        };
+        !server.monitors().iter().any(|monitor| monitor == id) && !is_part(id)
+    })
+}
