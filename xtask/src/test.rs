@@ -10,28 +10,23 @@ const LONG: [(&str, &str); 3] = [
     ("CHARDEV_SOAK_SECONDS", "180"),
 ];
 
+/// All crates, and of the daemon also what is off by default, so that nothing is built twice.
+pub(crate) const ALL: [&str; 3] = ["--workspace", "--features", "chardevd/fleet"];
+
 pub(crate) fn run() -> Result {
     build_guest()?;
     if sh::which("cargo-nextest").is_none() {
         eprintln!("xtask: cargo-nextest is not installed, so plain cargo test runs the tests");
-        let mut all = sh::cargo(&["test", "--workspace", "--no-fail-fast"]);
-        let all = sh::run(all.envs(LONG));
+        let mut all = sh::cargo(&["test", "--no-fail-fast"]);
+        let all = sh::run(all.args(ALL).envs(LONG));
         say_what_did_not_run();
         return all;
     }
     // nextest does not run doc tests. They come first so that the summary of the rest is the last
     // thing on the screen; both run even if the first fails.
-    let docs = sh::run(&mut sh::cargo(&[
-        "test",
-        "--workspace",
-        "--doc",
-        "--no-fail-fast",
-    ]));
-    let rest = sh::run(sh::cargo(&["nextest", "run", "--workspace", "--profile", "ci"]).envs(LONG));
-    // The feature is off by default, so the daemon is built once more.
-    let fleet = ["nextest", "run", "--package", "chardevd", "--profile", "ci"];
-    let fleet = sh::run(sh::cargo(&fleet).args(["--features", "fleet", "-E", "test(/^fleet::/)"]));
-    let rest = rest.and(fleet);
+    let docs = sh::run(sh::cargo(&["test", "--doc", "--no-fail-fast"]).args(ALL));
+    let mut rest = sh::cargo(&["nextest", "run", "--profile", "ci"]);
+    let rest = sh::run(rest.args(ALL).envs(LONG));
     say_what_did_not_run();
     let model = crate::model::run();
     let costs = crate::costs::run(&crate::costs::Args::default());

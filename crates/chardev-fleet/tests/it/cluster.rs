@@ -111,6 +111,7 @@ struct Host {
 
 impl Host {
     fn start(servers: &Servers, name: String) -> Host {
+        tell_what_happens();
         let chardevs = Chardevs::new().unwrap();
         let mut host = Host {
             name,
@@ -135,6 +136,16 @@ impl Host {
             u64::MAX
         }
     }
+}
+
+/// What the fleet says is part of a failed test's output.
+fn tell_what_happens() {
+    let told = tracing_subscriber::fmt()
+        .with_env_filter("info,chardev_fleet=debug,async_nats=info")
+        .with_ansi(false)
+        .with_test_writer();
+    // Another host has done that already.
+    let _ = told.try_init();
 }
 
 /// All that the stream has of a console: the lives in order, and whether each has ended.

@@ -44,10 +44,12 @@ impl Servers {
         let all: Vec<String> = all.collect();
         for number in 0..COUNT {
             let store = dir.path().join(format!("store{number}"));
+            // Servers with pools of routes that begin at the same moment may close them all as
+            // doubles, and do without for minutes.
             let config = format!(
                 "server_name: n{number}\nlisten: \"127.0.0.1:{}\"\n\
                  jetstream {{ store_dir: \"{}\", max_mem: 64M, max_file: 2G }}\n\
-                 cluster {{ name: test, listen: \"127.0.0.1:{}\", routes: {all:?} }}\n",
+                 cluster {{ name: test, pool_size: -1, listen: \"127.0.0.1:{}\", routes: {all:?} }}\n",
                 ports[number],
                 store.display(),
                 routes[number],

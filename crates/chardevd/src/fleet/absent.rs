@@ -10,11 +10,12 @@ use crate::config::Table;
 pub(crate) const LACKS: &str = "this chardevd was built without fleets";
 
 /// There are none.
-pub(crate) type Settings = Infallible;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings(Infallible);
 
 /// In no fleet.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Membership;
+pub(crate) struct Membership(());
 
 impl Membership {
     pub(crate) fn open(&self, _server: &Server, _table: &Table) {}

@@ -258,9 +258,9 @@ fn a_daemon_that_is_killed_and_started_again_leaves_two_lives_in_the_stream_and_
         [0, 2].iter().all(|it| hosts[*it].is_up_to_date())
     });
     for host in [0, 2] {
-        for console in 0..CONSOLES {
+        for (console, feed) in feeds[host].iter().enumerate() {
             let lives = read(&archive, &runtime, &hosts[host].name, console);
-            let text = expected(begin(host, console, 0), feeds[host][console].2);
+            let text = expected(begin(host, console, 0), feed.2);
             assert!(
                 lives.len() == 1 && lives[0].text == text,
                 "con{console} of {host}"
