@@ -8,7 +8,8 @@
 //!
 //! Activating may wait for a disk, so nobody is held still meanwhile and no lock is held. While a
 //! chardev is frozen its front end can write and read nothing, which is what a full peer looks
-//! like, so nobody sees one step without the others. Only one chardev is locked at a time, whatever
+//! like, so nobody sees one step without the others; one that writes looks for a moment whether that
+//! is over (`freeze.rs`). Only one chardev is locked at a time, whatever
 //! rests on what. Nothing after the second check can fail. All input is cut off before anything is
 //! installed, and from below upwards: what a base chardev hands over is still input of what rests
 //! on it until then.
@@ -17,7 +18,7 @@ use crate::change::{Change, NewBackend, Offer, Old};
 use crate::chardev::{Chardev, ChardevRef};
 use crate::drain::Drainer;
 use crate::error::{AttachError, ChangeError, OpenError};
-use crate::freeze::Freeze;
+use crate::freeze::{Deciding, Freeze};
 use crate::graph::{self, Planned};
 use crate::mux::Mux;
 use crate::registry::{Removal, Reservation};
@@ -316,24 +317,31 @@ impl Step {
 }
 
 /// Chardevs that are held still; dropping it lets them go on and look around.
-struct Frozen(Vec<ChardevRef>);
+struct Frozen {
+    chardevs: Vec<ChardevRef>,
+    _deciding: Deciding,
+}
 
 impl Frozen {
     fn freeze(steps: &[Step]) -> Self {
         let chardevs: Vec<_> = steps.iter().map(|step| step.chardev().clone()).collect();
+        let deciding = Deciding::begin();
         for chardev in &chardevs {
             chardev.with(|chardev| {
                 chardev.freeze = Freeze::Frozen;
                 chardev.freezes.begin();
             });
         }
-        Frozen(chardevs)
+        Frozen {
+            chardevs,
+            _deciding: deciding,
+        }
     }
 }
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        for chardev in &self.0 {
+        for chardev in &self.chardevs {
             chardev.with(|chardev| chardev.thaw());
         }
     }

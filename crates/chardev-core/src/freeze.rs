@@ -1,5 +1,17 @@
 //! front → [chardev] → back → host: for how long transactions keep a front end still.
 
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::chardev::{Chardev, ChardevRef};
+use crate::held::is_locked_here;
+
+/// How often a front end that writes looks whether a transaction is over: for 20 to 100 µs.
+const LOOKS: usize = 2000;
+
+/// How many transactions hold chardevs still.
+static DECIDING: AtomicUsize = AtomicUsize::new(0);
+
 /// Told when a transaction freezes a chardev's front end, and when that is over, for a
 /// measurement: the core has no clock.
 ///
@@ -27,6 +39,42 @@ impl Freeze {
     pub(crate) fn is_cut(self) -> bool {
         self == Freeze::Cut
     }
+}
+
+/// A transaction that holds chardevs still, until this is dropped.
+pub(crate) struct Deciding(());
+
+impl Deciding {
+    pub(crate) fn begin() -> Self {
+        DECIDING.fetch_add(1, Ordering::Release);
+        Deciding(())
+    }
+}
+
+impl Drop for Deciding {
+    fn drop(&mut self) {
+        DECIDING.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl ChardevRef {
+    /// [`ChardevRef::with`] for output. If a transaction refuses it that is over in a moment,
+    /// `write` is called again then: a thread that goes to sleep for that is woken much later.
+    pub(crate) fn with_output<R>(&self, mut write: impl FnMut(&mut Chardev) -> R) -> R {
+        let (result, refused) = self.with(|chardev| (write(chardev), chardev.freezes.refused));
+        // Whoever decides may need what is locked here.
+        if !refused || is_locked_here() || !is_decided_soon() {
+            return result;
+        }
+        self.with(write)
+    }
+}
+
+fn is_decided_soon() -> bool {
+    (0..LOOKS).any(|_| {
+        spin_loop();
+        DECIDING.load(Ordering::Acquire) == 0
+    })
 }
 
 /// Who watches, and what there is to see.
@@ -67,5 +115,92 @@ impl Freezes {
                 watch.end();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{IoSlice, IoSliceMut};
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::backend::{Backend, BackendId, Ready, Sent};
+    use crate::drain::{Drain, NothingToDrain};
+    use crate::policy::Policy;
+
+    /// A back end that takes everything.
+    struct Taker;
+
+    impl Backend for Taker {
+        fn kind(&self) -> &'static str {
+            "taker"
+        }
+
+        fn filename(&self) -> String {
+            "taker".to_owned()
+        }
+
+        fn is_open(&self) -> bool {
+            true
+        }
+
+        fn write(&mut self, bufs: &[IoSlice<'_>], _: &mut Vec<OwnedFd>) -> Sent {
+            Sent::Taken(bufs.iter().map(|buf| buf.len()).sum())
+        }
+
+        fn read(&mut self, _: &mut [IoSliceMut<'_>]) -> usize {
+            0
+        }
+
+        fn watch(&mut self, _: Ready) {}
+
+        fn retire(self: Box<Self>) -> Box<dyn Drain> {
+            Box::new(NothingToDrain)
+        }
+    }
+
+    fn frozen() -> (ChardevRef, Deciding) {
+        let chardev = ChardevRef::new("c", BackendId(1), Box::new(Taker), Policy::default(), None);
+        let deciding = Deciding::begin();
+        chardev.with(|chardev| chardev.freeze = Freeze::Frozen);
+        (chardev, deciding)
+    }
+
+    /// How often it was tried, and what was taken at last; the transaction is over after the first
+    /// time.
+    fn tries(chardev: &ChardevRef, deciding: Deciding) -> (usize, usize) {
+        let (mut deciding, mut tries) = (Some(deciding), 0);
+        let taken = chardev.with_output(|chardev| {
+            tries += 1;
+            let taken = chardev.write(&[IoSlice::new(b"abc")]);
+            if deciding.take().is_some() {
+                chardev.thaw();
+            }
+            taken
+        });
+        (tries, taken)
+    }
+
+    #[test]
+    fn what_a_transaction_refuses_is_tried_again_when_that_is_over() {
+        let (chardev, deciding) = frozen();
+        assert_eq!(tries(&chardev, deciding), (2, 3));
+        assert_eq!(tries(&chardev, Deciding::begin()), (1, 3));
+    }
+
+    #[test]
+    fn nobody_waits_for_long_nor_under_the_lock_of_another_chardev() {
+        let (chardev, _deciding) = frozen();
+        let mut tries_until_now = 0;
+        let taken = chardev.with_output(|chardev| {
+            tries_until_now += 1;
+            chardev.write(&[IoSlice::new(b"abc")])
+        });
+        assert_eq!((tries_until_now, taken), (1, 0));
+
+        let (chardev, deciding) = frozen();
+        let (above, above_is_decided) = frozen();
+        drop(above_is_decided);
+        assert_eq!(above.with(|_| tries(&chardev, deciding)), (1, 0));
     }
 }

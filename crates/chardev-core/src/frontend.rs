@@ -131,7 +131,7 @@ impl FrontEnd {
 
     /// [`FrontEnd::write`] from several buffers, in one system call where the kind allows.
     pub fn write_vectored(&self, bufs: &[IoSlice<'_>]) -> usize {
-        self.chardev.with(|chardev| chardev.write(bufs))
+        self.chardev.with_output(|chardev| chardev.write(bufs))
     }
 
     /// Reads input that is there now. 0 means none now, or an event comes first, so call
@@ -153,7 +153,7 @@ impl FrontEnd {
 
     /// [`FrontEnd::write`] for a task: ready with at least one byte taken.
     pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<usize> {
-        self.chardev.with(|chardev| {
+        self.chardev.with_output(|chardev| {
             set_waker(chardev, Ready::WRITE, cx.waker());
             match chardev.write(&[IoSlice::new(bytes)]) {
                 0 if !bytes.is_empty() => Poll::Pending,
@@ -165,7 +165,7 @@ impl FrontEnd {
     /// Like [`FrontEnd::poll_write`], but for replies meant for the peer last announced by
     /// [`Event::Opened`]; `Ready(None)` once that peer has left, even if another has come.
     pub fn poll_answer(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Option<usize>> {
-        self.chardev.with(|chardev| {
+        self.chardev.with_output(|chardev| {
             set_waker(chardev, Ready::WRITE, cx.waker());
             if chardev.input.has_closed() {
                 return Poll::Ready(None);

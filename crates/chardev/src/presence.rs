@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use chardev_core::Ready;
@@ -34,6 +34,7 @@ pub(crate) struct Presences(Mutex<Option<Arc<Watchers>>>);
 pub(crate) struct PresenceWatch {
     wd: i32,
     id: u64,
+    has_told: Arc<AtomicBool>,
     shared: Arc<Watchers>,
 }
 
@@ -50,6 +51,7 @@ struct Watchers {
 struct Watcher {
     id: u64,
     told: Told,
+    has_told: Arc<AtomicBool>,
 }
 
 /// Who is told.
@@ -112,9 +114,25 @@ impl PresenceWatch {
         let wanted = wanted | inotify::WatchFlags::MASK_ADD;
         let wd = inotify::add_watch(&shared.inotify, path, wanted)?;
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
-        watchers.entry(wd).or_default().push(Watcher { id, told });
+        let has_told = Arc::new(AtomicBool::new(false));
+        let watcher = Watcher {
+            id,
+            told,
+            has_told: Arc::clone(&has_told),
+        };
+        watchers.entry(wd).or_default().push(watcher);
         drop(watchers);
-        Ok(PresenceWatch { wd, id, shared })
+        Ok(PresenceWatch {
+            wd,
+            id,
+            has_told,
+            shared,
+        })
+    }
+
+    /// Whether anything has been told of so far.
+    pub(crate) fn has_told(&self) -> bool {
+        self.has_told.load(Ordering::Acquire)
     }
 }
 
@@ -143,6 +161,7 @@ impl Watcher {
     }
 
     fn tell(self, left: Ready) {
+        self.has_told.store(true, Ordering::Release);
         match self.told {
             Told::Port(port) => port.kick(left),
             Told::Task(_, task) => task.notify_one(),

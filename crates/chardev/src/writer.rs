@@ -268,6 +268,11 @@ impl Drain for FileWriter {
     fn pending(&mut self) -> u64 {
         FileWriter::pending(self)
     }
+
+    /// Nothing is added to it any more but what its drainer may still have to say.
+    fn is_nothing(&self) -> bool {
+        FileWriter::pending(self) == 0
+    }
 }
 
 /// Waits until all writers of the process have written what they accepted, logs included; for a

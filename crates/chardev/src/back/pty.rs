@@ -356,7 +356,8 @@ impl Backend for Pty {
             self.master.arm(Ready::HANGUP);
         }
         self.is_settling();
-        if !self.connected && ready.contains(Ready::GONE) {
+        let was_used = self.succeeds || self.presence.has_told();
+        if was_used && !self.connected && ready.contains(Ready::GONE) {
             self.lift_lock();
         }
     }
