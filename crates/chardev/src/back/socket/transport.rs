@@ -34,8 +34,8 @@ const KEEP_IDLE: Duration = Duration::from_secs(60);
 const KEEP_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_PROBES: u32 = 3;
 
-/// The room that a Unix socket has when much goes out of it, twice the usual. The kernel gives twice
-/// what it is asked for, and an unprivileged program may ask for half of this.
+/// The room that a Unix socket has when much goes out of it, twice the usual. The kernel gives
+/// twice what it is asked for, and an unprivileged program may ask for half of this.
 const WIDE: usize = 416 << 10;
 
 /// A connected stream socket.
