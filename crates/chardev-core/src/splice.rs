@@ -138,6 +138,7 @@ impl Chardev {
         }
         let count = self.next_input(|backend| backend.splicing()?.fill(channel, most))?;
         self.stats.input_delivered += count as u64;
+        self.stats.input_spliced += count as u64;
         Some(count)
     }
 
@@ -171,6 +172,7 @@ impl Chardev {
             self.show_to_tap(channel, taken, kept);
         }
         self.stats.output_accepted += taken as u64;
+        self.stats.output_spliced += taken as u64;
         match sent {
             Some(Sent::Taken(_)) => self.count_delivered(taken, 0),
             Some(Sent::Full) => {}

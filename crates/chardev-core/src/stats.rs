@@ -60,6 +60,10 @@ impl Stats {
             get: |stats| stats.output_accepted,
         },
         Counter {
+            name: "output-spliced",
+            get: |stats| stats.output_spliced,
+        },
+        Counter {
             name: "output-injected",
             get: |stats| stats.output_injected,
         },
@@ -90,6 +94,10 @@ impl Stats {
         Counter {
             name: "input-delivered",
             get: |stats| stats.input_delivered,
+        },
+        Counter {
+            name: "input-spliced",
+            get: |stats| stats.input_spliced,
         },
         Counter {
             name: "input-late",
@@ -155,6 +163,9 @@ pub struct Counter {
 pub struct Stats {
     /// Output bytes accepted from the front end: the absolute output offset.
     pub output_accepted: u64,
+    /// Those of them that went from one chardev to another without being copied
+    /// ([`FrontEnd::poll_pour`](crate::FrontEnd::poll_pour)).
+    pub output_spliced: u64,
     /// Output bytes that came from elsewhere than the front end: put into a ring buffer from
     /// outside (`ringbuf-write`), or the answer to a command for a peer that a change kept.
     pub output_injected: u64,
@@ -178,6 +189,9 @@ pub struct Stats {
     pub output_purged: u64,
     /// Input bytes read by the front end: the absolute input offset.
     pub input_delivered: u64,
+    /// Those of them that the front end took without a copy
+    /// ([`FrontEnd::poll_fill`](crate::FrontEnd::poll_fill)).
+    pub input_spliced: u64,
     /// Input bytes that a replaced back end's peer sent after the change.
     pub input_late: u64,
     /// Input bytes of a departed peer that did not fit in the carry buffer.

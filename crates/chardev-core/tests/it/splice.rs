@@ -69,6 +69,10 @@ fn both_ways_count_as_copies_do() {
         ),
         (5, 6, 6)
     );
+    assert_eq!((stats.input_spliced, stats.output_spliced), (5, 6));
+    peer.world().room = 6;
+    assert_eq!(front.write(b"copied"), 6);
+    assert_eq!(front.stats().output_spliced, 6);
 }
 
 #[test]

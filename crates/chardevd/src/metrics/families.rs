@@ -63,6 +63,14 @@ pub(super) const FAMILIES: &[Family] = &[
         &[one(|(_, it)| it.stats.input_delivered)],
     ),
     bytes(
+        "spliced",
+        "Output and input that went from one socket to another without being copied",
+        &[
+            labelled("direction", "output", |(_, it)| it.stats.output_spliced),
+            labelled("direction", "input", |(_, it)| it.stats.input_spliced),
+        ],
+    ),
+    bytes(
         "dropped",
         "Output and input that nobody got, by reason",
         dropped!(Discarded FrontEnd Overwritten Undrained InputLate InputOverflowed),

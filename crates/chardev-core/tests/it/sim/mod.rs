@@ -247,6 +247,10 @@ impl Sim {
         checks::remove(&mut self);
         let poured = self.book().poured;
         let filled = self.book().filled;
+        assert_eq!(
+            (stats.output_spliced, stats.input_spliced),
+            (poured, filled)
+        );
         [
             ("bytes poured", poured),
             ("bytes filled in", filled),
