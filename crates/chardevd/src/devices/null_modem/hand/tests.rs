@@ -1,16 +1,19 @@
 //! Bytes in a pipe of the kernel's, and what becomes of them when an end of the relay does.
 #![allow(clippy::disallowed_methods, reason = "a test may wait")]
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use chardev::backends::{Ringbuf, Tcp, Unix};
+use chardev::backends::{File, Pipe, Pty, Ringbuf, Tcp, Unix};
 use chardev::spec::Options;
 use chardev::{Chardevs, FrontEnd, PolicyChange, ViewFrom};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use socket2::Socket;
 
 use super::*;
@@ -35,7 +38,7 @@ struct Bed {
     hand: Hand,
     /// All that were there, the present ones last.
     sources: Vec<Socket>,
-    targets: Vec<Socket>,
+    targets: Vec<fs::File>,
     sent: u64,
     received: u64,
 }
@@ -66,7 +69,7 @@ impl Bed {
             chardevs,
             hand: Hand::default(),
             sources: vec![source],
-            targets: vec![target],
+            targets: vec![file(target)],
             sent: 0,
             received: 0,
         }
@@ -167,9 +170,50 @@ impl Bed {
         self.chardevs.blocking_change(id, with(options)).unwrap();
         match id {
             "a" => self.sources.push(accept()),
-            _ => self.targets.push(accept()),
+            _ => self.targets.push(file(accept())),
         }
     }
+
+    /// Replaces the target by something that is no socket.
+    fn change_target(&mut self, other: Other) {
+        let path = self.dir.path().join("other");
+        let options: Options = match other {
+            Other::File => File::create(&path).into(),
+            Other::Pipe => Pipe::new(&path).into(),
+            Other::Pty => Pty::new().into(),
+        };
+        let ends = ["in", "out"].map(|end| path.with_extension(end));
+        if matches!(other, Other::Pipe) {
+            for end in &ends {
+                mknodat(CWD, end, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            }
+            self.targets.push(opened(&ends[1]));
+        }
+        let info = self.chardevs.blocking_change("b", options).unwrap();
+        match other {
+            Other::File => self.targets.push(opened(&path)),
+            Other::Pipe => {}
+            Other::Pty => self.targets.push(opened(Path::new(&info.pty.unwrap()))),
+        }
+    }
+}
+
+/// A target that is no socket.
+#[derive(Clone, Copy, Debug)]
+enum Other {
+    File,
+    Pipe,
+    Pty,
+}
+
+fn file(socket: Socket) -> fs::File {
+    OwnedFd::from(socket).into()
+}
+
+/// What is at `path`, to be read without waiting.
+fn opened(path: &Path) -> fs::File {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).unwrap().into()
 }
 
 fn number(n: u64) -> u8 {
@@ -291,6 +335,63 @@ fn a_ring_buffer_gets_them_as_copies() {
 }
 
 #[test]
+fn what_is_no_socket_gets_them_as_copies() {
+    for other in [Other::File, Other::Pipe, Other::Pty] {
+        with_bytes_in_the_pipe(|bed| {
+            let accepted = bed.accepted();
+            bed.change_target(other);
+            bed.old_target_is_given_all(accepted);
+            bed.until_received();
+        });
+    }
+}
+
+#[test]
+fn who_is_attached_gets_what_comes_next_and_then_the_former_peer() {
+    with_bytes_in_the_pipe(|bed| {
+        let accepted = bed.accepted();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let attached = bed.chardevs.attach_peer("b", theirs.into());
+        bed.chardevs.block_on(attached).unwrap();
+        bed.targets.push(OwnedFd::from(ours).into());
+        let start = Instant::now();
+        while bed.received < accepted {
+            assert!(start.elapsed() < DEADLINE, "the former peer is given all");
+            bed.receive(0);
+        }
+        let in_hand = bed.hand.len() as u64;
+        while bed.received <= accepted + in_hand {
+            assert!(start.elapsed() < DEADLINE, "who is attached gets the next");
+            bed.step(true);
+            bed.receive(1);
+        }
+        while bed.received < bed.accepted() {
+            assert!(
+                start.elapsed() < DEADLINE,
+                "and all that was accepted for it"
+            );
+            bed.receive(1);
+        }
+        bed.targets.pop();
+        bed.until_received();
+        bed.until_piped();
+        bed.until_received();
+    });
+}
+
+#[test]
+fn all_that_a_source_had_sent_before_it_vanished_is_handed_on() {
+    with_bytes_in_the_pipe(|bed| {
+        drop(bed.sources.pop());
+        bed.until_received();
+        bed.change("a", |options| options);
+        bed.until_piped();
+        bed.until_received();
+    });
+}
+
+#[test]
 fn a_log_that_comes_gets_them() {
     with_bytes_in_the_pipe(|bed| {
         let accepted = bed.accepted();
@@ -303,7 +404,7 @@ fn a_log_that_comes_gets_them() {
         bed.until_received();
         let start = Instant::now();
         let wanted = bed.sent - accepted;
-        let logged = || std::fs::read(&log).unwrap();
+        let logged = || fs::read(&log).unwrap();
         while logged().len() as u64 != wanted {
             assert!(
                 start.elapsed() < DEADLINE,
