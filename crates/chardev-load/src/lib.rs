@@ -72,6 +72,8 @@ pub mod report;
 pub mod rig;
 #[cfg(feature = "rig")]
 pub mod soak;
+#[cfg(feature = "rig")]
+pub mod viewer;
 
 #[cfg(feature = "std")]
 pub use error::LoadError;

@@ -156,14 +156,23 @@ impl Lines {
         Lines::of(form, Line::new(form))
     }
 
-    /// The stream of [`Form::Padded`], from its byte `offset` on.
-    pub fn from_offset(offset: u64) -> Self {
-        let mut line = Line::new(Form::Padded);
-        line.set_number(offset / PADDED as u64);
+    /// The stream, from its byte `offset` on.
+    pub fn from_offset(form: Form, offset: u64) -> Self {
+        let (mut first, mut left) = (0, offset);
+        let mut length = form.least_digits() as u64 + 1;
+        if form == Form::Plain {
+            let mut next = 10;
+            while left / length >= next - first {
+                left -= (next - first) * length;
+                (first, next, length) = (next, next * 10, length + 1);
+            }
+        }
+        let mut line = Line::new(form);
+        line.set_number(first + left / length);
         Lines {
-            form: Form::Padded,
+            form,
             line,
-            used: (offset % PADDED as u64) as usize,
+            used: (left % length) as usize,
         }
     }
 
@@ -283,11 +292,13 @@ mod tests {
 
     #[test]
     fn a_stream_can_be_entered_anywhere() {
-        let whole = lines::text(Form::Padded, 0..12);
-        for offset in 0..100 {
-            let mut rest = vec![0; whole.len() - offset];
-            Lines::from_offset(offset as u64).fill(&mut rest);
-            assert_eq!(rest, whole[offset..], "{offset}");
+        for form in [Form::Padded, Form::Plain] {
+            let whole = lines::text(form, 0..1100);
+            for offset in (0..100).chain(2_700..2_800).chain(3_880..4_000) {
+                let mut rest = vec![0; whole.len() - offset];
+                Lines::from_offset(form, offset as u64).fill(&mut rest);
+                assert_eq!(rest, whole[offset..], "{form:?} {offset}");
+            }
         }
     }
 

@@ -22,7 +22,9 @@ use chardev_qmp::client::ClientError;
 
 use crate::LoadError;
 use crate::STUCK;
+use crate::lines::Form;
 use crate::peers::{Flow, Kind, Load, Peer, Prepared, pause};
+use crate::viewer::Viewer;
 use monitor::input_taken;
 use process::Daemon;
 
@@ -45,6 +47,7 @@ pub struct Rig {
     began: Instant,
     enough: u64,
     flow: Arc<Flow>,
+    log: Option<PathBuf>,
     read: InputRead,
     result: Report,
 }
@@ -101,6 +104,19 @@ impl Rig {
     pub fn execute(&mut self, command: &str, arguments: Object) -> Result<Json, LoadError> {
         let answer = self.monitor.execute(command, arguments);
         answer.map_err(|error| format!("{command}: {error}").into())
+    }
+
+    /// All output from the next change on is also kept in a file.
+    pub fn set_log(&mut self, path: PathBuf) {
+        self.log = Some(path);
+    }
+
+    /// A viewer of the console.
+    ///
+    /// # Errors
+    /// What the monitor says.
+    pub fn view(&mut self, slow: bool) -> Result<Viewer, LoadError> {
+        Viewer::come(&mut self.monitor, &self.id, Form::Plain, slow)
     }
 
     /// The kind of the present back end.
@@ -176,7 +192,10 @@ impl Rig {
     pub fn change(&mut self, load: Load) -> Result<(), LoadError> {
         let number = self.next;
         let prepared = Prepared::new(load, self.dir.path(), number)?;
-        let prepared = prepared.with_flow(&self.flow);
+        let mut prepared = prepared.with_flow(&self.flow);
+        if let Some(path) = self.log.take() {
+            prepared.backend = prepared.backend.with_log(&path);
+        }
         let arguments = Object::new()
             .with("id", self.id.as_str())
             .with("backend", prepared.backend.json.clone());

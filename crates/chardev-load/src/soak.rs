@@ -18,8 +18,6 @@ mod link;
 mod log;
 mod report;
 mod usage;
-#[path = "viewer.rs"]
-mod viewer;
 
 pub use report::Report;
 pub use usage::Usage;
@@ -30,14 +28,15 @@ use std::time::{Duration, Instant};
 use chardev_qapi::{ErrorKind, Json, Object};
 use chardev_qmp::client::ClientError;
 
+use crate::lines::Form;
 use crate::peers::{Kind, Prepared, pause};
 use crate::random::Random;
 use crate::rig::Monitor;
 use crate::rig::process::Daemon;
+use crate::viewer::Viewer;
 use crate::{LoadError, STUCK};
 use console::Console;
 use link::Pace;
-use viewer::Viewer;
 
 /// A round lasts a part of the whole time, within these limits.
 const ROUNDS: u32 = 10;
@@ -286,7 +285,7 @@ impl Soak {
             }
             let console = &self.consoles[self.random.below(self.consoles.len())];
             let slow = self.random.one_in(4);
-            let viewer = Viewer::come(&mut self.monitor, &console.id, slow)?;
+            let viewer = Viewer::come(&mut self.monitor, &console.id, Form::Padded, slow)?;
             self.viewers.push(viewer);
             self.report.viewers += 1;
         }

@@ -7,24 +7,31 @@ use std::os::unix::net::UnixStream;
 use chardev_qapi::{Json, Object};
 
 use crate::LoadError;
-use crate::lines::Lines;
+use crate::lines::{Form, Lines};
 use crate::rig::{Monitor, with_stream};
 
 /// How much a slow one reads at once.
 const SIP: usize = 256;
 
-pub(super) struct Viewer {
-    pub(super) console: String,
+/// A viewer of one console.
+pub struct Viewer {
+    pub(crate) console: String,
+    form: Form,
     stream: UnixStream,
     seen: u64,
     slow: bool,
 }
 
 impl Viewer {
-    /// Begins to look at the console.
-    pub(super) fn come(
+    /// Begins to look at the chardev `console`, which prints lines of this form; a `slow` viewer
+    /// reads little at a time.
+    ///
+    /// # Errors
+    /// What the monitor says.
+    pub fn come(
         monitor: &mut Monitor,
         console: &str,
+        form: Form,
         slow: bool,
     ) -> Result<Viewer, LoadError> {
         let arguments = Object::new().with("id", console).with("slow", "drop");
@@ -34,6 +41,7 @@ impl Viewer {
         let seen = answer.get("offset").and_then(Json::as_u64);
         Ok(Viewer {
             console: console.to_owned(),
+            form,
             stream,
             seen: seen.ok_or("x-chardev-watch: no offset")?,
             slow,
@@ -41,17 +49,21 @@ impl Viewer {
     }
 
     /// It is slow no more.
-    pub(super) fn hurry(&mut self) {
+    pub fn hurry(&mut self) {
         self.slow = false;
     }
 
     /// Up to which offset it has seen the output.
-    pub(super) fn seen(&self) -> u64 {
+    pub fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// Looks at what has come; false once it was put out.
-    pub(super) fn look(&mut self, scratch: &mut [u8], viewed: &mut u64) -> Result<bool, LoadError> {
+    /// Looks at what has come without waiting, a piece of half of `scratch` at most, and adds its
+    /// length to `viewed`; false once it was put out.
+    ///
+    /// # Errors
+    /// It sees something else than was printed there.
+    pub fn look(&mut self, scratch: &mut [u8], viewed: &mut u64) -> Result<bool, LoadError> {
         let most = if self.slow { SIP } else { scratch.len() / 2 };
         let (got, expected) = scratch.split_at_mut(most);
         let count = match self.stream.read(got) {
@@ -61,7 +73,7 @@ impl Viewer {
             Err(error) => return Err(format!("{}: a viewer: {error}", self.console).into()),
         };
         let (got, expected) = (&got[..count], &mut expected[..count]);
-        Lines::from_offset(self.seen).fill(expected);
+        Lines::from_offset(self.form, self.seen).fill(expected);
         if got == expected {
             self.seen += count as u64;
             *viewed += count as u64;

@@ -60,6 +60,17 @@ impl Backend {
         }
     }
 
+    /// The same as a command takes it, with a log.
+    #[must_use]
+    pub fn with_log(mut self, path: &Path) -> Self {
+        let data = self.json.get("data").and_then(Json::as_object);
+        let data = data.cloned().unwrap_or_default();
+        let data = data.with("logfile", text(path)).with("logappend", true);
+        let json = self.json.as_object().cloned().unwrap_or_default();
+        self.json = json.with("data", data).into();
+        self
+    }
+
     fn new(line: String, kind: &str, data: Object) -> Self {
         let json = Object::new().with("type", kind).with("data", data);
         Backend {

@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(5);
 /// A slow peer reads this much, then pauses this long.
 const SIP: usize = 2 << 10;
 const PAUSE: Duration = Duration::from_millis(2);
+/// How much is sent at once, so that a relay finds it worth while to move it without a copy.
+const BATCH: usize = 64 << 10;
 
 /// A peer on a stream.
 pub(super) struct Pump<'a> {
@@ -44,7 +46,7 @@ impl Pump<'_> {
             fcntl_setfl(fd, flags | OFlags::NONBLOCK).map_err(|error| error.to_string())?;
         }
         let mut segment = Segment::default();
-        let mut feed = Some(Feed::new(self.number));
+        let mut feed = Some(Feed::in_batches(self.number, BATCH));
         let mut stopping = false;
         let mut buffer = vec![0; 64 << 10];
         let mut slow = self.slow;

@@ -12,22 +12,29 @@ pub struct Feed {
     records: Lines,
     buffer: Vec<u8>,
     used: usize,
+    batch: usize,
 }
 
 impl Feed {
     /// The records of `peer`, from number 0.
     pub fn new(peer: u64) -> Self {
+        Feed::in_batches(peer, BATCH)
+    }
+
+    /// The same, so many bytes at once.
+    pub fn in_batches(peer: u64, batch: usize) -> Self {
         Feed {
             records: Lines::of(Form::Plain, first_record(peer)),
             buffer: Vec::new(),
             used: 0,
+            batch,
         }
     }
 
     /// What to send next.
     pub fn pending(&mut self) -> &[u8] {
         if self.used == self.buffer.len() {
-            self.buffer.resize(BATCH, 0);
+            self.buffer.resize(self.batch, 0);
             self.records.fill(&mut self.buffer);
             self.used = 0;
         }

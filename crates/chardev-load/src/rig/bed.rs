@@ -84,6 +84,7 @@ impl Bed {
             began,
             enough: ENOUGH,
             flow: self.flow,
+            log: None,
             read: InputRead {
                 count: 0,
                 since: Instant::now(),

@@ -38,7 +38,9 @@ impl Soak {
         self.sweep_until(true, super::Console::may_change)?;
         self.change_all()?;
         self.sweep_until(false, super::Console::is_at_rest)?;
-        self.viewers.iter_mut().for_each(super::Viewer::hurry);
+        self.viewers
+            .iter_mut()
+            .for_each(crate::viewer::Viewer::hurry);
         self.sweep_until_seen()?;
         self.viewers.clear();
         let mut wrong = Vec::new();

@@ -164,7 +164,7 @@ impl Console {
             return Ok(0);
         }
         let text = &mut scratch[..most];
-        Lines::from_offset(self.printed).fill(text);
+        Lines::from_offset(Form::Padded, self.printed).fill(text);
         match self.program.write(text) {
             Ok(count) => {
                 self.printed += count as u64;

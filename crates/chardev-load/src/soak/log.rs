@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::LoadError;
 use crate::check::difference;
-use crate::lines::Lines;
+use crate::lines::{Form, Lines};
 
 /// At which size a log is rotated, and how many old files are kept.
 pub(super) const SIZE: u64 = 32 << 10;
@@ -49,7 +49,7 @@ impl Log {
             return Err(text.into());
         };
         let mut expected = vec![0; kept.len()];
-        Lines::from_offset(begin).fill(&mut expected);
+        Lines::from_offset(Form::Padded, begin).fill(&mut expected);
         match difference(&kept, &expected) {
             Some(difference) => Err(format!("the log: {difference}").into()),
             None => Ok(length),

@@ -73,6 +73,7 @@ mod linux_serial;
 mod load;
 mod man;
 mod matrix;
+mod matrix_relayed;
 mod metrics;
 mod package;
 mod pointers;

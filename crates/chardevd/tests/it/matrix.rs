@@ -10,12 +10,13 @@ use chardev_load::random::Random;
 use chardev_load::rig::{Programs, Rig};
 
 /// What the pairs are made of; a socket listens in one round and connects in the next.
-const NODES: usize = 6;
-const UNIX: usize = 1;
+pub(crate) const NODES: usize = 6;
+pub(crate) const UNIX: usize = 1;
+pub(crate) const TCP: usize = 2;
 /// Four tests of seven rounds with 36 pairs each are 1,008 changes.
 const ROUNDS: usize = 7;
 
-fn kind(node: usize, round: usize) -> Kind {
+pub(crate) fn kind(node: usize, round: usize) -> Kind {
     match (node, round % 2) {
         (0, _) => Kind::File,
         (1, 0) => Kind::UnixServer,
@@ -30,7 +31,7 @@ fn kind(node: usize, round: usize) -> Kind {
 
 /// A way from `start` back to it that uses every ordered pair once, in an order from the seed
 /// (Hierholzer's: a walk that is stuck is back at its start, and is extended from where it can be).
-fn circuit(start: usize, random: &mut Random) -> Vec<usize> {
+pub(crate) fn circuit(start: usize, random: &mut Random) -> Vec<usize> {
     let mut unused: Vec<Vec<usize>> = (0..NODES).map(|_| (0..NODES).collect()).collect();
     let mut walk = vec![start];
     let mut way = Vec::new();
