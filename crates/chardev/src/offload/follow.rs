@@ -236,6 +236,7 @@ fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test may wait")]
 mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc::channel;
