@@ -292,7 +292,14 @@ async fn make_stream(mut common: Common, settings: Settings) {
             return;
         }
         match link::make_stream(&common.context, &settings).await {
-            Ok(()) => return,
+            Ok(()) => {
+                let name = &settings.stream.name;
+                tracing::info!(
+                    event = "fleet-stream",
+                    "fleet: the stream '{name}' is there"
+                );
+                return;
+            }
             Err(why) if why != told => {
                 let name = &settings.stream.name;
                 tracing::warn!(event = "fleet-stream", "fleet: no stream '{name}': {why}");

@@ -142,6 +142,9 @@ pub(crate) async fn make_stream(context: &Context, settings: &Settings) -> Resul
             age => age,
         }),
         discard: DiscardPolicy::Old,
+        // A host may have a server ask for it in its name; see docs/fleet.md.
+        deny_delete: true,
+        deny_purge: true,
         compression: Some(compression),
         allow_direct: true,
         description: Some("What consoles print, by chardevd".to_owned()),

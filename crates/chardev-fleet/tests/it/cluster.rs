@@ -24,7 +24,7 @@ const HISTORY: usize = 4 << 20;
 
 fn settings(servers: &Servers, host: &str) -> Settings {
     Settings {
-        servers: servers.addresses(),
+        servers: servers.addresses("nats"),
         cluster: "test".to_owned(),
         host: host.to_owned(),
         credentials: None,

@@ -2,6 +2,8 @@
 
 mod cluster;
 mod fuzz;
+mod secure;
 mod servers;
 mod sim;
+mod thief;
 mod wire;

@@ -17,6 +17,29 @@ pub(crate) struct Servers {
     running: Vec<Option<Child>>,
 }
 
+/// What a server's configuration is written for.
+pub(crate) struct Place {
+    /// Which one it is, from 0 on.
+    pub(crate) number: usize,
+    /// Where clients come to.
+    pub(crate) port: u16,
+    /// Where other servers come to.
+    pub(crate) route: u16,
+    all_routes: Vec<u16>,
+    /// Where it may keep messages.
+    pub(crate) store: PathBuf,
+}
+
+impl Place {
+    /// Where all servers are, for servers.
+    pub(crate) fn routes(&self, scheme: &str) -> Vec<String> {
+        let routes = self.all_routes.iter();
+        routes
+            .map(|port| format!("{scheme}://127.0.0.1:{port}"))
+            .collect()
+    }
+}
+
 /// What `./setup` has fetched.
 fn program() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -30,8 +53,26 @@ fn program() -> PathBuf {
 }
 
 impl Servers {
-    /// Three that make a cluster.
+    /// Three that make a cluster, in which everybody may do everything.
     pub(crate) fn start() -> Servers {
+        Servers::with(|place| {
+            // Servers with pools of routes that begin at the same moment may close them all as
+            // doubles, and do without for minutes.
+            format!(
+                "server_name: n{}\nlisten: \"127.0.0.1:{}\"\n\
+                 jetstream {{ store_dir: \"{}\", max_mem: 64M, max_file: 2G }}\n\
+                 cluster {{ name: test, pool_size: -1, listen: \"127.0.0.1:{}\", routes: {:?} }}\n",
+                place.number,
+                place.port,
+                place.store.display(),
+                place.route,
+                place.routes("nats"),
+            )
+        })
+    }
+
+    /// Three whose configurations `config` writes.
+    pub(crate) fn with(config: impl Fn(&Place) -> String) -> Servers {
         let dir = tempfile::tempdir().unwrap();
         // Held together, so that no two are the same.
         let free: Vec<_> = (0..2 * COUNT)
@@ -40,21 +81,15 @@ impl Servers {
         let free = free.iter().map(|it| it.local_addr().unwrap().port());
         let free: Vec<u16> = free.collect();
         let (ports, routes) = free.split_at(COUNT);
-        let all = routes.iter().map(|port| format!("nats://127.0.0.1:{port}"));
-        let all: Vec<String> = all.collect();
         for number in 0..COUNT {
-            let store = dir.path().join(format!("store{number}"));
-            // Servers with pools of routes that begin at the same moment may close them all as
-            // doubles, and do without for minutes.
-            let config = format!(
-                "server_name: n{number}\nlisten: \"127.0.0.1:{}\"\n\
-                 jetstream {{ store_dir: \"{}\", max_mem: 64M, max_file: 2G }}\n\
-                 cluster {{ name: test, pool_size: -1, listen: \"127.0.0.1:{}\", routes: {all:?} }}\n",
-                ports[number],
-                store.display(),
-                routes[number],
-            );
-            std::fs::write(dir.path().join(format!("{number}.conf")), config).unwrap();
+            let place = Place {
+                number,
+                port: ports[number],
+                route: routes[number],
+                all_routes: routes.to_vec(),
+                store: dir.path().join(format!("store{number}")),
+            };
+            std::fs::write(dir.path().join(format!("{number}.conf")), config(&place)).unwrap();
         }
         let mut servers = Servers {
             ports: ports.to_vec(),
@@ -65,11 +100,11 @@ impl Servers {
         servers
     }
 
-    /// Their addresses.
-    pub(crate) fn addresses(&self) -> Vec<String> {
+    /// Their addresses, with that before them.
+    pub(crate) fn addresses(&self, scheme: &str) -> Vec<String> {
         let ports = self.ports.iter();
         ports
-            .map(|port| format!("nats://127.0.0.1:{port}"))
+            .map(|port| format!("{scheme}://127.0.0.1:{port}"))
             .collect()
     }
 

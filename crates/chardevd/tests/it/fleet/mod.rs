@@ -1,6 +1,9 @@
 //! Daemons in a fleet, against a cluster of three real servers.
 
-#[path = "../../../chardev-fleet/tests/it/servers.rs"]
+mod keys;
+#[path = "../../../../chardev-fleet/tests/it/secure.rs"]
+mod secure;
+#[path = "../../../../chardev-fleet/tests/it/servers.rs"]
 mod servers;
 
 use std::io::Write;
@@ -38,7 +41,7 @@ impl Host {
              stream = {{ name = 'OUT', replicas = 3, max-age = '1h' }}\n\
              [defaults]\nsocket = {{ path = '{{name}}.far', server = true }}\nto = 'null'\nhistory = '1M'\n\
              [[monitor]]\nlisten = 'unix:qmp'\n",
-            servers.addresses()
+            servers.addresses("nats")
         );
         for console in 0..CONSOLES {
             text += &format!("[console.con{console}]\n");
@@ -224,7 +227,7 @@ fn a_daemon_that_is_killed_and_started_again_leaves_two_lives_in_the_stream_and_
         .build()
         .unwrap();
     let settings = Settings {
-        servers: servers.addresses(),
+        servers: servers.addresses("nats"),
         cluster: "test".to_owned(),
         host: "reader".to_owned(),
         credentials: None,

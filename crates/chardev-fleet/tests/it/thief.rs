@@ -1,0 +1,351 @@
+//! Somebody has the key of one host, and tries to get at another one's consoles. The servers have
+//! the configuration of docs/fleet.md.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::header::HeaderMap;
+use async_nats::jetstream;
+use async_nats::{Client, ConnectOptions, Event, ServerError};
+use bytes::Bytes;
+use chardev::spec::{OptionValue, Options};
+use chardev::{Chardevs, FrontEnd};
+use chardev_fleet::reader::Found;
+use chardev_fleet::subject::Name;
+use chardev_fleet::{Archive, Fleet, Progress, Settings, StreamSettings, Until};
+use futures_util::StreamExt as _;
+use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::secure::Secure;
+use crate::servers::until;
+
+const STREAM: &str = "CHARDEV_LAB";
+/// What would be the other host's, were there more than output.
+const BUCKET: &str = "KV_hosts";
+const KEY: &str = "$KV.hosts.lab.node8";
+
+/// What the thief asks of the servers, and sends to others.
+const PUBLISHED: [&str; 46] = [
+    "chardev.lab.node8.con.out",
+    "chardev.lab.node8.other.out",
+    "chardev.lab.node8.con.in",
+    "chardev.lab.node8.con.events",
+    "chardev.lab.node8.qmp",
+    "chardev.lab.node8",
+    "chardev.lab.node80.con.out",
+    "chardev.other.node7.con.out",
+    "chardev.lab.node7.con.more.out",
+    "chardev.lab.node7.out",
+    KEY,
+    "$KV.hosts.lab.node7.more",
+    "$O.hosts.C.node8",
+    "$JS.API.INFO",
+    "$JS.API.STREAM.NAMES",
+    "$JS.API.STREAM.LIST",
+    "$JS.API.STREAM.INFO.CHARDEV_LAB",
+    "$JS.API.STREAM.CREATE.CHARDEV_LAB",
+    "$JS.API.STREAM.CREATE.MINE",
+    "$JS.API.STREAM.UPDATE.CHARDEV_LAB",
+    "$JS.API.STREAM.DELETE.CHARDEV_LAB",
+    "$JS.API.STREAM.PURGE.CHARDEV_LAB",
+    "$JS.API.STREAM.MSG.GET.CHARDEV_LAB",
+    "$JS.API.STREAM.MSG.DELETE.CHARDEV_LAB",
+    "$JS.API.STREAM.SNAPSHOT.CHARDEV_LAB",
+    "$JS.API.STREAM.RESTORE.CHARDEV_LAB",
+    "$JS.API.STREAM.PEER.REMOVE.CHARDEV_LAB",
+    "$JS.API.STREAM.LEADER.STEPDOWN.CHARDEV_LAB",
+    "$JS.API.STREAM.INFO.KV_hosts",
+    "$JS.API.STREAM.PURGE.KV_hosts",
+    "$JS.API.DIRECT.GET.CHARDEV_LAB",
+    "$JS.API.DIRECT.GET.CHARDEV_LAB.chardev.lab.node8.con.out",
+    "$JS.API.DIRECT.GET.KV_hosts.$KV.hosts.lab.node8",
+    "$JS.API.CONSUMER.CREATE.CHARDEV_LAB",
+    "$JS.API.CONSUMER.CREATE.CHARDEV_LAB.mine.chardev.lab.node8.con.out",
+    "$JS.API.CONSUMER.DURABLE.CREATE.CHARDEV_LAB.mine",
+    "$JS.API.CONSUMER.LIST.CHARDEV_LAB",
+    "$JS.API.CONSUMER.DELETE.CHARDEV_LAB.other",
+    "$JS.API.CONSUMER.MSG.NEXT.CHARDEV_LAB.other",
+    "$JS.API.META.LEADER.STEPDOWN",
+    "$JS.ACK.CHARDEV_LAB.other.1.1.1.1.0",
+    "$JS.FC.CHARDEV_LAB.other.1",
+    "$NRG.AE.1",
+    "$SYS.REQ.SERVER.PING",
+    "$SYS.REQ.ACCOUNT.CHARDEV.CONNZ",
+    "_R_.1234",
+];
+
+/// Where the thief would hear something.
+const HEARD: [&str; 14] = [
+    ">",
+    "*.*.*.*.*",
+    "chardev.>",
+    "chardev.lab.node8.con.out",
+    "chardev.lab.*.*.out",
+    "chardev.lab.node8.con.in",
+    "chardev.lab.node8.con.events",
+    "chardev.lab.node8.qmp",
+    "chardev.lab.*.qmp",
+    "$KV.>",
+    "$JS.>",
+    "$JS.API.STREAM.INFO.*",
+    "$SYS.>",
+    "_R_.>",
+];
+
+/// Where the thief has the server send an answer, which it may ask for with a message of its own.
+const ANSWERED: [&str; 10] = [
+    "chardev.lab.node8.con.out",
+    "chardev.lab.node8.con.in",
+    "chardev.lab.node8.qmp",
+    KEY,
+    "$JS.API.STREAM.PURGE.CHARDEV_LAB",
+    "$JS.API.STREAM.PURGE.KV_hosts",
+    "$JS.API.STREAM.MSG.DELETE.CHARDEV_LAB",
+    "$JS.API.STREAM.DELETE.CHARDEV_LAB",
+    "$JS.API.STREAM.LEADER.STEPDOWN.CHARDEV_LAB",
+    "$JS.API.CONSUMER.CREATE.CHARDEV_LAB",
+];
+
+fn settings(secure: &Secure, host: &str, key: &str) -> Settings {
+    Settings {
+        servers: secure.servers.addresses("tls"),
+        cluster: "lab".to_owned(),
+        host: host.to_owned(),
+        credentials: None,
+        nkey: Some(secure.key(key)),
+        ca: Some(secure.ca()),
+        stream: StreamSettings {
+            name: STREAM.to_owned(),
+            create: key == "OPERATOR",
+            replicas: 3,
+            ..StreamSettings::default()
+        },
+    }
+}
+
+/// A host with one console.
+struct Host {
+    chardevs: Chardevs,
+    fleet: Fleet,
+    front: Option<FrontEnd>,
+}
+
+impl Host {
+    fn start(settings: Settings) -> Host {
+        let chardevs = Chardevs::new().unwrap();
+        let all = Arc::new(|_: &str| true);
+        let fleet = Fleet::start(&chardevs, settings, all, Progress::default()).unwrap();
+        Host {
+            chardevs,
+            fleet,
+            front: None,
+        }
+    }
+
+    fn print(&mut self, text: &str) {
+        let chardevs = &self.chardevs;
+        let front = self.front.get_or_insert_with(|| {
+            let mut options = Options::new("null");
+            options.set("x-history", OptionValue::Int(1 << 16));
+            chardevs.blocking_add("con", options).unwrap();
+            chardevs.attach("con").unwrap()
+        });
+        assert_eq!(front.write(text.as_bytes()), text.len());
+    }
+
+    fn is_up_to_date(&self) -> bool {
+        let status = self.fleet.status(&self.chardevs);
+        status.is_connected && status.behind == 0
+    }
+}
+
+/// Somebody with a key, and what the servers refuse them.
+struct Somebody {
+    client: Client,
+    refused: Mutex<UnboundedReceiver<String>>,
+}
+
+impl Somebody {
+    async fn connect(secure: &Secure, key: &str) -> Somebody {
+        let (tell, refused) = unbounded_channel();
+        let seed = std::fs::read_to_string(secure.key(key)).unwrap();
+        let options = ConnectOptions::with_nkey(seed)
+            .add_root_certificates(secure.ca())
+            .retry_on_initial_connect()
+            .event_callback(move |event| {
+                if let Event::ServerError(ServerError::Other(error)) = event {
+                    // The test has all it wants once nobody listens.
+                    let _ = tell.send(error);
+                }
+                std::future::ready(())
+            });
+        let client = options.connect(secure.servers.addresses("tls")).await;
+        Somebody {
+            client: client.unwrap(),
+            refused: Mutex::new(refused),
+        }
+    }
+
+    /// Waits until the server says that it refuses this.
+    async fn is_refused(&self, what: &str, subject: &str) {
+        self.client.flush().await.unwrap();
+        let refusal = format!("permissions violation for {what} to \"{subject}\"");
+        let mut refused = self.refused.lock().await;
+        let said = tokio::time::timeout(Duration::from_secs(60), refused.recv()).await;
+        let said = said.unwrap_or_else(|_| panic!("not refused: {what} to {subject}"));
+        assert_eq!(said.unwrap().to_lowercase(), refusal.to_lowercase());
+    }
+}
+
+/// A bucket as a fleet would have one, with the other host's entry.
+async fn make_bucket(operator: &jetstream::Context) {
+    let config = jetstream::stream::Config {
+        name: BUCKET.to_owned(),
+        subjects: vec!["$KV.hosts.>".to_owned()],
+        max_messages_per_subject: 1,
+        allow_direct: true,
+        ..Default::default()
+    };
+    operator.create_stream(config).await.unwrap();
+    let put = operator.publish(KEY, "node8 is up".into()).await.unwrap();
+    put.await.unwrap();
+}
+
+/// The number of the last message in a stream, and how many there are about the other host.
+async fn state(operator: &jetstream::Context, stream: &str, of_other: &str) -> (u64, usize) {
+    let stream = operator.get_stream(stream).await.unwrap();
+    let mut subjects = stream.info_with_subjects(of_other).await.unwrap();
+    let mut count = 0;
+    while let Some(subject) = subjects.next().await {
+        count += subject.unwrap().1;
+    }
+    (subjects.info.state.last_sequence, count)
+}
+
+fn read(runtime: &Runtime, archive: &Archive, host: &str) -> String {
+    let name = Name {
+        cluster: "lab".to_owned(),
+        host: host.to_owned(),
+        console: "con".to_owned(),
+    };
+    let mut text = Vec::new();
+    let each = |found| {
+        match found {
+            Found::Output { offset, bytes, .. } => {
+                assert_eq!(offset, text.len() as u64);
+                text.extend_from_slice(&bytes);
+            }
+            other => panic!("{other:?}"),
+        }
+        true
+    };
+    runtime
+        .block_on(archive.read(&name, Until::Now, each))
+        .unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn with_the_key_of_one_host_nobody_gets_at_what_another_one_has() {
+    let secure = Secure::start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _within = runtime.enter();
+    let maker = Host::start(settings(&secure, "operator", "OPERATOR"));
+    let operator = runtime.block_on(Somebody::connect(&secure, "OPERATOR"));
+    let stream = jetstream::new(operator.client.clone());
+    until("the operator has made the stream", || {
+        runtime.block_on(stream.get_stream(STREAM)).is_ok()
+    });
+    drop(maker);
+    runtime.block_on(make_bucket(&stream));
+    let mut hosts = [("node7", "NODE7"), ("node8", "NODE8")]
+        .map(|(host, key)| Host::start(settings(&secure, host, key)));
+    for host in &mut hosts {
+        host.print("before\n");
+    }
+    until("both hosts are in the stream", || {
+        hosts.iter().all(Host::is_up_to_date)
+    });
+
+    runtime.block_on(attack(&secure, &operator, &stream));
+
+    for host in &mut hosts {
+        host.print("after\n");
+    }
+    until("both hosts go on", || hosts.iter().all(Host::is_up_to_date));
+    let reader = settings(&secure, "reader", "READER");
+    let archive = runtime.block_on(Archive::open(&reader)).unwrap();
+    assert_eq!(read(&runtime, &archive, "node7"), "before\nafter\n");
+    assert_eq!(read(&runtime, &archive, "node8"), "before\nafter\n");
+    let entry = runtime.block_on(async {
+        let bucket = stream.get_stream(BUCKET).await.unwrap();
+        bucket.get_last_raw_message_by_subject(KEY).await.unwrap()
+    });
+    assert_eq!(&entry.payload[..], b"node8 is up");
+}
+
+/// All that the thief tries, and what comes of it.
+async fn attack(secure: &Secure, operator: &Somebody, stream: &jetstream::Context) {
+    let mut others = Vec::new();
+    for subject in ["chardev.lab.node8.>", "_INBOX.of.others"] {
+        others.push(operator.client.subscribe(subject).await.unwrap());
+    }
+    operator.client.flush().await.unwrap();
+    let before = [
+        state(stream, STREAM, "chardev.lab.node8.*.out").await,
+        state(stream, BUCKET, KEY).await,
+    ];
+    let thief = Somebody::connect(secure, "NODE7").await;
+    for subject in PUBLISHED.into_iter().chain(["_INBOX.of.others"]) {
+        thief.client.publish(subject, Bytes::new()).await.unwrap();
+        thief.is_refused("publish", subject).await;
+    }
+    for subject in HEARD {
+        let heard = thief.client.subscribe(subject).await.unwrap();
+        thief.is_refused("subscription", subject).await;
+        drop(heard);
+    }
+    // It may print on a console of its own; the server answers that, but not to others.
+    let own = "chardev.lab.node7.trick.out";
+    for reply in ANSWERED.into_iter().chain(["_INBOX.of.others"]) {
+        let sent = thief
+            .client
+            .publish_with_reply(own, reply, "x".into())
+            .await;
+        sent.unwrap();
+    }
+    let mut refused = 0;
+    let streams = jetstream::new(thief.client.clone());
+    for rollup in ["all", "sub"] {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Rollup", rollup);
+        let sent = streams.publish_with_headers(own, headers, "x".into()).await;
+        refused += usize::from(sent.unwrap().await.is_err());
+    }
+    assert_eq!(refused, 2, "it may not replace what is there");
+    let sent = streams.publish(own, "the last".into());
+    sent.await.unwrap().await.unwrap();
+
+    let after = [
+        state(stream, STREAM, "chardev.lab.node8.*.out").await,
+        state(stream, BUCKET, KEY).await,
+    ];
+    let own = ANSWERED.len() as u64 + 2;
+    assert_eq!(after[0], (before[0].0 + own, before[0].1));
+    assert_eq!(after[1], before[1]);
+    // What came to the other host's subjects, or to the inbox, would be here by now.
+    operator
+        .client
+        .publish("_INBOX.of.others", "end".into())
+        .await
+        .unwrap();
+    let end = others[1].next().await.unwrap();
+    assert_eq!(&end.payload[..], b"end");
+    let early = tokio::time::timeout(Duration::ZERO, others[0].next()).await;
+    assert!(early.is_err(), "{early:?}");
+}

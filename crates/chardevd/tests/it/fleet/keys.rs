@@ -1,0 +1,178 @@
+//! Daemons whose `[fleet]` has keys: an nkey or a credentials file, over TLS.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use chardev_fleet::reader::Found;
+use chardev_fleet::subject::Name;
+use chardev_fleet::{Archive, Settings, StreamSettings, Until};
+use chardev_qapi::{Json, Object};
+use nkeys::KeyPair;
+
+use super::secure::Secure;
+use super::servers::until;
+use crate::daemon_rig::{Daemon, console};
+
+const STREAM: &str = "CHARDEV_LAB";
+
+#[test]
+fn a_daemon_s_nkey_opens_to_it_what_the_document_says() {
+    publishes(&Secure::start(), "nkey");
+}
+
+#[test]
+fn a_daemon_s_credentials_file_opens_to_it_what_its_claims_say() {
+    let secure = Secure::with(|dir, text| {
+        let (begin, _) = text.split_once("accounts {").unwrap();
+        let users = [
+            ("OPERATOR", ">"),
+            ("READER", ">"),
+            ("NODE7", "chardev.lab.node7.*.out"),
+        ];
+        format!("{begin}{}", write_credentials(dir, &users))
+    });
+    publishes(&secure, "credentials");
+}
+
+/// The operator's daemon makes the stream, and the host's prints into it.
+fn publishes(secure: &Secure, kind: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let operator = start(secure, dir.path(), kind, ("operator", "OPERATOR"), "");
+    let host = start(
+        secure,
+        dir.path(),
+        kind,
+        ("node7", "NODE7"),
+        "[console.con]\nsocket = { path = 'con.far', server = true }\nto = 'null'\n",
+    );
+    let mut far = console(&dir.path().join("node7/con.far"));
+    far.write_all(b"over TLS\n").unwrap();
+    until("it is in the stream", || {
+        let said = host.client().execute("x-query-fleet", Object::new());
+        let said = said.unwrap();
+        let printed = chardev_printed(&host);
+        printed == 9
+            && said.get("connected") == Some(&Json::from(true))
+            && said.get("behind").and_then(Json::as_u64) == Some(0)
+    });
+    drop(operator);
+    let file = Some(secure.key("READER"));
+    let (nkey, credentials) = match kind {
+        "nkey" => (file, None),
+        _ => (None, file),
+    };
+    let settings = Settings {
+        servers: secure.servers.addresses("tls"),
+        cluster: "lab".to_owned(),
+        host: "reader".to_owned(),
+        credentials,
+        nkey,
+        ca: Some(secure.ca()),
+        stream: StreamSettings {
+            name: STREAM.to_owned(),
+            ..StreamSettings::default()
+        },
+    };
+    let name = Name {
+        cluster: "lab".to_owned(),
+        host: "node7".to_owned(),
+        console: "con".to_owned(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut text = Vec::new();
+    runtime.block_on(async {
+        let archive = Archive::open(&settings).await.unwrap();
+        let each = |found| {
+            match found {
+                Found::Output { bytes, .. } => text.extend_from_slice(&bytes),
+                other => panic!("{other:?}"),
+            }
+            true
+        };
+        archive.read(&name, Until::Now, each).await.unwrap();
+    });
+    assert_eq!(text, b"over TLS\n");
+}
+
+/// How much its console has printed.
+fn chardev_printed(host: &Daemon) -> u64 {
+    let id = Object::new().with("id", "con");
+    let stats = host.client().execute("x-query-chardev-stats", id).unwrap();
+    let stats = &stats.as_array().unwrap()[0];
+    stats.get("output-offset").and_then(Json::as_u64).unwrap()
+}
+
+/// A daemon in a directory of its own, with somebody's key; only the operator's makes the stream.
+fn start(secure: &Secure, dir: &Path, kind: &str, (host, key): (&str, &str), more: &str) -> Daemon {
+    let dir = dir.join(host);
+    std::fs::create_dir(&dir).unwrap();
+    // As the document has it: a path that starts at the configuration's directory.
+    std::fs::copy(secure.key(key), dir.join("key")).unwrap();
+    std::fs::copy(secure.ca(), dir.join("ca.pem")).unwrap();
+    let text = format!(
+        "[fleet]\nservers = {:?}\ncluster = 'lab'\nhost = '{host}'\n{kind} = 'key'\nca = 'ca.pem'\n\
+         stream = {{ name = '{STREAM}', replicas = 3, create = {} }}\n\
+         [[monitor]]\nlisten = 'unix:qmp'\n{more}",
+        secure.servers.addresses("tls"),
+        key == "OPERATOR",
+    );
+    std::fs::write(dir.join("chardevd.toml"), text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chardevd"));
+    command
+        .current_dir(&dir)
+        .args(["--config", "chardevd.toml"]);
+    Daemon::adopt(command, &dir.join("qmp"))
+}
+
+/// The rest of a configuration with an operator, a system account, and one with these users, who
+/// may publish to these subjects; writes each one's credentials file.
+fn write_credentials(dir: &Path, users: &[(&str, &str)]) -> String {
+    let operator = KeyPair::new_operator();
+    let [system, account] = [KeyPair::new_account(), KeyPair::new_account()];
+    let limits = r#""subs":-1,"data":-1,"payload":-1"#;
+    let all = format!(r#"{limits},"imports":-1,"exports":-1,"wildcards":true,"conn":-1,"leaf":-1"#);
+    let kept = r#","mem_storage":-1,"disk_storage":-1,"streams":-1,"consumer":-1"#;
+    let [of_system, of_account] = [(&system, ""), (&account, kept)].map(|(account, more)| {
+        let nats = format!(r#"{{"type":"account","version":2,"limits":{{{all}{more}}}}}"#);
+        jwt(&operator, account, &nats)
+    });
+    let of_operator = jwt(&operator, &operator, r#"{"type":"operator","version":2}"#);
+    for (name, may) in users {
+        let user = KeyPair::new_user();
+        let nats = format!(
+            r#"{{"type":"user","version":2,{limits},"pub":{{"allow":["{may}"]}},"sub":{{"allow":["_INBOX.>"]}}}}"#
+        );
+        let text = format!(
+            "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+            jwt(&account, &user, &nats),
+            user.seed().unwrap()
+        );
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+    let [system, account] = [system, account].map(|it| it.public_key());
+    format!(
+        "operator: \"{of_operator}\"\nsystem_account: {system}\nresolver: MEMORY\n\
+         resolver_preload: {{ {system}: \"{of_system}\", {account}: \"{of_account}\" }}\n"
+    )
+}
+
+/// What `issuer` says of the owner of a key.
+fn jwt(issuer: &KeyPair, of: &KeyPair, nats: &str) -> String {
+    let encode = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    let head = encode(br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
+    let claims = format!(
+        r#"{{"jti":"1","iat":1700000000,"iss":"{}","name":"test","sub":"{}","nats":{nats}}}"#,
+        issuer.public_key(),
+        of.public_key()
+    );
+    let signed = format!("{head}.{}", encode(claims.as_bytes()));
+    let signature = encode(&issuer.sign(signed.as_bytes()).unwrap());
+    format!("{signed}.{signature}")
+}
