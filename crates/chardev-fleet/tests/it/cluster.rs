@@ -11,7 +11,7 @@ use chardev::{Chardevs, Epoch, FrontEnd};
 use chardev_fleet::reader::{Found, Why};
 use chardev_fleet::subject::Name;
 use chardev_fleet::{Archive, Fleet, Progress, Settings, StreamSettings, Until};
-use chardev_load::lines::Lines;
+use chardev_load::lines::{Form, Lines};
 
 use crate::servers::{Servers, pause, until};
 
@@ -83,7 +83,7 @@ impl Console {
                 host: host.name.clone(),
                 console: id,
             },
-            lines: Lines::from_offset(begin),
+            lines: Lines::from_offset(Form::Padded, begin),
             begin,
             printed: 0,
         }
@@ -199,7 +199,7 @@ impl Life {
     /// How many of its bytes are neither what was printed nor told to be lost.
     fn wrong(&self, console: &Console) -> usize {
         let mut expected = vec![0; console.printed as usize];
-        Lines::from_offset(console.begin).fill(&mut expected);
+        Lines::from_offset(Form::Padded, console.begin).fill(&mut expected);
         assert_eq!(self.text.len(), expected.len(), "{:?}", console.name);
         let pairs = self.text.iter().zip(&expected);
         pairs

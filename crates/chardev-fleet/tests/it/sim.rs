@@ -11,7 +11,7 @@ use chardev::Epoch;
 use chardev_fleet::message::{Body, Message};
 use chardev_fleet::publisher::Publisher;
 use chardev_fleet::reader::{Begin, Found, Reader, Why};
-use chardev_load::lines::Lines;
+use chardev_load::lines::{Form, Lines};
 use chardev_load::random::Random;
 
 /// How many bytes the console's ring keeps.
@@ -20,7 +20,7 @@ const RING: u64 = 300_000;
 /// Every byte of every life is known: they begin at different places of one text.
 fn output(epoch: Epoch, from: u64, to: u64) -> Bytes {
     let mut text = vec![0; (to - from) as usize];
-    Lines::from_offset(from + (epoch.get() << 32)).fill(&mut text);
+    Lines::from_offset(Form::Padded, from + (epoch.get() << 32)).fill(&mut text);
     text.into()
 }
 

@@ -14,7 +14,7 @@ use std::process::Command;
 use chardev_fleet::reader::{Found, Why};
 use chardev_fleet::subject::Name;
 use chardev_fleet::{Archive, Settings, StreamSettings, Until};
-use chardev_load::lines::Lines;
+use chardev_load::lines::{Form, Lines};
 use chardev_qapi::{Json, Object};
 use tokio::runtime::Runtime;
 
@@ -90,7 +90,7 @@ struct Feed(UnixStream, Lines, u64);
 impl Feed {
     fn new(host: &Host, console_number: usize, begin: u64) -> Feed {
         let far = host.dir.join(format!("con{console_number}.far"));
-        Feed(console(&far), Lines::from_offset(begin), 0)
+        Feed(console(&far), Lines::from_offset(Form::Padded, begin), 0)
     }
 
     fn print(&mut self, count: usize) {
@@ -151,7 +151,7 @@ fn read(archive: &Archive, runtime: &Runtime, host: &str, console: usize) -> Vec
 
 fn expected(begin: u64, count: u64) -> Vec<u8> {
     let mut text = vec![0; count as usize];
-    Lines::from_offset(begin).fill(&mut text);
+    Lines::from_offset(Form::Padded, begin).fill(&mut text);
     text
 }
 
