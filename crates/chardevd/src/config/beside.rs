@@ -109,7 +109,7 @@ impl Keeper {
         let Some(address) = wanted else {
             return Ok(Some(None));
         };
-        let source = Source::new(self.runner.chardevs(), &self.table);
+        let source = Source::new(self.runner.chardevs(), &self.table, &self.fleet);
         Endpoint::start(address, source).await.map(Some).map(Some)
     }
 

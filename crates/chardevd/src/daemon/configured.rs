@@ -40,7 +40,10 @@ impl Daemon {
         });
         started.ok_or("interrupted by a signal")?;
         if let Some(address) = metrics {
-            let endpoint = Endpoint::start(address, Source::new(&chardevs, &config.table));
+            let endpoint = Endpoint::start(
+                address,
+                Source::new(&chardevs, &config.table, &config.fleet),
+            );
             config.metrics.set(Some(chardevs.block_on(endpoint)?));
         }
         config
@@ -67,7 +70,7 @@ impl Daemon {
         let address = Address::parse(address);
         let address = address.map_err(|error| format!("--metrics: {error}"))?;
         let address = address.within(self.shop.directory());
-        let started = Endpoint::start(address, Source::new(chardevs, &config.table));
+        let started = Endpoint::start(address, Source::new(chardevs, &config.table, &config.fleet));
         self.metrics.0 = Some(chardevs.block_on(started)?);
         Ok(())
     }

@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 
+use chardev::Chardevs;
 use chardev_monitor::{OwnCommand, Server};
 
+use super::Gauges;
 use crate::config::Table;
 
 /// What it lacks.
@@ -23,6 +25,10 @@ impl Membership {
     pub(crate) fn set(&self, _wanted: Option<Settings>) {}
 
     pub(crate) fn finish(&self) {}
+
+    pub(crate) fn gauges(&self, _chardevs: &Chardevs) -> Option<Gauges> {
+        None
+    }
 
     pub(crate) fn commands(&self) -> [OwnCommand; 1] {
         [super::command(|_| Err(LACKS.into()))]

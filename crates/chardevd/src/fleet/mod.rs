@@ -16,6 +16,9 @@ use chardev_monitor::schema::{Type, required};
 use chardev_monitor::{Answer, Role};
 use chardev_monitor::{Caller, Object, OwnCommand};
 
+/// What is measured of it: names, what they mean, and numbers.
+pub(crate) type Gauges = [(&'static str, &'static str, u64); 3];
+
 /// The command that says how it goes, as `answer` does.
 fn command(answer: impl Fn(&Caller) -> Answer + Send + Sync + 'static) -> OwnCommand {
     OwnCommand::new("x-query-fleet", move |_: &Object, caller: &Caller| {

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chardev::Chardevs;
 use chardev_fleet::{Fleet, Progress, Settings, Which};
 use chardev_monitor::{Answer, Caller, Object, OwnCommand, Server};
 
+use super::Gauges;
 use crate::config::Table;
 
 /// How long the end waits for the last output to come to the stream.
@@ -60,6 +62,28 @@ impl Membership {
         if let Some(fleet) = place.fleet {
             fleet.finish(END_LIMIT);
         }
+    }
+
+    /// What is measured, while the daemon is in one.
+    pub(crate) fn gauges(&self, chardevs: &Chardevs) -> Option<Gauges> {
+        let status = self.lock().fleet.as_ref()?.status(chardevs);
+        Some([
+            (
+                "chardevd_fleet_connected",
+                "Whether there is a connection to a server of the fleet",
+                u64::from(status.is_connected),
+            ),
+            (
+                "chardevd_fleet_consoles",
+                "Consoles whose output goes to the fleet's stream",
+                status.consoles as u64,
+            ),
+            (
+                "chardevd_fleet_behind_bytes",
+                "Output that is not in the fleet's stream yet",
+                status.behind,
+            ),
+        ])
     }
 
     pub(crate) fn commands(&self) -> [OwnCommand; 1] {

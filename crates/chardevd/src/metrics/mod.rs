@@ -20,6 +20,7 @@ use chardev::text::{shown_path, to_path};
 use tokio::sync::oneshot;
 
 use crate::config::Table;
+use crate::fleet::Membership;
 use crate::messages;
 
 /// How long the end of an endpoint may take.
@@ -76,14 +77,16 @@ impl Address {
 pub(crate) struct Source {
     chardevs: Chardevs,
     table: Table,
+    fleet: Membership,
 }
 
 impl Source {
-    /// These chardevs, and how what is configured is.
-    pub(crate) fn new(chardevs: &Chardevs, table: &Table) -> Self {
+    /// These chardevs, and how what is configured is, and the part in a fleet.
+    pub(crate) fn new(chardevs: &Chardevs, table: &Table, fleet: &Membership) -> Self {
         Source {
             chardevs: chardevs.clone(),
             table: table.clone(),
+            fleet: fleet.clone(),
         }
     }
 }

@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::Source;
 use super::families::{FAMILIES, Family, Label, Sort};
 use crate::config::State;
+use crate::fleet::Gauges;
 
 /// How many chardevs have series of their own; what the rest counts is summed up.
 const LABELLED: usize = 1000;
@@ -50,6 +51,8 @@ impl Format {
 /// All metrics as they are now.
 pub(super) fn text(source: &Source, format: Format) -> String {
     let accounts = source.chardevs.accounts(None);
+    // Before the table is locked, since whoever changes the fleet may want that.
+    let fleet = source.fleet.gauges(&source.chardevs);
     let states = source.table.lock();
     let count = |is: fn(&State) -> bool| states.iter().filter(|kept| is(&kept.state)).count();
     let states = [
@@ -67,6 +70,7 @@ pub(super) fn text(source: &Source, format: Format) -> String {
         durations: source.chardevs.change_durations(),
         tasks: source.chardevs.tasks().len(),
         states,
+        fleet,
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(all));
@@ -139,6 +143,7 @@ struct All {
     durations: ChangeDurations,
     tasks: usize,
     states: [(&'static str, usize); 3],
+    fleet: Option<Gauges>,
 }
 
 impl Collector for All {
@@ -266,6 +271,10 @@ impl All {
                 self.tasks,
             ),
         ] {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            metric.encode_gauge(&number)?;
+        }
+        for (name, help, number) in self.fleet.into_iter().flatten() {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             metric.encode_gauge(&number)?;
         }

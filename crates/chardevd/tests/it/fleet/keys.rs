@@ -1,6 +1,7 @@
 //! Daemons whose `[fleet]` has keys: an nkey or a credentials file, over TLS.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -46,7 +47,8 @@ fn publishes(secure: &Secure, kind: &str) {
         dir.path(),
         kind,
         ("node7", "NODE7"),
-        "[console.con]\nsocket = { path = 'con.far', server = true }\nto = 'null'\n",
+        "[metrics]\nlisten = 'unix:metrics'\n\
+         [console.con]\nsocket = { path = 'con.far', server = true }\nto = 'null'\n",
     );
     let mut far = console(&dir.path().join("node7/con.far"));
     far.write_all(b"over TLS\n").unwrap();
@@ -58,6 +60,14 @@ fn publishes(secure: &Secure, kind: &str) {
             && said.get("connected") == Some(&Json::from(true))
             && said.get("behind").and_then(Json::as_u64) == Some(0)
     });
+    let metrics = scrape(&dir.path().join("node7/metrics"));
+    for line in [
+        "chardevd_fleet_connected 1",
+        "chardevd_fleet_consoles 1",
+        "chardevd_fleet_behind_bytes 0",
+    ] {
+        assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
+    }
     drop(operator);
     let file = Some(secure.key("READER"));
     let (nkey, credentials) = match kind {
@@ -98,6 +108,15 @@ fn publishes(secure: &Secure, kind: &str) {
         archive.read(&name, Until::Now, each).await.unwrap();
     });
     assert_eq!(text, b"over TLS\n");
+}
+
+fn scrape(socket: &Path) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }
 
 /// How much its console has printed.
