@@ -4,10 +4,11 @@
 use std::io;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::stream::{ConsumerErrorKind, LastRawMessageErrorKind, Stream};
+use chardev::Epoch;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -31,9 +32,9 @@ const UNAVAILABLE: usize = 503;
 /// A fleet's stream, to be read. Its methods need a tokio runtime with I/O and time.
 #[derive(Debug)]
 pub struct Archive {
-    context: Context,
-    cluster: String,
-    stream: String,
+    pub(crate) context: Context,
+    pub(crate) cluster: String,
+    pub(crate) stream: String,
 }
 
 /// Where reading ends.
@@ -100,63 +101,124 @@ impl Archive {
         let stream = self.context.get_stream_no_info(&self.stream).await;
         let stream = stream.map_err(io::Error::other)?;
         let last = last(&stream, &subject).await?;
-        let (mut seen, mut reader, silence) = match until {
-            Until::Now => (0, Reader::new(Begin::Beginning), SILENCE[0]),
-            Until::Followed => (last, Reader::new(Begin::Anywhere), SILENCE[1]),
+        let plan = match until {
+            Until::Now => Plan::all(Begin::Beginning, last),
+            Until::Followed => Plan {
+                seen: last,
+                ..Plan::all(Begin::Anywhere, u64::MAX)
+            },
         };
-        let mut end = match until {
-            Until::Now => last,
-            Until::Followed => u64::MAX,
-        };
-        while seen < end {
-            let mut messages = messages(&stream, &subject, seen + 1).await?;
-            while seen < end {
-                match tokio::time::timeout(silence, messages.next()).await {
-                    Ok(Some(message)) => {
-                        let message = message.map_err(io::Error::other)?;
-                        seen = message.info().map_or(seen, |it| it.stream_sequence);
-                        push(&mut reader, &message);
-                    }
-                    // There may be more than its server has, and what was the last may be too old
-                    // by now to be kept.
-                    Ok(None) | Err(_) => {
-                        let last = self::last(&stream, &subject).await?;
-                        end = match until {
-                            Until::Now => end.min(last),
-                            Until::Followed => end,
-                        };
-                        if last > seen {
-                            break;
-                        }
-                    }
-                }
-                while let Some(found) = reader.next_found() {
-                    if !each(found) {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        reader.flush();
-        while let Some(found) = reader.next_found() {
-            if !each(found) {
-                break;
-            }
-        }
-        Ok(())
+        let each = async |found| each(found);
+        read(&stream, &subject, plan, each).await
     }
+}
+
+/// Which of a console's messages are read.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) begin: Begin,
+    /// The number of the message before the first.
+    pub(crate) seen: u64,
+    /// The number of the last message.
+    pub(crate) end: u64,
+    /// Of messages up to this number, only those of this life.
+    pub(crate) only: Option<(u64, Epoch)>,
+}
+
+impl Plan {
+    /// All up to the message of that number.
+    pub(crate) fn all(begin: Begin, end: u64) -> Plan {
+        Plan {
+            begin,
+            seen: 0,
+            end,
+            only: None,
+        }
+    }
+
+    fn is_wanted(&self, number: u64, message: &Message) -> bool {
+        let other = |(last, epoch)| number <= last && message.epoch != epoch;
+        !self.only.is_some_and(other)
+    }
+}
+
+/// Reads what is planned. `each` returns whether to go on.
+pub(crate) async fn read(
+    stream: &Stream<()>,
+    subject: &str,
+    mut plan: Plan,
+    mut each: impl AsyncFnMut(Found) -> bool,
+) -> io::Result<()> {
+    let mut reader = Reader::new(plan.begin);
+    let is_followed = plan.end == u64::MAX;
+    let silence = SILENCE[usize::from(is_followed)];
+    while plan.seen < plan.end {
+        let mut messages = messages(stream, subject, plan.seen + 1).await?;
+        while plan.seen < plan.end {
+            match tokio::time::timeout(silence, messages.next()).await {
+                Ok(Some(Ok(message))) => {
+                    plan.seen = message.info().map_or(plan.seen, |it| it.stream_sequence);
+                    let parsed = parse(&message).filter(|it| plan.is_wanted(plan.seen, it));
+                    parsed.into_iter().for_each(|it| reader.push(it));
+                }
+                // Whoever takes their time with what was read may be given up by a server.
+                Ok(Some(Err(error))) => {
+                    tracing::debug!("fleet: {subject}: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                    break;
+                }
+                // There may be more than its server has, and what was the last may be too old
+                // by now to be kept.
+                Ok(None) | Err(_) => {
+                    let last = last(stream, subject).await?;
+                    if !is_followed {
+                        plan.end = plan.end.min(last);
+                    }
+                    if last > plan.seen {
+                        break;
+                    }
+                    reader.settle();
+                }
+            }
+            while let Some(found) = reader.next_found() {
+                if !each(found).await {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    reader.flush();
+    while let Some(found) = reader.next_found() {
+        if !each(found).await {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The messages of a subject, from a number on, in their order. They come from one of the stream's
 /// servers, which may be where the newest have not come to yet.
-async fn messages(stream: &Stream<()>, subject: &str, from: u64) -> io::Result<Ordered> {
-    let config = OrderedConfig {
+pub(crate) async fn messages(stream: &Stream<()>, subject: &str, from: u64) -> io::Result<Ordered> {
+    let messages = consumer(stream, beginning(subject, from)).await?.messages();
+    messages.await.map_err(io::Error::other)
+}
+
+/// What a consumer is asked for, to get the messages of a subject from a number on.
+pub(crate) fn beginning(subject: &str, from: u64) -> OrderedConfig {
+    OrderedConfig {
         filter_subject: subject.to_owned(),
         deliver_policy: DeliverPolicy::ByStartSequence {
             start_sequence: from,
         },
         ..OrderedConfig::default()
-    };
+    }
+}
+
+/// A consumer, where there is one at last.
+pub(crate) async fn consumer(
+    stream: &Stream<()>,
+    config: OrderedConfig,
+) -> io::Result<Consumer<OrderedConfig>> {
     let tries = patiently(
         async || match stream.create_consumer(config.clone()).await {
             Err(error) if matches!(error.kind(), ConsumerErrorKind::JetStream(_)) => Ok(Err(error)),
@@ -165,8 +227,7 @@ async fn messages(stream: &Stream<()>, subject: &str, from: u64) -> io::Result<O
         },
     );
     let consumer = tries.await.map_err(io::Error::other)?;
-    let consumer = consumer.map_err(io::Error::other)?;
-    consumer.messages().await.map_err(io::Error::other)
+    consumer.map_err(io::Error::other)
 }
 
 /// The number of a subject's last message, as the stream's leader knows it; 0 if there is none.
@@ -187,7 +248,7 @@ async fn last(stream: &Stream<()>, subject: &str) -> io::Result<u64> {
 }
 
 /// Asks again for a while where there was no answer: servers that die and return have none.
-async fn patiently<T, E>(mut ask: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
+pub(crate) async fn patiently<T, E>(mut ask: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
     let limit = Instant::now() + PATIENCE;
     loop {
         match ask().await {
@@ -197,11 +258,11 @@ async fn patiently<T, E>(mut ask: impl AsyncFnMut() -> Result<T, E>) -> Result<T
     }
 }
 
-fn push(reader: &mut Reader, message: &async_nats::Message) {
+/// What a message says, if it is one of ours.
+fn parse(message: &async_nats::Message) -> Option<Message> {
     let headers = message.headers.as_ref();
     let header = |name: &str| headers?.get(name).map(|it| it.as_str());
-    match Message::parse(header, message.payload.clone()) {
-        Ok(message) => reader.push(message),
-        Err(error) => tracing::debug!("fleet: {}: {error}", message.subject),
-    }
+    let parsed = Message::parse(header, message.payload.clone());
+    let told = parsed.inspect_err(|error| tracing::debug!("fleet: {}: {error}", message.subject));
+    told.ok()
 }

@@ -9,7 +9,8 @@
 //!  chardev.CLUSTER.HOST.CONSOLE.out       Chardev-Epoch, Chardev-Offset, Nats-Msg-Id
 //! ```
 //!
-//! [`Fleet::start`] is what a program with consoles calls, [`Archive::open`] what a reader does.
+//! [`Fleet::start`] is what a program with consoles calls, [`Archive::open`] what a reader does, and
+//! [`Look::open`] one for people, who are told at once what is wrong.
 //! What they rest on knows neither I/O nor a clock: [`subject`], [`message`], [`publisher`] and
 //! [`reader`], which a simulator plays against each other with all that networks, servers and hosts
 //! may do.
@@ -34,9 +35,11 @@
 #![warn(clippy::disallowed_methods)]
 
 mod archive;
+mod blind;
 mod fleet;
 mod follow;
 mod link;
+mod look;
 pub mod message;
 pub mod publisher;
 pub mod reader;
@@ -45,5 +48,7 @@ mod source;
 pub mod subject;
 
 pub use archive::{Archive, Until};
+pub use blind::Blind;
 pub use fleet::{Fleet, Progress, Status, Which};
+pub use look::{Console, Look, Start};
 pub use settings::{Settings, StreamSettings};

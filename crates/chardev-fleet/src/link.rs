@@ -72,16 +72,26 @@ pub(crate) async fn connect(
             }
         }
     };
+    let options = options(settings, name)?
+        .retry_on_initial_connect()
+        .event_callback(tell);
+    let connecting = options.connect(&settings.servers[..]);
+    connecting.await.map_err(io::Error::other)
+}
+
+/// How servers are connected to: with the credentials of the settings.
+///
+/// # Errors
+/// A file cannot be read, or has not what it should.
+pub(crate) fn options(settings: &Settings, name: &str) -> io::Result<ConnectOptions> {
     let pause = |attempts: usize| {
         let factor = u32::try_from(attempts.min(16)).unwrap_or(16);
         (PAUSE[0] * factor * factor).min(PAUSE[1])
     };
     let mut options = ConnectOptions::new()
         .name(name)
-        .retry_on_initial_connect()
         .connection_timeout(ANSWER_LIMIT)
         .ping_interval(PING)
-        .event_callback(tell)
         .reconnect_delay_callback(pause);
     if let Some(path) = &settings.credentials {
         let text = read(path)?;
@@ -97,8 +107,7 @@ pub(crate) async fn connect(
         read(path)?;
         options = options.add_root_certificates(path.clone());
     }
-    let connecting = options.connect(&settings.servers[..]);
-    connecting.await.map_err(io::Error::other)
+    Ok(options)
 }
 
 /// The context in which messages are published and answered.

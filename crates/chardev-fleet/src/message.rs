@@ -40,6 +40,17 @@ pub enum Body {
     End,
 }
 
+/// What a message tells of its console without what it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Which life it is about.
+    pub epoch: Epoch,
+    /// The offset of what comes after it.
+    pub end: u64,
+    /// Whether that life is over.
+    pub is_last: bool,
+}
+
 /// Why a message is none of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(&'static str);
@@ -134,6 +145,34 @@ impl Message {
             epoch,
             offset,
             body,
+        })
+    }
+}
+
+impl Head {
+    /// Reads a message by its headers, of which it is known how many bytes it carries.
+    ///
+    /// # Errors
+    /// What is missing or contradicts itself.
+    pub fn parse<'a>(
+        header: impl Fn(&str) -> Option<&'a str>,
+        length: u64,
+    ) -> Result<Head, Malformed> {
+        let is_output = header(KIND) == Some("output");
+        // A byte stands for those that are counted.
+        let payload = match is_output && length > 0 {
+            true => Bytes::from_static(b"\0"),
+            false => Bytes::new(),
+        };
+        let message = Message::parse(header, payload)?;
+        let end = match message.body {
+            Body::Output(_) => message.offset.checked_add(length),
+            _ => Some(message.end()),
+        };
+        Ok(Head {
+            epoch: message.epoch,
+            end: end.ok_or(Malformed(OFFSET))?,
+            is_last: message.body == Body::End,
         })
     }
 }

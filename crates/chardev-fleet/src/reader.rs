@@ -14,7 +14,7 @@ use crate::publisher::{WINDOW_BYTES, WINDOW_MESSAGES};
 
 /// How much may be stored before what comes before it: the window of a publisher, and that of one
 /// that was begun anew meanwhile.
-const EARLY_MESSAGES: usize = 2 * WINDOW_MESSAGES;
+pub(crate) const EARLY_MESSAGES: usize = 2 * WINDOW_MESSAGES;
 const EARLY_BYTES: usize = 2 * WINDOW_BYTES;
 /// How many lives are kept apart; with one more, the oldest is over.
 const LIVES: usize = 8;
@@ -26,6 +26,8 @@ pub enum Begin {
     Beginning,
     /// With the first message, for who looks on from now.
     Anywhere,
+    /// That life at that offset; another one, which can only be a later one, at its beginning.
+    At(Epoch, u64),
 }
 
 /// What a reader has found.
@@ -137,6 +139,14 @@ impl Reader {
         }
     }
 
+    /// Nothing comes any more of the lives before the newest.
+    pub fn settle(&mut self) {
+        let before = self.lives.len().saturating_sub(1);
+        for life in self.lives.iter_mut().take(before) {
+            life.flush(&mut self.found);
+        }
+    }
+
     /// A life that nothing was read of yet. Returns its place.
     fn begin_life(&mut self, first: &Message) -> usize {
         if self.lives.len() == LIVES {
@@ -147,6 +157,8 @@ impl Reader {
         let next = match self.begin {
             Begin::Beginning => 0,
             Begin::Anywhere => first.offset,
+            Begin::At(epoch, offset) if epoch == first.epoch => offset,
+            Begin::At(..) => 0,
         };
         self.begin = Begin::Beginning;
         self.lives.push_back(Life {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use chardev::Epoch;
-use chardev_fleet::message::{Body, EPOCH, GAP, KIND, Message, OFFSET};
+use chardev_fleet::message::{Body, EPOCH, GAP, Head, KIND, Message, OFFSET};
+use chardev_fleet::reader::{Begin, Found, Reader};
 use chardev_fleet::subject::{Name, Topic, escape, unescape};
 use proptest::prelude::*;
 
@@ -113,4 +114,83 @@ fn nothing_is_guessed() {
     assert!(read(&output, Bytes::from_static(b"x")).is_some());
     output.insert(OFFSET, u64::MAX.to_string());
     assert_eq!(read(&output, Bytes::from_static(b"x")), None, "too far");
+}
+
+proptest! {
+    #[test]
+    fn the_head_of_a_message_says_what_the_message_does(message in messages()) {
+        let headers: HashMap<_, _> = message.headers().into_iter().collect();
+        let header = |name: &str| headers.get(name).map(String::as_str);
+        let head = Head::parse(header, message.payload().len() as u64).unwrap();
+        prop_assert_eq!((head.epoch, head.end), (message.epoch, message.end()));
+        prop_assert_eq!(head.is_last, message.body == Body::End);
+    }
+}
+
+#[test]
+fn who_begins_within_a_life_reads_it_from_there_and_the_next_one_whole() {
+    let [first, second] = [1, 2].map(Epoch::new);
+    let output = |epoch, offset, text: &'static str| Message {
+        epoch,
+        offset,
+        body: Body::Output(text.into()),
+    };
+    let mut reader = Reader::new(Begin::At(first, 4));
+    // The second one was stored before the first.
+    for message in [
+        output(first, 6, "gh"),
+        output(first, 0, "abcdef"),
+        output(second, 2, "zz"),
+        output(second, 0, "yy"),
+    ] {
+        reader.push(message);
+    }
+    let mut read = Vec::new();
+    while let Some(found) = reader.next_found() {
+        match found {
+            Found::Output {
+                epoch,
+                offset,
+                bytes,
+            } => read.push((epoch, offset, bytes)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let expected = [
+        (first, 4, "ef"),
+        (first, 6, "gh"),
+        (second, 0, "yy"),
+        (second, 2, "zz"),
+    ];
+    assert_eq!(
+        read,
+        expected.map(|(epoch, offset, text)| (epoch, offset, text.into()))
+    );
+}
+
+#[test]
+fn what_an_old_life_held_back_is_found_once_it_is_settled() {
+    let [first, second] = [1, 2].map(Epoch::new);
+    let message = |epoch, offset| Message {
+        epoch,
+        offset,
+        body: Body::Output("x".into()),
+    };
+    let mut reader = Reader::new(Begin::Beginning);
+    reader.push(message(first, 7));
+    reader.push(message(second, 3));
+    assert_eq!(reader.next_found(), None);
+    reader.settle();
+    let gap = reader.next_found();
+    assert!(
+        matches!(gap, Some(Found::Gap { epoch, from: 0, to: 7, .. }) if epoch == first),
+        "{gap:?}"
+    );
+    let output = reader.next_found();
+    assert!(
+        matches!(output, Some(Found::Output { epoch, offset: 7, .. }) if epoch == first),
+        "{output:?}"
+    );
+    // What the newest one lacks may still come.
+    assert_eq!(reader.next_found(), None);
 }

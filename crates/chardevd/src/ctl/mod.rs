@@ -1,6 +1,7 @@
 //! chardevctl: the client of the daemon.
 //!
-//! It talks to the daemon's monitor only, except for [`demo`], which starts a daemon of its own.
+//! It talks to the daemon's monitor only, except for [`demo`], which starts a daemon of its own,
+//! and with `--fleet` to the servers of a fleet.
 
 mod attach;
 mod backend;
@@ -14,6 +15,7 @@ mod events;
 mod expect;
 mod export;
 mod failure;
+mod fleet;
 mod frames;
 mod holder;
 mod import;
@@ -96,6 +98,8 @@ struct Args {
     /// Give up after this long; for attach, watch and qmp, the time to connect
     #[arg(long, global = true, value_name = "SECONDS", value_parser = waiting::parse_timeout)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    fleet: fleet::Options,
     #[command(subcommand)]
     command: Action,
 }
@@ -236,6 +240,9 @@ pub fn main() -> ExitCode {
     }
     complete::answer::<Args>();
     let args: Args = crate::cli::parse(std::env::args_os());
+    if let Some(done) = args.fleet.run(args.timeout, &args.command) {
+        return finish(done);
+    }
     let address = match (args.socket, args.host) {
         (_, Some(host)) => Address::Tcp(host),
         (Some(path), None) => Address::Unix(path),

@@ -22,36 +22,42 @@ const FDNAME: &str = "chardevctl-watch";
 /// Prints a chardev's output as it arrives, without disturbing its peer
 ///
 /// It continues across changes of the back end and ends when the chardev is removed. A viewer that
-/// is too slow misses output, and a line says so.
+/// is too slow misses output, and a line says so. With --fleet, ID is HOST/CONSOLE; it waits for a
+/// host that has gone away, misses nothing, and a line says where a console was begun anew.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The chardev
     #[arg(add = complete::ids())]
-    id: String,
+    pub(super) id: String,
     /// Start at this absolute offset; if negative, that many bytes before the end [default: now]
     #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
-    from: Option<i64>,
+    pub(super) from: Option<i64>,
+    /// Start with the first byte; with --fleet, with the oldest that the stream has
+    #[arg(long, conflicts_with = "from")]
+    pub(super) from_start: bool,
     /// Print offsets too: "data OFFSET COUNT", a newline and COUNT bytes; "gap FROM TO"; "end
-    /// REASON"
+    /// REASON"; with --fleet also "life EPOCH", before what is printed in each
     #[arg(long)]
-    framed: bool,
+    pub(super) framed: bool,
     /// Exit when too slow to keep up, instead of skipping output
     #[arg(long)]
-    drop: bool,
+    pub(super) drop: bool,
 }
 
 /// Prints the output that has been kept for a chardev
 ///
-/// Output is kept while somebody is watching, and always with the option x-history.
+/// Output is kept while somebody is watching, and always with the option x-history. With --fleet, ID
+/// is HOST/CONSOLE, and it is what the stream has: of all lives of the console, unless --from says
+/// where in the newest, and also while its host is down.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct HistoryArgs {
     /// The chardev
     #[arg(add = complete::ids())]
-    id: String,
+    pub(super) id: String,
     /// Start at this absolute offset; if negative, that many bytes before the end [default: the
     /// oldest byte kept]
     #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
-    from: Option<i64>,
+    pub(super) from: Option<i64>,
 }
 
 /// Watches until the chardev is removed, or nobody reads what we print.
@@ -190,7 +196,8 @@ fn ask(
 /// Gives one end of a socket pair to the daemon and returns the other.
 fn attach(target: &Target, args: &Args) -> Result<UnixStream, Failure> {
     let mut monitor = target.connect()?;
-    let viewed = view(target, &mut monitor, &args.id, args.from, args.drop);
+    let from = args.from.or(args.from_start.then_some(0));
+    let viewed = view(target, &mut monitor, &args.id, from, args.drop);
     Ok(viewed?.0)
 }
 

@@ -298,6 +298,26 @@ fn the_end_of_the_reader_is_noticed_without_output() {
 }
 
 #[test]
+fn a_viewer_from_the_start_sees_what_was_printed_before_it_came() {
+    let daemon = Daemon::with(&[
+        "--chardev",
+        "null,id=con0,x-history=4096",
+        "--device",
+        "exec,chardev=con0,command=echo ready; cat",
+    ]);
+    daemon.expect("ready");
+    let mut command = daemon.command();
+    command.args(["watch", "con0", "--from-start"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("chardevctl");
+    let mut seen = [0; 5];
+    let mut output = child.stdout.take().expect("a pipe");
+    output.read_exact(&mut seen).expect("what was printed");
+    assert_eq!(&seen, b"ready");
+    drop(output);
+    assert!(wait(&mut child).success());
+}
+
+#[test]
 fn a_viewer_is_told_why_it_ends() {
     let mut daemon = Daemon::with(&["--chardev", "ringbuf,id=con0", "--chardev", "null,id=x"]);
     let watch = |id: &str| {

@@ -14,6 +14,8 @@ mod ctl;
 mod ctl_attached;
 mod ctl_complete;
 mod ctl_expect;
+#[cfg(feature = "fleet")]
+mod ctl_fleet;
 mod ctl_import;
 mod ctl_list;
 mod ctl_meant;

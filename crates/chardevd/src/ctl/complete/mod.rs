@@ -14,13 +14,14 @@ use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 
 use super::connect::{Address, Target};
+use super::fleet;
 use super::proof::Proof;
 use super::waiting::Patience;
 pub(super) use script::{Args, run};
 
 /// Set by the scripts: the shell that asks.
 const ASKS: &str = "CHARDEVCTL_COMPLETE";
-/// How long a daemon may take to say what there is.
+/// How long a daemon, or the servers of a fleet, may take to say what there is.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// Answers a shell and ends, if one asks.
@@ -28,9 +29,13 @@ pub(super) fn answer<C: CommandFactory>() {
     CompleteEnv::with_factory(C::command).var(ASKS).complete();
 }
 
-/// The ids of chardevs.
+/// The ids of chardevs, or where the line is for a fleet, its consoles.
 pub(super) fn ids() -> ArgValueCandidates {
-    candidates(chardevs)
+    candidates(|| {
+        let words = words(std::env::args_os());
+        let fleet = fleet::Options::of_line(|name| option(&words, name));
+        fleet.names(LIMIT).unwrap_or_else(chardevs)
+    })
 }
 
 /// The ids of chardevs that are no monitor's, and no part of a console.
@@ -99,18 +104,25 @@ fn asked(command: &str) -> Vec<Json> {
     all.unwrap_or_default().to_vec()
 }
 
+fn words(words: impl Iterator<Item = OsString>) -> Vec<String> {
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// The value of an option among the words of a line.
+fn option(words: &[String], name: &str) -> Option<String> {
+    let joined = format!("{name}=");
+    words.iter().enumerate().find_map(|(at, word)| {
+        let joined = word.strip_prefix(&joined).map(str::to_owned);
+        joined.or_else(|| (word == name).then(|| words.get(at + 1).cloned()).flatten())
+    })
+}
+
 /// The monitor that the line which is being completed would be for.
 fn target(words: impl Iterator<Item = OsString>) -> Target {
-    let words: Vec<String> = words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let option = |name: &str| {
-        let joined = format!("{name}=");
-        words.iter().enumerate().find_map(|(at, word)| {
-            let joined = word.strip_prefix(&joined).map(str::to_owned);
-            joined.or_else(|| (word == name).then(|| words.get(at + 1).cloned()).flatten())
-        })
-    };
+    let words = self::words(words);
+    let option = |name| option(&words, name);
     let socket = option("--socket").map(PathBuf::from);
     let socket = socket.or_else(|| std::env::var_os("CHARDEVD_SOCKET").map(PathBuf::from));
     let address = match (option("--host"), socket) {

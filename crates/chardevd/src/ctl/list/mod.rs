@@ -20,19 +20,21 @@ pub(super) use shown::{attached, dropped, front_end};
 /// A console of the configuration that comes from a serial line, a socket or the like has a chardev
 /// for that side too, NAME-line: it is part of the console, and listed only with --parts. DROPPED
 /// counts all bytes of output and input that nobody got; --json says why. On a terminal, long texts
-/// are cut to fit.
+/// are cut to fit. With --fleet, it lists all consoles of the cluster that have printed: as
+/// HOST/CONSOLE, how much in their newest life, when the servers got its last message, and whether
+/// it is over.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// List the parts of consoles, too; --json does so anyway, and says which they are (part-of)
     #[arg(long)]
-    parts: bool,
+    pub(super) parts: bool,
     /// Show it anew every so many seconds, until Ctrl-C
     #[arg(long, short, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1",
           require_equals = true, value_parser = super::waiting::parse_timeout)]
-    watch: Option<std::time::Duration>,
+    pub(super) watch: Option<std::time::Duration>,
 }
 
 /// Prints all chardevs.

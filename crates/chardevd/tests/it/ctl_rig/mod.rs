@@ -114,7 +114,9 @@ impl Daemon {
 /// The client, without what the environment of the tests says about consoles.
 pub(crate) fn chardevctl() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chardevctl"));
-    command.env_remove("CHARDEVD_SOCKET").env_remove("CHARDEV");
+    for name in ["CHARDEVD_SOCKET", "CHARDEV", "CHARDEV_FLEET"] {
+        command.env_remove(name);
+    }
     command.stdin(Stdio::null());
     command
 }

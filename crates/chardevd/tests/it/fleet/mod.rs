@@ -4,7 +4,7 @@ mod keys;
 #[path = "../../../../chardev-fleet/tests/it/secure.rs"]
 mod secure;
 #[path = "../../../../chardev-fleet/tests/it/servers.rs"]
-mod servers;
+pub(crate) mod servers;
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -25,14 +25,14 @@ const HOSTS: usize = 3;
 const CONSOLES: usize = 3;
 
 /// A daemon of a fleet, and where its files are.
-struct Host {
-    dir: PathBuf,
+pub(crate) struct Host {
+    pub(crate) dir: PathBuf,
     name: String,
-    daemon: Daemon,
+    pub(crate) daemon: Daemon,
 }
 
 impl Host {
-    fn start(dir: &Path, number: usize, servers: &Servers) -> Host {
+    pub(crate) fn start(dir: &Path, number: usize, servers: &Servers) -> Host {
         let name = format!("host.{number}");
         let dir = dir.join(&name);
         std::fs::create_dir_all(&dir).unwrap();
@@ -51,7 +51,7 @@ impl Host {
         Host { dir, name, daemon }
     }
 
-    fn daemon(dir: &Path) -> Daemon {
+    pub(crate) fn daemon(dir: &Path) -> Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chardevd"));
         command.current_dir(dir).args(["--config", "chardevd.toml"]);
         Daemon::adopt(command, &dir.join("qmp"))
@@ -63,12 +63,12 @@ impl Host {
         answer.unwrap().get(name).unwrap().clone()
     }
 
-    fn is_up_to_date(&self) -> bool {
+    pub(crate) fn is_up_to_date(&self) -> bool {
         self.said("connected") == Json::from(true) && self.said("behind").as_u64() == Some(0)
     }
 
     /// How much a console has printed, and in which life.
-    fn printed(&self, console: usize) -> (String, u64) {
+    pub(crate) fn printed(&self, console: usize) -> (String, u64) {
         let id = Object::new().with("id", format!("con{console}"));
         let stats = self.daemon.client().execute("x-query-chardev-stats", id);
         let stats = stats.unwrap().as_array().unwrap()[0].clone();
@@ -85,15 +85,15 @@ impl Host {
 }
 
 /// What makes a console of the host print, from some place of the text that all print.
-struct Feed(UnixStream, Lines, u64);
+pub(crate) struct Feed(UnixStream, Lines, u64);
 
 impl Feed {
-    fn new(host: &Host, console_number: usize, begin: u64) -> Feed {
+    pub(crate) fn new(host: &Host, console_number: usize, begin: u64) -> Feed {
         let far = host.dir.join(format!("con{console_number}.far"));
         Feed(console(&far), Lines::from_offset(Form::Padded, begin), 0)
     }
 
-    fn print(&mut self, count: usize) {
+    pub(crate) fn print(&mut self, count: usize) {
         let mut text = vec![0; count];
         self.1.fill(&mut text);
         self.0.write_all(&text).unwrap();
@@ -149,7 +149,7 @@ fn read(archive: &Archive, runtime: &Runtime, host: &str, console: usize) -> Vec
     lives
 }
 
-fn expected(begin: u64, count: u64) -> Vec<u8> {
+pub(crate) fn expected(begin: u64, count: u64) -> Vec<u8> {
     let mut text = vec![0; count as usize];
     Lines::from_offset(Form::Padded, begin).fill(&mut text);
     text

@@ -1,0 +1,76 @@
+//! Why one sees nothing of a fleet.
+
+use std::fmt;
+use std::io;
+
+/// Why one sees nothing.
+#[derive(Debug)]
+pub enum Blind {
+    /// A file that the settings name cannot be used.
+    File(io::Error),
+    /// None of the servers answers.
+    Away {
+        /// The servers.
+        servers: String,
+        /// What the last attempt came to.
+        why: String,
+    },
+    /// They refuse what the settings say who one is, or what that one asks.
+    Refused {
+        /// The servers.
+        servers: String,
+        /// What they say.
+        why: String,
+    },
+    /// They have no such stream.
+    NoStream {
+        /// Its name.
+        stream: String,
+        /// The servers.
+        servers: String,
+    },
+    /// The console has not printed so much.
+    NotReached {
+        /// The offset that was asked for.
+        offset: u64,
+        /// How much it has printed.
+        end: u64,
+    },
+    /// Something else.
+    Failed(io::Error),
+}
+
+impl fmt::Display for Blind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Blind::File(error) | Blind::Failed(error) => write!(f, "{error}"),
+            Blind::Away { servers, why } => write!(f, "no server answers at {servers}: {why}"),
+            Blind::Refused { servers, why } => write!(f, "the servers {servers} refuse: {why}"),
+            Blind::NoStream { stream, servers } => {
+                write!(f, "there is no stream '{stream}' at {servers}")
+            }
+            Blind::NotReached { offset, end } => {
+                write!(
+                    f,
+                    "offset {offset} has not been reached: {end} bytes were printed"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Blind {}
+
+/// An error and what it comes from, each once.
+pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = error.source();
+    }
+    text
+}
