@@ -8,9 +8,9 @@
 //!
 //! Activating may wait for a disk, so nobody is held still meanwhile and no lock is held. While a
 //! chardev is frozen its front end can write and read nothing, which is what a full peer looks
-//! like, so nobody sees one step without the others; one that writes looks for a moment whether that
-//! is over (`freeze.rs`). Only one chardev is locked at a time, whatever
-//! rests on what. Nothing after the second check can fail. All input is cut off before anything is
+//! like, so nobody sees one step without the others; one that writes looks for a moment whether
+//! that is over (`freeze.rs`). Only one chardev is locked at a time, whatever rests on what.
+//! Nothing after the second check can fail. All input is cut off before anything is
 //! installed, and from below upwards: what a base chardev hands over is still input of what rests
 //! on it until then.
 

@@ -1,6 +1,6 @@
 //! A cluster of real nats-servers on the loopback address, which are killed, stopped and started.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -40,6 +40,15 @@ impl Place {
     }
 }
 
+/// Ports for all servers: below those that the kernel gives to whoever connects somewhere, and in
+/// each process others, so that nobody takes one while its server is down.
+fn free_ports() -> Vec<u16> {
+    let first = 10_000 + std::process::id() * 97 % 20_000;
+    let ports = (first..).map(|port| u16::try_from(port).unwrap());
+    let free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.take(2 * COUNT).collect()
+}
+
 /// What `./setup` has fetched.
 fn program() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -56,8 +65,7 @@ impl Servers {
     /// Three that make a cluster, in which everybody may do everything.
     pub(crate) fn start() -> Servers {
         Servers::with(|place| {
-            // Servers with pools of routes that begin at the same moment may close them all as
-            // doubles, and do without for minutes.
+            // One connection between two of them is enough.
             format!(
                 "server_name: n{}\nlisten: \"127.0.0.1:{}\"\n\
                  jetstream {{ store_dir: \"{}\", max_mem: 64M, max_file: 2G }}\n\
@@ -74,13 +82,8 @@ impl Servers {
     /// Three whose configurations `config` writes.
     pub(crate) fn with(config: impl Fn(&Place) -> String) -> Servers {
         let dir = tempfile::tempdir().unwrap();
-        // Held together, so that no two are the same.
-        let free: Vec<_> = (0..2 * COUNT)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let free = free.iter().map(|it| it.local_addr().unwrap().port());
-        let free: Vec<u16> = free.collect();
-        let (ports, routes) = free.split_at(COUNT);
+        let all = free_ports();
+        let (ports, routes) = all.split_at(COUNT);
         for number in 0..COUNT {
             let place = Place {
                 number,
@@ -108,7 +111,7 @@ impl Servers {
             .collect()
     }
 
-    /// Starts one that does not run.
+    /// Starts one that does not run, and waits until it listens.
     pub(crate) fn begin(&mut self, number: usize) {
         let log = self.dir.path().join(format!("{number}.log"));
         let child = Command::new(program())
@@ -121,6 +124,12 @@ impl Servers {
             .stderr(Stdio::null())
             .spawn();
         self.running[number] = Some(child.unwrap());
+        // Two that connect to each other at the same moment may each close the other's connection
+        // as a double, and then one does not know for minutes that the other could keep a stream.
+        let port = self.ports[number];
+        until("it listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
     }
 
     /// Kills one, so that it can write nothing more.
