@@ -9,11 +9,10 @@
 //!  chardev.CLUSTER.HOST.CONSOLE.out       Chardev-Epoch, Chardev-Offset, Nats-Msg-Id
 //! ```
 //!
-//! [`Fleet::start`] is what a program with consoles calls, [`Archive::open`] what a reader does, and
-//! [`Look::open`] one for people, who are told at once what is wrong.
-//! What they rest on knows neither I/O nor a clock: [`subject`], [`message`], [`publisher`] and
-//! [`reader`], which a simulator plays against each other with all that networks, servers and hosts
-//! may do.
+//! [`Fleet::start`] is what a program with consoles calls, [`Archive::open`] what a reader does,
+//! and [`Look::open`] one for people, who are told at once what is wrong. What they rest on knows
+//! neither I/O nor a clock: [`subject`], [`message`], [`publisher`] and [`reader`], which a
+//! simulator plays against each other with all that networks, servers and hosts may do.
 //!
 //! - **Exactly once.** A message says in which life of the console ([`Epoch`](chardev::Epoch)) its
 //!   bytes are, and from which offset on. A publisher sends again what was not answered, the server

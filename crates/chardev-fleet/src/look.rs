@@ -1,5 +1,5 @@
-//! A fleet's stream, for people who look: they are told at once what is wrong, see all consoles, and
-//! read one of them from any place on.
+//! A fleet's stream, for people who look: they are told at once what is wrong, see all consoles,
+//! and read one of them from any place on.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -46,9 +46,9 @@ pub(super) struct Args {
 
 /// Prints the output that has been kept for a chardev
 ///
-/// Output is kept while somebody is watching, and always with the option x-history. With --fleet, ID
-/// is HOST/CONSOLE, and it is what the stream has: of all lives of the console, unless --from says
-/// where in the newest, and also while its host is down.
+/// Output is kept while somebody is watching, and always with the option x-history. With --fleet,
+/// ID is HOST/CONSOLE, and it is what the stream has: of all lives of the console, unless --from
+/// says where in the newest, and also while its host is down.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct HistoryArgs {
     /// The chardev

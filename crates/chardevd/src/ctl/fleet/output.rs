@@ -1,5 +1,5 @@
-//! `chardevctl watch --fleet` and `chardevctl history --fleet`: what a console of a fleet prints, or
-//! has printed, in all its lives.
+//! `chardevctl watch --fleet` and `chardevctl history --fleet`: what a console of a fleet prints,
+//! or has printed, in all its lives.
 
 use std::io::{self, Write as _};
 use std::thread;
