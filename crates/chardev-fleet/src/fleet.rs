@@ -1,6 +1,7 @@
 //! The host's part in a fleet: one thread, a connection, and a task for each console.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use chardev::{Chardevs, Epoch};
 use chardev_logs::Shelf;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::follow::{Common, Follower};
 use crate::link::{self, Connection};
@@ -88,6 +89,7 @@ impl Fleet {
         let (alive, ended) = channel::<()>();
         let (stop, stopped) = oneshot::channel();
         let (connected, connection) = watch::channel(Connection::default());
+        let (busy, idle) = mpsc::channel(1);
         let followed = progress.0.into_iter();
         let followed = followed.map(|(console, at)| (console, Arc::new(AtomicU64::new(at))));
         let worker = Worker {
@@ -97,9 +99,10 @@ impl Fleet {
             known: followed.collect(),
             followed: Followed::default(),
             shelf: Arc::default(),
+            busy,
         };
         let followed = Arc::clone(&worker.followed);
-        let run = move || run(worker, connected, stopped, alive);
+        let run = move || run(worker, connected, (stopped, idle), alive);
         chardev::new_thread("fleet")?.spawn(run)?;
         Ok(Fleet {
             settings,
@@ -169,12 +172,14 @@ struct Worker {
     known: HashMap<(String, Epoch), Arc<AtomicU64>>,
     followed: Followed,
     shelf: Arc<Shelf>,
+    /// Each task that follows a console has one of its own until it is done.
+    busy: mpsc::Sender<Infallible>,
 }
 
 fn run(
     worker: Worker,
     connected: watch::Sender<Connection>,
-    stopped: oneshot::Receiver<Ending>,
+    (stopped, mut idle): (oneshot::Receiver<Ending>, mpsc::Receiver<Infallible>),
     _alive: Sender<()>,
 ) {
     // It is done without that, too.
@@ -185,25 +190,18 @@ fn run(
         .build();
     let Ok(runtime) = runtime else { return };
     runtime.block_on(async {
-        let followed = Arc::clone(&worker.followed);
         let connection = connected.subscribe();
         tokio::select! {
             () = worker.work(connected) => {}
+            // By now no further console is followed.
             ending = stopped => if let Ok(Ending::Last) = ending {
                 if connection.borrow().is_there {
-                    all_done(&followed).await;
+                    idle.recv().await;
                 }
             },
         }
     });
     runtime.shutdown_background();
-}
-
-/// Waits until no console is followed any more.
-async fn all_done(followed: &Followed) {
-    while !lock(followed).is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 impl Worker {
@@ -248,11 +246,12 @@ impl Worker {
             }
             let acknowledged = self.known.remove(&console).unwrap_or_default();
             if let Some(follower) = self.follower(&console, &acknowledged, common) {
-                let followed = Arc::clone(&self.followed);
+                let (followed, busy) = (Arc::clone(&self.followed), self.busy.clone());
                 lock(&followed).insert(console.clone(), acknowledged);
                 tokio::spawn(async move {
                     follower.run().await;
                     lock(&followed).remove(&console);
+                    drop(busy);
                 });
             }
         }

@@ -148,6 +148,16 @@ fn tell_what_happens() {
     let _ = told.try_init();
 }
 
+/// The stream, and what its reader runs on.
+fn open(servers: &Servers) -> (tokio::runtime::Runtime, Archive) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let archive = runtime.block_on(Archive::open(&settings(servers, "reader")));
+    (runtime, archive.unwrap())
+}
+
 /// All that the stream has of a console: the lives in order, and whether each has ended.
 fn read(archive: &Archive, runtime: &tokio::runtime::Runtime, console: &Name) -> Vec<Life> {
     let mut lives: Vec<Life> = Vec::new();
@@ -251,13 +261,7 @@ fn every_byte_is_in_the_stream_once_while_servers_die_freeze_and_return() {
     hosts[0].join(&servers, progress);
     until("all is there after a frozen server", || all_there(&hosts));
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let archive = runtime
-        .block_on(Archive::open(&settings(&servers, "reader")))
-        .unwrap();
+    let (runtime, archive) = open(&servers);
     let named: BTreeMap<Name, usize> = runtime
         .block_on(archive.consoles())
         .unwrap()
@@ -297,13 +301,7 @@ fn what_is_printed_while_no_server_is_there_comes_from_the_log_or_is_a_gap_with_
     }
     (0..3).for_each(|number| servers.begin(number));
     until("all is there", || host.behind() == 0);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let archive = runtime
-        .block_on(Archive::open(&settings(&servers, "reader")))
-        .unwrap();
+    let (runtime, archive) = open(&servers);
     let lives: Vec<Life> = consoles
         .iter()
         .flat_map(|console| read(&archive, &runtime, &console.name))
