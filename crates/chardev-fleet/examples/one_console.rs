@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
     };
     let chardevs = Chardevs::new()?;
-    let all = Arc::new(|_: &str| true);
+    let all = Arc::new(|_: &mut Vec<String>| {});
     let fleet = Fleet::start(&chardevs, settings.clone(), all, Progress::default())?;
     chardevs.blocking_add("con0", Options::new("null"))?;
     chardevs.attach("con0")?.write(b"hello from here\n");

@@ -29,8 +29,8 @@ const REST: Duration = Duration::from_millis(50);
 /// How long lies between two attempts to make the stream.
 const STREAM_PAUSE: Duration = Duration::from_secs(5);
 
-/// Says whether a chardev takes part, by its id.
-pub type Which = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+/// Of ids of chardevs that are there, leaves those that take part.
+pub type Which = Arc<dyn Fn(&mut Vec<String>) + Send + Sync>;
 
 /// A host in a fleet: the output of its consoles goes to the stream until this is dropped.
 pub struct Fleet {
@@ -75,7 +75,7 @@ impl std::fmt::Debug for Fleet {
 }
 
 impl Fleet {
-    /// Publishes the output of all chardevs that `which` takes, from the oldest byte that is kept,
+    /// Publishes the output of all chardevs that `which` leaves, from the oldest byte that is kept,
     /// or from where `progress` says. Returns at once; the servers need not be there.
     ///
     /// # Errors
@@ -234,10 +234,11 @@ impl Worker {
 
     /// Follows those that are not followed yet.
     fn follow_all(&mut self, common: &Common) {
-        for info in self.chardevs.list() {
-            let id = info.label;
-            let epoch = self.chardevs.details(&id).and_then(|it| it.epoch);
-            let Some(epoch) = epoch.filter(|_| (self.which)(&id)) else {
+        let all = self.chardevs.list().into_iter();
+        let mut ids = all.map(|it| it.label).collect();
+        (self.which)(&mut ids);
+        for id in ids {
+            let Some(epoch) = self.chardevs.details(&id).and_then(|it| it.epoch) else {
                 continue;
             };
             let console = (id, epoch);

@@ -99,7 +99,7 @@ pub use devices::{Devices, Doing};
 pub use events::{Events, Subscription};
 pub use fds::{FdError, FdSets, MAX_IN_SETS};
 pub use monitor::Mode;
-pub use monitors::Terms;
+pub use monitors::{Reserved, Terms};
 pub use options::CommandLineOption;
 pub use own::{Answer, OwnCommand};
 pub use run::RunState;

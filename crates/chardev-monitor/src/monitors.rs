@@ -40,6 +40,8 @@ struct Posts {
     room: usize,
     taken: AtomicUsize,
     posts: Mutex<Vec<Arc<Post>>>,
+    /// The chardevs that have no monitor yet, or none any more, and are for nothing else.
+    reserved: Mutex<Vec<String>>,
     passed: OnceLock<Arc<Post>>,
     strangers: Strangers,
 }
@@ -86,6 +88,13 @@ struct Taken {
     waker: Option<Waker>,
 }
 
+/// Keeps a chardev on the list of [`Server::monitors`](crate::Server::monitors) while it is here.
+#[derive(Debug)]
+pub struct Reserved {
+    monitors: Monitors,
+    label: String,
+}
+
 /// A place that a taken client has; the next one may come when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -107,6 +116,7 @@ impl Monitors {
                 room: half.max(MIN_ROOM),
                 taken: AtomicUsize::new(0),
                 posts: Mutex::default(),
+                reserved: Mutex::default(),
                 passed: OnceLock::new(),
                 strangers: Strangers::default(),
             }),
@@ -195,11 +205,23 @@ impl Monitors {
         served.map(line).collect()
     }
 
-    /// The chardevs that monitors are on.
+    /// The chardevs that monitors are on, and those that are kept for one.
     pub(crate) fn labels(&self) -> Vec<String> {
+        // They are looked at first: a monitor is there before its chardev is kept no more.
+        let mut labels = lock(&self.shared.reserved).clone();
         let posts = lock(&self.shared.posts);
         let served = posts.iter().filter(|post| post.label != PASSED);
-        served.map(|post| post.label.clone()).collect()
+        labels.extend(served.map(|post| post.label.clone()));
+        labels
+    }
+
+    /// Keeps chardev `label` for a monitor.
+    pub(crate) fn reserve(&self, label: &str) -> Reserved {
+        lock(&self.shared.reserved).push(label.to_owned());
+        Reserved {
+            monitors: self.clone(),
+            label: label.to_owned(),
+        }
     }
 
     /// The monitors on chardev `label` serve on these terms from here on.
@@ -326,6 +348,15 @@ impl Place {
     pub(crate) fn used(mut self) -> Self {
         self.used = true;
         self
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut reserved = lock(&self.monitors.shared.reserved);
+        if let Some(at) = reserved.iter().position(|label| *label == self.label) {
+            reserved.swap_remove(at);
+        }
     }
 }
 

@@ -103,6 +103,7 @@ impl Server {
         let chardevs = self.chardevs();
         for number in 0u32.. {
             let id = format!("qmp{number}");
+            let _reserved = self.reserve_monitor(&id);
             match chardevs.block_on(chardevs.add(&id, &options)) {
                 Ok(_) => return self.serve(&id, Mode::Control { pretty: false }),
                 Err(AddError::Exists(_)) => {}

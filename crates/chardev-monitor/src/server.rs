@@ -12,6 +12,7 @@ use crate::caller::Caller;
 use crate::client::Client;
 use crate::events::{Events, Subscription};
 use crate::fds::{FdSets, NamedFds};
+use crate::monitors::Reserved;
 use crate::run::RunState;
 use crate::service::{Parts, Service};
 use crate::stop::Stop;
@@ -82,9 +83,17 @@ impl Server {
         &self.service.fdsets
     }
 
-    /// The chardevs that monitors are on, which are nobody's console.
+    /// The chardevs that monitors are on, or that are [kept for one](Server::reserve_monitor),
+    /// which are nobody's console. An id may be there twice.
     pub fn monitors(&self) -> Vec<String> {
         self.service.monitors.labels()
+    }
+
+    /// Keeps chardev `id` for a monitor while what this returns is there: [`Server::monitors`] has
+    /// it. Whoever adds a chardev to put a monitor on it does so first, and whoever ends a monitor
+    /// to remove its chardev until it is gone, so that nobody ever takes it for a console.
+    pub fn reserve_monitor(&self, id: &str) -> Reserved {
+        self.service.monitors.reserve(id)
     }
 
     /// The program itself as one who asks for commands, with descriptors of its own.

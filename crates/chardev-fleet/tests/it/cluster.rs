@@ -124,7 +124,7 @@ impl Host {
 
     fn join(&mut self, servers: &Servers, progress: Progress) {
         let settings = settings(servers, &self.name);
-        let all = Arc::new(|_: &str| true);
+        let all = Arc::new(|_: &mut Vec<String>| {});
         self.fleet = Some(Fleet::start(&self.chardevs, settings, all, progress).unwrap());
     }
 

@@ -135,7 +135,7 @@ struct Host {
 impl Host {
     fn start(settings: Settings) -> Host {
         let chardevs = Chardevs::new().unwrap();
-        let all = Arc::new(|_: &str| true);
+        let all = Arc::new(|_: &mut Vec<String>| {});
         let fleet = Fleet::start(&chardevs, settings, all, Progress::default()).unwrap();
         Host {
             chardevs,

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -105,6 +106,42 @@ fn the_number_of_clients_is_what_was_asked_for() {
         matches!(missing, Err(ServeError::Chardev(_))),
         "{missing:?}"
     );
+}
+
+/// A fleet publishes what consoles print, and looks for new ones all the time.
+#[test]
+fn the_chardev_of_a_monitor_is_never_taken_for_a_console() {
+    let folder = tempfile::tempdir().unwrap();
+    let chardevs = Chardevs::new().unwrap();
+    let server = Server::builder(&chardevs).start().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let (mut looks, mut consoles) = (0, Vec::new());
+            while !done.load(Ordering::Relaxed) {
+                let all = chardevs.list();
+                let monitors = server.monitors();
+                let others = all.into_iter().map(|it| it.label);
+                consoles.extend(others.filter(|it| !monitors.contains(it)));
+                looks += 1;
+            }
+            (looks, consoles)
+        });
+        for number in 0..100 {
+            let path = folder.path().join(number.to_string());
+            server.serve_unix(path, Clients::Any).unwrap();
+        }
+        // It keeps its chardev where that stays, and lets it go where it is told to.
+        let reserved = server.reserve_monitor("qmp0");
+        chardevs.block_on(server.end("qmp0"));
+        chardevs.block_on(chardevs.remove("qmp0")).unwrap();
+        drop(reserved);
+        done.store(true, Ordering::Relaxed);
+        let (looks, consoles) = looking.join().unwrap();
+        assert!(looks > 100, "{looks}");
+        assert_eq!(consoles, Vec::<String>::new());
+    });
+    assert!(!server.monitors().contains(&"qmp0".to_owned()));
 }
 
 /// What a thread is woken for costs more than what it then does.

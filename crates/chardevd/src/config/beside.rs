@@ -118,6 +118,7 @@ impl Keeper {
     fn end_monitor(&self, id: String) {
         let (runner, table) = (self.runner.clone(), self.table.clone());
         let end = async move {
+            let _reserved = runner.shop.server().reserve_monitor(&id);
             runner.shop.server().end(&id).await;
             let is_wanted = table
                 .lock()
@@ -134,6 +135,7 @@ impl Keeper {
     fn begin_anew(&self, monitor: Monitor) {
         let server = self.runner.shop.server().clone();
         let begin = async move {
+            let _reserved = server.reserve_monitor(&monitor.chardev);
             server.end(&monitor.chardev).await;
             let begun = server.serve_as(&monitor.chardev, monitor.mode, monitor.terms);
             if let Err(error) = begun {
@@ -145,15 +147,13 @@ impl Keeper {
 
     async fn start_monitor(&self, monitor: &Monitor) -> Result<(), String> {
         let (id, fds) = (&monitor.chardev, self.runner.source());
+        let server = self.runner.shop.server();
+        let _reserved = server.reserve_monitor(id);
         if let Some(options) = &monitor.options {
             let adding = self.runner.chardevs().add_with(id, options, fds);
             adding.await.map_err(|error| error.to_string())?;
         }
-        let served = self
-            .runner
-            .shop
-            .server()
-            .serve_as(id, monitor.mode, monitor.terms);
+        let served = server.serve_as(id, monitor.mode, monitor.terms);
         served.map_err(|error| error.to_string())
     }
 }

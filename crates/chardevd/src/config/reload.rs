@@ -34,6 +34,9 @@ impl Keeper {
         let objects = self.put_objects(&wanted.objects).await?;
         let old = self.table.lock().clone();
         let fates = compare(old, wanted.items.clone());
+        // A clone, since what follows borrows all of this keeper.
+        let table = self.table.clone();
+        let _coming = table.expect(wanted.items.clone());
         let taken = |id: &str| self.runner.chardevs().info(id).is_some();
         let monitors = placed(&self.monitors, wanted.monitors.clone(), taken);
         let failed = match self.commit(&fates, &monitors.in_transaction()).await {

@@ -1,6 +1,8 @@
 //! The items there are, and how each is: what `x-query-consoles` tells.
 
 use std::collections::HashMap;
+#[cfg(feature = "fleet")]
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,11 +39,40 @@ pub(crate) enum State {
 
 /// All items. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Table(Arc<Mutex<Vec<Kept>>>);
+pub(crate) struct Table {
+    items: Arc<Mutex<Vec<Kept>>>,
+    coming: Arc<Mutex<Vec<Item>>>,
+}
+
+/// Items that a reload is about to start, while this is here.
+#[derive(Debug)]
+pub(super) struct Coming<'a>(&'a Table);
 
 impl Table {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is about to take the place of the items there are.
+    pub(super) fn expect(&self, items: Vec<Item>) -> Coming<'_> {
+        *self.coming() = items;
+        Coming(self)
+    }
+
+    /// The chardevs that consoles consist of beside their own, those among them that are only
+    /// about to be added.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn parts(&self) -> HashSet<String> {
+        let coming = self.coming().clone();
+        let kept = self.lock();
+        let items = kept.iter().map(|kept| &kept.item).chain(&coming);
+        let parts = items.flat_map(|item| item.chardevs.iter().map(move |part| (item, part)));
+        let beside = parts.filter(|(item, part)| part.id != item.name);
+        beside.map(|(_, part)| part.id.clone()).collect()
+    }
+
+    fn coming(&self) -> MutexGuard<'_, Vec<Item>> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where each of the items is for now, which [`Table::note`] looks at first: they may be many.
@@ -100,6 +131,12 @@ impl Table {
             _ => false,
         });
         due.map(|kept| kept.item.clone()).collect()
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.0.coming().clear();
     }
 }
 

@@ -51,6 +51,7 @@ impl Daemon {
             .set(chardevs.block_on(config.page.prepare(page))?);
         config.fleet.set(fleet);
         for monitor in &monitors {
+            let _reserved = self.server().reserve_monitor(&monitor.chardev);
             let started = match &monitor.options {
                 Some(options) => self.add(&monitor.chardev, options.clone()),
                 None => Ok(()),

@@ -114,15 +114,9 @@ impl Membership {
 
 /// Consoles take part; monitors, and what consoles are made of, do not.
 fn which(server: Server, table: Table) -> Which {
-    Arc::new(move |id| {
-        let is_part = |id: &str| {
-            let kept = table.lock();
-            let mut parts = kept.iter().flat_map(|kept| {
-                let item = &kept.item;
-                item.chardevs.iter().filter(|part| part.id != item.name)
-            });
-            parts.any(|part| part.id == id)
-        };
-        !server.monitors().iter().any(|monitor| monitor == id) && !is_part(id)
+    Arc::new(move |ids| {
+        let mut others = table.parts();
+        others.extend(server.monitors());
+        ids.retain(|id| !others.contains(id));
     })
 }
