@@ -127,6 +127,13 @@ impl Server {
         }
     }
 
+    /// Waits until the connections that carry a descriptor's bytes for clients (`x-tunnel-join`)
+    /// have carried the last of them, which come when the chardevs are shut down. A client that
+    /// does not listen holds it up.
+    pub async fn tunnels_finished(&self) {
+        self.service.tunnels.ended().await;
+    }
+
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let task = self.service.monitors.runtime().spawn(task);
         let mut tasks = self.lock();

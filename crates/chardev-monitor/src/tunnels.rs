@@ -9,7 +9,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::net::UnixStream as StdStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use chardev_qapi::QmpError;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::access::Identity;
 
@@ -30,7 +30,7 @@ const MOST: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tunnels {
     waiting: Arc<Mutex<HashMap<String, Waiting>>>,
-    count: Arc<AtomicUsize>,
+    count: Arc<watch::Sender<usize>>,
 }
 
 #[derive(Debug)]
@@ -50,11 +50,11 @@ pub(crate) struct Tunnel {
 
 /// Counts as one, until it is dropped.
 #[derive(Debug)]
-struct Place(Arc<AtomicUsize>);
+struct Place(Arc<watch::Sender<usize>>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -68,10 +68,15 @@ impl Tunnels {
         whose: Identity,
         runtime: &Handle,
     ) -> Result<(StdStream, String), QmpError> {
-        let place = Place(Arc::clone(&self.count));
-        if self.count.fetch_add(1, Ordering::Relaxed) >= MOST {
+        let has_room = self.count.send_if_modified(|count| {
+            let has_room = *count < MOST;
+            *count += usize::from(has_room);
+            has_room
+        });
+        if !has_room {
             return Err(format!("there are {MOST} tunnels already; close some").into());
         }
+        let place = Place(Arc::clone(&self.count));
         if self.lock().len() >= MOST_WAITING {
             let words = format!("{MOST_WAITING} tunnels wait to be joined already; join some");
             return Err(words.into());
@@ -110,6 +115,13 @@ impl Tunnels {
         }
         let one = waiting.remove(key);
         one.map(|one| one.end).ok_or_else(|| "no tunnel".into())
+    }
+
+    /// Waits until there are none; those that nobody has joined are no more.
+    pub(crate) async fn ended(&self) {
+        self.lock().clear();
+        // It fails when the sender is gone, and that is ours.
+        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {

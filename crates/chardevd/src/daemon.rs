@@ -36,6 +36,8 @@ use crate::{default, help, messages, service, signals};
 
 /// How long peers have to take what was accepted when the daemon ends.
 const END_LIMIT: Duration = Duration::from_secs(2);
+/// How long clients over TCP have to be told it.
+const TUNNELS_LIMIT: Duration = Duration::from_secs(1);
 /// How long devices and monitors have to come to their end.
 const TASK_LIMIT: Duration = Duration::from_secs(3);
 /// How much of the default console's output waits for somebody to attach.
@@ -307,6 +309,8 @@ impl Daemon {
             };
             let _ = tokio::time::timeout(TASK_LIMIT, all).await;
             chardevs.shut_down(END_LIMIT).await;
+            // Who watches over one is told the end, too.
+            let _ = tokio::time::timeout(TUNNELS_LIMIT, server.tunnels_finished()).await;
             status
         });
         page.finish();
