@@ -1,5 +1,7 @@
 //! `cargo xtask test`: what the README tells a newcomer to run.
 
+use std::num::NonZero;
+
 use crate::sh::{self, Result};
 
 /// Ten thousand changes, and a thousand consoles for three minutes; a tenth of that is enough while
@@ -26,11 +28,18 @@ pub(crate) fn run() -> Result {
     // thing on the screen; both run even if the first fails.
     let docs = sh::run(sh::cargo(&["test", "--doc", "--no-fail-fast"]).args(ALL));
     let mut rest = sh::cargo(&["nextest", "run", "--profile", "ci"]);
+    rest.arg(format!("--test-threads={}", threads()));
     let rest = sh::run(rest.args(ALL).envs(LONG));
     say_what_did_not_run();
     let model = crate::model::run();
     let costs = crate::costs::run(&crate::costs::Args::default());
     rest.and(docs).and(model).and(costs)
+}
+
+/// Half as many tests again as there are CPUs: they wait for peers half of the time.
+fn threads() -> usize {
+    let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+    cpus + cpus / 2
 }
 
 /// What the tests of microvm boot; each of them would build it otherwise, and wait for the others.
