@@ -1,11 +1,13 @@
 //! What must hold for what a fleet reads from servers: subjects, headers, and messages in any
-//! order.
+//! order, of the stream and of sessions.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chardev::Epoch;
 use chardev_fleet::message::{Body, EPOCH, GAP, KIND, Message, OFFSET};
 use chardev_fleet::reader::{Begin, Found, Reader};
+use chardev_fleet::session::{self, CREDIT, DONE, END, Frame, Id, Kind, LOST, SESSION, TAKEN};
 use chardev_fleet::subject::Name;
 
 /// The first byte says what the rest is.
@@ -13,8 +15,10 @@ pub(crate) fn run(data: &[u8]) {
     let Some((sort, rest)) = data.split_first() else {
         return;
     };
-    match sort % 3 {
-        0 => {
+    match (sort, sort % 3) {
+        (3, _) => frame(rest),
+        (4, _) => frames(rest),
+        (_, 0) => {
             let Ok(subject) = std::str::from_utf8(rest) else {
                 return;
             };
@@ -22,26 +26,105 @@ pub(crate) fn run(data: &[u8]) {
                 assert_eq!(name.subject(topic).as_deref(), Some(subject));
             }
         }
-        1 => headers(rest),
+        (_, 1) => headers(rest),
         _ => messages(rest),
     }
 }
 
 /// Lines of headers, an empty one, and the payload.
 fn headers(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else {
+    let Some((values, payload)) = named(data, &[EPOCH, OFFSET, KIND, GAP]) else {
         return;
     };
-    let (head, payload) = text.split_once("\n\n").unwrap_or((text, ""));
-    let mut lines = head.lines();
-    let names = [EPOCH, OFFSET, KIND, GAP];
-    let values: BTreeMap<_, _> = names.into_iter().zip(&mut lines).collect();
     let get = |name: &str| values.get(name).copied().filter(|it| !it.is_empty());
     if let Ok(message) = Message::parse(get, payload.as_bytes().to_vec().into()) {
         assert!(message.end() >= message.offset);
         for (name, value) in message.headers() {
             assert_eq!(get(name), Some(value.as_str()));
         }
+    }
+}
+
+/// The lines of headers, by their names, and the payload.
+fn named<'a>(
+    data: &'a [u8],
+    names: &[&'static str],
+) -> Option<(BTreeMap<&'static str, &'a str>, &'a str)> {
+    let text = std::str::from_utf8(data).ok()?;
+    let (head, payload) = text.split_once("\n\n").unwrap_or((text, ""));
+    let values = names.iter().copied().zip(head.lines()).collect();
+    Some((values, payload))
+}
+
+/// The same for a message of a session.
+fn frame(data: &[u8]) {
+    let names = [SESSION, KIND, OFFSET, TAKEN, CREDIT, END, DONE, LOST];
+    let Some((values, payload)) = named(data, &names) else {
+        return;
+    };
+    let get = |name: &str| values.get(name).copied().filter(|it| !it.is_empty());
+    if let Ok(frame) = Frame::parse(get, payload.as_bytes().to_vec().into()) {
+        assert!(
+            frame
+                .offset
+                .checked_add(frame.payload.len() as u64)
+                .is_some()
+        );
+        assert_eq!(frame.payload(), payload.as_bytes());
+        for (name, value) in frame.headers() {
+            assert_eq!(get(name), Some(value.as_str()));
+        }
+    }
+}
+
+/// Whatever the other end says, an end holds little, and reads no byte twice.
+fn frames(steps: &[u8]) {
+    let id = Id(1);
+    let mut now = Duration::ZERO;
+    let mut end = session::End::accept(id, now);
+    let (mut read, mut last) = (0, 0);
+    for step in steps.chunks_exact(8) {
+        let number = |at: usize| u64::from(u16::from_be_bytes([step[at], step[at + 1]]));
+        let flag = |bit: u8| step[0] & bit != 0;
+        let length = if flag(8) {
+            40_000
+        } else {
+            usize::from(step[7])
+        };
+        now += Duration::from_millis(number(5) << (step[0] >> 6));
+        end.handle(
+            Frame {
+                session: id,
+                kind: if flag(1) { Kind::Open } else { Kind::Data },
+                offset: number(1) * (1 + u64::from(step[7] & 7)),
+                payload: vec![b'x'; length].into(),
+                taken: number(3),
+                credit: number(3) + number(5),
+                end: flag(2).then(|| number(1)),
+                done: flag(4),
+                lost: flag(16),
+            },
+            now,
+        );
+        let count = end.wants().min(usize::from(step[7]));
+        if count > 0 {
+            end.write(vec![b'y'; count].into());
+        }
+        if flag(32) {
+            read += end.unread().len() as u64;
+            end.consume(end.unread().len(), now);
+        }
+        for _ in 0..600 {
+            let Some(frame) = end.next_frame(now) else {
+                break;
+            };
+            assert!(frame.taken >= last && frame.credit <= read + session::WINDOW as u64);
+            if !matches!(frame.kind, Kind::Reset(_)) {
+                last = frame.taken;
+            }
+        }
+        assert!(end.next_frame(now).is_none(), "it does not come to rest");
+        assert!(end.held() <= 2 * session::WINDOW);
     }
 }
 

@@ -42,6 +42,7 @@ mod look;
 pub mod message;
 pub mod publisher;
 pub mod reader;
+pub mod session;
 mod settings;
 mod source;
 pub mod subject;

@@ -53,7 +53,7 @@ pub struct Head {
 
 /// Why a message is none of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed(&'static str);
+pub struct Malformed(pub(crate) &'static str);
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,7 +178,7 @@ impl Head {
 }
 
 /// A number as we write it, and no other spelling of it.
-fn number(text: &str) -> Option<u64> {
+pub(crate) fn number(text: &str) -> Option<u64> {
     let is_plain = text.bytes().all(|c| c.is_ascii_digit());
     let is_short = text == "0" || !text.starts_with('0');
     text.parse().ok().filter(|_| is_plain && is_short)

@@ -24,6 +24,11 @@ const PIECES: &[&str] = &[
     "gap\n",
     "end\n",
     "17..99\n",
+    "0123456789abcdef0123456789abcdef\n",
+    "open\n",
+    "data\n",
+    "reset\n",
+    "1\n",
     "\n",
     "text",
     "\0\0\0\x10",
@@ -40,7 +45,7 @@ fn fuzz_fleet_stream_with_what_is_kept() {
 fn fuzz_fleet_stream() {
     let mut random = corpus::Random(0x0f1e_e701);
     for _ in 0..20_000 {
-        let mut data = vec![random.below(3) as u8];
+        let mut data = vec![random.below(5) as u8];
         data.extend(corpus::input(&mut random, PIECES));
         body::run(&data);
     }

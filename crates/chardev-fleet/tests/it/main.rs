@@ -4,6 +4,7 @@ mod cluster;
 mod fuzz;
 mod secure;
 mod servers;
+mod session_sim;
 mod sim;
 mod thief;
 mod wire;
