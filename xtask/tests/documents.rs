@@ -114,6 +114,22 @@ fn the_pictures_show_what_the_tables_say() {
 }
 
 #[test]
+fn the_packaged_accounts_of_a_fleet_are_those_of_the_document() {
+    let document = &documents()["docs/fleet.md"];
+    let (_, accounts) = document.split_once("\naccounts {\n").unwrap();
+    let (accounts, _) = accounts.split_once("\n```\n").unwrap();
+    let accounts = format!("accounts {{\n{accounts}\n");
+    let file = root().join("packaging/fleet/accounts.conf");
+    if std::env::var_os("CHARDEV_WRITE_TABLES").is_some() {
+        fs::write(&file, &accounts).unwrap();
+    }
+    assert!(
+        fs::read_to_string(file).unwrap() == accounts,
+        "packaging/fleet/accounts.conf: cargo xtask reference writes it from docs/fleet.md"
+    );
+}
+
+#[test]
 fn a_lost_link_is_found() {
     let document = |text: &str| ("docs/a.md".to_owned(), text.to_owned());
     let documents = BTreeMap::from([document(

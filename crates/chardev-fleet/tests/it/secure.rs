@@ -23,9 +23,17 @@ impl Secure {
 
     /// Those whose configuration is changed before, with files that are in the directory.
     pub(crate) fn with(change: impl FnOnce(&Path, String) -> String) -> Secure {
+        Secure::of(documented(), change, |_, text| text)
+    }
+
+    /// Those of another configuration; `finish` is what each server changes in it.
+    pub(crate) fn of(
+        mut text: String,
+        change: impl FnOnce(&Path, String) -> String,
+        finish: impl Fn(&Place, String) -> String,
+    ) -> Secure {
         let dir = tempfile::tempdir().unwrap();
         write_certificates(dir.path());
-        let mut text = documented();
         for who in WHO {
             let key = KeyPair::new_user();
             std::fs::write(dir.path().join(who), key.seed().unwrap()).unwrap();
@@ -34,7 +42,7 @@ impl Secure {
         let files = format!("\"{}/", dir.path().display());
         text = replaced(&text, "\"/etc/nats/", &files);
         let text = change(dir.path(), text);
-        let servers = Servers::with(|place| of_one(&text, place));
+        let servers = Servers::with(|place| finish(place, of_one(&text, place)));
         Secure { servers, dir }
     }
 
@@ -60,14 +68,14 @@ fn documented() -> String {
 
 /// That for one server on this machine.
 fn of_one(text: &str, place: &Place) -> String {
-    let number = place.number;
     let store = format!("\"{}\", max_mem: 64M, max_file: 2G", place.store.display());
     let routes = format!("routes: {:?}", place.routes("tls"));
     let (begin, rest) = text.split_once("routes: [").unwrap();
     let (_, end) = rest.split_once(']').unwrap();
-    let mut text = format!("{begin}{routes}{end}");
+    // Where it is not said here, `Servers::begin` says it.
+    let name = format!("server_name: n{}", place.number);
+    let mut text = format!("{begin}{routes}{end}").replace("server_name: n1", &name);
     for (wanted, with) in [
-        ("server_name: n1", format!("server_name: n{number}")),
         ("0.0.0.0:4222", format!("127.0.0.1:{}", place.port)),
         ("0.0.0.0:6222", format!("127.0.0.1:{}", place.route)),
         ("\"/var/lib/nats\"", store),

@@ -50,7 +50,7 @@ fn free_ports() -> Vec<u16> {
 }
 
 /// What `./setup` has fetched.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let files = match std::env::var_os("CHARDEV_GUEST_DIR") {
         Some(dir) => root.join(dir),
@@ -119,6 +119,8 @@ impl Servers {
             .arg(self.dir.path().join(format!("{number}.conf")))
             .arg("--log")
             .arg(log)
+            // For a configuration that is the same for all of them.
+            .env("NODE", format!("n{number}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

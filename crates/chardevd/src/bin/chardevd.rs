@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let level = if args.verbose {
         "info"
     } else {
-        "warn,chardevd=info"
+        "warn,chardevd=info,chardev_fleet=info"
     };
     messages::start("chardevd", level, args.verbose);
     match chardevd::daemon::run(&args) {

@@ -39,7 +39,7 @@ fn a_daemon_s_credentials_file_opens_to_it_what_its_claims_say() {
 }
 
 /// The operator's daemon makes the stream, and the host's prints into it.
-fn publishes(secure: &Secure, kind: &str) {
+pub(super) fn publishes(secure: &Secure, kind: &str) {
     let dir = tempfile::tempdir().unwrap();
     let operator = start(secure, dir.path(), kind, ("operator", "OPERATOR"), "");
     let host = start(

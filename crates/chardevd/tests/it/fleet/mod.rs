@@ -1,6 +1,7 @@
 //! Daemons in a fleet, against a cluster of three real servers.
 
 mod keys;
+mod packaged;
 #[path = "../../../../chardev-fleet/tests/it/secure.rs"]
 mod secure;
 #[path = "../../../../chardev-fleet/tests/it/servers.rs"]
