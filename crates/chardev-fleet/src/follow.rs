@@ -33,7 +33,17 @@ pub(crate) struct Common {
 }
 
 /// What became of a message: where it began and ended, and whether the stream has it.
-type Answer = (u64, u64, Result<(), String>);
+type Answer = (u64, u64, Result<Told, String>);
+
+/// What a server says of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// The stream has it.
+    Stored,
+    /// It was there before, but where is not known: a leader says so of what it has only begun to
+    /// store, also once that came to nothing, as when it was frozen and replaced meanwhile.
+    Known,
+}
 
 /// A console on its way into the stream.
 pub(crate) struct Follower {
@@ -156,11 +166,14 @@ impl Follower {
     async fn send(&mut self) {
         while let Some(message) = self.publisher.next_message() {
             let (offset, end) = (message.offset, message.end());
-            let publish = publish(&message);
+            let publish = publish(&message, self.publisher.id(&message));
             let subject = self.subject.clone();
             match self.common.context.send_publish(subject, publish).await {
                 Ok(answer) => self.answers.push(Box::pin(async move {
-                    let answer = answer.await.map(drop);
+                    let answer = answer.await.map(|it| match it.sequence {
+                        0 => Told::Known,
+                        _ => Told::Stored,
+                    });
                     (offset, end, answer.map_err(|error| error.to_string()))
                 })),
                 Err(error) => {
@@ -173,7 +186,12 @@ impl Follower {
 
     fn hear(&mut self, (offset, end, result): Answer) {
         match result {
-            Ok(()) => {
+            Ok(Told::Known) => {
+                self.publisher.doubt(offset);
+                tracing::debug!("fleet: {}: {offset} is known and not there", self.subject);
+                self.back_off();
+            }
+            Ok(Told::Stored) => {
                 self.failures = 0;
                 self.publisher.acknowledge(offset, end);
                 let acknowledged = self.publisher.acknowledged();
@@ -189,11 +207,16 @@ impl Follower {
             Err(error) => {
                 self.publisher.retry(offset);
                 tracing::debug!("fleet: {}: {error}", self.subject);
-                let pause = PAUSE[0] * 2_u32.saturating_pow(self.failures.min(8));
-                self.failures += 1;
-                self.pause = Some(Instant::now() + pause.min(PAUSE[1]));
+                self.back_off();
             }
         }
+    }
+
+    /// Lets some time pass, the more the more often it failed.
+    fn back_off(&mut self) {
+        let pause = PAUSE[0] * 2_u32.saturating_pow(self.failures.min(8));
+        self.failures += 1;
+        self.pause = Some(Instant::now() + pause.min(PAUSE[1]));
     }
 }
 
@@ -209,13 +232,16 @@ async fn reserve(
     Arc::clone(budget).acquire_many_owned(count).await.ok()
 }
 
-fn publish(message: &Message) -> PublishMessage {
+fn publish(message: &Message, id: Option<String>) -> PublishMessage {
     let mut headers = HeaderMap::new();
     for (name, value) in message.headers() {
         headers.insert(name, value.as_str());
     }
-    PublishMessage::build()
+    let publish = PublishMessage::build()
         .headers(headers)
-        .payload(message.payload())
-        .message_id(message.id())
+        .payload(message.payload());
+    match id {
+        Some(id) => publish.message_id(id),
+        None => publish,
+    }
 }

@@ -6,9 +6,12 @@
 //! ```
 //!
 //! The output is cut into messages once, and a message that may have been lost is sent again as it
-//! was, so a server that knows its id takes it once. The window holds what is not acknowledged yet,
-//! and is bounded in messages and bytes; whoever reads the stream relies on the former: when the
-//! message [`WINDOW_MESSAGES`] further is there, an earlier one is, too, or never was.
+//! was, so a server that knows its id takes it once. One that says it knows the id of a message it
+//! does not have ([`Publisher::doubt`]) is sent that without an id.
+//!
+//! The window holds what is not acknowledged yet, and is bounded in messages and bytes; whoever
+//! reads the stream relies on the former: when the message [`WINDOW_MESSAGES`] further is there, an
+//! earlier one is, too, or never was.
 
 use std::collections::VecDeque;
 
@@ -41,6 +44,7 @@ pub struct Publisher {
 struct Sending {
     message: Message,
     state: State,
+    is_doubted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +151,23 @@ impl Publisher {
         }
     }
 
+    /// A server says that it knows the message that begins there, and not where the stream has it:
+    /// it may have lost that since. It is sent again, without an id.
+    pub fn doubt(&mut self, offset: u64) {
+        if let Some(sent) = self.find(offset) {
+            sent.is_doubted = true;
+        }
+        self.retry(offset);
+    }
+
+    /// By which a server may know a message of the window again; `None` if that was in vain.
+    pub fn id(&self, message: &Message) -> Option<String> {
+        let mut window = self.window.iter();
+        let sent = window.find(|it| it.message.offset == message.offset);
+        let is_doubted = sent.is_some_and(|it| it.is_doubted);
+        (!is_doubted).then(|| message.id())
+    }
+
     /// The connection is lost, and with it whatever was on its way, as far as one can know.
     pub fn retry_all(&mut self) {
         for sent in &mut self.window {
@@ -163,8 +184,11 @@ impl Publisher {
             body,
         };
         self.taken = message.end();
-        let state = State::Waiting;
-        self.window.push_back(Sending { message, state });
+        self.window.push_back(Sending {
+            message,
+            state: State::Waiting,
+            is_doubted: false,
+        });
     }
 
     fn find(&mut self, offset: u64) -> Option<&mut Sending> {
@@ -215,6 +239,21 @@ mod tests {
         assert_eq!(publisher.acknowledged(), 10 + 2 * LARGEST as u64);
         let next = publisher.next_message().expect("the third one");
         assert_eq!(next.offset, 10 + 2 * LARGEST as u64);
+    }
+
+    #[test]
+    fn what_a_server_knows_and_does_not_have_is_sent_again_without_an_id() {
+        let mut publisher = Publisher::new(Epoch::new(1), 0);
+        publisher.take(bytes(5));
+        let first = publisher.next_message().expect("it is to be sent");
+        assert_eq!(publisher.id(&first), Some(first.id()));
+        publisher.doubt(0);
+        assert_eq!(publisher.acknowledged(), 0);
+        let again = publisher.next_message().expect("it is sent again");
+        assert_eq!((&again, publisher.id(&again)), (&first, None));
+        publisher.acknowledge(0, 5);
+        publisher.doubt(0);
+        assert!(publisher.is_idle());
     }
 
     #[test]

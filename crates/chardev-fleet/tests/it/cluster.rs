@@ -333,3 +333,69 @@ fn what_is_printed_while_no_server_is_there_comes_from_the_log_or_is_a_gap_with_
         assert!(lives.len() == 1 && lives[0].has_ended, "{name:?}");
     }
 }
+
+/// A leader that has begun to store a message knows its id, and says so when it is sent again. If
+/// others take its place before they have the message, nobody has it.
+#[test]
+fn what_a_leader_has_only_begun_to_store_is_not_acknowledged() {
+    let mut servers = Servers::start();
+    let first = Host::start(&servers, "first".to_owned());
+    until("there is a stream", || first.behind() == 0);
+    let leader = until_some("it has a leader", || leader(&servers));
+    drop(first);
+    let others: Vec<usize> = (0..3).filter(|number| *number != leader).collect();
+
+    let mut only = settings(&servers, "host");
+    only.servers = vec![only.servers[leader].clone()];
+    let mut host = Host::start(&servers, "host".to_owned());
+    host.fleet = None;
+    let all = Arc::new(|_: &mut Vec<String>| {});
+    let fleet = Fleet::start(&host.chardevs, only, all, Progress::default());
+    host.fleet = Some(fleet.unwrap());
+    let mut console = Console::new(&host, 0, 0);
+    console.print(100);
+    until("the first output is there", || host.behind() == 0);
+
+    others.iter().for_each(|it| servers.freeze(*it, true));
+    console.print(50);
+    // By then it was sent again, and the leader is one still.
+    let end = std::time::Instant::now() + Duration::from_secs(8);
+    while std::time::Instant::now() < end {
+        assert!(host.behind() >= 50, "one server of three has it");
+        pause();
+    }
+    // It never comes back as a leader: what it had begun is lost with it.
+    servers.kill(leader);
+    others.iter().for_each(|it| servers.freeze(*it, false));
+    servers.begin(leader);
+    until("all is there at last", || host.behind() == 0);
+    let (runtime, archive) = open(&servers);
+    let lives = read(&archive, &runtime, &console.name);
+    assert_eq!((lives.len(), lives[0].lost), (1, 0));
+    assert_eq!(lives[0].wrong(&console), 0);
+}
+
+/// Which server leads the stream.
+fn leader(servers: &Servers) -> Option<usize> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let client = async_nats::connect(servers.addresses("nats")).await.ok()?;
+        let context = async_nats::jetstream::new(client);
+        let stream = context.get_stream("OUT").await.ok()?;
+        let cluster = stream.cached_info().cluster.as_ref()?;
+        cluster.leader.as_ref()?.strip_prefix('n')?.parse().ok()
+    })
+}
+
+/// Waits until there is something.
+fn until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    until(what, || {
+        found = find();
+        found.is_some()
+    });
+    found.unwrap()
+}

@@ -1,5 +1,6 @@
 //! A seeded simulator: a console with a small ring, its publisher, a network that loses, doubles,
-//! delays and reorders, a server that forgets which ids it has seen, and daemons that are killed.
+//! delays and reorders, a server that forgets which ids it has seen or knows some of messages that
+//! it does not have, and daemons that are killed.
 //! Whatever happens, a reader of what was stored finds each byte once, in its place.
 //!
 //! `FLEET_SEED=N` runs one seed again.
@@ -35,6 +36,9 @@ struct Life {
     lost: u64,
 }
 
+/// About which message, and whether the stream has it or a server only knows its id.
+type Answer = (Epoch, u64, u64, bool);
+
 struct Sim {
     random: Random,
     publisher: Publisher,
@@ -42,10 +46,12 @@ struct Sim {
     printed: u64,
     connected: bool,
     /// On their way to the server, and acknowledgements on their way back.
-    sent: Vec<Message>,
-    answers: Vec<(Epoch, u64, u64)>,
+    sent: Vec<(Message, Option<String>)>,
+    answers: Vec<Answer>,
     stored: Vec<Message>,
     ids: HashSet<String>,
+    /// Of messages that a leader had begun to store when another one took its place.
+    staged: HashSet<String>,
     lives: BTreeMap<u64, Life>,
 }
 
@@ -62,6 +68,7 @@ impl Sim {
             answers: Vec::new(),
             stored: Vec::new(),
             ids: HashSet::new(),
+            staged: HashSet::new(),
             lives: BTreeMap::from([(1, Life::default())]),
         }
     }
@@ -110,10 +117,11 @@ impl Sim {
     fn send(&mut self) {
         if self.connected {
             if let Some(message) = self.publisher.next_message() {
+                let id = self.publisher.id(&message);
                 if self.random.one_in(10) {
-                    self.sent.push(message.clone());
+                    self.sent.push((message.clone(), id.clone()));
                 }
-                self.sent.push(message);
+                self.sent.push((message, id));
             }
         }
     }
@@ -129,11 +137,19 @@ impl Sim {
         } else {
             0
         };
-        let message = self.sent.remove(at);
-        self.answers
-            .push((message.epoch, message.offset, message.end()));
-        if self.ids.insert(message.id()) {
-            self.stored.push(message);
+        let (message, id) = self.sent.remove(at);
+        let is_staged = id.as_ref().is_some_and(|id| self.staged.contains(id));
+        let answer = (message.epoch, message.offset, message.end(), !is_staged);
+        if is_staged {
+            self.answers.push(answer);
+        } else if id.is_some() && self.random.one_in(20) {
+            // It is replaced as a leader: nobody answers, and nothing is stored.
+            self.staged.extend(id.filter(|id| !self.ids.contains(id)));
+        } else {
+            self.answers.push(answer);
+            if id.is_none_or(|id| self.ids.insert(id)) {
+                self.stored.push(message);
+            }
         }
     }
 
@@ -142,16 +158,18 @@ impl Sim {
             return;
         }
         let at = self.random.below(self.answers.len());
-        let (epoch, offset, end) = self.answers.swap_remove(at);
+        let (epoch, offset, end, is_stored) = self.answers.swap_remove(at);
         // What was for a daemon that was killed reaches nobody.
-        if epoch == self.epoch {
-            self.publisher.acknowledge(offset, end);
+        match (epoch == self.epoch, is_stored) {
+            (true, true) => self.publisher.acknowledge(offset, end),
+            (true, false) => self.publisher.doubt(offset),
+            (false, _) => {}
         }
     }
 
     /// No answer came in time, be it that there will be one.
     fn fail_one(&mut self) {
-        if let Some(message) = self.sent.first().cloned() {
+        if let Some((message, _)) = self.sent.first().cloned() {
             if message.epoch == self.epoch {
                 self.publisher.retry(message.offset);
             }
@@ -206,8 +224,11 @@ impl Sim {
         self.publisher.retry_all();
         for _ in 0..100_000 {
             self.take();
+            // What nobody has answered is sent again.
+            self.publisher.retry_all();
             while let Some(message) = self.publisher.next_message() {
-                self.sent.push(message);
+                let id = self.publisher.id(&message);
+                self.sent.push((message, id));
             }
             while !self.sent.is_empty() {
                 self.deliver();
