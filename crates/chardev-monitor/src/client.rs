@@ -115,6 +115,12 @@ impl Client {
         *lock(&self.identity) = identity;
     }
 
+    /// Who it is, if the program carries what it says.
+    pub(crate) fn carried(&self) -> Option<Who> {
+        let is_carried = matches!(*lock(&self.identity), Identity::Vouched(_));
+        is_carried.then(|| self.who.clone())
+    }
+
     /// Whether it has yet to prove who it is before it may do anything.
     pub(crate) fn is_stranger(&self) -> bool {
         lock(&self.terms).known_only && self.identity().is_nobody()

@@ -87,7 +87,7 @@ mod viewing;
 pub use chardev_qapi::{ErrorKind, Json, Object, QmpError, schema};
 pub use chardev_qmp::{Command, Event, Version};
 
-pub use access::{Access, Grant, Identity, Role, TlsName};
+pub use access::{Access, Grant, Identity, Role, TlsName, Vouched};
 pub use attached::Joined;
 pub use builder::Builder;
 pub use caller::Caller;

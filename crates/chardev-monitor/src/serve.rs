@@ -10,7 +10,8 @@ use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev::text::from_os;
 use chardev::{AddError, AttachError, OpenError};
 
-use crate::access::Role;
+use crate::access::{Identity, Role};
+use crate::client::Client;
 use crate::monitor::{Answering, Mode, Monitor};
 use crate::monitors::Terms;
 use crate::server::Server;
@@ -167,5 +168,22 @@ impl Server {
     /// It is none, or there are too many clients.
     pub fn serve_fd(&self, fd: OwnedFd) -> Result<(), ServeError> {
         Monitor::serve(fd, None, self.service.clone())
+    }
+
+    /// Serves QMP to whoever has the other end of `fd`, a connected stream socket, on behalf of
+    /// somebody at `peer` (an address, for people) who may do what `identity` may, and no more than
+    /// `role` whatever else they prove: a client of another network that the program carries.
+    ///
+    /// # Errors
+    /// As [`Server::serve_fd`].
+    pub fn serve_fd_for(
+        &self,
+        fd: OwnedFd,
+        (identity, peer): (Identity, Option<String>),
+        role: Role,
+    ) -> Result<(), ServeError> {
+        let sponsor = Client::known(identity, peer);
+        sponsor.set_terms(role.into());
+        Monitor::serve(fd, Some(Arc::new(sponsor)), self.service.clone())
     }
 }

@@ -31,7 +31,10 @@ pub(crate) fn audit(caller: &Caller, command: &Command, need: &Need, permitted: 
 }
 
 fn answers_for_it(caller: &Caller) -> bool {
-    let known = matches!(caller.identity(), Identity::Token(_) | Identity::Tls(_));
+    let known = matches!(
+        caller.identity(),
+        Identity::Token(_) | Identity::Tls(_) | Identity::Vouched(_)
+    );
     known || caller.service.access.is_restricted()
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Role;
 use crate::tokens::Token;
 
 /// Who somebody is, as far as it was proven; [`Access`](crate::Access) says what they may.
@@ -21,6 +22,18 @@ pub enum Identity {
     Token(Arc<Token>),
     /// Who has shown a certificate that was verified.
     Tls(Arc<TlsName>),
+    /// Somebody whom others have let in, of whom the program takes that.
+    Vouched(Vouched),
+}
+
+/// Somebody whom others have let in, as having a role for all chardevs, whatever
+/// [`Access`](crate::Access) says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// Who that was, for people.
+    pub by: String,
+    /// The role.
+    pub role: Role,
 }
 
 /// What a verified certificate calls its owner.
@@ -43,7 +56,9 @@ impl Identity {
         match self {
             Identity::Program => true,
             Identity::User(uid) => *uid == 0 || *uid == rustix::process::geteuid().as_raw(),
-            Identity::Nobody | Identity::Token(_) | Identity::Tls(_) => false,
+            Identity::Nobody | Identity::Token(_) | Identity::Tls(_) | Identity::Vouched(_) => {
+                false
+            }
         }
     }
 
@@ -65,7 +80,7 @@ impl TlsName {
     }
 }
 
-/// For people: `user 1000`, `token lab1`, `TLS CN=laptop,O=Example`.
+/// For people: `user 1000`, `token lab1`, `TLS CN=laptop,O=Example`, `the fleet's view`.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -73,6 +88,7 @@ impl fmt::Display for Identity {
             Identity::Program => f.write_str("the program"),
             Identity::User(uid) => write!(f, "user {uid}"),
             Identity::Token(token) => write!(f, "token {}", token.name),
+            Identity::Vouched(Vouched { by, role }) => write!(f, "{by}'s {role}"),
             Identity::Tls(name) => write!(f, "TLS {}", name.subject.escape_debug()),
         }
     }

@@ -21,7 +21,7 @@ use crate::client::Client;
 use crate::tokens::{Token, Tokens};
 
 pub(crate) use audit::audit;
-pub use identity::{Identity, TlsName};
+pub use identity::{Identity, TlsName, Vouched};
 pub(crate) use needs::Need;
 
 /// What a client is told that has yet to prove who it is.
@@ -109,7 +109,9 @@ impl Grant {
             Identity::Tls(name) => {
                 subjects.is_some_and(|all| all.iter().any(|subject| name.is(subject)))
             }
-            Identity::Nobody | Identity::Program | Identity::Token(_) => false,
+            Identity::Nobody | Identity::Program | Identity::Token(_) | Identity::Vouched(_) => {
+                false
+            }
         }
     }
 }
@@ -148,6 +150,9 @@ impl Access {
     pub fn permits(&self, identity: &Identity, role: Role, id: Option<&str>) -> bool {
         if identity.is_owner() {
             return true;
+        }
+        if let Identity::Vouched(vouched) = identity {
+            return role <= vouched.role;
         }
         let Rules { grants, groups } = self.now();
         if let Identity::Token(token) = identity {
@@ -211,9 +216,13 @@ impl Access {
             Some(id) => {
                 let of = id.map_or_else(String::new, |id| format!(" for '{id}'"));
                 let who = client.title();
+                let giver = match client.identity() {
+                    Identity::Vouched(_) => "whoever has let them in, or a token,",
+                    _ => "[[access]] in the configuration",
+                };
                 Err(format!(
                     "Permission denied: this needs the role '{role}'{of}, which {who} does not \
-                     have; [[access]] in the configuration gives it"
+                     have; {giver} gives it"
                 )
                 .into())
             }

@@ -58,6 +58,10 @@ impl Monitor {
 
     /// Who is there. On standard input it is who has started us.
     fn who(&self) -> Who {
+        // What comes from the program's own end of a pair of sockets is not the program's.
+        if let Some(who) = self.sponsor.as_ref().and_then(|it| it.carried()) {
+            return who;
+        }
         let mut who = Who::of(self.front.peer());
         who.names = self.front.peer_names();
         let info = self.caller.service.chardevs.info(&self.label);
