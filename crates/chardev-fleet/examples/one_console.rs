@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         credentials: None,
         nkey: None,
         ca: None,
+        qmp: None,
         stream: StreamSettings {
             name: StreamSettings::usual_name("example"),
             ..StreamSettings::default()

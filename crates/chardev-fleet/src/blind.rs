@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// Why one sees nothing.
 #[derive(Debug)]
@@ -36,6 +37,27 @@ pub enum Blind {
         /// How much it has printed.
         end: u64,
     },
+    /// Nobody serves there.
+    NoHost {
+        /// The host.
+        host: String,
+        /// The role that it was asked for.
+        role: String,
+    },
+    /// The host serves, but not so.
+    HostRefused {
+        /// The host.
+        host: String,
+        /// What it says.
+        why: String,
+    },
+    /// The host does not answer.
+    HostSilent {
+        /// The host.
+        host: String,
+        /// For how long it was waited.
+        limit: Duration,
+    },
     /// Something else.
     Failed(io::Error),
 }
@@ -48,6 +70,16 @@ impl fmt::Display for Blind {
             Blind::Refused { servers, why } => write!(f, "the servers {servers} refuse: {why}"),
             Blind::NoStream { stream, servers } => {
                 write!(f, "there is no stream '{stream}' at {servers}")
+            }
+            Blind::NoHost { host, role } => write!(
+                f,
+                "nobody serves the host '{host}' as '{role}' over the fleet: it is not there, or its \
+                 [fleet] has no 'qmp'"
+            ),
+            Blind::HostRefused { host, why } => write!(f, "host '{host}' refuses: {why}"),
+            Blind::HostSilent { host, limit } => {
+                let seconds = limit.as_secs_f64();
+                write!(f, "host '{host}' has not answered within {seconds} s")
             }
             Blind::NotReached { offset, end } => {
                 write!(

@@ -26,8 +26,8 @@ const LOG_THREADS: usize = 2;
 const NICE: i32 = 15;
 /// How long one rests between two looks at which consoles there are.
 const REST: Duration = Duration::from_millis(50);
-/// How long lies between two attempts to make the stream, at first and at most.
-const STREAM_PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
+/// How long lies between two attempts to make the stream.
+const STREAM_PAUSE: Duration = Duration::from_secs(5);
 
 /// Of ids of chardevs that are there, leaves those that take part.
 pub type Which = Arc<dyn Fn(&mut Vec<String>) + Send + Sync>;
@@ -286,7 +286,7 @@ impl Worker {
 
 /// Makes the stream, as soon as there is a server that does.
 async fn make_stream(mut common: Common, settings: Settings) {
-    let (mut told, mut pause) = (String::new(), STREAM_PAUSES[0]);
+    let mut told = String::new();
     loop {
         if common.connected.wait_for(|it| it.is_there).await.is_err() {
             return;
@@ -307,8 +307,7 @@ async fn make_stream(mut common: Common, settings: Settings) {
             }
             Err(_) => {}
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(STREAM_PAUSES[1]);
+        tokio::time::sleep(STREAM_PAUSE).await;
     }
 }
 

@@ -9,6 +9,9 @@
 //!  chardev.CLUSTER.HOST.CONSOLE.out       Chardev-Epoch, Chardev-Offset, Nats-Msg-Id
 //! ```
 //!
+//! The other way leads [`Desk`]: a host's monitor serves those who come by [`Gate`] from elsewhere,
+//! each over a stream of bytes of their own ([`session`]), or with single commands.
+//!
 //! [`Fleet::start`] is what a program with consoles calls, [`Archive::open`] what a reader does,
 //! and [`Look::open`] one for people, who are told at once what is wrong. What they rest on knows
 //! neither I/O nor a clock: [`subject`], [`message`], [`publisher`] and [`reader`], which a
@@ -24,8 +27,6 @@
 //! - **Bounded.** 512 KiB of a console may be on their way, and 16 MiB of all together.
 //!
 //! # What this crate does not do
-//! - It carries no input, no commands and no events yet, and tells nobody which hosts are up; the
-//!   subjects for the first two are there.
 //! - It does not publish what an earlier run of the program left in a log: what was printed within
 //!   the last moments before a program was killed may be missing in the stream.
 //! - It runs no servers and makes no accounts; who may publish and read what is for the servers to
@@ -35,13 +36,16 @@
 
 mod archive;
 mod blind;
+mod desk;
 mod fleet;
 mod follow;
+mod gate;
 mod link;
 mod look;
 pub mod message;
 pub mod publisher;
 pub mod reader;
+mod relay;
 pub mod session;
 mod settings;
 mod source;
@@ -49,6 +53,9 @@ pub mod subject;
 
 pub use archive::{Archive, Until};
 pub use blind::Blind;
+pub use desk::{Answered, Desk, Serve};
 pub use fleet::{Fleet, Progress, Status, Which};
+pub use gate::{Gate, Opened};
 pub use look::{Console, Look, Start};
+pub use relay::Ended;
 pub use settings::{Settings, StreamSettings};

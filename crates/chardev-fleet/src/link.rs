@@ -163,6 +163,28 @@ pub(crate) async fn make_stream(context: &Context, settings: &Settings) -> Resul
     created.map(drop).map_err(|error| error.to_string())
 }
 
+/// Who one is there: the public key of the settings, or `any`.
+///
+/// # Errors
+/// A file cannot be read, or has no seed.
+pub(crate) fn who(settings: &Settings) -> io::Result<String> {
+    const BEGIN: &str = "-----BEGIN USER NKEY SEED-----";
+    let (path, seed) = match (&settings.nkey, &settings.credentials) {
+        (Some(path), _) => (path, read(path)?),
+        (None, Some(path)) => {
+            let text = read(path)?;
+            let seed = text
+                .split_once(BEGIN)
+                .and_then(|(_, rest)| rest.split("----").next());
+            (path, seed.unwrap_or_default().to_owned())
+        }
+        (None, None) => return Ok("any".to_owned()),
+    };
+    let key = nkeys::KeyPair::from_seed(seed.trim());
+    let key = key.map_err(|error| named(path, io::Error::other(error)))?;
+    Ok(key.public_key())
+}
+
 fn read(path: &std::path::Path) -> io::Result<String> {
     std::fs::read_to_string(path).map_err(|error| named(path, error))
 }

@@ -21,6 +21,9 @@ pub struct Settings {
     pub ca: Option<PathBuf>,
     /// The stream.
     pub stream: StreamSettings,
+    /// The most that the host's monitor does for those who come over the fleet: the name of a role.
+    /// Without one it serves nobody there.
+    pub qmp: Option<String>,
 }
 
 /// The stream that holds the output of a cluster.

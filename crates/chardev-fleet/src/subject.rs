@@ -73,6 +73,14 @@ impl Name {
     }
 }
 
+/// Where a host takes what is for its monitor by those who have a role: `chardev.CLUSTER.HOST.qmp.ROLE`.
+/// `None` where the names are too long.
+pub fn qmp(cluster: &str, host: &str, role: &str) -> Option<String> {
+    let [cluster, host, role] = [cluster, host, role].map(escape);
+    let subject = format!("{ROOT}.{cluster}.{host}.qmp.{role}");
+    (subject.len() <= LONGEST).then_some(subject)
+}
+
 /// The subjects about all consoles of a host, or of all hosts of a cluster, for a subscription.
 pub fn wildcard(cluster: &str, host: Option<&str>, topic: Topic) -> String {
     let host = host.map_or_else(|| "*".to_owned(), escape);

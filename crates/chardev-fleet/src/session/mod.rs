@@ -30,7 +30,7 @@ pub const LARGEST: usize = 32 << 10;
 /// How many messages may be on their way in one direction.
 pub const WINDOW_FRAMES: usize = 256;
 /// Who is not heard of for so long is not there any more.
-pub const SILENCE: Duration = Duration::from_secs(45);
+pub const SILENCE: Duration = Duration::from_secs(30);
 /// The same for somebody of whom a server has said that they are not there.
 pub const ABSENCE: Duration = Duration::from_secs(10);
 /// An end that has had nothing to say for so long says that it is there.
@@ -39,6 +39,9 @@ const KEEP: Duration = Duration::from_secs(5);
 const LATE: Duration = Duration::from_millis(50);
 /// After how long without an acknowledgement something is sent again, at first and at most.
 const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+
+/// After how long somebody who is not there is asked again whether they are.
+const SOON: Duration = Duration::from_millis(150);
 
 /// One end of a stream.
 #[derive(Debug)]

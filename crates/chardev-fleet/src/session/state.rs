@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    ABSENCE, AGAIN, End, Fate, Frame, Into, KEEP, Kind, LATE, Out, SILENCE, WINDOW, WINDOW_FRAMES,
-    Why, length,
+    ABSENCE, AGAIN, End, Fate, Frame, Into, KEEP, Kind, LATE, Out, SILENCE, SOON, WINDOW,
+    WINDOW_FRAMES, Why, length,
 };
 
 impl End {
@@ -97,10 +97,15 @@ impl End {
 
     /// For how long nothing is said.
     fn pause(&self) -> Duration {
-        if self.opens { AGAIN[0] } else { KEEP }
+        match (self.opens, self.absent) {
+            (true, Some(_)) => SOON,
+            (true, None) => AGAIN[0],
+            (false, _) => KEEP,
+        }
     }
 
-    fn look_at_the_clock(&mut self, now: Duration) {
+    /// Nothing can be sent now, but time passes.
+    pub fn look_at_the_clock(&mut self, now: Duration) {
         if self.fate() != Fate::Open {
             return;
         }

@@ -30,6 +30,7 @@ fn settings(servers: &Servers, host: &str) -> Settings {
         credentials: None,
         nkey: None,
         ca: None,
+        qmp: None,
         stream: StreamSettings {
             name: "OUT".to_owned(),
             replicas: 3,

@@ -1,6 +1,7 @@
 //! The pure parts against each other, and the whole against real servers.
 
 mod cluster;
+mod desk;
 mod fuzz;
 mod secure;
 mod servers;

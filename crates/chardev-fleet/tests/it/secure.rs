@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use async_nats::ConnectOptions;
 use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer};
 
 use super::servers::{Place, Servers};
 
 /// Who has a key there.
-const WHO: [&str; 4] = ["OPERATOR", "READER", "NODE7", "NODE8"];
+const WHO: [&str; 5] = ["OPERATOR", "READER", "VIEWER", "NODE7", "NODE8"];
 
 /// The servers, and where everybody's files are.
 pub(crate) struct Secure {
@@ -43,9 +42,7 @@ impl Secure {
         let files = format!("\"{}/", dir.path().display());
         text = replaced(&text, "\"/etc/nats/", &files);
         let text = change(dir.path(), text);
-        let config = |place: &Place| finish(place, of_one(&text, place));
-        let operator = || as_who(dir.path(), "OPERATOR");
-        let servers = Servers::with(config, "tls", operator);
+        let servers = Servers::with(|place| finish(place, of_one(&text, place)));
         Secure { servers, dir }
     }
 
@@ -93,16 +90,6 @@ fn of_one(text: &str, place: &Place) -> String {
 fn replaced(text: &str, wanted: &str, with: &str) -> String {
     assert!(text.contains(wanted), "no {wanted} in {text}");
     text.replace(wanted, with)
-}
-
-/// How somebody connects.
-fn as_who(dir: &Path, who: &str) -> ConnectOptions {
-    let key = std::fs::read_to_string(dir.join(who)).unwrap();
-    let options = ConnectOptions::new().add_root_certificates(dir.join("ca.pem"));
-    match key.contains("NATS USER JWT") {
-        true => options.credentials(&key).unwrap(),
-        false => options.nkey(key),
-    }
 }
 
 /// A CA, and a certificate that all servers have.

@@ -27,7 +27,7 @@ const BUCKET: &str = "KV_hosts";
 const KEY: &str = "$KV.hosts.lab.node8";
 
 /// What the thief asks of the servers, and sends to others.
-const PUBLISHED: [&str; 46] = [
+const PUBLISHED: [&str; 51] = [
     "chardev.lab.node8.con.out",
     "chardev.lab.node8.other.out",
     "chardev.lab.node8.con.in",
@@ -73,11 +73,16 @@ const PUBLISHED: [&str; 46] = [
     "$NRG.AE.1",
     "$SYS.REQ.SERVER.PING",
     "$SYS.REQ.ACCOUNT.CHARDEV.CONNZ",
-    "_R_.1234",
+    "chardev.lab.node8.qmp.view",
+    "chardev.lab.node8.qmp.attach",
+    "chardev.lab.node8.qmp.change",
+    "chardev.lab.node8.qmp.admin",
+    "chardev.lab.node7.qmp.admin",
+    "_CHARDEV.any.1234",
 ];
 
 /// Where the thief would hear something.
-const HEARD: [&str; 14] = [
+const HEARD: [&str; 18] = [
     ">",
     "*.*.*.*.*",
     "chardev.>",
@@ -92,13 +97,19 @@ const HEARD: [&str; 14] = [
     "$JS.API.STREAM.INFO.*",
     "$SYS.>",
     "_R_.>",
+    "chardev.lab.node8.qmp.view",
+    "chardev.lab.*.qmp.*",
+    "chardev.lab.node8.qmp.*",
+    "_CHARDEV.>",
 ];
 
 /// Where the thief has the server send an answer, which it may ask for with a message of its own.
-const ANSWERED: [&str; 10] = [
+const ANSWERED: [&str; 12] = [
     "chardev.lab.node8.con.out",
     "chardev.lab.node8.con.in",
     "chardev.lab.node8.qmp",
+    "chardev.lab.node8.qmp.admin",
+    "_CHARDEV.any.1234",
     KEY,
     "$JS.API.STREAM.PURGE.CHARDEV_LAB",
     "$JS.API.STREAM.PURGE.KV_hosts",
@@ -116,6 +127,7 @@ fn settings(secure: &Secure, host: &str, key: &str) -> Settings {
         credentials: None,
         nkey: Some(secure.key(key)),
         ca: Some(secure.ca()),
+        qmp: None,
         stream: StreamSettings {
             name: STREAM.to_owned(),
             create: key == "OPERATOR",

@@ -1,0 +1,187 @@
+//! Where a host serves those who come over the fleet: sessions with its monitor, and single
+//! commands. A thread and a connection of its own, so that output never holds them up.
+
+mod counter;
+
+use std::future::Future;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::pin::Pin;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::Event;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::sync::{oneshot, watch};
+
+use crate::link::{self, Connection};
+use crate::settings::Settings;
+use crate::subject;
+use counter::Counter;
+
+/// How long a session may take to hear that the host ends.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// What a host does for those who come to its desk. `role` is that of the subject they came by,
+/// which the servers let them; `from` is what the servers say of them (`Nats-Request-Info`), if
+/// anything. Both are called on the desk's thread, and may not wait.
+pub trait Serve: Send + Sync + 'static {
+    /// Has the other end of `socket` served as a monitor.
+    ///
+    /// # Errors
+    /// Why not, for whoever has asked.
+    fn session(&self, role: &str, from: Option<&str>, socket: UnixStream) -> Result<(), String>;
+
+    /// The answer to one command, which is a JSON object, as that is.
+    fn request(&self, role: &str, from: Option<&str>, command: Bytes) -> Answered;
+}
+
+/// An answer to be waited for.
+pub type Answered = Pin<Box<dyn Future<Output = Bytes> + Send>>;
+
+/// A host that serves those who come over the fleet, until this is dropped.
+#[derive(Debug)]
+pub struct Desk {
+    settings: Settings,
+    stop: Option<oneshot::Sender<Duration>>,
+    /// Fails once the thread has ended.
+    ended: Mutex<Receiver<()>>,
+}
+
+impl Desk {
+    /// Serves those who come as one of `roles`. Returns at once; the servers need not be there.
+    ///
+    /// # Errors
+    /// The process is out of threads.
+    pub fn start(
+        settings: Settings,
+        roles: &'static [&'static str],
+        serve: Arc<dyn Serve>,
+    ) -> io::Result<Desk> {
+        let (alive, ended) = channel::<()>();
+        let (stop, stopped) = oneshot::channel();
+        let ours = settings.clone();
+        let run = move || {
+            run(&ours, roles, serve, stopped);
+            drop(alive);
+        };
+        chardev::new_thread("fleet-qmp")?.spawn(run)?;
+        Ok(Desk {
+            settings,
+            stop: Some(stop),
+            ended: Mutex::new(ended),
+        })
+    }
+
+    /// What it goes by.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The host ends: waits until all sessions are over, but no longer than `limit`.
+    pub fn finish(mut self, limit: Duration) {
+        let stop = self.stop.take();
+        // It fails where the thread has ended.
+        if stop.is_some_and(|stop| stop.send(limit).is_ok()) {
+            let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            // It fails when the thread has ended, and that it takes longer stops nobody.
+            let _ = ended.recv_timeout(limit + 2 * FAREWELL);
+        }
+    }
+}
+
+fn run(
+    settings: &Settings,
+    roles: &'static [&'static str],
+    serve: Arc<dyn Serve>,
+    stopped: oneshot::Receiver<Duration>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else { return };
+    runtime.block_on(async {
+        let (told, connected) = watch::channel(Connection::default());
+        let client = match connect(settings, told).await {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::error!(event = "fleet-failed", "fleet: {error}");
+                return;
+            }
+        };
+        let counter = Counter::new(client, connected, serve);
+        let mut stopped = stopped;
+        let served = async {
+            match listen(settings, roles, &counter).await {
+                Ok(()) => {}
+                Err(error) => tracing::error!(event = "fleet-failed", "fleet: {error}"),
+            }
+        };
+        let mut served = std::pin::pin!(served);
+        let limit = tokio::select! {
+            limit = &mut stopped => limit.unwrap_or_default(),
+            () = &mut served => return,
+        };
+        tokio::select! {
+            () = counter.is_empty() => {}
+            () = &mut served => {}
+            () = tokio::time::sleep(limit) => {}
+        }
+        counter.give_up("the daemon has ended, or serves nobody over the fleet any more");
+        let _ = tokio::time::timeout(FAREWELL, counter.is_empty()).await;
+        let _ = tokio::time::timeout(FAREWELL, counter.flush()).await;
+    });
+    runtime.shutdown_background();
+}
+
+/// Takes what comes.
+async fn listen(
+    settings: &Settings,
+    roles: &'static [&'static str],
+    counter: &Counter,
+) -> io::Result<()> {
+    let mut all = Vec::new();
+    for role in roles {
+        let Some(subject) = subject::qmp(&settings.cluster, &settings.host, role) else {
+            return Err(io::Error::other(
+                "the host's name is too long for a subject",
+            ));
+        };
+        let heard = counter.client.subscribe(subject).await;
+        let heard = heard.map_err(io::Error::other)?;
+        all.push(heard.map(move |message| (*role, message)));
+    }
+    let mut all = futures_util::stream::select_all(all);
+    while let Some((role, message)) = all.next().await {
+        counter.take(role, message).await;
+    }
+    Ok(())
+}
+
+async fn connect(
+    settings: &Settings,
+    told: watch::Sender<Connection>,
+) -> io::Result<async_nats::Client> {
+    let tell = move |event: Event| {
+        match event {
+            Event::Connected => told.send_modify(|it| {
+                it.is_there = true;
+                it.number += 1;
+            }),
+            Event::Disconnected | Event::Closed => told.send_modify(|it| it.is_there = false),
+            Event::ServerError(error) => {
+                tracing::warn!(event = "fleet-refused", "fleet: the server says: {error}");
+            }
+            _ => {}
+        }
+        async {}
+    };
+    let name = format!("chardevd {} qmp", settings.host);
+    let options = link::options(settings, &name)?
+        .retry_on_initial_connect()
+        .event_callback(tell);
+    let connecting = options.connect(&settings.servers[..]);
+    connecting.await.map_err(io::Error::other)
+}

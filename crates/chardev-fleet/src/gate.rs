@@ -1,0 +1,369 @@
+//! The way to the monitors of hosts, for a program that is none: a thread and a connection, and
+//! sessions over it, each of which is a socket here.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectErrorKind, Event, Message, Subscriber};
+use futures_util::StreamExt as _;
+use rustix::rand::{GetRandomFlags, getrandom};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::blind::{Blind, reasons};
+use crate::link::{self, Connection};
+use crate::relay::{Ended, Relay, Session, Way, frame_of, is_for_nobody};
+use crate::session::{End, Fate, Id, Why};
+use crate::settings::Settings;
+use crate::subject;
+
+/// Where a session hears its host: `_CHARDEV.WHO.SESSION`. Whoever may hear all inboxes hears
+/// nothing of that.
+const INBOX: &str = "_CHARDEV";
+/// How often it may be said that nobody is there before that is believed: a host may just have
+/// another server.
+const TRIES: u32 = 2;
+
+/// The way to the monitors of a cluster's hosts. Its sessions go on without it, as long as the
+/// process does.
+#[derive(Debug)]
+pub struct Gate {
+    orders: mpsc::UnboundedSender<Order>,
+    sessions: Arc<Sessions>,
+}
+
+/// A session with a host's monitor.
+#[derive(Debug)]
+pub struct Opened {
+    /// What is written there the monitor reads, and the other way round.
+    pub stream: UnixStream,
+    /// Why it has ended, if that was not as it should be.
+    pub ended: Ended,
+}
+
+/// How many sessions there are.
+#[derive(Debug, Default)]
+struct Sessions {
+    count: Mutex<usize>,
+    fewer: Condvar,
+}
+
+/// A session that is to be opened.
+#[derive(Debug)]
+struct Order {
+    host: String,
+    role: String,
+    limit: Duration,
+    socket: UnixStream,
+    ended: Ended,
+    answer: Sender<Result<(), Blind>>,
+}
+
+/// What the thread works with.
+#[derive(Clone, Debug)]
+struct Worker {
+    client: Client,
+    cluster: String,
+    servers: String,
+    /// Who we are there, for the name of inboxes.
+    who: String,
+    connected: watch::Receiver<Connection>,
+    /// What servers refuse.
+    refused: broadcast::Sender<String>,
+}
+
+impl Gate {
+    /// Connects to one of the servers. The host of the settings does not matter. Blocks, but no
+    /// longer than `limit`.
+    ///
+    /// # Errors
+    /// A file cannot be read, no server is there, or they refuse; the process is out of threads.
+    pub fn open(settings: &Settings, limit: Duration) -> Result<Gate, Blind> {
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let (answer, answered) = channel();
+        let sessions = Arc::new(Sessions::default());
+        let (settings, counted) = (settings.clone(), Arc::clone(&sessions));
+        let servers = settings.servers.join(",");
+        let run = move || run(&settings, limit, answer, ordered, &counted);
+        let thread = std::thread::Builder::new().name("fleet".to_owned());
+        thread.spawn(run).map_err(Blind::Failed)?;
+        // It answers by then, but may be somewhat late.
+        match answered.recv() {
+            Ok(answer) => answer.map(|()| Gate { orders, sessions }),
+            Err(_) => Err(Blind::Away {
+                servers,
+                why: "the connection has failed".to_owned(),
+            }),
+        }
+    }
+
+    /// Opens a session with the monitor of a host, as somebody with that role. Blocks, but no longer
+    /// than `limit`.
+    ///
+    /// # Errors
+    /// The host is not there, or refuses; the servers do; it takes too long.
+    pub fn session(&self, host: &str, role: &str, limit: Duration) -> Result<Opened, Blind> {
+        let (stream, socket) = UnixStream::pair().map_err(Blind::Failed)?;
+        let (answer, answered) = channel();
+        let ended = Ended::default();
+        let order = Order {
+            host: host.to_owned(),
+            role: role.to_owned(),
+            limit,
+            socket,
+            ended: Arc::clone(&ended),
+            answer,
+        };
+        let gone = || Blind::Failed(io::Error::other("the connection to the fleet has ended"));
+        self.orders.send(order).map_err(|_| gone())?;
+        answered.recv().map_err(|_| gone())??;
+        Ok(Opened { stream, ended })
+    }
+
+    /// Waits until all that was written to sessions whose sockets were closed is at their hosts, but
+    /// no longer than `limit`.
+    pub fn finish(&self, limit: Duration) {
+        let count = self.sessions.count.lock();
+        let count = count.unwrap_or_else(PoisonError::into_inner);
+        let fewer = &self.sessions.fewer;
+        drop(fewer.wait_timeout_while(count, limit, |count| *count > 0));
+    }
+}
+
+/// Counts as a session until it is dropped.
+struct Counted(Arc<Sessions>);
+
+impl Counted {
+    fn new(sessions: &Arc<Sessions>) -> Counted {
+        *sessions
+            .count
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) += 1;
+        Counted(Arc::clone(sessions))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let count = self.0.count.lock();
+        *count.unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.fewer.notify_all();
+    }
+}
+
+fn run(
+    settings: &Settings,
+    limit: Duration,
+    answer: Sender<Result<(), Blind>>,
+    mut ordered: mpsc::UnboundedReceiver<Order>,
+    sessions: &Arc<Sessions>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(answer.send(Err(Blind::Failed(error)))),
+    };
+    runtime.block_on(async {
+        let connecting = tokio::time::timeout(limit, Worker::connect(settings));
+        let worker = match connecting.await {
+            Ok(Ok(worker)) => worker,
+            // Whoever asked has perhaps left.
+            Ok(Err(blind)) => return drop(answer.send(Err(blind))),
+            Err(_) => {
+                let servers = settings.servers.join(",");
+                let why = format!("not within {} s", limit.as_secs_f64());
+                return drop(answer.send(Err(Blind::Away { servers, why })));
+            }
+        };
+        drop(answer.send(Ok(())));
+        let mut tasks = tokio::task::JoinSet::new();
+        while let Some(order) = ordered.recv().await {
+            let (worker, counted) = (worker.clone(), Counted::new(sessions));
+            tasks.spawn(async move {
+                worker.open(order).await;
+                drop(counted);
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+        // The last words of sessions may still be on their way.
+        let _ = worker.client.flush().await;
+    });
+    // The search for a name may take much longer.
+    runtime.shutdown_background();
+}
+
+impl Worker {
+    async fn connect(settings: &Settings) -> Result<Worker, Blind> {
+        let (told, connected) = watch::channel(Connection::default());
+        let (refused, _) = broadcast::channel(16);
+        let refusing = refused.clone();
+        let tell = move |event: Event| {
+            match event {
+                Event::Connected => told.send_modify(|it| {
+                    it.is_there = true;
+                    it.number += 1;
+                }),
+                Event::Disconnected | Event::Closed => told.send_modify(|it| it.is_there = false),
+                // Nobody may be waiting for it.
+                Event::ServerError(error) => drop(refusing.send(error.to_string())),
+                _ => {}
+            }
+            async {}
+        };
+        let who = link::who(settings).map_err(Blind::File)?;
+        let options = link::options(settings, "chardevctl").map_err(Blind::File)?;
+        let connecting = options.event_callback(tell);
+        let connecting = connecting.connect(&settings.servers[..]).await;
+        let servers = settings.servers.join(",");
+        let client = connecting.map_err(|error| {
+            let (servers, why) = (servers.clone(), reasons(&error));
+            match error.kind() {
+                ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                    Blind::Refused { servers, why }
+                }
+                _ => Blind::Away { servers, why },
+            }
+        })?;
+        Ok(Worker {
+            client,
+            cluster: settings.cluster.clone(),
+            servers,
+            who,
+            connected,
+            refused,
+        })
+    }
+
+    /// Opens a session, and carries it until it is over.
+    async fn open(mut self, order: Order) {
+        // What was refused before is not heard.
+        let mut refused = self.refused.subscribe();
+        // The event may come after the connection.
+        let _ = self.connected.wait_for(|it| it.is_there).await;
+        let (mut begun, relay) = match self.begin(&order).await {
+            Ok(begun) => begun,
+            // Nobody takes it who has given up.
+            Err(blind) => return drop(order.answer.send(Err(blind))),
+        };
+        let mut relay = tokio::spawn(relay.run());
+        let opened = begun.is_open(&self, &order, &mut refused);
+        let opened = tokio::time::timeout(order.limit, opened).await;
+        let opened = opened.unwrap_or_else(|_| {
+            begun.session.give_up("it took too long");
+            let (host, limit) = (order.host.clone(), order.limit);
+            Err(Blind::HostSilent { host, limit })
+        });
+        let is_over = matches!(&opened, Err(blind) if !matches!(blind, Blind::HostSilent { .. }));
+        let _ = order.answer.send(opened);
+        if is_over {
+            return relay.abort();
+        }
+        loop {
+            tokio::select! {
+                _ = &mut relay => return,
+                message = begun.messages.next() => match message {
+                    Some(message) => begun.take(&message),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn begin(&self, order: &Order) -> Result<(Begun, Relay), Blind> {
+        let subject = subject::qmp(&self.cluster, &order.host, &order.role);
+        let too_long = || Blind::Failed(io::Error::other("the name of the host is too long"));
+        let subject = subject.ok_or_else(too_long)?;
+        let id = new_id().map_err(Blind::Failed)?;
+        let inbox = format!("{INBOX}.{}.{id}", self.who);
+        let failed =
+            |error: &dyn std::error::Error| Blind::Failed(io::Error::other(reasons(error)));
+        let heard = self.client.subscribe(inbox.clone()).await;
+        let messages = heard.map_err(|error| failed(&error))?;
+        let session = Session::new(|now| End::open(id, now));
+        let ours = order.socket.try_clone().map_err(Blind::Failed)?;
+        ours.set_nonblocking(true).map_err(Blind::Failed)?;
+        let relay = Relay {
+            session: Arc::clone(&session),
+            socket: tokio::net::UnixStream::from_std(ours).map_err(Blind::Failed)?,
+            client: self.client.clone(),
+            connected: self.connected.clone(),
+            way: Way::Host {
+                subject: subject.clone().into(),
+                inbox: inbox.clone().into(),
+            },
+            ended: Arc::clone(&order.ended),
+        };
+        let begun = Begun {
+            session,
+            messages,
+            subject,
+            inbox,
+        };
+        Ok((begun, relay))
+    }
+}
+
+/// A session that was begun.
+struct Begun {
+    session: Arc<Session>,
+    messages: Subscriber,
+    subject: String,
+    inbox: String,
+}
+
+impl Begun {
+    fn take(&self, message: &Message) {
+        if is_for_nobody(message) {
+            self.session.is_absent();
+        } else if let Ok(frame) = frame_of(message) {
+            self.session.take(frame, None);
+        }
+    }
+
+    /// Waits until the host is heard.
+    async fn is_open(
+        &mut self,
+        worker: &Worker,
+        order: &Order,
+        refused: &mut broadcast::Receiver<String>,
+    ) -> Result<(), Blind> {
+        let (host, role) = (&order.host, &order.role);
+        let mut times_absent = 0;
+        loop {
+            tokio::select! {
+                message = self.messages.next() => {
+                    let gone = || Blind::Failed(io::Error::other("the connection has ended"));
+                    let message = message.ok_or_else(gone)?;
+                    times_absent += u32::from(is_for_nobody(&message));
+                    self.take(&message);
+                }
+                why = refused.recv() => if let Ok(why) = why {
+                    if why.contains(&self.subject) || why.contains(&self.inbox) {
+                        let servers = worker.servers.clone();
+                        return Err(Blind::Refused { servers, why });
+                    }
+                },
+            }
+            let end = self.session.lock();
+            let (host, role) = (host.clone(), role.clone());
+            match end.fate() {
+                Fate::Failed(Why::Refused(why)) => return Err(Blind::HostRefused { host, why }),
+                _ if !end.is_opening() => return Ok(()),
+                _ if times_absent >= TRIES => return Err(Blind::NoHost { host, role }),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A random name, which nobody guesses.
+fn new_id() -> io::Result<Id> {
+    let mut bytes = [0u8; 16];
+    // So few are given whole.
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
+    Ok(Id(u128::from_ne_bytes(bytes)))
+}

@@ -1,0 +1,279 @@
+//! Carries a session between a socket and the servers: what both ends do alike.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, HeaderMap, Message, StatusCode, Subject};
+use bytes::Bytes;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, watch};
+
+use crate::link::Connection;
+use crate::message::Malformed;
+use crate::session::{End, Fate, Frame, LARGEST};
+
+/// How many pieces are read or written before others have their turn.
+const TURN: usize = 8;
+/// How often a client says where it is to be answered: servers forget that after a while.
+const RENEW: Duration = Duration::from_secs(4);
+
+/// Why a session has ended other than well, for whoever is at its socket: it is said before that
+/// comes to its end.
+pub type Ended = Arc<OnceLock<String>>;
+
+/// A session, for those who hear of it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    end: Mutex<End>,
+    news: Notify,
+    began: Instant,
+    /// Where the other end is heard, as it has said last.
+    reply: Mutex<Option<Subject>>,
+}
+
+/// Where what is sent goes.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// To the host, which answers there.
+    Host { subject: Subject, inbox: Subject },
+    /// To where the client has said last.
+    Client,
+}
+
+/// What carries a session.
+pub(crate) struct Relay {
+    pub(crate) session: Arc<Session>,
+    pub(crate) socket: UnixStream,
+    pub(crate) client: Client,
+    pub(crate) connected: watch::Receiver<Connection>,
+    pub(crate) way: Way,
+    pub(crate) ended: Ended,
+}
+
+impl Session {
+    /// A session whose time begins now.
+    pub(crate) fn new(make: impl FnOnce(Duration) -> End) -> Arc<Session> {
+        Arc::new(Session {
+            end: Mutex::new(make(Duration::ZERO)),
+            news: Notify::new(),
+            began: Instant::now(),
+            reply: Mutex::new(None),
+        })
+    }
+
+    /// Something has come for it.
+    pub(crate) fn take(&self, frame: Frame, reply: Option<Subject>) {
+        if reply.is_some() {
+            *lock(&self.reply) = reply;
+        }
+        self.lock().handle(frame, self.now());
+        self.news.notify_one();
+    }
+
+    /// A server says that nobody is at the other end.
+    pub(crate) fn is_absent(&self) {
+        self.lock().is_absent(self.now());
+        self.news.notify_one();
+    }
+
+    /// It is given up here.
+    pub(crate) fn give_up(&self, why: &str) {
+        self.lock().give_up(why);
+        self.news.notify_one();
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, End> {
+        lock(&self.end)
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+impl Relay {
+    /// Carries bytes until the session is over or has failed, and all that came was read.
+    pub(crate) async fn run(mut self) {
+        let mut number = self.connected.borrow_and_update().number;
+        let mut renewed = None;
+        // Whoever is at the socket says no more, or takes no more.
+        let (mut is_silent, mut is_deaf) = (false, false);
+        let mut buffer = vec![0; LARGEST];
+        loop {
+            if let Fate::Failed(why) = self.session.lock().fate() {
+                // It is said once.
+                let _ = self.ended.set(why.to_string());
+            }
+            is_silent = is_silent || self.fill(&mut buffer);
+            is_deaf = is_deaf || self.deliver();
+            self.send(&mut renewed).await;
+            let Some((interest, deadline)) = self.next(is_silent, is_deaf) else {
+                return;
+            };
+            let ready = async {
+                match interest {
+                    // It fails as what is tried then does.
+                    Some(interest) => drop(self.socket.ready(interest).await),
+                    None => std::future::pending().await,
+                }
+            };
+            let at = tokio::time::Instant::from_std(self.session.began + deadline);
+            tokio::select! {
+                () = self.session.news.notified() => {}
+                () = ready => {}
+                () = tokio::time::sleep_until(at) => {}
+                changed = self.connected.changed() => {
+                    let now = *self.connected.borrow_and_update();
+                    if changed.is_err() {
+                        return;
+                    }
+                    if now.is_there && now.number != number {
+                        number = now.number;
+                        renewed = None;
+                        self.session.lock().reconnected(self.session.now());
+                    }
+                }
+            }
+        }
+    }
+
+    /// What of the socket to wait for, and until when; `None` if all is done.
+    fn next(&self, is_silent: bool, is_deaf: bool) -> Option<(Option<Interest>, Duration)> {
+        let mut end = self.session.lock();
+        if is_deaf {
+            let count = end.unread().len();
+            end.consume(count, self.session.now());
+        }
+        let is_open = end.fate() == Fate::Open;
+        let reads = is_open && !is_silent && end.wants() > 0;
+        // Nobody reads what a host's monitor has not, once its client is no more.
+        let is_lost = matches!(end.fate(), Fate::Failed(_)) && matches!(self.way, Way::Client);
+        let writes = !is_lost && !end.unread().is_empty();
+        if !is_open && !writes {
+            return None;
+        }
+        let interest = match (reads, writes) {
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        };
+        Some((interest, end.deadline()))
+    }
+
+    /// Reads what the session takes; whether there is no more.
+    fn fill(&self, buffer: &mut [u8]) -> bool {
+        for _ in 0..TURN {
+            let mut end = self.session.lock();
+            let wants = end.wants();
+            if wants == 0 {
+                return false;
+            }
+            match self.socket.try_read(&mut buffer[..wants]) {
+                Ok(0) => {
+                    end.end();
+                    return true;
+                }
+                Ok(count) => end.write(Bytes::copy_from_slice(&buffer[..count])),
+                Err(error) if is_passing(&error) => return false,
+                Err(_) => {
+                    end.end();
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Writes what has come; whether nobody takes more of it.
+    fn deliver(&self) -> bool {
+        let mut end = self.session.lock();
+        while !end.unread().is_empty() {
+            match self.socket.try_write(end.unread()) {
+                Ok(count) => end.consume(count, self.session.now()),
+                Err(error) if is_passing(&error) => return false,
+                Err(_) => return true,
+            }
+        }
+        if end.is_read_out() {
+            drop(end);
+            // Whoever is there may have left; it is no matter how often it is said.
+            let socket = std::os::fd::AsFd::as_fd(&self.socket);
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+        }
+        false
+    }
+
+    /// Sends what there is to be sent now.
+    async fn send(&mut self, renewed: &mut Option<Duration>) {
+        loop {
+            let now = self.session.now();
+            let frame = {
+                let mut end = self.session.lock();
+                if !self.connected.borrow().is_there {
+                    end.look_at_the_clock(now);
+                    return;
+                }
+                end.next_frame(now)
+            };
+            let Some(frame) = frame else { return };
+            let (client, headers, payload) = (&self.client, headers(&frame), frame.payload());
+            // It fails where the client is no more; then the session falls silent.
+            let _ = match &self.way {
+                Way::Host { subject, inbox } => {
+                    let subject = subject.clone();
+                    let is_old = renewed.is_none_or(|at| at + RENEW <= now);
+                    match is_old || self.session.lock().is_opening() {
+                        true => {
+                            *renewed = Some(now);
+                            let inbox = inbox.clone();
+                            client
+                                .publish_with_reply_and_headers(subject, inbox, headers, payload)
+                                .await
+                        }
+                        false => client.publish_with_headers(subject, headers, payload).await,
+                    }
+                }
+                Way::Client => {
+                    let Some(reply) = lock(&self.session.reply).clone() else {
+                        continue;
+                    };
+                    client.publish_with_headers(reply, headers, payload).await
+                }
+            };
+        }
+    }
+}
+
+/// The headers of a message.
+pub(crate) fn headers(frame: &Frame) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in frame.headers() {
+        headers.insert(name, value);
+    }
+    headers
+}
+
+/// Reads a message of a session.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn frame_of(message: &Message) -> Result<Frame, Malformed> {
+    let get = |name: &str| Some(message.headers.as_ref()?.get(name)?.as_str());
+    Frame::parse(get, message.payload.clone())
+}
+
+/// Whether a server says that nobody has heard what was sent.
+pub(crate) fn is_for_nobody(message: &Message) -> bool {
+    message.status == Some(StatusCode::NO_RESPONDERS)
+}
+
+fn is_passing(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
