@@ -37,6 +37,7 @@ mod present {
     use std::time::Duration;
 
     use chardev_fleet::{Settings, StreamSettings};
+    use chardev_monitor::Role;
 
     use super::super::errors::Mistakes;
     use super::super::keys::size;
@@ -69,7 +70,20 @@ mod present {
             credentials: path("credentials"),
             nkey: path("nkey"),
             ca: path("ca"),
+            qmp: role(table.get("qmp"), mistakes),
         })
+    }
+
+    /// The name of a role.
+    fn role(value: Option<&Value>, mistakes: &mut Mistakes) -> Option<String> {
+        let (text, place) = (value?.text()?, &value?.place);
+        match text.parse::<Role>() {
+            Ok(role) => Some(role.name().to_owned()),
+            Err(why) => {
+                mistakes.add(place, why);
+                None
+            }
+        }
     }
 
     /// What may be said of the stream: its name alone, or a table.

@@ -332,6 +332,12 @@ pub(super) const FLEET: &[Key] = &[
         Shape::Keys(FLEET_STREAM),
         "the stream that output goes to: its name, or a table",
     ),
+    key(
+        "qmp",
+        Shape::Text,
+        "the most that whoever comes over the fleet may do here: view, attach, change or admin \
+         (default: nobody is served there)",
+    ),
 ];
 
 /// The keys of a fleet's stream. All but the first two are for one that is made.

@@ -1,4 +1,4 @@
-//! The way to the daemon's monitor: a unix socket, or TCP.
+//! The way to the daemon's monitor: a unix socket, TCP, or a fleet's servers.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -18,10 +18,12 @@ use rustix::net::{
 };
 
 use super::failure::{Failure, Status};
+use super::fleet::Place;
 use super::proof::Proof;
 use super::running;
 use super::tls::{self, Plain};
 use super::trust;
+use super::tunnel;
 use super::waiting::{Patience, Stage, Wait};
 use crate::DaemonError;
 
@@ -32,6 +34,8 @@ pub enum Address {
     Unix(PathBuf),
     /// `HOST:PORT`
     Tcp(String),
+    /// A host of a fleet, by way of its servers.
+    Fleet(Place),
 }
 
 impl Address {
@@ -60,7 +64,7 @@ impl Address {
     pub(super) fn directory(&self) -> Option<PathBuf> {
         match self {
             Address::Unix(_) => std::env::current_dir().ok(),
-            Address::Tcp(_) => None,
+            Address::Tcp(_) | Address::Fleet(_) => None,
         }
     }
 }
@@ -70,6 +74,7 @@ impl std::fmt::Display for Address {
         match self {
             Address::Unix(path) => shown_path(path).fmt(f),
             Address::Tcp(host) => shown(host).fmt(f),
+            Address::Fleet(place) => place.fmt(f),
         }
     }
 }
@@ -106,7 +111,8 @@ pub struct Stream {
 enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
-    Tls(Plain),
+    /// A thread of ours carries it: TLS, or a session over a fleet.
+    Carried(Plain),
 }
 
 /// A negotiated connection to a monitor.
@@ -168,6 +174,14 @@ impl Target {
         Ok(Stream::new(self, socket, wait))
     }
 
+    /// Waits a moment, before the process ends, until the daemon has what it was sent.
+    pub(super) fn finish(&self) {
+        tunnel::finish();
+        if let Address::Fleet(place) = &self.address {
+            place.finish();
+        }
+    }
+
     /// The socket, if it is the one that nobody has to name.
     fn default_socket(&self) -> Option<&Path> {
         match &self.address {
@@ -220,10 +234,11 @@ impl Opening {
                 Address::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
                 Address::Tcp(host) => {
                     TcpStream::connect(host.as_str()).and_then(|socket| match &tls {
-                        Some(dir) => tls::connect(socket, host, dir).map(Socket::Tls),
+                        Some(dir) => tls::connect(socket, host, dir).map(Socket::Carried),
                         None => Ok(Socket::Tcp(socket)),
                     })
                 }
+                Address::Fleet(place) => place.connect().map(Socket::Carried),
             };
             // Nobody takes it who has given up.
             let _ = result.send(socket);
@@ -243,6 +258,11 @@ fn is_nobody(error: &io::Error) -> bool {
 }
 
 fn not_there(address: &Address, usual: Option<&Path>, error: &io::Error) -> Failure {
+    if let Address::Fleet(place) = address
+        && let Some(failure) = place.failure(error)
+    {
+        return failure;
+    }
     let remedy = match error.kind() {
         io::ErrorKind::TimedOut if error.raw_os_error().is_none() => {
             return Failure::of_connection(address, error);
@@ -291,7 +311,7 @@ impl Stream {
         match &self.socket {
             Socket::Unix(socket) => socket.shutdown(Shutdown::Write),
             Socket::Tcp(socket) => socket.shutdown(Shutdown::Write),
-            Socket::Tls(plain) => plain.stream.shutdown(Shutdown::Write),
+            Socket::Carried(plain) => plain.stream.shutdown(Shutdown::Write),
         }
     }
 
@@ -303,7 +323,7 @@ impl Stream {
     /// The TCP connection, if it is one.
     pub(super) fn tcp(&self) -> Option<&TcpStream> {
         match &self.socket {
-            Socket::Unix(_) | Socket::Tls(_) => None,
+            Socket::Unix(_) | Socket::Carried(_) => None,
             Socket::Tcp(socket) => Some(socket),
         }
     }
@@ -371,7 +391,7 @@ impl AsFd for Stream {
         match &self.socket {
             Socket::Unix(socket) => socket.as_fd(),
             Socket::Tcp(socket) => socket.as_fd(),
-            Socket::Tls(plain) => plain.stream.as_fd(),
+            Socket::Carried(plain) => plain.stream.as_fd(),
         }
     }
 }
@@ -380,8 +400,8 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match recv(self.as_fd(), &mut *buffer, RecvFlags::DONTWAIT) {
-                Ok((0, _)) if self.tls_failure().is_some() => {
-                    let why = self.tls_failure().unwrap_or_default();
+                Ok((0, _)) if self.carried_failure().is_some() => {
+                    let why = self.carried_failure().unwrap_or_default();
                     return Err(io::Error::other(why));
                 }
                 Ok((count, _)) => {
@@ -407,7 +427,7 @@ impl Write for Stream {
                 }
                 Err(Errno::AGAIN) if self.waits => self.until_ready(PollFlags::OUT)?,
                 Err(error) => {
-                    let why = self.tls_failure().map(io::Error::other);
+                    let why = self.carried_failure().map(io::Error::other);
                     return Err(why.unwrap_or_else(|| error.into()));
                 }
             }
@@ -421,9 +441,9 @@ impl Write for Stream {
 
 impl Stream {
     /// Why the server ended it, if it has said so.
-    fn tls_failure(&self) -> Option<String> {
+    fn carried_failure(&self) -> Option<String> {
         match &self.socket {
-            Socket::Tls(plain) => plain.failure.get().cloned(),
+            Socket::Carried(plain) => plain.failure.get().cloned(),
             Socket::Unix(_) | Socket::Tcp(_) => None,
         }
     }

@@ -32,7 +32,7 @@ const PIECE: u64 = 64 << 10;
 pub(super) struct Args {
     /// The chardev
     #[arg(add = complete::ids())]
-    id: String,
+    pub(super) id: String,
     /// So many lines
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10)]
     lines: usize,

@@ -54,6 +54,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use connect::{Address, Target};
 use failure::Failure;
+use fleet::Meant;
 pub(crate) use meant::back_end_meant;
 use proof::Proof;
 pub(crate) use suggest::nearest;
@@ -228,6 +229,26 @@ enum Action {
     Demo(demo::Args),
 }
 
+impl Action {
+    /// The one console that it is about, as it is written.
+    fn console(&mut self) -> Option<&mut String> {
+        match self {
+            Action::Change { id, .. }
+            | Action::Remove { id }
+            | Action::Break { id }
+            | Action::Restart { id }
+            | Action::Mark { id, .. } => Some(id),
+            Action::Attach(args) => Some(&mut args.id),
+            Action::Send(args) => Some(&mut args.id),
+            Action::Expect(args) => Some(&mut args.id),
+            Action::Logs(args) => Some(&mut args.id),
+            Action::Record(args) => Some(&mut args.id),
+            Action::Screen(args) => Some(&mut args.id),
+            _ => None,
+        }
+    }
+}
+
 /// The command line, for man pages and completions.
 pub fn command() -> clap::Command {
     Args::command()
@@ -239,14 +260,18 @@ pub fn main() -> ExitCode {
         return finish(done);
     }
     complete::answer::<Args>();
-    let args: Args = crate::cli::parse(std::env::args_os());
-    if let Some(done) = args.fleet.run(args.timeout, &args.command) {
-        return finish(done);
-    }
-    let address = match (args.socket, args.host) {
-        (_, Some(host)) => Address::Tcp(host),
-        (Some(path), None) => Address::Unix(path),
-        (None, None) => Address::usual(),
+    let mut args: Args = crate::cli::parse(std::env::args_os());
+    let fleet = match args.fleet.run(args.timeout, &mut args.command) {
+        Ok(Meant::Done) => return finish(Ok(())),
+        Ok(Meant::Host(place)) => Some(place),
+        Ok(Meant::NoFleet) => None,
+        Err(failure) => return finish(Err(failure)),
+    };
+    let address = match (fleet, args.socket, args.host) {
+        (Some(place), _, _) => Address::Fleet(place),
+        (None, _, Some(host)) => Address::Tcp(host),
+        (None, Some(path), None) => Address::Unix(path),
+        (None, None, None) => Address::usual(),
     };
     let proof = match Proof::find(args.token_file.as_deref()) {
         Ok(proof) => proof,
@@ -294,7 +319,7 @@ pub fn main() -> ExitCode {
         } => raw::one(target, &command, arguments.as_deref()),
         Action::Qmp { .. } => raw::all(target),
     };
-    tunnel::finish();
+    target.finish();
     finish(done)
 }
 

@@ -19,7 +19,7 @@ use super::suggest::execute;
 pub(super) struct Args {
     /// The chardev
     #[arg(add = complete::ids())]
-    id: String,
+    pub(super) id: String,
     /// Write a picture to this file instead
     #[arg(long, value_name = "FILE")]
     png: Option<PathBuf>,

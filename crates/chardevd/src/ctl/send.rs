@@ -32,7 +32,7 @@ const PIECE: usize = 16 << 10;
 pub(super) struct Args {
     /// The chardev
     #[arg(add = complete::ids())]
-    id: String,
+    pub(super) id: String,
     /// What to type, with escapes such as \r; several are joined by spaces
     #[arg(required = true, allow_hyphen_values = true)]
     text: Vec<String>,

@@ -3,6 +3,8 @@
 #[cfg(not(feature = "fleet"))]
 mod absent;
 #[cfg(feature = "fleet")]
+mod desk;
+#[cfg(feature = "fleet")]
 mod present;
 
 #[cfg(not(feature = "fleet"))]

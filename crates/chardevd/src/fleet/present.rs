@@ -4,14 +4,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chardev::Chardevs;
-use chardev_fleet::{Fleet, Progress, Settings, Which};
+use chardev_fleet::{Desk, Fleet, Progress, Settings, StreamSettings, Which};
 use chardev_monitor::{Answer, Caller, Object, OwnCommand, Server};
 
 use super::Gauges;
+use super::desk::{Attendant, ROLES};
 use crate::config::Table;
 
 /// How long the end waits for the last output to come to the stream.
 const END_LIMIT: Duration = Duration::from_secs(2);
+/// How long those who are served may take to hear of the end.
+const DESK_LIMIT: Duration = Duration::from_secs(1);
 
 /// The daemon's part in a fleet, if it has one. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +25,8 @@ struct Place {
     /// While the daemon runs.
     within: Option<(Server, Table)>,
     fleet: Option<Fleet>,
+    /// Where those are served who come over the fleet.
+    desk: Option<Desk>,
 }
 
 impl Membership {
@@ -34,6 +39,7 @@ impl Membership {
     /// goes on where it was.
     pub(crate) fn set(&self, wanted: Option<Settings>) {
         let mut place = self.lock();
+        place.set_desk(wanted.as_ref());
         if place.fleet.as_ref().map(Fleet::settings) == wanted.as_ref() {
             return;
         }
@@ -59,6 +65,9 @@ impl Membership {
     /// The daemon ends, and its chardevs have been shut down.
     pub(crate) fn finish(&self) {
         let place = std::mem::take(&mut *self.lock());
+        if let Some(desk) = place.desk {
+            desk.finish(DESK_LIMIT);
+        }
         if let Some(fleet) = place.fleet {
             fleet.finish(END_LIMIT);
         }
@@ -109,6 +118,38 @@ impl Membership {
 
     fn lock(&self) -> MutexGuard<'_, Place> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Whoever is served goes on being served, unless what that goes by is another.
+    fn set_desk(&mut self, wanted: Option<&Settings>) {
+        let wanted = wanted.and_then(|wanted| {
+            let role = wanted.qmp.as_ref()?.parse().ok()?;
+            // The stream is no matter here.
+            let stream = StreamSettings::default();
+            let settings = Settings {
+                stream,
+                ..wanted.clone()
+            };
+            Some((settings, role))
+        });
+        if self.desk.as_ref().map(Desk::settings) == wanted.as_ref().map(|(it, _)| it) {
+            return;
+        }
+        self.desk = None;
+        let (Some((settings, most)), Some((server, _))) = (wanted, &self.within) else {
+            return;
+        };
+        let attendant = Attendant {
+            server: server.clone(),
+            host: settings.host.clone(),
+            most,
+        };
+        match Desk::start(settings, ROLES, Arc::new(attendant)) {
+            Ok(desk) => self.desk = Some(desk),
+            Err(error) => tracing::error!(event = "fleet-failed", "fleet: no thread: {error}"),
+        }
     }
 }
 

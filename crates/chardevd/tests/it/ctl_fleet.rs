@@ -231,10 +231,11 @@ fn what_is_wrong_with_a_fleet_is_told_by_its_name_with_what_to_do() {
         (&["watch", "host.0/con0", "--drop"], 2, &["--drop"]),
         (
             &["attach", "host.0/con0"],
-            2,
-            &["list, watch and history", "CHARDEV_FLEET"],
+            3,
+            &["nobody serves the host 'host.0'", "qmp in [fleet]"],
         ),
-        (&["quit"], 2, &["list, watch and history", "CHARDEV_FLEET"]),
+        (&["attach", "con0"], 2, &["HOST/CONSOLE", "CHARDEV_FLEET"]),
+        (&["quit"], 2, &["--on HOST", "CHARDEV_FLEET"]),
     ] {
         let mut command = ctl(&servers, &[]);
         if arguments.contains(&"--stream") {

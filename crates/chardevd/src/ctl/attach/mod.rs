@@ -40,7 +40,6 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 use super::complete;
 use super::connect::Target;
 use super::failure::{Failure, Status};
-use super::tunnel;
 use chardev::screen::Size;
 use escape::key_name;
 use join::Manner;
@@ -63,7 +62,7 @@ pub(super) use wait::suspend;
 pub(super) struct Args {
     /// The chardev
     #[arg(add = complete::ids())]
-    id: String,
+    pub(super) id: String,
     /// Escape key: ^X for Ctrl-X, a single character, or none
     #[arg(long, value_name = "KEY", default_value = "^]")]
     escape: String,
@@ -105,7 +104,7 @@ pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
     over.store(true, Ordering::SeqCst);
     let (reason, told) = ended?;
     if let Reason::Signal(signal) = reason {
-        tunnel::finish();
+        target.finish();
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
     match reason.result(&args.id) {

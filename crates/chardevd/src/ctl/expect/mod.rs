@@ -38,7 +38,7 @@ use steps::{Pattern, Step, Steps};
 pub(super) struct Args {
     /// The chardev
     #[arg(add = complete::ids())]
-    id: String,
+    pub(super) id: String,
     /// Start at this absolute offset; if negative, up to that many bytes before the end; 'oldest'
     /// for all that is kept [default: now]
     #[arg(long, value_name = "OFFSET", allow_negative_numbers = true, value_parser = parse_from)]

@@ -1,10 +1,49 @@
 //! What a build without fleets says of them.
 
+use std::ffi::OsString;
+use std::io;
 use std::time::Duration;
 
 use super::Options;
 use crate::ctl::failure::{Failure, Status};
+use crate::ctl::tls::Plain;
 use crate::ctl::{list, watch};
+
+/// A host of a fleet: there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {}
+
+impl Place {
+    pub(super) fn new(
+        _options: &Options,
+        _host: &str,
+        _timeout: Option<Duration>,
+    ) -> Result<Place, Failure> {
+        Err(lacks())
+    }
+
+    pub(in crate::ctl) fn connect(&self) -> io::Result<Plain> {
+        match *self {}
+    }
+
+    pub(in crate::ctl) fn failure(&self, _error: &io::Error) -> Option<Failure> {
+        match *self {}
+    }
+
+    pub(in crate::ctl) fn arguments(&self) -> Vec<OsString> {
+        match *self {}
+    }
+
+    pub(in crate::ctl) fn finish(&self) {
+        match *self {}
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {}
+    }
+}
 
 pub(super) fn list(
     _options: &Options,

@@ -7,13 +7,21 @@ mod list;
 #[cfg(feature = "fleet")]
 mod output;
 #[cfg(feature = "fleet")]
+mod place;
+#[cfg(feature = "fleet")]
 mod way;
 
 #[cfg(not(feature = "fleet"))]
 use absent as way;
+#[cfg(not(feature = "fleet"))]
+pub(super) use absent::Place;
+#[cfg(feature = "fleet")]
+pub(super) use place::Place;
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use chardev::text::shown;
 
 use super::Action;
 use super::failure::{Failure, Status};
@@ -21,8 +29,8 @@ use super::failure::{Failure, Status};
 /// Where the fleet is.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Options {
-    /// Look at all consoles of a fleet, by its servers: nats://HOST:PORT or tls://HOST:PORT, with
-    /// commas between them. For list, watch and history; a console is HOST/CONSOLE there
+    /// Go by the servers of a fleet: nats://HOST:PORT or tls://HOST:PORT, with commas between them.
+    /// A console is HOST/CONSOLE there; for what is about none, name the host with --on
     #[arg(
         long,
         global = true,
@@ -77,6 +85,30 @@ pub(super) struct Options {
         hide_env_values = true
     )]
     ca: Option<PathBuf>,
+    /// With --fleet, the host whose daemon is meant; a console is then as that one calls it
+    #[arg(long, global = true, value_name = "HOST")]
+    on: Option<String>,
+    /// With --fleet, come to a host with this role: view, attach, change or admin [default: the
+    /// highest that the servers and the host let you have]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ROLE",
+        value_parser = ["view", "attach", "change", "admin"],
+        env = "CHARDEV_FLEET_ROLE",
+        hide_env_values = true
+    )]
+    fleet_role: Option<String>,
+}
+
+/// What is meant by the options.
+pub(super) enum Meant {
+    /// No fleet.
+    NoFleet,
+    /// What the fleet has, and that has been done.
+    Done,
+    /// The daemon of one of its hosts.
+    Host(Place),
 }
 
 impl Options {
@@ -90,6 +122,8 @@ impl Options {
             credentials: text("--credentials", "CHARDEV_FLEET_CREDENTIALS").map(Into::into),
             nkey: text("--nkey", "CHARDEV_FLEET_NKEY").map(Into::into),
             ca: text("--ca", "CHARDEV_FLEET_CA").map(Into::into),
+            on: word("--on"),
+            fleet_role: text("--fleet-role", "CHARDEV_FLEET_ROLE"),
         }
     }
 
@@ -98,26 +132,58 @@ impl Options {
         self.fleet.as_deref().filter(|it| !it.is_empty())
     }
 
-    /// Carries out a command over the fleet; `None` if none is meant.
+    /// Carries out a command that is for the fleet's servers, or says which host it is for; then
+    /// the console is written as that host calls it.
+    ///
+    /// # Errors
+    /// What the command comes to; no host is named.
     pub(super) fn run(
         &self,
         timeout: Option<Duration>,
-        action: &Action,
-    ) -> Option<Result<(), Failure>> {
-        let servers = self.servers()?;
+        action: &mut Action,
+    ) -> Result<Meant, Failure> {
+        let Some(servers) = self.servers() else {
+            return match &self.on {
+                Some(_) => Err(Failure::new(Status::Usage, "--on is for a fleet")
+                    .with_hint("name its servers with --fleet, or CHARDEV_FLEET")),
+                None => Ok(Meant::NoFleet),
+            };
+        };
         let is_of_no_daemon = matches!(
             action,
             Action::Import { .. } | Action::Completions(_) | Action::Demo(_) | Action::Play(_)
         );
-        if is_of_no_daemon && !is_written() {
-            return None;
+        if is_of_no_daemon {
+            return match is_written() {
+                true => Err(Failure::new(Status::Usage, "this command is for no fleet")
+                    .with_hint("say it without --fleet")),
+                false => Ok(Meant::NoFleet),
+            };
         }
-        Some(match action {
-            Action::List(args) => way::list(self, timeout, args),
-            Action::Watch(args) => way::watch(self, timeout, args),
-            Action::History(args) => way::history(self, timeout, args),
-            _ => Err(not_there(servers)),
-        })
+        if let Some(host) = &self.on {
+            return Place::new(self, host, timeout).map(Meant::Host);
+        }
+        match action {
+            Action::List(args) => return way::list(self, timeout, args).map(|()| Meant::Done),
+            Action::Watch(args) => return way::watch(self, timeout, args).map(|()| Meant::Done),
+            Action::History(args) => {
+                return way::history(self, timeout, args).map(|()| Meant::Done);
+            }
+            _ => {}
+        }
+        let Some(written) = action.console() else {
+            return Err(nowhere(
+                servers,
+                "this command is for one host of the fleet",
+            ));
+        };
+        let Some((host, console)) = written.split_once('/') else {
+            let text = format!("'{}' is no console of a fleet", shown(&written));
+            return Err(nowhere(servers, &text));
+        };
+        let place = Place::new(self, host, timeout)?;
+        *written = console.to_owned();
+        Ok(Meant::Host(place))
     }
 
     /// All consoles of the fleet for a shell; `None` if none is meant. Nobody waits longer than
@@ -136,14 +202,12 @@ fn is_written() -> bool {
     })
 }
 
-fn not_there(servers: &str) -> Failure {
-    let text = format!(
-        "over a fleet ({servers}) there are list, watch and history only, and not this command yet"
-    );
+fn nowhere(servers: &str, what: &str) -> Failure {
+    let text = format!("{what} ({servers})");
     let hint = match is_written() {
-        true => "without --fleet it is for a daemon: this machine's, or that of --host HOST:PORT",
+        true => "write HOST/CONSOLE for a console, or name the host with --on HOST",
         false => {
-            "the fleet is from CHARDEV_FLEET in the environment: unset it to speak to this machine's daemon, or to that of --host HOST:PORT"
+            "the fleet is from CHARDEV_FLEET in the environment: write HOST/CONSOLE, or --on HOST; or unset it to speak to this machine's daemon"
         }
     };
     Failure::new(Status::Usage, text).with_hint(hint)

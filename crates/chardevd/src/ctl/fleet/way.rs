@@ -16,7 +16,7 @@ use crate::ctl::failure::{Failure, Status};
 use crate::ctl::nearest;
 
 /// How long the servers may take to be found, if nobody says.
-const LIMIT: Duration = Duration::from_secs(10);
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
 /// A connection to a fleet.
 pub(super) struct Way {
@@ -112,6 +112,18 @@ pub(super) fn failure(blind: &Blind) -> Failure {
             Status::Failed,
             "name it with --stream NAME, or the cluster with --cluster NAME, as the hosts' [fleet] has them; it is made when the first host comes",
         ),
+        Blind::NoHost { .. } => (
+            Status::NoDaemon,
+            "see that its daemon runs, and that its configuration has qmp in [fleet]; 'chardevctl list' shows the hosts",
+        ),
+        Blind::HostRefused { .. } => (
+            Status::Failed,
+            "qmp in the [fleet] of its configuration says what it serves; --fleet-role asks for less",
+        ),
+        Blind::HostSilent { .. } => (
+            Status::TimedOut,
+            "it may be stopped, or cut off from the servers; --timeout waits longer",
+        ),
         Blind::NotReached { .. } => (Status::Failed, "--from counts in the newest life"),
         Blind::Failed(_) => return text.into(),
     };
@@ -141,7 +153,7 @@ fn within<T>(
     }
 }
 
-fn settings(options: &Options) -> Result<Settings, Failure> {
+pub(super) fn settings(options: &Options) -> Result<Settings, Failure> {
     let servers = options.servers().unwrap_or_default().split(',');
     let servers: Vec<String> = servers.map(|it| it.trim().to_owned()).collect();
     for server in &servers {
@@ -157,6 +169,7 @@ fn settings(options: &Options) -> Result<Settings, Failure> {
         credentials: options.credentials.clone(),
         nkey: options.nkey.clone(),
         ca: options.ca.clone(),
+        qmp: None,
         stream: StreamSettings {
             name: stream.unwrap_or_else(|| StreamSettings::usual_name(&cluster)),
             create: false,

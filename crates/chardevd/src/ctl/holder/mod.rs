@@ -51,6 +51,7 @@ pub(super) fn look(address: &Address, own: Option<&Stream>) -> Sight {
     let inode = own.and_then(|own| Some(fstat(own.as_fd()).ok()?.st_ino));
     let sockets = match address {
         Address::Unix(path) => unix::sockets(path, inode),
+        Address::Fleet(_) => None,
         Address::Tcp(_) => own.and_then(|own| tcp::sockets(own.tcp()?)),
     };
     let Some(sockets) = sockets else {

@@ -36,7 +36,7 @@ use cast::{Cast, Kind};
 pub(super) struct Args {
     /// The chardev
     #[arg(add = complete::ids())]
-    id: String,
+    pub(super) id: String,
     /// The file to write, which must not be there yet
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,

@@ -137,6 +137,7 @@ impl Top {
         match &self.target.address {
             Address::Unix(path) => command.arg("--socket").arg(path),
             Address::Tcp(host) => command.arg("--host").arg(host),
+            Address::Fleet(place) => command.args(place.arguments()),
         };
         let id_shown = shown(&id).to_string();
         let ended = command.args(["attach", "--"]).arg(&id).status();

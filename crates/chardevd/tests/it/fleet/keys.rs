@@ -81,6 +81,7 @@ pub(super) fn publishes(secure: &Secure, kind: &str) {
         credentials,
         nkey,
         ca: Some(secure.ca()),
+        qmp: None,
         stream: StreamSettings {
             name: STREAM.to_owned(),
             ..StreamSettings::default()

@@ -1,5 +1,6 @@
 //! Daemons in a fleet, against a cluster of three real servers.
 
+mod hosts;
 mod keys;
 mod packaged;
 #[path = "../../../../chardev-fleet/tests/it/secure.rs"]
@@ -234,6 +235,7 @@ fn a_daemon_that_is_killed_and_started_again_leaves_two_lives_in_the_stream_and_
         credentials: None,
         nkey: None,
         ca: None,
+        qmp: None,
         stream: StreamSettings {
             name: "OUT".to_owned(),
             ..StreamSettings::default()
