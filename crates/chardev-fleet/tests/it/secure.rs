@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use async_nats::ConnectOptions;
 use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer};
 
@@ -42,7 +43,9 @@ impl Secure {
         let files = format!("\"{}/", dir.path().display());
         text = replaced(&text, "\"/etc/nats/", &files);
         let text = change(dir.path(), text);
-        let servers = Servers::with(|place| finish(place, of_one(&text, place)));
+        let config = |place: &Place| finish(place, of_one(&text, place));
+        let operator = || as_who(dir.path(), "OPERATOR");
+        let servers = Servers::with(config, "tls", operator);
         Secure { servers, dir }
     }
 
@@ -90,6 +93,16 @@ fn of_one(text: &str, place: &Place) -> String {
 fn replaced(text: &str, wanted: &str, with: &str) -> String {
     assert!(text.contains(wanted), "no {wanted} in {text}");
     text.replace(wanted, with)
+}
+
+/// How somebody connects.
+fn as_who(dir: &Path, who: &str) -> ConnectOptions {
+    let key = std::fs::read_to_string(dir.join(who)).unwrap();
+    let options = ConnectOptions::new().add_root_certificates(dir.join("ca.pem"));
+    match key.contains("NATS USER JWT") {
+        true => options.credentials(&key).unwrap(),
+        false => options.nkey(key),
+    }
 }
 
 /// A CA, and a certificate that all servers have.

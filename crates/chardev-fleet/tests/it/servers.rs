@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use async_nats::ConnectOptions;
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::stream::Config;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How many there are.
@@ -64,7 +67,7 @@ pub(crate) fn program() -> PathBuf {
 impl Servers {
     /// Three that make a cluster, in which everybody may do everything.
     pub(crate) fn start() -> Servers {
-        Servers::with(|place| {
+        let config = |place: &Place| {
             // One connection between two of them is enough.
             format!(
                 "server_name: n{}\nlisten: \"127.0.0.1:{}\"\n\
@@ -76,11 +79,16 @@ impl Servers {
                 place.route,
                 place.routes("nats"),
             )
-        })
+        };
+        Servers::with(config, "nats", ConnectOptions::new)
     }
 
-    /// Three whose configurations `config` writes.
-    pub(crate) fn with(config: impl Fn(&Place) -> String) -> Servers {
+    /// Three whose configurations `config` writes. Who connects with `options` makes streams there.
+    pub(crate) fn with(
+        config: impl Fn(&Place) -> String,
+        scheme: &str,
+        options: impl Fn() -> ConnectOptions,
+    ) -> Servers {
         let dir = tempfile::tempdir().unwrap();
         let all = free_ports();
         let (ports, routes) = all.split_at(COUNT);
@@ -100,7 +108,31 @@ impl Servers {
             dir,
         };
         (0..COUNT).for_each(|number| servers.begin(number));
+        servers.settle(scheme, options);
         servers
+    }
+
+    /// Waits until all of them can keep a stream together. Now and then one never hears of another
+    /// on a busy machine, for minutes at least, and then they are begun anew.
+    fn settle(&mut self, scheme: &str, options: impl Fn() -> ConnectOptions) {
+        let addresses = self.addresses(scheme);
+        for _ in 0..4 {
+            let limit = Instant::now() + Duration::from_secs(25);
+            while Instant::now() < limit {
+                if can_keep_a_stream(&addresses, options()).is_ok() {
+                    return;
+                }
+                pause();
+            }
+            eprintln!("the servers do not find each other, and are begun anew");
+            for number in 0..COUNT {
+                self.kill(number);
+                let store = self.dir.path().join(format!("store{number}"));
+                let _ = std::fs::remove_dir_all(store);
+            }
+            (0..COUNT).for_each(|number| self.begin(number));
+        }
+        panic!("the servers have found each other at no attempt");
     }
 
     /// Their addresses, with that before them.
@@ -166,6 +198,30 @@ impl Drop for Servers {
         }
         (0..self.running.len()).for_each(|number| self.kill(number));
     }
+}
+
+/// Makes a stream that all of them keep, and deletes it.
+fn can_keep_a_stream(
+    addresses: &[String],
+    options: ConnectOptions,
+) -> Result<(), async_nats::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        // Without a leader nobody answers.
+        let context = ContextBuilder::new().timeout(Duration::from_secs(1));
+        let context = context.build(options.connect(addresses).await?);
+        let config = Config {
+            name: "PROBE".to_owned(),
+            subjects: vec!["probe".to_owned()],
+            num_replicas: COUNT,
+            ..Config::default()
+        };
+        context.create_stream(config).await?;
+        context.delete_stream("PROBE").await?;
+        Ok(())
+    })
 }
 
 /// Waits for something that takes as long as servers do on a busy machine.

@@ -138,7 +138,7 @@ fn run_in_guest(tests: &str, count: usize) {
         .arg(files().join("vmlinux"))
         .arg("-initrd")
         .arg(pack(dir.path(), tests))
-        .args(["-append", "console=ttyS0 quiet loglevel=1"])
+        .args(["-append", "console=ttyS0 quiet loglevel=1 no_timer_check"])
         .args(["-serial", "stdio"]));
     assert!(said.contains(END), "{said}");
     assert!(!said.contains("SKIPPED"), "{said}");
