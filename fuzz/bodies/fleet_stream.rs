@@ -1,14 +1,15 @@
 //! What must hold for what a fleet reads from servers: subjects, headers, and messages in any
-//! order, of the stream and of sessions.
+//! order, of the stream and of sessions, and what hosts say of themselves.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chardev::Epoch;
 use chardev_fleet::message::{Body, EPOCH, GAP, KIND, Message, OFFSET};
+use chardev_fleet::presence::{Host, Key, Page, Roster};
 use chardev_fleet::reader::{Begin, Found, Reader};
 use chardev_fleet::session::{self, CREDIT, DONE, END, Frame, Id, Kind, LOST, SESSION, TAKEN};
-use chardev_fleet::subject::Name;
+use chardev_fleet::subject::{Name, of_host, parse_host};
 
 /// The first byte says what the rest is.
 pub(crate) fn run(data: &[u8]) {
@@ -18,6 +19,8 @@ pub(crate) fn run(data: &[u8]) {
     match (sort, sort % 3) {
         (3, _) => frame(rest),
         (4, _) => frames(rest),
+        (5, _) => records(rest),
+        (6, _) => entries(rest),
         (_, 0) => {
             let Ok(subject) = std::str::from_utf8(rest) else {
                 return;
@@ -25,9 +28,48 @@ pub(crate) fn run(data: &[u8]) {
             if let Some((name, topic)) = Name::parse(subject) {
                 assert_eq!(name.subject(topic).as_deref(), Some(subject));
             }
+            if let Some((cluster, host, topic)) = parse_host(subject) {
+                assert_eq!(of_host(&cluster, &host, topic).as_deref(), Some(subject));
+            }
         }
         (_, 1) => headers(rest),
         _ => messages(rest),
+    }
+}
+
+/// What is read as a record is written so that it is read as the same.
+fn records(data: &[u8]) {
+    if let Ok(host) = Host::read(data) {
+        assert_eq!(Host::read(host.write().as_bytes()), Ok(host));
+    }
+    if let Ok(page) = Page::read(data) {
+        assert_eq!(Page::read(page.write().as_bytes()), Ok(page));
+    }
+}
+
+/// Keys and values, by turns, each on a line: nobody is there who has not said so.
+fn entries(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    let pairs = lines.chunks_exact(2).enumerate();
+    let all = pairs.map(|(number, pair)| (pair[0], pair[1].as_bytes(), number as u64));
+    for (name, present) in Roster::of(all.clone()).hosts {
+        let of_host = all.clone().filter_map(|(key, value, _)| {
+            let (host, key) = Key::parse(key)?;
+            (host == name).then_some((key, value))
+        });
+        let is_it = |(key, value): (Key, &[u8])| {
+            key == Key::Host && Host::read(value).as_ref() == Ok(&present.host)
+        };
+        assert!(of_host.clone().any(is_it));
+        for console in present.consoles.values() {
+            let has_it = |(_, value): (Key, &[u8])| {
+                Page::read(value).is_ok_and(|page| page.consoles.contains(console))
+            };
+            assert!(of_host.clone().any(has_it));
+        }
     }
 }
 

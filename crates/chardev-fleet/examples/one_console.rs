@@ -17,14 +17,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         servers: vec![server],
         cluster: "example".to_owned(),
         host: "here".to_owned(),
-        credentials: None,
-        nkey: None,
-        ca: None,
-        qmp: None,
         stream: StreamSettings {
             name: StreamSettings::usual_name("example"),
             ..StreamSettings::default()
         },
+        ..Settings::default()
     };
     let chardevs = Chardevs::new()?;
     let all = Arc::new(|_: &mut Vec<String>| {});

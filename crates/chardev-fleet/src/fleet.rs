@@ -6,17 +6,21 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chardev::{Chardevs, Epoch};
 use chardev_logs::Shelf;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
+use crate::events::Feed;
 use crate::follow::{Common, Follower};
+use crate::herald::Presence;
 use crate::link::{self, Connection};
+use crate::make;
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::subject::{Name, Topic};
+use crate::tell::tell;
 
 /// How many bytes may be on their way, of all consoles together.
 const BUDGET: usize = 16 << 20;
@@ -26,11 +30,26 @@ const LOG_THREADS: usize = 2;
 const NICE: i32 = 15;
 /// How long one rests between two looks at which consoles there are.
 const REST: Duration = Duration::from_millis(50);
-/// How long lies between two attempts to make the stream.
-const STREAM_PAUSE: Duration = Duration::from_secs(5);
 
 /// Of ids of chardevs that are there, leaves those that take part.
 pub type Which = Arc<dyn Fn(&mut Vec<String>) + Send + Sync>;
+
+/// What is on the near side of chardevs, by their ids, where that is known.
+pub type Fronts = Arc<dyn Fn() -> HashMap<String, String> + Send + Sync>;
+
+/// What a program says of itself. It is asked on the fleet's thread, and may not wait for long.
+pub struct Program {
+    /// Which of its chardevs take part.
+    pub which: Which,
+    /// Its name and version.
+    pub version: String,
+    /// When it was started.
+    pub started: SystemTime,
+    /// What is on the near side of its chardevs.
+    pub fronts: Fronts,
+    /// What happens there.
+    pub events: Option<Feed>,
+}
 
 /// A host in a fleet: the output of its consoles goes to the stream until this is dropped.
 pub struct Fleet {
@@ -45,8 +64,10 @@ pub struct Fleet {
 
 /// How the thread is to end.
 enum Ending {
-    /// Once what was printed is in the stream.
+    /// Once what was printed is in the stream, and the host is no more present.
     Last,
+    /// Once the host is no more present.
+    Leave,
 }
 
 /// What of each console is in the stream, for a fleet that goes on where another one has stopped.
@@ -74,18 +95,41 @@ impl std::fmt::Debug for Fleet {
     }
 }
 
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program")
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F: Fn(&mut Vec<String>) + Send + Sync + 'static> From<Arc<F>> for Program {
+    /// One that has nothing else to say.
+    fn from(which: Arc<F>) -> Program {
+        Program {
+            which,
+            version: String::new(),
+            started: SystemTime::now(),
+            fronts: Arc::new(HashMap::new),
+            events: None,
+        }
+    }
+}
+
 impl Fleet {
-    /// Publishes the output of all chardevs that `which` leaves, from the oldest byte that is kept,
-    /// or from where `progress` says. Returns at once; the servers need not be there.
+    /// Publishes the output of all chardevs that the program leaves, from the oldest byte that is
+    /// kept, or from where `progress` says; and that the host is there, what its consoles are, and
+    /// what happens to them. Returns at once; the servers need not be there.
     ///
     /// # Errors
     /// The process is out of threads.
     pub fn start(
         chardevs: &Chardevs,
         settings: Settings,
-        which: Which,
+        program: impl Into<Program>,
         progress: Progress,
     ) -> io::Result<Fleet> {
+        let mut program = program.into();
         let (alive, ended) = channel::<()>();
         let (stop, stopped) = oneshot::channel();
         let (connected, connection) = watch::channel(Connection::default());
@@ -95,11 +139,14 @@ impl Fleet {
         let worker = Worker {
             chardevs: chardevs.clone(),
             settings: settings.clone(),
-            which,
+            events: program.events.take(),
+            program: Arc::new(program),
             known: followed.collect(),
             followed: Followed::default(),
             shelf: Arc::default(),
             busy,
+            presence: Arc::default(),
+            changed: Arc::default(),
         };
         let followed = Arc::clone(&worker.followed);
         let run = move || run(worker, connected, (stopped, idle), alive);
@@ -146,8 +193,19 @@ impl Fleet {
         Progress(progress.collect())
     }
 
-    /// The chardevs have been shut down: waits until what they have printed is in the stream, but
-    /// no longer than `limit`, and not at all while there is no connection.
+    /// The same for a host that is no more present then, under the name it had; it waits a second
+    /// at most for the servers to know.
+    pub fn leave(mut self) {
+        if let Some(stop) = self.stop.take() {
+            // It fails where the thread has ended.
+            let _ = stop.send(Ending::Leave);
+            self.wait(Duration::from_secs(1));
+        }
+    }
+
+    /// The chardevs have been shut down: waits until what they have printed is in the stream, and
+    /// the servers know that the host has ended, but no longer than `limit`, and not at all while
+    /// there is no connection.
     pub fn finish(mut self, limit: Duration) {
         if let Some(stop) = self.stop.take() {
             // It fails where the thread has ended.
@@ -167,13 +225,17 @@ impl Fleet {
 struct Worker {
     chardevs: Chardevs,
     settings: Settings,
-    which: Which,
+    program: Arc<Program>,
+    events: Option<Feed>,
     /// Where to go on, from an earlier fleet.
     known: HashMap<(String, Epoch), Arc<AtomicU64>>,
     followed: Followed,
     shelf: Arc<Shelf>,
     /// Each task that follows a console has one of its own until it is done.
     busy: mpsc::Sender<Infallible>,
+    presence: Arc<Mutex<Option<Presence>>>,
+    /// Consoles may be others than they were.
+    changed: Arc<Notify>,
 }
 
 fn run(
@@ -191,11 +253,18 @@ fn run(
     let Ok(runtime) = runtime else { return };
     runtime.block_on(async {
         let connection = connected.subscribe();
+        let presence = Arc::clone(&worker.presence);
         tokio::select! {
             () = worker.work(connected) => {}
             // By now no further console is followed.
-            ending = stopped => if let Ok(Ending::Last) = ending {
-                if connection.borrow().is_there {
+            ending = stopped => {
+                let Some(ending) = ending.ok().filter(|_| connection.borrow().is_there) else {
+                    return;
+                };
+                if let Some(presence) = lock(&presence).take() {
+                    presence.leave().await;
+                }
+                if let Ending::Last = ending {
                     idle.recv().await;
                 }
             },
@@ -222,7 +291,15 @@ impl Worker {
             budget: Arc::new(Semaphore::new(BUDGET)),
         };
         if self.settings.stream.create {
-            tokio::spawn(make_stream(common.clone(), self.settings.clone()));
+            tokio::spawn(make::all(common.clone(), self.settings.clone()));
+        }
+        let run = chardev::fresh_epoch();
+        let changed = (run, Arc::clone(&self.changed));
+        let (chardevs, program) = (&self.chardevs, &self.program);
+        *lock(&self.presence) =
+            Presence::start(&common, chardevs, program, &self.settings, changed);
+        if let Some(feed) = self.events.take() {
+            tokio::spawn(tell(common.clone(), self.settings.clone(), run, feed));
         }
         let mut seen = 0;
         loop {
@@ -236,7 +313,7 @@ impl Worker {
     fn follow_all(&mut self, common: &Common) {
         let all = self.chardevs.list().into_iter();
         let mut ids = all.map(|it| it.label).collect();
-        (self.which)(&mut ids);
+        (self.program.which)(&mut ids);
         for id in ids {
             let Some(epoch) = self.chardevs.details(&id).and_then(|it| it.epoch) else {
                 continue;
@@ -248,10 +325,12 @@ impl Worker {
             let acknowledged = self.known.remove(&console).unwrap_or_default();
             if let Some(follower) = self.follower(&console, &acknowledged, common) {
                 let (followed, busy) = (Arc::clone(&self.followed), self.busy.clone());
+                let changed = Arc::clone(&self.changed);
                 lock(&followed).insert(console.clone(), acknowledged);
                 tokio::spawn(async move {
                     follower.run().await;
                     lock(&followed).remove(&console);
+                    changed.notify_one();
                     drop(busy);
                 });
             }
@@ -281,33 +360,6 @@ impl Worker {
         let source = Source::open(&self.chardevs, &self.shelf, (id, *epoch), from)?;
         let progress = (*epoch, Arc::clone(acknowledged));
         Some(Follower::new(common.clone(), subject, source, progress))
-    }
-}
-
-/// Makes the stream, as soon as there is a server that does.
-async fn make_stream(mut common: Common, settings: Settings) {
-    let mut told = String::new();
-    loop {
-        if common.connected.wait_for(|it| it.is_there).await.is_err() {
-            return;
-        }
-        match link::make_stream(&common.context, &settings).await {
-            Ok(()) => {
-                let name = &settings.stream.name;
-                tracing::info!(
-                    event = "fleet-stream",
-                    "fleet: the stream '{name}' is there"
-                );
-                return;
-            }
-            Err(why) if why != told => {
-                let name = &settings.stream.name;
-                tracing::warn!(event = "fleet-stream", "fleet: no stream '{name}': {why}");
-                told = why;
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(STREAM_PAUSE).await;
     }
 }
 

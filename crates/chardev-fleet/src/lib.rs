@@ -7,6 +7,8 @@
 //!         └─ log + index ─┘  thread "fleet"   ◀─answer─                            order, once
 //!
 //!  chardev.CLUSTER.HOST.CONSOLE.out       Chardev-Epoch, Chardev-Offset, Nats-Msg-Id
+//!  chardev.CLUSTER.HOST.CONSOLE.events    what happens, not kept ([`events`])
+//!  $KV.STREAM_HOSTS.HOST                  who is up, forgotten soon ([`presence`])
 //! ```
 //!
 //! The other way leads [`Desk`]: a host's monitor serves those who come by [`Gate`] from elsewhere,
@@ -15,7 +17,8 @@
 //! [`Fleet::start`] is what a program with consoles calls, [`Archive::open`] what a reader does,
 //! and [`Look::open`] one for people, who are told at once what is wrong. What they rest on knows
 //! neither I/O nor a clock: [`subject`], [`message`], [`publisher`] and [`reader`], which a
-//! simulator plays against each other with all that networks, servers and hosts may do.
+//! simulator plays against each other with all that networks, servers and hosts may do, and
+//! [`presence`].
 //!
 //! - **Exactly once.** A message says in which life of the console ([`Epoch`](chardev::Epoch)) its
 //!   bytes are, and from which offset on. A publisher sends again what was not answered, the server
@@ -37,12 +40,18 @@
 mod archive;
 mod blind;
 mod desk;
+pub mod events;
 mod fleet;
 mod follow;
 mod gate;
+mod hear;
+mod herald;
+mod hosts;
 mod link;
 mod look;
+mod make;
 pub mod message;
+pub mod presence;
 pub mod publisher;
 pub mod reader;
 mod relay;
@@ -50,12 +59,14 @@ pub mod session;
 mod settings;
 mod source;
 pub mod subject;
+mod tell;
 
 pub use archive::{Archive, Until};
 pub use blind::Blind;
 pub use desk::{Answered, Desk, Serve};
-pub use fleet::{Fleet, Progress, Status, Which};
+pub use fleet::{Fleet, Fronts, Program, Progress, Status, Which};
 pub use gate::{Gate, Opened};
+pub use hear::Happening;
 pub use look::{Console, Look, Start};
 pub use relay::Ended;
 pub use settings::{Settings, StreamSettings};

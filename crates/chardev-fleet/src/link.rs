@@ -1,15 +1,13 @@
-//! The connection to the servers, and the stream there.
+//! The connection to the servers.
 
 use std::io;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{Context, ContextBuilder, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy};
+use async_nats::jetstream::context::{Context, ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
 
 use crate::settings::Settings;
-use crate::subject::{Topic, wildcard};
 
 /// After how long without an answer a message is sent again.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
@@ -17,8 +15,6 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 const PING: Duration = Duration::from_secs(4);
 /// How long lies between two attempts to find a server.
 const PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3)];
-/// For how long a server knows the ids of messages: a message is sent again within seconds.
-const KNOWN: Duration = Duration::from_secs(120);
 /// How many messages wait for answers, of all consoles together.
 const UNANSWERED: usize = 4096;
 
@@ -44,16 +40,7 @@ pub(crate) async fn connect(
     let tell = move |event: Event| {
         let (connected, host) = (connected.clone(), host.clone());
         async move {
-            match &event {
-                Event::Connected => connected.send_modify(|it| {
-                    it.is_there = true;
-                    it.number += 1;
-                }),
-                Event::Disconnected | Event::Closed => {
-                    connected.send_modify(|it| it.is_there = false);
-                }
-                _ => {}
-            }
+            note(&connected, &event);
             match event {
                 Event::Connected => {
                     tracing::info!(event = "fleet-connected", "fleet: connected as '{host}'");
@@ -77,6 +64,20 @@ pub(crate) async fn connect(
         .event_callback(tell);
     let connecting = options.connect(&settings.servers[..]);
     connecting.await.map_err(io::Error::other)
+}
+
+/// Keeps up to date whether there is a connection.
+pub(crate) fn note(connected: &watch::Sender<Connection>, event: &Event) {
+    match event {
+        Event::Connected => connected.send_modify(|it| {
+            it.is_there = true;
+            it.number += 1;
+        }),
+        Event::Disconnected | Event::Closed => {
+            connected.send_modify(|it| it.is_there = false);
+        }
+        _ => {}
+    }
 }
 
 /// How servers are connected to: with the credentials of the settings.
@@ -118,49 +119,6 @@ pub(crate) fn context(client: Client) -> Context {
         .max_ack_inflight(UNANSWERED)
         .backpressure_on_inflight(true)
         .build(client)
-}
-
-/// Makes the stream if it is not there and that is wanted.
-///
-/// # Errors
-/// Why there is none.
-pub(crate) async fn make_stream(context: &Context, settings: &Settings) -> Result<(), String> {
-    let wanted = &settings.stream;
-    match context.get_stream(&wanted.name).await {
-        Ok(_) => return Ok(()),
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(why)
-                if why.error_code() == async_nats::jetstream::ErrorCode::STREAM_NOT_FOUND => {}
-            _ => return Err(error.to_string()),
-        },
-    }
-    let compression = match wanted.compress {
-        true => Compression::S2,
-        false => Compression::None,
-    };
-    let config = Config {
-        name: wanted.name.clone(),
-        subjects: vec![wildcard(&settings.cluster, None, Topic::Out)],
-        max_age: wanted.max_age,
-        max_bytes: wanted
-            .max_bytes
-            .map_or(-1, |it| i64::try_from(it).unwrap_or(i64::MAX)),
-        num_replicas: wanted.replicas,
-        duplicate_window: KNOWN.min(match wanted.max_age {
-            Duration::ZERO => KNOWN,
-            age => age,
-        }),
-        discard: DiscardPolicy::Old,
-        // A host may have a server ask for it in its name; see docs/fleet.md.
-        deny_delete: true,
-        deny_purge: true,
-        compression: Some(compression),
-        allow_direct: true,
-        description: Some("What consoles print, by chardevd".to_owned()),
-        ..Config::default()
-    };
-    let created = context.create_stream(config).await;
-    created.map(drop).map_err(|error| error.to_string())
 }
 
 /// Who one is there: the public key of the settings, or `any`.

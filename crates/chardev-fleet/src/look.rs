@@ -12,14 +12,14 @@ use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind, Stream};
-use async_nats::{ConnectErrorKind, Event, HeaderMap};
+use async_nats::{Client, ConnectErrorKind, Event, HeaderMap};
 use chardev::Epoch;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use crate::archive::{self, Archive, Plan};
 use crate::blind::{Blind, reasons};
-use crate::link;
+use crate::link::{self, Connection};
 use crate::message::Head;
 use crate::reader::{Begin, EARLY_MESSAGES, Found};
 use crate::settings::Settings;
@@ -34,7 +34,10 @@ const LENGTH: &str = "Nats-Msg-Size";
 /// I/O and time.
 #[derive(Debug)]
 pub struct Look {
-    archive: Archive,
+    pub(crate) archive: Archive,
+    pub(crate) client: Client,
+    /// The connection as it is now.
+    pub(crate) connected: watch::Receiver<Connection>,
     servers: String,
     /// What a server has refused last.
     refused: watch::Receiver<Option<String>>,
@@ -51,7 +54,7 @@ pub struct Console {
     pub end: u64,
     /// Whether it was removed, or its daemon has ended.
     pub has_ended: bool,
-    /// When a server got its last message, since 1970.
+    /// When a server got its last message, since 1970; zero if it has printed nothing yet.
     pub heard: Duration,
     /// The number of that message.
     last: u64,
@@ -76,7 +79,9 @@ impl Look {
     /// A file cannot be read, no server is there, or they refuse.
     pub async fn open(settings: &Settings) -> Result<Look, Blind> {
         let (told, refused) = watch::channel(None);
+        let (is_connected, connection) = watch::channel(Connection::default());
         let tell = move |event: Event| {
+            link::note(&is_connected, &event);
             if let Event::ServerError(error) = event {
                 let error = error.to_string();
                 if error.to_ascii_lowercase().contains("violation") {
@@ -101,10 +106,12 @@ impl Look {
         })?;
         let look = Look {
             archive: Archive {
-                context: link::context(client),
+                context: link::context(client.clone()),
                 cluster: settings.cluster.clone(),
                 stream: settings.stream.name.clone(),
             },
+            client,
+            connected: connection,
             servers,
             refused,
         };
@@ -115,6 +122,11 @@ impl Look {
     /// The name of the stream.
     pub fn stream(&self) -> &str {
         &self.archive.stream
+    }
+
+    /// The name of the cluster.
+    pub fn cluster(&self) -> &str {
+        &self.archive.cluster
     }
 
     /// All consoles of the cluster whose output the stream has, by their names.
@@ -159,25 +171,40 @@ impl Look {
         Ok(names.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// The console that is written `HOST/CONSOLE`, if the stream has one.
+    /// The console that is written `HOST/CONSOLE`, if the stream has one, or a host that is up.
     ///
     /// # Errors
     /// No server answers, or they refuse.
     pub async fn find(&self, written: &str) -> Result<Option<Console>, Blind> {
         let stream = self.handle().await?;
         // Both may hold a slash.
-        for (at, _) in written.match_indices('/') {
-            let name = Name {
+        let names = || {
+            written.match_indices('/').map(|(at, _)| Name {
                 cluster: self.archive.cluster.clone(),
                 host: written[..at].to_owned(),
                 console: written[at + 1..].to_owned(),
-            };
+            })
+        };
+        for name in names() {
             let last = self.last(&stream, name);
             if let Some(console) = self.unless_refused(last).await? {
                 return Ok(Some(console));
             }
         }
-        Ok(None)
+        // Nobody may say who is up, and then there is none.
+        let roster = self.hosts().await.ok().flatten().unwrap_or_default();
+        let silent = |name: Name| {
+            let epoch = roster.console(&name.host, &name.console)?.epoch;
+            Some(Console {
+                name,
+                epoch,
+                end: 0,
+                has_ended: false,
+                heard: Duration::ZERO,
+                last: 0,
+            })
+        };
+        Ok(names().find_map(silent))
     }
 
     /// Reads what a console has printed, up to what was the end when it was found, or what comes
@@ -365,7 +392,7 @@ impl Look {
     }
 
     /// Why something failed.
-    fn failed(&self, error: impl std::error::Error + Send + Sync + 'static) -> Blind {
+    pub(crate) fn failed(&self, error: impl std::error::Error + Send + Sync + 'static) -> Blind {
         self.refusal().unwrap_or_else(|| {
             let error = format!("{}: {}", self.servers, reasons(&error));
             Blind::Failed(io::Error::other(error))
@@ -380,7 +407,7 @@ impl Look {
     }
 
     /// The end of some work. A request that is not allowed has no answer but the server's word.
-    async fn unless_refused<T>(
+    pub(crate) async fn unless_refused<T>(
         &self,
         work: impl Future<Output = Result<T, Blind>>,
     ) -> Result<T, Blind> {

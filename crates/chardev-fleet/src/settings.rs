@@ -24,6 +24,9 @@ pub struct Settings {
     /// The most that the host's monitor does for those who come over the fleet: the name of a role.
     /// Without one it serves nobody there.
     pub qmp: Option<String>,
+    /// After how long a host that is not heard of any more counts as down; zero if hosts do not
+    /// say that they are up.
+    pub presence: Duration,
 }
 
 /// The stream that holds the output of a cluster.
@@ -73,6 +76,23 @@ impl StreamSettings {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
         let cluster: String = cluster.chars().map(plain).collect();
         format!("CHARDEV_{}", cluster.to_uppercase())
+    }
+}
+
+impl Default for Settings {
+    /// No servers, and a host without a name.
+    fn default() -> Self {
+        Settings {
+            servers: Vec::new(),
+            cluster: "default".to_owned(),
+            host: String::new(),
+            credentials: None,
+            nkey: None,
+            ca: None,
+            stream: StreamSettings::default(),
+            qmp: None,
+            presence: Duration::from_secs(30),
+        }
     }
 }
 

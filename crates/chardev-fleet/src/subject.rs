@@ -1,4 +1,5 @@
-//! Names of consoles ⇄ subjects: `chardev.CLUSTER.HOST.CONSOLE.out`.
+//! Names of consoles ⇄ subjects: `chardev.CLUSTER.HOST.CONSOLE.out`; and of hosts:
+//! `chardev.CLUSTER.HOST.events`.
 //!
 //! A token of a subject may hold neither a dot nor a wildcard nor a space, and may not be empty. A
 //! name is written as it is where it consists of letters, digits, `-` and `_`; any other byte of it
@@ -8,7 +9,7 @@
 /// Where the subjects begin.
 const ROOT: &str = "chardev";
 /// The longest subject there is: servers take lines of 4,096 bytes, in which more stands.
-const LONGEST: usize = 1024;
+pub(crate) const LONGEST: usize = 1024;
 
 /// What of a console a subject is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +80,31 @@ pub fn qmp(cluster: &str, host: &str, role: &str) -> Option<String> {
     let [cluster, host, role] = [cluster, host, role].map(escape);
     let subject = format!("{ROOT}.{cluster}.{host}.qmp.{role}");
     (subject.len() <= LONGEST).then_some(subject)
+}
+
+/// The subject about a host itself; `None` where its names are too long for one.
+pub fn of_host(cluster: &str, host: &str, topic: Topic) -> Option<String> {
+    let (cluster, host) = (escape(cluster), escape(host));
+    let subject = format!("{ROOT}.{cluster}.{host}.{}", topic.token());
+    (subject.len() <= LONGEST).then_some(subject)
+}
+
+/// Reads a subject about a host itself: its cluster, its name, and what of it. `None` for any
+/// other.
+pub fn parse_host(subject: &str) -> Option<(String, String, Topic)> {
+    let mut tokens = subject.split('.');
+    if subject.len() > LONGEST || tokens.next()? != ROOT {
+        return None;
+    }
+    let (cluster, host) = (unescape(tokens.next()?)?, unescape(tokens.next()?)?);
+    let last = tokens.next()?;
+    let topic = Topic::ALL.into_iter().find(|it| it.token() == last)?;
+    tokens.next().is_none().then_some((cluster, host, topic))
+}
+
+/// The subjects about all hosts of a cluster themselves, for a subscription.
+pub fn host_wildcard(cluster: &str, topic: Topic) -> String {
+    format!("{ROOT}.{}.*.{}", escape(cluster), topic.token())
 }
 
 /// The subjects about all consoles of a host, or of all hosts of a cluster, for a subscription.
@@ -185,6 +211,12 @@ mod tests {
         ] {
             assert_eq!(Name::parse(wrong), None, "{wrong}");
         }
+        let of_host = of_host("lab", "node.one", Topic::Events).expect("it is short");
+        assert_eq!(of_host, "chardev.lab.node=2Eone.events");
+        let parsed = ("lab".to_owned(), "node.one".to_owned(), Topic::Events);
+        assert_eq!(parse_host(&of_host), Some(parsed));
+        assert_eq!(Name::parse(&of_host), None);
+        assert_eq!(parse_host(&subject), None);
         let console = "x".repeat(LONGEST);
         assert_eq!(Name { console, ..name }.subject(Topic::Out), None);
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chardev::{Chardevs, ServiceThread};
+use chardev_qapi::Json;
 use chardev_qmp::{Own, Version};
 use tokio::task::JoinHandle;
 
@@ -94,6 +95,11 @@ impl Server {
     /// to remove its chardev until it is gone, so that nobody ever takes it for a console.
     pub fn reserve_monitor(&self, id: &str) -> Reserved {
         self.service.monitors.reserve(id)
+    }
+
+    /// The devices there are: what `x-query-devices` answers.
+    pub fn devices(&self) -> Json {
+        self.service.devices.query()
     }
 
     /// The program itself as one who asks for commands, with descriptors of its own.

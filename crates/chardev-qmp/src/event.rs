@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use chardev_core::DropReason;
 
-use chardev_qapi::Json;
 use chardev_qapi::schema::{Member, Mismatch, ObjectType, Type, optional, required};
+use chardev_qapi::{Json, Object};
 
 /// What is known of an event beforehand.
 #[derive(Debug)]
@@ -187,6 +187,20 @@ impl Event {
             name,
             data,
             timestamp,
+        }
+    }
+
+    /// As it is on the wire.
+    pub fn to_object(&self) -> Object {
+        let time = Object::new()
+            .with("seconds", self.timestamp.as_secs())
+            .with("microseconds", self.timestamp.subsec_micros());
+        let all = Object::new()
+            .with("timestamp", time)
+            .with("event", self.name);
+        match &self.data {
+            Some(data) => all.with("data", data.clone()),
+            None => all,
         }
     }
 }

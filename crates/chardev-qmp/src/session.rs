@@ -333,16 +333,7 @@ impl Session {
             self.untold_events += 1;
             return false;
         }
-        let time = Object::new()
-            .with("seconds", event.timestamp.as_secs())
-            .with("microseconds", event.timestamp.subsec_micros());
-        let mut message = Object::new()
-            .with("timestamp", time)
-            .with("event", event.name);
-        if let Some(data) = &event.data {
-            message.insert("data", data.clone());
-        }
-        self.send(&message.into());
+        self.send(&event.to_object().into());
         true
     }
 

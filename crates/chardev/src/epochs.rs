@@ -4,7 +4,7 @@ use chardev_core::Epoch;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// One that nobody has had before.
-pub(crate) fn fresh() -> Epoch {
+pub fn fresh() -> Epoch {
     loop {
         let mut bytes = [0; 8];
         let mut filled = 0;

@@ -192,6 +192,7 @@ pub use chardevs::{
 };
 #[cfg(feature = "vc")]
 pub use chardevs::{PictureFormat, ScreenError, ShownScreen};
+pub use epochs::fresh as fresh_epoch;
 #[cfg(any(feature = "input", feature = "vc"))]
 pub use input_events::{Axis, InputError, InputEvent, MouseButton};
 pub use io_threads::{IO_THREADS_LIMIT, ServiceThread, Stay};

@@ -22,20 +22,17 @@ const LOST: u8 = 0xff;
 /// How much each console keeps: more than is printed while no server can be reached.
 const HISTORY: usize = 4 << 20;
 
-fn settings(servers: &Servers, host: &str) -> Settings {
+pub(crate) fn settings(servers: &Servers, host: &str) -> Settings {
     Settings {
         servers: servers.addresses("nats"),
         cluster: "test".to_owned(),
         host: host.to_owned(),
-        credentials: None,
-        nkey: None,
-        ca: None,
-        qmp: None,
         stream: StreamSettings {
             name: "OUT".to_owned(),
             replicas: 3,
             ..StreamSettings::default()
         },
+        ..Settings::default()
     }
 }
 

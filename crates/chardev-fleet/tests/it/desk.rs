@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use bytes::Bytes;
 use chardev_fleet::session::{Frame, Id, Kind, SESSION};
-use chardev_fleet::{Answered, Blind, Desk, Gate, Opened, Serve, Settings, StreamSettings};
+use chardev_fleet::{Answered, Blind, Desk, Gate, Opened, Serve, Settings};
 use chardev_load::lines::{Form, Lines};
 use futures_util::StreamExt as _;
 
@@ -53,11 +53,9 @@ fn settings(secure: &Secure, host: &str, key: &str) -> Settings {
         servers: secure.servers.addresses("tls"),
         cluster: "lab".to_owned(),
         host: host.to_owned(),
-        credentials: None,
         nkey: Some(secure.key(key)),
         ca: Some(secure.ca()),
-        qmp: None,
-        stream: StreamSettings::default(),
+        ..Settings::default()
     }
 }
 
@@ -232,11 +230,7 @@ fn sessions_are_few_and_a_command_needs_none() {
         servers: servers.addresses("nats"),
         cluster: "lab".to_owned(),
         host: "node".to_owned(),
-        credentials: None,
-        nkey: None,
-        ca: None,
-        qmp: None,
-        stream: StreamSettings::default(),
+        ..Settings::default()
     };
     let desk = Desk::start(settings.clone(), ROLES, Arc::new(Echo("node"))).unwrap();
     let gate = Gate::open(&settings, LIMIT).unwrap();

@@ -31,6 +31,15 @@ const PIECES: &[&str] = &[
     "1\n",
     "\n",
     "text",
+    "host\n",
+    "host.0\n",
+    "{\"run\": \"0123456789abcdef\", ",
+    "\"version\": \"\", \"started\": 1, \"pages\": 1, \"consoles\": 0}\n",
+    "\"consoles\": [",
+    "{\"name\": \"a\", \"epoch\": \"0123456789abcdef\", ",
+    "\"back-end\": \"x\", \"output-offset\": 0, \"connected\": true, \"since\": 0}",
+    "]}\n",
+    ", ",
     "\0\0\0\x10",
     "\x41\0\x10\0",
     "\u{e9}",
@@ -45,7 +54,7 @@ fn fuzz_fleet_stream_with_what_is_kept() {
 fn fuzz_fleet_stream() {
     let mut random = corpus::Random(0x0f1e_e701);
     for _ in 0..20_000 {
-        let mut data = vec![random.below(5) as u8];
+        let mut data = vec![random.below(7) as u8];
         data.extend(corpus::input(&mut random, PIECES));
         body::run(&data);
     }

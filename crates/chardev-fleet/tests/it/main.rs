@@ -3,6 +3,8 @@
 mod cluster;
 mod desk;
 mod fuzz;
+mod presence;
+mod present;
 mod secure;
 mod servers;
 mod session_sim;

@@ -9,10 +9,11 @@ use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions, Event, ServerError};
 use bytes::Bytes;
 use chardev::spec::{OptionValue, Options};
-use chardev::{Chardevs, FrontEnd};
+use chardev::{Chardevs, Epoch, FrontEnd};
+use chardev_fleet::presence::{Host as PresentHost, Page};
 use chardev_fleet::reader::Found;
 use chardev_fleet::subject::Name;
-use chardev_fleet::{Archive, Fleet, Progress, Settings, StreamSettings, Until};
+use chardev_fleet::{Archive, Fleet, Look, Progress, Settings, StreamSettings, Until};
 use futures_util::StreamExt as _;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
@@ -22,16 +23,19 @@ use crate::secure::Secure;
 use crate::servers::until;
 
 const STREAM: &str = "CHARDEV_LAB";
-/// What would be the other host's, were there more than output.
-const BUCKET: &str = "KV_hosts";
-const KEY: &str = "$KV.hosts.lab.node8";
+/// The bucket of hosts as a stream, and the other host's key in it.
+const BUCKET: &str = "KV_CHARDEV_LAB_HOSTS";
+const KEY: &str = "$KV.CHARDEV_LAB_HOSTS.node8";
 
 /// What the thief asks of the servers, and sends to others.
-const PUBLISHED: [&str; 51] = [
+const PUBLISHED: [&str; 61] = [
     "chardev.lab.node8.con.out",
     "chardev.lab.node8.other.out",
     "chardev.lab.node8.con.in",
     "chardev.lab.node8.con.events",
+    "chardev.lab.node8.events",
+    "chardev.lab.node80.con.events",
+    "chardev.lab.node7.con.more.events",
     "chardev.lab.node8.qmp",
     "chardev.lab.node8",
     "chardev.lab.node80.con.out",
@@ -39,7 +43,10 @@ const PUBLISHED: [&str; 51] = [
     "chardev.lab.node7.con.more.out",
     "chardev.lab.node7.out",
     KEY,
-    "$KV.hosts.lab.node7.more",
+    "$KV.CHARDEV_LAB_HOSTS.node8.0",
+    "$KV.CHARDEV_LAB_HOSTS.node80",
+    "$KV.CHARDEV_LAB_HOSTS.node7.0.more",
+    "$KV.OTHER.node7",
     "$O.hosts.C.node8",
     "$JS.API.INFO",
     "$JS.API.STREAM.NAMES",
@@ -56,11 +63,15 @@ const PUBLISHED: [&str; 51] = [
     "$JS.API.STREAM.RESTORE.CHARDEV_LAB",
     "$JS.API.STREAM.PEER.REMOVE.CHARDEV_LAB",
     "$JS.API.STREAM.LEADER.STEPDOWN.CHARDEV_LAB",
-    "$JS.API.STREAM.INFO.KV_hosts",
-    "$JS.API.STREAM.PURGE.KV_hosts",
+    "$JS.API.STREAM.INFO.KV_CHARDEV_LAB_HOSTS",
+    "$JS.API.STREAM.CREATE.KV_CHARDEV_LAB_HOSTS",
+    "$JS.API.STREAM.UPDATE.KV_CHARDEV_LAB_HOSTS",
+    "$JS.API.STREAM.DELETE.KV_CHARDEV_LAB_HOSTS",
+    "$JS.API.STREAM.PURGE.KV_CHARDEV_LAB_HOSTS",
+    "$JS.API.STREAM.MSG.DELETE.KV_CHARDEV_LAB_HOSTS",
     "$JS.API.DIRECT.GET.CHARDEV_LAB",
     "$JS.API.DIRECT.GET.CHARDEV_LAB.chardev.lab.node8.con.out",
-    "$JS.API.DIRECT.GET.KV_hosts.$KV.hosts.lab.node8",
+    "$JS.API.DIRECT.GET.KV_CHARDEV_LAB_HOSTS.$KV.CHARDEV_LAB_HOSTS.node8",
     "$JS.API.CONSUMER.CREATE.CHARDEV_LAB",
     "$JS.API.CONSUMER.CREATE.CHARDEV_LAB.mine.chardev.lab.node8.con.out",
     "$JS.API.CONSUMER.DURABLE.CREATE.CHARDEV_LAB.mine",
@@ -82,7 +93,7 @@ const PUBLISHED: [&str; 51] = [
 ];
 
 /// Where the thief would hear something.
-const HEARD: [&str; 18] = [
+const HEARD: [&str; 20] = [
     ">",
     "*.*.*.*.*",
     "chardev.>",
@@ -90,9 +101,11 @@ const HEARD: [&str; 18] = [
     "chardev.lab.*.*.out",
     "chardev.lab.node8.con.in",
     "chardev.lab.node8.con.events",
+    "chardev.lab.*.events",
     "chardev.lab.node8.qmp",
     "chardev.lab.*.qmp",
     "$KV.>",
+    "$KV.CHARDEV_LAB_HOSTS.node8",
     "$JS.>",
     "$JS.API.STREAM.INFO.*",
     "$SYS.>",
@@ -104,15 +117,17 @@ const HEARD: [&str; 18] = [
 ];
 
 /// Where the thief has the server send an answer, which it may ask for with a message of its own.
-const ANSWERED: [&str; 12] = [
+const ANSWERED: [&str; 14] = [
     "chardev.lab.node8.con.out",
     "chardev.lab.node8.con.in",
+    "chardev.lab.node8.con.events",
     "chardev.lab.node8.qmp",
     "chardev.lab.node8.qmp.admin",
     "_CHARDEV.any.1234",
     KEY,
     "$JS.API.STREAM.PURGE.CHARDEV_LAB",
-    "$JS.API.STREAM.PURGE.KV_hosts",
+    "$JS.API.STREAM.PURGE.KV_CHARDEV_LAB_HOSTS",
+    "$JS.API.STREAM.DELETE.KV_CHARDEV_LAB_HOSTS",
     "$JS.API.STREAM.MSG.DELETE.CHARDEV_LAB",
     "$JS.API.STREAM.DELETE.CHARDEV_LAB",
     "$JS.API.STREAM.LEADER.STEPDOWN.CHARDEV_LAB",
@@ -124,7 +139,6 @@ fn settings(secure: &Secure, host: &str, key: &str) -> Settings {
         servers: secure.servers.addresses("tls"),
         cluster: "lab".to_owned(),
         host: host.to_owned(),
-        credentials: None,
         nkey: Some(secure.key(key)),
         ca: Some(secure.ca()),
         qmp: None,
@@ -134,6 +148,7 @@ fn settings(secure: &Secure, host: &str, key: &str) -> Settings {
             replicas: 3,
             ..StreamSettings::default()
         },
+        ..Settings::default()
     }
 }
 
@@ -211,20 +226,6 @@ impl Somebody {
     }
 }
 
-/// A bucket as a fleet would have one, with the other host's entry.
-async fn make_bucket(operator: &jetstream::Context) {
-    let config = jetstream::stream::Config {
-        name: BUCKET.to_owned(),
-        subjects: vec!["$KV.hosts.>".to_owned()],
-        max_messages_per_subject: 1,
-        allow_direct: true,
-        ..Default::default()
-    };
-    operator.create_stream(config).await.unwrap();
-    let put = operator.publish(KEY, "node8 is up".into()).await.unwrap();
-    put.await.unwrap();
-}
-
 /// The number of the last message in a stream, and how many there are about the other host.
 async fn state(operator: &jetstream::Context, stream: &str, of_other: &str) -> (u64, usize) {
     let stream = operator.get_stream(stream).await.unwrap();
@@ -270,11 +271,11 @@ fn with_the_key_of_one_host_nobody_gets_at_what_another_one_has() {
     let maker = Host::start(settings(&secure, "operator", "OPERATOR"));
     let operator = runtime.block_on(Somebody::connect(&secure, "OPERATOR"));
     let stream = jetstream::new(operator.client.clone());
-    until("the operator has made the stream", || {
-        runtime.block_on(stream.get_stream(STREAM)).is_ok()
+    until("the operator has made the stream and the bucket", || {
+        let is_there = |name| runtime.block_on(stream.get_stream(name)).is_ok();
+        [STREAM, BUCKET].into_iter().all(is_there)
     });
     drop(maker);
-    runtime.block_on(make_bucket(&stream));
     let mut hosts = [("node7", "NODE7"), ("node8", "NODE8")]
         .map(|(host, key)| Host::start(settings(&secure, host, key)));
     for host in &mut hosts {
@@ -284,34 +285,50 @@ fn with_the_key_of_one_host_nobody_gets_at_what_another_one_has() {
         hosts.iter().all(Host::is_up_to_date)
     });
 
-    runtime.block_on(attack(&secure, &operator, &stream));
+    let reader = settings(&secure, "reader", "READER");
+    let look = runtime.block_on(Look::open(&reader)).unwrap();
+    let run_of = |host: &str| {
+        let roster = runtime.block_on(look.hosts()).unwrap().unwrap();
+        roster.console(host, "con")?;
+        Some(roster.hosts[host].host.run)
+    };
+    let mut runs = [None; 2];
+    until("both hosts are up", || {
+        runs = ["node7", "node8"].map(run_of);
+        runs.iter().all(Option::is_some)
+    });
+
+    runtime.block_on(attack(&secure, &operator, &stream, runs[1].unwrap()));
+    assert_eq!(["node7", "node8"].map(run_of), runs);
 
     for host in &mut hosts {
         host.print("after\n");
     }
     until("both hosts go on", || hosts.iter().all(Host::is_up_to_date));
-    let reader = settings(&secure, "reader", "READER");
     let archive = runtime.block_on(Archive::open(&reader)).unwrap();
     assert_eq!(read(&runtime, &archive, "node7"), "before\nafter\n");
     assert_eq!(read(&runtime, &archive, "node8"), "before\nafter\n");
-    let entry = runtime.block_on(async {
-        let bucket = stream.get_stream(BUCKET).await.unwrap();
-        bucket.get_last_raw_message_by_subject(KEY).await.unwrap()
-    });
-    assert_eq!(&entry.payload[..], b"node8 is up");
 }
 
-/// All that the thief tries, and what comes of it.
-async fn attack(secure: &Secure, operator: &Somebody, stream: &jetstream::Context) {
+/// All that the thief tries, and what comes of it for the other host, which is in that run.
+async fn attack(secure: &Secure, operator: &Somebody, stream: &jetstream::Context, run: Epoch) {
     let mut others = Vec::new();
-    for subject in ["chardev.lab.node8.>", "_INBOX.of.others"] {
-        others.push(operator.client.subscribe(subject).await.unwrap());
+    for subject in [
+        "chardev.lab.node8.>",
+        "_INBOX.of.others",
+        &format!("{KEY}.>"),
+        KEY,
+    ] {
+        others.push(operator.client.subscribe(subject.to_owned()).await.unwrap());
     }
     operator.client.flush().await.unwrap();
-    let before = [
-        state(stream, STREAM, "chardev.lab.node8.*.out").await,
-        state(stream, BUCKET, KEY).await,
-    ];
+    let before = state(stream, STREAM, "chardev.lab.node8.*.out").await;
+    let bucket = stream
+        .get_stream(BUCKET)
+        .await
+        .unwrap()
+        .cached_info()
+        .created;
     let thief = Somebody::connect(secure, "NODE7").await;
     for subject in PUBLISHED.into_iter().chain(["_INBOX.of.others"]) {
         thief.client.publish(subject, Bytes::new()).await.unwrap();
@@ -322,34 +339,51 @@ async fn attack(secure: &Secure, operator: &Somebody, stream: &jetstream::Contex
         thief.is_refused("subscription", subject).await;
         drop(heard);
     }
-    // It may print on a console of its own; the server answers that, but not to others.
-    let own = "chardev.lab.node7.trick.out";
+    // It may print on a console of its own, and so on; that is answered, but not to others.
+    let [own, own_key] = [
+        "chardev.lab.node7.trick.out",
+        "$KV.CHARDEV_LAB_HOSTS.node7.77",
+    ];
+    let own_events = ["chardev.lab.node7.events", "chardev.lab.node7.trick.events"];
     for reply in ANSWERED.into_iter().chain(["_INBOX.of.others"]) {
-        let sent = thief
-            .client
-            .publish_with_reply(own, reply, "x".into())
-            .await;
-        sent.unwrap();
+        for subject in [own, own_key].into_iter().chain(own_events) {
+            let client = &thief.client;
+            let sent = client.publish_with_reply(subject, reply, "x".into()).await;
+            sent.unwrap();
+        }
     }
     let mut refused = 0;
     let streams = jetstream::new(thief.client.clone());
-    for rollup in ["all", "sub"] {
+    for (subject, rollup) in [
+        (own, "all"),
+        (own, "sub"),
+        (own_key, "all"),
+        (own_key, "sub"),
+    ] {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Rollup", rollup);
-        let sent = streams.publish_with_headers(own, headers, "x".into()).await;
-        refused += usize::from(sent.unwrap().await.is_err());
+        let sent = streams.publish_with_headers(subject, headers, "x".into());
+        refused += usize::from(sent.await.unwrap().await.is_err());
     }
-    assert_eq!(refused, 2, "it may not replace what is there");
+    assert_eq!(refused, 4, "it may not replace what is there");
+    // It may say that it is gone itself.
+    let mut headers = HeaderMap::new();
+    headers.insert("KV-Operation", "PURGE");
+    let sent = streams.publish_with_headers(own_key, headers, Bytes::new());
+    sent.await.unwrap().await.unwrap();
     let sent = streams.publish(own, "the last".into());
     sent.await.unwrap().await.unwrap();
 
-    let after = [
-        state(stream, STREAM, "chardev.lab.node8.*.out").await,
-        state(stream, BUCKET, KEY).await,
-    ];
+    let after = state(stream, STREAM, "chardev.lab.node8.*.out").await;
     let own = ANSWERED.len() as u64 + 2;
-    assert_eq!(after[0], (before[0].0 + own, before[0].1));
-    assert_eq!(after[1], before[1]);
+    assert_eq!(after, (before.0 + own, before.1));
+    let same = stream
+        .get_stream(BUCKET)
+        .await
+        .unwrap()
+        .cached_info()
+        .created;
+    assert_eq!(same, bucket);
     // What came to the other host's subjects, or to the inbox, would be here by now.
     operator
         .client
@@ -360,4 +394,15 @@ async fn attack(secure: &Secure, operator: &Somebody, stream: &jetstream::Contex
     assert_eq!(&end.payload[..], b"end");
     let early = tokio::time::timeout(Duration::ZERO, others[0].next()).await;
     assert!(early.is_err(), "{early:?}");
+    // What was written about the other host meanwhile, it has written itself.
+    for keys in &mut others[2..] {
+        while let Ok(Some(written)) = tokio::time::timeout(Duration::ZERO, keys.next()).await {
+            let of_host = written.subject.as_str() == KEY;
+            let by = match of_host {
+                true => PresentHost::read(&written.payload).map(|it| it.run),
+                false => Page::read(&written.payload).map(|it| it.run),
+            };
+            assert_eq!(by, Ok(run), "{written:?}");
+        }
+    }
 }

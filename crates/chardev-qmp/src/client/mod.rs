@@ -66,6 +66,23 @@ pub struct Event {
     pub timestamp: Duration,
 }
 
+impl Event {
+    /// Reads a message; `None` if it is no event.
+    pub fn read(message: &Json) -> Option<Event> {
+        let name = message.get("event")?.as_str()?.to_owned();
+        let time = |name| message.get("timestamp")?.get(name)?.as_u64();
+        let micros = time("microseconds").unwrap_or(0);
+        let timestamp = Duration::from_secs(time("seconds").unwrap_or(0))
+            .saturating_add(Duration::from_micros(micros));
+        let data = message.get("data").cloned().unwrap_or(Json::Null);
+        Some(Event {
+            name,
+            data,
+            timestamp,
+        })
+    }
+}
+
 /// A negotiated connection.
 #[derive(Debug)]
 pub struct Client<S> {
@@ -138,7 +155,7 @@ impl<S: Read + Write> Client<S> {
     pub fn receive(&mut self) -> Result<Json, ClientError> {
         loop {
             let mut message = self.read_message()?;
-            if let Some(event) = read_event(&message) {
+            if let Some(event) = Event::read(&message) {
                 self.keep(event);
                 continue;
             }
@@ -180,7 +197,7 @@ impl<S: Read + Write> Client<S> {
         }
         loop {
             let message = self.read_message()?;
-            if let Some(event) = read_event(&message) {
+            if let Some(event) = Event::read(&message) {
                 return Ok(event);
             }
         }
@@ -236,25 +253,6 @@ impl<S: Read + Write> Client<S> {
             }
         }
     }
-}
-
-fn read_event(message: &Json) -> Option<Event> {
-    let name = message.get("event")?.as_str()?.to_owned();
-    let time = |name| {
-        message
-            .get("timestamp")
-            .and_then(|time| time.get(name))
-            .and_then(Json::as_u64)
-    };
-    let micros = time("microseconds").unwrap_or(0);
-    let timestamp = Duration::from_secs(time("seconds").unwrap_or(0))
-        .saturating_add(Duration::from_micros(micros));
-    let data = message.get("data").cloned().unwrap_or(Json::Null);
-    Some(Event {
-        name,
-        data,
-        timestamp,
-    })
 }
 
 fn read_error(error: &Json) -> QmpError {

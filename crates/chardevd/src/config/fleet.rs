@@ -71,6 +71,20 @@ mod present {
             nkey: path("nkey"),
             ca: path("ca"),
             qmp: role(table.get("qmp"), mistakes),
+            presence: presence(table, mistakes),
+        })
+    }
+
+    /// After how long a host counts as down.
+    fn presence(table: &Table, mistakes: &mut Mistakes) -> Duration {
+        let usual = Settings::default().presence;
+        let Some(said) = table.get("presence") else {
+            return usual;
+        };
+        said.text().and_then(age).unwrap_or_else(|| {
+            let hint = "write one such as \"30s\" or \"2m\", or \"0s\" for none".to_owned();
+            mistakes.add_hint(&said.place, "'presence' is no time", hint);
+            usual
         })
     }
 

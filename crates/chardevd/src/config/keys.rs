@@ -338,6 +338,11 @@ pub(super) const FLEET: &[Key] = &[
         "the most that whoever comes over the fleet may do here: view, attach, change or admin \
          (default: nobody is served there)",
     ),
+    key(
+        "presence",
+        Shape::Text,
+        "after how long this host counts as down once it is not heard of: 30s, 2m, 0s for a host that does not say whether it is up (default 30s)",
+    ),
 ];
 
 /// The keys of a fleet's stream. All but the first two are for one that is made.

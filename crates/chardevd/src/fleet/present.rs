@@ -1,11 +1,14 @@
 //! A daemon that may be in a fleet.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use chardev::Chardevs;
-use chardev_fleet::{Desk, Fleet, Progress, Settings, StreamSettings, Which};
-use chardev_monitor::{Answer, Caller, Object, OwnCommand, Server};
+use chardev_fleet::events::{Feed, Told};
+use chardev_fleet::{Desk, Fleet, Fronts, Program, Settings, StreamSettings, Which};
+use chardev_monitor::{Answer, Caller, Event, Json, Object, OwnCommand, Server};
 
 use super::Gauges;
 use super::desk::{Attendant, ROLES};
@@ -22,8 +25,8 @@ pub(crate) struct Membership(Arc<Mutex<Place>>);
 
 #[derive(Debug, Default)]
 struct Place {
-    /// While the daemon runs.
-    within: Option<(Server, Table)>,
+    /// While the daemon runs, and since when it does.
+    within: Option<(Server, Table, SystemTime)>,
     fleet: Option<Fleet>,
     /// Where those are served who come over the fleet.
     desk: Option<Desk>,
@@ -32,7 +35,8 @@ struct Place {
 impl Membership {
     /// From here on there may be one.
     pub(crate) fn open(&self, server: &Server, table: &Table) {
-        self.lock().within = Some((server.clone(), table.clone()));
+        let now = SystemTime::now();
+        self.lock().within = Some((server.clone(), table.clone(), now));
     }
 
     /// What the configuration wants from now on. Where the host and the stream stay the same, it
@@ -43,20 +47,29 @@ impl Membership {
         if place.fleet.as_ref().map(Fleet::settings) == wanted.as_ref() {
             return;
         }
-        let old = place.fleet.take().map(|old| {
-            let settings = old.settings().clone();
-            (settings, old.stop())
-        });
-        let (Some(wanted), Some((server, table))) = (wanted, place.within.clone()) else {
-            return;
-        };
         let goes_where =
             |it: &Settings| (it.cluster.clone(), it.host.clone(), it.stream.name.clone());
-        let progress = old
-            .filter(|(old, _)| goes_where(old) == goes_where(&wanted))
-            .map_or_else(Progress::default, |(_, progress)| progress);
-        let chardevs = server.chardevs().clone();
-        match Fleet::start(&chardevs, wanted, which(server, table), progress) {
+        let progress = place.fleet.take().and_then(|old| {
+            let stays = wanted.as_ref().map(goes_where) == Some(goes_where(old.settings()));
+            if !stays {
+                old.leave();
+                return None;
+            }
+            Some(old.stop())
+        });
+        let (Some(wanted), Some((server, table, started))) = (wanted, place.within.clone()) else {
+            return;
+        };
+        let which = which(server.clone(), table);
+        let program = Program {
+            events: Some(events(&server, Arc::clone(&which))),
+            which,
+            version: concat!("chardevd ", env!("CARGO_PKG_VERSION")).to_owned(),
+            started,
+            fronts: fronts(server.clone()),
+        };
+        let progress = progress.unwrap_or_default();
+        match Fleet::start(server.chardevs(), wanted, program, progress) {
             Ok(fleet) => place.fleet = Some(fleet),
             Err(error) => tracing::error!(event = "fleet-failed", "fleet: no thread: {error}"),
         }
@@ -126,10 +139,10 @@ impl Place {
     fn set_desk(&mut self, wanted: Option<&Settings>) {
         let wanted = wanted.and_then(|wanted| {
             let role = wanted.qmp.as_ref()?.parse().ok()?;
-            // The stream is no matter here.
-            let stream = StreamSettings::default();
+            // The stream and presence are no matter here.
             let settings = Settings {
-                stream,
+                stream: StreamSettings::default(),
+                presence: Duration::ZERO,
                 ..wanted.clone()
             };
             Some((settings, role))
@@ -138,7 +151,7 @@ impl Place {
             return;
         }
         self.desk = None;
-        let (Some((settings, most)), Some((server, _))) = (wanted, &self.within) else {
+        let (Some((settings, most)), Some((server, ..))) = (wanted, &self.within) else {
             return;
         };
         let attendant = Attendant {
@@ -160,4 +173,47 @@ fn which(server: Server, table: Table) -> Which {
         others.extend(server.monitors());
         ids.retain(|id| !others.contains(id));
     })
+}
+
+/// The drivers of devices, by the chardevs that they use.
+fn fronts(server: Server) -> Fronts {
+    Arc::new(move || {
+        let devices = server.devices();
+        let devices = devices.as_array().unwrap_or_default().iter();
+        let text = |device: &Json, name| Some(device.get(name)?.as_str()?.to_owned());
+        devices
+            .filter_map(|it| Some((text(it, "chardev")?, text(it, "driver")?)))
+            .collect::<HashMap<_, _>>()
+    })
+}
+
+/// What monitors hear, apart from what is about chardevs that take no part.
+fn events(server: &Server, which: Which) -> Feed {
+    let subscription = server.subscribe();
+    Box::new(move |cx: &mut Context<'_>| {
+        loop {
+            let Poll::Ready(event) = subscription.poll_next(cx) else {
+                return Poll::Pending;
+            };
+            let console = about(&event);
+            let mut parts: Vec<String> = console.iter().cloned().collect();
+            which(&mut parts);
+            if parts.len() == usize::from(console.is_some()) {
+                return Poll::Ready(Told {
+                    console,
+                    text: Json::Object(event.to_object()).to_string(),
+                });
+            }
+        }
+    })
+}
+
+/// The chardev that an event is about. Of a device's it is the one that it uses.
+fn about(event: &Event) -> Option<String> {
+    let data = event.data.as_ref()?;
+    let id = match event.name.starts_with("X_CHARDEV_") {
+        true => data.get("id"),
+        false => data.get("chardev"),
+    };
+    Some(id?.as_str()?.to_owned())
 }

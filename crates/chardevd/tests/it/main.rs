@@ -21,6 +21,8 @@ mod ctl_list;
 mod ctl_meant;
 mod ctl_paths;
 mod ctl_places;
+#[cfg(feature = "fleet")]
+mod ctl_present;
 mod ctl_record;
 mod ctl_replay;
 mod ctl_rig;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Options;
 use crate::ctl::failure::{Failure, Status};
 use crate::ctl::tls::Plain;
-use crate::ctl::{list, watch};
+use crate::ctl::{events, list, watch};
 
 /// A host of a fleet: there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,14 @@ pub(super) fn history(
     _options: &Options,
     _timeout: Option<Duration>,
     _args: &watch::HistoryArgs,
+) -> Result<(), Failure> {
+    Err(lacks())
+}
+
+pub(super) fn events(
+    _options: &Options,
+    _timeout: Option<Duration>,
+    _args: &events::Args,
 ) -> Result<(), Failure> {
     Err(lacks())
 }

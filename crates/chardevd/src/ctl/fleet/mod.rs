@@ -3,6 +3,8 @@
 #[cfg(not(feature = "fleet"))]
 mod absent;
 #[cfg(feature = "fleet")]
+mod events;
+#[cfg(feature = "fleet")]
 mod list;
 #[cfg(feature = "fleet")]
 mod output;
@@ -169,6 +171,7 @@ impl Options {
             Action::History(args) => {
                 return way::history(self, timeout, args).map(|()| Meant::Done);
             }
+            Action::Events(args) => return way::events(self, timeout, args).map(|()| Meant::Done),
             _ => {}
         }
         let Some(written) = action.console() else {

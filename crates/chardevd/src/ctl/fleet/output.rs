@@ -164,7 +164,7 @@ fn read(
         runtime.shutdown_background();
     };
     spawn("fleet", reading)?;
-    spawn("reader", move || wait_for_leave(&left))?;
+    spawn("reader", move || wait_for_leave(&left, Event::Left))?;
     while let Some(event) = events.blocking_recv() {
         match event {
             Event::Found(found) => {
@@ -179,17 +179,17 @@ fn read(
     Ok(())
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
     let started = thread::Builder::new().name(name.to_owned()).spawn(run);
     let started = started.map_err(|error| format!("no thread: {error}"));
     Ok(started.map(drop)?)
 }
 
 /// Says when nobody reads what we print any more.
-fn wait_for_leave(left: &Sender<Event>) {
+pub(super) fn wait_for_leave<T>(left: &Sender<T>, news: T) {
     let stdout = io::stdout();
     let poll = || poll(&mut [PollFd::new(&stdout, PollFlags::empty())], None);
     while poll() == Err(Errno::INTR) {}
     // It fails where nothing is read any more.
-    let _ = left.blocking_send(Event::Left);
+    let _ = left.blocking_send(news);
 }

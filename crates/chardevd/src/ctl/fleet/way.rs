@@ -10,6 +10,7 @@ use chardev_fleet::{Blind, Console, Look, Settings, StreamSettings};
 use tokio::runtime::Runtime;
 
 use super::Options;
+pub(super) use super::events::events;
 pub(super) use super::list::list;
 pub(super) use super::output::{history, watch};
 use crate::ctl::failure::{Failure, Status};
@@ -68,7 +69,7 @@ impl Way {
         if let Some(console) = self.ask(timeout, self.look.find(written))? {
             return Ok(console);
         }
-        let names = self.ask(timeout, self.look.names())?;
+        let names = self.ask(timeout, names_of(&self.look))?;
         Err(missing(written, self.look.stream(), &names))
     }
 }
@@ -80,15 +81,32 @@ pub(super) fn names(options: &Options, limit: Duration) -> Vec<String> {
     };
     let names = async {
         let look = Look::open(&settings).await?;
-        look.names().await
+        names_of(&look).await
     };
     let names = within(&runtime, Some(limit), names).unwrap_or_default();
     runtime.shutdown_background();
     names.iter().map(written).collect()
 }
 
+/// All consoles that have printed, or are there.
+async fn names_of(look: &Look) -> Result<Vec<Name>, Blind> {
+    let mut names = look.names().await?;
+    // Nobody may say who is up, and then these are all.
+    let roster = look.hosts().await.ok().flatten().unwrap_or_default();
+    for (host, present) in &roster.hosts {
+        names.extend(present.consoles.keys().map(|console| Name {
+            cluster: look.cluster().to_owned(),
+            host: host.clone(),
+            console: console.clone(),
+        }));
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
 /// A console, as people write it.
-pub(super) fn written(name: &Name) -> String {
+fn written(name: &Name) -> String {
     format!("{}/{}", name.host, name.console)
 }
 
@@ -176,6 +194,7 @@ pub(super) fn settings(options: &Options) -> Result<Settings, Failure> {
             ..StreamSettings::default()
         },
         cluster,
+        ..Settings::default()
     })
 }
 
@@ -202,8 +221,7 @@ fn missing(wanted: &str, stream: &str, names: &[Name]) -> Failure {
     match meant.or_else(near) {
         Some(meant) => format!("{text}\ndid you mean '{}'?", shown(&meant)).into(),
         None => {
-            format!("{text}\n'chardevctl list' with the same --fleet shows all that have printed")
-                .into()
+            format!("{text}\n'chardevctl list' with the same --fleet shows all there are").into()
         }
     }
 }
@@ -235,7 +253,7 @@ mod tests {
             ),
             (
                 "a/b",
-                "there is no host 'a' in the stream 'S'\n'chardevctl list' with the same --fleet shows all that have printed",
+                "there is no host 'a' in the stream 'S'\n'chardevctl list' with the same --fleet shows all there are",
             ),
         ] {
             assert_eq!(missing(wanted, "S", &names).to_string(), said);

@@ -20,9 +20,10 @@ pub(super) use shown::{attached, dropped, front_end};
 /// A console of the configuration that comes from a serial line, a socket or the like has a chardev
 /// for that side too, NAME-line: it is part of the console, and listed only with --parts. DROPPED
 /// counts all bytes of output and input that nobody got; --json says why. On a terminal, long texts
-/// are cut to fit. With --fleet, it lists all consoles of the cluster that have printed: as
-/// HOST/CONSOLE, how much in their newest life, when the servers got its last message, and whether
-/// it is over.
+/// are cut to fit. With --fleet, it lists all consoles of the cluster that are there or
+/// have printed: as HOST/CONSOLE, whether they are up, how much they have printed in their newest
+/// life, when the servers got its last message, and whether it is over. A host without consoles
+/// stands there alone.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Print JSON

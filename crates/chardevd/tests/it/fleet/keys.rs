@@ -29,9 +29,18 @@ fn a_daemon_s_credentials_file_opens_to_it_what_its_claims_say() {
     let secure = Secure::with(|dir, text| {
         let (begin, _) = text.split_once("accounts {").unwrap();
         let users = [
-            ("OPERATOR", ">"),
-            ("READER", ">"),
-            ("NODE7", "chardev.lab.node7.*.out"),
+            ("OPERATOR", &[">"][..]),
+            ("READER", &[">"]),
+            (
+                "NODE7",
+                &[
+                    "chardev.lab.node7.*.out",
+                    "chardev.lab.node7.*.events",
+                    "chardev.lab.node7.events",
+                    "$KV.CHARDEV_LAB_HOSTS.node7",
+                    "$KV.CHARDEV_LAB_HOSTS.node7.*",
+                ],
+            ),
         ];
         format!("{begin}{}", write_credentials(dir, &users))
     });
@@ -86,6 +95,7 @@ pub(super) fn publishes(secure: &Secure, kind: &str) {
             name: STREAM.to_owned(),
             ..StreamSettings::default()
         },
+        ..Settings::default()
     };
     let name = Name {
         cluster: "lab".to_owned(),
@@ -129,7 +139,13 @@ fn chardev_printed(host: &Daemon) -> u64 {
 }
 
 /// A daemon in a directory of its own, with somebody's key; only the operator's makes the stream.
-fn start(secure: &Secure, dir: &Path, kind: &str, (host, key): (&str, &str), more: &str) -> Daemon {
+pub(crate) fn start(
+    secure: &Secure,
+    dir: &Path,
+    kind: &str,
+    (host, key): (&str, &str),
+    more: &str,
+) -> Daemon {
     let dir = dir.join(host);
     std::fs::create_dir(&dir).unwrap();
     // As the document has it: a path that starts at the configuration's directory.
@@ -152,7 +168,7 @@ fn start(secure: &Secure, dir: &Path, kind: &str, (host, key): (&str, &str), mor
 
 /// The rest of a configuration with an operator, a system account, and one with these users, who
 /// may publish to these subjects; writes each one's credentials file.
-fn write_credentials(dir: &Path, users: &[(&str, &str)]) -> String {
+fn write_credentials(dir: &Path, users: &[(&str, &[&str])]) -> String {
     let operator = KeyPair::new_operator();
     let [system, account] = [KeyPair::new_account(), KeyPair::new_account()];
     let limits = r#""subs":-1,"data":-1,"payload":-1"#;
@@ -166,7 +182,7 @@ fn write_credentials(dir: &Path, users: &[(&str, &str)]) -> String {
     for (name, may) in users {
         let user = KeyPair::new_user();
         let nats = format!(
-            r#"{{"type":"user","version":2,{limits},"pub":{{"allow":["{may}"]}},"sub":{{"allow":["_INBOX.>"]}}}}"#
+            r#"{{"type":"user","version":2,{limits},"pub":{{"allow":{may:?}}},"sub":{{"allow":["_INBOX.>"]}}}}"#
         );
         let text = format!(
             "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n\

@@ -1,10 +1,10 @@
 //! Daemons in a fleet, against a cluster of three real servers.
 
 mod hosts;
-mod keys;
+pub(crate) mod keys;
 mod packaged;
 #[path = "../../../../chardev-fleet/tests/it/secure.rs"]
-mod secure;
+pub(crate) mod secure;
 #[path = "../../../../chardev-fleet/tests/it/servers.rs"]
 pub(crate) mod servers;
 
@@ -40,7 +40,7 @@ impl Host {
         std::fs::create_dir_all(&dir).unwrap();
         let mut text = format!(
             "[fleet]\nservers = {:?}\ncluster = 'test'\nhost = '{name}'\n\
-             stream = {{ name = 'OUT', replicas = 3, max-age = '1h' }}\n\
+             stream = {{ name = 'OUT', replicas = 3, max-age = '1h' }}\npresence = '6s'\n\
              [defaults]\nsocket = {{ path = '{{name}}.far', server = true }}\nto = 'null'\nhistory = '1M'\n\
              [[monitor]]\nlisten = 'unix:qmp'\n",
             servers.addresses("nats")
@@ -232,14 +232,11 @@ fn a_daemon_that_is_killed_and_started_again_leaves_two_lives_in_the_stream_and_
         servers: servers.addresses("nats"),
         cluster: "test".to_owned(),
         host: "reader".to_owned(),
-        credentials: None,
-        nkey: None,
-        ca: None,
-        qmp: None,
         stream: StreamSettings {
             name: "OUT".to_owned(),
             ..StreamSettings::default()
         },
+        ..Settings::default()
     };
     let archive = runtime.block_on(Archive::open(&settings)).unwrap();
     for console in 0..CONSOLES {

@@ -46,10 +46,11 @@ fn the_packaged_servers_take_a_stream_and_what_a_host_prints() {
         .current_dir(dir.path())
         .args(["--config", "stream.toml", "--log-file", "said"]);
     let mut operator = Daemon::adopt(command, &dir.path().join("qmp"));
-    let there = "fleet: the stream 'CHARDEV_LAB' is there";
-    until("there is a stream", || {
-        let said = std::fs::read_to_string(dir.path().join("said"));
-        said.is_ok_and(|said| said.contains(there))
+    let there = ["stream 'CHARDEV_LAB'", "bucket 'CHARDEV_LAB_HOSTS'"];
+    until("there is a stream, and a bucket", || {
+        let said = std::fs::read_to_string(dir.path().join("said")).unwrap_or_default();
+        let is_there = |what| said.contains(&format!("fleet: the {what} is there"));
+        there.iter().all(is_there)
     });
     operator.terminate();
 

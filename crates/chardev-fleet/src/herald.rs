@@ -1,0 +1,274 @@
+//! The task that says who a host is: its keys in the bucket.
+
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::jetstream::message::PublishMessage;
+use chardev::{Chardevs, Epoch, Notice, Observed, Observer};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::fleet::Program;
+use crate::follow::Common;
+use crate::presence::{About, Board, Key, Seen, Write, bucket, prefix};
+use crate::settings::Settings;
+use crate::subject::{LONGEST, escape};
+
+/// How many times a key is written within the time after which it would be forgotten.
+const TIMES: u32 = 3;
+/// How long after a change it is written, with what changes meanwhile.
+const DEBOUNCE: Duration = Duration::from_millis(250);
+/// How long lies between a failure and the next attempt.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How many keys are on their way at a time.
+const ON_THEIR_WAY: usize = 16;
+/// The header that says that a key is deleted.
+pub(crate) const OPERATION: &str = "KV-Operation";
+
+/// Writes who a host is.
+pub(crate) struct Herald {
+    common: Common,
+    chardevs: Chardevs,
+    program: Arc<Program>,
+    keys: Keys,
+    board: Board,
+    every: Duration,
+    /// Something may have changed.
+    changed: Arc<Notify>,
+    answers: FuturesUnordered<BoxFuture<'static, (Write, Result<(), String>)>>,
+    /// On how many pages something may be by now.
+    pages: Arc<AtomicUsize>,
+}
+
+/// What is left to do when a host leaves.
+pub(crate) struct Presence {
+    common: Common,
+    keys: Keys,
+    pages: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+/// Where a host's keys are.
+#[derive(Clone)]
+struct Keys {
+    prefix: String,
+    host: String,
+}
+
+impl Keys {
+    fn subject(&self, key: Key) -> String {
+        format!("{}{}", self.prefix, key.of(&self.host))
+    }
+}
+
+impl Presence {
+    /// Starts to write, until the runtime ends or the host leaves; `None` if that is not wanted.
+    pub(crate) fn start(
+        common: &Common,
+        chardevs: &Chardevs,
+        program: &Arc<Program>,
+        settings: &Settings,
+        (run, changed): (Epoch, Arc<Notify>),
+    ) -> Option<Presence> {
+        if settings.presence.is_zero() {
+            return None;
+        }
+        let keys = Keys {
+            prefix: prefix(&bucket(&settings.stream.name)),
+            host: settings.host.clone(),
+        };
+        let about = About {
+            run,
+            version: program.version.clone(),
+            started: since_1970(program.started),
+            qmp: settings.qmp.clone(),
+        };
+        let herald = Herald {
+            common: common.clone(),
+            chardevs: chardevs.clone(),
+            program: Arc::clone(program),
+            keys: keys.clone(),
+            board: Board::new(about),
+            every: settings.presence / TIMES,
+            changed,
+            answers: FuturesUnordered::new(),
+            pages: Arc::default(),
+        };
+        let pages = Arc::clone(&herald.pages);
+        Some(Presence {
+            common: common.clone(),
+            keys,
+            pages,
+            task: tokio::spawn(herald.run()),
+        })
+    }
+
+    /// Deletes what is written, and waits for that.
+    pub(crate) async fn leave(self) {
+        self.task.abort();
+        let pages = (0..self.pages.load(Ordering::Relaxed)).map(Key::Page);
+        for key in pages.chain([Key::Host]) {
+            let publish = publish(None);
+            let context = &self.common.context;
+            let sent = context.send_publish(self.keys.subject(key), publish).await;
+            match sent {
+                // Who has this one has had the others. What is not deleted is forgotten soon.
+                Ok(answer) if key == Key::Host => drop(answer.await),
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Herald {
+    async fn run(mut self) {
+        let mut watch = Watch {
+            observer: self.chardevs.observe(),
+            began: Instant::now(),
+            added: 0,
+        };
+        let mut connection = 0;
+        let (mut look, mut refresh) = (Some(Instant::now()), Instant::now());
+        loop {
+            let current = *self.common.connected.borrow_and_update();
+            if !current.is_there {
+                if self.common.connected.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            if connection != current.number {
+                connection = current.number;
+                self.answers.clear();
+                self.board.retry_all();
+                refresh = Instant::now();
+            }
+            let now = Instant::now();
+            if refresh <= now {
+                refresh = now + self.every;
+                look = Some(now);
+                self.board.refresh();
+            }
+            if look.is_some_and(|it| it <= now) {
+                look = None;
+                self.look();
+            }
+            let failed = self.send().await.is_err();
+            let next = look.map_or(refresh, |it| it.min(refresh));
+            tokio::select! {
+                biased;
+                _ = self.common.connected.changed() => {}
+                Some((write, result)) = self.answers.next(), if !self.answers.is_empty() => {
+                    self.board.hear(&write, result.is_ok());
+                    if let Err(error) = result {
+                        tracing::debug!("fleet: {}: {error}", self.keys.subject(write.key));
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+                () = tokio::time::sleep_until(next) => {}
+                () = tokio::time::sleep(PAUSE), if failed => {}
+                () = change(&self.chardevs, &mut watch, &self.changed), if look.is_none() => {
+                    look = Some(Instant::now() + DEBOUNCE);
+                }
+            }
+        }
+    }
+
+    /// Sees how all consoles are.
+    fn look(&mut self) {
+        let all = self.chardevs.accounts(None);
+        let mut ids = all.iter().map(|(info, _)| info.label.clone()).collect();
+        (self.program.which)(&mut ids);
+        let takes_part: HashSet<String> = ids.into_iter().collect();
+        let mut fronts = (self.program.fronts)();
+        let consoles = all.into_iter().filter_map(|(info, details)| {
+            let epoch = details.epoch.filter(|_| takes_part.contains(&info.label))?;
+            Some(Seen {
+                epoch,
+                front: fronts.remove(&info.label),
+                back: info.kind.to_owned(),
+                offset: details.stats.output_accepted,
+                is_connected: info.open,
+                name: info.label,
+            })
+        });
+        let consoles = consoles.filter(|it| escape(&it.name).len() <= LONGEST);
+        let consoles = consoles.collect();
+        self.board.update(consoles, since_1970(SystemTime::now()));
+        let pages = self.board.pages().max(self.pages.load(Ordering::Relaxed));
+        self.pages.store(pages, Ordering::Relaxed);
+    }
+
+    /// Sends what waits to be written.
+    async fn send(&mut self) -> Result<(), ()> {
+        while self.answers.len() < ON_THEIR_WAY {
+            let Some(write) = self.board.next_write() else {
+                break;
+            };
+            let subject = self.keys.subject(write.key);
+            let publish = publish(write.value.as_deref());
+            match self.common.context.send_publish(subject, publish).await {
+                Ok(answer) => self.answers.push(Box::pin(async move {
+                    let answer = answer.await.map(drop);
+                    (write, answer.map_err(|error| error.to_string()))
+                })),
+                Err(_) => {
+                    self.board.hear(&write, false);
+                    return Err(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What tells that consoles may be others than they were.
+struct Watch {
+    observer: Observer,
+    began: Instant,
+    added: u64,
+}
+
+/// Waits for that.
+async fn change(chardevs: &Chardevs, watch: &mut Watch, changed: &Notify) {
+    let noticed = poll_fn(|cx| {
+        loop {
+            match watch.observer.poll(cx.waker(), watch.began.elapsed()) {
+                Observed::Nothing(_) => return Poll::Pending,
+                Observed::Lost(_)
+                | Observed::Notice(
+                    ..,
+                    Notice::Connected { .. } | Notice::Disconnected { .. } | Notice::Changed { .. },
+                ) => return Poll::Ready(()),
+                Observed::Notice(..) => {}
+            }
+        }
+    });
+    tokio::select! {
+        () = noticed => {}
+        () = chardevs.added(&mut watch.added) => {}
+        () = changed.notified() => {}
+    }
+}
+
+fn publish(value: Option<&str>) -> PublishMessage {
+    let publish = PublishMessage::build();
+    match value {
+        Some(value) => publish.payload(value.to_owned().into()),
+        None => publish.header(OPERATION, "DEL"),
+    }
+}
+
+fn since_1970(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.map_or(0, |it| it.as_secs())
+}
