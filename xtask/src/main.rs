@@ -6,6 +6,7 @@ mod bench;
 mod book;
 mod ci;
 mod costs;
+mod fleet;
 mod fuzz;
 mod guarantees;
 mod interop;
@@ -70,6 +71,8 @@ enum Task {
     Package,
     /// A thousand consoles for an hour: every byte counts, and nothing may grow
     Soak(soak::Args),
+    /// Sixty daemons and three servers to which everything happens: every byte is read back
+    Fleet(fleet::Args),
     /// Count what pieces of work cost, and compare with docs/costs.toml
     Costs(costs::Args),
     /// Measure beside an installed QEMU and socat
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Task::Man(args) => man::run(&args),
         Task::Package => package::run(),
         Task::Soak(args) => soak::run(&args),
+        Task::Fleet(args) => fleet::run(&args),
         Task::Costs(args) => costs::run(&args),
         Task::Bench(args) => bench::run(&args),
     };

@@ -1,5 +1,6 @@
 //! Daemons in a fleet, against a cluster of three real servers.
 
+mod crowd;
 mod hosts;
 pub(crate) mod keys;
 mod packaged;
@@ -35,28 +36,46 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn start(dir: &Path, number: usize, servers: &Servers) -> Host {
+        let consoles: String = (0..CONSOLES)
+            .map(|console| format!("[console.con{console}]\n"))
+            .collect();
+        let dir = Host::prepare(dir, number, servers, &consoles);
+        Host::begin(dir, &[])
+    }
+
+    /// Makes its directory, with a configuration of these consoles.
+    fn prepare(dir: &Path, number: usize, servers: &Servers, consoles: &str) -> PathBuf {
         let name = format!("host.{number}");
         let dir = dir.join(&name);
         std::fs::create_dir_all(&dir).unwrap();
-        let mut text = format!(
+        let text = format!(
             "[fleet]\nservers = {:?}\ncluster = 'test'\nhost = '{name}'\n\
              stream = {{ name = 'OUT', replicas = 3, max-age = '1h' }}\npresence = '6s'\n\
              [defaults]\nsocket = {{ path = '{{name}}.far', server = true }}\nto = 'null'\nhistory = '1M'\n\
-             [[monitor]]\nlisten = 'unix:qmp'\n",
+             [[monitor]]\nlisten = 'unix:qmp'\n{consoles}",
             servers.addresses("nats")
         );
-        for console in 0..CONSOLES {
-            text += &format!("[console.con{console}]\n");
-        }
         std::fs::write(dir.join("chardevd.toml"), text).unwrap();
-        let daemon = Host::daemon(&dir);
+        dir
+    }
+
+    /// Starts the one whose directory was prepared, with this in its environment.
+    fn begin(dir: PathBuf, environment: &[(&str, &str)]) -> Host {
+        let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut command = Host::command(&dir);
+        command.envs(environment.iter().copied());
+        let daemon = Daemon::adopt(command, &dir.join("qmp"));
         Host { dir, name, daemon }
     }
 
     pub(crate) fn daemon(dir: &Path) -> Daemon {
+        Daemon::adopt(Host::command(dir), &dir.join("qmp"))
+    }
+
+    fn command(dir: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chardevd"));
         command.current_dir(dir).args(["--config", "chardevd.toml"]);
-        Daemon::adopt(command, &dir.join("qmp"))
+        command
     }
 
     /// A member of the answer of `x-query-fleet`.
@@ -67,6 +86,22 @@ impl Host {
 
     pub(crate) fn is_up_to_date(&self) -> bool {
         self.said("connected") == Json::from(true) && self.said("behind").as_u64() == Some(0)
+    }
+
+    /// How much its consoles have printed together.
+    fn printed_by_all(&self) -> u64 {
+        let stats = self
+            .daemon
+            .client()
+            .execute("x-query-chardev-stats", Object::new());
+        let stats = stats.unwrap();
+        let consoles = stats.as_array().unwrap().iter().filter(|it| {
+            let label = it.get("label").and_then(Json::as_str);
+            label.is_some_and(|label| label.starts_with("con") && !label.contains('.'))
+        });
+        consoles
+            .map(|it| it.get("output-offset").and_then(Json::as_u64).unwrap())
+            .sum()
     }
 
     /// How much a console has printed, and in which life.
@@ -151,6 +186,27 @@ fn read(archive: &Archive, runtime: &Runtime, host: &str, console: usize) -> Vec
     lives
 }
 
+/// Those of somebody who reads.
+fn settings(servers: &Servers) -> Settings {
+    Settings {
+        servers: servers.addresses("nats"),
+        cluster: "test".to_owned(),
+        host: "reader".to_owned(),
+        stream: StreamSettings {
+            name: "OUT".to_owned(),
+            ..StreamSettings::default()
+        },
+        ..Settings::default()
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
 pub(crate) fn expected(begin: u64, count: u64) -> Vec<u8> {
     let mut text = vec![0; count as usize];
     Lines::from_offset(Form::Padded, begin).fill(&mut text);
@@ -224,20 +280,8 @@ fn a_daemon_that_is_killed_and_started_again_leaves_two_lives_in_the_stream_and_
     });
     assert!(hosts[1].daemon.terminate().0.success());
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let settings = Settings {
-        servers: servers.addresses("nats"),
-        cluster: "test".to_owned(),
-        host: "reader".to_owned(),
-        stream: StreamSettings {
-            name: "OUT".to_owned(),
-            ..StreamSettings::default()
-        },
-        ..Settings::default()
-    };
+    let runtime = runtime();
+    let settings = settings(&servers);
     let archive = runtime.block_on(Archive::open(&settings)).unwrap();
     for console in 0..CONSOLES {
         let lives = read(&archive, &runtime, "host.1", console);
