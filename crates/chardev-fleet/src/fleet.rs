@@ -14,7 +14,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::events::Feed;
 use crate::follow::{Common, Follower};
-use crate::herald::Presence;
+use crate::herald::{Known, Presence};
 use crate::link::{self, Connection};
 use crate::make;
 use crate::settings::Settings;
@@ -56,6 +56,7 @@ pub struct Fleet {
     settings: Settings,
     connected: watch::Receiver<Connection>,
     followed: Followed,
+    known: Known,
     /// Ends the thread when it is dropped.
     stop: Option<oneshot::Sender<Ending>>,
     /// Fails once the thread has ended.
@@ -83,6 +84,8 @@ pub struct Status {
     pub consoles: usize,
     /// How many bytes of what they have printed are not in the stream yet.
     pub behind: u64,
+    /// Whether others know that the host is up, unless something has gone wrong since it said so.
+    pub is_present: bool,
 }
 
 type Followed = Arc<Mutex<HashMap<(String, Epoch), Arc<AtomicU64>>>>;
@@ -147,14 +150,17 @@ impl Fleet {
             busy,
             presence: Arc::default(),
             changed: Arc::default(),
+            known_until: Known::default(),
         };
         let followed = Arc::clone(&worker.followed);
+        let known = worker.known_until.clone();
         let run = move || run(worker, connected, (stopped, idle), alive);
         chardev::new_thread("fleet")?.spawn(run)?;
         Ok(Fleet {
             settings,
             connected: connection,
             followed,
+            known,
             stop: Some(stop),
             ended: Mutex::new(ended),
         })
@@ -179,6 +185,7 @@ impl Fleet {
             is_connected: self.connected.borrow().is_there,
             behind: behind.sum(),
             consoles: followed.len(),
+            is_present: self.known.is_present(),
         }
     }
 
@@ -236,6 +243,7 @@ struct Worker {
     presence: Arc<Mutex<Option<Presence>>>,
     /// Consoles may be others than they were.
     changed: Arc<Notify>,
+    known_until: Known,
 }
 
 fn run(
@@ -261,7 +269,8 @@ fn run(
                 let Some(ending) = ending.ok().filter(|_| connection.borrow().is_there) else {
                     return;
                 };
-                if let Some(presence) = lock(&presence).take() {
+                let presence = lock(&presence).take();
+                if let Some(presence) = presence {
                     presence.leave().await;
                 }
                 if let Ending::Last = ending {
@@ -294,7 +303,7 @@ impl Worker {
             tokio::spawn(make::all(common.clone(), self.settings.clone()));
         }
         let run = chardev::fresh_epoch();
-        let changed = (run, Arc::clone(&self.changed));
+        let changed = (run, Arc::clone(&self.changed), self.known_until.clone());
         let (chardevs, program) = (&self.chardevs, &self.program);
         *lock(&self.presence) =
             Presence::start(&common, chardevs, program, &self.settings, changed);

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,8 +26,8 @@ use crate::subject::{LONGEST, escape};
 const TIMES: u32 = 3;
 /// How long after a change it is written, with what changes meanwhile.
 const DEBOUNCE: Duration = Duration::from_millis(250);
-/// How long lies between a failure and the next attempt.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long lies between a failure and the next attempt, at first; twice as long after each.
+const PAUSE: Duration = Duration::from_millis(500);
 /// How many keys are on their way at a time.
 const ON_THEIR_WAY: usize = 16;
 /// The header that says that a key is deleted.
@@ -46,7 +46,17 @@ pub(crate) struct Herald {
     answers: FuturesUnordered<BoxFuture<'static, (Write, Result<(), String>)>>,
     /// On how many pages something may be by now.
     pages: Arc<AtomicUsize>,
+    known: Known,
+    /// How long the next failure delays what is to be written, and until when one does.
+    pause: Duration,
+    paused: Option<Instant>,
+    /// Since when nothing could be written, and whether that was said.
+    failing: Option<(Instant, bool)>,
 }
+
+/// Until when others know that the host is up, as far as it knows itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known(Arc<Mutex<Option<Instant>>>);
 
 /// What is left to do when a host leaves.
 pub(crate) struct Presence {
@@ -63,6 +73,16 @@ struct Keys {
     host: String,
 }
 
+impl Known {
+    pub(crate) fn is_present(&self) -> bool {
+        self.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Keys {
     fn subject(&self, key: Key) -> String {
         format!("{}{}", self.prefix, key.of(&self.host))
@@ -76,7 +96,7 @@ impl Presence {
         chardevs: &Chardevs,
         program: &Arc<Program>,
         settings: &Settings,
-        (run, changed): (Epoch, Arc<Notify>),
+        (run, changed, known): (Epoch, Arc<Notify>, Known),
     ) -> Option<Presence> {
         if settings.presence.is_zero() {
             return None;
@@ -101,6 +121,10 @@ impl Presence {
             changed,
             answers: FuturesUnordered::new(),
             pages: Arc::default(),
+            known,
+            pause: PAUSE,
+            paused: None,
+            failing: None,
         };
         let pages = Arc::clone(&herald.pages);
         Some(Presence {
@@ -151,6 +175,7 @@ impl Herald {
                 self.answers.clear();
                 self.board.retry_all();
                 refresh = Instant::now();
+                self.paused = None;
             }
             let now = Instant::now();
             if refresh <= now {
@@ -162,20 +187,21 @@ impl Herald {
                 look = None;
                 self.look();
             }
-            let failed = self.send().await.is_err();
-            let next = look.map_or(refresh, |it| it.min(refresh));
+            if self.paused.is_none_or(|it| it <= now) {
+                self.paused = None;
+                self.send().await;
+            }
+            let due = [Some(refresh), look, self.paused].into_iter().flatten();
+            let next = due.min().unwrap_or(refresh);
             tokio::select! {
                 biased;
-                _ = self.common.connected.changed() => {}
+                changed = self.common.connected.changed() => if changed.is_err() {
+                    return;
+                },
                 Some((write, result)) = self.answers.next(), if !self.answers.is_empty() => {
-                    self.board.hear(&write, result.is_ok());
-                    if let Err(error) = result {
-                        tracing::debug!("fleet: {}: {error}", self.keys.subject(write.key));
-                        tokio::time::sleep(PAUSE).await;
-                    }
+                    self.hear(&write, result);
                 }
                 () = tokio::time::sleep_until(next) => {}
-                () = tokio::time::sleep(PAUSE), if failed => {}
                 () = change(&self.chardevs, &mut watch, &self.changed), if look.is_none() => {
                     look = Some(Instant::now() + DEBOUNCE);
                 }
@@ -208,9 +234,38 @@ impl Herald {
         self.pages.store(pages, Ordering::Relaxed);
     }
 
+    fn hear(&mut self, write: &Write, result: Result<(), String>) {
+        let key = self.keys.subject(write.key);
+        self.board.hear(write, result.is_ok());
+        let Err(error) = result else {
+            self.pause = PAUSE;
+            if let Some((_, true)) = self.failing.take() {
+                let what = "fleet: it is known again that this host is up";
+                tracing::info!(event = "fleet-presence", "{what}");
+            }
+            if write.key == Key::Host {
+                *self.known.lock() = Some(Instant::now() + self.every * TIMES);
+            }
+            return;
+        };
+        tracing::debug!("fleet: {key}: {error}");
+        let now = Instant::now();
+        self.paused = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(self.every);
+        let (since, is_said) = self.failing.get_or_insert((now, false));
+        // Where servers look for a leader it fails as well, and is soon over.
+        if !*is_said && now >= *since + self.every * TIMES {
+            *is_said = true;
+            tracing::warn!(
+                event = "fleet-presence",
+                "fleet: nobody is told that this host is up, {key}: {error}"
+            );
+        }
+    }
+
     /// Sends what waits to be written.
-    async fn send(&mut self) -> Result<(), ()> {
-        while self.answers.len() < ON_THEIR_WAY {
+    async fn send(&mut self) {
+        while self.answers.len() < ON_THEIR_WAY && self.paused.is_none() {
             let Some(write) = self.board.next_write() else {
                 break;
             };
@@ -221,13 +276,9 @@ impl Herald {
                     let answer = answer.await.map(drop);
                     (write, answer.map_err(|error| error.to_string()))
                 })),
-                Err(_) => {
-                    self.board.hear(&write, false);
-                    return Err(());
-                }
+                Err(error) => self.hear(&write, Err(error.to_string())),
             }
         }
-        Ok(())
     }
 }
 

@@ -30,7 +30,12 @@ impl Look {
     /// # Errors
     /// No server answers, or they refuse.
     pub async fn hosts(&self) -> Result<Option<Roster>, Blind> {
-        self.unless_refused(self.present()).await
+        let hosts = self.unless_refused(self.present()).await;
+        // Who may not know that may still read the stream.
+        if let Err(Blind::Refused { .. }) = hosts {
+            self.forget_refusal();
+        }
+        hosts
     }
 
     async fn present(&self) -> Result<Option<Roster>, Blind> {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
@@ -40,7 +41,7 @@ pub struct Look {
     pub(crate) connected: watch::Receiver<Connection>,
     servers: String,
     /// What a server has refused last.
-    refused: watch::Receiver<Option<String>>,
+    refused: Arc<watch::Sender<Option<String>>>,
 }
 
 /// A console of the stream, by its last message.
@@ -78,7 +79,8 @@ impl Look {
     /// # Errors
     /// A file cannot be read, no server is there, or they refuse.
     pub async fn open(settings: &Settings) -> Result<Look, Blind> {
-        let (told, refused) = watch::channel(None);
+        let refused = Arc::new(watch::Sender::new(None));
+        let told = Arc::clone(&refused);
         let (is_connected, connection) = watch::channel(Connection::default());
         let tell = move |event: Event| {
             link::note(&is_connected, &event);
@@ -399,6 +401,11 @@ impl Look {
         })
     }
 
+    /// What was refused last is of no matter to what is asked next.
+    pub(crate) fn forget_refusal(&self) {
+        self.refused.send_replace(None);
+    }
+
     /// What was refused, if anything was.
     fn refusal(&self) -> Option<Blind> {
         let why = self.refused.borrow().clone()?;
@@ -411,7 +418,7 @@ impl Look {
         &self,
         work: impl Future<Output = Result<T, Blind>>,
     ) -> Result<T, Blind> {
-        let mut refused = self.refused.clone();
+        let mut refused = self.refused.subscribe();
         let is_refused = async {
             if refused.wait_for(Option::is_some).await.is_err() {
                 std::future::pending::<()>().await;

@@ -202,5 +202,9 @@ fn wrong(name: &str) -> NotARecord {
 
 /// As much of a text as may be read.
 pub(super) fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST_TEXT)]
+    let mut end = text.len().min(LONGEST_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }

@@ -195,6 +195,42 @@ fn who_is_up_is_known_within_its_time_while_hosts_and_servers_die_and_return() {
 }
 
 #[test]
+fn a_host_knows_whether_others_know_that_it_is_up() {
+    let servers = Servers::start();
+    let with = |host: &str, create: bool| {
+        let settings = settings(&servers, host);
+        Settings {
+            stream: StreamSettings {
+                create,
+                ..settings.stream
+            },
+            ..settings
+        }
+    };
+    let chardevs = Chardevs::new().unwrap();
+    let start = |settings: Settings| {
+        let all = Arc::new(|_: &mut Vec<String>| {});
+        Fleet::start(&chardevs, settings, all, Progress::default()).unwrap()
+    };
+    let early = start(with("early", false));
+    until("it is connected", || early.status(&chardevs).is_connected);
+    assert!(!early.status(&chardevs).is_present, "there is no bucket");
+    let maker = start(with("maker", true));
+    for fleet in [&early, &maker] {
+        until("it is known", || fleet.status(&chardevs).is_present);
+    }
+    let runtime = runtime();
+    let look = look(&runtime, &servers);
+    let hosts: Vec<_> = roster(&runtime, &look).hosts.into_keys().collect();
+    assert_eq!(hosts, ["early", "maker"]);
+    let mut servers = servers;
+    (0..3).for_each(|number| servers.kill(number));
+    until("it is not known any more", || {
+        !early.status(&chardevs).is_present
+    });
+}
+
+#[test]
 fn a_cluster_without_presence_says_so() {
     let servers = Servers::start();
     let runtime = runtime();

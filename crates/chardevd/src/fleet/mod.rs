@@ -19,7 +19,7 @@ use chardev_monitor::{Answer, Role};
 use chardev_monitor::{Caller, Object, OwnCommand};
 
 /// What is measured of it: names, what they mean, and numbers.
-pub(crate) type Gauges = [(&'static str, &'static str, u64); 3];
+pub(crate) type Gauges = [(&'static str, &'static str, u64); 4];
 
 /// The command that says how it goes, as `answer` does.
 fn command(answer: impl Fn(&Caller) -> Answer + Send + Sync + 'static) -> OwnCommand {
@@ -35,5 +35,6 @@ fn command(answer: impl Fn(&Caller) -> Answer + Send + Sync + 'static) -> OwnCom
         required("connected", Type::Bool),
         required("consoles", Type::Int),
         required("behind", Type::Int),
+        required("present", Type::Bool),
     ]))
 }

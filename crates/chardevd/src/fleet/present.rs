@@ -105,6 +105,11 @@ impl Membership {
                 "Output that is not in the fleet's stream yet",
                 status.behind,
             ),
+            (
+                "chardevd_fleet_present",
+                "Whether the fleet knows that the host is up",
+                u64::from(status.is_present),
+            ),
         ])
     }
 
@@ -126,6 +131,7 @@ impl Membership {
             .with("connected", status.is_connected)
             .with("consoles", status.consoles as u64)
             .with("behind", status.behind)
+            .with("present", status.is_present)
             .into())
     }
 

@@ -238,6 +238,53 @@ fn what_happens_on_all_hosts_is_printed_as_it_happens() {
     });
 }
 
+/// A `chardevctl` of somebody with that key.
+fn as_who(secure: &Secure, key: &str, arguments: &[&str]) -> Command {
+    let mut command = chardevctl();
+    command
+        .env("CHARDEV_FLEET", secure.servers.addresses("tls").join(","))
+        .args(["--cluster", "lab", "--nkey"])
+        .arg(secure.key(key))
+        .arg("--ca")
+        .arg(secure.ca())
+        .args(arguments);
+    command
+}
+
+/// A cluster whose accounts are from before there were buckets of hosts.
+#[test]
+fn who_may_not_know_who_is_up_still_sees_what_was_printed() {
+    let secure = Secure::with(|_, text| {
+        let parts: Vec<&str> = text
+            .split("\"$JS.API.STREAM.INFO.KV_CHARDEV_LAB_HOSTS\",")
+            .collect();
+        assert_eq!(parts.len(), 2, "{text}");
+        parts.concat()
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let _operator = start(&secure, dir.path(), "nkey", ("operator", "OPERATOR"), "");
+    let consoles = "[console.con]\nsocket = { path = 'con.far', server = true }\nto = 'null'\n";
+    let _host = start(&secure, dir.path(), "nkey", ("node7", "NODE7"), consoles);
+    let far = dir.path().join("node7/con.far");
+    std::io::Write::write_all(&mut console(&far), b"hello\n").unwrap();
+    let run = |arguments: &[&str]| as_who(&secure, "READER", arguments).output().unwrap();
+    until("it is read", || {
+        run(&["history", "node7/con"]).stdout == b"hello\n"
+    });
+    let list = run(&["list"]);
+    let table = text(&list.stdout);
+    let row = table.lines().nth(1).unwrap_or_default();
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(words[..4], ["node7/con", "-", "-", "6"], "{table}");
+    let said = text(&list.stderr);
+    assert!(list.status.success(), "{said}");
+    for wanted in ["which hosts are up is not shown", "iolation"] {
+        assert!(said.contains(wanted), "{said}");
+    }
+    let said = text(&run(&["watch", "node7/co"]).stderr);
+    assert!(said.contains("did you mean 'node7/con'?"), "{said}");
+}
+
 #[test]
 fn the_documented_reader_sees_all_of_it_over_tls_and_others_are_told_why_not() {
     let secure = Secure::start();
@@ -251,17 +298,7 @@ fn the_documented_reader_sees_all_of_it_over_tls_and_others_are_told_why_not() {
         "[defaults]\nsocket = { path = '{name}.far', server = true }\nto = 'null'\n\
          [console.con]\n[console.silent]\n",
     );
-    let as_who = |key: &str, arguments: &[&str]| {
-        let mut command = chardevctl();
-        command
-            .env("CHARDEV_FLEET", secure.servers.addresses("tls").join(","))
-            .args(["--cluster", "lab", "--nkey"])
-            .arg(secure.key(key))
-            .arg("--ca")
-            .arg(secure.ca())
-            .args(arguments);
-        command
-    };
+    let as_who = |key: &str, arguments: &[&str]| as_who(&secure, key, arguments);
     let read = |arguments: &[&str]| {
         let output = as_who("READER", arguments).output().unwrap();
         let said = text(&output.stderr);

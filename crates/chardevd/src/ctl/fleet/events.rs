@@ -70,7 +70,7 @@ pub(in crate::ctl) fn events(
 
 /// The hosts that these may be, or be consoles of: both may hold a slash.
 fn hosts(ids: &[String]) -> Vec<String> {
-    let mut hosts: Vec<String> = ids.iter().cloned().collect();
+    let mut hosts = ids.to_vec();
     for id in ids {
         let slashes = id.match_indices('/');
         hosts.extend(slashes.map(|(at, _)| id[..at].to_owned()));

@@ -68,12 +68,14 @@ pub(super) fn publishes(secure: &Secure, kind: &str) {
         printed == 9
             && said.get("connected") == Some(&Json::from(true))
             && said.get("behind").and_then(Json::as_u64) == Some(0)
+            && said.get("present") == Some(&Json::from(true))
     });
     let metrics = scrape(&dir.path().join("node7/metrics"));
     for line in [
         "chardevd_fleet_connected 1",
         "chardevd_fleet_consoles 1",
         "chardevd_fleet_behind_bytes 0",
+        "chardevd_fleet_present 1",
     ] {
         assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
     }
