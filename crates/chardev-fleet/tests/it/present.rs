@@ -231,6 +231,46 @@ fn a_host_knows_whether_others_know_that_it_is_up() {
 }
 
 #[test]
+fn who_looks_while_all_is_written_again_and_again_misses_nobody() {
+    const CONSOLES: usize = 350;
+    let servers = Servers::start();
+    let runtime = runtime();
+    let hosts: Vec<_> = (0..8)
+        .map(|number| {
+            let chardevs = Chardevs::new().unwrap();
+            for console in 0..CONSOLES {
+                let id = format!("con{console}");
+                chardevs.blocking_add(&id, Options::new("null")).unwrap();
+            }
+            let settings = Settings {
+                // Each key is written every 50 ms, and kept for longer than servers pause.
+                presence: Duration::from_millis(150),
+                stream: StreamSettings {
+                    create: false,
+                    ..settings(&servers, "").stream
+                },
+                ..settings(&servers, &format!("node.{number}"))
+            };
+            let all = Arc::new(|_: &mut Vec<String>| {});
+            let fleet = Fleet::start(&chardevs, settings, all, Progress::default()).unwrap();
+            (chardevs, fleet)
+        })
+        .collect();
+    let _maker = Host::start(&servers, "maker");
+    let look = look(&runtime, &servers);
+    let is_whole = |roster: &Roster| {
+        let present = roster.hosts.iter().filter(|(name, _)| *name != "maker");
+        let whole = present.filter(|(_, it)| it.consoles.len() == CONSOLES);
+        whole.count() == hosts.len()
+    };
+    until("all are there", || is_whole(&roster(&runtime, &look)));
+    for number in 0..200 {
+        let now = runtime.block_on(look.hosts()).unwrap().unwrap();
+        assert!(is_whole(&now), "{number}: {:?}", now.hosts.keys());
+    }
+}
+
+#[test]
 fn a_cluster_without_presence_says_so() {
     let servers = Servers::start();
     let runtime = runtime();
