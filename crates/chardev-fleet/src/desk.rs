@@ -3,6 +3,7 @@
 
 mod counter;
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -28,14 +29,53 @@ const FAREWELL: Duration = Duration::from_millis(200);
 /// which the servers let them; `from` is what the servers say of them (`Nats-Request-Info`), if
 /// anything. Both are called on the desk's thread, and may not wait.
 pub trait Serve: Send + Sync + 'static {
-    /// Has the other end of `socket` served as a monitor.
+    /// A socket whose other end is what is `wanted`.
     ///
     /// # Errors
     /// Why not, for whoever has asked.
-    fn session(&self, role: &str, from: Option<&str>, socket: UnixStream) -> Result<(), String>;
+    fn session(&self, role: &str, from: Option<&str>, wanted: Wanted<'_>)
+    -> Result<Served, String>;
 
     /// The answer to one command, which is a JSON object, as that is.
     fn request(&self, role: &str, from: Option<&str>, command: Bytes) -> Answered;
+}
+
+/// What a session is to be with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// The host's monitor.
+    Monitor,
+    /// What somebody at the monitor has offered under this key.
+    Tunnel {
+        /// The key.
+        key: &'a str,
+        /// Whether it goes on when nothing more is said to it.
+        half_close: bool,
+    },
+}
+
+/// What a session carries.
+pub struct Served {
+    /// A socket; what is there at its other end is served.
+    pub socket: UnixStream,
+    /// Dropped once the session is over.
+    pub place: Box<dyn Any + Send>,
+}
+
+/// How a wish for a tunnel begins: one that is over when nothing more is said to it, and the other.
+pub(crate) const WHOLE: &str = "tunnel";
+pub(crate) const HALF: &str = "half-tunnel";
+
+impl<'a> Wanted<'a> {
+    /// Reads what the message says that opens a session.
+    fn parse(text: &'a [u8]) -> Option<Wanted<'a>> {
+        if text.is_empty() {
+            return Some(Wanted::Monitor);
+        }
+        let (sort, key) = std::str::from_utf8(text).ok()?.split_once(' ')?;
+        let half_close = sort == HALF;
+        (half_close || sort == WHOLE).then_some(Wanted::Tunnel { key, half_close })
+    }
 }
 
 /// An answer to be waited for.
@@ -184,4 +224,27 @@ async fn connect(
         .event_callback(tell);
     let connecting = options.connect(&settings.servers[..]);
     connecting.await.map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Wanted;
+
+    #[test]
+    fn what_is_wanted_is_read_as_it_was_said_or_not_at_all() {
+        let tunnel = |half_close| Wanted::Tunnel {
+            key: "k e y",
+            half_close,
+        };
+        for (text, wanted) in [
+            (&b""[..], Some(Wanted::Monitor)),
+            (b"tunnel k e y", Some(tunnel(false))),
+            (b"half-tunnel k e y", Some(tunnel(true))),
+            (b"tunnel", None),
+            (b"Tunnel k e y", None),
+            (b"tunnel \xff", None),
+        ] {
+            assert_eq!(Wanted::parse(text), wanted);
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectErrorKind, Event, Message, Subscriber};
@@ -13,6 +13,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::blind::{Blind, reasons};
+use crate::desk::{HALF, WHOLE};
 use crate::link::{self, Connection};
 use crate::relay::{Ended, Relay, Session, Way, frame_of, is_for_nobody};
 use crate::session::{End, Fate, Id, Why};
@@ -43,9 +44,10 @@ pub struct Opened {
     pub ended: Ended,
 }
 
-/// How many sessions there are.
+/// The sessions there are.
 #[derive(Debug, Default)]
 struct Sessions {
+    all: Mutex<Vec<Arc<Session>>>,
     count: Mutex<usize>,
     fewer: Condvar,
 }
@@ -55,6 +57,7 @@ struct Sessions {
 struct Order {
     host: String,
     role: String,
+    wanted: String,
     limit: Duration,
     socket: UnixStream,
     ended: Ended,
@@ -99,18 +102,44 @@ impl Gate {
         }
     }
 
-    /// Opens a session with the monitor of a host, as somebody with that role. Blocks, but no longer
-    /// than `limit`.
+    /// Opens a session with the monitor of a host, as somebody with that role. Blocks, but no
+    /// longer than `limit`.
     ///
     /// # Errors
     /// The host is not there, or refuses; the servers do; it takes too long.
     pub fn session(&self, host: &str, role: &str, limit: Duration) -> Result<Opened, Blind> {
+        self.order(host, role, String::new(), limit)
+    }
+
+    /// The same with what `key` is for, which somebody at the monitor has offered there
+    /// (`x-tunnel-offer`). Where not `half_close`, it is over once nothing more is written.
+    ///
+    /// # Errors
+    /// As for [`Gate::session`].
+    pub fn tunnel(
+        &self,
+        (host, role): (&str, &str),
+        (key, half_close): (&str, bool),
+        limit: Duration,
+    ) -> Result<Opened, Blind> {
+        let sort = if half_close { HALF } else { WHOLE };
+        self.order(host, role, format!("{sort} {key}"), limit)
+    }
+
+    fn order(
+        &self,
+        host: &str,
+        role: &str,
+        wanted: String,
+        limit: Duration,
+    ) -> Result<Opened, Blind> {
         let (stream, socket) = UnixStream::pair().map_err(Blind::Failed)?;
         let (answer, answered) = channel();
         let ended = Ended::default();
         let order = Order {
             host: host.to_owned(),
             role: role.to_owned(),
+            wanted,
             limit,
             socket,
             ended: Arc::clone(&ended),
@@ -122,13 +151,27 @@ impl Gate {
         Ok(Opened { stream, ended })
     }
 
-    /// Waits until all that was written to sessions whose sockets were closed is at their hosts, but
-    /// no longer than `limit`.
+    /// Gives all sessions up, and waits until their hosts have been told, but no longer than
+    /// `limit`.
+    pub fn leave(&self, limit: Duration) {
+        let all = self.sessions.lock().clone();
+        all.iter().for_each(|it| it.give_up("the client has left"));
+        self.finish(limit);
+    }
+
+    /// Waits until all that was written to sessions whose sockets were closed is at their hosts,
+    /// but no longer than `limit`.
     pub fn finish(&self, limit: Duration) {
         let count = self.sessions.count.lock();
         let count = count.unwrap_or_else(PoisonError::into_inner);
         let fewer = &self.sessions.fewer;
         drop(fewer.wait_timeout_while(count, limit, |count| *count > 0));
+    }
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Session>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,15 +225,15 @@ fn run(
         drop(answer.send(Ok(())));
         let mut tasks = tokio::task::JoinSet::new();
         while let Some(order) = ordered.recv().await {
-            let (worker, counted) = (worker.clone(), Counted::new(sessions));
+            let (mut worker, counted) = (worker.clone(), Counted::new(sessions));
             tasks.spawn(async move {
-                worker.open(order).await;
+                worker.open(order, &counted.0).await;
+                // Its last word may still be on its way.
+                let _ = worker.client.flush().await;
                 drop(counted);
             });
         }
         while tasks.join_next().await.is_some() {}
-        // The last words of sessions may still be on their way.
-        let _ = worker.client.flush().await;
     });
     // The search for a name may take much longer.
     runtime.shutdown_background();
@@ -239,7 +282,7 @@ impl Worker {
     }
 
     /// Opens a session, and carries it until it is over.
-    async fn open(mut self, order: Order) {
+    async fn open(&mut self, order: Order, sessions: &Sessions) {
         // What was refused before is not heard.
         let mut refused = self.refused.subscribe();
         // The event may come after the connection.
@@ -250,7 +293,7 @@ impl Worker {
             Err(blind) => return drop(order.answer.send(Err(blind))),
         };
         let mut relay = tokio::spawn(relay.run());
-        let opened = begun.is_open(&self, &order, &mut refused);
+        let opened = begun.is_open(self, &order, &mut refused);
         let opened = tokio::time::timeout(order.limit, opened).await;
         let opened = opened.unwrap_or_else(|_| {
             begun.session.give_up("it took too long");
@@ -262,14 +305,23 @@ impl Worker {
         if is_over {
             return relay.abort();
         }
+        sessions.lock().push(Arc::clone(&begun.session));
         loop {
             tokio::select! {
-                _ = &mut relay => return,
+                _ = &mut relay => break,
                 message = begun.messages.next() => match message {
                     Some(message) => begun.take(&message),
-                    None => return,
+                    None => break,
                 },
             }
+        }
+        sessions
+            .lock()
+            .retain(|it| !Arc::ptr_eq(it, &begun.session));
+        let fate = begun.session.lock().fate();
+        if matches!(fate, Fate::Failed(Why::GivenUp(_))) {
+            // The process ends, and whoever is at the socket is not to be told before that.
+            std::mem::forget(order.socket);
         }
     }
 
@@ -283,7 +335,7 @@ impl Worker {
             |error: &dyn std::error::Error| Blind::Failed(io::Error::other(reasons(error)));
         let heard = self.client.subscribe(inbox.clone()).await;
         let messages = heard.map_err(|error| failed(&error))?;
-        let session = Session::new(|now| End::open(id, now));
+        let session = Session::new(|now| End::open(id, order.wanted.clone().into(), now));
         let ours = order.socket.try_clone().map_err(Blind::Failed)?;
         ours.set_nonblocking(true).map_err(Blind::Failed)?;
         let relay = Relay {
@@ -296,6 +348,7 @@ impl Worker {
                 inbox: inbox.clone().into(),
             },
             ended: Arc::clone(&order.ended),
+            half_close: true,
         };
         let begun = Begun {
             session,

@@ -63,7 +63,7 @@ mod tell;
 
 pub use archive::{Archive, Until};
 pub use blind::Blind;
-pub use desk::{Answered, Desk, Serve};
+pub use desk::{Answered, Desk, Serve, Served, Wanted};
 pub use fleet::{Fleet, Fronts, Program, Progress, Status, Which};
 pub use gate::{Gate, Opened};
 pub use hear::Happening;

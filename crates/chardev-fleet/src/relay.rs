@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::link::Connection;
 use crate::message::Malformed;
-use crate::session::{End, Fate, Frame, LARGEST};
+use crate::session::{End, Fate, Frame, LARGEST, Why};
 
 /// How many pieces are read or written before others have their turn.
 const TURN: usize = 8;
@@ -49,6 +49,8 @@ pub(crate) struct Relay {
     pub(crate) connected: watch::Receiver<Connection>,
     pub(crate) way: Way,
     pub(crate) ended: Ended,
+    /// Whether who is at the socket goes on when nothing more is said to them.
+    pub(crate) half_close: bool,
 }
 
 impl Session {
@@ -101,9 +103,13 @@ impl Relay {
         let (mut is_silent, mut is_deaf) = (false, false);
         let mut buffer = vec![0; LARGEST];
         loop {
-            if let Fate::Failed(why) = self.session.lock().fate() {
+            let fate = self.session.lock().fate();
+            if let Fate::Failed(why) = &fate {
                 // It is said once.
                 let _ = self.ended.set(why.to_string());
+            }
+            if matches!(fate, Fate::Failed(Why::GivenUp(_))) {
+                return self.send(&mut renewed).await;
             }
             is_silent = is_silent || self.fill(&mut buffer);
             is_deaf = is_deaf || self.deliver();
@@ -197,6 +203,10 @@ impl Relay {
             }
         }
         if end.is_read_out() {
+            if !self.half_close {
+                end.end();
+                return true;
+            }
             drop(end);
             // Whoever is there may have left; it is no matter how often it is said.
             let socket = std::os::fd::AsFd::as_fd(&self.socket);

@@ -74,8 +74,8 @@ impl Name {
     }
 }
 
-/// Where a host takes what is for its monitor by those who have a role: `chardev.CLUSTER.HOST.qmp.ROLE`.
-/// `None` where the names are too long.
+/// Where a host takes what is for its monitor by those who have a role:
+/// `chardev.CLUSTER.HOST.qmp.ROLE`. `None` where the names are too long.
 pub fn qmp(cluster: &str, host: &str, role: &str) -> Option<String> {
     let [cluster, host, role] = [cluster, host, role].map(escape);
     let subject = format!("{ROOT}.{cluster}.{host}.qmp.{role}");

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
 use chardev::spec::{OptionValue, Options, SocketAddress};
 use chardev::text::from_os;
 use chardev::{AddError, AttachError, OpenError};
+use chardev_qapi::QmpError;
 
 use crate::access::{Identity, Role};
 use crate::client::Client;
@@ -168,6 +170,23 @@ impl Server {
     /// It is none, or there are too many clients.
     pub fn serve_fd(&self, fd: OwnedFd) -> Result<(), ServeError> {
         Monitor::serve(fd, None, self.service.clone())
+    }
+
+    /// What somebody has offered at one of the monitors under `key` (`x-tunnel-offer`), for a
+    /// program that carries it on behalf of `identity`: what is written to the socket comes out of
+    /// the descriptor that was offered. It counts as a tunnel until what comes with it is dropped.
+    ///
+    /// # Errors
+    /// There is none, or it is not theirs.
+    pub fn join_tunnel(
+        &self,
+        key: &str,
+        identity: &Identity,
+    ) -> Result<(UnixStream, impl Send + 'static), QmpError> {
+        let tunnel = self.service.tunnels.join(key, identity)?;
+        let failed = |error: io::Error| format!("cannot join a tunnel: {error}");
+        let stream = tunnel.stream.into_std().map_err(failed)?;
+        Ok((stream, tunnel.place))
     }
 
     /// Serves QMP to whoever has the other end of `fd`, a connected stream socket, on behalf of

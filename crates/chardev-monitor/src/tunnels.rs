@@ -45,12 +45,12 @@ pub(crate) struct Tunnel {
     pub(crate) stream: UnixStream,
     /// A client that sends no more still takes what comes; else it has left.
     pub(crate) half_close: bool,
-    _place: Place,
+    pub(crate) place: Place,
 }
 
 /// Counts as one, until it is dropped.
 #[derive(Debug)]
-struct Place(Arc<watch::Sender<usize>>);
+pub(crate) struct Place(Arc<watch::Sender<usize>>);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -92,7 +92,7 @@ impl Tunnels {
         let end = Tunnel {
             stream,
             half_close: false,
-            _place: place,
+            place,
         };
         self.lock().insert(key.clone(), Waiting { whose, end });
         let (all, late) = (self.clone(), key.clone());
@@ -111,6 +111,9 @@ impl Tunnels {
         let mut waiting = self.lock();
         match waiting.get(key) {
             Some(one) if one.whose == *whose => {}
+            // Whom others vouch for may have presented a token where it was offered, and only
+            // there.
+            Some(one) if is_of(&one.whose, whose) => {}
             _ => return Err("no tunnel waits for this key; offer one and join it soon".into()),
         }
         let one = waiting.remove(key);
@@ -127,6 +130,11 @@ impl Tunnels {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether what somebody with a token has offered may be of somebody whom others vouch for.
+fn is_of(offered: &Identity, whose: &Identity) -> bool {
+    matches!((offered, whose), (Identity::Token(_), Identity::Vouched(_)))
 }
 
 /// 128 random bits, which nobody guesses.

@@ -1,14 +1,13 @@
 //! Who is at the desk: sessions, single commands, and those who are turned away.
 
 use std::collections::{HashMap, VecDeque};
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_nats::{Client, Message, Subject};
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::Serve;
+use super::{Serve, Served, Wanted};
 use crate::link::Connection;
 use crate::relay::{Ended, Relay, Session, Way, frame_of, headers};
 use crate::session::{End, Fate, Frame, Id, Kind, LARGEST, SESSION};
@@ -33,12 +32,12 @@ pub(super) struct Counter {
     connected: watch::Receiver<Connection>,
     serve: Arc<dyn Serve>,
     requests: Arc<Semaphore>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Present>>,
     left: Arc<Notify>,
 }
 
 #[derive(Default)]
-struct State {
+struct Present {
     sessions: HashMap<Id, (&'static str, Arc<Session>)>,
     over: VecDeque<Frame>,
 }
@@ -138,10 +137,18 @@ impl Counter {
             ));
         }
         let failed = |error: std::io::Error| format!("no session: {error}");
-        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        ours.set_nonblocking(true).map_err(failed)?;
-        let socket = tokio::net::UnixStream::from_std(ours).map_err(failed)?;
-        self.serve.session(role, info(message).as_deref(), theirs)?;
+        let wanted = Wanted::parse(&frame.payload).ok_or("no session is of this kind")?;
+        let half_close = !matches!(
+            wanted,
+            Wanted::Tunnel {
+                half_close: false,
+                ..
+            }
+        );
+        let from = info(message);
+        let Served { socket, place } = self.serve.session(role, from.as_deref(), wanted)?;
+        socket.set_nonblocking(true).map_err(failed)?;
+        let socket = tokio::net::UnixStream::from_std(socket).map_err(failed)?;
         let id = frame.session;
         let session = Session::new(|now| End::accept(id, now));
         session.take(frame, message.reply.clone());
@@ -155,10 +162,12 @@ impl Counter {
             connected: self.connected.clone(),
             way: Way::Client,
             ended: Ended::default(),
+            half_close,
         };
         let counter = self.clone();
         tokio::spawn(async move {
             relay.run().await;
+            drop(place);
             counter.forget(id, &session);
         });
         Ok(())
@@ -221,7 +230,7 @@ impl Counter {
         let _ = self.client.publish(reply, answer).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Present> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -29,7 +29,8 @@ pub struct Id(pub u128);
 /// What kind of message it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The session is to be opened, or has been: its sender has heard nothing yet.
+    /// The session is to be opened, or has been: its sender has heard nothing yet. The payload says
+    /// what with, if not with the monitor.
     Open,
     /// It goes on.
     Data,

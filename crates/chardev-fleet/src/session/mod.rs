@@ -47,8 +47,8 @@ const SOON: Duration = Duration::from_millis(150);
 #[derive(Debug)]
 pub struct End {
     id: Id,
-    /// It opens the stream, and has not heard of the other end yet.
-    opens: bool,
+    /// It opens the stream, with this wish, and has not heard of the other end yet.
+    opens: Option<Bytes>,
     out: Out,
     into: Into,
     /// When a message without bytes is to be sent, if nothing else is before that.
@@ -135,10 +135,10 @@ impl fmt::Display for Why {
 }
 
 impl End {
-    /// The end that opens the stream.
-    pub fn open(id: Id, now: Duration) -> Self {
+    /// The end that opens the stream; the other one is told what is `wanted`.
+    pub fn open(id: Id, wanted: Bytes, now: Duration) -> Self {
         let mut end = End::accept(id, now);
-        end.opens = true;
+        end.opens = Some(wanted);
         end
     }
 
@@ -147,7 +147,7 @@ impl End {
     pub fn accept(id: Id, now: Duration) -> Self {
         End {
             id,
-            opens: false,
+            opens: None,
             out: Out::default(),
             into: Into::default(),
             tell_at: Some(now),
@@ -170,7 +170,7 @@ impl End {
 
     /// Whether it opens the stream, and has not heard of the other end yet.
     pub fn is_opening(&self) -> bool {
-        self.opens
+        self.opens.is_some()
     }
 
     /// How many bytes it takes now to be sent.

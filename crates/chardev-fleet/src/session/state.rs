@@ -11,17 +11,19 @@ use super::{
 
 impl End {
     /// A message has come for this stream.
-    pub fn handle(&mut self, frame: Frame, now: Duration) {
+    pub fn handle(&mut self, mut frame: Frame, now: Duration) {
         if self.fate() != Fate::Open {
             return;
         }
         match frame.kind {
             Kind::Reset(why) => return self.was_reset(why),
-            Kind::Open | Kind::Data => {}
+            // What it carries is a wish, and no part of the stream.
+            Kind::Open => frame.payload = Bytes::new(),
+            Kind::Data => {}
         }
         self.heard = now;
         self.absent = None;
-        self.opens = false;
+        self.opens = None;
         self.out.credit = self.out.credit.max(frame.credit);
         self.out.acknowledge(&frame, now);
         if frame.lost {
@@ -97,10 +99,10 @@ impl End {
 
     /// For how long nothing is said.
     fn pause(&self) -> Duration {
-        match (self.opens, self.absent) {
-            (true, Some(_)) => SOON,
-            (true, None) => AGAIN[0],
-            (false, _) => KEEP,
+        match (&self.opens, self.absent) {
+            (Some(_), Some(_)) => SOON,
+            (Some(_), None) => AGAIN[0],
+            (None, _) => KEEP,
         }
     }
 
@@ -158,8 +160,12 @@ impl End {
         self.tell_at = None;
         self.told = now;
         let lost = std::mem::take(&mut into.missing_untold);
+        let (kind, payload) = match &self.opens {
+            Some(wanted) => (Kind::Open, wanted.clone()),
+            None => (Kind::Data, payload),
+        };
         Frame {
-            kind: if self.opens { Kind::Open } else { Kind::Data },
+            kind,
             offset,
             payload,
             lost,

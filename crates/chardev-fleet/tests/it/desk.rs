@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use bytes::Bytes;
 use chardev_fleet::session::{Frame, Id, Kind, SESSION};
-use chardev_fleet::{Answered, Blind, Desk, Gate, Opened, Serve, Settings};
+use chardev_fleet::{Answered, Blind, Desk, Gate, Opened, Serve, Served, Settings, Wanted};
 use chardev_load::lines::{Form, Lines};
 use futures_util::StreamExt as _;
 
@@ -27,19 +27,27 @@ impl Serve for Echo {
         &self,
         role: &str,
         from: Option<&str>,
-        mut socket: UnixStream,
-    ) -> Result<(), String> {
+        wanted: Wanted<'_>,
+    ) -> Result<Served, String> {
+        if wanted != Wanted::Monitor {
+            return Err("there is nothing else".to_owned());
+        }
         if role == "admin" {
             return Err("nobody is admin here".to_owned());
         }
         let greeting = format!("{} {role} {}\n", self.0, from.unwrap_or("nobody"));
+        let (ours, mut socket) = UnixStream::pair().unwrap();
         std::thread::spawn(move || {
             socket.write_all(greeting.as_bytes()).unwrap();
             let mut reader = socket.try_clone().unwrap();
             // Whoever is there may leave at any time.
             let _ = std::io::copy(&mut reader, &mut socket);
         });
-        Ok(())
+        let place = Box::new(());
+        Ok(Served {
+            socket: ours,
+            place,
+        })
     }
 
     fn request(&self, role: &str, _from: Option<&str>, command: Bytes) -> Answered {

@@ -100,7 +100,10 @@ impl Sim {
         Sim {
             random,
             now,
-            sides: [Some(Side::new(End::open(SESSION, now), all)), None],
+            sides: [
+                Some(Side::new(End::open(SESSION, Bytes::new(), now), all)),
+                None,
+            ],
             was_there: [true, false],
             last_words: [None, None],
             ways: [Vec::new(), Vec::new()],
@@ -330,7 +333,10 @@ fn every_byte_of_a_session_is_read_once_whatever_becomes_of_messages() {
 /// Two ends that know each other, at some time.
 fn pair() -> (End, End, Duration) {
     let now = Duration::from_secs(5);
-    let (mut one, mut other) = (End::open(SESSION, now), End::accept(SESSION, now));
+    let (mut one, mut other) = (
+        End::open(SESSION, Bytes::new(), now),
+        End::accept(SESSION, now),
+    );
     assert_eq!(one.wants(), 0, "nobody is there yet");
     exchange(&mut one, &mut other, now);
     assert_eq!(

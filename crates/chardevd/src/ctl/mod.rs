@@ -230,6 +230,11 @@ enum Action {
 }
 
 impl Action {
+    /// Whether it sees to it itself that it ends well where a signal ends it.
+    fn ends_on_signals(&self) -> bool {
+        matches!(self, Action::Attach(_) | Action::Record(_) | Action::Top(_))
+    }
+
     /// The one console that it is about, as it is written.
     fn console(&mut self) -> Option<&mut String> {
         match self {

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use chardev_qapi::{Json, Object};
 use chardev_qmp::client::ClientError;
 
-use super::connect::{Monitor, Target};
+use super::connect::{Address, Monitor, Target};
 use super::failure::Failure;
 use super::tunnel;
 
@@ -61,6 +61,9 @@ impl Target {
             .get("key")
             .and_then(Json::as_str)
             .unwrap_or_default();
+        if let Address::Fleet(place) = &self.address {
+            return place.join(key, half_close);
+        }
         let mut carrier = self.connect()?;
         let key = Object::new()
             .with("key", key)

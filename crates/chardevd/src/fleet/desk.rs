@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chardev_fleet::{Answered, Serve};
+use chardev_fleet::{Answered, Serve, Served, Wanted};
 use chardev_monitor::{Identity, Role, Server, Vouched};
 use chardev_qapi::{Json, Object, QmpError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -30,7 +30,12 @@ pub(super) struct Attendant {
 }
 
 impl Serve for Attendant {
-    fn session(&self, role: &str, from: Option<&str>, socket: StdStream) -> Result<(), String> {
+    fn session(
+        &self,
+        role: &str,
+        from: Option<&str>,
+        wanted: Wanted<'_>,
+    ) -> Result<Served, String> {
         let role: Role = role.parse()?;
         if role > self.most {
             return Err(format!(
@@ -40,9 +45,20 @@ impl Serve for Attendant {
             ));
         }
         let by = "the fleet".to_owned();
-        let who = (Identity::Vouched(Vouched { by, role }), Some(peer(from)));
-        let served = self.server.serve_fd_for(socket.into(), who, self.most);
-        served.map_err(|error| error.to_string())
+        let identity = Identity::Vouched(Vouched { by, role });
+        if let Wanted::Tunnel { key, .. } = wanted {
+            let joined = self.server.join_tunnel(key, &identity);
+            let (socket, place) = joined.map_err(|error| error.to_string())?;
+            let place = Box::new(place);
+            return Ok(Served { socket, place });
+        }
+        let pair = StdStream::pair().map_err(|error| format!("no monitor: {error}"));
+        let (socket, theirs) = pair?;
+        let who = (identity, Some(peer(from)));
+        let served = self.server.serve_fd_for(theirs.into(), who, self.most);
+        served.map_err(|error| error.to_string())?;
+        let place = Box::new(());
+        Ok(Served { socket, place })
     }
 
     fn request(&self, role: &str, from: Option<&str>, command: Bytes) -> Answered {
@@ -76,11 +92,9 @@ impl Attendant {
             return Err("no command: a JSON object is expected".into());
         }
         let failed = |error: io::Error| format!("no monitor: {error}");
-        let (ours, theirs) = StdStream::pair().map_err(failed)?;
-        ours.set_nonblocking(true).map_err(failed)?;
-        let ours = UnixStream::from_std(ours).map_err(failed)?;
-        self.session(role, from, theirs)?;
-        Ok(ours)
+        let served = self.session(role, from, Wanted::Monitor)?;
+        served.socket.set_nonblocking(true).map_err(failed)?;
+        Ok(UnixStream::from_std(served.socket).map_err(failed)?)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::Options;
@@ -26,11 +27,23 @@ impl Place {
         match *self {}
     }
 
+    pub(in crate::ctl) fn join(
+        &self,
+        _key: &str,
+        _half_close: bool,
+    ) -> Result<UnixStream, Failure> {
+        match *self {}
+    }
+
     pub(in crate::ctl) fn failure(&self, _error: &io::Error) -> Option<Failure> {
         match *self {}
     }
 
     pub(in crate::ctl) fn arguments(&self) -> Vec<OsString> {
+        match *self {}
+    }
+
+    pub(in crate::ctl) fn leave_on_signals(&self) {
         match *self {}
     }
 

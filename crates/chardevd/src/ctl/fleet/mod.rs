@@ -163,7 +163,7 @@ impl Options {
             };
         }
         if let Some(host) = &self.on {
-            return Place::new(self, host, timeout).map(Meant::Host);
+            return self.host(host, timeout, action);
         }
         match action {
             Action::List(args) => return way::list(self, timeout, args).map(|()| Meant::Done),
@@ -184,8 +184,21 @@ impl Options {
             let text = format!("'{}' is no console of a fleet", shown(&written));
             return Err(nowhere(servers, &text));
         };
+        let (host, console) = (host.to_owned(), console.to_owned());
+        *written = console;
+        self.host(&host, timeout, action)
+    }
+
+    fn host(
+        &self,
+        host: &str,
+        timeout: Option<Duration>,
+        action: &Action,
+    ) -> Result<Meant, Failure> {
         let place = Place::new(self, host, timeout)?;
-        *written = console.to_owned();
+        if !action.ends_on_signals() {
+            place.leave_on_signals();
+        }
         Ok(Meant::Host(place))
     }
 

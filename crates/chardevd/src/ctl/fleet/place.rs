@@ -3,11 +3,15 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chardev::text::shown;
 use chardev_fleet::{Blind, Gate, Opened, Settings};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::Options;
 use super::way::{LIMIT, failure, settings};
@@ -21,17 +25,17 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A host of a fleet. Clones share the connection to the servers.
 #[derive(Clone)]
-pub struct Place(Arc<Shared>);
+pub struct Place(Arc<Destination>);
 
-struct Shared {
+struct Destination {
     settings: Settings,
     host: String,
     limit: Duration,
-    state: Mutex<State>,
+    way: Mutex<Way>,
 }
 
 #[derive(Default)]
-struct State {
+struct Way {
     gate: Option<Gate>,
     /// The role to come with: what was asked for, or what was found to be the highest.
     role: Option<String>,
@@ -43,15 +47,15 @@ impl Place {
         host: &str,
         timeout: Option<Duration>,
     ) -> Result<Place, Failure> {
-        let state = State {
+        let way = Way {
             gate: None,
             role: options.fleet_role.clone(),
         };
-        Ok(Place(Arc::new(Shared {
+        Ok(Place(Arc::new(Destination {
             settings: settings(options)?,
             host: host.to_owned(),
             limit: timeout.unwrap_or(LIMIT),
-            state: Mutex::new(state),
+            way: Mutex::new(way),
         })))
     }
 
@@ -67,6 +71,20 @@ impl Place {
         })
     }
 
+    /// What was offered at the host's monitor under this key. Blocks.
+    ///
+    /// # Errors
+    /// The host does not know it any more, or is not there any more.
+    pub(in crate::ctl) fn join(&self, key: &str, half_close: bool) -> Result<UnixStream, Failure> {
+        let Destination { host, limit, .. } = &*self.0;
+        let way = self.lock();
+        let (Some(gate), Some(role)) = (&way.gate, &way.role) else {
+            return Err("there is no session with the host".into());
+        };
+        let joined = gate.tunnel((host, role), (key, half_close), *limit);
+        Ok(joined.map_err(|blind| failure(&blind))?.stream)
+    }
+
     /// What such an error is, for people.
     pub(in crate::ctl) fn failure(&self, error: &io::Error) -> Option<Failure> {
         let blind = error.get_ref()?.downcast_ref::<Blind>()?;
@@ -75,7 +93,7 @@ impl Place {
 
     /// The arguments that name it, for another chardevctl.
     pub(in crate::ctl) fn arguments(&self) -> Vec<OsString> {
-        let Shared { settings, host, .. } = &*self.0;
+        let Destination { settings, host, .. } = &*self.0;
         let mut arguments: Vec<OsString> = vec![
             "--fleet".into(),
             settings.servers.join(",").into(),
@@ -107,15 +125,36 @@ impl Place {
         }
     }
 
+    /// Has the host told when a signal ends the process: it would not notice for half a minute.
+    pub(in crate::ctl) fn leave_on_signals(&self) {
+        let Ok(mut signals) = Signals::new([SIGHUP, SIGINT, SIGTERM]) else {
+            return;
+        };
+        let place = self.clone();
+        let wait = move || {
+            for signal in signals.forever() {
+                // While it is being opened there is nothing to be told.
+                if let Ok(way) = place.0.way.try_lock()
+                    && let Some(gate) = &way.gate
+                {
+                    gate.leave(FAREWELL);
+                }
+                let _ = emulate_default_handler(signal);
+            }
+        };
+        // Without a thread the signal does what it does.
+        let _ = std::thread::Builder::new().spawn(wait);
+    }
+
     fn open(&self) -> Result<Opened, Blind> {
-        let Shared {
+        let Destination {
             settings,
             host,
             limit,
             ..
         } = &*self.0;
-        let mut state = self.lock();
-        let State { gate, role } = &mut *state;
+        let mut way = self.lock();
+        let Way { gate, role } = &mut *way;
         let gate = match gate {
             Some(gate) => gate,
             None => gate.insert(Gate::open(settings, *limit)?),
@@ -143,8 +182,8 @@ impl Place {
         Err(failed.unwrap_or_else(nothing))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Way> {
+        self.0.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

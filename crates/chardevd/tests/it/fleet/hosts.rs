@@ -132,6 +132,30 @@ fn what_works_over_tcp_works_over_a_fleet_as_well() {
     });
     kill_process(Pid::from_child(&record), Signal::INT).unwrap();
     wait(&mut record);
+    // What is over at the one end is over at the other.
+    let viewers = || {
+        let id = Object::new().with("id", "shell");
+        let stats = host.daemon.client().execute("x-query-chardev-stats", id);
+        let stats = stats.unwrap().as_array().unwrap()[0].clone();
+        stats.get("viewers").and_then(Json::as_u64).unwrap()
+    };
+    let before = viewers();
+    let mut watch = ctl(
+        &servers,
+        &["watch", "--on", "node.7", "shell", "--from-start"],
+    );
+    let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
+    let mut seen = [0; 5];
+    watch
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut seen)
+        .unwrap();
+    assert_eq!((&seen, viewers()), (b"ready", before + 1));
+    kill_process(Pid::from_child(&watch), Signal::TERM).unwrap();
+    wait(&mut watch);
+    until("nobody watches", || viewers() == before);
     let mut top = Attached::begin(&mut ctl(&servers, &["top", "--on", "node.7"]));
     top.wait_for("shell");
     top.type_in(b"q");
