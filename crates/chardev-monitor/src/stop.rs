@@ -66,6 +66,11 @@ impl Stop {
         }
     }
 
+    /// Why the end was asked for, if it was, apart from that of the whole.
+    pub fn reason(&self) -> Option<Reason> {
+        *self.reason.borrow()
+    }
+
     /// Whether the end was asked for.
     pub fn is_requested(&self) -> bool {
         let whole = self.whole.as_ref();

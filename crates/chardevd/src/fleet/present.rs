@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chardev::Chardevs;
 use chardev_fleet::events::{Feed, Told};
 use chardev_fleet::{Desk, Fleet, Fronts, Program, Settings, StreamSettings, Which};
-use chardev_monitor::{Answer, Caller, Event, Json, Object, OwnCommand, Server};
+use chardev_monitor::{Answer, Caller, Event, Json, Object, OwnCommand, Reason, Server};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Gauges;
 use super::desk::{Attendant, ROLES};
@@ -28,6 +29,8 @@ struct Place {
     /// While the daemon runs, and since when it does.
     within: Option<(Server, Table, SystemTime)>,
     fleet: Option<Fleet>,
+    /// What is told besides what monitors hear.
+    last: Option<UnboundedSender<Told>>,
     /// Where those are served who come over the fleet.
     desk: Option<Desk>,
 }
@@ -61,8 +64,10 @@ impl Membership {
             return;
         };
         let which = which(server.clone(), table);
+        let (last, more) = unbounded_channel();
+        place.last = Some(last);
         let program = Program {
-            events: Some(events(&server, Arc::clone(&which))),
+            events: Some(events(&server, Arc::clone(&which), more)),
             which,
             version: concat!("chardevd ", env!("CARGO_PKG_VERSION")).to_owned(),
             started,
@@ -81,9 +86,14 @@ impl Membership {
         if let Some(desk) = place.desk {
             desk.finish(DESK_LIMIT);
         }
-        if let Some(fleet) = place.fleet {
-            fleet.finish(END_LIMIT);
+        let Some(fleet) = place.fleet else { return };
+        let server = place.within.map(|(server, ..)| server);
+        let reason = server.and_then(|it| it.stop().reason());
+        if let (Some(last), Some(reason)) = (place.last, reason) {
+            // Nobody hears it where the fleet has failed.
+            let _ = last.send(shutdown(reason));
         }
+        fleet.finish(END_LIMIT);
     }
 
     /// What is measured, while the daemon is in one.
@@ -193,25 +203,45 @@ fn fronts(server: Server) -> Fronts {
     })
 }
 
-/// What monitors hear, apart from what is about chardevs that take no part.
-fn events(server: &Server, which: Which) -> Feed {
+/// What monitors hear, apart from what is about chardevs that take no part; and what there is more.
+fn events(server: &Server, which: Which, mut more: UnboundedReceiver<Told>) -> Feed {
     let subscription = server.subscribe();
     Box::new(move |cx: &mut Context<'_>| {
         loop {
             let Poll::Ready(event) = subscription.poll_next(cx) else {
-                return Poll::Pending;
+                return match more.poll_recv(cx) {
+                    Poll::Ready(Some(told)) => Poll::Ready(told),
+                    Poll::Ready(None) | Poll::Pending => Poll::Pending,
+                };
             };
-            let console = about(&event);
-            let mut parts: Vec<String> = console.iter().cloned().collect();
+            let told = told(&event);
+            let mut parts: Vec<String> = told.console.iter().cloned().collect();
             which(&mut parts);
-            if parts.len() == usize::from(console.is_some()) {
-                return Poll::Ready(Told {
-                    console,
-                    text: Json::Object(event.to_object()).to_string(),
-                });
+            if parts.len() == usize::from(told.console.is_some()) {
+                return Poll::Ready(told);
             }
         }
     })
+}
+
+/// What monitors are told by themselves when the daemon ends.
+fn shutdown(reason: Reason) -> Told {
+    let data = Object::new()
+        .with("guest", reason == Reason::Guest)
+        .with("reason", reason.as_str());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    told(&Event::new(
+        "SHUTDOWN",
+        Some(data.into()),
+        now.unwrap_or_default(),
+    ))
+}
+
+fn told(event: &Event) -> Told {
+    Told {
+        console: about(event),
+        text: Json::Object(event.to_object()).to_string(),
+    }
 }
 
 /// The chardev that an event is about. Of a device's it is the one that it uses.

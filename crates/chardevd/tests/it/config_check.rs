@@ -226,6 +226,27 @@ fn check_documented(text: &str) -> (bool, String) {
     }
 }
 
+#[cfg(feature = "fleet")]
+#[test]
+fn what_is_wrong_with_a_fleet_is_told() {
+    let begin = "[fleet]\nservers = ['nats://h:4222']\n";
+    for (text, wanted) in [
+        ("presence = 'soon'", "'presence' is no time"),
+        ("presence = '30'", "or \"0s\" for none"),
+        ("presence = 30", "presence"),
+        ("stream = { max-age = '1y' }", "'max-age' is no time"),
+        ("stream = { replicas = 2 }", "1, 3 or 5"),
+        ("qmp = 'root'", "root"),
+    ] {
+        let (good, said) = check(&[("f.toml", &format!("{begin}{text}\n"))]);
+        assert!(!good && said.contains(wanted), "{text}: {said}");
+    }
+    for text in ["", "presence = '0s'", "presence = '2m'"] {
+        let (good, said) = check(&[("f.toml", &format!("{begin}{text}\n"))]);
+        assert!(good, "{text}: {said}");
+    }
+}
+
 #[test]
 fn what_the_documentation_shows_is_good() {
     let blocks = documented();

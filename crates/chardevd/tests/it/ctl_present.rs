@@ -236,6 +236,11 @@ fn what_happens_on_all_hosts_is_printed_as_it_happens() {
             line.contains("text=again")
         })
     });
+
+    let [first, mut second] = hosts;
+    assert!(second.daemon.terminate().0.success());
+    all.wait_for(&[" shutdown host.1 ", "reason=host-signal"]);
+    drop(first);
 }
 
 /// A `chardevctl` of somebody with that key.
