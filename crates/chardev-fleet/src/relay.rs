@@ -181,7 +181,13 @@ impl Relay {
                     end.end();
                     return true;
                 }
-                Ok(count) => end.write(Bytes::copy_from_slice(&buffer[..count])),
+                Ok(count) => {
+                    end.write(Bytes::copy_from_slice(&buffer[..count]));
+                    // There is hardly more, and this is to be on its way.
+                    if count < wants {
+                        return false;
+                    }
+                }
                 Err(error) if is_passing(&error) => return false,
                 Err(_) => {
                     end.end();

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::commands::{print, print_bytes};
 use super::complete;
-use super::connect::Target;
+use super::connect::{Address, Target};
 use super::failure::Failure;
 use super::suggest::execute;
 use super::time::utc;
@@ -58,6 +58,9 @@ struct Place {
 /// Prints what is asked for.
 pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
     let place = find(target, &args.id)?;
+    if matches!(target.address, Address::Fleet(_)) && !args.path {
+        return Err(elsewhere(&place.log));
+    }
     if args.marks {
         return print(&marks(&args.id, &place)?);
     }
@@ -96,6 +99,14 @@ pub(super) fn run(target: &Target, args: &Args) -> Result<(), Failure> {
             file = new;
         }
     }
+}
+
+/// What is said of a log that no one here can read.
+fn elsewhere(log: &Path) -> Failure {
+    let place = shown_path(log);
+    Failure::from(format!("the log is on the host: {place}")).with_hint(
+        "'chardevctl history' with the same --fleet prints what the console has printed; --path says where its log is",
+    )
 }
 
 /// A line for each mark, change and hole, in their order.

@@ -91,7 +91,7 @@ fn fail(servers: &Servers, arguments: &[&str], status: i32) -> String {
 fn what_works_over_tcp_works_over_a_fleet_as_well() {
     let dir = tempfile::tempdir().unwrap();
     let servers = Servers::start();
-    let more = "[console.shell]\nexec = 'stty -echo; echo ready; exec cat'\n";
+    let more = "[console.shell]\nexec = 'stty -echo; echo ready; exec cat'\nlog = 'shell.log'\n";
     let mut host = Host::start(dir.path(), &servers, "qmp = 'admin'", more);
     let told = |arguments: &[&str]| succeed(&servers, arguments);
     told(&["expect", "node.7/shell", "--from", "oldest", "ready"]);
@@ -107,6 +107,10 @@ fn what_works_over_tcp_works_over_a_fleet_as_well() {
     told(&["break", "node.7/con1"]);
     told(&["change", "node.7/con1", "ringbuf,size=4096"]);
     assert!(told(&["list", "--on", "node.7"]).contains("ringbuf"));
+    let path = told(&["logs", "node.7/shell", "--path"]);
+    assert!(path.contains("shell.log"), "{path}");
+    let said = fail(&servers, &["logs", "node.7/shell"], 1);
+    assert!(said.contains("the log is on the host"), "{said}");
     assert!(told(&["screen", "node.7/shell"]).contains("more"));
     assert!(told(&["consoles", "--on", "node.7"]).contains("con1"));
     assert!(told(&["export", "--on", "node.7"]).contains("shell"));
