@@ -277,6 +277,55 @@ fn what_an_earlier_run_has_left_and_what_is_no_record_says_nothing() {
 }
 
 #[test]
+fn a_page_counts_by_its_run_and_its_number_and_of_two_entries_the_newer_one() {
+    let console = |name: &str, offset| Console {
+        name: name.to_owned(),
+        epoch: Epoch::new(1),
+        front: None,
+        back: "pty".to_owned(),
+        offset,
+        is_connected: true,
+        since: 0,
+    };
+    let page = |run, consoles: &[Console]| {
+        let page = Page {
+            run: Epoch::new(run),
+            consoles: consoles.to_vec(),
+        };
+        page.write()
+    };
+    let host = Host {
+        run: Epoch::new(1),
+        version: String::new(),
+        started: 0,
+        pages: 3,
+        consoles: 3,
+        qmp: None,
+    };
+    // The newer one is on the earlier page, or on the later one.
+    let both = [console("up", 2), console("down", 1)];
+    let entries = [
+        ("h", host.write(), 1),
+        ("h.0", page(1, &both), 9),
+        ("h.1", page(1, &[console("up", 1)]), 8),
+        ("h.2", page(2, &[console("of another run", 0)]), 10),
+        ("h.3", page(1, &[console("not deleted yet", 0)]), 11),
+    ];
+    let read = |entries: &[(&str, String, u64)]| {
+        let all = entries.iter();
+        let all = all.map(|(key, value, number)| (*key, value.as_bytes(), *number));
+        Roster::of(all).hosts.remove("h").unwrap().consoles
+    };
+    let consoles = read(&entries);
+    let names: Vec<_> = consoles.keys().collect();
+    assert_eq!(names, ["down", "up"]);
+    assert_eq!(consoles["up"].offset, 2);
+    let [host, first, second, ..] = entries;
+    let later = [host, (first.0, first.1, 7), second];
+    assert_eq!(read(&later)["up"].offset, 1);
+}
+
+#[test]
 fn a_page_of_the_longest_names_is_not_too_long() {
     let mut board = Board::new(about(u64::MAX));
     let all = (0..PAGE as u64).map(|it| Seen {

@@ -392,3 +392,65 @@ fn events_are_heard_by_all_who_listen_and_what_is_missed_is_known() {
     });
     assert!(is_back);
 }
+
+#[test]
+fn who_listens_slowly_is_told_how_much_that_cost_and_costs_nobody_else_anything() {
+    const COUNT: u64 = 90_000;
+    let servers = Servers::start();
+    let host = Host::start(&servers, "node");
+    look(&runtime(), &servers);
+    let brisk = listen(&servers, &[]);
+    // It takes nothing before it may.
+    let (go, may) = channel::<()>();
+    let settings = settings(&servers, "reader");
+    let (sender, slow) = channel();
+    std::thread::spawn(move || {
+        runtime().block_on(async {
+            let look = Look::open(&settings).await.unwrap();
+            let mut is_held = true;
+            let each = async |it| {
+                let is_sent = sender.send(it).is_ok();
+                while std::mem::take(&mut is_held) {
+                    // The thread of its connection goes on.
+                    while may.try_recv().is_err() {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                }
+                is_sent
+            };
+            look.listen(&[], each).await.unwrap();
+        });
+    });
+    for listener in [&brisk, &slow] {
+        until_heard(&host, listener);
+    }
+    (0..COUNT).for_each(|number| host.tell(Some("con 0"), &format!("{number}")));
+    let last = (COUNT - 1).to_string();
+    let mut heard = 0;
+    loop {
+        let Happening::Event(it) = next(&brisk) else {
+            panic!("the connection is lost");
+        };
+        assert_eq!((it.missed, &it.text), (0, &heard.to_string()));
+        heard += 1;
+        if it.text == last {
+            break;
+        }
+    }
+    go.send(()).unwrap();
+    // The last ones are among those that were missed, which the next one tells.
+    host.tell(Some("con 0"), "end");
+    let (mut heard, mut missed) = (0, 0);
+    loop {
+        let Happening::Event(it) = next(&slow) else {
+            panic!("the connection is lost");
+        };
+        missed += it.missed;
+        if it.text == "end" {
+            break;
+        }
+        heard += 1;
+    }
+    assert!(missed > 0 && heard > 0, "{heard} heard, {missed} missed");
+    assert_eq!(heard + missed, COUNT);
+}
