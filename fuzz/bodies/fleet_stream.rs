@@ -8,7 +8,9 @@ use chardev::Epoch;
 use chardev_fleet::message::{Body, EPOCH, GAP, KIND, Message, OFFSET};
 use chardev_fleet::presence::{Host, Key, Page, Roster};
 use chardev_fleet::reader::{Begin, Found, Reader};
-use chardev_fleet::session::{self, CREDIT, DONE, END, Frame, Id, Kind, LOST, SESSION, TAKEN};
+use chardev_fleet::session::{
+    self, CREDIT, DONE, END, Frame, Id, Kind, LOST, SESSION, STOP, TAKEN,
+};
 use chardev_fleet::subject::{Name, of_host, parse_host};
 
 /// The first byte says what the rest is.
@@ -100,7 +102,7 @@ fn named<'a>(
 
 /// The same for a message of a session.
 fn frame(data: &[u8]) {
-    let names = [SESSION, KIND, OFFSET, TAKEN, CREDIT, END, DONE, LOST];
+    let names = [SESSION, KIND, OFFSET, TAKEN, CREDIT, END, DONE, LOST, STOP];
     let Some((values, payload)) = named(data, &names) else {
         return;
     };
@@ -145,6 +147,7 @@ fn frames(steps: &[u8]) {
                 end: flag(2).then(|| number(1)),
                 done: flag(4),
                 lost: flag(16),
+                stop: flag(64),
             },
             now,
         );

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! The other way leads [`Desk`]: a host's monitor serves those who come by [`Gate`] from elsewhere,
-//! each over a stream of bytes of their own ([`session`]), or with single commands.
+//! each over a stream of bytes of their own ([`session`]), or with single commands. A console whose
+//! back end is of an [`Exchange`] has a peer in the same way.
 //!
 //! [`Fleet::start`] is what a program with consoles calls, [`Archive::open`] what a reader does,
 //! and [`Look::open`] one for people, who are told at once what is wrong. What they rest on knows
@@ -51,6 +52,7 @@ mod link;
 mod look;
 mod make;
 pub mod message;
+mod plug;
 pub mod presence;
 pub mod publisher;
 pub mod reader;
@@ -68,5 +70,6 @@ pub use fleet::{Fleet, Fronts, Program, Progress, Status, Which};
 pub use gate::{Gate, Opened};
 pub use hear::Happening;
 pub use look::{Console, Look, Start};
+pub use plug::{Exchange, NAME as X_NATS, Peering};
 pub use relay::Ended;
 pub use settings::{Settings, StreamSettings};

@@ -89,7 +89,22 @@ impl Session {
         lock(&self.end)
     }
 
-    fn now(&self) -> Duration {
+    /// When that is which is so late in its time.
+    pub(crate) fn instant(&self, late: Duration) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.began + late)
+    }
+
+    /// A change here is to be looked at by whoever carries it.
+    pub(crate) fn look(&self) {
+        self.news.notify_one();
+    }
+
+    /// Waits until there is something to be looked at.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    pub(crate) fn now(&self) -> Duration {
         self.began.elapsed()
     }
 }
@@ -170,6 +185,11 @@ impl Relay {
 
     /// Reads what the session takes; whether there is no more.
     fn fill(&self, buffer: &mut [u8]) -> bool {
+        if self.session.lock().is_stopped() {
+            // Who writes there learns of it at once; what was written is read to its end.
+            let socket = std::os::fd::AsFd::as_fd(&self.socket);
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Read);
+        }
         for _ in 0..TURN {
             let mut end = self.session.lock();
             let wants = end.wants();
@@ -221,8 +241,29 @@ impl Relay {
         false
     }
 
-    /// Sends what there is to be sent now.
     async fn send(&mut self, renewed: &mut Option<Duration>) {
+        let outlet = Outlet {
+            session: &self.session,
+            client: &self.client,
+            connected: &self.connected,
+            way: &self.way,
+        };
+        outlet.send(renewed).await;
+    }
+}
+
+/// What a session's messages leave by.
+pub(crate) struct Outlet<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) client: &'a Client,
+    pub(crate) connected: &'a watch::Receiver<Connection>,
+    pub(crate) way: &'a Way,
+}
+
+impl Outlet<'_> {
+    /// Sends what there is to be sent now; `renewed` says when the other end was told last where it
+    /// is heard.
+    pub(crate) async fn send(&self, renewed: &mut Option<Duration>) {
         loop {
             let now = self.session.now();
             let frame = {
@@ -234,9 +275,9 @@ impl Relay {
                 end.next_frame(now)
             };
             let Some(frame) = frame else { return };
-            let (client, headers, payload) = (&self.client, headers(&frame), frame.payload());
+            let (client, headers, payload) = (self.client, headers(&frame), frame.payload());
             // It fails where the client is no more; then the session falls silent.
-            let _ = match &self.way {
+            let _ = match self.way {
                 Way::Host { subject, inbox } => {
                     let subject = subject.clone();
                     let is_old = renewed.is_none_or(|at| at + RENEW <= now);

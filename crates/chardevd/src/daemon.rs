@@ -162,7 +162,8 @@ fn run_started(
 
 /// What holds the chardevs, of which there are none yet.
 fn no_chardevs(args: &Args) -> Result<Chardevs, DaemonError> {
-    let chardevs = Chardevs::new().map_err(|error| DaemonError::of("cannot start", error))?;
+    let chardevs = Chardevs::with_kinds(&crate::kinds::OWN);
+    let chardevs = chardevs.map_err(|error| DaemonError::of("cannot start", error))?;
     if let Some(escape) = args.echr {
         chardevs.set_escape(escape);
     }

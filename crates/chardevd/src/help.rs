@@ -34,7 +34,7 @@ fn wanted(args: &Args) -> Option<String> {
 pub fn chardev(text: &str) -> Option<String> {
     if chardev_qapi::cmdline::wants_help(text) {
         let mut list = "Available chardev backend types:\n".to_owned();
-        for spec in chardev::back::specs() {
+        for spec in crate::kinds::specs() {
             let _ = writeln!(list, "  {:<10} {}", spec.name, spec.summary);
         }
         list.push_str("\nUse --chardev KIND,help for the options of a kind.\n");
@@ -46,7 +46,7 @@ pub fn chardev(text: &str) -> Option<String> {
         .skip(1)
         .any(|word| word == "help" || word == "?");
     let kind = opts.get("backend").filter(|_| asked)?;
-    let spec = chardev::back::specs()
+    let spec = crate::kinds::specs()
         .into_iter()
         .find(|spec| spec.name == kind)?;
     let mut list = format!("{}: {}\n\nOptions:\n", spec.name, spec.summary);

@@ -23,6 +23,7 @@ mod edge;
 mod error;
 mod fleet;
 pub mod help;
+pub mod kinds;
 pub mod messages;
 mod metrics;
 mod options;

@@ -19,6 +19,8 @@ pub const END: &str = "Chardev-End";
 pub const DONE: &str = "Chardev-Done";
 /// The header that says `1` where what follows what was taken is missing.
 pub const LOST: &str = "Chardev-Lost";
+/// The header that says `1` where its sender wants to hear no more than the other end has by now.
+pub const STOP: &str = "Chardev-Stop";
 /// The longest reason for a reset, in bytes.
 pub const REASON_LIMIT: usize = 512;
 
@@ -59,6 +61,8 @@ pub struct Frame {
     pub done: bool,
     /// Whether what follows `taken` is missing.
     pub lost: bool,
+    /// Whether its sender wants to hear no more than the other end has by now.
+    pub stop: bool,
 }
 
 impl fmt::Display for Id {
@@ -95,6 +99,7 @@ impl Frame {
             end: None,
             done: false,
             lost: false,
+            stop: false,
         }
     }
 
@@ -113,7 +118,8 @@ impl Frame {
         headers.push((TAKEN, self.taken.to_string()));
         headers.push((CREDIT, self.credit.to_string()));
         headers.extend(self.end.map(|end| (END, end.to_string())));
-        for (name, is_so) in [(DONE, self.done), (LOST, self.lost)] {
+        let flags = [(DONE, self.done), (LOST, self.lost), (STOP, self.stop)];
+        for (name, is_so) in flags {
             if is_so {
                 headers.push((name, "1".to_owned()));
             }
@@ -167,6 +173,7 @@ impl Frame {
             end: end.transpose()?,
             done: flag(DONE)?,
             lost: flag(LOST)?,
+            stop: flag(STOP)?,
         })
     }
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-pub use frame::{CREDIT, DONE, END, Frame, Id, Kind, LOST, REASON_LIMIT, SESSION, TAKEN};
+pub use frame::{CREDIT, DONE, END, Frame, Id, Kind, LOST, REASON_LIMIT, SESSION, STOP, TAKEN};
 
 /// How many bytes may be on their way in one direction, and wait to be read at its end.
 pub const WINDOW: usize = 256 << 10;
@@ -58,6 +58,11 @@ pub struct End {
     absent: Option<Duration>,
     /// What it has failed of is still to be told.
     to_tell: bool,
+    /// The other end is to say no more, which it is told until it has ended; and the same of it.
+    stops: bool,
+    is_stopped: bool,
+    /// How many bytes were not acknowledged when it failed.
+    lost: usize,
     why: Option<Why>,
 }
 
@@ -155,6 +160,9 @@ impl End {
             heard: now,
             absent: None,
             to_tell: false,
+            stops: false,
+            is_stopped: false,
+            lost: 0,
             why: None,
         }
     }
@@ -211,10 +219,34 @@ impl End {
         }
     }
 
+    /// The other end is to say no more than it has by now, and then to end.
+    pub fn stop(&mut self, now: Duration) {
+        if !self.stops && !self.into.is_complete() {
+            self.stops = true;
+            self.tell(now);
+        }
+    }
+
+    /// Whether the other end wants to hear no more than is there by now. Whoever uses this end
+    /// takes nothing more from whom it is for, writes what it has, and [ends](End::end).
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
+    /// Whether nothing more comes than is there to be read.
+    pub fn has_all(&self) -> bool {
+        self.into.is_complete() || self.why.is_some()
+    }
+
+    /// How many bytes that were written the other end has not taken; of a stream that has failed,
+    /// how many it had not taken then.
+    pub fn untaken(&self) -> usize {
+        length(self.out.acknowledged, self.out.written) + self.lost
+    }
+
     /// Whether all was read that ever comes.
     pub fn is_read_out(&self) -> bool {
-        let has_ended = self.into.end == Some(self.into.taken) || self.why.is_some();
-        has_ended && self.into.unread.is_empty()
+        self.has_all() && self.into.unread.is_empty()
     }
 
     /// How many bytes it holds.

@@ -29,6 +29,7 @@ impl End {
         if frame.lost {
             self.out.miss(frame.taken);
         }
+        self.is_stopped |= frame.stop;
         self.take(frame, now);
     }
 
@@ -69,6 +70,7 @@ impl End {
             end: self.out.ended.then_some(self.out.written),
             done: self.into.is_complete(),
             lost: false,
+            stop: self.stops && !self.into.is_complete(),
         }
     }
 
@@ -82,6 +84,7 @@ impl End {
     }
 
     pub(super) fn fail(&mut self, why: Why) {
+        self.lost = self.untaken();
         self.why = Some(why);
         self.out = Out::default();
         self.tell_at = None;
@@ -99,6 +102,9 @@ impl End {
 
     /// For how long nothing is said.
     fn pause(&self) -> Duration {
+        if self.stops && !self.into.is_complete() {
+            return AGAIN[0];
+        }
         match (&self.opens, self.absent) {
             (Some(_), Some(_)) => SOON,
             (Some(_), None) => AGAIN[0],
@@ -250,7 +256,7 @@ impl Into {
         self.taken - self.unread.len() as u64 + WINDOW as u64
     }
 
-    fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.end == Some(self.taken)
     }
 

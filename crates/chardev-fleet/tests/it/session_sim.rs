@@ -44,6 +44,10 @@ impl Side {
     }
 
     fn write(&mut self, side: usize, most: usize) {
+        if self.end.is_stopped() && !self.ended {
+            // What it has not said by now it never says.
+            self.all = self.written;
+        }
         let left = usize::try_from(self.all - self.written).unwrap();
         let count = self.end.wants().min(left).min(most);
         if count > 0 {
@@ -87,6 +91,9 @@ struct Sim {
     dead: Option<usize>,
     /// Whether somebody may.
     dies: bool,
+    /// Whether somebody may be told to say no more, and how often that was.
+    stops: bool,
+    stopped: usize,
     heard: [Duration; 2],
     most_held: usize,
     lost: usize,
@@ -110,6 +117,8 @@ impl Sim {
             is_cut: false,
             dead: None,
             dies: seed % 5 == 0,
+            stops: seed % 3 == 0,
+            stopped: 0,
             heard: [now; 2],
             most_held: 0,
             lost: 0,
@@ -148,6 +157,12 @@ impl Sim {
                 }
             }
             95 if self.is_cut => self.now += Duration::from_secs(5),
+            97 if self.stops && self.random.one_in(5) => {
+                if let Some(it) = &mut self.sides[side] {
+                    it.end.stop(self.now);
+                    self.stopped += 1;
+                }
+            }
             96 if self.dies && self.was_there[1] && self.random.one_in(20) => self.kill(side),
             _ => {}
         }
@@ -287,7 +302,7 @@ impl Sim {
 }
 
 /// One session from its beginning to its end; how much was held, and how often messages were lost.
-fn run(seed: u64) -> (usize, usize, bool) {
+fn run(seed: u64) -> (usize, usize, bool, usize) {
     let mut sim = Sim::new(seed);
     for _ in 0..6000 {
         sim.step();
@@ -306,7 +321,7 @@ fn run(seed: u64) -> (usize, usize, bool) {
     let left = sim.sides.iter().flatten().map(|it| it.end.fate());
     let left: Vec<_> = left.collect();
     assert!(left.is_empty(), "{left:?}");
-    (sim.most_held, sim.lost, sim.dead.is_some())
+    (sim.most_held, sim.lost, sim.dead.is_some(), sim.stopped)
 }
 
 #[test]
@@ -316,17 +331,21 @@ fn every_byte_of_a_session_is_read_once_whatever_becomes_of_messages() {
         Some(seed) => seed..=seed,
         None => 1..=150,
     };
-    let (mut held, mut lost, mut died) = (0, 0, 0);
+    let (mut held, mut lost, mut died, mut stopped) = (0, 0, 0, 0);
     for seed in seeds.clone() {
         let run = std::panic::catch_unwind(|| run(seed));
-        let (most, times, has_died) = run.unwrap_or_else(|_| panic!("FLEET_SEED={seed}"));
+        let (most, times, has_died, stops) = run.unwrap_or_else(|_| panic!("FLEET_SEED={seed}"));
         held = held.max(most);
         lost += times;
         died += usize::from(has_died);
+        stopped += stops;
     }
     if seeds.count() > 1 {
-        let counts = format!("{held} bytes, {lost} times, {died} dead");
-        assert!(held > WINDOW && lost > 10_000 && died > 5, "{counts}");
+        let counts = format!("{held} bytes, {lost} times, {died} dead, {stopped} stopped");
+        assert!(
+            held > WINDOW && lost > 10_000 && died > 5 && stopped > 20,
+            "{counts}"
+        );
     }
 }
 

@@ -28,10 +28,11 @@ const BUCKET: &str = "KV_CHARDEV_LAB_HOSTS";
 const KEY: &str = "$KV.CHARDEV_LAB_HOSTS.node8";
 
 /// What the thief asks of the servers, and sends to others.
-const PUBLISHED: [&str; 61] = [
+const PUBLISHED: [&str; 62] = [
     "chardev.lab.node8.con.out",
     "chardev.lab.node8.other.out",
     "chardev.lab.node8.con.in",
+    "chardev.lab.node7.con.in",
     "chardev.lab.node8.con.events",
     "chardev.lab.node8.events",
     "chardev.lab.node80.con.events",
@@ -93,13 +94,15 @@ const PUBLISHED: [&str; 61] = [
 ];
 
 /// Where the thief would hear something.
-const HEARD: [&str; 20] = [
+const HEARD: [&str; 22] = [
     ">",
     "*.*.*.*.*",
     "chardev.>",
     "chardev.lab.node8.con.out",
     "chardev.lab.*.*.out",
     "chardev.lab.node8.con.in",
+    "chardev.lab.node8.*.in",
+    "chardev.lab.*.*.in",
     "chardev.lab.node8.con.events",
     "chardev.lab.*.events",
     "chardev.lab.node8.qmp",

@@ -137,7 +137,7 @@ mod tests {
         let mut mistakes = Mistakes::default();
         let mut sections = Sections::default();
         sections.add(values::parse("f", 0, text, &mut mistakes), &mut mistakes);
-        let wanted = understand(&sections, &chardev::back::specs(), &mut mistakes);
+        let wanted = understand(&sections, &crate::kinds::specs(), &mut mistakes);
         mistakes.or(wanted.items.len())
     }
 

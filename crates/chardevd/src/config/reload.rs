@@ -38,10 +38,12 @@ impl Keeper {
         let table = self.table.clone();
         let _coming = table.expect(wanted.items.clone());
         let taken = |id: &str| self.runner.chardevs().info(id).is_some();
+        self.fleet.expect(wanted.fleet.as_ref());
         let monitors = placed(&self.monitors, wanted.monitors.clone(), taken);
         let failed = match self.commit(&fates, &monitors.in_transaction()).await {
             Ok(failed) => failed,
             Err(why) => {
+                self.fleet.expect(None);
                 self.put_back(objects).await;
                 return Err(why);
             }

@@ -99,7 +99,7 @@ fn value(shape: Shape) -> Object {
         Shape::Texts => any_of([text(), list(text())]),
         Shape::Backend => reference("backend"),
         Shape::Kind(kind, _) => {
-            let specs = chardev::back::specs();
+            let specs = crate::kinds::specs();
             let spec = specs.into_iter().find(|spec| spec.name == kind);
             any_of([
                 text(),
@@ -123,7 +123,7 @@ fn value(shape: Shape) -> Object {
 
 /// A table with `kind` and the options of that kind.
 fn one_of_kinds() -> Object {
-    let kinds = chardev::back::specs().into_iter().map(|spec| {
+    let kinds = crate::kinds::specs().into_iter().map(|spec| {
         let mut properties = Object::new().with("kind", Object::new().with("const", spec.name));
         for (name, value) in options(spec).iter() {
             properties.insert(name.to_owned(), value.clone());

@@ -7,7 +7,7 @@ use super::item::Sort;
 
 /// Says on standard output how many consoles there are, or on standard error all that is wrong.
 pub(crate) fn check(file: &Path) -> ExitCode {
-    match super::load(file, Path::new(""), &chardev::back::specs()) {
+    match super::load(file, Path::new(""), &crate::kinds::specs()) {
         Ok(wanted) => {
             let items = wanted.items.iter();
             let count = items.filter(|item| item.sort == Sort::Console).count();

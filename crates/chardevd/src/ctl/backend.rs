@@ -16,7 +16,7 @@ use super::meant;
 /// # Errors
 /// What is wrong with the line, in QEMU's words.
 pub(super) fn backend_json(line: &str, directory: Option<&Path>) -> Result<Json, Failure> {
-    let kinds = chardev::back::specs();
+    let kinds = crate::kinds::specs();
     let parsed = parse_backend_line(line, &kinds);
     let parsed = parsed.map_err(|error| meant::back_end(error, line))?;
     warn(&parsed.warnings);
@@ -34,7 +34,7 @@ pub(super) fn chardev_json(
     line: &str,
     directory: Option<&Path>,
 ) -> Result<(String, Json), Failure> {
-    let kinds = chardev::back::specs();
+    let kinds = crate::kinds::specs();
     let parsed = parse_chardev(line, &kinds);
     let parsed = parsed.map_err(|error| match error.name() {
         "id" if *error.problem() == Problem::Missing => {

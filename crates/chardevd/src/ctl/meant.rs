@@ -20,7 +20,7 @@ pub(super) fn back_end(error: ParameterError, line: &str) -> Failure {
 /// The kind, option or value that was probably meant in `line`, if `error` is that there is no
 /// such.
 pub(crate) fn back_end_meant(error: &ParameterError, line: &str) -> Option<String> {
-    let kinds = chardev::back::specs();
+    let kinds = crate::kinds::specs();
     let opts = parse_opts(line, "backend");
     let spec = |kind| kinds.iter().find(|spec| spec.name == kind);
     let meant = match error.problem() {

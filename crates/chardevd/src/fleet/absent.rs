@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 
-use chardev::Chardevs;
+use chardev::back::OpenContext;
+use chardev::{Backend, Chardevs, OpenError};
 use chardev_monitor::{OwnCommand, Server};
 
 use super::Gauges;
 use crate::config::Table;
+use crate::kinds::Called;
 
 /// What it lacks.
 pub(crate) const LACKS: &str = "this chardevd was built without fleets";
@@ -22,6 +24,8 @@ pub(crate) struct Membership(());
 impl Membership {
     pub(crate) fn open(&self, _server: &Server, _table: &Table) {}
 
+    pub(crate) fn expect(&self, _wanted: Option<&Settings>) {}
+
     pub(crate) fn set(&self, _wanted: Option<Settings>) {}
 
     pub(crate) fn finish(&self) {}
@@ -33,4 +37,12 @@ impl Membership {
     pub(crate) fn commands(&self) -> [OwnCommand; 1] {
         [super::command(|_| Err(LACKS.into()))]
     }
+}
+
+/// There are no peers either.
+pub(crate) async fn open(
+    _called: Option<Called>,
+    _context: &OpenContext,
+) -> Result<Box<dyn Backend>, OpenError> {
+    Err(LACKS.into())
 }

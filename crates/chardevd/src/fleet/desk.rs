@@ -140,7 +140,7 @@ fn in_json(error: &QmpError) -> Bytes {
 }
 
 /// Where somebody comes from, for people.
-fn peer(from: Option<&str>) -> String {
+pub(super) fn peer(from: Option<&str>) -> String {
     let from = from.and_then(|text| Json::parse(text).ok());
     let text = |key| {
         from.as_ref()

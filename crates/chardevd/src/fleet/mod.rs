@@ -5,12 +5,16 @@ mod absent;
 #[cfg(feature = "fleet")]
 mod desk;
 #[cfg(feature = "fleet")]
+mod peers;
+#[cfg(feature = "fleet")]
 mod present;
 
 #[cfg(not(feature = "fleet"))]
-pub(crate) use absent::{LACKS, Membership, Settings};
+pub(crate) use absent::{LACKS, Membership, Settings, open};
 #[cfg(feature = "fleet")]
 pub(crate) use chardev_fleet::Settings;
+#[cfg(feature = "fleet")]
+pub(crate) use peers::open;
 #[cfg(feature = "fleet")]
 pub(crate) use present::Membership;
 

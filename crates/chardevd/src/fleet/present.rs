@@ -13,12 +13,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Gauges;
 use super::desk::{Attendant, ROLES};
+use super::peers::EXCHANGE;
 use crate::config::Table;
 
 /// How long the end waits for the last output to come to the stream.
 const END_LIMIT: Duration = Duration::from_secs(2);
 /// How long those who are served may take to hear of the end.
 const DESK_LIMIT: Duration = Duration::from_secs(1);
+/// How long peers of consoles may take to hear of it.
+const PEERS_LIMIT: Duration = Duration::from_secs(1);
 
 /// The daemon's part in a fleet, if it has one. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -42,9 +45,18 @@ impl Membership {
         self.lock().within = Some((server.clone(), table.clone(), now));
     }
 
+    /// What the configuration is about to want: consoles that are begun before it does may find
+    /// their peers there, unless the daemon is in a fleet by now.
+    pub(crate) fn expect(&self, wanted: Option<&Settings>) {
+        if self.lock().fleet.is_none() {
+            EXCHANGE.set(wanted.cloned());
+        }
+    }
+
     /// What the configuration wants from now on. Where the host and the stream stay the same, it
     /// goes on where it was.
     pub(crate) fn set(&self, wanted: Option<Settings>) {
+        EXCHANGE.set(wanted.clone());
         let mut place = self.lock();
         place.set_desk(wanted.as_ref());
         if place.fleet.as_ref().map(Fleet::settings) == wanted.as_ref() {
@@ -83,6 +95,7 @@ impl Membership {
     /// The daemon ends, and its chardevs have been shut down.
     pub(crate) fn finish(&self) {
         let place = std::mem::take(&mut *self.lock());
+        EXCHANGE.finish(PEERS_LIMIT);
         if let Some(desk) = place.desk {
             desk.finish(DESK_LIMIT);
         }

@@ -9,7 +9,7 @@ use crate::devices::{DEVICES, PATHS};
 
 /// How a back end may go on, `with_id` or without one.
 pub(super) fn back_end(typed: &str, with_id: bool) -> Vec<String> {
-    let kinds = chardev::back::specs();
+    let kinds = crate::kinds::specs();
     let Some((before, last)) = typed.rsplit_once(',') else {
         return beginning(typed, kinds.iter().map(|kind| kind.name));
     };

@@ -43,7 +43,7 @@ fn the_page_of_back_ends_says_what_the_tables_say() {
 /// What the page says of an address's key is what the parsers make of it.
 #[test]
 fn every_key_of_an_address_is_where_the_page_says() {
-    let kinds = chardev::back::specs();
+    let kinds = chardevd::kinds::specs();
     for (kind, keys) in ADDRESSES {
         for key in *keys {
             let (line, value) = lists::example(kind, key);
@@ -62,7 +62,7 @@ fn every_key_of_an_address_is_where_the_page_says() {
 /// A kind whose short spellings are told by a function has examples, and they are its.
 #[test]
 fn every_short_spelling_is_understood() {
-    let kinds = chardev::back::specs();
+    let kinds = chardevd::kinds::specs();
     for (name, spellings) in SHORT {
         for text in *spellings {
             let found = parse_device(text, &kinds);
@@ -86,7 +86,7 @@ fn what_is_not_in_this_build_is_listed() {
     let missing = schema::missing_kinds();
     let listed: BTreeSet<&str> = ABSENT.iter().flat_map(|absent| absent.qemus()).collect();
     assert_eq!(listed, missing.collect());
-    let kinds = chardev::back::specs();
+    let kinds = chardevd::kinds::specs();
     for name in ABSENT.iter().map(|absent| absent.name) {
         let refused = parse_chardev(&format!("{name},id=x"), &kinds).unwrap_err();
         assert_eq!(refused.to_string(), page::refused_on_a_line(name));

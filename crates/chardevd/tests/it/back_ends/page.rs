@@ -37,7 +37,7 @@ An option that stands in the column for QMP is spelled otherwise there. The shor
 /// The whole of the file.
 pub(super) fn page() -> String {
     let mut page = HEAD.to_owned();
-    for kind in chardev::back::specs() {
+    for kind in chardevd::kinds::specs() {
         page += &section(kind);
     }
     page += "\n## Options of all chardevs\n\n\

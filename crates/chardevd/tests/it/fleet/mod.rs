@@ -4,6 +4,7 @@ mod crowd;
 mod hosts;
 pub(crate) mod keys;
 mod packaged;
+mod peers;
 #[path = "../../../../chardev-fleet/tests/it/secure.rs"]
 pub(crate) mod secure;
 #[path = "../../../../chardev-fleet/tests/it/servers.rs"]
