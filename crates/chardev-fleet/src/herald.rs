@@ -271,7 +271,10 @@ impl Herald {
             };
             let subject = self.keys.subject(write.key);
             let publish = publish(write.value.as_deref());
-            match self.common.context.send_publish(subject, publish).await {
+            let sent = self.common.context.send_publish(subject, publish).await;
+            // A page is much work, and consoles wait for this thread with theirs.
+            tokio::task::yield_now().await;
+            match sent {
                 Ok(answer) => self.answers.push(Box::pin(async move {
                     let answer = answer.await.map(drop);
                     (write, answer.map_err(|error| error.to_string()))

@@ -271,6 +271,14 @@ fn what_is_wrong_with_a_fleet_is_told_by_its_name_with_what_to_do() {
     ];
     let all = [0, 1].map(|host| [0, 1, 2].map(|console| format!("host.{host}/con{console}")));
     assert_eq!(completed(&line), all.concat());
+    let mut on = line.to_vec();
+    on.insert(7, "--on");
+    on.insert(8, "");
+    on.truncate(9);
+    assert_eq!(completed(&on), ["host.0", "host.1"]);
+    on[8] = "host.1";
+    on.extend(["attach", ""]);
+    assert_eq!(completed(&on), ["con0", "con1", "con2"]);
 }
 
 #[test]

@@ -38,6 +38,14 @@ pub(super) fn ids() -> ArgValueCandidates {
     })
 }
 
+/// The hosts of the fleet that the line is for.
+pub(super) fn hosts() -> ArgValueCandidates {
+    candidates(|| {
+        let words = words(std::env::args_os());
+        fleet::Options::of_line(|name| option(&words, name)).hosts(LIMIT)
+    })
+}
+
 /// The ids of chardevs that are no monitor's, and no part of a console.
 fn chardevs() -> Vec<String> {
     let monitors = named("x-query-monitors", "label");

@@ -90,7 +90,7 @@ pub(super) fn events(
     Err(lacks())
 }
 
-pub(super) fn names(_options: &Options, _limit: Duration) -> Vec<String> {
+pub(super) fn names(_options: &Options, _limit: Duration) -> Vec<(String, String)> {
     Vec::new()
 }
 

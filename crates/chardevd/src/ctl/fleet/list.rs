@@ -62,6 +62,8 @@ struct Entry {
     console: Option<String>,
     /// Whether it is up; `None` if nobody says that in this cluster.
     is_up: Option<bool>,
+    /// What its host says of itself.
+    of_host: Option<presence::Host>,
     /// What its host says of it.
     seen: Option<presence::Console>,
     /// What the stream has of it.
@@ -72,7 +74,7 @@ struct Entry {
 fn merge(printed: Vec<Console>, roster: Option<Roster>) -> Vec<Entry> {
     let mut entries: BTreeMap<(String, Option<String>), Entry> = BTreeMap::new();
     let is_known = roster.is_some();
-    for (host, Present { consoles, .. }) in roster.unwrap_or_default().hosts {
+    for (name, Present { host, consoles }) in roster.unwrap_or_default().hosts {
         let consoles = consoles.into_values().map(Some);
         let mut consoles: Vec<_> = consoles.collect();
         if consoles.is_empty() {
@@ -81,13 +83,14 @@ fn merge(printed: Vec<Console>, roster: Option<Roster>) -> Vec<Entry> {
         for seen in consoles {
             let console = seen.as_ref().map(|it| it.name.clone());
             let entry = Entry {
-                host: host.clone(),
+                host: name.clone(),
                 console: console.clone(),
                 is_up: Some(true),
+                of_host: Some(host.clone()),
                 seen,
                 printed: None,
             };
-            entries.insert((host.clone(), console), entry);
+            entries.insert((name.clone(), console), entry);
         }
     }
     for console in printed {
@@ -155,6 +158,13 @@ impl Entry {
         if self.console.is_some() {
             all.insert("ended", self.has_ended());
         }
+        if let Some(host) = &self.of_host {
+            all.insert("version", host.version.as_str());
+            all.insert("started", utc(Duration::from_secs(host.started)));
+            if let Some(role) = &host.qmp {
+                all.insert("qmp", role.as_str());
+            }
+        }
         if let Some(seen) = &self.seen {
             if let Some(front) = &seen.front {
                 all.insert("front-end", front.as_str());
@@ -212,7 +222,7 @@ mod tests {
             run: chardev::Epoch::new(1),
             version: "v".to_owned(),
             started: 0,
-            qmp: None,
+            qmp: Some("view".to_owned()),
         };
         let mut board = Board::new(about);
         let mut entries = Vec::new();
@@ -250,9 +260,11 @@ mod tests {
         let json = Json::Array(all.iter().map(Entry::describe).collect()).to_string();
         assert_eq!(
             json,
-            "[{\"host\": \"empty\", \"state\": \"up\"}, \
+            "[{\"host\": \"empty\", \"state\": \"up\", \"version\": \"v\", \
+             \"started\": \"1970-01-01T00:00:00.000Z\", \"qmp\": \"view\"}, \
              {\"host\": \"one\", \"console\": \"con0\", \"state\": \"up\", \
-             \"epoch\": \"0000000000000007\", \"output-offset\": 0, \"ended\": false, \
+             \"epoch\": \"0000000000000007\", \"output-offset\": 0, \"ended\": false, \"version\": \"v\", \
+             \"started\": \"1970-01-01T00:00:00.000Z\", \"qmp\": \"view\", \
              \"back-end\": \"pty\", \"connected\": false, \"since\": \"1970-01-01T00:01:00.000Z\"}]"
         );
         assert!(merge(Vec::new(), None).is_empty());

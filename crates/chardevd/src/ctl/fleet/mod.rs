@@ -26,6 +26,7 @@ use std::time::Duration;
 use chardev::text::shown;
 
 use super::Action;
+use super::complete;
 use super::failure::{Failure, Status};
 
 /// Where the fleet is.
@@ -88,7 +89,7 @@ pub(super) struct Options {
     )]
     ca: Option<PathBuf>,
     /// With --fleet, the host whose daemon is meant; a console is then as that one calls it
-    #[arg(long, global = true, value_name = "HOST")]
+    #[arg(long, global = true, value_name = "HOST", add = complete::hosts())]
     on: Option<String>,
     /// With --fleet, come to a host with this role: view, attach, change or admin [default: the
     /// highest that the servers and the host let you have]
@@ -202,11 +203,25 @@ impl Options {
         Ok(Meant::Host(place))
     }
 
-    /// All consoles of the fleet for a shell; `None` if none is meant. Nobody waits longer than
-    /// `limit`.
+    /// All consoles of the fleet for a shell, or those of the host that is meant; `None` if no
+    /// fleet is meant. Nobody waits longer than `limit`.
     pub(super) fn names(&self, limit: Duration) -> Option<Vec<String>> {
         self.servers()?;
-        Some(way::names(self, limit))
+        let names = way::names(self, limit).into_iter();
+        let names = names.filter_map(|(host, console)| match &self.on {
+            None => Some(format!("{host}/{console}")),
+            Some(on) => (*on == host).then_some(console),
+        });
+        Some(names.collect())
+    }
+
+    /// All hosts of the fleet that have a console, for a shell, as [`Options::names`].
+    pub(super) fn hosts(&self, limit: Duration) -> Vec<String> {
+        let names = self.servers().map(|_| way::names(self, limit));
+        let names = names.unwrap_or_default().into_iter();
+        let mut hosts: Vec<String> = names.map(|(host, _)| host).collect();
+        hosts.dedup();
+        hosts
     }
 }
 

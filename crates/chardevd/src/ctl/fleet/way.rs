@@ -74,8 +74,8 @@ impl Way {
     }
 }
 
-/// All consoles, as they are written, if they are told in time.
-pub(super) fn names(options: &Options, limit: Duration) -> Vec<String> {
+/// All consoles with their hosts, in order, if they are told in time.
+pub(super) fn names(options: &Options, limit: Duration) -> Vec<(String, String)> {
     let (Ok(settings), Ok(runtime)) = (settings(options), runtime()) else {
         return Vec::new();
     };
@@ -85,7 +85,8 @@ pub(super) fn names(options: &Options, limit: Duration) -> Vec<String> {
     };
     let names = within(&runtime, Some(limit), names).unwrap_or_default();
     runtime.shutdown_background();
-    names.iter().map(written).collect()
+    let names = names.into_iter();
+    names.map(|name| (name.host, name.console)).collect()
 }
 
 /// All consoles that have printed, or are there.
