@@ -145,8 +145,19 @@ pub(crate) fn start(
     secure: &Secure,
     dir: &Path,
     kind: &str,
-    (host, key): (&str, &str),
+    who: (&str, &str),
     more: &str,
+) -> Daemon {
+    start_with(secure, dir, kind, who, ("", more))
+}
+
+/// The same with more of its `[fleet]`.
+pub(crate) fn start_with(
+    secure: &Secure,
+    dir: &Path,
+    kind: &str,
+    (host, key): (&str, &str),
+    (of_fleet, more): (&str, &str),
 ) -> Daemon {
     let dir = dir.join(host);
     std::fs::create_dir(&dir).unwrap();
@@ -155,7 +166,7 @@ pub(crate) fn start(
     std::fs::copy(secure.ca(), dir.join("ca.pem")).unwrap();
     let text = format!(
         "[fleet]\nservers = {:?}\ncluster = 'lab'\nhost = '{host}'\n{kind} = 'key'\nca = 'ca.pem'\n\
-         stream = {{ name = '{STREAM}', replicas = 3, create = {} }}\n\
+         stream = {{ name = '{STREAM}', replicas = 3, create = {} }}\n{of_fleet}\n\
          [[monitor]]\nlisten = 'unix:qmp'\n{more}",
         secure.servers.addresses("tls"),
         key == "OPERATOR",

@@ -5,6 +5,7 @@ mod hosts;
 pub(crate) mod keys;
 mod packaged;
 mod peers;
+mod roles;
 #[path = "../../../../chardev-fleet/tests/it/secure.rs"]
 pub(crate) mod secure;
 #[path = "../../../../chardev-fleet/tests/it/servers.rs"]
