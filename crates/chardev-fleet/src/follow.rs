@@ -23,6 +23,12 @@ use crate::source::{Piece, Source};
 /// How long lies between a failure and the next attempt, from the first to the last of many.
 const PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 
+/// For how long after a message that was not full more is waited for: what is printed meanwhile
+/// goes together. It is about as long as an answer takes.
+const REST: Duration = Duration::from_millis(3);
+/// From here on a message is full: the ring of a console that prints so fast may be overwritten.
+const FULL: usize = 48 << 10;
+
 /// What all tasks share.
 #[derive(Clone)]
 pub(crate) struct Common {
@@ -62,6 +68,8 @@ pub(crate) struct Follower {
     failures: u32,
     /// No sooner is anything sent.
     pause: Option<Instant>,
+    /// No sooner is anything taken.
+    rest: Instant,
 }
 
 impl Follower {
@@ -85,6 +93,7 @@ impl Follower {
             connection: 0,
             failures: 0,
             pause: None,
+            rest: Instant::now(),
         }
     }
 
@@ -123,8 +132,8 @@ impl Follower {
                 },
                 Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.hear(answer),
                 () = resume => {}
-                permit = reserve(&self.common.budget, &self.source, wanted), if wanted > 0 => {
-                    self.take(wanted, permit).await;
+                permit = reserve(&self.common.budget, &self.source, self.rest), if wanted > 0 => {
+                    self.take(permit).await;
                 }
             }
         }
@@ -139,15 +148,16 @@ impl Follower {
         }
     }
 
-    async fn take(&mut self, wanted: usize, permit: Option<OwnedSemaphorePermit>) {
-        let most = match wanted {
-            // There was nothing when it was asked, and there may be more than a byte by now.
-            1 => LARGEST,
-            wanted => wanted,
-        };
+    async fn take(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        // Where there is nothing, it is the end that is read.
+        let available = self.source.available().max(1);
+        let most = self.publisher.wants(available).max(1);
         match self.source.read(most).await {
             Some(Piece::Output(bytes)) => {
                 let count = bytes.len();
+                if count < FULL {
+                    self.rest = Instant::now() + REST;
+                }
                 self.publisher.take(bytes);
                 let kept = permit.and_then(|mut permit| permit.split(count));
                 let end = self.publisher.taken();
@@ -220,16 +230,18 @@ impl Follower {
     }
 }
 
-/// Waits for something to read, and then for the memory to have it in.
+/// Waits for something to read, then until it is time, and then for the memory to have it in.
 async fn reserve(
     budget: &Arc<Semaphore>,
     source: &Source,
-    wanted: usize,
+    rest: Instant,
 ) -> Option<OwnedSemaphorePermit> {
     source.ready().await;
-    let count = if wanted == 1 { LARGEST } else { wanted };
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    Arc::clone(budget).acquire_many_owned(count).await.ok()
+    if rest > Instant::now() {
+        tokio::time::sleep_until(rest).await;
+    }
+    let most = u32::try_from(LARGEST).unwrap_or(u32::MAX);
+    Arc::clone(budget).acquire_many_owned(most).await.ok()
 }
 
 fn publish(message: &Message, id: Option<String>) -> PublishMessage {

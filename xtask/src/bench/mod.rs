@@ -9,6 +9,7 @@ mod crowd;
 mod dresses;
 mod echo;
 mod fair;
+mod fleet;
 mod floods;
 pub(crate) mod guest;
 mod guests;
@@ -108,6 +109,8 @@ enum Part {
     Threads,
     /// What each of a thousand busy relays gets
     Fair,
+    /// What a fleet costs a daemon, beside a bare publisher, and a console
+    Fleet,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
@@ -167,6 +170,7 @@ impl Part {
             Part::Logs => logs::table(programs, args.rounds),
             Part::Threads => threads::table(programs, args.gib, args.rounds),
             Part::Fair => fair::table(programs),
+            Part::Fleet => fleet::table(programs, args.rounds),
         }
     }
 }

@@ -22,7 +22,7 @@ const MIB: u64 = 1 << 20;
 const WANTED: f64 = 0.9;
 /// How long the console prints, and how much in a second where it has a pace.
 const SPAN: Duration = Duration::from_secs(3);
-const PACE: u64 = 20 * MIB;
+pub(super) const PACE: u64 = 20 * MIB;
 const TICK: Duration = Duration::from_millis(1);
 const CONSOLE: &str = "[console.relay]\nfrom = 'unix:DIR/in,server=on,wait=off,x-closed=hold'\n\
     to = 'unix:DIR/out,server=on,wait=off,x-closed=hold'\nhistory = '1M'\n";
@@ -91,7 +91,7 @@ impl Audience {
 }
 
 /// MiB/s that come out of the console.
-fn pass_on(ends: &mut [UnixStream; 2], pace: Option<u64>) -> Result<f64> {
+pub(super) fn pass_on(ends: &mut [UnixStream; 2], pace: Option<u64>) -> Result<f64> {
     let [input, output] = ends;
     output.set_read_timeout(Some(STALL_TIMEOUT))?;
     let mut output = output.try_clone()?;
@@ -134,7 +134,7 @@ fn take(output: &mut UnixStream, wanted: &AtomicU64) -> Result {
     Ok(())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     report::percentile(&values, 0.5)
 }

@@ -1,0 +1,67 @@
+//! What a fleet is compared with: the same bytes published by the same client, and nothing else. No
+//! headers, no answers, nothing kept, nothing sent again. Prints how many nanoseconds of CPU that
+//! took in all, and then waits until the stream has it.
+//!
+//! `plain SERVER STREAM REPLICAS SUBJECTS SIZE COUNT SPEED` makes the stream if it is not there,
+//! and sends COUNT messages of SIZE bytes to its subjects `STREAM.0`, `STREAM.1` … in turn, SPEED
+//! bytes a second.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use bytes::Bytes;
+use rustix::time::{ClockId, clock_gettime};
+
+/// So many bytes are sent before one waits for the server.
+const AHEAD: usize = 8 << 20;
+/// How often one looks whether it is time.
+const TICK: Duration = Duration::from_millis(1);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [server, name, replicas, subjects, size, count, speed] = &arguments[..] else {
+        return Err("usage: plain SERVER STREAM REPLICAS SUBJECTS SIZE COUNT SPEED".into());
+    };
+    let (subjects, size): (usize, usize) = (subjects.parse()?, size.parse()?);
+    let (count, speed): (usize, f64) = (count.parse()?, speed.parse()?);
+    let client = async_nats::connect(server).await?;
+    let context = jetstream::new(client.clone());
+    let config = jetstream::stream::Config {
+        name: name.clone(),
+        subjects: vec![format!("{name}.*")],
+        num_replicas: replicas.parse()?,
+        compression: Some(jetstream::stream::Compression::S2),
+        ..Default::default()
+    };
+    let mut stream = context.get_or_create_stream(config).await?;
+    let before = stream.info().await?.state.messages;
+    let line = b"0123456789 what a console prints, more or less\n";
+    let text: Vec<u8> = line.iter().copied().cycle().take(size).collect();
+    let text = Bytes::from(text);
+
+    let began = clock_gettime(ClockId::ProcessCPUTime);
+    let start = Instant::now();
+    let mut ahead = 0;
+    for number in 0..count {
+        while (number * size) as f64 > speed * start.elapsed().as_secs_f64() {
+            tokio::time::sleep(TICK).await;
+        }
+        let subject = format!("{name}.{}", number % subjects);
+        client.publish(subject, text.clone()).await?;
+        ahead += size;
+        if ahead >= AHEAD {
+            client.flush().await?;
+            ahead = 0;
+        }
+    }
+    client.flush().await?;
+    let ended = clock_gettime(ClockId::ProcessCPUTime);
+    let nanos = (ended.tv_sec - began.tv_sec) * 1_000_000_000 + ended.tv_nsec - began.tv_nsec;
+    writeln!(std::io::stdout(), "{nanos}")?;
+    while stream.info().await?.state.messages < before + count as u64 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
