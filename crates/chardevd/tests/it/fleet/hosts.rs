@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use chardev_load::lines::{Form, Lines};
@@ -347,44 +347,57 @@ impl Drop for Pipes {
     }
 }
 
-/// Writes a text that is known, and reads one, at the pace of others.
-fn flood(
-    mut writer: impl Write + Send + 'static,
-    mut reader: impl Read + Send + 'static,
-    (writes, reads): (u64, u64),
-    count: usize,
-) -> (Arc<AtomicUsize>, Arc<Mutex<Vec<u8>>>) {
-    let (read, all) = (
-        Arc::new(AtomicUsize::new(0)),
-        Arc::<Mutex<Vec<u8>>>::default(),
-    );
-    std::thread::spawn(move || {
-        let mut lines = Lines::from_offset(Form::Padded, writes);
-        let mut left = count;
-        while left > 0 {
-            let mut text = vec![0; left.min(1000)];
-            lines.fill(&mut text);
-            writer.write_all(&text).unwrap();
-            left -= text.len();
-        }
-        // It stays open until the test ends.
-        std::mem::forget(writer);
-    });
-    let (counted, gathered) = (Arc::clone(&read), Arc::clone(&all));
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        let mut lines = Lines::from_offset(Form::Padded, reads);
-        while let Ok(got @ 1..) = reader.read(&mut buffer) {
-            let mut wanted = vec![0; got];
-            lines.fill(&mut wanted);
-            if wanted != buffer[..got] {
-                *gathered.lock().unwrap() = buffer[..got].to_vec();
-                return;
+/// One direction that is full all the time.
+#[derive(Default)]
+struct Flood {
+    written: AtomicUsize,
+    read: AtomicUsize,
+    is_over: AtomicBool,
+    /// What was read and not written.
+    odd: Mutex<Vec<u8>>,
+}
+
+impl Flood {
+    /// Writes a text that is known until it is to be over, and reads it at the other end.
+    fn begin(
+        mut writer: impl Write + Send + 'static,
+        mut reader: impl Read + Send + 'static,
+        begin: u64,
+    ) -> Arc<Flood> {
+        let flood = Arc::new(Flood::default());
+        let (writing, reading) = (Arc::clone(&flood), Arc::clone(&flood));
+        std::thread::spawn(move || {
+            let mut lines = Lines::from_offset(Form::Padded, begin);
+            while !writing.is_over.load(Ordering::SeqCst) {
+                let mut text = [0; 1000];
+                lines.fill(&mut text);
+                writer.write_all(&text).unwrap();
+                writing.written.fetch_add(text.len(), Ordering::SeqCst);
             }
-            counted.fetch_add(got, Ordering::SeqCst);
-        }
-    });
-    (read, all)
+            // It stays open until the test ends.
+            std::mem::forget(writer);
+        });
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            let mut lines = Lines::from_offset(Form::Padded, begin);
+            while let Ok(got @ 1..) = reader.read(&mut buffer) {
+                let mut wanted = vec![0; got];
+                lines.fill(&mut wanted);
+                if wanted != buffer[..got] {
+                    *reading.odd.lock().unwrap() = buffer[..got].to_vec();
+                    return;
+                }
+                reading.read.fetch_add(got, Ordering::SeqCst);
+            }
+        });
+        flood
+    }
+
+    /// How much was read, all of which was written.
+    fn read(&self) -> usize {
+        assert_eq!(text(&self.odd.lock().unwrap()), "");
+        self.read.load(Ordering::SeqCst)
+    }
 }
 
 #[test]
@@ -396,16 +409,14 @@ fn no_byte_of_an_attach_is_lost_while_servers_are_killed_and_frozen() {
     until("it is attached", || host.holder("con0").is_some());
     let far = host.far("con0");
     let (input, output) = (attach.input.take().unwrap(), attach.output.take().unwrap());
-    // So much that it does not come to an end before the servers have.
-    const COUNT: usize = 60 << 20;
-    let (typed, odd) = flood(input, far.try_clone().unwrap(), (1 << 32, 1 << 32), COUNT);
-    let (seen, strange) = flood(far, output, (2 << 32, 2 << 32), COUNT);
+    let typed = Flood::begin(input, far.try_clone().unwrap(), 1 << 32);
+    let seen = Flood::begin(far, output, 2 << 32);
+    let both = [typed, seen];
+    // More than there can be on its way.
     let on = || {
-        let ends = [&typed, &seen].map(|it| (it.load(Ordering::SeqCst) + (64 << 10)).min(COUNT));
+        let ends = [0, 1].map(|way| both[way].read() + (4 << 20));
         until("both ways go on", || {
-            let odd = [&odd, &strange].map(|it| it.lock().unwrap().clone());
-            assert_eq!(odd.map(|it| text(&it)), [String::new(), String::new()]);
-            typed.load(Ordering::SeqCst) >= ends[0] && seen.load(Ordering::SeqCst) >= ends[1]
+            (0..2).all(|way| both[way].read() >= ends[way])
         });
     };
     on();
@@ -420,9 +431,12 @@ fn no_byte_of_an_attach_is_lost_while_servers_are_killed_and_frozen() {
         servers.freeze(number, false);
         on();
     }
+    for way in &both {
+        way.is_over.store(true, Ordering::SeqCst);
+    }
     until("all is there", || {
-        on();
-        typed.load(Ordering::SeqCst) == COUNT && seen.load(Ordering::SeqCst) == COUNT
+        both.iter()
+            .all(|way| way.read() == way.written.load(Ordering::SeqCst))
     });
     // It is there, and was there all the time.
     attach.signal(Signal::TERM);
