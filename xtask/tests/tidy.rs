@@ -63,7 +63,7 @@ const MAY_DEPEND_ON: [(&str, Option<&[&str]>); 16] = [
     ),
     (
         "chardev-fleet",
-        Some(&["chardev", "chardev-load", "chardev-logs"]),
+        Some(&["chardev", "chardev-load", "chardev-logs", "chardev-qapi"]),
     ),
     ("chardev-logs", Some(&["chardev-core"])),
     (

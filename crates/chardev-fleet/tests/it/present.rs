@@ -13,6 +13,7 @@ use chardev_fleet::presence::{Console, Roster};
 use chardev_fleet::{Fleet, Happening, Look, Program, Progress, Settings, StreamSettings};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use crate::cluster;
 use crate::servers::{Servers, until};
@@ -401,20 +402,18 @@ fn who_listens_slowly_is_told_how_much_that_cost_and_costs_nobody_else_anything(
     look(&runtime(), &servers);
     let brisk = listen(&servers, &[]);
     // It takes nothing before it may.
-    let (go, may) = channel::<()>();
+    let (go, may) = oneshot::channel::<()>();
     let settings = settings(&servers, "reader");
     let (sender, slow) = channel();
     std::thread::spawn(move || {
         runtime().block_on(async {
             let look = Look::open(&settings).await.unwrap();
-            let mut is_held = true;
+            let mut may = Some(may);
             let each = async |it| {
                 let is_sent = sender.send(it).is_ok();
-                while std::mem::take(&mut is_held) {
-                    // The thread of its connection goes on.
-                    while may.try_recv().is_err() {
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                    }
+                if let Some(may) = may.take() {
+                    // The test has ended where this fails.
+                    let _ = may.await;
                 }
                 is_sent
             };

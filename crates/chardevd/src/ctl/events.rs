@@ -12,10 +12,10 @@ use super::time::utc;
 
 /// Prints what happens to consoles, as it happens, until Ctrl-C
 ///
-/// A line is the time (UTC), the event, the chardev or device, and what else is known. With --fleet,
-/// it is what happens on all hosts of the cluster, with HOST/CONSOLE, or HOST alone for what
-/// concerns no console. Of what was missed, because the connection was lost for example, a line on
-/// standard error says how much that was, as far as that is known.
+/// A line is the time (UTC), the event, the chardev or device, and what else is known. With
+/// --fleet, it is what happens on all hosts of the cluster, with HOST/CONSOLE, or HOST alone for
+/// what concerns no console. Of what was missed, because the connection was lost for example, a
+/// line on standard error says how much that was, as far as that is known.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Only of these chardevs and devices; with --fleet, of these consoles (HOST/CONSOLE) and hosts
