@@ -44,6 +44,13 @@ pub enum Blind {
         /// The role that it was asked for.
         role: String,
     },
+    /// Nobody takes peers of consoles there.
+    NoConsole {
+        /// The host.
+        host: String,
+        /// The console whose peer was wanted.
+        console: String,
+    },
     /// The host serves, but not so.
     HostRefused {
         /// The host.
@@ -75,6 +82,11 @@ impl fmt::Display for Blind {
                 f,
                 "nobody serves the host '{host}' as '{role}' over the fleet: it is not there, or its \
                  [fleet] has no 'qmp'"
+            ),
+            Blind::NoConsole { host, console } => write!(
+                f,
+                "nobody serves '{console}' of the host '{host}': it is down, or none of its \
+                 consoles is x-nats"
             ),
             Blind::HostRefused { host, why } => write!(f, "host '{host}' refuses: {why}"),
             Blind::HostSilent { host, limit } => {

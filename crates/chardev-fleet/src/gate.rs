@@ -18,7 +18,7 @@ use crate::link::{self, Connection};
 use crate::relay::{Ended, Relay, Session, Way, frame_of, is_for_nobody};
 use crate::session::{End, Fate, Id, Why};
 use crate::settings::Settings;
-use crate::subject;
+use crate::subject::{self, Name, Topic};
 
 /// Where a session hears its host: `_CHARDEV.WHO.SESSION`. Whoever may hear all inboxes hears
 /// nothing of that.
@@ -56,12 +56,20 @@ struct Sessions {
 #[derive(Debug)]
 struct Order {
     host: String,
-    role: String,
-    wanted: String,
+    door: Door,
     limit: Duration,
     socket: UnixStream,
     ended: Ended,
     answer: Sender<Result<(), Blind>>,
+}
+
+/// What of the host it is with.
+#[derive(Debug)]
+enum Door {
+    /// Its monitor, or something there that is wanted, as somebody with that role.
+    Monitor { role: String, wanted: String },
+    /// A console that waits for its peer.
+    Console { console: String },
 }
 
 /// What the thread works with.
@@ -108,7 +116,18 @@ impl Gate {
     /// # Errors
     /// The host is not there, or refuses; the servers do; it takes too long.
     pub fn session(&self, host: &str, role: &str, limit: Duration) -> Result<Opened, Blind> {
-        self.order(host, role, String::new(), limit)
+        let (role, wanted) = (role.to_owned(), String::new());
+        self.order(host, Door::Monitor { role, wanted }, limit)
+    }
+
+    /// Becomes the peer of a console whose back end is `x-nats`: what is written the console reads,
+    /// and the other way round.
+    ///
+    /// # Errors
+    /// As for [`Gate::session`]; it has a peer, or another back end.
+    pub fn peer(&self, host: &str, console: &str, limit: Duration) -> Result<Opened, Blind> {
+        let console = console.to_owned();
+        self.order(host, Door::Console { console }, limit)
     }
 
     /// The same with what `key` is for, which somebody at the monitor has offered there
@@ -123,23 +142,17 @@ impl Gate {
         limit: Duration,
     ) -> Result<Opened, Blind> {
         let sort = if half_close { HALF } else { WHOLE };
-        self.order(host, role, format!("{sort} {key}"), limit)
+        let (role, wanted) = (role.to_owned(), format!("{sort} {key}"));
+        self.order(host, Door::Monitor { role, wanted }, limit)
     }
 
-    fn order(
-        &self,
-        host: &str,
-        role: &str,
-        wanted: String,
-        limit: Duration,
-    ) -> Result<Opened, Blind> {
+    fn order(&self, host: &str, door: Door, limit: Duration) -> Result<Opened, Blind> {
         let (stream, socket) = UnixStream::pair().map_err(Blind::Failed)?;
         let (answer, answered) = channel();
         let ended = Ended::default();
         let order = Order {
             host: host.to_owned(),
-            role: role.to_owned(),
-            wanted,
+            door,
             limit,
             socket,
             ended: Arc::clone(&ended),
@@ -326,8 +339,8 @@ impl Worker {
     }
 
     async fn begin(&self, order: &Order) -> Result<(Begun, Relay), Blind> {
-        let subject = subject::qmp(&self.cluster, &order.host, &order.role);
-        let too_long = || Blind::Failed(io::Error::other("the name of the host is too long"));
+        let (subject, wanted) = order.door.subject(&self.cluster, &order.host);
+        let too_long = || Blind::Failed(io::Error::other("the names are too long"));
         let subject = subject.ok_or_else(too_long)?;
         let id = new_id().map_err(Blind::Failed)?;
         let inbox = format!("{INBOX}.{}.{id}", self.who);
@@ -335,7 +348,7 @@ impl Worker {
             |error: &dyn std::error::Error| Blind::Failed(io::Error::other(reasons(error)));
         let heard = self.client.subscribe(inbox.clone()).await;
         let messages = heard.map_err(|error| failed(&error))?;
-        let session = Session::new(|now| End::open(id, order.wanted.clone().into(), now));
+        let session = Session::new(|now| End::open(id, wanted.into(), now));
         let ours = order.socket.try_clone().map_err(Blind::Failed)?;
         ours.set_nonblocking(true).map_err(Blind::Failed)?;
         let relay = Relay {
@@ -384,7 +397,6 @@ impl Begun {
         order: &Order,
         refused: &mut broadcast::Receiver<String>,
     ) -> Result<(), Blind> {
-        let (host, role) = (&order.host, &order.role);
         let mut times_absent = 0;
         loop {
             tokio::select! {
@@ -402,13 +414,44 @@ impl Begun {
                 },
             }
             let end = self.session.lock();
-            let (host, role) = (host.clone(), role.clone());
+            let host = order.host.clone();
             match end.fate() {
                 Fate::Failed(Why::Refused(why)) => return Err(Blind::HostRefused { host, why }),
                 _ if !end.is_opening() => return Ok(()),
-                _ if times_absent >= TRIES => return Err(Blind::NoHost { host, role }),
+                _ if times_absent >= TRIES => return Err(order.door.closed(host)),
                 _ => {}
             }
+        }
+    }
+}
+
+impl Door {
+    /// Where it is knocked at, and with which words.
+    fn subject(&self, cluster: &str, host: &str) -> (Option<String>, String) {
+        match self {
+            Door::Monitor { role, wanted } => (subject::qmp(cluster, host, role), wanted.clone()),
+            Door::Console { console } => {
+                let name = Name {
+                    cluster: cluster.to_owned(),
+                    host: host.to_owned(),
+                    console: console.clone(),
+                };
+                (name.subject(Topic::In), String::new())
+            }
+        }
+    }
+
+    /// Nobody is there.
+    fn closed(&self, host: String) -> Blind {
+        match self {
+            Door::Monitor { role, .. } => Blind::NoHost {
+                host,
+                role: role.clone(),
+            },
+            Door::Console { console } => Blind::NoConsole {
+                host,
+                console: console.clone(),
+            },
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::board::{Order, Worker};
 use super::cord::Cord;
+use crate::blind::Blind;
 use crate::relay::{Session, Way, frame_of, is_for_nobody};
 use crate::session::{End, Fate, Id, Why};
 use crate::subject::{Name, Topic};
@@ -118,10 +119,8 @@ impl Called {
                 }
                 _ if !end.is_opening() => self.is_open = true,
                 _ if times_absent >= TRIES => {
-                    return Err(format!(
-                        "nobody serves '{console}' of the host '{host}': it is down, or none of \
-                         its consoles is x-nats"
-                    ));
+                    let (host, console) = (host.clone(), console.clone());
+                    return Err(Blind::NoConsole { host, console }.to_string());
                 }
                 _ => {}
             }

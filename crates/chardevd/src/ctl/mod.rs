@@ -180,6 +180,16 @@ enum Action {
     },
     /// Attach this terminal; the previous back end is restored on detach
     Attach(attach::Args),
+    /// Be the peer of a fleet's console whose back end is x-nats: standard input and output, byte
+    /// for byte
+    ///
+    /// Standard input is sent up to its end, and then output is copied until the console goes
+    /// elsewhere. On a terminal Ctrl-] ends it.
+    Connect {
+        /// The console, HOST/CONSOLE
+        #[arg(add = complete::ids())]
+        id: String,
+    },
     /// Follow a chardev's output without disturbing its peer
     Watch(watch::Args),
     /// Print the output that has been kept for a chardev
@@ -303,6 +313,8 @@ pub fn main() -> ExitCode {
         Action::Reload { json } => consoles::reload(target, json),
         Action::Import { file, from } => import::import(&file, from),
         Action::Attach(args) => attach::run(target, &args),
+        // A fleet has done that.
+        Action::Connect { .. } => Ok(()),
         Action::Watch(args) => watch::watch(target, &args),
         Action::History(args) => watch::history(target, &args),
         Action::Send(args) => send::run(target, &args),

@@ -90,6 +90,14 @@ pub(super) fn events(
     Err(lacks())
 }
 
+pub(super) fn connect(
+    _options: &Options,
+    _timeout: Option<Duration>,
+    _written: &str,
+) -> Result<(), Failure> {
+    Err(lacks())
+}
+
 pub(super) fn names(_options: &Options, _limit: Duration) -> Vec<(String, String)> {
     Vec::new()
 }

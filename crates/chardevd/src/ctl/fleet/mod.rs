@@ -9,6 +9,8 @@ mod list;
 #[cfg(feature = "fleet")]
 mod output;
 #[cfg(feature = "fleet")]
+mod peer;
+#[cfg(feature = "fleet")]
 mod place;
 #[cfg(feature = "fleet")]
 mod way;
@@ -146,6 +148,12 @@ impl Options {
         action: &mut Action,
     ) -> Result<Meant, Failure> {
         let Some(servers) = self.servers() else {
+            if let Action::Connect { .. } = action {
+                let text = "connect is for consoles of a fleet";
+                return Err(Failure::new(Status::Usage, text).with_hint(
+                    "name its servers with --fleet, or CHARDEV_FLEET; 'chardevctl attach' is for any console",
+                ));
+            }
             return match &self.on {
                 Some(_) => Err(Failure::new(Status::Usage, "--on is for a fleet")
                     .with_hint("name its servers with --fleet, or CHARDEV_FLEET")),
@@ -162,6 +170,13 @@ impl Options {
                     .with_hint("say it without --fleet")),
                 false => Ok(Meant::NoFleet),
             };
+        }
+        if let Action::Connect { id } = action {
+            let written = match &self.on {
+                Some(host) => format!("{host}/{id}"),
+                None => id.clone(),
+            };
+            return way::connect(self, timeout, &written).map(|()| Meant::Done);
         }
         if let Some(host) = &self.on {
             return self.host(host, timeout, action);

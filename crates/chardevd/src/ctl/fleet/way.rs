@@ -13,6 +13,7 @@ use super::Options;
 pub(super) use super::events::events;
 pub(super) use super::list::list;
 pub(super) use super::output::{history, watch};
+pub(super) use super::peer::connect;
 use crate::ctl::failure::{Failure, Status};
 use crate::ctl::nearest;
 
@@ -134,6 +135,10 @@ pub(super) fn failure(blind: &Blind) -> Failure {
         Blind::NoHost { .. } => (
             Status::NoDaemon,
             "see that its daemon runs, and that its configuration has qmp in [fleet]; 'chardevctl list' shows the hosts",
+        ),
+        Blind::NoConsole { .. } => (
+            Status::NoDaemon,
+            "see that its daemon runs, and change the console to x-nats: 'chardevctl change HOST/CONSOLE x-nats'",
         ),
         Blind::HostRefused { .. } => (
             Status::Failed,

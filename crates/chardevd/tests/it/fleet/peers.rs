@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -11,10 +12,12 @@ use std::time::Duration;
 use chardev_load::lines::{Form, Lines, PADDED};
 use chardev_qapi::{Json, Object};
 use nkeys::KeyPair;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::expected;
 use super::secure::Secure;
 use super::servers::{Servers, until};
+use crate::ctl_rig::{chardevctl, wait};
 use crate::daemon_rig::{Daemon, change, console};
 
 /// A daemon of a fleet with one console, which holds what nobody takes.
@@ -432,4 +435,113 @@ fn a_host_is_the_peer_of_the_consoles_it_was_granted_and_of_no_others() {
         );
     }
     assert!(hosts.iter().all(Host::is_connected));
+}
+
+/// A `chardevctl connect`, which does not outlive the test.
+struct Connected(Child);
+
+impl Connected {
+    fn start(servers: &Servers, console: &str) -> Connected {
+        let mut command = connect(servers, console);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        Connected(command.stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// What it has said, once it has ended with that status.
+    fn said(&mut self, status: i32) -> String {
+        let ended = wait(&mut self.0);
+        let said = std::io::read_to_string(self.0.stderr.take().unwrap()).unwrap();
+        assert_eq!(ended.code(), Some(status), "{said}");
+        said
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn connect(servers: &Servers, console: &str) -> Command {
+    let mut command = chardevctl();
+    let servers = servers.addresses("nats").join(",");
+    let arguments = ["--fleet", &servers, "--cluster", "lab", "connect", console];
+    command.args(arguments);
+    command
+}
+
+#[test]
+fn a_program_is_the_peer_of_a_console() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut servers = Servers::start();
+    let host = Host::start(dir.path(), &servers, "node.7", "x-nats");
+    until("there is a console", || host.back("con0").contains("nats:"));
+    let mut program = Connected::start(&servers, "node.7/con0");
+    until("it is there", || host.is_connected());
+    for (console, status, said) in [
+        ("node.7/con0", 1, "'con0' has a peer already: NATS"),
+        ("node.7/con1", 1, "'con1' takes no peer over the fleet"),
+        (
+            "node.1/con0",
+            3,
+            "nobody serves 'con0' of the host 'node.1'",
+        ),
+        ("con0", 2, "write HOST/CONSOLE"),
+    ] {
+        let refused = Connected::start(&servers, console).said(status);
+        assert!(refused.contains(said), "{refused}");
+    }
+    let far = host.far();
+    let (mut input, output) = (program.0.stdin.take(), program.0.stdout.take());
+    let (mut typed, mut seen) = (far.try_clone().unwrap(), output.unwrap());
+    const COUNT: usize = 3 << 20;
+    let text = expected(BEGIN[0], COUNT as u64);
+    let printed = text.clone();
+    let printing = std::thread::spawn(move || {
+        let mut far = far;
+        far.write_all(&printed).unwrap();
+    });
+    let typing = std::thread::spawn(move || {
+        let mut all = vec![0; COUNT];
+        typed.read_exact(&mut all).unwrap();
+        all
+    });
+    let writing = {
+        let (mut input, text) = (input.take().unwrap(), text.clone());
+        std::thread::spawn(move || {
+            input.write_all(&text).unwrap();
+            input
+        })
+    };
+    servers.kill(0);
+    let mut all = vec![0; COUNT];
+    seen.read_exact(&mut all).unwrap();
+    assert!(all == text && typing.join().unwrap() == text);
+    printing.join().unwrap();
+    input = Some(writing.join().unwrap());
+
+    // What is printed just before the console goes elsewhere is here before the end.
+    let mut far = host.far();
+    far.write_all(&text[..100_000]).unwrap();
+    let mut rest = vec![0; 1];
+    seen.read_exact(&mut rest).unwrap();
+    host.change(r#"{"type": "null", "data": {}}"#);
+    seen.read_to_end(&mut rest).unwrap();
+    assert!(text.starts_with(&rest));
+    let said = program.said(0);
+    assert!(said.contains("node.7/con0 goes elsewhere now"), "{said}");
+    drop(input);
+
+    // Who is told to end tells the console.
+    host.change(r#"{"type": "x-nats", "data": {}}"#);
+    let mut program = Connected::start(&servers, "node.7/con0");
+    // It hears of signals by now.
+    far.write_all(&text[..1]).unwrap();
+    let mut first = [0];
+    let seen = program.0.stdout.as_mut().unwrap();
+    seen.read_exact(&mut first).unwrap();
+    kill_process(Pid::from_child(&program.0), Signal::TERM).unwrap();
+    wait(&mut program.0);
+    until("it has left", || !host.is_connected());
 }
