@@ -17,6 +17,10 @@ pub struct Settings {
     pub credentials: Option<PathBuf>,
     /// A file with the seed of an nkey.
     pub nkey: Option<PathBuf>,
+    /// The same two for who looks at other hosts in this one's name, if that is somebody else.
+    pub reader_credentials: Option<PathBuf>,
+    /// See there.
+    pub reader_nkey: Option<PathBuf>,
     /// Who has signed the servers' certificates, as PEM, beside those that the system knows.
     pub ca: Option<PathBuf>,
     /// The stream.
@@ -49,10 +53,30 @@ pub struct StreamSettings {
 impl Settings {
     /// The same with relative paths that start at `directory`.
     pub fn within(mut self, directory: &Path) -> Self {
-        for path in [&mut self.credentials, &mut self.nkey, &mut self.ca] {
+        let paths = [
+            &mut self.credentials,
+            &mut self.nkey,
+            &mut self.reader_credentials,
+            &mut self.reader_nkey,
+            &mut self.ca,
+        ];
+        for path in paths {
             *path = path.take().map(|path| directory.join(path));
         }
         self
+    }
+
+    /// Those of who looks at other hosts.
+    pub fn as_reader(&self) -> Settings {
+        let (credentials, nkey) = (self.reader_credentials.clone(), self.reader_nkey.clone());
+        match (&credentials, &nkey) {
+            (None, None) => self.clone(),
+            _ => Settings {
+                credentials,
+                nkey,
+                ..self.clone()
+            },
+        }
     }
 
     /// Why `text` is no server, if it is none.
@@ -88,6 +112,8 @@ impl Default for Settings {
             host: String::new(),
             credentials: None,
             nkey: None,
+            reader_credentials: None,
+            reader_nkey: None,
             ca: None,
             stream: StreamSettings::default(),
             qmp: None,

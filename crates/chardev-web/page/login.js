@@ -5,14 +5,15 @@ import { el } from "./dom.js";
 
 /**
  * Who we are; nothing if the daemon does not know us.
- * @returns {Promise<{who: string, how: string, version: string, terminal: boolean} | undefined>}
+ * @returns {Promise<{who: string, how: string, version: string, terminal: boolean, fleet: boolean} | undefined>}
  */
 export async function whoami() {
-  const code = location.pathname === "/login" ? location.hash.slice(1) : "";
+  const [code, ...place] = location.pathname === "/login" ? location.hash.slice(1).split("/") : [""];
   let refused = "";
   if (code) {
-    // The code is used up, and is not for the history of the browser.
-    history.replaceState(null, "", "/");
+    // The code is used up, and is not for the history of the browser; what stands behind it is
+    // where on the page one wants to be.
+    history.replaceState(null, "", place.length > 0 ? `/#/${place.join("/")}` : "/");
     try {
       await post("/login", { code });
     } catch (error) {

@@ -20,6 +20,13 @@ async function show() {
   const main = byId("main");
   // What went wrong elsewhere is over.
   document.querySelector(".complaint")?.remove();
+  if (place === "/fleet") byId("fleet").setAttribute("aria-current", "page");
+  else byId("fleet").removeAttribute("aria-current");
+  if (place === "/fleet") {
+    const { showFleet } = await import("./fleet.js");
+    if (mine === route) end = showFleet(main);
+    return;
+  }
   if (!console) {
     end = showList(main);
     return;
@@ -48,6 +55,7 @@ async function start() {
   const me = await whoami();
   if (!me) return;
   say(byId("state"), me.who);
+  byId("fleet").hidden = !me.fleet;
   const logout = byId("logout");
   logout.hidden = false;
   logout.addEventListener("click", () => attempt(async () => {

@@ -15,16 +15,22 @@ use crate::site::Site;
 
 /// Who asks, and what is served.
 #[utoipa::path(get, path = "/me", responses((status = 200, description =
-    "`who`, `how` they came in, `admin`, `version`, `terminal` (whether the page has one)"),
+    "`who`, `how` they came in, `admin`, `version`, `terminal` (whether the page has one), \
+     `fleet` (whether there is one, of which one may see the consoles)"),
     (status = 401, description = "nobody is logged in")))]
 pub(super) async fn me(State(site): State<Site>, Visitor(session): Visitor) -> Asked {
     let version = &site.server.version().package;
+    let fleet = session
+        .caller
+        .clone()
+        .execute("x-query-fleet", Object::new());
     let me = Object::new()
         .with("who", session.caller.who())
         .with("how", session.how)
         .with("admin", session.caller.may(Role::Admin, None))
         .with("version", version.as_str())
-        .with("terminal", page::has_terminal());
+        .with("terminal", page::has_terminal())
+        .with("fleet", fleet.await.is_ok());
     Ok(Answer(me.into()))
 }
 

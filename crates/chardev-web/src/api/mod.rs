@@ -4,6 +4,7 @@ mod cast;
 mod changes;
 mod consoles;
 mod doors;
+mod fleet;
 mod history;
 mod screen;
 mod timeline;
@@ -70,7 +71,9 @@ fn documented() -> OpenApiRouter<Site> {
         .routes(routes!(told::events))
         .routes(routes!(changes::change))
         .routes(routes!(changes::policy))
-        .routes(routes!(changes::schema));
+        .routes(routes!(changes::schema))
+        .routes(routes!(fleet::all))
+        .routes(routes!(fleet::page));
     let about = Info::builder()
         .title("chardevd")
         .description(Some("Consoles over HTTP; see docs/web.md"))

@@ -69,6 +69,8 @@ mod present {
             host,
             credentials: path("credentials"),
             nkey: path("nkey"),
+            reader_credentials: path("reader-credentials"),
+            reader_nkey: path("reader-nkey"),
             ca: path("ca"),
             qmp: role(table.get("qmp"), mistakes),
             presence: presence(table, mistakes),

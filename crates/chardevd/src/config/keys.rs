@@ -323,6 +323,16 @@ pub(super) const FLEET: &[Key] = &[
         "a file with the seed of an nkey, instead",
     ),
     key(
+        "reader-credentials",
+        Shape::Text,
+        "the same for who looks at other hosts in this one's name, for the fleet on its web page (default: who publishes)",
+    ),
+    key(
+        "reader-nkey",
+        Shape::Text,
+        "a file with the seed of that one's nkey, instead",
+    ),
+    key(
         "ca",
         Shape::Text,
         "who has signed the servers' certificates, as PEM, beside those that the system knows",

@@ -34,8 +34,9 @@ impl Membership {
         None
     }
 
-    pub(crate) fn commands(&self) -> [OwnCommand; 1] {
-        [super::command(|_| Err(LACKS.into()))]
+    pub(crate) fn commands(&self) -> [OwnCommand; 3] {
+        let lacks = || std::future::ready(Err(LACKS.into()));
+        super::commands(|_| Err(LACKS.into()), move |_| lacks(), move |_, _| lacks())
     }
 }
 

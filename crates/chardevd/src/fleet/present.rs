@@ -8,11 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use chardev::Chardevs;
 use chardev_fleet::events::{Feed, Told};
 use chardev_fleet::{Desk, Fleet, Fronts, Program, Settings, StreamSettings, Which};
-use chardev_monitor::{Answer, Caller, Event, Json, Object, OwnCommand, Reason, Server};
+use chardev_monitor::{
+    Answer, Caller, Event, Json, Object, OwnCommand, QmpError, Reason, Role, Server,
+};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Gauges;
 use super::desk::{Attendant, ROLES};
+use super::others::{self, Others};
 use super::peers::EXCHANGE;
 use crate::config::Table;
 
@@ -22,6 +25,9 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 const DESK_LIMIT: Duration = Duration::from_secs(1);
 /// How long peers of consoles may take to hear of it.
 const PEERS_LIMIT: Duration = Duration::from_secs(1);
+
+/// What is said where there is none.
+const NONE: &str = "the daemon is in no fleet; its configuration has no [fleet]";
 
 /// The daemon's part in a fleet, if it has one. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +42,8 @@ struct Place {
     last: Option<UnboundedSender<Told>>,
     /// Where those are served who come over the fleet.
     desk: Option<Desk>,
+    /// The way to the other hosts, once somebody has wanted to know of them.
+    others: Option<Arc<Others>>,
 }
 
 impl Membership {
@@ -62,6 +70,7 @@ impl Membership {
         if place.fleet.as_ref().map(Fleet::settings) == wanted.as_ref() {
             return;
         }
+        place.others = None;
         let goes_where =
             |it: &Settings| (it.cluster.clone(), it.host.clone(), it.stream.name.clone());
         let progress = place.fleet.take().and_then(|old| {
@@ -136,16 +145,61 @@ impl Membership {
         ])
     }
 
-    pub(crate) fn commands(&self) -> [OwnCommand; 1] {
-        let membership = self.clone();
-        [super::command(move |caller| membership.describe(caller))]
+    pub(crate) fn commands(&self) -> [OwnCommand; 3] {
+        let [how, list, page] = [self, self, self].map(Clone::clone);
+        super::commands(
+            move |caller| how.describe(caller),
+            move |arguments| {
+                let list = list.clone();
+                async move { list.consoles(&arguments).await }
+            },
+            move |arguments, caller| {
+                let page = page.clone();
+                async move { page.link(&arguments, &caller).await }
+            },
+        )
+    }
+
+    /// Consoles of the hosts that are up.
+    async fn consoles(&self, arguments: &Object) -> Answer {
+        let (others, own) = self.others()?;
+        let filter = arguments.get("filter").and_then(Json::as_str);
+        let limit = arguments.get("limit").and_then(Json::as_u64);
+        let limit = limit.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX));
+        let roster = others.hosts().await?;
+        Ok(others::described(&roster, &own, filter.unwrap_or_default(), limit).into())
+    }
+
+    /// A link to another host's page, for who may do as much there as here at most.
+    async fn link(&self, arguments: &Object, caller: &Caller) -> Answer {
+        let (others, _) = self.others()?;
+        let host = arguments.get("host").and_then(Json::as_str);
+        let mut roles = Role::ALL.into_iter().rev();
+        let most = roles.find(|role| caller.may(*role, None));
+        let most = most.ok_or("this needs the role 'view' for all chardevs")?;
+        let url = others.link(host.unwrap_or_default(), most).await?;
+        Ok(Object::new().with("url", url).into())
+    }
+
+    /// The way to the other hosts, and what this one is called.
+    fn others(&self) -> Result<(Arc<Others>, String), QmpError> {
+        let mut place = self.lock();
+        let settings = place.fleet.as_ref().map(Fleet::settings).ok_or(NONE)?;
+        let (settings, own) = (settings.clone(), settings.host.clone());
+        let others = match &place.others {
+            Some(others) => Arc::clone(others),
+            None => {
+                let others = Others::new(&settings);
+                Arc::new(others.map_err(|error| format!("no thread for it: {error}"))?)
+            }
+        };
+        place.others = Some(Arc::clone(&others));
+        Ok((others, own))
     }
 
     fn describe(&self, caller: &Caller) -> Answer {
         let place = self.lock();
-        let Some(fleet) = &place.fleet else {
-            return Err("the daemon is in no fleet; its configuration has no [fleet]".into());
-        };
+        let fleet = place.fleet.as_ref().ok_or(NONE)?;
         let (settings, status) = (fleet.settings(), fleet.status(caller.chardevs()));
         Ok(Object::new()
             .with("cluster", settings.cluster.as_str())

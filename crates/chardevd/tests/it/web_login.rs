@@ -38,7 +38,7 @@ fn bear(page: &Page, token: &str, method: &str, path: &str, body: &str) -> Reply
 
 /// The least role for each request of the API, for a console; `None` is anybody at all, and the
 /// empty role anybody who is logged in.
-const NEEDED: [(&str, &str, Option<&str>, &str); 22] = [
+const NEEDED: [(&str, &str, Option<&str>, &str); 24] = [
     ("get", "/healthz", None, ""),
     ("get", "/readyz", None, ""),
     ("get", "/api/v1/me", Some(""), ""),
@@ -79,6 +79,8 @@ const NEEDED: [(&str, &str, Option<&str>, &str); 22] = [
         r#"{"type": "ringbuf", "data": {}}"#,
     ),
     // These end what asks, or need what only a browser has; they have tests of their own.
+    ("get", "/api/v1/fleet", Some("view"), "-"),
+    ("post", "/api/v1/fleet/{host}/page", Some("view"), "-"),
     ("post", "/api/v1/login", None, "-"),
     ("post", "/api/v1/logout", Some(""), "-"),
     ("get", "/api/v1/openapi.json", None, ""),

@@ -19,6 +19,11 @@ fn page() -> PathBuf {
 
 /// Runs `tests/NAME.spec.mjs` of the page; what it prints says what failed.
 fn run(name: &str) {
+    run_with(name, &[]);
+}
+
+/// The same in this environment.
+fn run_with(name: &str, environment: &[(&str, String)]) {
     let modules = page().join("node_modules/playwright-core");
     assert!(
         modules.is_dir() && Path::new(CHROMIUM).exists(),
@@ -39,6 +44,7 @@ fn run(name: &str) {
         .current_dir(page())
         .env("CHARDEVD", env!("CARGO_BIN_EXE_chardevd"))
         .env("CHARDEVCTL", env!("CARGO_BIN_EXE_chardevctl"))
+        .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(out())
         .stderr(out())
@@ -102,4 +108,11 @@ fn firefox_shows_it_as_well() {
 #[test]
 fn its_terminal_shows_what_attach_shows() {
     run("screens");
+}
+
+#[cfg(feature = "fleet")]
+#[test]
+fn the_consoles_of_a_fleet_are_listed_and_lead_to_their_own_pages() {
+    let servers = crate::fleet::servers::Servers::start();
+    run_with("fleet", &[("FLEET", servers.addresses("nats").join(","))]);
 }

@@ -135,6 +135,25 @@ impl Daemon {
         self.said.concat()
     }
 
+    /// Says what it said, of a test that fails. Whoever has its outputs still is not waited for.
+    fn tell(&mut self) {
+        let end = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < end && !self.readers.iter().all(JoinHandle::is_finished) {
+            pause();
+        }
+        let (ended, _) = self
+            .readers
+            .drain(..)
+            .partition::<Vec<_>, _>(JoinHandle::is_finished);
+        self.said
+            .extend(ended.into_iter().flat_map(JoinHandle::join));
+        eprintln!(
+            "chardevd at {} said: {}",
+            self.monitor.display(),
+            self.said()
+        );
+    }
+
     fn collect(&mut self) {
         let readers = self.readers.drain(..);
         self.said
@@ -147,6 +166,9 @@ impl Drop for Daemon {
         // Either call fails only if the daemon has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            self.tell();
+        }
     }
 }
 
