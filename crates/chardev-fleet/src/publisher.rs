@@ -43,12 +43,12 @@ pub struct Publisher {
 #[derive(Debug)]
 struct Sending {
     message: Message,
-    state: State,
+    state: Delivery,
     is_doubted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Delivery {
     Waiting,
     Sent,
     Acknowledged,
@@ -122,8 +122,8 @@ impl Publisher {
     /// The next message to be sent, the oldest first.
     pub fn next_message(&mut self) -> Option<Message> {
         let mut window = self.window.iter_mut();
-        let next = window.find(|it| it.state == State::Waiting)?;
-        next.state = State::Sent;
+        let next = window.find(|it| it.state == Delivery::Waiting)?;
+        next.state = Delivery::Sent;
         Some(next.message.clone())
     }
 
@@ -131,10 +131,10 @@ impl Publisher {
     /// begins there but ends elsewhere was another publisher's.
     pub fn acknowledge(&mut self, offset: u64, end: u64) {
         if let Some(sent) = self.find(offset).filter(|it| it.message.end() == end) {
-            sent.state = State::Acknowledged;
+            sent.state = Delivery::Acknowledged;
         }
         while let Some(first) = self.window.front() {
-            if first.state != State::Acknowledged {
+            if first.state != Delivery::Acknowledged {
                 break;
             }
             self.bytes -= first.message.payload().len();
@@ -145,8 +145,8 @@ impl Publisher {
     /// The message that begins there may have been lost, and is sent again.
     pub fn retry(&mut self, offset: u64) {
         if let Some(sent) = self.find(offset) {
-            if sent.state == State::Sent {
-                sent.state = State::Waiting;
+            if sent.state == Delivery::Sent {
+                sent.state = Delivery::Waiting;
             }
         }
     }
@@ -171,8 +171,8 @@ impl Publisher {
     /// The connection is lost, and with it whatever was on its way, as far as one can know.
     pub fn retry_all(&mut self) {
         for sent in &mut self.window {
-            if sent.state == State::Sent {
-                sent.state = State::Waiting;
+            if sent.state == Delivery::Sent {
+                sent.state = Delivery::Waiting;
             }
         }
     }
@@ -186,7 +186,7 @@ impl Publisher {
         self.taken = message.end();
         self.window.push_back(Sending {
             message,
-            state: State::Waiting,
+            state: Delivery::Waiting,
             is_doubted: false,
         });
     }

@@ -57,12 +57,12 @@ pub(super) struct Worker {
     /// What servers refuse.
     pub(super) refused: broadcast::Sender<String>,
     exchange: Weak<Shared>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Cords>>,
     left: Arc<Notify>,
 }
 
 #[derive(Default)]
-struct State {
+struct Cords {
     /// All that go on, and of those who have come the console that they are at.
     cords: HashMap<Id, (Option<String>, Arc<Cord>)>,
     over: VecDeque<Frame>,
@@ -318,7 +318,7 @@ impl Worker {
         cords.iter().for_each(|(_, cord)| cord.session.give_up(why));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Cords> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -64,11 +64,11 @@ pub struct Exchange(Arc<Shared>);
 struct Shared {
     /// Who somebody is, for people, by what the servers say of them.
     who: fn(Option<&str>) -> String,
-    state: Mutex<State>,
+    state: Mutex<Seats>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Seats {
     settings: Option<Settings>,
     /// Those that wait for peers, by their chardev's name.
     seats: HashMap<String, Weak<Seat>>,
@@ -192,7 +192,7 @@ impl Exchange {
     }
 
     /// The connection, which is begun if need be.
-    fn board<'a>(&self, state: &'a mut State) -> Result<&'a Board, String> {
+    fn board<'a>(&self, state: &'a mut Seats) -> Result<&'a Board, String> {
         let Some(settings) = &state.settings else {
             return Err(ALONE.to_owned());
         };
@@ -203,7 +203,7 @@ impl Exchange {
         state.board.as_ref().ok_or_else(|| ALONE.to_owned())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Seats> {
         let state = self.0.state.lock();
         state.unwrap_or_else(PoisonError::into_inner)
     }

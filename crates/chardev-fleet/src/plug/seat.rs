@@ -14,11 +14,11 @@ pub(super) struct Seat {
     port: Port,
     exchange: Exchange,
     peering: Peering,
-    state: Mutex<State>,
+    state: Mutex<Occupied>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Occupied {
     /// The back end is in use.
     is_open: bool,
     /// A peer that the back end is to take.
@@ -181,7 +181,7 @@ impl Seat {
         Some(calling.await)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Occupied> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
