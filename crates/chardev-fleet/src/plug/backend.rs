@@ -204,19 +204,25 @@ impl Drain for CordDrain {
 
     fn read_late(&mut self, buf: &mut [u8]) -> Late {
         let now = Instant::now();
-        let heard = *self.heard.get_or_insert(now);
-        let is_late = now.duration_since(heard) >= PATIENCE || self.late > LATE_LIMIT;
-        if is_late && !self.has_settled {
+        if self.late > LATE_LIMIT && !self.has_settled {
             self.has_settled = true;
             return Late::End;
         }
+        // What is there was sent in time, however long the front end has taken nothing. Who is
+        // gone by now has sent nothing since.
+        let is_gone = self.cord.is_gone();
         let count = self.cord.read(&mut [IoSliceMut::new(buf)]);
         if count > 0 {
             self.heard = Some(now);
             self.late += count;
             return Late::Data(count);
         }
-        match self.cord.is_gone() {
+        let heard = *self.heard.get_or_insert(now);
+        if now.duration_since(heard) >= PATIENCE && !self.has_settled {
+            self.has_settled = true;
+            return Late::End;
+        }
+        match is_gone {
             true => Late::End,
             false => Late::Quiet,
         }

@@ -16,7 +16,7 @@ use crate::session::Fate;
 
 /// How many bytes are accepted while the session takes none.
 const BUFFER: usize = 64 << 10;
-/// How long who has been told the end may take to leave.
+/// How long a peer that the back end has let go may take nothing, or not leave once it has all.
 const PARTING: Duration = Duration::from_secs(30);
 
 /// A connection with one peer.
@@ -36,6 +36,8 @@ struct Out {
     waiting: BytesMut,
     /// Nothing more is accepted, and after what waits comes the end.
     ends: bool,
+    /// The back end has let it go.
+    is_left: bool,
     /// Nobody reads what comes any more.
     is_deaf: bool,
     /// What the back end is to be told of once.
@@ -105,14 +107,16 @@ impl Cord {
 
     /// Nothing more is said to the peer than was accepted, and then the end.
     pub(crate) fn finish(&self) {
-        self.lock().ends = true;
+        let mut out = self.lock();
+        (out.ends, out.is_left) = (true, true);
+        drop(out);
         self.session.look();
     }
 
     /// Nobody is here any more: what was accepted is still said, and what comes is not read.
     pub(crate) fn part(&self) {
         let mut out = self.lock();
-        (out.ends, out.is_deaf) = (true, true);
+        (out.ends, out.is_left, out.is_deaf) = (true, true, true);
         drop(out);
         self.stop();
     }
@@ -157,7 +161,7 @@ impl Cord {
         way: Way,
     ) {
         let mut number = connected.borrow_and_update().number;
-        let (mut renewed, mut parting) = (None, None);
+        let (mut renewed, mut parting) = (None, None::<(usize, Duration)>);
         loop {
             self.fill();
             let outlet = Outlet {
@@ -177,14 +181,19 @@ impl Cord {
                 Fate::Over => return,
                 Fate::Failed(why) => return self.tell_failure(&why.to_string()),
             }
-            if self.has_said_all() {
-                let limit = *parting.get_or_insert(self.session.now() + PARTING);
-                if self.session.now() >= limit {
-                    self.session.give_up("it does not leave");
+            let left = self.left();
+            if parting.map(|(left, _)| left) != left {
+                parting = left.map(|left| (left, self.session.now() + PARTING));
+            }
+            let deadline = match parting {
+                Some((_, limit)) if self.session.now() >= limit => {
+                    self.session
+                        .give_up("it takes nothing more, and does not leave");
                     continue;
                 }
-            }
-            let deadline = parting.map_or(deadline, |limit| deadline.min(limit));
+                Some((_, limit)) => deadline.min(limit),
+                None => deadline,
+            };
             tokio::select! {
                 () = self.session.news() => {}
                 () = tokio::time::sleep_until(self.session.instant(deadline)) => {}
@@ -250,10 +259,11 @@ impl Cord {
         self.report();
     }
 
-    /// Whether the peer has all, and the end.
-    fn has_said_all(&self) -> bool {
+    /// How much a peer that was let go does not have yet.
+    fn left(&self) -> Option<usize> {
         let out = self.lock();
-        out.ends && out.waiting.is_empty() && self.session.lock().untaken() == 0
+        let left = out.waiting.len() + self.session.lock().untaken();
+        out.is_left.then_some(left)
     }
 
     fn ready(&self, out: &Out) -> Ready {

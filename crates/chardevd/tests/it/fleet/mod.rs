@@ -1,5 +1,6 @@
 //! Daemons in a fleet, against a cluster of three real servers.
 
+mod connect;
 mod crowd;
 mod hosts;
 pub(crate) mod keys;

@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -12,22 +11,20 @@ use std::time::Duration;
 use chardev_load::lines::{Form, Lines, PADDED};
 use chardev_qapi::{Json, Object};
 use nkeys::KeyPair;
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::expected;
 use super::secure::Secure;
 use super::servers::{Servers, until};
-use crate::ctl_rig::{chardevctl, wait};
 use crate::daemon_rig::{Daemon, change, console};
 
 /// A daemon of a fleet with one console, which holds what nobody takes.
-struct Host {
-    dir: PathBuf,
-    daemon: Daemon,
+pub(super) struct Host {
+    pub(super) dir: PathBuf,
+    pub(super) daemon: Daemon,
 }
 
 impl Host {
-    fn start(dir: &Path, servers: &Servers, name: &str, to: &str) -> Host {
+    pub(super) fn start(dir: &Path, servers: &Servers, name: &str, to: &str) -> Host {
         let servers = servers.addresses("nats");
         Host::with(dir, &format!("servers = {servers:?}"), name, to)
     }
@@ -46,12 +43,12 @@ impl Host {
         Host { dir, daemon }
     }
 
-    fn far(&self) -> UnixStream {
+    pub(super) fn far(&self) -> UnixStream {
         console(&self.dir.join("con0.far"))
     }
 
     /// What `query-chardev` says of a console's back end.
-    fn back(&self, id: &str) -> String {
+    pub(super) fn back(&self, id: &str) -> String {
         let list = self.daemon.client().execute("query-chardev", Object::new());
         let list = list.unwrap();
         let mut all = list.as_array().unwrap().iter();
@@ -61,11 +58,11 @@ impl Host {
         file.unwrap_or_default().to_owned()
     }
 
-    fn is_connected(&self) -> bool {
+    pub(super) fn is_connected(&self) -> bool {
         self.back("con0").starts_with("nats:")
     }
 
-    fn change(&self, backend: &str) {
+    pub(super) fn change(&self, backend: &str) {
         change(&mut self.daemon.client(), "con0", backend);
     }
 
@@ -158,7 +155,7 @@ struct Cable {
 }
 
 /// Where the text begins that each writes.
-const BEGIN: [u64; 2] = [1 << 32, 2 << 32];
+pub(super) const BEGIN: [u64; 2] = [1 << 32, 2 << 32];
 
 impl Cable {
     fn start(dir: &Path, servers: &Servers) -> Cable {
@@ -437,111 +434,47 @@ fn a_host_is_the_peer_of_the_consoles_it_was_granted_and_of_no_others() {
     assert!(hosts.iter().all(Host::is_connected));
 }
 
-/// A `chardevctl connect`, which does not outlive the test.
-struct Connected(Child);
-
-impl Connected {
-    fn start(servers: &Servers, console: &str) -> Connected {
-        let mut command = connect(servers, console);
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        Connected(command.stderr(Stdio::piped()).spawn().unwrap())
-    }
-
-    /// What it has said, once it has ended with that status.
-    fn said(&mut self, status: i32) -> String {
-        let ended = wait(&mut self.0);
-        let said = std::io::read_to_string(self.0.stderr.take().unwrap()).unwrap();
-        assert_eq!(ended.code(), Some(status), "{said}");
-        said
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn connect(servers: &Servers, console: &str) -> Command {
-    let mut command = chardevctl();
-    let servers = servers.addresses("nats").join(",");
-    let arguments = ["--fleet", &servers, "--cluster", "lab", "connect", console];
-    command.args(arguments);
-    command
-}
-
 #[test]
-fn a_program_is_the_peer_of_a_console() {
+fn what_a_peer_has_sent_waits_for_a_front_end_that_takes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut servers = Servers::start();
-    let host = Host::start(dir.path(), &servers, "node.7", "x-nats");
-    until("there is a console", || host.back("con0").contains("nats:"));
-    let mut program = Connected::start(&servers, "node.7/con0");
-    until("it is there", || host.is_connected());
-    for (console, status, said) in [
-        ("node.7/con0", 1, "'con0' has a peer already: NATS"),
-        ("node.7/con1", 1, "'con1' takes no peer over the fleet"),
-        (
-            "node.1/con0",
-            3,
-            "nobody serves 'con0' of the host 'node.1'",
-        ),
-        ("con0", 2, "write HOST/CONSOLE"),
-    ] {
-        let refused = Connected::start(&servers, console).said(status);
-        assert!(refused.contains(said), "{refused}");
-    }
-    let far = host.far();
-    let (mut input, output) = (program.0.stdin.take(), program.0.stdout.take());
-    let (mut typed, mut seen) = (far.try_clone().unwrap(), output.unwrap());
-    const COUNT: usize = 3 << 20;
-    let text = expected(BEGIN[0], COUNT as u64);
-    let printed = text.clone();
-    let printing = std::thread::spawn(move || {
-        let mut far = far;
-        far.write_all(&printed).unwrap();
+    let servers = Servers::start();
+    let to = "x-nats,host=node.7,console=con0,reconnect-ms=50";
+    let hosts = [
+        Host::start(dir.path(), &servers, "node.7", "x-nats"),
+        Host::start(dir.path(), &servers, "node.8", to),
+    ];
+    until("they are each other's peers", || {
+        hosts.iter().all(Host::is_connected)
     });
-    let typing = std::thread::spawn(move || {
-        let mut all = vec![0; COUNT];
-        typed.read_exact(&mut all).unwrap();
-        all
+    let mut near = hosts[0].far();
+    let mut far = hosts[1].far();
+    far.set_nonblocking(true).unwrap();
+    let text = expected(0, 32 << 20);
+    let (mut taken, mut idle) = (0, 0);
+    until("nothing more is taken", || {
+        match far.write(&text[taken..][..64 << 10]) {
+            Ok(count) => (taken, idle) = (taken + count, 0),
+            Err(_) => idle += 1,
+        }
+        idle > 50
     });
-    let writing = {
-        let (mut input, text) = (input.take().unwrap(), text.clone());
-        std::thread::spawn(move || {
-            input.write_all(&text).unwrap();
-            input
-        })
-    };
-    servers.kill(0);
-    let mut all = vec![0; COUNT];
-    seen.read_exact(&mut all).unwrap();
-    assert!(all == text && typing.join().unwrap() == text);
-    printing.join().unwrap();
-    input = Some(writing.join().unwrap());
-
-    // What is printed just before the console goes elsewhere is here before the end.
-    let mut far = host.far();
-    far.write_all(&text[..100_000]).unwrap();
-    let mut rest = vec![0; 1];
-    seen.read_exact(&mut rest).unwrap();
-    host.change(r#"{"type": "null", "data": {}}"#);
-    seen.read_to_end(&mut rest).unwrap();
-    assert!(text.starts_with(&rest));
-    let said = program.said(0);
-    assert!(said.contains("node.7/con0 goes elsewhere now"), "{said}");
-    drop(input);
-
-    // Who is told to end tells the console.
-    host.change(r#"{"type": "x-nats", "data": {}}"#);
-    let mut program = Connected::start(&servers, "node.7/con0");
-    // It hears of signals by now.
-    far.write_all(&text[..1]).unwrap();
-    let mut first = [0];
-    let seen = program.0.stdout.as_mut().unwrap();
-    seen.read_exact(&mut first).unwrap();
-    kill_process(Pid::from_child(&program.0), Signal::TERM).unwrap();
-    wait(&mut program.0);
-    until("it has left", || !host.is_connected());
+    hosts[0].change(r#"{"type": "null", "data": {}}"#);
+    let mut all = vec![0; taken];
+    near.set_nonblocking(true).unwrap();
+    let (mut at, mut idle) = (0, 0);
+    until("what is of the first peer is read", || {
+        match near.read(&mut all[at..]) {
+            Ok(count) => (at, idle) = (at + count, 0),
+            Err(_) => idle += 1,
+        }
+        idle > 50
+    });
+    hosts[0].change(r#"{"type": "x-nats", "data": {}}"#);
+    until("the rest", || {
+        if let Ok(count) = near.read(&mut all[at..]) {
+            at += count;
+        }
+        at == taken
+    });
+    assert!(all == text[..taken]);
 }
