@@ -1,4 +1,4 @@
-//! front → chardev → [back] → host: the kinds of back ends that the daemon has: the library's, and
+//! front → chardev → \[back\] → host: the kinds of back ends that the daemon has: the library's, and
 //! `x-nats`, whose peers come by way of a fleet.
 
 use std::time::Duration;

@@ -13,7 +13,7 @@ use chardev_qapi::{Json, Object};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::expected;
-use super::servers::{Servers, until};
+use super::servers::{Servers, pause, until};
 use crate::ctl_rig::{Attached, chardevctl, text, wait};
 use crate::daemon_rig::{Daemon, console};
 
@@ -277,8 +277,9 @@ impl Nats {
     fn connect(address: &str) -> Nats {
         let address = address.strip_prefix("nats://").unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
-        let begin = b"CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB answers 1\r\n";
+        let begin = b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n";
         stream.write_all(begin).unwrap();
+        stream.write_all(b"SUB answers 1\r\n").unwrap();
         Nats(BufReader::new(stream))
     }
 
@@ -290,20 +291,29 @@ impl Nats {
         loop {
             let mut line = String::new();
             self.0.read_line(&mut line).unwrap();
-            if let Some(head) = line.strip_prefix("MSG ") {
-                let length: usize = head.trim().rsplit(' ').next().unwrap().parse().unwrap();
-                let mut payload = vec![0; length + 2];
-                self.0.read_exact(&mut payload).unwrap();
-                return String::from_utf8(payload).unwrap().trim_end().to_owned();
+            if line.starts_with("MSG ") {
+                return self.payload(&line);
+            }
+            if line.starts_with("HMSG ") {
+                // The server has yet to hear that the host serves.
+                let said = self.payload(&line);
+                assert!(said.starts_with("NATS/1.0 503"), "{said}");
+                pause();
+                self.0.get_mut().write_all(&message).unwrap();
             }
             if line.starts_with("PING") {
                 self.0.get_mut().write_all(b"PONG\r\n").unwrap();
             }
-            assert!(
-                !line.starts_with("HMSG") && !line.starts_with("-ERR"),
-                "{line}"
-            );
+            assert!(!line.starts_with("-ERR"), "{line}");
         }
+    }
+
+    /// What follows the line of a message.
+    fn payload(&mut self, line: &str) -> String {
+        let length: usize = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
+        let mut payload = vec![0; length + 2];
+        self.0.read_exact(&mut payload).unwrap();
+        String::from_utf8(payload).unwrap().trim_end().to_owned()
     }
 }
 
