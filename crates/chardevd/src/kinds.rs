@@ -1,5 +1,5 @@
-//! front → chardev → \[back\] → host: the kinds of back ends that the daemon has: the library's, and
-//! `x-nats`, whose peers come by way of a fleet.
+//! front → chardev → \[back\] → host: the kinds of back ends that the daemon has: the library's,
+//! and `x-nats`, whose peers come by way of a fleet.
 
 use std::time::Duration;
 
