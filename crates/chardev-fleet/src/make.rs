@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::context::{Context, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy};
+use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy, Placement};
 
 use crate::follow::Common;
 use crate::presence::{LONGEST, bucket, prefix, stream_of};
@@ -95,6 +95,7 @@ fn stream(settings: &Settings) -> Config {
         deny_delete: true,
         deny_purge: true,
         compression: Some(compression),
+        placement: placement(settings),
         allow_direct: true,
         description: Some("What consoles print, by chardevd".to_owned()),
         ..Config::default()
@@ -112,6 +113,7 @@ fn hosts(settings: &Settings) -> Config {
         max_messages_per_subject: 1,
         max_message_size: i32::try_from(LONGEST).unwrap_or(i32::MAX),
         num_replicas: settings.stream.replicas,
+        placement: placement(settings),
         duplicate_window: known(settings.presence),
         discard: DiscardPolicy::Old,
         allow_rollup: false,
@@ -121,6 +123,13 @@ fn hosts(settings: &Settings) -> Config {
         description: Some("Which hosts are up, by chardevd".to_owned()),
         ..Config::default()
     }
+}
+
+/// Where both are.
+fn placement(settings: &Settings) -> Option<Placement> {
+    let tags = settings.stream.tags.clone();
+    let cluster = None;
+    (!tags.is_empty()).then_some(Placement { cluster, tags })
 }
 
 /// No longer than messages are kept.

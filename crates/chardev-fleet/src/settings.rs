@@ -48,6 +48,8 @@ pub struct StreamSettings {
     pub replicas: usize,
     /// Whether it is compressed on disk.
     pub compress: bool,
+    /// Where it is: on servers that have all of these tags; on any, if there are none.
+    pub tags: Vec<String>,
 }
 
 impl Settings {
@@ -131,6 +133,7 @@ impl Default for StreamSettings {
             max_bytes: None,
             replicas: 1,
             compress: true,
+            tags: Vec::new(),
         }
     }
 }

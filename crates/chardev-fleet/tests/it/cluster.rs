@@ -339,7 +339,7 @@ fn what_a_leader_has_only_begun_to_store_is_not_acknowledged() {
     let mut servers = Servers::start();
     let first = Host::start(&servers, "first".to_owned());
     until("there is a stream", || first.behind() == 0);
-    let leader = until_some("it has a leader", || leader(&servers));
+    let leader = until_some("it has a leader", || leader(&servers, "OUT"));
     drop(first);
     let others: Vec<usize> = (0..3).filter(|number| *number != leader).collect();
 
@@ -373,8 +373,8 @@ fn what_a_leader_has_only_begun_to_store_is_not_acknowledged() {
     assert_eq!(lives[0].wrong(&console), 0);
 }
 
-/// Which server leads the stream.
-fn leader(servers: &Servers) -> Option<usize> {
+/// Which server leads a stream.
+fn leader(servers: &Servers, stream: &str) -> Option<usize> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -382,7 +382,7 @@ fn leader(servers: &Servers) -> Option<usize> {
     runtime.block_on(async {
         let client = async_nats::connect(servers.addresses("nats")).await.ok()?;
         let context = async_nats::jetstream::new(client);
-        let stream = context.get_stream("OUT").await.ok()?;
+        let stream = context.get_stream(stream).await.ok()?;
         let cluster = stream.cached_info().cluster.as_ref()?;
         cluster.leader.as_ref()?.strip_prefix('n')?.parse().ok()
     })
@@ -396,4 +396,30 @@ fn until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
         found.is_some()
     });
     found.unwrap()
+}
+
+#[test]
+fn a_stream_is_kept_by_servers_with_the_tags_that_are_wanted() {
+    let servers = Servers::start();
+    let chardevs = Chardevs::new().unwrap();
+    let all = Arc::new(|_: &mut Vec<String>| {});
+    for number in [2, 0, 1] {
+        let name = format!("ON{number}");
+        let settings = Settings {
+            cluster: name.clone(),
+            stream: StreamSettings {
+                name: name.clone(),
+                replicas: 1,
+                tags: vec![format!("number:{number}"), "of:three".to_owned()],
+                ..StreamSettings::default()
+            },
+            ..settings(&servers, "host")
+        };
+        let fleet = Fleet::start(&chardevs, settings, all.clone(), Progress::default()).unwrap();
+        for stream in [name.clone(), format!("KV_{name}_HOSTS")] {
+            let leads = until_some("it is there", || leader(&servers, &stream));
+            assert_eq!(leads, number, "{stream}");
+        }
+        drop(fleet);
+    }
 }

@@ -68,12 +68,13 @@ impl Servers {
     /// Three that make a cluster, in which everybody may do everything.
     pub(crate) fn start() -> Servers {
         let config = |place: &Place| {
+            let number = place.number;
             // One connection between two of them is enough.
             format!(
-                "server_name: n{}\nlisten: \"127.0.0.1:{}\"\n\
+                "server_name: n{number}\nserver_tags: [\"number:{number}\", \"of:three\"]\n\
+                 listen: \"127.0.0.1:{}\"\n\
                  jetstream {{ store_dir: \"{}\", max_mem: 64M, max_file: 2G }}\n\
                  cluster {{ name: test, pool_size: -1, listen: \"127.0.0.1:{}\", routes: {:?} }}\n",
-                place.number,
                 place.port,
                 place.store.display(),
                 place.route,

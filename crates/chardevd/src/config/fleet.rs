@@ -123,6 +123,8 @@ mod present {
         let switch = |name| table.get(name).and_then(Value::switch);
         stream.create = switch("create").unwrap_or(stream.create);
         stream.compress = switch("compress").unwrap_or(stream.compress);
+        let tags = table.get("tags").map_or(Vec::new(), Value::texts);
+        stream.tags = tags.iter().map(|(tag, _)| (*tag).to_owned()).collect();
         if let Some(said) = table.get("max-age") {
             match said.text().and_then(age) {
                 Some(age) => stream.max_age = age,

@@ -387,6 +387,11 @@ pub(super) const FLEET_STREAM: &[Key] = &[
         Shape::Switch,
         "compress it on disk (default true)",
     ),
+    key(
+        "tags",
+        Shape::Texts,
+        "keep it on servers that have all of these tags (default: on any)",
+    ),
 ];
 
 /// The files of TLS.
