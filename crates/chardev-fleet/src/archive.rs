@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
-use async_nats::jetstream::context::Context;
+use async_nats::jetstream::context::{Context, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{ConsumerErrorKind, LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::{self, ErrorCode};
 use chardev::Epoch;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
@@ -26,7 +27,7 @@ const SILENCE: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)]
 /// For how long one asks again where nobody answers, and how long lies between.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(200);
-/// What servers say while they look for a leader.
+/// The status of an answer that is no answer yet.
 const UNAVAILABLE: usize = 503;
 
 /// A fleet's stream, to be read. Its methods need a tokio runtime with I/O and time.
@@ -221,8 +222,10 @@ pub(crate) async fn consumer(
 ) -> io::Result<Consumer<OrderedConfig>> {
     let tries = patiently(
         async || match stream.create_consumer(config.clone()).await {
-            Err(error) if matches!(error.kind(), ConsumerErrorKind::JetStream(_)) => Ok(Err(error)),
-            Err(error) => Err(error),
+            Err(error) => match error.kind() {
+                ConsumerErrorKind::JetStream(why) if !is_passing(&why) => Ok(Err(error)),
+                _ => Err(error),
+            },
             Ok(consumer) => Ok(Ok(consumer)),
         },
     );
@@ -238,13 +241,34 @@ async fn last(stream: &Stream<()>, subject: &str) -> io::Result<u64> {
             Ok(message) => Ok(Ok(message.sequence)),
             Err(error) => match error.kind() {
                 NoMessageFound => Ok(Ok(0)),
-                JetStream(why) if why.code() != UNAVAILABLE => Ok(Err(error)),
+                JetStream(why) if !is_passing(&why) => Ok(Err(error)),
                 _ => Err(error),
             },
         },
     );
     let answer = tries.await.map_err(io::Error::other)?;
     answer.map_err(io::Error::other)
+}
+
+/// A stream and how it is, told by its leader, which is waited for.
+pub(crate) async fn stream(context: &Context, name: &str) -> Result<Stream, GetStreamError> {
+    let tries = patiently(async || match context.get_stream(name).await {
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(why) if is_passing(&why) => Err(error),
+            _ => Ok(Err(error)),
+        },
+        stream => Ok(stream),
+    });
+    tries.await?
+}
+
+/// Whether servers say that they cannot yet, as while they look for a leader.
+fn is_passing(why: &jetstream::Error) -> bool {
+    let never = [
+        ErrorCode::JETSTREAM_NOT_ENABLED,
+        ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
+    ];
+    why.code() == UNAVAILABLE && !never.contains(&why.error_code())
 }
 
 /// Asks again for a while where there was no answer: servers that die and return have none.

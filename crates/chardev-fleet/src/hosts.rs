@@ -73,7 +73,7 @@ impl Look {
         bucket: &str,
         prefix: &str,
     ) -> Result<Option<(BTreeSet<String>, u64)>, Blind> {
-        let stream = self.archive.context.get_stream(stream_of(bucket)).await;
+        let stream = archive::stream(&self.archive.context, &stream_of(bucket)).await;
         let stream = match stream {
             Ok(stream) => stream,
             Err(error) => match error.kind() {

@@ -377,7 +377,7 @@ impl Look {
 
     /// Whether the stream is there.
     async fn check(&self) -> Result<(), Blind> {
-        match self.archive.context.get_stream(&self.archive.stream).await {
+        match archive::stream(&self.archive.context, &self.archive.stream).await {
             Ok(_) => Ok(()),
             Err(error) => Err(match error.kind() {
                 GetStreamErrorKind::JetStream(why)
