@@ -32,14 +32,15 @@ pub(crate) fn run() -> Result {
     let rest = sh::run(rest.args(ALL).envs(LONG));
     say_what_did_not_run();
     let model = crate::model::run();
-    let costs = crate::costs::run(&crate::costs::Args::default());
+    // The daemon that the tests have run is there.
+    let built = sh::target_dir().map(|target| target.join("debug/chardevd"));
+    let costs = built.and_then(|built| crate::costs::run(&crate::costs::Args::of(built)));
     rest.and(docs).and(model).and(costs)
 }
 
-/// Half as many tests again as there are CPUs: they wait for peers half of the time.
+/// Twice as many tests as there are CPUs: they wait for peers more than half of the time.
 fn threads() -> usize {
-    let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
-    cpus + cpus / 2
+    2 * std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// What the tests of microvm boot; each of them would build it otherwise, and wait for the others.

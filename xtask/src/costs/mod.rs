@@ -23,6 +23,16 @@ pub(crate) struct Args {
     chardevd: Option<PathBuf>,
 }
 
+impl Args {
+    /// Only compares, with the system calls of that daemon.
+    pub(crate) fn of(chardevd: PathBuf) -> Args {
+        Args {
+            write: false,
+            chardevd: Some(chardevd),
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result {
     let counted = measure(args.chardevd.as_deref())?;
     let path = sh::root().join("docs/costs.toml");
