@@ -4,12 +4,13 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chardev_fleet::reader::Found;
 use chardev_fleet::subject::Name;
-use chardev_fleet::{Archive, Settings, StreamSettings, Until};
+use chardev_fleet::{Archive, Blind, Gate, Look, Settings, StreamSettings, Until};
 use chardev_qapi::{Json, Object};
 use nkeys::KeyPair;
 
@@ -18,6 +19,8 @@ use super::servers::until;
 use crate::daemon_rig::{Daemon, console};
 
 const STREAM: &str = "CHARDEV_LAB";
+/// How long a host may take to answer.
+const LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_daemon_s_nkey_opens_to_it_what_the_document_says() {
@@ -45,6 +48,56 @@ fn a_daemon_s_credentials_file_opens_to_it_what_its_claims_say() {
         format!("{begin}{}", write_credentials(dir, &users))
     });
     publishes(&secure, "credentials");
+}
+
+/// Two tenants of the same servers: cluster, stream, host and console of both have the same names.
+#[test]
+fn a_tenant_has_a_fleet_of_its_own_and_sees_no_other() {
+    let secure = Secure::with(|dir, text| {
+        let tenant = KeyPair::new_user();
+        std::fs::write(dir.join("TENANT"), tenant.seed().unwrap()).unwrap();
+        let account = format!(
+            "accounts {{\n  TENANT {{ jetstream: enabled, users: [ {{ nkey: {} }} ] }}\n",
+            tenant.public_key()
+        );
+        text.replacen("accounts {\n", &account, 1)
+    });
+    publishes(&secure, "nkey");
+
+    let dir = tempfile::tempdir().unwrap();
+    let more = "[console.con]\nsocket = { path = 'con.far', server = true }\nto = 'null'\n";
+    let (who, more) = (("node7", "TENANT"), ("qmp = 'view'", more));
+    let host = start_with(&secure, dir.path(), "nkey", who, more);
+    let mut far = console(&dir.path().join("node7/con.far"));
+    far.write_all(b"of a tenant\n").unwrap();
+    until("it is in the tenant's stream", || {
+        let said = host.client().execute("x-query-fleet", Object::new());
+        let said = said.unwrap();
+        chardev_printed(&host) == 12
+            && said.get("behind").and_then(Json::as_u64) == Some(0)
+            && said.get("present") == Some(&Json::from(true))
+    });
+    assert_eq!(read(&secure, "nkey", "TENANT"), b"of a tenant\n");
+    assert_eq!(read(&secure, "nkey", "READER"), b"over TLS\n");
+    let hosts = |who| {
+        let settings = settings(&secure, "nkey", who);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let roster = runtime.block_on(async {
+            let look = Look::open(&settings).await.unwrap();
+            look.hosts().await.unwrap().unwrap()
+        });
+        roster.hosts.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(hosts("TENANT"), ["node7"]);
+    // The tenant's monitor is for the tenant: the operator's account has no such host.
+    let gate = |who| Gate::open(&settings(&secure, "nkey", who), LIMIT).unwrap();
+    let asked = |who| gate(who).session("node7", "view", LIMIT);
+    until("the tenant's host serves", || asked("TENANT").is_ok());
+    let refused = asked("OPERATOR").unwrap_err();
+    assert!(matches!(refused, Blind::NoHost { .. }), "{refused}");
 }
 
 /// The operator's daemon makes the stream, and the host's prints into it.
@@ -80,12 +133,17 @@ pub(super) fn publishes(secure: &Secure, kind: &str) {
         assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
     }
     drop(operator);
-    let file = Some(secure.key("READER"));
+    assert_eq!(read(secure, kind, "READER"), b"over TLS\n");
+}
+
+/// With what somebody looks at the fleet.
+fn settings(secure: &Secure, kind: &str, who: &str) -> Settings {
+    let file = Some(secure.key(who));
     let (nkey, credentials) = match kind {
         "nkey" => (file, None),
         _ => (None, file),
     };
-    let settings = Settings {
+    Settings {
         servers: secure.servers.addresses("tls"),
         cluster: "lab".to_owned(),
         host: "reader".to_owned(),
@@ -98,7 +156,12 @@ pub(super) fn publishes(secure: &Secure, kind: &str) {
             ..StreamSettings::default()
         },
         ..Settings::default()
-    };
+    }
+}
+
+/// What somebody reads of what the console `con` of `node7` has printed.
+fn read(secure: &Secure, kind: &str, who: &str) -> Vec<u8> {
+    let settings = settings(secure, kind, who);
     let name = Name {
         cluster: "lab".to_owned(),
         host: "node7".to_owned(),
@@ -120,7 +183,7 @@ pub(super) fn publishes(secure: &Secure, kind: &str) {
         };
         archive.read(&name, Until::Now, each).await.unwrap();
     });
-    assert_eq!(text, b"over TLS\n");
+    text
 }
 
 fn scrape(socket: &Path) -> String {
@@ -169,7 +232,7 @@ pub(crate) fn start_with(
          stream = {{ name = '{STREAM}', replicas = 3, create = {} }}\n{of_fleet}\n\
          [[monitor]]\nlisten = 'unix:qmp'\n{more}",
         secure.servers.addresses("tls"),
-        key == "OPERATOR",
+        ["OPERATOR", "TENANT"].contains(&key),
     );
     std::fs::write(dir.join("chardevd.toml"), text).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_chardevd"));
