@@ -7,6 +7,7 @@ use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use futures_util::StreamExt as _;
+use tokio::time::Instant;
 
 use crate::archive;
 use crate::blind::Blind;
@@ -16,8 +17,9 @@ use crate::presence::{Roster, bucket, prefix, stream_of};
 
 /// How long the entries may take to come, one after the other.
 const SILENCE: Duration = Duration::from_millis(500);
-/// How often is read what is missing, and how long lies between.
-const TRIES: usize = 8;
+/// For how long is read again what is missing, and how long lies between: a server that was away
+/// takes a while to know what the others do.
+const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The newest entries of a bucket by their keys: the value, unless that is deleted, and the number.
@@ -42,10 +44,8 @@ impl Look {
         let bucket = bucket(&self.archive.stream);
         let prefix = prefix(&bucket);
         let mut entries = Entries::new();
-        for turn in 0..TRIES {
-            if turn > 0 {
-                tokio::time::sleep(PAUSE).await;
-            }
+        let limit = Instant::now() + PATIENCE;
+        loop {
             let Some((keys, leader)) = self.keys(&bucket, &prefix).await? else {
                 return Ok(None);
             };
@@ -56,9 +56,11 @@ impl Look {
             let last = self.read_entries(&bucket, &prefix, &mut entries).await?;
             // One that is written while it is read may come neither as it was nor as it is, and
             // a server may know less than the leader.
-            if last >= leader && keys.iter().all(|key| entries.contains_key(key)) {
+            let is_whole = last >= leader && keys.iter().all(|key| entries.contains_key(key));
+            if is_whole || Instant::now() >= limit {
                 break;
             }
+            tokio::time::sleep(PAUSE).await;
         }
         let all = entries.iter().filter_map(|(key, (value, number))| {
             let value = value.as_ref()?;
