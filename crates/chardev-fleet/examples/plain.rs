@@ -17,6 +17,9 @@ use rustix::time::{ClockId, clock_gettime};
 const AHEAD: usize = 8 << 20;
 /// How often one looks whether it is time.
 const TICK: Duration = Duration::from_millis(1);
+/// How long the stream may take to have all of it, and how often it is asked.
+const LIMIT: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -60,8 +63,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ended = clock_gettime(ClockId::ProcessCPUTime);
     let nanos = (ended.tv_sec - began.tv_sec) * 1_000_000_000 + ended.tv_nsec - began.tv_nsec;
     writeln!(std::io::stdout(), "{nanos}")?;
-    while stream.info().await?.state.messages < before + count as u64 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    // Without answers a message may be lost, and then the stream never has all of them.
+    let (wanted, limit) = (before + count as u64, Instant::now() + LIMIT);
+    loop {
+        let there = stream.info().await?.state.messages;
+        if there >= wanted {
+            return Ok(());
+        }
+        if Instant::now() >= limit {
+            let seconds = LIMIT.as_secs();
+            let missing = wanted - there;
+            return Err(format!(
+                "{missing} of {count} messages are not in '{name}' after {seconds} s"
+            )
+            .into());
+        }
+        tokio::time::sleep(PAUSE).await;
     }
-    Ok(())
 }

@@ -205,16 +205,9 @@ async fn connect(
     told: watch::Sender<Connection>,
 ) -> io::Result<async_nats::Client> {
     let tell = move |event: Event| {
-        match event {
-            Event::Connected => told.send_modify(|it| {
-                it.is_there = true;
-                it.number += 1;
-            }),
-            Event::Disconnected | Event::Closed => told.send_modify(|it| it.is_there = false),
-            Event::ServerError(error) => {
-                tracing::warn!(event = "fleet-refused", "fleet: the server says: {error}");
-            }
-            _ => {}
+        link::note(&told, &event);
+        if let Event::ServerError(error) = event {
+            tracing::warn!(event = "fleet-refused", "fleet: the server says: {error}");
         }
         async {}
     };

@@ -258,15 +258,10 @@ impl Worker {
         let (refused, _) = broadcast::channel(16);
         let refusing = refused.clone();
         let tell = move |event: Event| {
-            match event {
-                Event::Connected => told.send_modify(|it| {
-                    it.is_there = true;
-                    it.number += 1;
-                }),
-                Event::Disconnected | Event::Closed => told.send_modify(|it| it.is_there = false),
+            link::note(&told, &event);
+            if let Event::ServerError(error) = event {
                 // Nobody may be waiting for it.
-                Event::ServerError(error) => drop(refusing.send(error.to_string())),
-                _ => {}
+                let _ = refusing.send(error.to_string());
             }
             async {}
         };

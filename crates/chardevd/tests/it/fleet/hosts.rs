@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::expected;
 use super::servers::{Servers, pause, until};
-use crate::ctl_rig::{Attached, chardevctl, text, wait};
+use crate::ctl_fleet::ctl;
+use crate::ctl_rig::{Attached, text, wait};
 use crate::daemon_rig::{Daemon, console};
 
 /// A daemon that serves those who come over the fleet.
@@ -61,15 +62,6 @@ impl Host {
         let file = one.and_then(|it| it.get("filename")).and_then(Json::as_str);
         file.filter(|it| *it != "null").map(str::to_owned)
     }
-}
-
-fn ctl(servers: &Servers, arguments: &[&str]) -> Command {
-    let mut command = chardevctl();
-    command
-        .env("CHARDEV_FLEET", servers.addresses("nats").join(","))
-        .args(["--cluster", "test", "--stream", "OUT"])
-        .args(arguments);
-    command
 }
 
 fn succeed(servers: &Servers, arguments: &[&str]) -> String {
