@@ -270,12 +270,17 @@ fn run(
                     return;
                 };
                 let presence = lock(&presence).take();
-                if let Some(presence) = presence {
-                    presence.leave().await;
-                }
-                if let Ending::Last = ending {
-                    idle.recv().await;
-                }
+                let leave = async {
+                    if let Some(presence) = presence {
+                        presence.leave().await;
+                    }
+                };
+                let idle = async {
+                    if let Ending::Last = ending {
+                        idle.recv().await;
+                    }
+                };
+                tokio::join!(leave, idle);
             },
         }
     });

@@ -28,6 +28,8 @@ const TIMES: u32 = 3;
 const DEBOUNCE: Duration = Duration::from_millis(250);
 /// How long lies between a failure and the next attempt, at first; twice as long after each.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long lies between two attempts of a host that leaves, which has little time.
+const LEAVING: Duration = Duration::from_millis(50);
 /// How many keys are on their way at a time.
 const ON_THEIR_WAY: usize = 16;
 /// The header that says that a key is deleted.
@@ -63,6 +65,7 @@ pub(crate) struct Presence {
     common: Common,
     keys: Keys,
     pages: Arc<AtomicUsize>,
+    known: Known,
     task: JoinHandle<()>,
 }
 
@@ -121,7 +124,7 @@ impl Presence {
             changed,
             answers: FuturesUnordered::new(),
             pages: Arc::default(),
-            known,
+            known: known.clone(),
             pause: PAUSE,
             paused: None,
             failing: None,
@@ -131,25 +134,41 @@ impl Presence {
             common: common.clone(),
             keys,
             pages,
+            known,
             task: tokio::spawn(herald.run()),
         })
     }
 
-    /// Deletes what is written, and waits for that.
+    /// Deletes what is written, and waits for that. What fails, as where the servers look for a
+    /// leader, is tried again for as long as others may know of the host.
     pub(crate) async fn leave(self) {
         self.task.abort();
         let pages = (0..self.pages.load(Ordering::Relaxed)).map(Key::Page);
-        for key in pages.chain([Key::Host]) {
-            let publish = publish(None);
-            let context = &self.common.context;
-            let sent = context.send_publish(self.keys.subject(key), publish).await;
-            match sent {
-                // Who has this one has had the others. What is not deleted is forgotten soon.
-                Ok(answer) if key == Key::Host => drop(answer.await),
-                Ok(_) => {}
-                Err(_) => return,
+        let mut left: Vec<Key> = pages.chain([Key::Host]).collect();
+        loop {
+            left = self.delete(left).await;
+            if left.is_empty() || !self.known.is_present() {
+                return;
+            }
+            tokio::time::sleep(LEAVING).await;
+        }
+    }
+
+    /// Deletes those; returns which of them it could not.
+    async fn delete(&self, keys: Vec<Key>) -> Vec<Key> {
+        let mut answers = FuturesUnordered::new();
+        let mut left = Vec::new();
+        for key in keys {
+            let (context, subject) = (&self.common.context, self.keys.subject(key));
+            match context.send_publish(subject, publish(None)).await {
+                Ok(answer) => answers.push(async move { (key, answer.await) }),
+                Err(_) => left.push(key),
             }
         }
+        while let Some((key, result)) = answers.next().await {
+            left.extend(result.is_err().then_some(key));
+        }
+        left
     }
 }
 

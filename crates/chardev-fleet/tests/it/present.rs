@@ -11,6 +11,7 @@ use chardev::{Chardevs, FrontEnd};
 use chardev_fleet::events::{Feed, Heard, Told};
 use chardev_fleet::presence::{Console, Roster};
 use chardev_fleet::{Fleet, Happening, Look, Program, Progress, Settings, StreamSettings};
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -193,6 +194,45 @@ fn who_is_up_is_known_within_its_time_while_hosts_and_servers_die_and_return() {
     chardevs.blocking_remove("con0").unwrap();
     fleet.finish(Duration::from_secs(20));
     assert_eq!(roster(&runtime, &look), Roster::default());
+}
+
+/// While servers look for a leader of the bucket they refuse; here the test does that for them.
+#[test]
+fn a_host_that_leaves_and_is_refused_at_first_is_gone_all_the_same() {
+    let servers = Servers::start();
+    let host = Host::start(&servers, "node");
+    let Host {
+        chardevs, fleet, ..
+    } = host;
+    until("it is known", || fleet.status(&chardevs).is_present);
+    let bucket = format!("{}_HOSTS", settings(&servers, "node").stream.name);
+    let deletions = runtime().block_on(async {
+        let client = async_nats::connect(servers.addresses("nats"))
+            .await
+            .unwrap();
+        let context = async_nats::jetstream::new(client.clone());
+        context.delete_key_value(&bucket).await.unwrap();
+        let mut written = client.subscribe(format!("$KV.{bucket}.>")).await.unwrap();
+        client.flush().await.unwrap();
+        let leaving = tokio::task::spawn_blocking(|| fleet.finish(Duration::from_secs(60)));
+        let mut deletions = 0;
+        while deletions < 3 {
+            let message = tokio::time::timeout(Duration::from_secs(60), written.next()).await;
+            let message = message.expect("it gave up").unwrap();
+            let headers = message.headers.unwrap_or_default();
+            deletions += usize::from(headers.get("KV-Operation").is_some());
+            let answer = match deletions {
+                1 | 2 => r#"{"error":{"code":503,"err_code":10008,"description":"unavailable"}}"#,
+                _ => r#"{"stream":"KV","seq":1}"#,
+            };
+            let reply = message.reply.unwrap();
+            client.publish(reply, answer.into()).await.unwrap();
+        }
+        leaving.await.unwrap();
+        client.flush().await.unwrap();
+        deletions + written.next().now_or_never().iter().count()
+    });
+    assert_eq!(deletions, 3);
 }
 
 #[test]
