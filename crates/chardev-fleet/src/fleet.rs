@@ -86,6 +86,9 @@ pub struct Status {
     pub behind: u64,
     /// Whether others know that the host is up, unless something has gone wrong since it said so.
     pub is_present: bool,
+    /// Whether another host of the cluster has the same name, as far as is known: they are taken
+    /// for one, and which of them is up changes all the time.
+    pub is_name_taken: bool,
 }
 
 type Followed = Arc<Mutex<HashMap<(String, Epoch), Arc<AtomicU64>>>>;
@@ -186,6 +189,7 @@ impl Fleet {
             behind: behind.sum(),
             consoles: followed.len(),
             is_present: self.known.is_present(),
+            is_name_taken: self.known.is_name_taken(),
         }
     }
 

@@ -1,26 +1,32 @@
 //! The task that says who a host is: its keys in the bucket.
 
+mod known;
+mod leave;
+
 use std::collections::HashSet;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use chardev::{Chardevs, Epoch, Notice, Observed, Observer};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::fleet::Program;
 use crate::follow::Common;
-use crate::presence::{About, Board, Key, Seen, Write, bucket, prefix};
+use crate::presence::{About, Board, Claim, Key, Seen, Write, bucket, prefix};
 use crate::settings::Settings;
 use crate::subject::{LONGEST, escape};
+pub(crate) use known::Known;
+use leave::Keys;
+pub(crate) use leave::Presence;
 
 /// How many times a key is written within the time after which it would be forgotten.
 const TIMES: u32 = 3;
@@ -28,12 +34,13 @@ const TIMES: u32 = 3;
 const DEBOUNCE: Duration = Duration::from_millis(250);
 /// How long lies between a failure and the next attempt, at first; twice as long after each.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long lies between two attempts of a host that leaves, which has little time.
-const LEAVING: Duration = Duration::from_millis(50);
 /// How many keys are on their way at a time.
 const ON_THEIR_WAY: usize = 16;
 /// The header that says that a key is deleted.
 pub(crate) const OPERATION: &str = "KV-Operation";
+
+/// What became of a write: whether a number was expected, and which it has now.
+type Answer = (Write, bool, Result<u64, PublishError>);
 
 /// Writes who a host is.
 pub(crate) struct Herald {
@@ -45,7 +52,8 @@ pub(crate) struct Herald {
     every: Duration,
     /// Something may have changed.
     changed: Arc<Notify>,
-    answers: FuturesUnordered<BoxFuture<'static, (Write, Result<(), String>)>>,
+    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    claim: Claim,
     /// On how many pages something may be by now.
     pages: Arc<AtomicUsize>,
     known: Known,
@@ -54,42 +62,6 @@ pub(crate) struct Herald {
     paused: Option<Instant>,
     /// Since when nothing could be written, and whether that was said.
     failing: Option<(Instant, bool)>,
-}
-
-/// Until when others know that the host is up, as far as it knows itself.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Known(Arc<Mutex<Option<Instant>>>);
-
-/// What is left to do when a host leaves.
-pub(crate) struct Presence {
-    common: Common,
-    keys: Keys,
-    pages: Arc<AtomicUsize>,
-    known: Known,
-    task: JoinHandle<()>,
-}
-
-/// Where a host's keys are.
-#[derive(Clone)]
-struct Keys {
-    prefix: String,
-    host: String,
-}
-
-impl Known {
-    pub(crate) fn is_present(&self) -> bool {
-        self.lock().is_some_and(|until| Instant::now() < until)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Keys {
-    fn subject(&self, key: Key) -> String {
-        format!("{}{}", self.prefix, key.of(&self.host))
-    }
 }
 
 impl Presence {
@@ -123,6 +95,7 @@ impl Presence {
             every: settings.presence / TIMES,
             changed,
             answers: FuturesUnordered::new(),
+            claim: Claim::new(settings.presence),
             pages: Arc::default(),
             known: known.clone(),
             pause: PAUSE,
@@ -137,38 +110,6 @@ impl Presence {
             known,
             task: tokio::spawn(herald.run()),
         })
-    }
-
-    /// Deletes what is written, and waits for that. What fails, as where the servers look for a
-    /// leader, is tried again for as long as others may know of the host.
-    pub(crate) async fn leave(self) {
-        self.task.abort();
-        let pages = (0..self.pages.load(Ordering::Relaxed)).map(Key::Page);
-        let mut left: Vec<Key> = pages.chain([Key::Host]).collect();
-        loop {
-            left = self.delete(left).await;
-            if left.is_empty() || !self.known.is_present() {
-                return;
-            }
-            tokio::time::sleep(LEAVING).await;
-        }
-    }
-
-    /// Deletes those; returns which of them it could not.
-    async fn delete(&self, keys: Vec<Key>) -> Vec<Key> {
-        let mut answers = FuturesUnordered::new();
-        let mut left = Vec::new();
-        for key in keys {
-            let (context, subject) = (&self.common.context, self.keys.subject(key));
-            match context.send_publish(subject, publish(None)).await {
-                Ok(answer) => answers.push(async move { (key, answer.await) }),
-                Err(_) => left.push(key),
-            }
-        }
-        while let Some((key, result)) = answers.next().await {
-            left.extend(result.is_err().then_some(key));
-        }
-        left
     }
 }
 
@@ -192,6 +133,7 @@ impl Herald {
             if connection != current.number {
                 connection = current.number;
                 self.answers.clear();
+                self.claim.failed();
                 self.board.retry_all();
                 refresh = Instant::now();
                 self.paused = None;
@@ -217,8 +159,8 @@ impl Herald {
                 changed = self.common.connected.changed() => if changed.is_err() {
                     return;
                 },
-                Some((write, result)) = self.answers.next(), if !self.answers.is_empty() => {
-                    self.hear(&write, result);
+                Some(answer) = self.answers.next(), if !self.answers.is_empty() => {
+                    self.hear(answer);
                 }
                 () = tokio::time::sleep_until(next) => {}
                 () = change(&self.chardevs, &mut watch, &self.changed), if look.is_none() => {
@@ -253,20 +195,43 @@ impl Herald {
         self.pages.store(pages, Ordering::Relaxed);
     }
 
-    fn hear(&mut self, write: &Write, result: Result<(), String>) {
+    fn hear(&mut self, (write, was_expected, result): Answer) {
+        self.board.hear(&write, result.is_ok());
+        if write.key == Key::Host {
+            let now = Instant::now();
+            match &result {
+                Ok(number) => {
+                    self.known.is_up_until(now + self.every * TIMES);
+                    self.claim.written(*number, now.into_std(), was_expected);
+                }
+                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                    self.claim.surprised();
+                    // It is written again, whatever its number is.
+                    return self
+                        .known
+                        .name_is_taken(self.claim.is_taken(), &self.keys.host);
+                }
+                Err(_) => self.claim.failed(),
+            }
+            self.known
+                .name_is_taken(self.claim.is_taken(), &self.keys.host);
+        }
+        match result {
+            Ok(_) => self.succeed(),
+            Err(error) => self.fail(&write, &error),
+        }
+    }
+
+    fn succeed(&mut self) {
+        self.pause = PAUSE;
+        if let Some((_, true)) = self.failing.take() {
+            let what = "fleet: it is known again that this host is up";
+            tracing::info!(event = "fleet-presence", "{what}");
+        }
+    }
+
+    fn fail(&mut self, write: &Write, error: &PublishError) {
         let key = self.keys.subject(write.key);
-        self.board.hear(write, result.is_ok());
-        let Err(error) = result else {
-            self.pause = PAUSE;
-            if let Some((_, true)) = self.failing.take() {
-                let what = "fleet: it is known again that this host is up";
-                tracing::info!(event = "fleet-presence", "{what}");
-            }
-            if write.key == Key::Host {
-                *self.known.lock() = Some(Instant::now() + self.every * TIMES);
-            }
-            return;
-        };
         tracing::debug!("fleet: {key}: {error}");
         let now = Instant::now();
         self.paused = Some(now + self.pause);
@@ -289,16 +254,23 @@ impl Herald {
                 break;
             };
             let subject = self.keys.subject(write.key);
-            let publish = publish(write.value.as_deref());
+            let now = Instant::now().into_std();
+            let of_host = write.key == Key::Host;
+            let expected = self.claim.expected(now).filter(|_| of_host);
+            let mut publish = publish(write.value.as_deref());
+            if let Some(number) = expected {
+                publish = publish.expected_last_subject_sequence(number);
+            }
+            let was_expected = expected.is_some();
             let sent = self.common.context.send_publish(subject, publish).await;
             // A page is much work, and consoles wait for this thread with theirs.
             tokio::task::yield_now().await;
             match sent {
                 Ok(answer) => self.answers.push(Box::pin(async move {
-                    let answer = answer.await.map(drop);
-                    (write, answer.map_err(|error| error.to_string()))
+                    let number = answer.await.map(|it| it.sequence);
+                    (write, was_expected, number)
                 })),
-                Err(error) => self.hear(&write, Err(error.to_string())),
+                Err(error) => self.hear((write, was_expected, Err(error))),
             }
         }
     }

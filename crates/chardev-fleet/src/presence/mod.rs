@@ -13,10 +13,12 @@
 //! [`Board`] is the writer's side and [`Roster`] the reader's; neither knows I/O or a clock.
 
 mod board;
+mod claim;
 mod record;
 mod roster;
 
 pub use board::{About, Board, Seen, Write};
+pub(crate) use claim::Claim;
 pub(crate) use record::LONGEST;
 pub use record::{Console, Host, NotARecord, PAGE, Page};
 pub use roster::{Present, Roster};

@@ -185,6 +185,9 @@ fn who_is_up_is_known_within_its_time_while_hosts_and_servers_die_and_return() {
     until("both are there again", || {
         roster(&runtime, &look).hosts.len() == 2
     });
+    for fleet in [&back.fleet, &two.fleet] {
+        assert!(!fleet.status(&two.chardevs).is_name_taken);
+    }
     // Each leaves in its own way, and is gone at once.
     back.fleet.leave();
     assert!(!roster(&runtime, &look).hosts.contains_key("node.1"));
@@ -194,6 +197,17 @@ fn who_is_up_is_known_within_its_time_while_hosts_and_servers_die_and_return() {
     chardevs.blocking_remove("con0").unwrap();
     fleet.finish(Duration::from_secs(20));
     assert_eq!(roster(&runtime, &look), Roster::default());
+}
+
+#[test]
+fn two_hosts_of_one_name_both_come_to_know_that() {
+    let servers = Servers::start();
+    let [one, other, two] = ["same", "other", "same"].map(|name| Host::start(&servers, name));
+    let is_taken = |host: &Host| host.fleet.status(&host.chardevs).is_name_taken;
+    until("both know it", || is_taken(&one) && is_taken(&two));
+    assert!(!is_taken(&other));
+    drop(two);
+    until("it is over", || !is_taken(&one));
 }
 
 /// While servers look for a leader of the bucket they refuse; here the test does that for them.

@@ -142,6 +142,11 @@ impl Membership {
                 "Whether the fleet knows that the host is up",
                 u64::from(status.is_present),
             ),
+            (
+                "chardevd_fleet_name_taken",
+                "Whether another host of the fleet has the same name",
+                u64::from(status.is_name_taken),
+            ),
         ])
     }
 
@@ -209,6 +214,7 @@ impl Membership {
             .with("consoles", status.consoles as u64)
             .with("behind", status.behind)
             .with("present", status.is_present)
+            .with("name-taken", status.is_name_taken)
             .into())
     }
 

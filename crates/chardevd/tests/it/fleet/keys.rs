@@ -129,6 +129,7 @@ pub(super) fn publishes(secure: &Secure, kind: &str) {
         "chardevd_fleet_consoles 1",
         "chardevd_fleet_behind_bytes 0",
         "chardevd_fleet_present 1",
+        "chardevd_fleet_name_taken 0",
     ] {
         assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
     }
