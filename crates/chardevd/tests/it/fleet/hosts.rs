@@ -511,7 +511,9 @@ fn a_client_is_told_that_its_daemon_was_killed() {
     let servers = Servers::start();
     let mut host = Host::start(dir.path(), &servers, "qmp = 'attach'", "");
     let mut attach = Pipes::attach(&servers, "node.7/con0");
-    until("it is attached", || host.holder("con0").is_some());
+    // The daemon knows of it sooner than the client does.
+    attach.input.as_mut().unwrap().write_all(b"k").unwrap();
+    host.far("con0").read_exact(&mut [0]).unwrap();
     host.daemon.kill();
     let status = wait_long(&mut attach.child);
     assert!(!status.success());
