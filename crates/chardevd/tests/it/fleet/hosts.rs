@@ -511,9 +511,11 @@ fn a_client_is_told_that_its_daemon_was_killed() {
     let servers = Servers::start();
     let mut host = Host::start(dir.path(), &servers, "qmp = 'attach'", "");
     let mut attach = Pipes::attach(&servers, "node.7/con0");
-    // The daemon knows of it sooner than the client does.
-    attach.input.as_mut().unwrap().write_all(b"k").unwrap();
-    host.far("con0").read_exact(&mut [0]).unwrap();
+    until("it is attached", || host.holder("con0").is_some());
+    // The daemon knows of that sooner than the client does.
+    host.far("con0").write_all(b"o").unwrap();
+    let output = attach.output.as_mut().unwrap();
+    output.read_exact(&mut [0]).unwrap();
     host.daemon.kill();
     let status = wait_long(&mut attach.child);
     assert!(!status.success());
