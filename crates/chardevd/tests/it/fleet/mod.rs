@@ -88,7 +88,12 @@ impl Host {
     }
 
     pub(crate) fn is_up_to_date(&self) -> bool {
-        self.said("connected") == Json::from(true) && self.said("behind").as_u64() == Some(0)
+        self.said("connected") == Json::from(true) && self.behind() == 0
+    }
+
+    /// How many bytes are not in the stream yet.
+    fn behind(&self) -> u64 {
+        self.said("behind").as_u64().unwrap()
     }
 
     /// How much its consoles have printed together.

@@ -16,7 +16,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::account::Account;
 use self::clock::Clock;
 use self::laggard::Laggard;
-use super::servers::{Servers, until};
+use super::servers::{Servers, pause, until};
 use super::{Feed, Host};
 
 /// Which host's first console prints much, which one is killed, and whose clock jumps.
@@ -128,15 +128,35 @@ impl Crowd {
         }
     }
 
-    /// Waits until the stream has all that was printed.
+    /// Waits until the stream has all that was printed, for as long as it gets more.
     fn settle(&self, what: &str) {
-        for (host, feeds) in self.hosts.iter().zip(&self.feeds) {
-            let printed: u64 = feeds.iter().map(|feed| feed.2).sum();
-            until(what, || {
-                host.printed_by_all() == printed && host.is_up_to_date()
-            });
+        let (mut least, mut since) = (u64::MAX, Instant::now());
+        loop {
+            let missing = self.missing();
+            let count = missing.iter().map(|(_, count)| count).sum();
+            if count == 0 {
+                return self.tell(what);
+            }
+            if count < least {
+                (least, since) = (count, Instant::now());
+            }
+            let is_late = since.elapsed() >= Duration::from_secs(60);
+            assert!(!is_late, "no more for a minute: {what}: {missing:?}");
+            pause();
         }
-        self.tell(what);
+    }
+
+    /// What is not in the stream of what was printed, by host.
+    fn missing(&self) -> Vec<(&str, u64)> {
+        let all = self.hosts.iter().zip(&self.feeds);
+        let missing = all.map(|(host, feeds)| {
+            let printed: u64 = feeds.iter().map(|feed| feed.2).sum();
+            (
+                &host.name[..],
+                printed - host.printed_by_all() + host.behind(),
+            )
+        });
+        missing.filter(|(_, count)| *count > 0).collect()
     }
 
     fn tell(&self, what: &str) {
