@@ -425,7 +425,7 @@ impl Chardev {
         self.stats.output_overwritten += lost as u64;
         self.stats.output_delivered -= count as u64;
         // Empty or not, it goes on as it was until there is somebody to take output.
-        self.ring_goes_on = capacity;
+        self.rare.ring_goes_on = capacity;
     }
 
     /// The back end in the slot is new: show what differs, flush what waited, wake everybody.

@@ -17,7 +17,8 @@ use crate::backend::{Backend, BackendId, Ready};
 use crate::books::Books;
 use crate::error::OpenError;
 use crate::event::Event;
-use crate::freeze::{Freeze, Freezes};
+use crate::few::Few;
+use crate::freeze::Freeze;
 use crate::frontend::FrontEndHooks;
 use crate::held::Inside;
 use crate::input::InputQueue;
@@ -120,29 +121,29 @@ pub struct Chardev {
     pub(crate) input: InputQueue,
     /// Output that no back end has taken yet: what a replaced ring buffer held unread.
     pub(crate) preface: Seldom<RingBuffer>,
-    /// The size of a ring buffer that was replaced by a back end nobody has come to yet.
-    pub(crate) ring_goes_on: usize,
     /// See [`Chardev::given`].
     pub(crate) given: Given,
     pub(crate) log: Option<Box<dyn LogSink>>,
     /// What the log was given last does not end a line.
     pub(crate) log_inside_line: bool,
-    pub(crate) fds: Vec<OwnedFd>,
     pub(crate) stats: Stats,
     pub(crate) books: Books,
     pub(crate) tap: Tap,
     pub(crate) landmarks: Landmarks,
     pub(crate) told: Told,
+    /// That there was no memory is told once for each back end.
+    pub(crate) told_out_of_memory: bool,
     pub(crate) times: Times,
     pub(crate) changing: bool,
     pub(crate) removed: bool,
     pub(crate) freeze: Freeze,
-    pub(crate) freezes: Freezes,
+    /// Output was refused because of a transaction and has not been tried again.
+    pub(crate) output_refused: bool,
     /// It is in use, not only being prepared.
     pub(crate) live: bool,
     /// What was reported or tried meanwhile, to be looked at afterwards.
     missed: Option<Ready>,
-    pub(crate) wakes: Vec<Waker>,
+    pub(crate) wakes: Few<Waker>,
     /// See [`Chardev::keep_for_host`].
     pub(crate) kept_for_host: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -206,25 +207,24 @@ impl ChardevRef {
             front: None,
             input: InputQueue::default(),
             preface: Seldom::default(),
-            ring_goes_on: 0,
             given: Given::default(),
             log,
             log_inside_line: false,
-            fds: Vec::new(),
             stats: Stats::default(),
             books: Books::default(),
             tap: Tap::default(),
             landmarks: Landmarks::default(),
             told: Told::default(),
+            told_out_of_memory: false,
             times: Times::default(),
             changing: false,
             removed: false,
             freeze: Freeze::Free,
             kept_for_host: None,
-            freezes: Freezes::default(),
+            output_refused: false,
             live: false,
             missed: None,
-            wakes: Vec::new(),
+            wakes: Few::default(),
         })))
     }
 
@@ -269,17 +269,10 @@ impl ChardevRef {
 fn leave(mut chardev: MutexGuard<'_, Chardev>, inside: Inside) {
     chardev.tell_dropped();
     chardev.check_books();
-    // One is the rule, and leaves the list its memory.
-    let one = chardev.wakes.pop();
-    let others = match chardev.wakes.is_empty() {
-        true => Vec::new(),
-        false => std::mem::take(&mut chardev.wakes),
-    };
+    let wakes = chardev.wakes.take();
     drop(chardev);
     drop(inside);
-    for waker in others.into_iter().chain(one) {
-        waker.wake();
-    }
+    wakes.for_each(Waker::wake);
 }
 
 impl WeakChardev {
@@ -407,7 +400,7 @@ impl Chardev {
         if let Some(ready) = self.missed.take().filter(|_| self.live) {
             self.handle_ready(self.id, ready);
         }
-        self.freezes.thaw();
+        self.freeze_ends();
     }
 
     pub(crate) fn set_line(&mut self, change: impl FnOnce(&mut Line)) -> Answers {

@@ -329,7 +329,7 @@ impl Frozen {
         for chardev in &chardevs {
             chardev.with(|chardev| {
                 chardev.freeze = Freeze::Frozen;
-                chardev.freezes.begin();
+                chardev.freeze_begins();
             });
         }
         Frozen {

@@ -61,7 +61,7 @@ impl ChardevRef {
     /// [`ChardevRef::with`] for output. If a transaction refuses it that is over in a moment,
     /// `write` is called again then: a thread that goes to sleep for that is woken much later.
     pub(crate) fn with_output<R>(&self, mut write: impl FnMut(&mut Chardev) -> R) -> R {
-        let (result, refused) = self.with(|chardev| (write(chardev), chardev.freezes.refused));
+        let (result, refused) = self.with(|chardev| (write(chardev), chardev.output_refused));
         // Whoever decides may need what is locked here.
         if !refused || is_locked_here() || !is_decided_soon() {
             return result;
@@ -77,44 +77,35 @@ fn is_decided_soon() -> bool {
     })
 }
 
-/// Who watches, and what there is to see.
-#[derive(Default)]
-pub(crate) struct Freezes {
-    watch: Option<Box<dyn FreezeWatch>>,
-    /// Output was refused because of a transaction and has not been tried again.
-    refused: bool,
-}
-
-impl Freezes {
-    pub(crate) fn set_watch(&mut self, watch: Box<dyn FreezeWatch>) {
-        self.watch = Some(watch);
+impl Chardev {
+    /// Reports to `watch` when transactions hold the front end still.
+    pub fn watch_freezes(&mut self, watch: Box<dyn FreezeWatch>) {
+        self.rare.freeze_watch = Some(watch);
     }
 
-    pub(crate) fn begin(&mut self) {
-        if let Some(watch) = self.watch.as_mut().filter(|_| !self.refused) {
-            watch.begin();
+    /// A transaction begins to be decided.
+    pub(crate) fn freeze_begins(&mut self) {
+        if !self.output_refused {
+            self.freeze_watch().into_iter().for_each(|it| it.begin());
         }
     }
 
-    /// Output was refused because of the transaction.
-    pub(crate) fn refuse(&mut self) {
-        self.refused = true;
-    }
-
     /// The transaction has been decided.
-    pub(crate) fn thaw(&mut self) {
-        if let Some(watch) = self.watch.as_mut().filter(|_| !self.refused) {
-            watch.end();
+    pub(crate) fn freeze_ends(&mut self) {
+        if !self.output_refused {
+            self.freeze_watch().into_iter().for_each(|it| it.end());
         }
     }
 
     /// The front end is not held: it tries to write, or is gone.
-    pub(crate) fn go_on(&mut self) {
-        if std::mem::take(&mut self.refused) {
-            if let Some(watch) = &mut self.watch {
-                watch.end();
-            }
+    pub(crate) fn output_goes_on(&mut self) {
+        if std::mem::take(&mut self.output_refused) {
+            self.freeze_watch().into_iter().for_each(|it| it.end());
         }
+    }
+
+    fn freeze_watch(&mut self) -> Option<&mut Box<dyn FreezeWatch>> {
+        self.rare.there()?.freeze_watch.as_mut()
     }
 }
 

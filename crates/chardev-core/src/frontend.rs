@@ -456,7 +456,7 @@ impl FrontEnd {
         self.chardev.with(|chardev| {
             let able = chardev.backend.apply(&chardev.line).passes_fds;
             if able {
-                chardev.fds = fds;
+                chardev.rare.output_fds = fds;
             }
             able
         })
@@ -534,10 +534,11 @@ impl Drop for FrontEnd {
             });
             chardev.front = None;
             chardev.rest_if_unused();
-            chardev.freezes.go_on();
-            chardev.fds.clear();
-            let rare = chardev.rare.there();
-            rare.into_iter().for_each(|rare| rare.input_fds.clear());
+            chardev.output_goes_on();
+            if let Some(rare) = chardev.rare.there() {
+                rare.output_fds.clear();
+                rare.input_fds.clear();
+            }
             chardev.stats.breaks_dropped += chardev.input.clear_events();
         });
     }

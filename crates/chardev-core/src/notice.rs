@@ -141,7 +141,6 @@ pub(crate) struct Told {
     joined: Option<Joined>,
     /// The peer that was told to be there, and its name.
     peer: Option<Option<String>>,
-    out_of_memory: bool,
     dropped: Seldom<[u64; DropReason::ALL.len()]>,
 }
 
@@ -372,7 +371,7 @@ impl Chardev {
 
     /// Another back end is in the slot.
     pub(crate) fn tell_changed(&mut self) {
-        self.told.out_of_memory = false;
+        self.told_out_of_memory = false;
         let present = self.present_peer();
         if self.told.peer.is_some() && self.told.peer != present {
             self.tell_disconnected();
@@ -393,7 +392,7 @@ impl Chardev {
 
     /// There was no memory for output that was to be kept.
     pub(crate) fn tell_out_of_memory(&mut self) {
-        if !std::mem::replace(&mut self.told.out_of_memory, true) {
+        if !std::mem::replace(&mut self.told_out_of_memory, true) {
             self.tell(Notice::OutOfMemory);
         }
     }

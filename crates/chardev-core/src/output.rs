@@ -43,11 +43,11 @@ impl Chardev {
     pub(crate) fn begin_write(&mut self) -> bool {
         if self.misses(Ready::WRITE) {
             if self.freeze != Freeze::Free {
-                self.freezes.refuse();
+                self.output_refused = true;
             }
             return false;
         }
-        self.freezes.go_on();
+        self.output_goes_on();
         true
     }
 
@@ -69,7 +69,10 @@ impl Chardev {
 
     /// From the caller's buffers to the back end; `None` if nobody is there.
     fn write_straight(&mut self, bufs: &[IoSlice<'_>], total: usize) -> Option<usize> {
-        match self.backend.write(bufs, &mut self.fds) {
+        let mut none = Vec::new();
+        let rare = self.rare.there();
+        let fds = rare.map_or(&mut none, |rare| &mut rare.output_fds);
+        match self.backend.write(bufs, fds) {
             Sent::Taken(count) => {
                 if count < total {
                     self.backend.watch(Ready::WRITE);
@@ -102,8 +105,9 @@ impl Chardev {
         if self.policy.closed == Closed::History {
             return self.remember(bufs, total);
         }
-        if self.ring_goes_on > 0 {
-            self.preface.set_capacity(self.ring_goes_on);
+        let ring = self.rare.ring_goes_on;
+        if ring > 0 {
+            self.preface.set_capacity(ring);
             self.keep_newest(bufs);
             return total;
         }
@@ -233,7 +237,9 @@ impl Chardev {
 
     /// A back end took `count` bytes and, being a ring, overwrote `lost` for them.
     pub(crate) fn count_delivered(&mut self, count: usize, lost: u64) {
-        self.ring_goes_on = 0;
+        if let Some(rare) = self.rare.there() {
+            rare.ring_goes_on = 0;
+        }
         self.stats.output_delivered += count as u64;
         self.stats.output_delivered -= lost;
         self.stats.output_overwritten += lost;

@@ -144,7 +144,7 @@ impl Chardev {
 
     fn can_pour(&mut self) -> bool {
         self.log.is_none()
-            && self.fds.is_empty()
+            && self.rare.output_fds.is_empty()
             && self.preface.is_empty()
             && self.backend.splicing().is_some()
     }

@@ -25,6 +25,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::chardev::{Chardev, ChardevRef, WeakChardev};
 use crate::epoch::Epoch;
+use crate::few::Few;
 use crate::memory;
 pub use glance::{Glance, ViewPlace};
 use ring::{Found, Ring};
@@ -122,8 +123,8 @@ pub struct History {
 /// A chardev's scrollback, as far as it is wanted. Only used under the chardev's lock.
 #[derive(Debug, Default)]
 pub(crate) struct Tap {
-    /// Bytes to keep whether or not there are viewers.
-    wanted: usize,
+    /// Bytes to keep whether or not there are viewers; no more than [`SCROLLBACK_LIMIT`].
+    wanted: u32,
     /// Nobody asked for that much in particular.
     by_default: bool,
     kept: Option<Box<Kept>>,
@@ -163,7 +164,7 @@ impl Tap {
         at: u64,
         bufs: &[IoSlice<'_>],
         mut count: usize,
-        wakes: &mut Vec<Waker>,
+        wakes: &mut Few<Waker>,
     ) {
         if count == 0 {
             return;
@@ -202,7 +203,7 @@ impl Tap {
     }
 
     /// The output ends: viewers get what is kept, and then the end.
-    pub(crate) fn end(&mut self, wakes: &mut Vec<Waker>) {
+    pub(crate) fn end(&mut self, wakes: &mut Few<Waker>) {
         if let Some(kept) = self.kept.take() {
             kept.shared.ended.store(true, SeqCst);
             kept.shared.waiters.take(wakes);
@@ -217,7 +218,7 @@ impl Tap {
 
     /// Makes the scrollback as large as it is wanted now; the output has come to offset `at`.
     fn adjust(&mut self, at: u64, viewers: usize) {
-        let target = match (self.wanted, viewers) {
+        let target = match (self.wanted as usize, viewers) {
             (0, 0) => {
                 if let Some(kept) = self.kept.take() {
                     kept.dispose();
@@ -310,7 +311,7 @@ impl Chardev {
     }
 
     fn want_scrollback(&mut self, bytes: usize, by_default: bool) {
-        self.tap.wanted = bytes.min(SCROLLBACK_LIMIT);
+        self.tap.wanted = bytes.min(SCROLLBACK_LIMIT) as u32;
         self.tap.by_default = by_default;
         if self.tap.kept.is_some() {
             let viewers = self.tap.viewers();

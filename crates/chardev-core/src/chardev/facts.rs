@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::{Chardev, ChardevRef, Given, LogControl};
 use crate::backend::BackendId;
-use crate::freeze::FreezeWatch;
 use crate::hub::Hub;
 use crate::line::TerminalSize;
 
@@ -129,11 +128,6 @@ impl Chardev {
     /// Notes how long a change took, for [`Chardev::change_times`].
     pub fn note_change_time(&mut self, time: Duration) {
         self.times.push(time);
-    }
-
-    /// Reports to `watch` when transactions hold the front end still.
-    pub fn watch_freezes(&mut self, watch: Box<dyn FreezeWatch>) {
-        self.freezes.set_watch(watch);
     }
 
     /// How long the last changes took; `None` before the first.

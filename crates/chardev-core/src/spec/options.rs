@@ -101,9 +101,9 @@ impl From<OptionValue> for Value {
 pub struct Options {
     kind: &'static str,
     /// By name. They are few, and as many as there are chardevs are kept.
-    values: Vec<(&'static str, Value)>,
+    values: Box<[(&'static str, Value)]>,
     /// Where relative paths start.
-    directory: Option<PathBuf>,
+    directory: Option<Box<Path>>,
 }
 
 impl Options {
@@ -111,7 +111,7 @@ impl Options {
     pub fn new(kind: &'static str) -> Self {
         Options {
             kind,
-            values: Vec::new(),
+            values: Box::default(),
             directory: None,
         }
     }
@@ -119,7 +119,8 @@ impl Options {
     /// Says where relative paths start, whatever becomes of the process's directory later. The
     /// first word counts.
     pub fn start_paths_at(&mut self, directory: impl Into<PathBuf>) {
-        self.directory.get_or_insert_with(|| directory.into());
+        self.directory
+            .get_or_insert_with(|| directory.into().into());
     }
 
     /// Where relative paths start, if that was said.
@@ -138,8 +139,10 @@ impl Options {
         match self.find(name) {
             Ok(at) => self.values[at].1 = value,
             Err(at) => {
-                self.values.reserve_exact(1);
-                self.values.insert(at, (name, value));
+                let mut values = std::mem::take(&mut self.values).into_vec();
+                values.reserve_exact(1);
+                values.insert(at, (name, value));
+                self.values = values.into();
             }
         }
     }
@@ -147,7 +150,9 @@ impl Options {
     /// Takes option `name` out, if it was given.
     pub fn unset(&mut self, name: &str) {
         if let Ok(at) = self.find(name) {
-            self.values.remove(at);
+            let mut values = std::mem::take(&mut self.values).into_vec();
+            values.remove(at);
+            self.values = values.into();
         }
     }
 

@@ -5,6 +5,7 @@ use std::io::IoSlice;
 
 use super::Tap;
 use super::ring::Found;
+use crate::few::Few;
 use crate::memory::{self, scarce};
 
 const KIB: usize = 1 << 10;
@@ -23,7 +24,7 @@ struct Output {
 impl Output {
     fn new(wanted: usize) -> Self {
         let tap = Tap {
-            wanted,
+            wanted: wanted as u32,
             ..Tap::default()
         };
         Output { tap, end: 0 }
@@ -33,7 +34,7 @@ impl Output {
     fn push(&mut self, count: usize) -> bool {
         let bytes: Vec<u8> = (self.end..self.end + count as u64).map(byte).collect();
         let bufs = [IoSlice::new(&bytes)];
-        self.tap.push(self.end, &bufs, count, &mut Vec::new());
+        self.tap.push(self.end, &bufs, count, &mut Few::default());
         self.end += count as u64;
         self.tap.take_shortage()
     }
@@ -96,7 +97,7 @@ thread_local! {
 #[test]
 fn what_is_large_is_not_freed_where_it_is_let_go() {
     memory::set_disposer(|_garbage| GIVEN_AWAY.set(GIVEN_AWAY.get() + 1));
-    let ends = |output: &mut Output| output.tap.end(&mut Vec::new());
+    let ends = |output: &mut Output| output.tap.end(&mut Few::default());
     let shrinks = |output: &mut Output| {
         output.tap.wanted = 5;
         output.tap.adjust(output.end, 0);

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, fence};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::task::Waker;
 
+use crate::few::Few;
+
 /// Wakers to be woken once.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
@@ -39,7 +41,7 @@ impl Waiters {
     }
 
     /// Moves everybody into `woken`. News must be visible before this call.
-    pub(super) fn take(&self, woken: &mut Vec<Waker>) {
+    pub(super) fn take(&self, woken: &mut Few<Waker>) {
         fence(SeqCst);
         if !self.armed.load(SeqCst) {
             return;
@@ -54,6 +56,6 @@ impl Waiters {
         };
         self.missed.store(false, SeqCst);
         self.armed.store(false, SeqCst);
-        woken.append(&mut wakers);
+        woken.extend(wakers.drain(..));
     }
 }
