@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::fleet::Program;
 use crate::follow::Common;
-use crate::presence::{About, Board, Claim, Key, Seen, Write, bucket, prefix};
+use crate::presence::{Board, Claim, Console, Host, Key, Write, bucket, prefix};
 use crate::settings::Settings;
 use crate::subject::{LONGEST, escape};
 pub(crate) use known::Known;
@@ -80,10 +80,12 @@ impl Presence {
             prefix: prefix(&bucket(&settings.stream.name)),
             host: settings.host.clone(),
         };
-        let about = About {
+        let about = Host {
             run,
             version: program.version.clone(),
             started: since_1970(program.started),
+            pages: 0,
+            consoles: 0,
             qmp: settings.qmp.clone(),
         };
         let herald = Herald {
@@ -177,20 +179,22 @@ impl Herald {
         (self.program.which)(&mut ids);
         let takes_part: HashSet<String> = ids.into_iter().collect();
         let mut fronts = (self.program.fronts)();
+        let now = since_1970(SystemTime::now());
         let consoles = all.into_iter().filter_map(|(info, details)| {
             let epoch = details.epoch.filter(|_| takes_part.contains(&info.label))?;
-            Some(Seen {
+            Some(Console {
                 epoch,
                 front: fronts.remove(&info.label),
                 back: info.kind.to_owned(),
                 offset: details.stats.output_accepted,
                 is_connected: info.open,
                 name: info.label,
+                since: now,
             })
         });
         let consoles = consoles.filter(|it| escape(&it.name).len() <= LONGEST);
         let consoles = consoles.collect();
-        self.board.update(consoles, since_1970(SystemTime::now()));
+        self.board.update(consoles);
         let pages = self.board.pages().max(self.pages.load(Ordering::Relaxed));
         self.pages.store(pages, Ordering::Relaxed);
     }

@@ -3,40 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use chardev::Epoch;
-
-use super::record::{PAGES, cut};
+use super::record::PAGES;
 use super::{Console, Host, Key, PAGE, Page};
-
-/// What a host says of itself that stays as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct About {
-    /// Which run of its part in the fleet it is.
-    pub run: Epoch,
-    /// The program.
-    pub version: String,
-    /// When that was started, in seconds since 1970.
-    pub started: u64,
-    /// What others may do there over the fleet at most.
-    pub qmp: Option<String>,
-}
-
-/// A console as it is now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// What the host calls it.
-    pub name: String,
-    /// Which life of it this is.
-    pub epoch: Epoch,
-    /// What is on its near side, if that is known.
-    pub front: Option<String>,
-    /// The kind of its back end.
-    pub back: String,
-    /// How many bytes it has printed.
-    pub offset: u64,
-    /// Whether the back end is [open](chardev::FrontEnd::is_open).
-    pub is_connected: bool,
-}
 
 /// Something to be written.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +22,7 @@ pub struct Write {
 /// key. How much it has printed is no change, and is written with whatever else is.
 #[derive(Debug)]
 pub struct Board {
-    about: About,
+    about: Host,
     places: Vec<Option<Console>>,
     by_name: HashMap<String, usize>,
     free: BTreeSet<usize>,
@@ -73,8 +41,9 @@ struct Paper {
 }
 
 impl Board {
-    /// One of a host without consoles, nothing of which is written.
-    pub fn new(about: About) -> Self {
+    /// One of a host without consoles, nothing of which is written. How many pages and consoles
+    /// there are is counted here.
+    pub fn new(about: Host) -> Self {
         Board {
             about,
             places: Vec::new(),
@@ -85,9 +54,9 @@ impl Board {
         }
     }
 
-    /// These are all consoles there are now, in seconds since 1970. Whoever comes when all places
-    /// are taken, a million of them, is left out.
-    pub fn update(&mut self, all: Vec<Seen>, now: u64) {
+    /// These are all consoles there are now, each as if it were so since now. Whoever comes when all
+    /// places are taken, a million of them, is left out.
+    pub fn update(&mut self, all: Vec<Console>) {
         let names: HashSet<&str> = all.iter().map(|it| it.name.as_str()).collect();
         let gone = self
             .by_name
@@ -96,8 +65,8 @@ impl Board {
         for name in gone.cloned().collect::<Vec<_>>() {
             self.remove(&name);
         }
-        for seen in all {
-            self.place(seen, now);
+        for console in all {
+            self.place(console);
         }
         while self.places.last().is_some_and(Option::is_none) {
             self.places.pop();
@@ -170,12 +139,9 @@ impl Board {
 
     fn about(&self) -> Host {
         Host {
-            run: self.about.run,
-            version: cut(&self.about.version).to_owned(),
-            started: self.about.started,
             pages: self.count(),
             consoles: self.by_name.len() as u64,
-            qmp: self.about.qmp.clone(),
+            ..self.about.clone()
         }
     }
 
@@ -196,16 +162,7 @@ impl Board {
         }
     }
 
-    fn place(&mut self, seen: Seen, now: u64) {
-        let mut console = Console {
-            name: seen.name,
-            epoch: seen.epoch,
-            front: seen.front.as_deref().map(|it| cut(it).to_owned()),
-            back: cut(&seen.back).to_owned(),
-            offset: seen.offset,
-            is_connected: seen.is_connected,
-            since: now,
-        };
+    fn place(&mut self, mut console: Console) {
         if let Some(at) = self.by_name.get(&console.name).copied() {
             let Some(before) = &mut self.places[at] else {
                 return;

@@ -17,7 +17,7 @@ mod claim;
 mod record;
 mod roster;
 
-pub use board::{About, Board, Seen, Write};
+pub use board::{Board, Write};
 pub(crate) use claim::Claim;
 pub(crate) use record::LONGEST;
 pub use record::{Console, Host, NotARecord, PAGE, Page};

@@ -201,7 +201,7 @@ fn wrong(name: &str) -> NotARecord {
 }
 
 /// As much of a text as may be read.
-pub(super) fn cut(text: &str) -> &str {
+fn cut(text: &str) -> &str {
     let mut end = text.len().min(LONGEST_TEXT);
     while !text.is_char_boundary(end) {
         end -= 1;

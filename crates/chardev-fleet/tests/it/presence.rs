@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use chardev::Epoch;
-use chardev_fleet::presence::{
-    About, Board, Console, Host, Key, PAGE, Page, Present, Roster, Seen, Write,
-};
+use chardev_fleet::presence::{Board, Console, Host, Key, PAGE, Page, Present, Roster, Write};
 use proptest::prelude::*;
 
 /// A bucket, in which the newest value of each key is, with its number.
@@ -33,28 +31,37 @@ impl Bucket {
     }
 }
 
-fn about(run: u64) -> About {
-    About {
+fn about(run: u64) -> Host {
+    Host {
         run: Epoch::new(run),
         version: "chardevd".to_owned(),
         started: 5,
+        pages: 0,
+        consoles: 0,
         qmp: None,
     }
 }
 
 /// A console by its number; what else it is like comes from `sort`.
-fn seen(number: u16, sort: u8, offset: u64) -> Seen {
-    Seen {
+fn seen(number: u16, sort: u8, offset: u64) -> Console {
+    Console {
         name: format!("con.{number}"),
         epoch: Epoch::new(u64::from(sort & 3) + 1),
         front: (sort & 4 != 0).then(|| "isa-serial".to_owned()),
         back: if sort & 8 != 0 { "pty" } else { "socket" }.to_owned(),
         offset,
         is_connected: sort & 16 != 0,
+        since: 0,
     }
 }
 
-fn is_like(seen: &Seen, console: &Console) -> bool {
+/// Those consoles, each as if it were so since then.
+fn since(all: impl IntoIterator<Item = Console>, now: u64) -> Vec<Console> {
+    let all = all.into_iter();
+    all.map(|it| Console { since: now, ..it }).collect()
+}
+
+fn is_like(seen: &Console, console: &Console) -> bool {
     (&seen.name, seen.epoch, &seen.front, &seen.back)
         == (&console.name, console.epoch, &console.front, &console.back)
         && seen.is_connected == console.is_connected
@@ -143,7 +150,7 @@ proptest! {
                 }
             }
             let all = there.iter().map(|(number, sort)| seen(*number, *sort, now as u64));
-            board.update(all.clone().collect(), now as u64);
+            board.update(since(all.clone(), now as u64));
             let mut sent = Vec::new();
             while let Some(write) = board.next_write() {
                 match (step, sent.len() % 3) {
@@ -195,14 +202,14 @@ fn a_change_is_written_where_it_is_and_output_alone_is_none() {
     let mut board = Board::new(about(1));
     let mut bucket = Bucket::default();
     let all = |offset| (0..250).map(|it| seen(it, 16, offset)).collect::<Vec<_>>();
-    board.update(all(0), 10);
+    board.update(since(all(0), 10));
     assert_eq!(write_all(&mut board, &mut bucket), 4);
-    board.update(all(7), 11);
+    board.update(since(all(7), 11));
     assert_eq!(write_all(&mut board, &mut bucket), 0);
 
     let mut changed = all(8);
     changed[120].is_connected = false;
-    board.update(changed.clone(), 12);
+    board.update(since(changed.clone(), 12));
     assert_eq!(write_all(&mut board, &mut bucket), 1);
     let console = bucket.read().console("node.7", "con.120").cloned().unwrap();
     assert_eq!((console.since, console.offset), (12, 8));
@@ -210,21 +217,21 @@ fn a_change_is_written_where_it_is_and_output_alone_is_none() {
     assert_eq!((other.since, other.offset), (10, 8), "it has come along");
 
     changed.remove(3);
-    board.update(changed.clone(), 13);
+    board.update(since(changed.clone(), 13));
     assert_eq!(
         write_all(&mut board, &mut bucket),
         2,
         "its page, and the host"
     );
     changed.push(seen(900, 0, 0));
-    board.update(changed, 14);
+    board.update(since(changed, 14));
     assert_eq!(write_all(&mut board, &mut bucket), 2, "it takes that place");
     assert!(bucket.read().console("node.7", "con.900").is_some());
     assert!(bucket.entries["node=2E7.0"].0.contains("con=2E900"));
 
     board.refresh();
     assert_eq!(write_all(&mut board, &mut bucket), 4);
-    board.update(Vec::new(), 15);
+    board.update(since(Vec::new(), 15));
     assert_eq!(write_all(&mut board, &mut bucket), 4);
     assert_eq!(bucket.entries.keys().collect::<Vec<_>>(), ["node=2E7"]);
     assert_eq!(bucket.read().hosts["node.7"].consoles, BTreeMap::new());
@@ -234,12 +241,12 @@ fn a_change_is_written_where_it_is_and_output_alone_is_none() {
 fn what_an_earlier_run_has_left_and_what_is_no_record_says_nothing() {
     let mut bucket = Bucket::default();
     let mut first = Board::new(about(1));
-    first.update((0..150).map(|it| seen(it, 0, 0)).collect(), 1);
+    first.update(since((0..150).map(|it| seen(it, 0, 0)), 1));
     write_all(&mut first, &mut bucket);
     assert_eq!(bucket.read().hosts["node.7"].consoles.len(), 150);
     // Killed, and begun anew with fewer consoles: page 1 is the other run's.
     let mut second = Board::new(about(2));
-    second.update(vec![seen(7, 0, 0)], 2);
+    second.update(since(vec![seen(7, 0, 0)], 2));
     write_all(&mut second, &mut bucket);
     let roster = bucket.read();
     assert_eq!(roster.hosts["node.7"].consoles.len(), 1);
@@ -328,15 +335,16 @@ fn a_page_counts_by_its_run_and_its_number_and_of_two_entries_the_newer_one() {
 #[test]
 fn a_page_of_the_longest_names_is_not_too_long() {
     let mut board = Board::new(about(u64::MAX));
-    let all = (0..PAGE as u64).map(|it| Seen {
+    let all = (0..PAGE as u64).map(|it| Console {
         name: format!("{}{it:03}", "\u{1}".repeat(340)),
         epoch: Epoch::new(u64::MAX),
         front: Some("\u{1}".repeat(300)),
         back: "x".repeat(300),
         offset: u64::MAX,
         is_connected: false,
+        since: u64::MAX,
     });
-    board.update(all.collect(), u64::MAX);
+    board.update(all.collect());
     let mut bucket = Bucket::default();
     assert_eq!(write_all(&mut board, &mut bucket), 2);
     assert_eq!(bucket.read().hosts["node.7"].consoles.len(), PAGE);

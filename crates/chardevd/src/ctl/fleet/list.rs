@@ -212,16 +212,18 @@ fn table(entries: &[Entry]) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use chardev_fleet::presence::{About, Board, Roster, Seen};
+    use chardev_fleet::presence::{Board, Console, Host, Roster};
 
     use super::*;
 
     #[test]
     fn who_is_up_and_has_printed_nothing_is_listed_too() {
-        let about = About {
+        let about = Host {
             run: chardev::Epoch::new(1),
             version: "v".to_owned(),
             started: 0,
+            pages: 0,
+            consoles: 0,
             qmp: Some("view".to_owned()),
         };
         let mut board = Board::new(about);
@@ -235,17 +237,15 @@ mod tests {
         };
         write(&mut board, "empty");
         board.refresh();
-        board.update(
-            vec![Seen {
-                name: "con0".to_owned(),
-                epoch: chardev::Epoch::new(7),
-                front: None,
-                back: "pty".to_owned(),
-                offset: 0,
-                is_connected: false,
-            }],
-            60,
-        );
+        board.update(vec![Console {
+            name: "con0".to_owned(),
+            epoch: chardev::Epoch::new(7),
+            front: None,
+            back: "pty".to_owned(),
+            offset: 0,
+            is_connected: false,
+            since: 60,
+        }]);
         write(&mut board, "one");
         let entries = entries.iter();
         let entries = entries.map(|(key, value)| (key.as_str(), value.as_bytes(), 1));
