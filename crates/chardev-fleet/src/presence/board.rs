@@ -54,8 +54,8 @@ impl Board {
         }
     }
 
-    /// These are all consoles there are now, each as if it were so since now. Whoever comes when all
-    /// places are taken, a million of them, is left out.
+    /// These are all consoles there are now, each as if it were so since now. Whoever comes when
+    /// all places are taken, a million of them, is left out.
     pub fn update(&mut self, all: Vec<Console>) {
         let names: HashSet<&str> = all.iter().map(|it| it.name.as_str()).collect();
         let gone = self

@@ -34,7 +34,8 @@ impl Claim {
         (now.saturating_duration_since(since) < self.kept / 2).then_some(number)
     }
 
-    /// It was written, as this number, and had the [expected](Claim::expected) one if there was one.
+    /// It was written, as this number, and had the [expected](Claim::expected) one if there was
+    /// one.
     pub(crate) fn written(&mut self, number: u64, now: Instant, was_expected: bool) {
         self.last = Some((number, now));
         if was_expected {
