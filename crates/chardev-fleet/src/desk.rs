@@ -153,20 +153,21 @@ fn run(
         };
         let counter = Counter::new(client, connected, serve);
         let mut stopped = stopped;
-        let served = async {
-            match listen(settings, roles, &counter).await {
+        let (settings, listening) = (settings.clone(), counter.clone());
+        // What is awaited here is looked at before all tasks, and after a look at the descriptors.
+        let mut served = tokio::spawn(async move {
+            match listen(&settings, roles, &listening).await {
                 Ok(()) => {}
                 Err(error) => tracing::error!(event = "fleet-failed", "fleet: {error}"),
             }
-        };
-        let mut served = std::pin::pin!(served);
+        });
         let limit = tokio::select! {
             limit = &mut stopped => limit.unwrap_or_default(),
-            () = &mut served => return,
+            _ = &mut served => return,
         };
         tokio::select! {
             () = counter.is_empty() => {}
-            () = &mut served => {}
+            _ = &mut served => {}
             () = tokio::time::sleep(limit) => {}
         }
         counter.give_up("the daemon has ended, or serves nobody over the fleet any more");

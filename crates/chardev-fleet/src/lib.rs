@@ -38,6 +38,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::disallowed_methods)]
 
+mod alarm;
 mod archive;
 mod blind;
 mod desk;
@@ -59,6 +60,7 @@ pub mod reader;
 mod relay;
 pub mod session;
 mod settings;
+mod socket;
 mod source;
 pub mod subject;
 mod tell;
@@ -67,7 +69,7 @@ pub use archive::{Archive, Until};
 pub use blind::Blind;
 pub use desk::{Answered, Desk, Serve, Served, Wanted};
 pub use fleet::{Fleet, Fronts, Program, Progress, Status, Which};
-pub use gate::{Gate, Opened};
+pub use gate::{Driver, Gate, Opened};
 pub use hear::Happening;
 pub use look::{Console, Look, Start};
 pub use plug::{Exchange, NAME as X_NATS, Peering};

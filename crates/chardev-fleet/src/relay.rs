@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use async_nats::{Client, HeaderMap, Message, StatusCode, Subject};
 use bytes::Bytes;
-use tokio::io::Interest;
-use tokio::net::UnixStream;
+use rustix::net::Shutdown;
 use tokio::sync::{Notify, watch};
 
+use crate::alarm::Alarm;
 use crate::link::Connection;
 use crate::message::Malformed;
 use crate::session::{End, Fate, Frame, LARGEST, Why};
+use crate::socket::Socket;
 
 /// How many pieces are read or written before others have their turn.
 const TURN: usize = 8;
@@ -44,13 +45,22 @@ pub(crate) enum Way {
 /// What carries a session.
 pub(crate) struct Relay {
     pub(crate) session: Arc<Session>,
-    pub(crate) socket: UnixStream,
+    pub(crate) socket: Socket,
     pub(crate) client: Client,
     pub(crate) connected: watch::Receiver<Connection>,
     pub(crate) way: Way,
     pub(crate) ended: Ended,
     /// Whether who is at the socket goes on when nothing more is said to them.
     pub(crate) half_close: bool,
+}
+
+/// What is waited for next.
+struct Next {
+    /// That the socket can be read; that there is room in it.
+    reads: bool,
+    writes: bool,
+    /// Nothing, from then on.
+    deadline: Duration,
 }
 
 impl Session {
@@ -117,6 +127,7 @@ impl Relay {
         // Whoever is at the socket says no more, or takes no more.
         let (mut is_silent, mut is_deaf) = (false, false);
         let mut buffer = vec![0; LARGEST];
+        let mut alarm = Alarm::new();
         loop {
             let fate = self.session.lock().fate();
             if let Fate::Failed(why) = &fate {
@@ -129,21 +140,18 @@ impl Relay {
             is_silent = is_silent || self.fill(&mut buffer);
             is_deaf = is_deaf || self.deliver();
             self.send(&mut renewed).await;
-            let Some((interest, deadline)) = self.next(is_silent, is_deaf) else {
+            let Some(Next {
+                reads,
+                writes,
+                deadline,
+            }) = self.next(is_silent, is_deaf)
+            else {
                 return;
             };
-            let ready = async {
-                match interest {
-                    // It fails as what is tried then does.
-                    Some(interest) => drop(self.socket.ready(interest).await),
-                    None => std::future::pending().await,
-                }
-            };
-            let at = tokio::time::Instant::from_std(self.session.began + deadline);
             tokio::select! {
                 () = self.session.news.notified() => {}
-                () = ready => {}
-                () = tokio::time::sleep_until(at) => {}
+                () = self.socket.ready(reads, writes) => {}
+                () = alarm.by(self.session.instant(deadline)) => {}
                 changed = self.connected.changed() => {
                     let now = *self.connected.borrow_and_update();
                     if changed.is_err() {
@@ -160,7 +168,7 @@ impl Relay {
     }
 
     /// What of the socket to wait for, and until when; `None` if all is done.
-    fn next(&self, is_silent: bool, is_deaf: bool) -> Option<(Option<Interest>, Duration)> {
+    fn next(&self, is_silent: bool, is_deaf: bool) -> Option<Next> {
         let mut end = self.session.lock();
         if is_deaf {
             let count = end.unread().len();
@@ -174,21 +182,18 @@ impl Relay {
         if !is_open && !writes {
             return None;
         }
-        let interest = match (reads, writes) {
-            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-            (true, false) => Some(Interest::READABLE),
-            (false, true) => Some(Interest::WRITABLE),
-            (false, false) => None,
-        };
-        Some((interest, end.deadline()))
+        Some(Next {
+            reads,
+            writes,
+            deadline: end.deadline(),
+        })
     }
 
     /// Reads what the session takes; whether there is no more.
     fn fill(&self, buffer: &mut [u8]) -> bool {
         if self.session.lock().is_stopped() {
             // Who writes there learns of it at once; what was written is read to its end.
-            let socket = std::os::fd::AsFd::as_fd(&self.socket);
-            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Read);
+            self.socket.shutdown(Shutdown::Read);
         }
         for _ in 0..TURN {
             let mut end = self.session.lock();
@@ -196,19 +201,19 @@ impl Relay {
             if wants == 0 {
                 return false;
             }
-            match self.socket.try_read(&mut buffer[..wants]) {
-                Ok(0) => {
+            match self.socket.read(&mut buffer[..wants]) {
+                Ok(Some(0)) => {
                     end.end();
                     return true;
                 }
-                Ok(count) => {
+                Ok(Some(count)) => {
                     end.write(Bytes::copy_from_slice(&buffer[..count]));
                     // There is hardly more, and this is to be on its way.
                     if count < wants {
                         return false;
                     }
                 }
-                Err(error) if is_passing(&error) => return false,
+                Ok(None) => return false,
                 Err(_) => {
                     end.end();
                     return true;
@@ -219,24 +224,24 @@ impl Relay {
     }
 
     /// Writes what has come; whether nobody takes more of it.
-    fn deliver(&self) -> bool {
+    fn deliver(&mut self) -> bool {
         let mut end = self.session.lock();
         while !end.unread().is_empty() {
-            match self.socket.try_write(end.unread()) {
-                Ok(count) => end.consume(count, self.session.now()),
-                Err(error) if is_passing(&error) => return false,
+            match self.socket.write(end.unread()) {
+                Ok(Some(count)) => end.consume(count, self.session.now()),
+                Ok(None) => return false,
                 Err(_) => return true,
             }
         }
+        self.socket.is_written();
         if end.is_read_out() {
             if !self.half_close {
                 end.end();
                 return true;
             }
             drop(end);
-            // Whoever is there may have left; it is no matter how often it is said.
-            let socket = std::os::fd::AsFd::as_fd(&self.socket);
-            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+            // It is no matter how often it is said.
+            self.socket.shutdown(Shutdown::Write);
         }
         false
     }
@@ -324,11 +329,6 @@ pub(crate) fn frame_of(message: &Message) -> Result<Frame, Malformed> {
 /// Whether a server says that nobody has heard what was sent.
 pub(crate) fn is_for_nobody(message: &Message) -> bool {
     message.status == Some(StatusCode::NO_RESPONDERS)
-}
-
-fn is_passing(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{Interrupted, WouldBlock};
-    matches!(error.kind(), WouldBlock | Interrupted)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -201,7 +201,7 @@ pub use slow_fd::close_elsewhere;
 #[cfg(feature = "socket")]
 pub use splice::Pipe;
 #[doc(hidden)]
-pub use sys::async_fd;
+pub use sys::{async_fd, async_fd_for};
 pub use tasks::{Task, TaskKind};
 pub use threads::new_thread;
 pub use transaction::{Action, ActionError, TransactionError};

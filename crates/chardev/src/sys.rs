@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use chardev_core::OpenError;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::offload::assert_may_wait;
@@ -51,9 +52,20 @@ fn text_of(error: &io::Error) -> String {
 /// # Panics
 /// There is no runtime with I/O.
 pub fn async_fd(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    async_fd_for(fd, Interest::READABLE | Interest::WRITABLE)
+}
+
+/// [`async_fd`] where only some readiness is of interest: the thread is woken for no other.
+///
+/// # Errors
+/// The descriptor cannot be polled.
+///
+/// # Panics
+/// There is no runtime with I/O.
+pub fn async_fd_for(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the `AsyncFd` owns the only handle of the descriptor, so it stays open and the
     // same for as long as the `AsyncFd` lives.
-    let registered = unsafe { AsyncFd::register(fd) };
+    let registered = unsafe { AsyncFd::register_with_interest(fd, interest) };
     registered.map_err(io::Error::from)
 }
 

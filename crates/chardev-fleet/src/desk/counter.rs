@@ -11,6 +11,7 @@ use super::{Serve, Served, Wanted};
 use crate::link::Connection;
 use crate::relay::{Ended, Relay, Session, Way, frame_of, headers};
 use crate::session::{End, Fate, Frame, Id, Kind, LARGEST, SESSION};
+use crate::socket::Socket;
 
 /// How many sessions there may be.
 const MOST_SESSIONS: usize = 64;
@@ -147,8 +148,7 @@ impl Counter {
         );
         let from = info(message);
         let Served { socket, place } = self.serve.session(role, from.as_deref(), wanted)?;
-        socket.set_nonblocking(true).map_err(failed)?;
-        let socket = tokio::net::UnixStream::from_std(socket).map_err(failed)?;
+        let socket = Socket::new(socket).map_err(failed)?;
         let id = frame.session;
         let session = Session::new(|now| End::accept(id, now));
         session.take(frame, message.reply.clone());

@@ -10,6 +10,7 @@ use bytes::{Buf as _, BytesMut};
 use chardev::{Port, Ready, Sent};
 use tokio::sync::watch;
 
+use crate::alarm::Alarm;
 use crate::link::Connection;
 use crate::relay::{Outlet, Session, Way};
 use crate::session::Fate;
@@ -162,6 +163,7 @@ impl Cord {
     ) {
         let mut number = connected.borrow_and_update().number;
         let (mut renewed, mut parting) = (None, None::<(usize, Duration)>);
+        let mut alarm = Alarm::new();
         loop {
             self.fill();
             let outlet = Outlet {
@@ -196,7 +198,7 @@ impl Cord {
             };
             tokio::select! {
                 () = self.session.news() => {}
-                () = tokio::time::sleep_until(self.session.instant(deadline)) => {}
+                () = alarm.by(self.session.instant(deadline)) => {}
                 changed = connected.changed() => {
                     let now = *connected.borrow_and_update();
                     if changed.is_err() {

@@ -2,6 +2,7 @@
 //! who does not, and what a host's key opens of another host's sessions.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use chardev_fleet::session::{Frame, Id, Kind, SESSION};
 use chardev_fleet::{Answered, Blind, Desk, Gate, Opened, Serve, Served, Settings, Wanted};
 use chardev_load::lines::{Form, Lines};
 use futures_util::StreamExt as _;
+use rustix::event::PollFlags;
 
 use crate::secure::Secure;
 use crate::servers::{Servers, until};
@@ -156,6 +158,54 @@ fn whoever_the_servers_let_in_is_served_and_nobody_else() {
     let mut rest = Vec::new();
     session.read_to_end(&mut rest).unwrap();
     assert!(rest.is_empty());
+}
+
+#[test]
+fn whoever_waits_does_a_gate_s_work_and_after_that_its_thread_does() {
+    let secure = Secure::start();
+    let desk = Desk::start(
+        settings(&secure, "node8", "NODE8"),
+        ROLES,
+        Arc::new(Echo("node8")),
+    );
+    let _desk = desk.unwrap();
+    let operator = gate(&secure, "OPERATOR");
+    let mut session = opened(&operator, "node8", "attach");
+    // The kernel does not wait for files: they are always ready.
+    let file = tempfile::tempfile().unwrap();
+    let (gone, other) = UnixStream::pair().unwrap();
+    drop(other);
+    for round in 0..3_u64 {
+        let mut driver = operator.drive().unwrap();
+        let mut stream = session.get_ref();
+        let (echo, nothing) = (
+            (session.get_ref().as_fd(), PollFlags::IN),
+            PollFlags::empty(),
+        );
+        for key in 0..100_u8 {
+            stream.write_all(&[key]).unwrap();
+            let found = driver.poll(&[echo, echo], Some(LIMIT)).unwrap();
+            assert_eq!(found, [PollFlags::IN; 2]);
+            let mut read = [0; 2];
+            assert_eq!((stream.read(&mut read).unwrap(), read[0]), (1, key));
+        }
+        let short = Some(Duration::from_millis(5));
+        assert_eq!(driver.poll(&[echo], short).unwrap(), [nothing]);
+        let file = (file.as_fd(), PollFlags::IN);
+        let found = driver.poll(&[echo, file], Some(LIMIT)).unwrap();
+        assert_eq!(found, [nothing, PollFlags::IN]);
+        let gone = (gone.as_fd(), PollFlags::empty());
+        let found = driver.poll(&[echo, gone], Some(LIMIT)).unwrap();
+        assert_eq!(found, [nothing, PollFlags::HUP]);
+        // Who always has something else to do waits for sessions all the same.
+        stream.write_all(b"k").unwrap();
+        until("the echo comes", || {
+            !driver.poll(&[file, echo], None).unwrap()[1].is_empty()
+        });
+        assert_eq!(stream.read(&mut [0; 2]).unwrap(), 1);
+        drop(driver);
+        echoes(&mut session, (round + 1) << 32, 1 << 20);
+    }
 }
 
 /// With the key of the one host, and that of a reader, somebody gets at a session with the other.

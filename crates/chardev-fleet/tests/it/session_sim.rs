@@ -4,6 +4,7 @@
 //!
 //! `FLEET_SEED=N` runs one seed again.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -459,4 +460,34 @@ fn what_is_missing_is_sent_again_at_once_and_only_once() {
     };
     other.handle(known, now);
     assert_eq!(other.unread(), b"abcd");
+}
+
+/// Each message wakes both ends and a server, which a key's way is made of.
+#[test]
+fn a_key_and_its_echo_are_a_message_each() {
+    let (mut client, mut host, mut now) = pair();
+    let said = Cell::new(0);
+    let pass = |one: &mut End, other: &mut End, now| {
+        while let Some(frame) = one.next_frame(now) {
+            said.set(said.get() + 1);
+            other.handle(frame, now);
+            other.consume(other.unread().len(), now);
+        }
+    };
+    let keys = 3000;
+    for _ in 0..keys {
+        client.write(Bytes::from_static(b"k"));
+        pass(&mut client, &mut host, now);
+        now += Duration::from_micros(100);
+        host.write(Bytes::from_static(b"k"));
+        pass(&mut host, &mut client, now);
+        now += Duration::from_millis(20);
+        pass(&mut client, &mut host, now);
+        pass(&mut host, &mut client, now);
+    }
+    assert_eq!(said.get(), 2 * keys);
+    // Once nothing more is typed, the last echo is acknowledged.
+    now = client.deadline();
+    pass(&mut client, &mut host, now);
+    assert_eq!((said.get(), host.untaken()), (2 * keys + 1, 0));
 }

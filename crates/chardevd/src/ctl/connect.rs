@@ -18,7 +18,7 @@ use rustix::net::{
 };
 
 use super::failure::{Failure, Status};
-use super::fleet::Place;
+use super::fleet::{Driver, Place};
 use super::proof::Proof;
 use super::running;
 use super::tls::{self, Plain};
@@ -179,6 +179,14 @@ impl Target {
         tunnel::finish();
         if let Address::Fleet(place) = &self.address {
             place.finish();
+        }
+    }
+
+    /// What carries a fleet's sessions while somebody waits by it, as [`Place::drive`] says.
+    pub(super) fn drive(&self) -> Option<Driver> {
+        match &self.address {
+            Address::Fleet(place) => place.drive(),
+            Address::Unix(_) | Address::Tcp(_) => None,
         }
     }
 

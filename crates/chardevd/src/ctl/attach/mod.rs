@@ -148,7 +148,8 @@ fn attached(
     let screen = screen::Screen::open(is_terminal);
     let screen = screen.map_err(|error| format!("standard output: {error}"))?;
     let idle = std::time::Duration::from_millis(args.idle);
-    let pump = pump::Pump::new(&args.id, joined, waiting, screen, idle);
+    let driver = target.drive();
+    let pump = pump::Pump::new(&args.id, joined, waiting, screen, driver, idle);
     Ok((pump.run()?, is_terminal))
 }
 

@@ -1,6 +1,7 @@
 //! The attached terminal's loop: keyboard to console, console to screen, one thread, never waiting
 //! for one while the other could go on.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
@@ -23,6 +24,7 @@ use super::screen::Screen;
 use super::terminal::RawTerminal;
 use super::wait::{Waiting, resume, suspend};
 use crate::ctl::failure::Failure;
+use crate::ctl::fleet::Driver;
 
 /// The most bytes that are typed and not yet taken.
 pub(super) const BUFFER: usize = 64 << 10;
@@ -73,6 +75,8 @@ pub(super) struct Pump<'a> {
     pub(super) muted: bool,
     /// The file that is being sent.
     pub(super) sending: Option<Sending>,
+    /// What to wait by, where the console is a fleet's.
+    pub(super) driver: RefCell<Option<Driver>>,
     /// The console's last screen, until it is drawn.
     replay: Option<Replay>,
 }
@@ -83,6 +87,7 @@ impl<'a> Pump<'a> {
         joined: Joined,
         waiting: Waiting,
         screen: Screen,
+        driver: Option<Driver>,
         idle: Duration,
     ) -> Self {
         let mut pump = Pump {
@@ -113,6 +118,7 @@ impl<'a> Pump<'a> {
             offset: joined.offset,
             muted: false,
             sending: None,
+            driver: RefCell::new(driver),
             replay: joined.replay,
         };
         pump.want_size();
@@ -151,6 +157,8 @@ impl<'a> Pump<'a> {
             }
             self.leave_if_idle();
         }
+        // What is still to be said is not waited for here.
+        *self.driver.get_mut() = None;
         let reason = self.find_reason();
         self.end_pages(None);
         self.screen.flush();

@@ -57,18 +57,15 @@ impl Pump<'_> {
         if let Some(link) = self.link.fd() {
             want.push((link, PollFlags::IN, |ready| ready.link = true));
         }
-        let mut fds: Vec<_> = want
-            .iter()
-            .map(|(fd, flags, _)| PollFd::from_borrowed_fd(*fd, *flags))
-            .collect();
-        match poll(&mut fds, self.timeout().map(timespec).as_ref()) {
-            Ok(_) => {}
-            Err(Errno::INTR) => return Ok(Readiness::default()),
-            Err(error) => return Err(format!("poll: {error}").into()),
-        }
+        let fds: Vec<_> = want.iter().map(|(fd, flags, _)| (*fd, *flags)).collect();
+        let found = match &mut *self.driver.borrow_mut() {
+            Some(driver) => driver.poll(&fds, self.timeout()),
+            None => look(&fds, self.timeout()),
+        };
+        let found = found.map_err(|error| format!("poll: {error}"))?;
         let mut ready = Readiness::default();
-        for (fd, (_, _, mark)) in fds.iter().zip(&want) {
-            if !fd.revents().is_empty() {
+        for (found, (_, _, mark)) in found.iter().zip(&want) {
+            if !found.is_empty() {
                 mark(&mut ready);
             }
         }
@@ -120,5 +117,20 @@ impl Pump<'_> {
         if self.leaving.is_none() && (hung_up || silent || self.screen.has_ended()) {
             self.leave(Reason::Left);
         }
+    }
+}
+
+/// Waits for descriptors.
+fn look(
+    wanted: &[(BorrowedFd<'_>, PollFlags)],
+    timeout: Option<Duration>,
+) -> io::Result<Vec<PollFlags>> {
+    let fds = wanted.iter();
+    let fds = fds.map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags));
+    let mut fds: Vec<_> = fds.collect();
+    match poll(&mut fds, timeout.map(timespec).as_ref()) {
+        Ok(_) => Ok(fds.iter().map(PollFd::revents).collect()),
+        Err(Errno::INTR) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
     }
 }

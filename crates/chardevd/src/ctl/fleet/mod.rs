@@ -18,7 +18,9 @@ mod way;
 #[cfg(not(feature = "fleet"))]
 use absent as way;
 #[cfg(not(feature = "fleet"))]
-pub(super) use absent::Place;
+pub(super) use absent::{Driver, Place};
+#[cfg(feature = "fleet")]
+pub(super) use chardev_fleet::Driver;
 #[cfg(feature = "fleet")]
 pub(super) use place::Place;
 

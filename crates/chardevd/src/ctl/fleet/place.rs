@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chardev::text::shown;
-use chardev_fleet::{Blind, Gate, Opened, Settings};
+use chardev_fleet::{Blind, Driver, Gate, Opened, Settings};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -116,6 +116,12 @@ impl Place {
             arguments.extend(["--fleet-role".into(), role.into()]);
         }
         arguments
+    }
+
+    /// What carries the sessions from now on while somebody waits by it, and nobody until then;
+    /// `None` where a thread goes on to do that.
+    pub(in crate::ctl) fn drive(&self) -> Option<Driver> {
+        self.lock().gate.as_ref()?.drive().ok()
     }
 
     /// Waits a moment, before the process ends, until the host has what it was sent.
