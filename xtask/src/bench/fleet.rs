@@ -16,7 +16,7 @@ use chardev_qapi::{Json, Object};
 use super::site::{LIMIT, Site};
 use super::viewers::lines;
 use super::watched::{PACE, median, pass_on};
-use super::{Programs, report};
+use super::{Programs, fleet_attach, report};
 use crate::server::Server;
 use crate::sh::{self, Result};
 use crate::wait::within;
@@ -47,7 +47,12 @@ pub(super) fn table(programs: &Programs, rounds: usize) -> Result<String> {
         );
         return Ok(String::new());
     }
-    Ok(cpu_table(chardevd, rounds)? + &speed_table(chardevd, rounds)?)
+    Ok([
+        cpu_table(chardevd, rounds)?,
+        speed_table(chardevd, rounds)?,
+        fleet_attach::table(chardevd, rounds)?,
+    ]
+    .concat())
 }
 
 fn cpu_table(chardevd: &Path, rounds: usize) -> Result<String> {
@@ -91,7 +96,7 @@ fn cpu_table(chardevd: &Path, rounds: usize) -> Result<String> {
 }
 
 fn speed_table(chardevd: &Path, rounds: usize) -> Result<String> {
-    let server = Nats::start()?;
+    let server = Nats::start(19)?;
     let with = format!("{}{RELAY}", server.section());
     let sites = [Site::start(chardevd, RELAY)?, Site::start(chardevd, &with)?];
     until_connected(&sites[1])?;
@@ -137,7 +142,7 @@ struct Cost {
 }
 
 fn by_daemon(chardevd: &Path) -> Result<Cost> {
-    let nats = Nats::start()?;
+    let nats = Nats::start(19)?;
     let mut text = nats.section();
     for console in 0..CONSOLES {
         text += &format!(
@@ -189,7 +194,7 @@ fn print(site: &Site, consoles: &mut [UnixStream]) -> Result {
 
 /// CPU seconds per GB of a program that only publishes.
 fn by_plain(plain: &Path, size: f64) -> Result<f64> {
-    let nats = Nats::start()?;
+    let nats = Nats::start(19)?;
     let count = PRINTED / size as u64;
     let mut command = Command::new(plain);
     command.args([&nats.address(), "BARE", "1", &CONSOLES.to_string()]);
@@ -222,7 +227,7 @@ fn behind(site: &Site) -> Result<u64> {
     Ok(said(site, "behind")?.as_u64().unwrap_or(0))
 }
 
-fn until_connected(site: &Site) -> Result {
+pub(super) fn until_connected(site: &Site) -> Result {
     let connected = || (said(site, "connected").ok()? == Json::from(true)).then_some(());
     within(LIMIT, connected).ok_or_else(|| "the daemon does not come to the servers".into())
 }
@@ -249,8 +254,8 @@ fn build_plain() -> Result<PathBuf> {
     Ok(sh::target_dir()?.join("release/examples/plain"))
 }
 
-/// A server of its own, which leaves the CPUs to others, as if it were on another machine.
-struct Nats {
+/// A server of its own. One that leaves the CPUs to others is as if it were on another machine.
+pub(super) struct Nats {
     _server: Server,
     port: u16,
     web: u16,
@@ -258,7 +263,7 @@ struct Nats {
 }
 
 impl Nats {
-    fn start() -> Result<Self> {
+    pub(super) fn start(nice: u8) -> Result<Self> {
         let files = match std::env::var_os("CHARDEV_GUEST_DIR") {
             Some(dir) => sh::root().join(dir),
             None => sh::root().join("target/linux"),
@@ -280,7 +285,11 @@ impl Nats {
             ),
         )?;
         let mut command = Command::new("nice");
-        command.arg("-n19").arg(program).arg("--config").arg(file);
+        command
+            .arg(format!("-n{nice}"))
+            .arg(program)
+            .arg("--config")
+            .arg(file);
         command.arg("--log").arg(dir.path().join("log"));
         let mut server = Server::start(command, &[])?;
         server.wait_for("it listened", || {
@@ -294,11 +303,11 @@ impl Nats {
         })
     }
 
-    fn address(&self) -> String {
+    pub(super) fn address(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    fn section(&self) -> String {
+    pub(super) fn section(&self) -> String {
         let address = self.address();
         format!("[fleet]\nservers = ['{address}']\nhost = 'bench'\n")
     }

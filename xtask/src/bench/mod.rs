@@ -10,6 +10,7 @@ mod dresses;
 mod echo;
 mod fair;
 mod fleet;
+mod fleet_attach;
 mod floods;
 pub(crate) mod guest;
 mod guests;

@@ -1,0 +1,134 @@
+//! How long a key takes to a console and back, attached over a fleet, beside attached on the host
+//! itself: in turn, on the same daemon.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::fleet::{Nats, until_connected};
+use super::report;
+use super::site::{LIMIT, Site};
+use super::watched::median;
+use crate::sh::Result;
+use crate::wait::within;
+
+const KEYS: usize = 200;
+/// Before it is measured.
+const FIRST_KEYS: usize = 50;
+const BETWEEN: Duration = Duration::from_millis(2);
+const WANTED: f64 = 3.0;
+const WAYS: [&str; 2] = ["on the host", "over the fleet"];
+/// Each has its own.
+const CONSOLES: &str = "[console.near]\nfrom = 'unix:DIR/near,server=on,wait=off'\nto = 'null'\n\
+    [console.far]\nfrom = 'unix:DIR/far,server=on,wait=off'\nto = 'null'\n";
+
+pub(super) fn table(chardevd: &Path, rounds: usize) -> Result<String> {
+    // It is on the keys' way, so it has the priority that all have.
+    let nats = Nats::start(0)?;
+    let text = format!("{}qmp = 'attach'\n{CONSOLES}", nats.section());
+    let site = Site::start(chardevd, &text)?;
+    until_connected(&site)?;
+    let fleet = |words: &[&str]| {
+        let mut command = site.ctl(&["--fleet", &nats.address(), "--fleet-role", "attach"]);
+        command.args(words);
+        command
+    };
+    let is_served = || {
+        let mut asked = fleet(&["qmp", "--on", "bench", "query-chardev"]);
+        let asked = asked.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        asked.ok()?.success().then_some(())
+    };
+    within(LIMIT, is_served).ok_or("the host serves nobody over the fleet")?;
+    let near = site.ctl(&["attach", "--no-replay", "near"]);
+    let far = fleet(&["attach", "--no-replay", "bench/far"]);
+    let mut attached = [
+        Attached::start(near, site.connect("near")?)?,
+        Attached::start(far, site.connect("far")?)?,
+    ];
+    let mut all: [Vec<Vec<f64>>; 2] = Default::default();
+    for round in 1..=rounds {
+        eprintln!("xtask: keys over a fleet, round {round} of {rounds}");
+        for (attached, all) in attached.iter_mut().zip(&mut all) {
+            let mut times = attached.press(KEYS)?;
+            times.sort_by(f64::total_cmp);
+            all.push(times);
+        }
+    }
+    let p50 = |times: &Vec<f64>| report::percentile(times, 0.5);
+    let rows = WAYS.iter().zip(&all).map(|(way, rounds)| {
+        let ratios = rounds.iter().zip(&all[0]);
+        let mut ratios: Vec<f64> = ratios.map(|(way, near)| p50(way) / p50(near)).collect();
+        ratios.sort_by(f64::total_cmp);
+        let ratio = median(ratios.clone());
+        let (least, most) = (ratios[0], ratios[ratios.len() - 1]);
+        let mut every = rounds.concat();
+        every.sort_by(f64::total_cmp);
+        vec![
+            (*way).to_owned(),
+            format!("{:.2}", report::percentile(&every, 0.5)),
+            format!("{:.2}", report::percentile(&every, 0.99)),
+            format!("{ratio:.2}"),
+            format!("{least:.2} to {most:.2}"),
+            report::verdict(ratio <= WANTED),
+        ]
+    });
+    let title = format!(
+        "One key's round trip in ms, attach over the fleet beside a local attach, {rounds} rounds \
+         of {KEYS} keys"
+    );
+    let kept = format!("{WANTED} times kept");
+    let header = ["attached", "p50", "p99", "p50, local = 1", "rounds", &kept];
+    Ok(report::table(&title, &header, &rows.collect::<Vec<_>>()))
+}
+
+/// A `chardevctl attach` whose terminal is pipes, and who is at the console's other end.
+struct Attached {
+    child: Child,
+    keys: ChildStdin,
+    shown: ChildStdout,
+    end: UnixStream,
+}
+
+impl Attached {
+    fn start(mut command: Command, end: UnixStream) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let (Some(keys), Some(shown)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("no pipes".into());
+        };
+        let mut attached = Attached {
+            child,
+            keys,
+            shown,
+            end,
+        };
+        attached.press(FIRST_KEYS)?;
+        Ok(attached)
+    }
+
+    /// How long each of so many keys takes, in ms.
+    fn press(&mut self, keys: usize) -> Result<Vec<f64>> {
+        let mut one = || {
+            thread::sleep(BETWEEN);
+            let (pressed, mut byte) = (Instant::now(), [b'k']);
+            self.keys.write_all(&byte)?;
+            self.end.read_exact(&mut byte)?;
+            self.end.write_all(&byte)?;
+            self.shown.read_exact(&mut byte)?;
+            Ok(pressed.elapsed().as_secs_f64() * 1e3)
+        };
+        (0..keys).map(|_| one()).collect()
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
