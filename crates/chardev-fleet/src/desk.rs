@@ -8,8 +8,7 @@ use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Event;
@@ -17,13 +16,12 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::{oneshot, watch};
 
+use crate::ledger::Ledger;
 use crate::link::{self, Connection};
 use crate::settings::Settings;
 use crate::subject;
-use counter::Counter;
-
-/// How long a session may take to hear that the host ends.
-const FAREWELL: Duration = Duration::from_millis(200);
+use crate::thread::Thread;
+use counter::{Attended, Counter};
 
 /// What a host does for those who come to its desk. `role` is that of the subject they came by,
 /// which the servers let them; `from` is what the servers say of them (`Nats-Request-Info`), if
@@ -85,9 +83,8 @@ pub type Answered = Pin<Box<dyn Future<Output = Bytes> + Send>>;
 #[derive(Debug)]
 pub struct Desk {
     settings: Settings,
-    stop: Option<oneshot::Sender<Duration>>,
-    /// Fails once the thread has ended.
-    ended: Mutex<Receiver<()>>,
+    sessions: Arc<Ledger<Attended>>,
+    thread: Thread,
 }
 
 impl Desk {
@@ -100,18 +97,15 @@ impl Desk {
         roles: &'static [&'static str],
         serve: Arc<dyn Serve>,
     ) -> io::Result<Desk> {
-        let (alive, ended) = channel::<()>();
-        let (stop, stopped) = oneshot::channel();
         let ours = settings.clone();
-        let run = move || {
-            run(&ours, roles, serve, stopped);
-            drop(alive);
-        };
-        chardev::new_thread("fleet-qmp")?.spawn(run)?;
+        let sessions = Arc::new(Ledger::new());
+        let (counted, with) = (Arc::clone(&sessions), (roles, serve));
+        let work = move |stopped| work(ours, with, counted, stopped);
+        let thread = Thread::start("fleet-qmp", work)?;
         Ok(Desk {
             settings,
-            stop: Some(stop),
-            ended: Mutex::new(ended),
+            sessions,
+            thread,
         })
     }
 
@@ -120,61 +114,42 @@ impl Desk {
         &self.settings
     }
 
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.sessions.count()
+    }
+
     /// The host ends: waits until all sessions are over, but no longer than `limit`.
-    pub fn finish(mut self, limit: Duration) {
-        let stop = self.stop.take();
-        // It fails where the thread has ended.
-        if stop.is_some_and(|stop| stop.send(limit).is_ok()) {
-            let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            // It fails when the thread has ended, and that it takes longer stops nobody.
-            let _ = ended.recv_timeout(limit + 2 * FAREWELL);
-        }
+    pub fn finish(self, limit: Duration) {
+        self.thread.finish(limit);
     }
 }
 
-fn run(
-    settings: &Settings,
-    roles: &'static [&'static str],
-    serve: Arc<dyn Serve>,
+async fn work(
+    settings: Settings,
+    (roles, serve): (&'static [&'static str], Arc<dyn Serve>),
+    sessions: Arc<Ledger<Attended>>,
     stopped: oneshot::Receiver<Duration>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let Ok(runtime) = runtime else { return };
-    runtime.block_on(async {
-        let (told, connected) = watch::channel(Connection::default());
-        let client = match connect(settings, told).await {
-            Ok(client) => client,
-            Err(error) => {
-                tracing::error!(event = "fleet-failed", "fleet: {error}");
-                return;
-            }
-        };
-        let counter = Counter::new(client, connected, serve);
-        let mut stopped = stopped;
-        let (settings, listening) = (settings.clone(), counter.clone());
-        // What is awaited here is looked at before all tasks, and after a look at the descriptors.
-        let mut served = tokio::spawn(async move {
-            match listen(&settings, roles, &listening).await {
-                Ok(()) => {}
-                Err(error) => tracing::error!(event = "fleet-failed", "fleet: {error}"),
-            }
-        });
-        let limit = tokio::select! {
-            limit = &mut stopped => limit.unwrap_or_default(),
-            _ = &mut served => return,
-        };
-        tokio::select! {
-            () = counter.is_empty() => {}
-            _ = &mut served => {}
-            () = tokio::time::sleep(limit) => {}
+    let (told, connected) = watch::channel(Connection::default());
+    let client = match connect(&settings, told).await {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::error!(event = "fleet-failed", "fleet: {error}");
+            return;
         }
-        counter.give_up("the daemon has ended, or serves nobody over the fleet any more");
-        let _ = tokio::time::timeout(FAREWELL, counter.is_empty()).await;
-        let _ = tokio::time::timeout(FAREWELL, counter.flush()).await;
+    };
+    let counter = Counter::new(client, connected, serve, sessions);
+    let listening = counter.clone();
+    // What is awaited here is looked at before all tasks, and after a look at the descriptors.
+    let served = tokio::spawn(async move {
+        if let Err(error) = listen(&settings, roles, &listening).await {
+            tracing::error!(event = "fleet-failed", "fleet: {error}");
+        }
     });
-    runtime.shutdown_background();
+    let why = "the daemon has ended, or serves nobody over the fleet any more";
+    let (sessions, client) = (&counter.sessions, &counter.client);
+    sessions.end_well(client, (served, stopped), why).await;
 }
 
 /// Takes what comes.

@@ -49,6 +49,7 @@ mod gate;
 mod hear;
 mod herald;
 mod hosts;
+mod ledger;
 mod link;
 mod look;
 mod make;
@@ -64,6 +65,7 @@ mod socket;
 mod source;
 pub mod subject;
 mod tell;
+mod thread;
 
 pub use archive::{Archive, Until};
 pub use blind::Blind;

@@ -1,16 +1,16 @@
 //! Who is at the desk: sessions, single commands, and those who are turned away.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_nats::{Client, Message, Subject};
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 use super::{Serve, Served, Wanted};
+use crate::ledger::{Entry, Ledger};
 use crate::link::Connection;
-use crate::relay::{Ended, Relay, Session, Way, frame_of, headers};
-use crate::session::{End, Fate, Frame, Id, Kind, LARGEST, SESSION};
+use crate::relay::{Ended, Relay, Session, Way, frame_of};
+use crate::session::{End, Fate, Frame, Id, LARGEST, SESSION};
 use crate::socket::Socket;
 
 /// How many sessions there may be.
@@ -19,8 +19,6 @@ const MOST_SESSIONS: usize = 64;
 const MOST_REQUESTS: usize = 64;
 /// The longest command.
 const LONGEST_REQUEST: usize = 256 << 10;
-/// Of how many sessions that are over the last words are kept, for those who have not heard them.
-const MOST_REMEMBERED: usize = 256;
 /// What of a message is not its payload, at most.
 const HEAD: usize = 1024;
 /// The header in which servers say who has sent a message.
@@ -33,14 +31,17 @@ pub(super) struct Counter {
     connected: watch::Receiver<Connection>,
     serve: Arc<dyn Serve>,
     requests: Arc<Semaphore>,
-    state: Arc<Mutex<Present>>,
-    left: Arc<Notify>,
+    pub(super) sessions: Arc<Ledger<Attended>>,
 }
 
-#[derive(Default)]
-struct Present {
-    sessions: HashMap<Id, (&'static str, Arc<Session>)>,
-    over: VecDeque<Frame>,
+/// A session, and the role of the subject that it was opened by.
+#[derive(Clone, Debug)]
+pub(super) struct Attended(&'static str, Arc<Session>);
+
+impl Entry for Attended {
+    fn session(&self) -> &Session {
+        &self.1
+    }
 }
 
 impl Counter {
@@ -48,14 +49,14 @@ impl Counter {
         client: Client,
         connected: watch::Receiver<Connection>,
         serve: Arc<dyn Serve>,
+        sessions: Arc<Ledger<Attended>>,
     ) -> Counter {
         Counter {
             client,
             connected,
             serve,
             requests: Arc::new(Semaphore::new(MOST_REQUESTS)),
-            state: Arc::default(),
-            left: Arc::default(),
+            sessions,
         }
     }
 
@@ -76,63 +77,16 @@ impl Counter {
         if frame.payload.len() > LARGEST {
             return;
         }
-        let id = frame.session;
-        let (known, over) = {
-            let state = self.lock();
-            let over = state.over.iter().find(|it| it.session == id).cloned();
-            (state.sessions.get(&id).cloned(), over)
-        };
-        let said = match (known, over) {
-            // Somebody who may do less, or more, is somebody else.
-            (Some((its_role, session)), _) => {
-                if its_role == role {
-                    session.take(frame, message.reply);
-                }
-                return;
-            }
-            (None, _) if matches!(frame.kind, Kind::Reset(_)) => return,
-            (None, Some(last)) => last,
-            (None, None) if frame.kind == Kind::Open => match self.open(role, frame, &message) {
-                Ok(()) => return,
-                Err(why) => Frame::reset(id, &why),
-            },
-            (None, None) => Frame::reset(id, ""),
-        };
-        if let Some(reply) = message.reply {
-            // It fails where the client is no more.
-            let sent = self
-                .client
-                .publish_with_headers(reply, headers(&said), said.payload());
-            let _ = sent.await;
-        }
-    }
-
-    /// Nothing goes on any more.
-    pub(super) async fn is_empty(&self) {
-        loop {
-            let left = self.left.notified();
-            if self.lock().sessions.is_empty() {
-                return;
-            }
-            left.await;
-        }
-    }
-
-    /// All sessions are given up.
-    pub(super) fn give_up(&self, why: &str) {
-        let sessions = self.lock().sessions.clone();
-        sessions
-            .values()
-            .for_each(|(_, session)| session.give_up(why));
-    }
-
-    /// What was sent is on its way.
-    pub(super) async fn flush(&self) {
-        let _ = self.client.flush().await;
+        let its_role_is = |it: &Attended| it.0 == role;
+        let open = |frame, message: &Message| self.open(role, frame, message);
+        let taken = self
+            .sessions
+            .take(&self.client, (frame, message), its_role_is, open);
+        taken.await;
     }
 
     fn open(&self, role: &'static str, frame: Frame, message: &Message) -> Result<(), String> {
-        if self.lock().sessions.len() >= MOST_SESSIONS {
+        if self.sessions.count() >= MOST_SESSIONS {
             return Err(format!(
                 "there are {MOST_SESSIONS} sessions already; end some"
             ));
@@ -152,9 +106,8 @@ impl Counter {
         let id = frame.session;
         let session = Session::new(|now| End::accept(id, now));
         session.take(frame, message.reply.clone());
-        self.lock()
-            .sessions
-            .insert(id, (role, Arc::clone(&session)));
+        self.sessions
+            .insert(id, Attended(role, Arc::clone(&session)));
         let relay = Relay {
             session: Arc::clone(&session),
             socket,
@@ -174,22 +127,10 @@ impl Counter {
     }
 
     fn forget(&self, id: Id, session: &Session) {
-        let mut state = self.lock();
-        state.sessions.remove(&id);
-        let end = session.lock();
-        match end.fate() {
-            Fate::Failed(why) => {
-                tracing::info!(event = "fleet-session", "fleet: a session has ended: {why}")
-            }
-            Fate::Open | Fate::Over => {
-                state.over.push_back(end.last_word());
-                if state.over.len() > MOST_REMEMBERED {
-                    state.over.pop_front();
-                }
-            }
+        if let Fate::Failed(why) = session.lock().fate() {
+            tracing::info!(event = "fleet-session", "fleet: a session has ended: {why}");
         }
-        drop((end, state));
-        self.left.notify_waiters();
+        self.sessions.forget(id, session, true);
     }
 
     /// One command, whose answer is one message.
@@ -228,10 +169,6 @@ impl Counter {
     async fn reply(&self, reply: Subject, answer: Bytes) {
         // It fails where the client is no more.
         let _ = self.client.publish(reply, answer).await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Present> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

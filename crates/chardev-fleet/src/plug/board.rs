@@ -1,30 +1,26 @@
 //! The thread and the connection that the peers of back ends come by, and are called by.
 
-use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::{Client, Event, Message};
 use chardev::{Port, Ready};
 use futures_util::StreamExt as _;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::call::call;
 use super::cord::Cord;
 use super::{Exchange, Shared};
+use crate::ledger::{Entry, Ledger};
 use crate::link::{self, Connection};
-use crate::relay::{Session, Way, frame_of, headers};
-use crate::session::{End, Fate, Frame, Id, Kind, LARGEST, SESSION};
+use crate::relay::{Session, Way, frame_of};
+use crate::session::{End, Frame, Id, LARGEST, SESSION};
 use crate::settings::Settings;
 use crate::subject::{Name, Topic, wildcard};
+use crate::thread::Thread;
 
-/// How long peers may take to hear that there is no connection any more.
-const FAREWELL: Duration = Duration::from_millis(200);
-/// Of how many connections that are over the last words are kept.
-const MOST_REMEMBERED: usize = 256;
 /// The header in which servers say who has sent a message.
 const INFO: &str = "Nats-Request-Info";
 
@@ -41,9 +37,7 @@ pub(super) struct Order {
 #[derive(Debug)]
 pub(super) struct Board {
     orders: mpsc::UnboundedSender<Order>,
-    stop: oneshot::Sender<Duration>,
-    /// Fails once the thread has ended.
-    ended: Mutex<Receiver<()>>,
+    thread: Thread,
 }
 
 /// What its tasks work with.
@@ -57,15 +51,17 @@ pub(super) struct Worker {
     /// What servers refuse.
     pub(super) refused: broadcast::Sender<String>,
     exchange: Weak<Shared>,
-    state: Arc<Mutex<Cords>>,
-    left: Arc<Notify>,
+    cords: Arc<Ledger<Held>>,
 }
 
-#[derive(Default)]
-struct Cords {
-    /// All that go on, and of those who have come the console that they are at.
-    cords: HashMap<Id, (Option<String>, Arc<Cord>)>,
-    over: VecDeque<Frame>,
+/// A connection, and of those who have come the console that they are at.
+#[derive(Clone)]
+struct Held(Option<String>, Arc<Cord>);
+
+impl Entry for Held {
+    fn session(&self) -> &Session {
+        &self.1.session
+    }
 }
 
 impl Board {
@@ -74,19 +70,10 @@ impl Board {
     /// # Errors
     /// The process is out of threads.
     pub(super) fn start(settings: Settings, exchange: Weak<Shared>) -> io::Result<Board> {
-        let (alive, ended) = channel::<()>();
-        let (stop, stopped) = oneshot::channel();
         let (orders, ordered) = mpsc::unbounded_channel();
-        let run = move || {
-            run(settings, exchange, ordered, stopped);
-            drop(alive);
-        };
-        chardev::new_thread("fleet-peers")?.spawn(run)?;
-        Ok(Board {
-            orders,
-            stop,
-            ended: Mutex::new(ended),
-        })
+        let work = |stopped| work(settings, exchange, ordered, stopped);
+        let thread = Thread::start("fleet-peers", work)?;
+        Ok(Board { orders, thread })
     }
 
     /// Has a peer called.
@@ -97,48 +84,27 @@ impl Board {
 
     /// Waits until all connections are over, but no longer than `limit`.
     pub(super) fn finish(self, limit: Duration) {
-        if self.stop.send(limit).is_ok() {
-            let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            // It fails when the thread has ended, and that it takes longer stops nobody.
-            let _ = ended.recv_timeout(limit + 2 * FAREWELL);
-        }
+        self.thread.finish(limit);
     }
 }
 
-fn run(
+async fn work(
     settings: Settings,
     exchange: Weak<Shared>,
     mut ordered: mpsc::UnboundedReceiver<Order>,
     stopped: oneshot::Receiver<Duration>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let Ok(runtime) = runtime else { return };
-    runtime.block_on(async {
-        let worker = match Worker::connect(settings, exchange).await {
-            Ok(worker) => worker,
-            Err(error) => {
-                tracing::error!(event = "fleet-failed", "fleet: {error}");
-                return;
-            }
-        };
-        let mut served = std::pin::pin!(worker.serve(&mut ordered));
-        let mut stopped = stopped;
-        let limit = tokio::select! {
-            limit = &mut stopped => limit.unwrap_or_default(),
-            () = &mut served => return,
-        };
-        tokio::select! {
-            () = worker.is_empty() => {}
-            () = &mut served => {}
-            () = tokio::time::sleep(limit) => {}
+    let worker = match Worker::connect(settings, exchange).await {
+        Ok(worker) => worker,
+        Err(error) => {
+            tracing::error!(event = "fleet-failed", "fleet: {error}");
+            return;
         }
-        worker.give_up("the daemon has ended, or is in another fleet");
-        let _ = tokio::time::timeout(FAREWELL, worker.is_empty()).await;
-        let _ = tokio::time::timeout(FAREWELL, worker.client.flush()).await;
-    });
-    runtime.shutdown_background();
+    };
+    let served = std::pin::pin!(worker.serve(&mut ordered));
+    let why = "the daemon has ended, or is in another fleet";
+    let (cords, client) = (&worker.cords, &worker.client);
+    cords.end_well(client, (served, stopped), why).await;
 }
 
 impl Worker {
@@ -167,8 +133,7 @@ impl Worker {
             connected,
             refused,
             exchange,
-            state: Arc::default(),
-            left: Arc::default(),
+            cords: Arc::new(Ledger::new()),
         })
     }
 
@@ -217,37 +182,13 @@ impl Worker {
         if frame.payload.len() > LARGEST {
             return;
         }
-        let id = frame.session;
-        let (known, over) = {
-            let state = self.lock();
-            let over = state.over.iter().find(|it| it.session == id).cloned();
-            (state.cords.get(&id).cloned(), over)
-        };
-        let said = match (known, over) {
-            // What was opened at another console is none of this one's.
-            (Some((console, cord)), _) => {
-                if console.as_deref() == Some(&name.console) {
-                    cord.session.take(frame, message.reply);
-                }
-                return;
-            }
-            (None, _) if matches!(frame.kind, Kind::Reset(_)) => return,
-            (None, Some(last)) => last,
-            (None, None) if frame.kind == Kind::Open => {
-                match self.accept(name.console, frame, &message) {
-                    Ok(()) => return,
-                    Err(why) => Frame::reset(id, &why),
-                }
-            }
-            (None, None) => Frame::reset(id, ""),
-        };
-        if let Some(reply) = message.reply {
-            // It fails where the peer is no more.
-            let sent = self
-                .client
-                .publish_with_headers(reply, headers(&said), said.payload());
-            let _ = sent.await;
-        }
+        // What was opened at another console is none of this one's.
+        let is_at_it = |it: &Held| it.0.as_deref() == Some(&name.console);
+        let open = |frame, message: &Message| self.accept(name.console.clone(), frame, message);
+        let taken = self
+            .cords
+            .take(&self.client, (frame, message), is_at_it, open);
+        taken.await;
     }
 
     /// Somebody wants to be the peer of a console.
@@ -277,48 +218,13 @@ impl Worker {
         cord: &Arc<Cord>,
         way: Way,
     ) -> JoinHandle<()> {
-        let known = (console, Arc::clone(cord));
-        self.lock().cords.insert(id, known);
+        let is_theirs = console.is_some();
+        self.cords.insert(id, Held(console, Arc::clone(cord)));
         let (worker, cord) = (self.clone(), Arc::clone(cord));
         tokio::spawn(async move {
             let (client, connected) = (worker.client.clone(), worker.connected.clone());
             Arc::clone(&cord).carry(client, connected, way).await;
-            worker.forget(id, &cord);
+            worker.cords.forget(id, &cord.session, is_theirs);
         })
-    }
-
-    fn forget(&self, id: Id, cord: &Cord) {
-        let mut state = self.lock();
-        let is_theirs = matches!(state.cords.remove(&id), Some((Some(_), _)));
-        let end = cord.session.lock();
-        if is_theirs && end.fate() == Fate::Over {
-            state.over.push_back(end.last_word());
-            if state.over.len() > MOST_REMEMBERED {
-                state.over.pop_front();
-            }
-        }
-        drop((end, state));
-        self.left.notify_waiters();
-    }
-
-    /// Nothing goes on any more.
-    async fn is_empty(&self) {
-        loop {
-            let left = self.left.notified();
-            if self.lock().cords.is_empty() {
-                return;
-            }
-            left.await;
-        }
-    }
-
-    /// All connections are given up.
-    fn give_up(&self, why: &str) {
-        let cords: Vec<_> = self.lock().cords.values().cloned().collect();
-        cords.iter().for_each(|(_, cord)| cord.session.give_up(why));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Cords> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,7 +25,7 @@ use chardev_monitor::{Answer, Role};
 use chardev_monitor::{Caller, Object, OwnCommand};
 
 /// What is measured of it: names, what they mean, and numbers.
-pub(crate) type Gauges = [(&'static str, &'static str, u64); 5];
+pub(crate) type Gauges = [(&'static str, &'static str, u64); 6];
 
 /// The commands about it, as they are answered: how it goes, which consoles other hosts have, and
 /// a link to the page of one of those.
@@ -53,6 +53,7 @@ where
             required("behind", Type::Int),
             required("present", Type::Bool),
             required("name-taken", Type::Bool),
+            required("sessions", Type::Int),
         ]));
     let list = move |arguments: Object, _: Caller| consoles(arguments);
     let list = OwnCommand::waiting("x-query-fleet-consoles", list)

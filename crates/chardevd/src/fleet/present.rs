@@ -120,7 +120,9 @@ impl Membership {
 
     /// What is measured, while the daemon is in one.
     pub(crate) fn gauges(&self, chardevs: &Chardevs) -> Option<Gauges> {
-        let status = self.lock().fleet.as_ref()?.status(chardevs);
+        let place = self.lock();
+        let status = place.fleet.as_ref()?.status(chardevs);
+        let sessions = place.desk.as_ref().map_or(0, Desk::sessions);
         Some([
             (
                 "chardevd_fleet_connected",
@@ -146,6 +148,11 @@ impl Membership {
                 "chardevd_fleet_name_taken",
                 "Whether another host of the fleet has the same name",
                 u64::from(status.is_name_taken),
+            ),
+            (
+                "chardevd_fleet_sessions",
+                "Sessions over the fleet: those who are attached, and other clients",
+                sessions as u64,
             ),
         ])
     }
@@ -215,6 +222,10 @@ impl Membership {
             .with("behind", status.behind)
             .with("present", status.is_present)
             .with("name-taken", status.is_name_taken)
+            .with(
+                "sessions",
+                place.desk.as_ref().map_or(0, Desk::sessions) as u64,
+            )
             .into())
     }
 

@@ -53,6 +53,13 @@ impl Host {
         console(&self.dir.join(format!("{name}.far")))
     }
 
+    /// How many sessions over the fleet it has.
+    fn sessions(&self) -> u64 {
+        let said = self.daemon.client().execute("x-query-fleet", Object::new());
+        let sessions = said.unwrap().get("sessions").and_then(Json::as_u64);
+        sessions.unwrap()
+    }
+
     /// Who is attached to a console.
     fn holder(&self, id: &str) -> Option<String> {
         let list = self.daemon.client().execute("query-chardev", Object::new());
@@ -409,6 +416,7 @@ fn no_byte_of_an_attach_is_lost_while_servers_are_killed_and_frozen() {
     let host = Host::start(dir.path(), &servers, "qmp = 'attach'", "");
     let mut attach = Pipes::attach(&servers, "node.7/con0");
     until("it is attached", || host.holder("con0").is_some());
+    assert!(host.sessions() > 0);
     let far = host.far("con0");
     let (input, output) = (attach.input.take().unwrap(), attach.output.take().unwrap());
     let typed = Flood::begin(input, far.try_clone().unwrap(), 1 << 32);
@@ -444,6 +452,7 @@ fn no_byte_of_an_attach_is_lost_while_servers_are_killed_and_frozen() {
     attach.signal(Signal::TERM);
     wait(&mut attach.child);
     until("it has left", || host.holder("con0").is_none());
+    until("no session is left", || host.sessions() == 0);
 }
 
 #[test]

@@ -130,6 +130,7 @@ pub(super) fn publishes(secure: &Secure, kind: &str) {
         "chardevd_fleet_behind_bytes 0",
         "chardevd_fleet_present 1",
         "chardevd_fleet_name_taken 0",
+        "chardevd_fleet_sessions 0",
     ] {
         assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
     }
