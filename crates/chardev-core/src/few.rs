@@ -3,7 +3,7 @@
 
 use crate::seldom::Seldom;
 
-/// Few items, mostly one at most. While none is taken out they are in the order they came.
+/// Few items, mostly one at most, in the order they came.
 #[derive(Debug)]
 pub struct Few<T> {
     one: Option<T>,
@@ -35,6 +35,12 @@ impl<T: 'static> Few<T> {
         self.one = self.one.take().filter(&mut is_kept);
         if let Some(others) = self.others.there() {
             others.retain(is_kept);
+            if self.one.is_none() && !others.is_empty() {
+                self.one = Some(others.remove(0));
+            }
+            if others.is_empty() {
+                self.others.take();
+            }
         }
     }
 
@@ -85,7 +91,7 @@ mod tests {
         assert_eq!(few.iter().copied().collect::<Vec<_>>(), [10, 20, 40]);
         few.retain(|item| *item != 10);
         few.push(50);
-        assert_eq!(few.take().collect::<Vec<_>>(), [50, 20, 40]);
+        assert_eq!(few.take().collect::<Vec<_>>(), [20, 40, 50]);
         assert_eq!(few.take().count(), 0);
     }
 
@@ -93,6 +99,11 @@ mod tests {
     fn one_item_has_no_memory_of_its_own() {
         let mut few = Few::default();
         few.push(1);
+        assert!(few.others.there().is_none());
+        // As where one comes just before the other goes.
+        few.push(2);
+        few.retain(|item| *item == 2);
+        assert_eq!(few.iter().copied().collect::<Vec<_>>(), [2]);
         assert!(few.others.there().is_none());
         assert_eq!(size_of::<Few<Box<u8>>>(), 2 * size_of::<usize>());
     }

@@ -24,6 +24,7 @@ use crate::presence::Presences;
 use crate::reactor::Reactor;
 #[cfg(feature = "socket")]
 use crate::shortage::Shortage;
+use crate::tasks::Tasks;
 use crate::threads::new_thread;
 
 pub(crate) use self::home::Home;
@@ -47,6 +48,8 @@ pub(crate) struct IoThreads {
     /// How many of those only serve chardevs that are spread out.
     for_bulk: AtomicUsize,
     places: Mutex<Places>,
+    /// What goes on on them in the background.
+    pub(crate) tasks: Arc<Tasks>,
     /// Listeners that wait for a descriptor.
     #[cfg(feature = "socket")]
     pub(crate) shortage: Shortage,
@@ -89,6 +92,7 @@ impl IoThreads {
                 bulk: [0; IO_THREADS_LIMIT],
                 stops: vec![stop],
             }),
+            tasks: Arc::default(),
             #[cfg(feature = "socket")]
             shortage: Shortage::default(),
             #[cfg(any(feature = "pty", feature = "serial"))]

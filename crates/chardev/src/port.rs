@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::chardevs::Shared;
 use crate::io_threads::{Home, IoThreads};
 use crate::reactor::Reactor;
-use crate::tasks::{Listed, TaskKind, Tasks};
+use crate::tasks::{Listed, TaskKind};
 
 /// A back end's line to the chardev it serves. Cheap to clone; holds nothing alive.
 #[derive(Clone, Debug)]
@@ -24,7 +24,6 @@ struct Ends {
     label: Arc<str>,
     chardev: OnceLock<WeakChardev>,
     home: Arc<Home>,
-    tasks: Arc<Tasks>,
 }
 
 impl Port {
@@ -47,7 +46,6 @@ impl Port {
                 label,
                 chardev: OnceLock::new(),
                 home,
-                tasks: Arc::clone(shared.tasks()),
             }),
         }
     }
@@ -130,7 +128,7 @@ impl Port {
 
     /// A place in the list of what goes on in the background.
     pub(crate) fn listed(&self, kind: TaskKind) -> Listed {
-        self.inner.tasks.begin(self.label(), kind)
+        self.io_threads().tasks.begin(self.label(), kind)
     }
 
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {

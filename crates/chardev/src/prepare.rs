@@ -9,7 +9,7 @@ use chardev_core::{
 };
 
 use crate::back::{FdSource, OpenContext};
-use crate::chardevs::{Chardevs, Info};
+use crate::chardevs::{Chardevs, Info, Shared};
 use crate::port::Port;
 use crate::scene::Scene;
 use crate::writer;
@@ -212,7 +212,7 @@ async fn open(
     fds: Arc<dyn FdSource>,
     scene: &Scene,
 ) -> Result<Opened, OpenError> {
-    let options = with_directory(options);
+    let options = with_directory(options, &scene.shared);
     let kind = scene
         .shared
         .kind(options.kind())
@@ -261,10 +261,10 @@ async fn open_log(
 }
 
 /// What paths mean is decided now: a daemon may go to another directory before it opens one again.
-fn with_directory(mut options: Options) -> Options {
+fn with_directory(mut options: Options, shared: &Shared) -> Options {
     // Without a directory, because it was removed, no relative path means anything anyway.
     if let Ok(directory) = std::env::current_dir() {
-        options.start_paths_at(directory);
+        options.start_paths_at(shared.one_text(directory));
     }
     options
 }

@@ -1,6 +1,7 @@
 //! Options with their values, as a parser gives them to a back end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{COMMON_OPTIONS, KindSpec, OptionType, ParameterError, Problem, common};
 use crate::policy::PolicyChange;
@@ -102,8 +103,8 @@ pub struct Options {
     kind: &'static str,
     /// By name. They are few, and as many as there are chardevs are kept.
     values: Box<[(&'static str, Value)]>,
-    /// Where relative paths start.
-    directory: Option<Box<Path>>,
+    /// Where relative paths start. There are many chardevs, and mostly one such directory.
+    directory: Option<Arc<Path>>,
 }
 
 impl Options {
@@ -118,9 +119,8 @@ impl Options {
 
     /// Says where relative paths start, whatever becomes of the process's directory later. The
     /// first word counts.
-    pub fn start_paths_at(&mut self, directory: impl Into<PathBuf>) {
-        self.directory
-            .get_or_insert_with(|| directory.into().into());
+    pub fn start_paths_at(&mut self, directory: impl Into<Arc<Path>>) {
+        self.directory.get_or_insert_with(|| directory.into());
     }
 
     /// Where relative paths start, if that was said.

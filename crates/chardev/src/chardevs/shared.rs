@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chardev_core::spec::KindSpec;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     home: Arc<Home>,
     next_backend: AtomicU64,
     began: Instant,
+    /// Where the paths of the last chardev start.
+    directory: Mutex<Arc<Path>>,
     /// The byte before a command key of a multiplexer.
     escape: AtomicU8,
     default_history: AtomicUsize,
@@ -42,7 +45,6 @@ pub(crate) struct Shared {
     objects: Objects,
     #[cfg(feature = "dbus")]
     buses: Buses,
-    tasks: Arc<Tasks>,
     pub(super) durations: Durations,
     #[cfg(any(feature = "input", feature = "vc"))]
     input_events: Arc<InputEvents>,
@@ -70,6 +72,7 @@ impl Shared {
             threads,
             next_backend: AtomicU64::new(1),
             began: Instant::now(),
+            directory: Mutex::new(Path::new("").into()),
             escape: AtomicU8::new(1),
             default_history: AtomicUsize::new(0),
             quit: Notify::new(),
@@ -78,11 +81,20 @@ impl Shared {
             viewers: Viewers::new()?,
             #[cfg(feature = "dbus")]
             buses: Buses::default(),
-            tasks: Arc::default(),
             durations: Durations::default(),
             #[cfg(any(feature = "input", feature = "vc"))]
             input_events: Arc::default(),
         })
+    }
+
+    /// The same path for all whose paths start there one after the other.
+    pub(crate) fn one_text(&self, directory: PathBuf) -> Arc<Path> {
+        let last = self.directory.lock();
+        let mut last = last.unwrap_or_else(PoisonError::into_inner);
+        if **last != *directory {
+            *last = directory.into();
+        }
+        Arc::clone(&last)
     }
 
     pub(crate) fn next_backend(&self) -> BackendId {
@@ -129,7 +141,7 @@ impl Shared {
     }
 
     pub(crate) fn tasks(&self) -> &Arc<Tasks> {
-        &self.tasks
+        &self.threads.tasks
     }
 
     #[cfg(any(feature = "input", feature = "vc"))]

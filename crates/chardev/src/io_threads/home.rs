@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use chardev_core::ChardevRef;
+use chardev_core::{ChardevRef, Few};
 
 use super::{IoThread, IoThreads, Places};
 use crate::reactor::Watched;
@@ -20,7 +20,7 @@ pub(crate) struct Home {
     /// Its chardev is to be spread out.
     is_bulk: AtomicBool,
     /// What goes along when it moves.
-    watches: Mutex<Vec<Weak<Watched>>>,
+    watches: Mutex<Few<Weak<Watched>>>,
     /// It is that of all who have none of their own, so it neither moves nor counts.
     is_shared: bool,
     /// A thread apart from those that consoles are spread over, on which it may be for a time.
@@ -189,7 +189,7 @@ impl Home {
         watches.iter().for_each(Watched::go_home);
     }
 
-    fn watches(&self) -> MutexGuard<'_, Vec<Weak<Watched>>> {
+    fn watches(&self) -> MutexGuard<'_, Few<Weak<Watched>>> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -65,16 +65,17 @@ pub(crate) fn load(
     let mut mistakes = Mistakes::default();
     let sections = read::read(file, &mut mistakes);
     let mut wanted = understand(&sections, kinds, &mut mistakes);
+    let start: Arc<Path> = directory.into();
     let items = wanted.items.iter_mut().flat_map(|item| &mut item.chardevs);
     for part in items {
-        part.options.start_paths_at(directory);
+        part.options.start_paths_at(Arc::clone(&start));
     }
     for options in wanted
         .monitors
         .iter_mut()
         .filter_map(|it| it.options.as_mut())
     {
-        options.start_paths_at(directory);
+        options.start_paths_at(Arc::clone(&start));
     }
     wanted.web = wanted.web.map(|page| web::within(page, directory));
     wanted.fleet = wanted.fleet.map(|it| fleet::within(it, directory));

@@ -1,5 +1,6 @@
 //! front → chardev → [back] → host: the socket as the machine sees it, with or without a peer.
 
+mod peers;
 mod sharing;
 
 use std::any::Any;
@@ -10,12 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chardev_core::{
-    Accepted, Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl,
-    ModemLines, NothingToDrain, OpenError, Peers, Presence, Purge, Ready, Sent, Sharing, Splicing,
-    WeakChardev,
+    Answer, Answers, Backend, BackendEvent, BackendId, Drain, Line, LineControl, ModemLines,
+    NothingToDrain, OpenError, Peers, Purge, Ready, Seldom, Sent, Sharing, Splicing, WeakChardev,
 };
 
-use super::config::Config;
+use super::config::{Config, HANDSHAKE_LIMIT};
 use super::handshakes::{HANDSHAKES, Handshakes};
 use super::layered::Layered;
 use super::lent::Lent;
@@ -43,18 +43,22 @@ pub(super) struct SocketBackend {
     /// How many clients its front end may take at a time, if it takes them itself.
     clients: Option<u16>,
     front: Front,
-    /// What each peer is spoken to in, how long it may take to get there, and what its layers are
-    /// to set up.
-    layers: Box<[LayerKind]>,
-    handshake: Duration,
+    layering: Option<Box<Layering>>,
+    /// What the layers are to set up.
     line: Option<Box<Line>>,
     /// A peer had modem lines, which are all off while there is none.
     had_lines: bool,
-    events: VecDeque<BackendEvent>,
+    events: Seldom<VecDeque<BackendEvent>>,
     /// Descriptors that came with the last input.
-    fds: Vec<OwnedFd>,
+    fds: Seldom<Vec<OwnedFd>>,
     /// The last read has left nothing.
     has_read_all: bool,
+}
+
+/// What each peer is spoken to in, and how long it may take to get there.
+struct Layering {
+    kinds: Box<[LayerKind]>,
+    handshake: Duration,
 }
 
 /// What is known of the front end.
@@ -63,9 +67,20 @@ struct Front {
     attached: bool,
     /// It answers a peer that has ended its sending.
     answers: bool,
-    /// It takes its peers itself, and serves this many.
+    /// It takes its peers itself.
     accepts: bool,
-    serving: usize,
+    /// And serves at least one.
+    serves: bool,
+}
+
+impl Layering {
+    /// None where there are no layers.
+    fn of(config: &Config) -> Option<Self> {
+        (!config.layers.is_empty()).then(|| Layering {
+            kinds: config.layers.clone().into(),
+            handshake: config.handshake,
+        })
+    }
 }
 
 impl SocketBackend {
@@ -85,12 +100,11 @@ impl SocketBackend {
                 .clients
                 .map(|most| u16::try_from(most).unwrap_or(u16::MAX)),
             front: Front::default(),
-            layers: config.layers.clone().into(),
-            handshake: config.handshake,
+            layering: Layering::of(config).map(Box::new),
             line: None,
             had_lines: false,
-            events: VecDeque::new(),
-            fds: Vec::new(),
+            events: Seldom::default(),
+            fds: Seldom::default(),
             has_read_all: false,
         }
     }
@@ -138,11 +152,20 @@ impl SocketBackend {
         self.half_close() || (may_be_answered && !peer.input_ended())
     }
 
+    fn layers(&self) -> &[LayerKind] {
+        self.layering.as_ref().map_or(&[], |it| &it.kinds)
+    }
+
+    fn handshake(&self) -> Duration {
+        let layering = self.layering.as_ref();
+        layering.map_or(HANDSHAKE_LIMIT, |it| it.handshake)
+    }
+
     /// What a client that is handed out is spoken to in.
     fn means(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::new(Config {
-            layers: self.layers.to_vec(),
-            handshake: self.handshake,
+            layers: self.layers().to_vec(),
+            handshake: self.handshake(),
             nodelay: self.nodelay,
             keep_alive: self.keep_alive,
             ..Config::given()
@@ -155,7 +178,7 @@ impl SocketBackend {
     }
 
     fn establish(&mut self, fd: Arc<OwnedFd>, ours: bool) -> Result<(), OpenError> {
-        self.connect(fd, Layered::new(&self.layers), ours)
+        self.connect(fd, Layered::new(self.layers()), ours)
     }
 
     fn connect(
@@ -165,7 +188,7 @@ impl SocketBackend {
         ours: bool,
     ) -> Result<(), OpenError> {
         let transport = Transport::new(&self.port, fd, self.nodelay)?;
-        let peer = Peer::new(&self.port, transport, layers, self.handshake);
+        let peer = Peer::new(&self.port, transport, layers, self.handshake());
         let peer = peer.with_own_connection(ours);
         if self.keep_alive || self.half_close() {
             peer.transport().keep_alive();
@@ -215,7 +238,9 @@ impl SocketBackend {
         let Some(mut peer) = self.peer.take() else {
             return;
         };
-        let unread = peer.take_unread(&mut self.fds);
+        let mut fds = Vec::new();
+        let unread = peer.take_unread(&mut fds);
+        self.keep_fds(fds);
         peer.part();
         self.after_peer(unread);
     }
@@ -228,10 +253,18 @@ impl SocketBackend {
         }
     }
 
+    /// Those that came with input replace what came before.
+    fn keep_fds(&mut self, came: Vec<OwnedFd>) {
+        if !came.is_empty() {
+            *self.fds = came;
+        }
+    }
+
     fn after_peer(&mut self, unread: Vec<u8>) {
         self.events.push_back(BackendEvent::Closed { unread });
         self.source.peer_left();
-        self.handshakes.begin_again(self.handshake);
+        let limit = self.handshake();
+        self.handshakes.begin_again(limit);
         if !self.handshakes.is_empty() {
             self.port.kick_soon(Ready::empty());
         }
@@ -300,10 +333,10 @@ impl Backend for SocketBackend {
     }
 
     fn filename(&self) -> String {
-        let scheme = self.layers.iter().find_map(LayerKind::scheme);
+        let scheme = self.layers().iter().find_map(LayerKind::scheme);
         let name = with_scheme(self.source.name(), scheme);
         match &self.peer {
-            None if self.front.accepts && self.front.serving > 0 => name,
+            None if self.front.accepts && self.front.serves => name,
             None => format!("disconnected:{name}"),
             Some(peer) => {
                 let server = self.source.is_listener();
@@ -333,8 +366,10 @@ impl Backend for SocketBackend {
             return 0;
         };
         let room: usize = bufs.iter().map(|buf| buf.len()).sum();
-        let read = peer.read(bufs, &mut self.fds, kept);
+        let mut fds = Vec::new();
+        let read = peer.read(bufs, &mut fds, kept);
         self.has_read_all = peer.is_plain() && read.as_ref().is_ok_and(|count| *count < room);
+        self.keep_fds(fds);
         read.unwrap_or_else(|_gone| {
             self.lose_peer();
             0
@@ -362,10 +397,10 @@ impl Backend for SocketBackend {
     }
 
     fn poll_event(&mut self) -> Option<BackendEvent> {
-        let told = self.events.pop_front();
+        let told = self.events.there().and_then(VecDeque::pop_front);
         if told.is_some() && self.events.is_empty() {
             // They are rare, and so many sockets would keep the memory.
-            self.events = VecDeque::new();
+            self.events = Seldom::default();
         }
         told.or_else(|| self.peer.as_ref()?.poll_event())
     }
@@ -395,15 +430,18 @@ impl Backend for SocketBackend {
 
     fn cut_input(&mut self) -> (Vec<u8>, bool) {
         self.find_peer();
-        match &mut self.peer {
-            Some(peer) => peer.cut_input(&mut self.fds),
-            None => (Vec::new(), false),
-        }
+        let Some(peer) = &mut self.peer else {
+            return (Vec::new(), false);
+        };
+        let mut fds = Vec::new();
+        let cut = peer.cut_input(&mut fds);
+        self.keep_fds(fds);
+        cut
     }
 
     /// A listener may have a path, and a layer more to say.
     fn may_wait(&self) -> bool {
-        !self.source.is_client() || !self.layers.is_empty()
+        !self.source.is_client() || self.layering.is_some()
     }
 
     fn retire(mut self: Box<Self>) -> Box<dyn Drain> {
@@ -459,7 +497,7 @@ impl LineControl for SocketBackend {
             peer.transport().keep_alive();
         }
         let mut answers = Answers::unsupported(line, self.is_open());
-        if !self.layers.is_empty() {
+        if self.layering.is_some() {
             self.line = Some(Box::new(line.clone()));
             if let Some(peer) = &mut self.peer {
                 peer.apply(line, &mut answers);
@@ -488,77 +526,14 @@ impl SocketBackend {
     }
 }
 
-impl Peers for SocketBackend {
-    fn peer(&self) -> Option<String> {
-        self.peer.as_ref()?.transport().peer()
-    }
+#[cfg(test)]
+mod tests {
+    use super::SocketBackend;
 
-    fn names(&self) -> Vec<String> {
-        self.peer.as_ref().map_or_else(Vec::new, Peer::names)
-    }
-
-    fn input_ended(&self) -> bool {
-        self.peer.as_ref().is_some_and(Peer::input_ended)
-    }
-
-    fn presence(&self) -> Presence {
-        // One that was given and could not be spoken to leaves nothing to wait for.
-        let nobody = match self.source.is_given() && self.handshakes.is_empty() {
-            true => Presence::Gone,
-            false => Presence::There,
-        };
-        self.peer.as_ref().map_or(nobody, Peer::presence)
-    }
-
-    fn accept(&mut self, serving: usize) -> Option<Accepted> {
-        self.front.serving = serving;
-        let limit = usize::from(self.clients?);
-        if !self.front.accepts || (limit != 0 && serving >= limit) {
-            return None;
-        }
-        let fd = self.source.next()?;
-        let means = (!self.layers.is_empty()).then(|| self.means());
-        Some(Accepted { fd, means })
-    }
-
-    fn accept_limit(&self) -> Option<usize> {
-        self.clients.map(usize::from)
-    }
-
-    fn take_fds(&mut self) -> Vec<OwnedFd> {
-        std::mem::take(&mut self.fds)
-    }
-
-    fn yankable(&self) -> bool {
-        true
-    }
-
-    fn yank(&mut self) {
-        for peer in self.peer.iter().chain(self.handshakes.iter()) {
-            peer.transport().shut_down();
-        }
-    }
-
-    fn add_client(&mut self, fd: OwnedFd) -> Result<(), OwnedFd> {
-        // A client's one handshake is with its server.
-        let has_server = !self.handshakes.is_empty() && !self.source.is_listener();
-        if self.peer.is_some() || has_server {
-            return Err(fd);
-        }
-        let fd = Arc::new(fd);
-        if self.establish(Arc::clone(&fd), false).is_err() {
-            return Err(Arc::into_inner(fd).unwrap_or_else(|| unreachable!("nobody kept it")));
-        }
-        Ok(())
-    }
-
-    fn disconnect(&mut self) {
-        if self.peer.is_none() && self.handshakes.end() {
-            self.source.peer_left();
-        }
-        if let Some(peer) = self.peer.take() {
-            let unread = peer.dismiss(&mut self.fds);
-            self.after_peer(unread);
-        }
+    #[test]
+    fn a_socket_is_small() {
+        // With ten thousand of them each byte counts; what is seldom there is behind a pointer.
+        let size = size_of::<SocketBackend>();
+        assert!(size <= 272, "a socket is {size} bytes large");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chardev_core::Seldom;
+
 use super::peer::{Gone, Peer};
 
 /// The most at a time. When one more comes, the oldest is given up: whoever takes long keeps nobody
@@ -10,7 +12,7 @@ pub(super) const HANDSHAKES: usize = 16;
 
 /// Handshakes that go on side by side, the oldest first. While there is a peer they wait.
 #[derive(Default)]
-pub(super) struct Handshakes(Vec<Peer>);
+pub(super) struct Handshakes(Seldom<Vec<Peer>>);
 
 impl Handshakes {
     /// Adds `peer`; whether the oldest had to be given up for it.
@@ -27,12 +29,15 @@ impl Handshakes {
     /// to be let go.
     pub(super) fn go_on(&mut self) -> (Option<Peer>, bool) {
         let (mut at, mut let_go) = (0, false);
-        while let Some(peer) = self.0.get_mut(at) {
+        let Some(peers) = self.0.there() else {
+            return (None, false);
+        };
+        while let Some(peer) = peers.get_mut(at) {
             match peer.shake_hands() {
                 Ok(false) => at += 1,
-                Ok(true) => return (Some(self.0.remove(at)), let_go),
+                Ok(true) => return (Some(peers.remove(at)), let_go),
                 Err(Gone) => {
-                    self.0.remove(at).part();
+                    peers.remove(at).part();
                     let_go = true;
                 }
             }
@@ -42,15 +47,16 @@ impl Handshakes {
 
     /// They have waited for a peer that has left, so their time begins now.
     pub(super) fn begin_again(&mut self, limit: Duration) {
-        for peer in &mut self.0 {
+        for peer in self.0.there().into_iter().flatten() {
             peer.begin_again(limit);
         }
     }
 
     /// All are let go; whether there was one.
     pub(super) fn end(&mut self) -> bool {
-        let any = !self.0.is_empty();
-        self.0.drain(..).for_each(Peer::part);
+        let all = self.0.take();
+        let any = !all.is_empty();
+        all.into_iter().for_each(Peer::part);
         any
     }
 

@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use chardev_core::spec::{InetAddress, SocketAddress};
 use chardev_core::text::{from_bytes, to_path};
-use chardev_core::{OpenError, Ready};
+use chardev_core::{Few, OpenError, Ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -50,7 +50,7 @@ pub(super) enum WantListener {
 /// One or more listening sockets under one name.
 #[derive(Debug)]
 pub(super) struct Listener {
-    sockets: Box<[Socket]>,
+    sockets: Few<Socket>,
     /// The path, shared with a back end that took it over.
     path: Option<Arc<Mutex<BoundPath>>>,
     /// Where it listens: the path as it was given, or what QEMU writes, `tcp:127.0.0.1:1234`.
@@ -168,7 +168,7 @@ impl Listener {
     /// # Errors
     /// The host is out of watches.
     pub(super) fn watch(&mut self, port: &Port) -> Result<(), OpenError> {
-        for socket in &mut self.sockets {
+        for socket in self.sockets.iter_mut() {
             if socket.watch.is_none() {
                 let watch = FdWatch::new(port, Arc::clone(&socket.fd));
                 let watch = watch.map_err(|error| failed("Failed to watch socket", error))?;
@@ -184,7 +184,7 @@ impl Listener {
     /// Clients wait in the kernel, and nobody is told of them. There may be many listeners, most of
     /// which have a peer.
     pub(super) fn rest(&mut self) {
-        for socket in &mut self.sockets {
+        for socket in self.sockets.iter_mut() {
             socket.watch = None;
         }
     }
@@ -194,7 +194,7 @@ impl Listener {
     /// # Errors
     /// The process or the host is out of something; clients go on waiting.
     pub(super) fn accept(&self) -> Result<Option<OwnedFd>, Errno> {
-        for socket in &self.sockets {
+        for socket in self.sockets.iter() {
             if let Some(client) = accept_one(&socket.fd)? {
                 return Ok(Some(client));
             }
@@ -204,7 +204,7 @@ impl Listener {
 
     /// Clients are taken as they come from now on.
     pub(super) fn expect_many(&self) {
-        for socket in &self.sockets {
+        for socket in self.sockets.iter() {
             // Where that fails fewer can wait.
             let _ = rustix::net::listen(&socket.fd, CROWD);
         }

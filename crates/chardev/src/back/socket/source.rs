@@ -39,7 +39,7 @@ pub(super) struct Source {
 enum Way {
     Listener {
         listener: Listener,
-        pause: Option<Pause>,
+        pause: Option<Box<Pause>>,
     },
     Client {
         name: String,
@@ -335,21 +335,18 @@ impl Source {
             return;
         };
         let port = self.port.clone();
-        *pause = Some(Pause::Task(OwnedTask::spawn_listed(
-            &self.port,
-            TaskKind::Timer,
-            async move {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                // A front end that takes its clients itself is to try again.
-                port.kick(Ready::READ);
-            },
-        )));
+        let task = OwnedTask::spawn_listed(&self.port, TaskKind::Timer, async move {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            // A front end that takes its clients itself is to try again.
+            port.kick(Ready::READ);
+        });
+        *pause = Some(Box::new(Pause::Task(task)));
     }
 
     fn wait_for_descriptor(&mut self, error: Errno) {
         let turn = shortage::wait(&self.port, error);
         if let Way::Listener { pause, .. } = &mut self.way {
-            *pause = Some(Pause::Turn(turn));
+            *pause = Some(Box::new(Pause::Turn(turn)));
         }
     }
 

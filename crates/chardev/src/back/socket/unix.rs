@@ -111,14 +111,18 @@ pub(super) struct BoundPath {
     /// The path as it was given.
     shown: Arc<str>,
     /// What that means, if it is something else.
-    meant: Option<Box<Path>>,
-    /// Where in the path the final name begins, which is in `directory`.
-    name_at: usize,
-    /// The hidden name, until [`BoundPath::activate`].
-    hidden: Option<Box<OsStr>>,
-    /// The hidden name once the two have changed places: what was at the path is under it.
-    displaced: Option<Box<OsStr>>,
+    meant: Option<Box<PathBuf>>,
+    beside: Option<Box<Beside>>,
     identity: Option<Identity>,
+}
+
+/// What has a hidden name beside the path.
+#[derive(Debug)]
+enum Beside {
+    /// The socket, until [`BoundPath::activate`].
+    Ours(Box<OsStr>),
+    /// What was at the path: the two have changed places.
+    Displaced(Box<OsStr>),
 }
 
 /// Which file it is, whatever its name.
@@ -161,15 +165,14 @@ impl BoundPath {
         let mut bound = BoundPath {
             directory,
             shown: given.into(),
-            meant: (path != Path::new(given)).then(|| path.into()),
-            name_at: name_at(path),
-            hidden: None,
-            displaced: None,
+            meant: (path != Path::new(given)).then(|| Box::new(path.into())),
+            beside: None,
             identity: None,
         };
         if direct.is_err() {
             bound.check_replaceable(bound.name())?;
-            bound.hidden = Some(bound.bind_hidden(socket).map_err(failed)?);
+            let hidden = bound.bind_hidden(socket).map_err(failed)?;
+            bound.beside = Some(Box::new(Beside::Ours(hidden)));
         }
         bound.identity = bound
             .look(bound.current_name())
@@ -183,16 +186,16 @@ impl BoundPath {
     }
 
     fn path(&self) -> &Path {
-        let meant = self.meant.as_deref();
-        meant.unwrap_or(Path::new(&*self.shown))
+        let meant = self.meant.as_ref();
+        meant.map_or(Path::new(&*self.shown), |meant| meant.as_path())
     }
 
     fn name(&self) -> &OsStr {
-        OsStr::from_bytes(&trimmed(self.path())[self.name_at..])
+        split(self.path()).1
     }
 
-    /// The path of `name` beside it.
-    fn beside(&self, name: &OsStr) -> PathBuf {
+    /// The path of `name` in the same directory.
+    fn path_of(&self, name: &OsStr) -> PathBuf {
         split(self.path()).0.join(name)
     }
 
@@ -207,47 +210,56 @@ impl BoundPath {
     /// # Errors
     /// The cause in QEMU's words; the path is as it was.
     pub(super) fn activate(&mut self) -> Result<(), OpenError> {
-        let Some(hidden) = &self.hidden else {
+        let Some(Beside::Ours(hidden)) = self.beside.as_deref() else {
             return Ok(());
         };
         self.check_replaceable(self.name())?;
         let unbound = |error: Errno| bind_error(&self.shown, error);
         match exchange(&self.directory, Path::new(hidden), Path::new(self.name())) {
-            Ok(()) => self.displaced = self.hidden.take(),
+            Ok(()) => {}
             // What was there has gone meanwhile.
             Err(Errno::NOENT) => {
                 disk::rename_in(&self.directory, hidden, self.name()).map_err(unbound)?;
-                self.hidden = None;
+                self.beside = None;
+                return Ok(());
             }
             Err(error) => return Err(unbound(error)),
         }
+        let displaced = hidden.clone();
+        self.beside = Some(Box::new(Beside::Displaced(displaced.clone())));
         // Somebody else may have come between the look and the exchange.
-        let displaced = self.displaced.clone();
-        let checked = displaced.map_or(Ok(()), |displaced| self.check_replaceable(&displaced));
+        let checked = self.check_replaceable(&displaced);
         checked.inspect_err(|_| self.deactivate())
     }
 
     /// Undoes [`BoundPath::activate`]: the socket that was there is there again.
     pub(super) fn deactivate(&mut self) {
-        let Some(displaced) = self.displaced.take() else {
+        let Some(displaced) = self.take_displaced() else {
             return;
         };
         // Somebody else may have taken the path over meanwhile.
         let is_ours = self.look(self.name()).map(|(found, _)| found) == self.identity;
         let names = (Path::new(&displaced), Path::new(self.name()));
         if is_ours && exchange(&self.directory, names.0, names.1).is_ok() {
-            self.hidden = Some(displaced);
+            self.beside = Some(Box::new(Beside::Ours(displaced)));
         }
     }
 
     /// The socket stays: what it displaced is unlinked.
     pub(super) fn keep(&mut self) {
-        if let Some(displaced) = self.displaced.take() {
+        if let Some(displaced) = self.take_displaced() {
             let directory = Arc::clone(&self.directory);
             elsewhere(move || {
                 let _ = disk::unlink_in(&directory, &displaced);
             });
         }
+    }
+
+    /// The hidden name of what was at the path, from which it is forgotten.
+    fn take_displaced(&mut self) -> Option<Box<OsStr>> {
+        let is_it = |beside: &mut Box<Beside>| matches!(**beside, Beside::Displaced(_));
+        let (Beside::Displaced(name) | Beside::Ours(name)) = *self.beside.take_if(is_it)?;
+        Some(name)
     }
 
     /// A socket that nobody serves, or nothing, may be replaced; a file that holds something may
@@ -282,7 +294,7 @@ impl BoundPath {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
         let Ok(probe) = probe else { return false };
-        let path = self.beside(name);
+        let path = self.path_of(name);
         matches!(
             at_path(&path, |address| disk::connect(&probe, address)),
             Err(Errno::CONNREFUSED | Errno::NOENT)
@@ -294,7 +306,7 @@ impl BoundPath {
         loop {
             let serial = NEXT.fetch_add(1, Ordering::Relaxed);
             let name = format!(".chardev-{}-{serial}", std::process::id());
-            match at_path(&self.beside(name.as_ref()), |address| {
+            match at_path(&self.path_of(name.as_ref()), |address| {
                 disk::bind(socket, address)
             }) {
                 // A name left behind by a process that died; the next one is as good.
@@ -316,7 +328,10 @@ impl BoundPath {
     }
 
     fn current_name(&self) -> &OsStr {
-        self.hidden.as_deref().unwrap_or(self.name())
+        match self.beside.as_deref() {
+            Some(Beside::Ours(hidden)) => hidden,
+            _ => self.name(),
+        }
     }
 
     fn look(&self, name: &OsStr) -> Option<(Identity, FileType)> {
@@ -334,9 +349,7 @@ impl Drop for BoundPath {
             directory: Arc::clone(&self.directory),
             shown: Arc::clone(&self.shown),
             meant: self.meant.take(),
-            name_at: self.name_at,
-            hidden: self.hidden.take(),
-            displaced: self.displaced.take(),
+            beside: self.beside.take(),
             identity: self.identity.take(),
         };
         elsewhere(move || left.remove());
@@ -365,17 +378,14 @@ pub(super) fn bind_error(path: &str, error: Errno) -> OpenError {
 /// The directory of `path` and the name in it. Unlike [`Path::file_name`] it keeps `..` as it is,
 /// for the kernel to judge.
 fn split(path: &Path) -> (&Path, &OsStr) {
-    let (parent, name) = trimmed(path).split_at(name_at(path));
+    let path = trimmed(path);
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    let (parent, name) = path.split_at(slash.map_or(0, |slash| slash + 1));
     let parent = if parent.is_empty() { b"." } else { parent };
     (
         Path::new(OsStr::from_bytes(parent)),
         OsStr::from_bytes(name),
     )
-}
-
-fn name_at(path: &Path) -> usize {
-    let slash = trimmed(path).iter().rposition(|byte| *byte == b'/');
-    slash.map_or(0, |slash| slash + 1)
 }
 
 /// Without slashes at the end.

@@ -37,7 +37,7 @@ impl Sharing for SocketBackend {
             return Some(Box::new(self.source.registration()?.lend(wanted)?));
         }
         let wanted = wanted.downcast_ref::<WantPeer>()?;
-        if *wanted != self.source.own_peer(&self.layers) {
+        if *wanted != self.source.own_peer(self.layers()) {
             return None;
         }
         let (fd, layers, ours) = self.peer.as_ref()?.share()?;
@@ -45,7 +45,7 @@ impl Sharing for SocketBackend {
     }
 
     fn adopt(&mut self, old: &mut dyn Backend) -> bool {
-        let lent = old.lend(&self.source.own_peer(&self.layers));
+        let lent = old.lend(&self.source.own_peer(self.layers()));
         let Some(peer) = lent.and_then(|lent| lent.downcast::<LentPeer>().ok()) else {
             return false;
         };
