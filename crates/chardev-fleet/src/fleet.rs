@@ -17,10 +17,12 @@ use crate::follow::{Common, Follower};
 use crate::herald::{Known, Presence};
 use crate::link::{self, Connection};
 use crate::make;
+use crate::pool::Pool;
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::subject::{Name, Topic};
 use crate::tell::tell;
+use crate::turns::Turns;
 
 /// How many bytes may be on their way, of all consoles together.
 const BUDGET: usize = 16 << 20;
@@ -307,6 +309,8 @@ impl Worker {
             context: link::context(client),
             connected: connection,
             budget: Arc::new(Semaphore::new(BUDGET)),
+            pool: Pool::default(),
+            turns: Turns::start(),
         };
         if self.settings.stream.create {
             tokio::spawn(make::all(common.clone(), self.settings.clone()));

@@ -5,27 +5,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::header::HeaderMap;
+use async_nats::header::{HeaderMap, HeaderName, NATS_MESSAGE_ID};
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
 use chardev::Epoch;
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::link::Connection;
 use crate::message::Message;
+use crate::pool::Pool;
 use crate::publisher::{LARGEST, Publisher};
 use crate::source::{Piece, Source};
+use crate::turns::Turns;
 
 /// How long lies between a failure and the next attempt, from the first to the last of many.
 const PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 
-/// For how long after a message that was not full more is waited for: what is printed meanwhile
-/// goes together. It is about as long as an answer takes.
-const REST: Duration = Duration::from_millis(3);
 /// From here on a message is full: the ring of a console that prints so fast may be overwritten.
 const FULL: usize = 48 << 10;
 
@@ -36,6 +36,8 @@ pub(crate) struct Common {
     pub(crate) connected: watch::Receiver<Connection>,
     /// The bytes that may be on their way, of all consoles together.
     pub(crate) budget: Arc<Semaphore>,
+    pub(crate) pool: Pool,
+    pub(crate) turns: Turns,
 }
 
 /// What became of a message: where it began and ended, and whether the stream has it.
@@ -51,6 +53,14 @@ enum Told {
     Known,
 }
 
+/// The memory of a message.
+struct Held {
+    /// The offset of what comes after it.
+    end: u64,
+    bytes: Bytes,
+    _permit: OwnedSemaphorePermit,
+}
+
 /// A console on its way into the stream.
 pub(crate) struct Follower {
     common: Common,
@@ -58,8 +68,8 @@ pub(crate) struct Follower {
     source: Source,
     publisher: Publisher,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
-    /// The memory of what is on its way, by where it ends.
-    permits: VecDeque<(u64, OwnedSemaphorePermit)>,
+    /// The memory of what is on its way, in order.
+    held: VecDeque<Held>,
     /// What the stream has, for whoever begins anew.
     acknowledged: Arc<AtomicU64>,
     is_removed: bool,
@@ -68,8 +78,8 @@ pub(crate) struct Follower {
     failures: u32,
     /// No sooner is anything sent.
     pause: Option<Instant>,
-    /// No sooner is anything taken.
-    rest: Instant,
+    /// Nothing is taken before that turn.
+    turn: u64,
 }
 
 impl Follower {
@@ -87,13 +97,13 @@ impl Follower {
             source,
             publisher: Publisher::new(epoch, from),
             answers: FuturesUnordered::new(),
-            permits: VecDeque::new(),
+            held: VecDeque::new(),
             acknowledged,
             is_removed: false,
             connection: 0,
             failures: 0,
             pause: None,
-            rest: Instant::now(),
+            turn: 0,
         }
     }
 
@@ -120,19 +130,26 @@ impl Follower {
             };
             let resume = async {
                 match self.pause {
-                    Some(pause) if is_connected => tokio::time::sleep_until(pause).await,
+                    Some(pause) if is_connected => sleep_until(pause).await,
                     _ => std::future::pending().await,
                 }
             };
+            let turn = self.common.turns.wait(self.turn);
             tokio::select! {
                 biased;
                 changed = self.common.connected.changed() => if changed.is_err() {
                     // Nobody connects any more.
                     return;
                 },
-                Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.hear(answer),
+                Some(answer) = self.answers.next(), if !self.answers.is_empty() => {
+                    self.hear(answer);
+                    // Those that came with it.
+                    while let Some(Some(answer)) = self.answers.next().now_or_never() {
+                        self.hear(answer);
+                    }
+                }
                 () = resume => {}
-                permit = reserve(&self.common.budget, &self.source, self.rest), if wanted > 0 => {
+                permit = reserve(&self.common.budget, &self.source, turn), if wanted > 0 => {
                     self.take(permit).await;
                 }
             }
@@ -152,16 +169,19 @@ impl Follower {
         // Where there is nothing, it is the end that is read.
         let available = self.source.available().max(1);
         let most = self.publisher.wants(available).max(1);
-        match self.source.read(most).await {
+        match self.source.read(most, &self.common.pool).await {
             Some(Piece::Output(bytes)) => {
                 let count = bytes.len();
                 if count < FULL {
-                    self.rest = Instant::now() + REST;
+                    self.turn = self.common.turns.next();
                 }
-                self.publisher.take(bytes);
-                let kept = permit.and_then(|mut permit| permit.split(count));
-                let end = self.publisher.taken();
-                self.permits.extend(kept.map(|permit| (end, permit)));
+                self.publisher.take(bytes.clone());
+                let kept = permit.and_then(|mut permit| permit.split(Pool::size(count)));
+                self.held.extend(kept.map(|permit| Held {
+                    end: self.publisher.taken(),
+                    bytes,
+                    _permit: permit,
+                }));
             }
             Some(Piece::Gap { to }) => self.publisher.gap(to),
             Some(Piece::Removed) => {
@@ -206,18 +226,21 @@ impl Follower {
                 self.publisher.acknowledge(offset, end);
                 let acknowledged = self.publisher.acknowledged();
                 self.acknowledged.store(acknowledged, Ordering::Relaxed);
-                while self
-                    .permits
-                    .front()
-                    .is_some_and(|(end, _)| *end <= acknowledged)
-                {
-                    self.permits.pop_front();
-                }
+                self.release(acknowledged);
             }
             Err(error) => {
                 self.publisher.retry(offset);
                 tracing::debug!("fleet: {}: {error}", self.subject);
                 self.back_off();
+            }
+        }
+    }
+
+    /// Gives the memory back of what the stream has.
+    fn release(&mut self, acknowledged: u64) {
+        while self.held.front().is_some_and(|it| it.end <= acknowledged) {
+            if let Some(held) = self.held.pop_front() {
+                self.common.pool.give(held.bytes);
             }
         }
     }
@@ -230,16 +253,15 @@ impl Follower {
     }
 }
 
-/// Waits for something to read, then until it is time, and then for the memory to have it in.
+/// Waits until it is time, then for something to read, and then for the memory to have it in. While
+/// it is not time, what is printed wakes nobody.
 async fn reserve(
     budget: &Arc<Semaphore>,
     source: &Source,
-    rest: Instant,
+    turn: impl Future<Output = ()>,
 ) -> Option<OwnedSemaphorePermit> {
+    turn.await;
     source.ready().await;
-    if rest > Instant::now() {
-        tokio::time::sleep_until(rest).await;
-    }
     let most = u32::try_from(LARGEST).unwrap_or(u32::MAX);
     Arc::clone(budget).acquire_many_owned(most).await.ok()
 }
@@ -247,13 +269,12 @@ async fn reserve(
 fn publish(message: &Message, id: Option<String>) -> PublishMessage {
     let mut headers = HeaderMap::new();
     for (name, value) in message.headers() {
-        headers.insert(name, value.as_str());
+        headers.insert(HeaderName::from_static(name), value);
     }
-    let publish = PublishMessage::build()
+    if let Some(id) = id {
+        headers.insert(NATS_MESSAGE_ID, id);
+    }
+    PublishMessage::build()
         .headers(headers)
-        .payload(message.payload());
-    match id {
-        Some(id) => publish.message_id(id),
-        None => publish,
-    }
+        .payload(message.payload())
 }

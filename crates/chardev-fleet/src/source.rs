@@ -12,6 +12,8 @@ use bytes::Bytes;
 use chardev::{Chardevs, Epoch, Slow, ViewFrom, Viewed, Viewer};
 use chardev_logs::{Piece as Logged, Shelf};
 
+use crate::pool::Pool;
+
 /// How long one waits for a log that has yet to be written, and how often.
 const LOG_PAUSE: Duration = Duration::from_millis(100);
 const LOG_TRIES: u32 = 50;
@@ -89,7 +91,7 @@ impl Source {
 
     /// What comes next, of output at most `most` bytes; `None` if there is nothing now. Waits for
     /// the disk where the log is asked, which nobody else waits for.
-    pub(crate) async fn read(&mut self, most: usize) -> Option<Piece> {
+    pub(crate) async fn read(&mut self, most: usize, pool: &Pool) -> Option<Piece> {
         if let Some(behind) = self.behind.clone() {
             return Some(self.read_log(behind, most).await);
         }
@@ -97,11 +99,11 @@ impl Source {
         let count = usize::try_from(there)
             .unwrap_or(usize::MAX)
             .clamp(1, most.max(1));
-        let mut buffer = vec![0; count];
+        let mut buffer = pool.take(count);
         match self.viewer.read(&mut buffer)? {
             Viewed::Data { count, .. } => {
                 buffer.truncate(count);
-                Some(Piece::Output(buffer.into()))
+                Some(Piece::Output(buffer.freeze()))
             }
             Viewed::Gap { from, to } => match self.log() {
                 Some(_) => {
