@@ -28,8 +28,8 @@
 //!   thread of low priority. While servers are away or slow it falls behind: into the indexed log
 //!   of the console, if there is one; else what the scrollback did not keep is a gap, which is told
 //!   in the stream with its numbers.
-//! - **Bounded.** 512 KiB of a console may be on their way, and 16 MiB of all together; 2 MiB are kept
-//!   for the messages that come next.
+//! - **Bounded.** 512 KiB of a console may be on their way, and 16 MiB of all together; 2 MiB are
+//!   kept for the messages that come next.
 //!
 //! # What this crate does not do
 //! - It does not publish what an earlier run of the program left in a log: what was printed within

@@ -1,5 +1,5 @@
-//! Memory of messages that the stream has, for those that come next: to get a large piece of memory,
-//! fill it with zeros and give it back costs about as much as to copy into it.
+//! Memory of messages that the stream has, for those that come next: to get a large piece of
+//! memory, fill it with zeros and give it back costs about as much as to copy into it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

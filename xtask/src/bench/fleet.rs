@@ -1,38 +1,25 @@
-//! What a fleet costs: the CPU of the daemon's part in it beside a bare publisher of the same
-//! bytes, and how fast a console is that takes part.
+//! What a fleet costs: the CPU of the daemon's part in it beside others that publish the same, and
+//! how fast a console is that takes part.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use chardev_load::rig;
 use chardev_qapi::{Json, Object};
 
 use super::site::{LIMIT, Site};
-use super::viewers::lines;
 use super::watched::{PACE, median, pass_on};
-use super::{Programs, fleet_attach, report};
+use super::{Programs, fleet_attach, publishers, report};
 use crate::server::Server;
 use crate::sh::{self, Result};
 use crate::wait::within;
 
-const CONSOLES: usize = 8;
-/// What they print in all, how fast, and in which pieces.
-const PRINTED: u64 = 600_000_000;
+/// A console with a pace of its own, bytes a second.
 const SPEED: u64 = 100_000_000;
-/// So much may be on its way into the stream.
-const BEHIND: u64 = 64 << 20;
-/// How often one looks whether it is time to print.
-const TICK: Duration = Duration::from_millis(1);
-const CPU_WANTED: f64 = 1.5;
 const SPEED_WANTED: f64 = 0.95;
-/// The thread of the daemon that takes part.
-const THREAD: &str = "fleet";
 const RELAY: &str = "[console.relay]\nfrom = 'unix:DIR/in,server=on,wait=off,x-closed=hold'\n\
     to = 'unix:DIR/out,server=on,wait=off,x-closed=hold'\nhistory = '1M'\n";
 
@@ -48,51 +35,11 @@ pub(super) fn table(programs: &Programs, rounds: usize) -> Result<String> {
         return Ok(String::new());
     }
     Ok([
-        cpu_table(chardevd, rounds)?,
+        publishers::table(chardevd, rounds)?,
         speed_table(chardevd, rounds)?,
         fleet_attach::table(chardevd, rounds)?,
     ]
     .concat())
-}
-
-fn cpu_table(chardevd: &Path, rounds: usize) -> Result<String> {
-    let plain = build_plain()?;
-    let (mut ours, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut speed, mut size) = (Vec::new(), Vec::new());
-    for round in 1..=rounds {
-        eprintln!("xtask: a fleet, round {round} of {rounds}");
-        let cost = by_daemon(chardevd)?;
-        ours.push(cost.cpu);
-        speed.push(cost.speed);
-        size.push(cost.size);
-        bare.push(by_plain(&plain, cost.size)?);
-        ratios.push(ours[round - 1] / bare[round - 1]);
-    }
-    let ratio = median(ratios);
-    let rows = [
-        vec![
-            "a bare publisher".to_owned(),
-            String::new(),
-            format!("{:.2}", median(bare)),
-            "1.00".to_owned(),
-            String::new(),
-        ],
-        vec![
-            "the daemon's thread".to_owned(),
-            format!("{:.0}", median(speed)),
-            format!("{:.2}", median(ours)),
-            format!("{ratio:.2}"),
-            report::verdict(ratio <= CPU_WANTED),
-        ],
-    ];
-    let title = format!(
-        "What {CONSOLES} consoles cost on their way to a stream, in messages of {:.0} KB, median \
-         of {rounds} rounds",
-        median(size) / 1e3
-    );
-    let kept = format!("{CPU_WANTED} times kept");
-    let header = ["who publishes", "MB/s", "CPU s per GB", "bare = 1", &kept];
-    Ok(report::table(&title, &header, &rows))
 }
 
 fn speed_table(chardevd: &Path, rounds: usize) -> Result<String> {
@@ -133,89 +80,6 @@ fn speed_table(chardevd: &Path, rounds: usize) -> Result<String> {
     Ok(report::table(&title, &header, &rows))
 }
 
-/// What it takes to have a GB in the stream.
-struct Cost {
-    cpu: f64,
-    speed: f64,
-    /// Of a message, in bytes.
-    size: f64,
-}
-
-fn by_daemon(chardevd: &Path) -> Result<Cost> {
-    let nats = Nats::start(19)?;
-    let mut text = nats.section();
-    for console in 0..CONSOLES {
-        text += &format!(
-            "[console.c{console}]\nfrom = 'unix:DIR/c{console},server=on,wait=off'\n\
-             to = 'null'\nhistory = '16M'\n"
-        );
-    }
-    let site = Site::start(chardevd, &text)?;
-    until_connected(&site)?;
-    let mut consoles = Vec::new();
-    for console in 0..CONSOLES {
-        consoles.push(site.connect(&format!("c{console}"))?);
-    }
-    let (before, began) = (spent(&site)?, Instant::now());
-    print(&site, &mut consoles)?;
-    let done = within(LIMIT, || (behind(&site).ok()? == 0).then_some(()));
-    done.ok_or("the stream has not all of it")?;
-    let (took, gb) = (began.elapsed().as_secs_f64(), PRINTED as f64 / 1e9);
-    Ok(Cost {
-        cpu: (spent(&site)? - before).as_secs_f64() / gb,
-        speed: gb * 1e3 / took,
-        size: PRINTED as f64 / nats.messages()?,
-    })
-}
-
-/// All consoles print, together as fast as that, while the stream has most of it.
-fn print(site: &Site, consoles: &mut [UnixStream]) -> Result {
-    let block = lines();
-    let (mut sent, began) = (0, Instant::now());
-    let mut turn = 0;
-    while sent < PRINTED {
-        let due = (SPEED as f64 * began.elapsed().as_secs_f64()) as u64;
-        if due <= sent {
-            thread::sleep(TICK);
-            continue;
-        }
-        // What a busy guest's driver writes at once.
-        let count = (PRINTED - sent).min(4096);
-        let at = turn % consoles.len();
-        consoles[at].write_all(&block[..count as usize])?;
-        sent += count;
-        turn += 1;
-        if turn % 2048 == 0 {
-            within(LIMIT, || (behind(site).ok()? < BEHIND).then_some(()));
-        }
-    }
-    Ok(())
-}
-
-/// CPU seconds per GB of a program that only publishes.
-fn by_plain(plain: &Path, size: f64) -> Result<f64> {
-    let nats = Nats::start(19)?;
-    let count = PRINTED / size as u64;
-    let mut command = Command::new(plain);
-    command.args([&nats.address(), "BARE", "1", &CONSOLES.to_string()]);
-    command.args([size as u64, count, SPEED].map(|it| it.to_string()));
-    let nanos: f64 = sh::output(&mut command)?.trim().parse()?;
-    Ok(nanos / 1e9 / (count as f64 * size / 1e9))
-}
-
-/// CPU time of the thread that takes part.
-fn spent(site: &Site) -> Result<Duration> {
-    for thread in fs::read_dir(format!("/proc/{}/task", site.server.id()))? {
-        let path = thread?.path();
-        if fs::read_to_string(path.join("comm"))?.trim() == THREAD {
-            let text = fs::read_to_string(path.join("schedstat"))?;
-            let nanos = text.split_whitespace().next().unwrap_or("0").parse()?;
-            return Ok(Duration::from_nanos(nanos));
-        }
-    }
-    Err("the daemon has no such thread".into())
-}
-
 fn said(site: &Site, what: &str) -> Result<Json> {
     let answer = rig::connect(&site.path("qmp"))?.execute("x-query-fleet", Object::new());
     let answer = answer.map_err(|error| error.to_string())?;
@@ -223,7 +87,7 @@ fn said(site: &Site, what: &str) -> Result<Json> {
 }
 
 /// How many bytes are not in the stream.
-fn behind(site: &Site) -> Result<u64> {
+pub(super) fn behind(site: &Site) -> Result<u64> {
     Ok(said(site, "behind")?.as_u64().unwrap_or(0))
 }
 
@@ -240,18 +104,6 @@ fn has_fleet(chardevd: &Path) -> Result<bool> {
     check.arg("--config").arg(file).arg("--check");
     let check = check.stdout(Stdio::null()).stderr(Stdio::null());
     Ok(check.status()?.success())
-}
-
-fn build_plain() -> Result<PathBuf> {
-    sh::run(&mut sh::cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "chardev-fleet",
-        "--example",
-        "plain",
-    ]))?;
-    Ok(sh::target_dir()?.join("release/examples/plain"))
 }
 
 /// A server of its own. One that leaves the CPUs to others is as if it were on another machine.
@@ -313,7 +165,7 @@ impl Nats {
     }
 
     /// How many messages it has stored.
-    fn messages(&self) -> Result<f64> {
+    pub(super) fn messages(&self) -> Result<f64> {
         let mut client = TcpStream::connect(("127.0.0.1", self.web))?;
         client.write_all(b"GET /jsz HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();

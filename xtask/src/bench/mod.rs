@@ -21,6 +21,7 @@ mod lookers;
 mod machine;
 mod paint;
 mod pause;
+mod publishers;
 mod qemu;
 mod qmp;
 mod relay;
@@ -110,7 +111,7 @@ enum Part {
     Threads,
     /// What each of a thousand busy relays gets
     Fair,
-    /// What a fleet costs a daemon, beside a bare publisher, and a console
+    /// What a fleet costs a daemon, beside other publishers, and a console
     Fleet,
 }
 
