@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, HeaderMap, Message, StatusCode, Subject};
+use async_nats::{Client, HeaderMap, HeaderName, Message, StatusCode, Subject};
 use bytes::Bytes;
 use rustix::net::Shutdown;
 use tokio::sync::{Notify, watch};
@@ -11,9 +11,11 @@ use tokio::sync::{Notify, watch};
 use crate::alarm::Alarm;
 use crate::link::Connection;
 use crate::message::Malformed;
-use crate::session::{End, Fate, Frame, LARGEST, Why};
+use crate::session::{End, Fate, Frame, LARGEST, SESSION, Why};
 use crate::socket::Socket;
 
+/// The header of all messages, as the client's library has names.
+const NAME: HeaderName = HeaderName::from_static(SESSION);
 /// How many pieces are read or written before others have their turn.
 const TURN: usize = 8;
 /// How often a client says where it is to be answered: servers forget that after a while.
@@ -311,9 +313,7 @@ impl Outlet<'_> {
 /// The headers of a message.
 pub(crate) fn headers(frame: &Frame) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (name, value) in frame.headers() {
-        headers.insert(name, value);
-    }
+    headers.insert(NAME, frame.header());
     headers
 }
 
@@ -322,8 +322,8 @@ pub(crate) fn headers(frame: &Frame) -> HeaderMap {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn frame_of(message: &Message) -> Result<Frame, Malformed> {
-    let get = |name: &str| Some(message.headers.as_ref()?.get(name)?.as_str());
-    Frame::parse(get, message.payload.clone())
+    let header = message.headers.as_ref().and_then(|it| it.get(NAME));
+    Frame::parse(header.map(|it| it.as_str()), message.payload.clone())
 }
 
 /// Whether a server says that nobody has heard what was sent.

@@ -5,24 +5,25 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
-use crate::message::{KIND, Malformed, OFFSET, number};
+use crate::message::{Malformed, number};
 
-/// The header with the session's name: 32 hexadecimal digits, which nobody guesses.
+/// The header that says all of a message but its bytes: one, since each costs as much as many words
+/// in one.
+///
+/// ```text
+/// SESSION open OFFSET TAKEN CREDIT [end=OFFSET] [done] [lost] [stop]
+/// SESSION data OFFSET TAKEN CREDIT [end=OFFSET] [done] [lost] [stop]
+/// SESSION reset
+/// ```
+/// The session's name is 32 hexadecimal digits, which nobody guesses.
 pub const SESSION: &str = "Chardev-Session";
-/// The header that says up to where the sender has what was sent to it.
-pub const TAKEN: &str = "Chardev-Taken";
-/// The header that says up to where the sender takes more.
-pub const CREDIT: &str = "Chardev-Credit";
-/// The header with the offset at which the sender's bytes end, once that is known.
-pub const END: &str = "Chardev-End";
-/// The header that says `1` once the sender has all up to the other one's end.
-pub const DONE: &str = "Chardev-Done";
-/// The header that says `1` where what follows what was taken is missing.
-pub const LOST: &str = "Chardev-Lost";
-/// The header that says `1` where its sender wants to hear no more than the other end has by now.
-pub const STOP: &str = "Chardev-Stop";
 /// The longest reason for a reset, in bytes.
 pub const REASON_LIMIT: usize = 512;
+/// The words that may follow.
+const ENDS: &str = "end=";
+const DONE: &str = "done";
+const LOST: &str = "lost";
+const STOP: &str = "stop";
 
 /// Which session it is: a random number of 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -103,28 +104,30 @@ impl Frame {
         }
     }
 
-    /// Its headers.
-    pub fn headers(&self) -> Vec<(&'static str, String)> {
+    /// Its header.
+    pub fn header(&self) -> String {
         let kind = match self.kind {
             Kind::Open => "open",
             Kind::Data => "data",
-            Kind::Reset(_) => "reset",
+            Kind::Reset(_) => return format!("{} reset", self.session),
         };
-        let mut headers = vec![(SESSION, self.session.to_string()), (KIND, kind.to_owned())];
-        if let Kind::Reset(_) = self.kind {
-            return headers;
+        let Frame {
+            session,
+            offset,
+            taken,
+            credit,
+            ..
+        } = self;
+        let mut header = format!("{session} {kind} {offset} {taken} {credit}");
+        if let Some(end) = self.end {
+            header += &format!(" {ENDS}{end}");
         }
-        headers.push((OFFSET, self.offset.to_string()));
-        headers.push((TAKEN, self.taken.to_string()));
-        headers.push((CREDIT, self.credit.to_string()));
-        headers.extend(self.end.map(|end| (END, end.to_string())));
         let flags = [(DONE, self.done), (LOST, self.lost), (STOP, self.stop)];
-        for (name, is_so) in flags {
-            if is_so {
-                headers.push((name, "1".to_owned()));
-            }
+        for (word, _) in flags.into_iter().filter(|(_, is_so)| *is_so) {
+            header.push(' ');
+            header.push_str(word);
         }
-        headers
+        header
     }
 
     /// What it carries.
@@ -135,45 +138,45 @@ impl Frame {
         }
     }
 
-    /// Reads a message by its headers.
+    /// Reads a message.
     ///
     /// # Errors
     /// What is missing or contradicts itself. Nothing is guessed.
-    pub fn parse<'a>(
-        header: impl Fn(&str) -> Option<&'a str>,
-        payload: Bytes,
-    ) -> Result<Frame, Malformed> {
-        let session = header(SESSION).ok_or(Malformed(SESSION))?.parse()?;
-        let kind = match header(KIND).ok_or(Malformed(KIND))? {
+    pub fn parse(header: Option<&str>, payload: Bytes) -> Result<Frame, Malformed> {
+        const WRONG: Malformed = Malformed(SESSION);
+        let mut words = header.ok_or(WRONG)?.split(' ').peekable();
+        let session = words.next().ok_or(WRONG)?.parse()?;
+        let kind = match words.next().ok_or(WRONG)? {
             "open" => Kind::Open,
             "data" => Kind::Data,
-            "reset" => {
+            "reset" if words.peek().is_none() => {
                 let why = std::str::from_utf8(&payload).ok();
                 let why = why.filter(|why| why.len() <= REASON_LIMIT);
                 return Ok(Frame::reset(session, why.ok_or(Malformed("reason"))?));
             }
-            _ => return Err(Malformed(KIND)),
+            _ => return Err(WRONG),
         };
-        let count = |name| header(name).and_then(number).ok_or(Malformed(name));
-        let flag = |name| match header(name) {
-            None => Ok(false),
-            Some("1") => Ok(true),
-            Some(_) => Err(Malformed(name)),
-        };
-        let end = header(END).map(|text| number(text).ok_or(Malformed(END)));
-        let offset = count(OFFSET)?;
+        let mut count = || words.next().and_then(number).ok_or(WRONG);
+        let (offset, taken, credit) = (count()?, count()?, count()?);
+        let end = words.next_if(|word| word.starts_with(ENDS));
+        let end = end.map(|word| number(&word[ENDS.len()..]).ok_or(WRONG));
+        let mut flag = |name: &str| words.next_if(|word| *word == name).is_some();
+        let (done, lost, stop) = (flag(DONE), flag(LOST), flag(STOP));
         let to = offset.checked_add(payload.len() as u64);
+        if to.is_none() || words.next().is_some() {
+            return Err(WRONG);
+        }
         Ok(Frame {
             session,
             kind,
-            offset: to.map(|_| offset).ok_or(Malformed(OFFSET))?,
+            offset,
             payload,
-            taken: count(TAKEN)?,
-            credit: count(CREDIT)?,
+            taken,
+            credit,
             end: end.transpose()?,
-            done: flag(DONE)?,
-            lost: flag(LOST)?,
-            stop: flag(STOP)?,
+            done,
+            lost,
+            stop,
         })
     }
 }

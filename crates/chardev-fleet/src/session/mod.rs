@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-pub use frame::{CREDIT, DONE, END, Frame, Id, Kind, LOST, REASON_LIMIT, SESSION, STOP, TAKEN};
+pub use frame::{Frame, Id, Kind, REASON_LIMIT, SESSION};
 
 /// How many bytes may be on their way in one direction, and wait to be read at its end.
 pub const WINDOW: usize = 256 << 10;

@@ -244,7 +244,7 @@ async fn disturb(secure: &Secure, session: &mut BufReader<UnixStream>) {
                 .headers
                 .as_ref()
                 .and_then(|it| it.get(SESSION).cloned());
-            id = name.and_then(|it| it.as_str().parse::<Id>().ok());
+            id = name.and_then(|it| it.as_str().split(' ').next()?.parse::<Id>().ok());
             reply = reply.or(message.reply);
         }
     }
@@ -274,9 +274,7 @@ async fn disturb(secure: &Secure, session: &mut BufReader<UnixStream>) {
 
 async fn send(client: &Client, subject: &str, frame: &Frame) {
     let mut headers = HeaderMap::new();
-    for (name, value) in frame.headers() {
-        headers.insert(name, value);
-    }
+    headers.insert(SESSION, frame.header());
     let sent = client.publish_with_headers(subject.to_owned(), headers, frame.payload());
     sent.await.unwrap();
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use chardev::Epoch;
 use chardev_fleet::message::{Body, EPOCH, GAP, Head, KIND, Message, OFFSET};
 use chardev_fleet::reader::{Begin, Found, Reader};
+use chardev_fleet::session::Frame;
 use chardev_fleet::subject::{Name, Topic, escape, unescape};
 use proptest::prelude::*;
 
@@ -193,4 +194,46 @@ fn what_an_old_life_held_back_is_found_once_it_is_settled() {
     );
     // What the newest one lacks may still come.
     assert_eq!(reader.next_found(), None);
+}
+
+#[test]
+fn a_message_of_a_session_is_read_as_it_was_written_and_nothing_is_guessed() {
+    let id = "0123456789abcdef0123456789abcdef";
+    let parse = |header: &str| Frame::parse(Some(header), Bytes::from_static(b"text"));
+    for rest in [
+        "open 0 0 262144",
+        "data 17 3 262147",
+        "data 17 3 262147 end=21 done lost stop",
+        "data 17 3 262147 end=0 stop",
+        "data 18446744073709551611 0 18446744073709551615",
+        "reset",
+    ] {
+        let header = format!("{id} {rest}");
+        let frame = parse(&header).unwrap();
+        assert_eq!(
+            (frame.header(), &frame.payload()[..]),
+            (header, &b"text"[..])
+        );
+    }
+    for wrong in [
+        "",
+        "reset now",
+        "Data 17 3 262147",
+        "data 17 3",
+        "data 17 3 262147 ",
+        "data  17 3 262147",
+        "data 017 3 262147",
+        "data +17 3 262147",
+        "data 17 3 262147 end=",
+        "data 17 3 262147 done end=21",
+        "data 17 3 262147 done done",
+        "data 17 3 262147 Done",
+        // Its last byte would have no offset.
+        "data 18446744073709551612 0 18446744073709551615",
+    ] {
+        assert!(parse(&format!("{id} {wrong}")).is_err(), "{wrong}");
+    }
+    assert!(parse(&format!("{id}0 data 17 3 262147")).is_err());
+    assert!(parse("data 17 3 262147").is_err());
+    assert!(Frame::parse(None, Bytes::new()).is_err());
 }
