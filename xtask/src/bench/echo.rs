@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,12 @@ use super::stream::{Stream, echo_server};
 use super::{Programs, report};
 use crate::sh::Result;
 
-const KEYS: usize = 200;
+pub(super) const KEYS: usize = 200;
 /// Nobody types faster; the page's keys wait for a frame to be drawn.
 const BETWEEN: Duration = Duration::from_millis(16);
 const WANTED: f64 = 2.0;
 /// A program that shows what is typed, as it is.
-const CONSOLE: &str = "[console.con]\nexec = 'stty raw -echo; exec cat'\n";
+pub(super) const CONSOLE: &str = "[console.con]\nexec = 'stty raw -echo; exec cat'\n";
 const WAYS: [&str; 5] = [
     "`chardevctl attach`, shown",
     "a bare WebSocket, arrived",
@@ -48,7 +48,7 @@ pub(super) fn table(programs: &Programs, rounds: usize) -> Result<String> {
         browser.ask(&json!({ "do": "open", "link": site.link()?, "id": "con" }))?;
         let page = browser.ask(&json!({ "do": "press", "keys": KEYS }))?;
         browser.ask(&json!({ "do": "close" }))?;
-        let mut attached = Attached::start(&site)?;
+        let mut attached = Attached::start(site.ctl(&["attach", "--share", "con"]))?;
         let shown = timed(|| attached.press())?;
         drop(attached);
         let mut stream = Stream::open(&session, "con", "mode=share")?;
@@ -109,7 +109,7 @@ fn times(samples: &Value, key: &str) -> Vec<f64> {
 }
 
 /// How long each of so many key presses takes, in ms.
-fn timed(mut press: impl FnMut() -> Result) -> Result<Vec<f64>> {
+pub(super) fn timed(mut press: impl FnMut() -> Result) -> Result<Vec<f64>> {
     let one = |_| {
         thread::sleep(BETWEEN);
         let pressed = Instant::now();
@@ -120,20 +120,19 @@ fn timed(mut press: impl FnMut() -> Result) -> Result<Vec<f64>> {
 }
 
 /// `chardevctl attach` on a terminal of ours.
-struct Attached {
+pub(super) struct Attached {
     child: Child,
     terminal: File,
 }
 
 impl Attached {
-    fn start(site: &Site) -> Result<Self> {
+    pub(super) fn start(mut command: Command) -> Result<Self> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let terminal = openpt(flags)?;
         grantpt(&terminal)?;
         unlockpt(&terminal)?;
         let peer = || -> Result<Stdio> { Ok(ioctl_tiocgptpeer(&terminal, flags)?.into()) };
-        let child = site
-            .ctl(&["attach", "--share", "con"])
+        let child = command
             .stdin(peer()?)
             .stdout(peer()?)
             .stderr(peer()?)
@@ -165,7 +164,7 @@ impl Attached {
         Ok(poll(&mut polled, Some(&Timespec::try_from(limit)?))? > 0)
     }
 
-    fn press(&mut self) -> Result {
+    pub(super) fn press(&mut self) -> Result {
         self.terminal.write_all(b"x")?;
         if !self.wait(LIMIT)? {
             return Err("chardevctl attach shows no echo".into());

@@ -17,8 +17,9 @@ use super::{Programs, report};
 use crate::sh::Result;
 
 const RELAYS: usize = 1000;
-/// How long they go on before it counts, and then.
-const WARM_UP: Duration = Duration::from_secs(2);
+/// How long they go on before it counts, since each has to have passed on ten mebibytes or so until
+/// it is known to go on like that, and has its thread; and then.
+const WARM_UP: Duration = Duration::from_secs(10);
 const COUNTED: Duration = Duration::from_secs(6);
 /// What the slowest is to have of the mean.
 const WANTED: f64 = 0.5;

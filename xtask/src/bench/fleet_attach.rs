@@ -5,9 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
+use super::echo::{Attached, CONSOLE, KEYS, timed};
 use super::fleet::{Nats, until_connected};
 use super::report;
 use super::site::{LIMIT, Site};
@@ -15,20 +14,23 @@ use super::watched::median;
 use crate::sh::Result;
 use crate::wait::within;
 
-const KEYS: usize = 200;
 /// Before it is measured.
 const FIRST_KEYS: usize = 50;
-const BETWEEN: Duration = Duration::from_millis(2);
 const WANTED: f64 = 3.0;
-const WAYS: [&str; 2] = ["on the host", "over the fleet"];
-/// Each has its own.
+const WAYS: [&str; 4] = [
+    "in a terminal, on the host",
+    "in a terminal, over the fleet",
+    "between pipes, on the host",
+    "between pipes, over the fleet",
+];
+/// Besides that of keys in terminals; each has its own.
 const CONSOLES: &str = "[console.near]\nfrom = 'unix:DIR/near,server=on,wait=off'\nto = 'null'\n\
     [console.far]\nfrom = 'unix:DIR/far,server=on,wait=off'\nto = 'null'\n";
 
 pub(super) fn table(chardevd: &Path, rounds: usize) -> Result<String> {
     // It is on the keys' way, so it has the priority that all have.
     let nats = Nats::start(0)?;
-    let text = format!("{}qmp = 'attach'\n{CONSOLES}", nats.section());
+    let text = format!("{}qmp = 'attach'\n{CONSOLE}{CONSOLES}", nats.section());
     let site = Site::start(chardevd, &text)?;
     until_connected(&site)?;
     let fleet = |words: &[&str]| {
@@ -45,36 +47,45 @@ pub(super) fn table(chardevd: &Path, rounds: usize) -> Result<String> {
     let near = site.ctl(&["attach", "--no-replay", "near"]);
     let far = fleet(&["attach", "--no-replay", "bench/far"]);
     let mut attached = [
-        Attached::start(near, site.connect("near")?)?,
-        Attached::start(far, site.connect("far")?)?,
+        Piped::start(near, site.connect("near")?)?,
+        Piped::start(far, site.connect("far")?)?,
     ];
-    let mut all: [Vec<Vec<f64>>; 2] = Default::default();
+    let mut all: [Vec<Vec<f64>>; 4] = Default::default();
     for round in 1..=rounds {
         eprintln!("xtask: keys over a fleet, round {round} of {rounds}");
-        for (attached, all) in attached.iter_mut().zip(&mut all) {
-            let mut times = attached.press(KEYS)?;
+        let ways = [
+            in_terminal(site.ctl(&["attach", "--share", "con"]))?,
+            in_terminal(fleet(&["attach", "--share", "bench/con"]))?,
+            timed(|| attached[0].press())?,
+            timed(|| attached[1].press())?,
+        ];
+        for (all, mut times) in all.iter_mut().zip(ways) {
             times.sort_by(f64::total_cmp);
             all.push(times);
         }
     }
     let p50 = |times: &Vec<f64>| report::percentile(times, 0.5);
-    let rows = WAYS.iter().zip(&all).map(|(way, rounds)| {
-        let ratios = rounds.iter().zip(&all[0]);
-        let mut ratios: Vec<f64> = ratios.map(|(way, near)| p50(way) / p50(near)).collect();
-        ratios.sort_by(f64::total_cmp);
-        let ratio = median(ratios.clone());
-        let (least, most) = (ratios[0], ratios[ratios.len() - 1]);
-        let mut every = rounds.concat();
-        every.sort_by(f64::total_cmp);
-        vec![
-            (*way).to_owned(),
-            format!("{:.2}", report::percentile(&every, 0.5)),
-            format!("{:.2}", report::percentile(&every, 0.99)),
-            format!("{ratio:.2}"),
-            format!("{least:.2} to {most:.2}"),
-            report::verdict(ratio <= WANTED),
-        ]
-    });
+    let rows = WAYS
+        .iter()
+        .zip(&all)
+        .enumerate()
+        .map(|(at, (way, rounds))| {
+            let ratios = rounds.iter().zip(&all[at & !1]);
+            let mut ratios: Vec<f64> = ratios.map(|(way, near)| p50(way) / p50(near)).collect();
+            ratios.sort_by(f64::total_cmp);
+            let ratio = median(ratios.clone());
+            let (least, most) = (ratios[0], ratios[ratios.len() - 1]);
+            let mut every = rounds.concat();
+            every.sort_by(f64::total_cmp);
+            vec![
+                (*way).to_owned(),
+                format!("{:.2}", report::percentile(&every, 0.5)),
+                format!("{:.2}", report::percentile(&every, 0.99)),
+                format!("{ratio:.2}"),
+                format!("{least:.2} to {most:.2}"),
+                report::verdict(ratio <= WANTED),
+            ]
+        });
     let title = format!(
         "One key's round trip in ms, attach over the fleet beside a local attach, {rounds} rounds \
          of {KEYS} keys"
@@ -84,15 +95,22 @@ pub(super) fn table(chardevd: &Path, rounds: usize) -> Result<String> {
     Ok(report::table(&title, &header, &rows.collect::<Vec<_>>()))
 }
 
+/// How long keys take from a terminal to a program that shows them, and back.
+fn in_terminal(command: Command) -> Result<Vec<f64>> {
+    let mut attached = Attached::start(command)?;
+    (0..FIRST_KEYS).try_for_each(|_| attached.press())?;
+    timed(|| attached.press())
+}
+
 /// A `chardevctl attach` whose terminal is pipes, and who is at the console's other end.
-struct Attached {
+struct Piped {
     child: Child,
     keys: ChildStdin,
     shown: ChildStdout,
     end: UnixStream,
 }
 
-impl Attached {
+impl Piped {
     fn start(mut command: Command, end: UnixStream) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())
@@ -101,32 +119,27 @@ impl Attached {
         let (Some(keys), Some(shown)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("no pipes".into());
         };
-        let mut attached = Attached {
+        let mut attached = Piped {
             child,
             keys,
             shown,
             end,
         };
-        attached.press(FIRST_KEYS)?;
+        (0..FIRST_KEYS).try_for_each(|_| attached.press())?;
         Ok(attached)
     }
 
-    /// How long each of so many keys takes, in ms.
-    fn press(&mut self, keys: usize) -> Result<Vec<f64>> {
-        let mut one = || {
-            thread::sleep(BETWEEN);
-            let (pressed, mut byte) = (Instant::now(), [b'k']);
-            self.keys.write_all(&byte)?;
-            self.end.read_exact(&mut byte)?;
-            self.end.write_all(&byte)?;
-            self.shown.read_exact(&mut byte)?;
-            Ok(pressed.elapsed().as_secs_f64() * 1e3)
-        };
-        (0..keys).map(|_| one()).collect()
+    fn press(&mut self) -> Result {
+        let mut byte = [b'k'];
+        self.keys.write_all(&byte)?;
+        self.end.read_exact(&mut byte)?;
+        self.end.write_all(&byte)?;
+        self.shown.read_exact(&mut byte)?;
+        Ok(())
     }
 }
 
-impl Drop for Attached {
+impl Drop for Piped {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
