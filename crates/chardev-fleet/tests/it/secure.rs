@@ -78,9 +78,18 @@ fn of_one(text: &str, place: &Place) -> String {
     // Where it is not said here, `Servers::begin` says it.
     let name = format!("server_name: n{}", place.number);
     let mut text = format!("{begin}{routes}{end}").replace("server_name: n1", &name);
+    // Without that others come by an address, which is in no certificate but a test's.
+    let advertised = match text.contains("advertise: $NODE") {
+        true => "advertise: $NODE",
+        false => "advertise: \"n1.example:6222\"",
+    };
     for (wanted, with) in [
         ("0.0.0.0:4222", format!("127.0.0.1:{}", place.port)),
         ("0.0.0.0:6222", format!("127.0.0.1:{}", place.route)),
+        (
+            advertised,
+            format!("advertise: \"127.0.0.1:{}\"", place.route),
+        ),
         ("\"/var/lib/nats\"", store),
         // See `Servers::start`.
         ("name: lab", "name: lab, pool_size: -1".to_owned()),
