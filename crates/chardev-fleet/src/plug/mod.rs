@@ -9,7 +9,7 @@
 //!
 //! No socket is between: what a chardev writes is in the session's window, so what the peer does
 //! not have is known to the byte, and the drain of a replaced back end waits for just that. The
-//! other way round it tells the peer to stop (`Chardev-Stop`). That one takes nothing more from its
+//! other way round it tells the peer to stop (`Frame::stop`). That one takes nothing more from its
 //! own console, sends what it has taken, and ends; all of it comes before the input of the next
 //! back end, as long as the peer is heard of.
 
