@@ -484,8 +484,15 @@ impl<'a> Walk<'a> {
             let count =
                 counts.find(|count| next.is_none_or(|next| stream::begins(next, &input[*count..])));
             let Some(count) = count else {
+                let rest = stream::at(this.seed + same, 16);
+                let rest = input.windows(16).position(|it| it == rest);
+                let after = next.and_then(|next| {
+                    let start = stream::at(next, 16);
+                    input.windows(16).position(|it| it == start)
+                });
                 return Err(format!(
-                    "{:?}, {:?} {:?}: of {} to {} bytes of input {same} came, {} are left",
+                    "{:?}, {:?} {:?}: of {} to {} bytes of input {same} came, {} are left; the rest \
+                     is at {rest:?}, and the next peer's at {after:?}",
                     self.state,
                     this.kind,
                     this.cell,
