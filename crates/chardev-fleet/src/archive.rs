@@ -109,7 +109,7 @@ impl Archive {
                 ..Plan::all(Begin::Anywhere, u64::MAX)
             },
         };
-        let each = async |found| each(found);
+        let each = async |found, _| each(found);
         read(&stream, &subject, plan, each).await
     }
 }
@@ -143,13 +143,15 @@ impl Plan {
     }
 }
 
-/// Reads what is planned. `each` returns whether to go on.
+/// Reads what is planned. `each` is told when the stream was given the message by which it is
+/// known, since 1970, and returns whether to go on.
 pub(crate) async fn read(
     stream: &Stream<()>,
     subject: &str,
     mut plan: Plan,
-    mut each: impl AsyncFnMut(Found) -> bool,
+    mut each: impl AsyncFnMut(Found, Duration) -> bool,
 ) -> io::Result<()> {
+    let mut given = Duration::ZERO;
     let mut reader = Reader::new(plan.begin);
     let is_followed = plan.end == u64::MAX;
     let silence = SILENCE[usize::from(is_followed)];
@@ -158,7 +160,10 @@ pub(crate) async fn read(
         while plan.seen < plan.end {
             match tokio::time::timeout(silence, messages.next()).await {
                 Ok(Some(Ok(message))) => {
-                    plan.seen = message.info().map_or(plan.seen, |it| it.stream_sequence);
+                    if let Ok(info) = message.info() {
+                        plan.seen = info.stream_sequence;
+                        given = since_1970(info.published.unix_timestamp_nanos());
+                    }
                     let parsed = parse(&message).filter(|it| plan.is_wanted(plan.seen, it));
                     parsed.into_iter().for_each(|it| reader.push(it));
                 }
@@ -182,7 +187,7 @@ pub(crate) async fn read(
                 }
             }
             while let Some(found) = reader.next_found() {
-                if !each(found).await {
+                if !each(found, given).await {
                     return Ok(());
                 }
             }
@@ -190,7 +195,7 @@ pub(crate) async fn read(
     }
     reader.flush();
     while let Some(found) = reader.next_found() {
-        if !each(found).await {
+        if !each(found, given).await {
             break;
         }
     }
@@ -289,4 +294,9 @@ fn parse(message: &async_nats::Message) -> Option<Message> {
     let parsed = Message::parse(header, message.payload.clone());
     let told = parsed.inspect_err(|error| tracing::debug!("fleet: {}: {error}", message.subject));
     told.ok()
+}
+
+/// A time that servers tell, in nanoseconds since 1970.
+pub(crate) fn since_1970(nanoseconds: i128) -> Duration {
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))
 }

@@ -210,7 +210,8 @@ impl Look {
     }
 
     /// Reads what a console has printed, up to what was the end when it was found, or what comes
-    /// after that, too. `each` returns whether to go on.
+    /// after that, too. `each` is told when the stream was given it, since 1970, and returns
+    /// whether to go on.
     ///
     /// # Errors
     /// The offset has not been reached; no server answers for a while, or they refuse.
@@ -219,7 +220,7 @@ impl Look {
         console: &Console,
         from: Start,
         is_followed: bool,
-        each: impl AsyncFnMut(Found) -> bool,
+        each: impl AsyncFnMut(Found, Duration) -> bool,
     ) -> Result<(), Blind> {
         let Some(subject) = console.name.subject(Topic::Out) else {
             return Ok(());
@@ -320,7 +321,7 @@ impl Look {
         while let Ok(Some(Ok(message))) = tokio::time::timeout(SILENCE, messages.next()).await {
             let Ok(info) = message.info() else { continue };
             let number = info.stream_sequence;
-            let heard = since_1970(info.published.unix_timestamp_nanos());
+            let heard = archive::since_1970(info.published.unix_timestamp_nanos());
             let length = message.headers.as_ref().and_then(|it| it.get(LENGTH));
             let length = length.and_then(|it| it.as_str().parse().ok()).unwrap_or(0);
             let head = message.headers.as_ref().and_then(|it| head(it, length));
@@ -343,7 +344,7 @@ impl Look {
         match stream.get_last_raw_message_by_subject(&subject).await {
             Ok(message) => Ok(
                 head(&message.headers, message.payload.len() as u64).map(|head| {
-                    let heard = since_1970(message.time.unix_timestamp_nanos());
+                    let heard = archive::since_1970(message.time.unix_timestamp_nanos());
                     Console::new(name, head, heard, message.sequence)
                 }),
             ),
@@ -449,8 +450,4 @@ impl Console {
 
 fn head(headers: &HeaderMap, length: u64) -> Option<Head> {
     Head::parse(|name| headers.get(name).map(|it| it.as_str()), length).ok()
-}
-
-fn since_1970(nanoseconds: i128) -> Duration {
-    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))
 }

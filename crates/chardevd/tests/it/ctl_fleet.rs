@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use chardev_qapi::Json;
 
@@ -282,6 +283,52 @@ fn what_is_wrong_with_a_fleet_is_told_by_its_name_with_what_to_do() {
 }
 
 #[test]
+fn what_a_console_has_printed_is_played_as_it_happened_also_while_its_host_is_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let servers = Servers::start();
+    let mut host = Host::start(dir.path(), 1, &servers);
+    let mut feed = Feed::new(&host, 1, BEGIN);
+    feed.print(1000);
+    until("it is in the stream", || {
+        host.printed(1).1 == 1000 && host.is_up_to_date()
+    });
+    let (printed, pause) = (Instant::now(), Duration::from_secs(2));
+    until("some time has passed", || printed.elapsed() >= pause);
+    feed.print(500);
+    until("it is in the stream", || {
+        host.printed(1).1 == 1500 && host.is_up_to_date()
+    });
+    host.daemon.kill();
+
+    let all = expected(BEGIN, 1500);
+    let name = "host.1/con1";
+    let play = |arguments: &[&str]| succeed(&servers, &[&["play"], arguments].concat());
+    let began = Instant::now();
+    assert!(play(&[name]) == all);
+    // The stream was given it later than it was printed, but not by that much.
+    assert!(began.elapsed() >= pause / 2, "{:?}", began.elapsed());
+    assert!(play(&[name, "--speed", "1000"]) == all);
+    assert!(play(&["con1", "--on", "host.1", "--idle-limit", "0"]) == all);
+    assert!(play(&[name, "--from", "@300", "--idle-limit", "0"]) == all[300..]);
+    assert!(play(&[name, "--from", "1"]) == all[1000..]);
+
+    // A file is one as well where the fleet is from the environment.
+    let cast = dir.path().join("a.cast");
+    std::fs::write(&cast, "{\"version\": 2}\n[0, \"o\", \"hello\"]\n").unwrap();
+    assert_eq!(play(&[cast.to_str().unwrap()]), b"hello");
+    for (arguments, words) in [
+        (&["play", "host.1/con9"][..], "did you mean"),
+        (&["play", name, "--index", "x"], "leave it out"),
+        (&["play", name, "--from", "@9999"], "1500"),
+        (&["play", "no.cast"], "No such file"),
+    ] {
+        let output = ctl(&servers, arguments).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(!output.status.success() && said.contains(words), "{said}");
+    }
+}
+
+#[test]
 fn a_fleet_that_is_away_is_told_at_once_and_holds_up_no_shell() {
     // Nobody listens on a port that was just given back.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -294,7 +341,9 @@ fn a_fleet_that_is_away_is_told_at_once_and_holds_up_no_shell() {
     );
     let said = fail(chardevctl().args(["--fleet", "http://x", "list"]), 2);
     assert!(said.contains("'http://x' is no server"), "{said}");
-    let said = fail(chardevctl().args(["--fleet", &address, "play", "x"]), 2);
+    let said = fail(chardevctl().args(["--fleet", &address, "play", "x/y"]), 3);
+    assert!(said.contains("no server answers"), "{said}");
+    let said = fail(chardevctl().args(["--fleet", &address, "import", "x"]), 2);
     assert!(said.contains("without --fleet"), "{said}");
     assert!(completed(&["chardevctl", "--fleet", &address, "watch", ""]).is_empty());
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 use chardev_qapi::{Json, Object};
 use clap::CommandFactory;
 use clap_complete::CompleteEnv;
-use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
+use clap_complete::engine::{
+    ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _,
+};
 
 use super::connect::{Address, Target};
 use super::fleet;
@@ -35,6 +37,21 @@ pub(super) fn ids() -> ArgValueCandidates {
         let words = words(std::env::args_os());
         let fleet = fleet::Options::of_line(|name| option(&words, name));
         fleet.names(LIMIT).unwrap_or_else(chardevs)
+    })
+}
+
+/// What can be played: files, or where the line is for a fleet, its consoles.
+pub(super) fn recordings() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let words = words(std::env::args_os());
+        let fleet = fleet::Options::of_line(|name| option(&words, name));
+        let Some(names) = fleet.names(LIMIT) else {
+            return PathCompleter::any().complete(typed);
+        };
+        let typed = typed.to_string_lossy();
+        let names = names.into_iter();
+        let names = names.filter(|name| name.starts_with(&*typed));
+        names.map(CompletionCandidate::new).collect()
     })
 }
 

@@ -11,7 +11,7 @@ use rustix::event::PollFlags;
 use super::Options;
 use crate::ctl::failure::{Failure, Status};
 use crate::ctl::tls::Plain;
-use crate::ctl::{events, list, watch};
+use crate::ctl::{events, list, play, watch};
 
 /// What waits for sessions: there are none.
 #[derive(Debug)]
@@ -107,6 +107,15 @@ pub(super) fn events(
     _options: &Options,
     _timeout: Option<Duration>,
     _args: &events::Args,
+) -> Result<(), Failure> {
+    Err(lacks())
+}
+
+pub(super) fn play(
+    _options: &Options,
+    _timeout: Option<Duration>,
+    _args: &play::Args,
+    _written: &str,
 ) -> Result<(), Failure> {
     Err(lacks())
 }

@@ -13,6 +13,8 @@ mod peer;
 #[cfg(feature = "fleet")]
 mod place;
 #[cfg(feature = "fleet")]
+mod played;
+#[cfg(feature = "fleet")]
 mod way;
 
 #[cfg(not(feature = "fleet"))]
@@ -32,6 +34,7 @@ use chardev::text::shown;
 use super::Action;
 use super::complete;
 use super::failure::{Failure, Status};
+use super::play;
 
 /// Where the fleet is.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -164,7 +167,7 @@ impl Options {
         };
         let is_of_no_daemon = matches!(
             action,
-            Action::Import { .. } | Action::Completions(_) | Action::Demo(_) | Action::Play(_)
+            Action::Import { .. } | Action::Completions(_) | Action::Demo(_)
         );
         if is_of_no_daemon {
             return match is_written() {
@@ -179,6 +182,9 @@ impl Options {
                 None => id.clone(),
             };
             return way::connect(self, timeout, &written).map(|()| Meant::Done);
+        }
+        if let Action::Play(args) = action {
+            return self.play(timeout, args);
         }
         if let Some(host) = &self.on {
             return self.host(host, timeout, action);
@@ -205,6 +211,19 @@ impl Options {
         let (host, console) = (host.to_owned(), console.to_owned());
         *written = console;
         self.host(&host, timeout, action)
+    }
+
+    /// Where the fleet is from the environment alone, files are played, too.
+    fn play(&self, timeout: Option<Duration>, args: &play::Args) -> Result<Meant, Failure> {
+        if !is_written() && self.on.is_none() && args.is_for_a_file() {
+            return Ok(Meant::NoFleet);
+        }
+        let console = args.file.display();
+        let written = match &self.on {
+            Some(host) => format!("{host}/{console}"),
+            None => console.to_string(),
+        };
+        way::play(self, timeout, args, &written).map(|()| Meant::Done)
     }
 
     fn host(

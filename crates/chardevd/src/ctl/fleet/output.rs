@@ -10,7 +10,7 @@ use chardev_fleet::reader::Found;
 use chardev_fleet::{Blind, Console, Start};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::Options;
 use super::way::{Way, failure};
@@ -22,10 +22,12 @@ use crate::ctl::watch::{Args, HistoryArgs};
 const QUEUE: usize = 16;
 
 /// What happens while one reads.
-enum Event {
-    Found(Found),
+pub(super) enum Event {
+    /// Something was found, which the stream was given then, since 1970.
+    Found(Found, Duration),
     /// Nobody reads what we print any more.
     Left,
+    /// There is nothing more.
     Done(Result<(), Blind>),
 }
 
@@ -102,7 +104,7 @@ fn start(from: i64) -> Start {
     }
 }
 
-fn epoch_of(found: &Found) -> chardev::Epoch {
+pub(super) fn epoch_of(found: &Found) -> chardev::Epoch {
     match found {
         Found::Output { epoch, .. } | Found::Gap { epoch, .. } | Found::End { epoch, .. } => *epoch,
     }
@@ -142,8 +144,7 @@ fn ended(args: &Args, offset: u64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Hands on what is found until `each` says that it is enough. The servers are answered by a thread
-/// of its own, so that they wait for nobody who reads what we print.
+/// Hands on what is found until `each` says that it is enough.
 fn read(
     way: Way,
     console: Console,
@@ -151,23 +152,11 @@ fn read(
     is_followed: bool,
     mut each: impl FnMut(Found) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
-    let (sender, mut events) = channel(QUEUE);
-    let left = sender.clone();
-    let reading = move || {
-        let Way { runtime, look } = way;
-        runtime.block_on(async {
-            let each = async |found| sender.send(Event::Found(found)).await.is_ok();
-            let done = look.read(&console, from, is_followed, each).await;
-            // It fails where nobody reads any more.
-            let _ = sender.send(Event::Done(done)).await;
-        });
-        runtime.shutdown_background();
-    };
-    spawn("fleet", reading)?;
+    let (mut events, left) = begin(way, console, from, is_followed)?;
     spawn("reader", move || wait_for_leave(&left, Event::Left))?;
     while let Some(event) = events.blocking_recv() {
         match event {
-            Event::Found(found) => {
+            Event::Found(found, _) => {
                 if !each(found)? {
                     break;
                 }
@@ -177,6 +166,30 @@ fn read(
         }
     }
     Ok(())
+}
+
+/// Begins to read; others may say something there, too. The servers are answered by a thread of its
+/// own, so that they wait for nobody who reads what we print.
+pub(super) fn begin(
+    way: Way,
+    console: Console,
+    from: Start,
+    is_followed: bool,
+) -> Result<(Receiver<Event>, Sender<Event>), Failure> {
+    let (sender, events) = channel(QUEUE);
+    let others = sender.clone();
+    let reading = move || {
+        let Way { runtime, look } = way;
+        runtime.block_on(async {
+            let each = async |found, given| sender.send(Event::Found(found, given)).await.is_ok();
+            let done = look.read(&console, from, is_followed, each).await;
+            // It fails where nobody reads any more.
+            let _ = sender.send(Event::Done(done)).await;
+        });
+        runtime.shutdown_background();
+    };
+    spawn("fleet", reading)?;
+    Ok((events, others))
 }
 
 pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Failure> {

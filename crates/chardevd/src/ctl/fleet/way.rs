@@ -14,6 +14,7 @@ pub(super) use super::events::events;
 pub(super) use super::list::list;
 pub(super) use super::output::{history, watch};
 pub(super) use super::peer::connect;
+pub(super) use super::played::play;
 use crate::ctl::failure::{Failure, Status};
 use crate::ctl::nearest;
 

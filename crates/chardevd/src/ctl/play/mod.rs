@@ -14,20 +14,23 @@ use signal_hook::consts::SIGINT;
 
 use super::attach::Modes;
 use super::commands::print_bytes;
+use super::complete;
 use super::failure::Failure;
 use super::time::parse_span;
 
 /// The longest sleep before Ctrl-C is looked for.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Plays an asciicast (v2 or v3), or the log of a console that has an index (x-logindex)
+/// Plays an asciicast (v2 or v3), or the log of a console that has an index (x-logindex); with
+/// --fleet what a console has printed, as the stream was given it
 ///
 /// What comes before --from in an asciicast is shown at once. Ctrl-C ends it and leaves the
 /// terminal as it was.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// The recording, or the log
-    file: PathBuf,
+    /// The recording, or the log; with --fleet HOST/CONSOLE
+    #[arg(add = complete::recordings())]
+    pub(super) file: PathBuf,
     /// The index of the log [default: FILE.index or FILE.idx, or as FILE with this ending]
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
@@ -54,22 +57,42 @@ pub(super) enum From {
 
 /// What happened at a time.
 #[derive(Debug)]
-struct Moment {
+pub(super) struct Moment {
     /// Since the beginning.
-    time: Duration,
+    pub(super) time: Duration,
     /// The offset of the first byte.
-    offset: u64,
-    bytes: Vec<u8>,
+    pub(super) offset: u64,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// A recording, one moment after the other.
-trait Recording {
+pub(super) trait Recording {
     /// The next; none at the end.
     fn next(&mut self) -> Result<Option<Moment>, Failure>;
 
     /// Goes to where it begins, if what is before that is of no use.
     fn seek(&mut self, _from: From) -> Result<(), Failure> {
         Ok(())
+    }
+}
+
+impl Args {
+    /// Where to begin, if that is said.
+    #[cfg(feature = "fleet")]
+    pub(super) fn from(&self) -> Option<From> {
+        self.from
+    }
+
+    /// Whether an index is named.
+    #[cfg(feature = "fleet")]
+    pub(super) fn has_index(&self) -> bool {
+        self.index.is_some()
+    }
+
+    /// Whether what is to be played is taken for a file, where a fleet is at hand as well.
+    pub(super) fn is_for_a_file(&self) -> bool {
+        let is_console = self.file.to_str().is_some_and(|it| it.contains('/'));
+        !is_console || self.file.exists()
     }
 }
 
@@ -91,17 +114,24 @@ fn parse_from(text: &str) -> Result<From, String> {
     }
 }
 
-/// Plays it.
+/// Plays the file.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    show_as_it_happened(args, open(args)?.as_mut())
+}
+
+/// Plays `recording`, until its end or Ctrl-C.
+pub(super) fn show_as_it_happened(
+    args: &Args,
+    recording: &mut dyn Recording,
+) -> Result<(), Failure> {
     let stopped = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGINT, Arc::clone(&stopped))
         .map_err(|error| format!("signals: {error}"))?;
-    let mut recording = open(args)?;
     if let Some(from) = args.from {
         recording.seek(from)?;
     }
     let mut modes = io::stdout().is_terminal().then(Modes::default);
-    let played = play(args, recording.as_mut(), &stopped, &mut modes);
+    let played = play(args, recording, &stopped, &mut modes);
     if let Some(modes) = modes {
         let mut rest = modes.rest();
         rest.extend_from_slice(b"\r\n");
