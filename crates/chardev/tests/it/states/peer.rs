@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -360,6 +360,8 @@ struct Shared {
     floods: AtomicBool,
     ends: AtomicBool,
     leaves: AtomicBool,
+    /// Its own end of a TCP connection; 0 if it has none.
+    port: AtomicU16,
 }
 
 /// A peer.
@@ -416,6 +418,17 @@ impl Peer {
         self.shared.sent.load(Ordering::SeqCst)
     }
 
+    /// How much it has sent that is out of its own kernel: one whose receive buffer is full may drop
+    /// even the word that something has arrived, and then sends what comes after that much later.
+    pub(crate) fn sent_for_sure(&self) -> usize {
+        let sent = self.sent();
+        match self.shared.port.load(Ordering::SeqCst) {
+            0 => sent,
+            port if has_arrived_from(port) => sent,
+            _ => 0,
+        }
+    }
+
     /// From now on the peer reads, or does not.
     pub(crate) fn read(&self, reads: bool) {
         self.shared.reads.store(reads, Ordering::SeqCst);
@@ -455,10 +468,17 @@ const STUCK: Duration = Duration::from_secs(2);
 /// Whether our kernel has acknowledged all that was sent over this TCP connection: what has not
 /// been dies with a reset, in the peer's own kernel.
 fn has_arrived(peer: &OwnedFd) -> bool {
-    let Ok(Ok(address)) = rustix::net::getsockname(peer).map(SocketAddr::try_from) else {
-        return true;
-    };
-    let local = format!(":{:04X}", address.port());
+    port(peer).is_none_or(has_arrived_from)
+}
+
+/// The number of its own end, if it is a TCP connection.
+fn port(peer: &OwnedFd) -> Option<u16> {
+    let address = rustix::net::getsockname(peer).ok()?;
+    Some(SocketAddr::try_from(address).ok()?.port())
+}
+
+fn has_arrived_from(port: u16) -> bool {
+    let local = format!(":{port:04X}");
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     table.lines().skip(1).all(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
@@ -476,6 +496,9 @@ fn serve(
     mut input: Option<OwnedFd>,
     (seed, mut speech): (usize, Option<Speech>),
 ) {
+    shared
+        .port
+        .store(port(&output).unwrap_or(0), Ordering::SeqCst);
     for fd in [Some(&output), input.as_ref()].into_iter().flatten() {
         rustix::io::ioctl_fionbio(fd, true).unwrap();
     }

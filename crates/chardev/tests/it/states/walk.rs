@@ -238,7 +238,11 @@ impl<'a> Walk<'a> {
             self.present.cell = Some(cell);
             self.cells.entry(cell).or_default().changes += 1;
         }
-        self.present.sent = self.present.peer.as_ref().map_or(0, Peer::sent);
+        let sent = match state {
+            State::Stalled => Peer::sent_for_sure,
+            _ => Peer::sent,
+        };
+        self.present.sent = self.present.peer.as_ref().map_or(0, sent);
         let info = change(&self.chardevs, "con0", &place.options).unwrap_or_else(|error| {
             panic!("{state:?} {:?} to {to:?}: {error}", self.present.place.kind)
         });
