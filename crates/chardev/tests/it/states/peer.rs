@@ -418,8 +418,8 @@ impl Peer {
         self.shared.sent.load(Ordering::SeqCst)
     }
 
-    /// How much it has sent that is out of its own kernel: one whose receive buffer is full may drop
-    /// even the word that something has arrived, and then sends what comes after that much later.
+    /// How much it has sent that is out of its own kernel: one whose receive buffer is full may
+    /// drop even the word that something has arrived, and then sends the rest much later.
     pub(crate) fn sent_for_sure(&self) -> usize {
         let sent = self.sent();
         match self.shared.port.load(Ordering::SeqCst) {
