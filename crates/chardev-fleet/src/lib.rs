@@ -50,6 +50,7 @@ mod gate;
 mod hear;
 mod herald;
 mod hosts;
+mod inbox;
 mod ledger;
 mod link;
 mod look;

@@ -76,31 +76,33 @@ pub(super) fn table(programs: &Programs, rounds: usize) -> Result<String> {
         &format!("{WANTED} times kept"),
     ];
     let rows = WAYS.iter().zip(&all).map(|(way, rounds)| {
-        let ratio = of_attach(rounds, &all[0]);
+        let ratio = report::percentile(&ratios(rounds, &all[0]), 0.5);
         let verdict = match *way {
             "the page, arrived at the terminal" => report::verdict(ratio <= WANTED),
             _ => String::new(),
         };
-        let mut every: Vec<f64> = rounds.concat();
-        every.sort_by(f64::total_cmp);
-        vec![
-            (*way).to_owned(),
-            format!("{:.2}", report::percentile(&every, 0.5)),
-            format!("{:.2}", report::percentile(&every, 0.99)),
-            format!("{ratio:.2}"),
-            verdict,
-        ]
+        let mut row = told(way, rounds);
+        row.extend([format!("{ratio:.2}"), verdict]);
+        row
     });
     Ok(report::table(&title, &header, &rows.collect::<Vec<_>>()))
 }
 
-/// The median of the rounds' ratios of medians.
-fn of_attach(rounds: &[Vec<f64>], attach: &[Vec<f64>]) -> f64 {
+/// A way, and the median and the 99th percentile of all its rounds.
+pub(super) fn told(way: &str, rounds: &[Vec<f64>]) -> Vec<String> {
+    let mut every = rounds.concat();
+    every.sort_by(f64::total_cmp);
+    let of_all = |part| format!("{:.2}", report::percentile(&every, part));
+    vec![way.to_owned(), of_all(0.5), of_all(0.99)]
+}
+
+/// The ratios of the medians of rounds, by size. The times of each round are sorted.
+pub(super) fn ratios(rounds: &[Vec<f64>], to: &[Vec<f64>]) -> Vec<f64> {
     let p50 = |times: &Vec<f64>| report::percentile(times, 0.5);
-    let ratios = rounds.iter().zip(attach);
-    let mut ratios: Vec<f64> = ratios.map(|(way, attach)| p50(way) / p50(attach)).collect();
+    let pairs = rounds.iter().zip(to);
+    let mut ratios: Vec<f64> = pairs.map(|(way, other)| p50(way) / p50(other)).collect();
     ratios.sort_by(f64::total_cmp);
-    report::percentile(&ratios, 0.5)
+    ratios
 }
 
 fn times(samples: &Value, key: &str) -> Vec<f64> {

@@ -6,11 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use super::echo::{Attached, CONSOLE, KEYS, timed};
+use super::echo::{Attached, CONSOLE, KEYS, ratios, timed, told};
 use super::fleet::{Nats, until_connected};
 use super::report;
 use super::site::{LIMIT, Site};
-use super::watched::median;
 use crate::sh::Result;
 use crate::wait::within;
 
@@ -64,28 +63,18 @@ pub(super) fn table(chardevd: &Path, rounds: usize) -> Result<String> {
             all.push(times);
         }
     }
-    let p50 = |times: &Vec<f64>| report::percentile(times, 0.5);
-    let rows = WAYS
-        .iter()
-        .zip(&all)
-        .enumerate()
-        .map(|(at, (way, rounds))| {
-            let ratios = rounds.iter().zip(&all[at & !1]);
-            let mut ratios: Vec<f64> = ratios.map(|(way, near)| p50(way) / p50(near)).collect();
-            ratios.sort_by(f64::total_cmp);
-            let ratio = median(ratios.clone());
-            let (least, most) = (ratios[0], ratios[ratios.len() - 1]);
-            let mut every = rounds.concat();
-            every.sort_by(f64::total_cmp);
-            vec![
-                (*way).to_owned(),
-                format!("{:.2}", report::percentile(&every, 0.5)),
-                format!("{:.2}", report::percentile(&every, 0.99)),
-                format!("{ratio:.2}"),
-                format!("{least:.2} to {most:.2}"),
-                report::verdict(ratio <= WANTED),
-            ]
-        });
+    let rows = WAYS.iter().zip(&all).enumerate();
+    let rows = rows.map(|(at, (way, rounds))| {
+        let ratios = ratios(rounds, &all[at & !1]);
+        let ratio = report::percentile(&ratios, 0.5);
+        let mut row = told(way, rounds);
+        row.extend([
+            format!("{ratio:.2}"),
+            format!("{:.2} to {:.2}", ratios[0], ratios[ratios.len() - 1]),
+            report::verdict(ratio <= WANTED),
+        ]);
+        row
+    });
     let title = format!(
         "One key's round trip in ms, attach over the fleet beside a local attach, {rounds} rounds \
          of {KEYS} keys"

@@ -8,24 +8,17 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectErrorKind, Event, Message, Subscriber};
 use futures_util::StreamExt as _;
-use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::door::Door;
 use super::sessions::{Counted, Sessions};
 use crate::blind::{Blind, reasons};
+use crate::inbox::{TRIES, new_session};
 use crate::link::{self, Connection};
 use crate::relay::{Ended, Relay, Session, Way, frame_of, is_for_nobody};
-use crate::session::{End, Fate, Id, Why};
+use crate::session::{End, Fate, Why};
 use crate::settings::Settings;
 use crate::socket::Socket;
-
-/// Where a session hears its host: `_CHARDEV.WHO.SESSION`. Whoever may hear all inboxes hears
-/// nothing of that.
-const INBOX: &str = "_CHARDEV";
-/// How often it may be said that nobody is there before that is believed: a host may just have
-/// another server.
-const TRIES: u32 = 2;
 
 /// A session that is to be opened.
 #[derive(Debug)]
@@ -169,8 +162,7 @@ impl Worker {
         let (subject, wanted) = order.door.subject(&self.cluster, &order.host);
         let too_long = || Blind::Failed(io::Error::other("the names are too long"));
         let subject = subject.ok_or_else(too_long)?;
-        let id = new_id().map_err(Blind::Failed)?;
-        let inbox = format!("{INBOX}.{}.{id}", self.who);
+        let (id, inbox) = new_session(&self.who).map_err(Blind::Failed)?;
         let failed =
             |error: &dyn std::error::Error| Blind::Failed(io::Error::other(reasons(error)));
         let heard = self.client.subscribe(inbox.clone()).await;
@@ -249,12 +241,4 @@ impl Begun {
             }
         }
     }
-}
-
-/// A random name, which nobody guesses.
-fn new_id() -> io::Result<Id> {
-    let mut bytes = [0u8; 16];
-    // So few are given whole.
-    getrandom(&mut bytes, GetRandomFlags::empty())?;
-    Ok(Id(u128::from_ne_bytes(bytes)))
 }

@@ -4,22 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use super::board::{Order, Worker};
 use super::cord::Cord;
 use crate::blind::Blind;
+use crate::inbox::{TRIES, new_session};
 use crate::relay::{Session, Way, frame_of, is_for_nobody};
-use crate::session::{End, Fate, Id, Why};
+use crate::session::{End, Fate, Why};
 use crate::subject::{Name, Topic};
-
-/// Where a session hears its host; see `gate.rs`.
-const INBOX: &str = "_CHARDEV";
-/// How often it may be said that nobody is there before that is believed: a host may just have
-/// another server.
-const TRIES: u32 = 2;
 
 /// Calls, answers, and passes on what comes until the connection is over.
 pub(super) async fn call(worker: Worker, order: Order) {
@@ -67,11 +61,7 @@ impl Called {
         };
         let subject = name.subject(Topic::In);
         let subject = subject.ok_or("the names of host and console are too long")?;
-        let mut bytes = [0u8; 16];
-        // So few are given whole.
-        getrandom(&mut bytes, GetRandomFlags::empty()).map_err(|error| error.to_string())?;
-        let id = Id(u128::from_ne_bytes(bytes));
-        let inbox = format!("{INBOX}.{}.{id}", worker.who);
+        let (id, inbox) = new_session(&worker.who).map_err(|error| error.to_string())?;
         let heard = worker.client.subscribe(inbox.clone()).await;
         let messages = heard.map_err(|error| error.to_string())?;
         let session = Session::new(|now| End::open(id, Bytes::new(), now));

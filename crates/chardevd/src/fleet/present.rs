@@ -122,7 +122,6 @@ impl Membership {
     pub(crate) fn gauges(&self, chardevs: &Chardevs) -> Option<Gauges> {
         let place = self.lock();
         let status = place.fleet.as_ref()?.status(chardevs);
-        let sessions = place.desk.as_ref().map_or(0, Desk::sessions);
         Some([
             (
                 "chardevd_fleet_connected",
@@ -152,7 +151,7 @@ impl Membership {
             (
                 "chardevd_fleet_sessions",
                 "Sessions over the fleet: those who are attached, and other clients",
-                sessions as u64,
+                place.sessions(),
             ),
         ])
     }
@@ -222,10 +221,7 @@ impl Membership {
             .with("behind", status.behind)
             .with("present", status.is_present)
             .with("name-taken", status.is_name_taken)
-            .with(
-                "sessions",
-                place.desk.as_ref().map_or(0, Desk::sessions) as u64,
-            )
+            .with("sessions", place.sessions())
             .into())
     }
 
@@ -235,6 +231,10 @@ impl Membership {
 }
 
 impl Place {
+    fn sessions(&self) -> u64 {
+        self.desk.as_ref().map_or(0, Desk::sessions) as u64
+    }
+
     /// Whoever is served goes on being served, unless what that goes by is another.
     fn set_desk(&mut self, wanted: Option<&Settings>) {
         let wanted = wanted.and_then(|wanted| {

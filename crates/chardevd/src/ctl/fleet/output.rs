@@ -114,9 +114,14 @@ pub(super) fn epoch_of(found: &Found) -> chardev::Epoch {
 fn begun(args: &Args, epoch: chardev::Epoch) -> Vec<u8> {
     match args.framed {
         true => format!("life {epoch}\n"),
-        false => format!("\r\n[chardev {}: it was begun anew]\r\n", shown(&args.id)),
+        false => begun_anew(&args.id),
     }
     .into_bytes()
+}
+
+/// How people are told that.
+pub(super) fn begun_anew(id: &str) -> String {
+    format!("\r\n[chardev {}: it was begun anew]\r\n", shown(id))
 }
 
 /// How a viewer is told of a gap, as by a daemon.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chardev::text::shown;
 use chardev_fleet::Start;
 use chardev_fleet::reader::Found;
 use signal_hook::consts::SIGINT;
@@ -10,7 +9,7 @@ use signal_hook::iterator::Signals;
 use tokio::sync::mpsc::Receiver;
 
 use super::Options;
-use super::output::{Event, begin, epoch_of, spawn};
+use super::output::{Event, begin, begun_anew, epoch_of, spawn};
 use super::way::{Way, failure};
 use crate::ctl::failure::{Failure, Status};
 use crate::ctl::play::{self, Args, From, Moment, Recording};
@@ -22,13 +21,13 @@ pub(in crate::ctl) fn play(
     args: &Args,
     written: &str,
 ) -> Result<(), Failure> {
-    if args.has_index() {
+    if args.index.is_some() {
         let text = "--index is of no use over a fleet: times are in the stream";
         return Err(Failure::new(Status::Usage, text).with_hint("leave it out"));
     }
     let way = Way::open(options, timeout)?;
     let console = way.find(written, timeout)?;
-    let from = match args.from() {
+    let from = match args.from {
         Some(From::Offset(offset)) => Start::Offset(offset),
         Some(From::Time(_)) | None => Start::Oldest,
     };
@@ -41,8 +40,7 @@ pub(in crate::ctl) fn play(
             let _ = left.blocking_send(Event::Left);
         }
     })?;
-    let name = shown(written).to_string();
-    play::show_as_it_happened(args, &mut Played::new(events, name))
+    play::show_as_it_happened(args, &mut Played::new(events, written.to_owned()))
 }
 
 /// What is played, as it comes.
@@ -71,9 +69,7 @@ impl Played {
     fn moment(&mut self, found: Found, time: Duration) -> Moment {
         let epoch = epoch_of(&found);
         let begun = match self.epoch.replace(epoch) {
-            Some(before) if before != epoch => {
-                format!("\r\n[chardev {}: it was begun anew]\r\n", self.name)
-            }
+            Some(before) if before != epoch => begun_anew(&self.name),
             _ => String::new(),
         };
         let mut text = begun.into_bytes();

@@ -33,14 +33,14 @@ pub(super) struct Args {
     pub(super) file: PathBuf,
     /// The index of the log [default: FILE.index or FILE.idx, or as FILE with this ending]
     #[arg(long, value_name = "FILE")]
-    index: Option<PathBuf>,
+    pub(super) index: Option<PathBuf>,
     /// So many times as fast
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = parse_speed)]
     speed: f64,
     /// Begin at this time (seconds, M:SS or H:MM:SS after the beginning), or at the output byte
     /// @OFFSET
     #[arg(long, value_name = "TIME|@OFFSET", value_parser = parse_from)]
-    from: Option<From>,
+    pub(super) from: Option<From>,
     /// Make no pause longer than this
     #[arg(long, value_name = "SECONDS", value_parser = parse_span)]
     idle_limit: Option<Duration>,
@@ -77,18 +77,6 @@ pub(super) trait Recording {
 }
 
 impl Args {
-    /// Where to begin, if that is said.
-    #[cfg(feature = "fleet")]
-    pub(super) fn from(&self) -> Option<From> {
-        self.from
-    }
-
-    /// Whether an index is named.
-    #[cfg(feature = "fleet")]
-    pub(super) fn has_index(&self) -> bool {
-        self.index.is_some()
-    }
-
     /// Whether what is to be played is taken for a file, where a fleet is at hand as well.
     pub(super) fn is_for_a_file(&self) -> bool {
         let is_console = self.file.to_str().is_some_and(|it| it.contains('/'));
