@@ -2,6 +2,7 @@
 //! in both directions. `docs/guarantees.md` has the result; `cargo xtask guarantees --write`
 //! writes it, and these tests fail when the table there is not the one they made.
 
+mod arrival;
 #[allow(dead_code, reason = "the test of killed peers uses the rest")]
 pub(crate) mod device;
 mod peer;

@@ -19,6 +19,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::arrival::{STUCK, arrives_from, has_arrived, port};
 use super::speech::{Dressed, Escaped, Speech};
 use super::stream;
 use crate::common::{hold, text};
@@ -421,11 +422,10 @@ impl Peer {
     /// How much it has sent that is out of its own kernel: one whose receive buffer is full may
     /// drop even the word that something has arrived, and then sends the rest much later.
     pub(crate) fn sent_for_sure(&self) -> usize {
-        let sent = self.sent();
-        match self.shared.port.load(Ordering::SeqCst) {
-            0 => sent,
-            port if has_arrived_from(port) => sent,
-            _ => 0,
+        let (sent, port) = (self.sent(), self.shared.port.load(Ordering::SeqCst));
+        match port == 0 || arrives_from(port) {
+            true => sent,
+            false => 0,
         }
     }
 
@@ -460,34 +460,6 @@ impl Peer {
         let got = std::mem::take(&mut *self.shared.got.lock().unwrap());
         (got, self.shared.sent.load(Ordering::SeqCst))
     }
-}
-
-/// One that leaves waits for this long until what it has sent has arrived, and then makes room.
-const STUCK: Duration = Duration::from_secs(2);
-
-/// Whether our kernel has acknowledged all that was sent over this TCP connection: what has not
-/// been dies with a reset, in the peer's own kernel.
-fn has_arrived(peer: &OwnedFd) -> bool {
-    port(peer).is_none_or(has_arrived_from)
-}
-
-/// The number of its own end, if it is a TCP connection.
-fn port(peer: &OwnedFd) -> Option<u16> {
-    let address = rustix::net::getsockname(peer).ok()?;
-    Some(SocketAddr::try_from(address).ok()?.port())
-}
-
-fn has_arrived_from(port: u16) -> bool {
-    let local = format!(":{port:04X}");
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    table.lines().skip(1).all(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let ours = fields.next().is_some_and(|field| field.ends_with(&local));
-        let queued = fields
-            .nth(2)
-            .is_some_and(|queues| !queues.starts_with("00000000:"));
-        !(ours && queued && line.contains(" 01 "))
-    })
 }
 
 fn serve(

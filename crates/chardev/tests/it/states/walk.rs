@@ -464,6 +464,15 @@ impl<'a> Walk<'a> {
             assert!(Instant::now() < deadline, "{wrong}");
             std::thread::park_timeout(LOOK_AGAIN);
         }
+        let unsure = self
+            .said
+            .iter()
+            .filter(|it| it.in_all > 0 && it.before == 0);
+        let (unsure, all) = (unsure.count(), self.said.len());
+        assert!(
+            unsure * 4 <= all,
+            "of {unsure} of {all} peers nothing counts"
+        );
         assert_eq!(self.device.unpaired(), 0, "events that do not pair");
         let stats = self.device.front().stats();
         let dropped = [
